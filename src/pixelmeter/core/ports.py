@@ -1,0 +1,69 @@
+"""What the rest of pixelmeter takes from the machine, so that a simulator can give it something else.
+
+`pixelmeter.system` holds the real ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """Two readings: one to stamp, one to measure with (it never runs backwards)."""
+
+    def now(self) -> int:
+        """Return the Unix time in microseconds."""
+        ...
+
+    def monotonic(self) -> int:
+        """Return microseconds since an arbitrary moment."""
+        ...
+
+
+class Ids(Protocol):
+    """Where identities come from."""
+
+    def new(self) -> str:
+        """Return a new UUIDv7, 36 characters, ordered by time."""
+        ...
+
+
+class Files(Protocol):
+    """The file operations of the spool; each one that fails raises OSError."""
+
+    def make_folder(self, path: str) -> None:
+        """Create the folder and its parents, readable by this user only (0700)."""
+        ...
+
+    def list(self, folder: str) -> Sequence[str]:
+        """Return the names in a folder, sorted; a folder that is not there has none."""
+        ...
+
+    def create(self, path: str) -> int:
+        """Create a new file (0600, never through a link), open to append and locked by us; return its descriptor."""
+        ...
+
+    def adopt(self, path: str) -> int | None:
+        """Open an existing file and lock it; None when its owner still lives, or when it is gone."""
+        ...
+
+    def append(self, descriptor: int, data: bytes) -> int:
+        """Append in one system call; return how many bytes were taken."""
+        ...
+
+    def read(self, descriptor: int, offset: int, size: int) -> bytes:
+        """Return up to `size` bytes from `offset`."""
+        ...
+
+    def sync(self, descriptor: int) -> None:
+        """Force what was appended to the disk."""
+        ...
+
+    def close(self, descriptor: int) -> None:
+        """Close, and with the last descriptor of the file release its lock."""
+        ...
+
+    def remove(self, path: str) -> None:
+        """Delete the file."""
+        ...

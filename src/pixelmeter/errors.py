@@ -1,0 +1,40 @@
+"""What pixelmeter raises, and only outside a caller's request.
+
+PixelmeterError
+ +-- ConfigError       a setting, a tag or a profile that cannot be used
+ +-- PriceBookError    a price file that cannot be read
+ +-- LedgerError       the database
+      +-- SchemaOutdated   it needs `pixelmeter db upgrade`
+      +-- SchemaTooNew     it was made by a newer pixelmeter
+"""
+
+from __future__ import annotations
+
+__all__ = ["ConfigError", "LedgerError", "PixelmeterError", "PriceBookError", "SchemaOutdated", "SchemaTooNew"]
+
+
+class PixelmeterError(Exception):
+    """Base of every error that pixelmeter raises."""
+
+    def __init__(self, message: str | None = None) -> None:
+        super().__init__(message or type(self).__doc__)
+
+
+class ConfigError(PixelmeterError):
+    """A setting cannot be used."""
+
+
+class PriceBookError(PixelmeterError):
+    """A price file cannot be read."""
+
+
+class LedgerError(PixelmeterError):
+    """The ledger database cannot be used."""
+
+
+class SchemaOutdated(LedgerError):
+    """The ledger was made by an older pixelmeter: run `pixelmeter db upgrade`."""
+
+
+class SchemaTooNew(LedgerError):
+    """The ledger was made by a newer pixelmeter: upgrade the package."""

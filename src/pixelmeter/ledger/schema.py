@@ -1,0 +1,116 @@
+"""The tables. `migrations/` must lead to exactly these; a test compares them."""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Date,
+    DateTime,
+    Index,
+    Integer,
+    MetaData,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+)
+from sqlalchemy.dialects import postgresql
+
+__all__ = ["ATTEMPTS", "DAILY", "METADATA", "SPOOLS"]
+
+METADATA = MetaData()
+
+_UUID = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
+_JSON = Text().with_variant(postgresql.JSONB(), "postgresql")
+# SQLite has one integer of up to 64 bits; the wider type there would only change how a primary key behaves.
+_BIG = BigInteger().with_variant(Integer(), "sqlite")
+
+ATTEMPTS = Table(
+    "pixelmeter_attempts",
+    METADATA,
+    Column("id", _UUID, primary_key=True),
+    Column("call_id", _UUID, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("started_at", DateTime(timezone=True), nullable=False),
+    Column("gateway", Text, nullable=False),
+    Column("operation", Text, nullable=False),
+    Column("requested_model", Text),
+    Column("model", Text, nullable=False),
+    Column("provider", Text),
+    Column("requested_images", Integer, nullable=False),
+    Column("images", Integer),
+    Column("input_images", Integer, nullable=False),
+    Column("requested_size", Text),
+    Column("size", Text),
+    Column("requested_quality", Text),
+    Column("quality", Text),
+    Column("output_format", Text),
+    Column("input_text_tokens", _BIG),
+    Column("input_image_tokens", _BIG),
+    Column("cached_input_tokens", _BIG),
+    Column("output_text_tokens", _BIG),
+    Column("output_image_tokens", _BIG),
+    Column("request_bytes", _BIG),
+    Column("response_bytes", _BIG, nullable=False),
+    Column("status", Integer),
+    Column("outcome", Text, nullable=False),
+    Column("error_type", Text),
+    Column("error_code", Text),
+    Column("request_id", Text),
+    Column("first_byte", _BIG),
+    Column("duration", _BIG, nullable=False),
+    Column("billing", Text, nullable=False),
+    Column("cost", _BIG),
+    Column("cost_source", Text, nullable=False),
+    Column("cost_reason", Text),
+    Column("reported_cost", _BIG),
+    Column("token_cost", _BIG),
+    Column("image_cost", _BIG),
+    Column("reported_text", Text),
+    Column("price_id", Text),
+    Column("at_risk", _BIG),
+    Column("byok", Boolean, nullable=False),
+    Column("fee_rate", Integer, nullable=False),
+    Column("fee", _BIG),
+    Column("tags", _JSON, nullable=False),
+    Column("trace_id", Text),
+    Column("version", Text, nullable=False),
+    Index("pixelmeter_attempts_started_at", "started_at"),
+    Index("pixelmeter_attempts_call_id", "call_id"),
+)
+"""One row an attempt, in the order of `pixelmeter.core.record.FIELDS`; rows are never changed."""
+
+DAILY = Table(
+    "pixelmeter_daily",
+    METADATA,
+    Column("day", Date, primary_key=True),
+    Column("gateway", Text, primary_key=True),
+    Column("provider", Text, primary_key=True),
+    Column("operation", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("outcome", Text, primary_key=True),
+    Column("bucket", SmallInteger, primary_key=True, autoincrement=False),
+    Column("attempts", _BIG, nullable=False),
+    Column("calls", _BIG, nullable=False),
+    Column("images", _BIG, nullable=False),
+    Column("cost", _BIG, nullable=False),
+    Column("fee", _BIG, nullable=False),
+    Column("at_risk", _BIG, nullable=False),
+    Column("unknown_cost_attempts", _BIG, nullable=False),
+    Column("duration", _BIG, nullable=False),
+)
+"""Sums by UTC day and by latency bucket (`pixelmeter.core.latency`), so that the rollup is its own histogram.
+
+`provider` is "" where the row has NULL; `calls` counts the attempts numbered 0; `cost`, `fee` and `at_risk` add up what
+is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
+"""
+
+SPOOLS = Table(
+    "pixelmeter_spools",
+    METADATA,
+    Column("name", Text, primary_key=True),
+    Column("position", _BIG, nullable=False),
+)
+"""How far each spool file has been read, committed together with the rows it gave."""
