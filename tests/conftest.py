@@ -1,0 +1,79 @@
+"""Fixtures that every test may use: databases that are real, and a clock that is not."""
+
+from __future__ import annotations
+
+import os
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.factories import STARTED_AT
+from tests.postgres import PROVIDE, Server, Unavailable, shared_server
+
+
+class FakeClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, now: int = STARTED_AT) -> None:
+        self._now = now
+        self._monotonic = 0
+
+    def now(self) -> int:
+        return self._now
+
+    def monotonic(self) -> int:
+        return self._monotonic
+
+    def advance(self, microseconds: int) -> None:
+        """Let time pass, on both readings."""
+        self._now += microseconds
+        self._monotonic += microseconds
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    """A clock at STARTED_AT that moves by `advance` only."""
+    return FakeClock()
+
+
+@pytest.fixture
+def sqlite_url(tmp_path: Path) -> str:
+    """The URL of a SQLite ledger that does not exist yet."""
+    return f"sqlite:///{tmp_path}/ledger.db"
+
+
+@pytest.fixture(scope="session")
+def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """The PostgreSQL server of this run, shared by all workers; never stop it in a test."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    try:
+        with shared_server(folder) as server:
+            yield server
+    except Unavailable as reason:
+        unavailable(str(reason), PROVIDE)
+
+
+@pytest.fixture
+def postgres_url(postgres_server: Server) -> Iterator[str]:
+    """The URL of a new, empty PostgreSQL database, dropped after the test."""
+    with postgres_server.database(f"test_{uuid.uuid4().hex}") as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a new, empty ledger, once on each database."""
+    url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+def unavailable(reason: str, command: str) -> None:
+    """Skip the test, saying what would provide what it lacks; fail instead where PIXELMETER_TEST_STRICT is 1."""
+    message = f"{reason}; to provide it: {command}"
+    if os.environ.get("PIXELMETER_TEST_STRICT") == "1":
+        pytest.fail(message)
+    pytest.skip(message)
