@@ -1,0 +1,263 @@
+"""From what was seen to the record: the one place that fills an `Attempt`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+import msgspec
+from pixelmeter.core.prices import Consumption, Quote
+
+from pixelmeter.core.gateways import Profile, Profiles
+from pixelmeter.core.record import Attempt, Operation, Outcome
+from pixelmeter.core.request import Ask
+from pixelmeter.core.response import Answer
+from pixelmeter.core.settle import Tiers, fee_of, reported_by, settle
+from pixelmeter.core.text import bounded
+
+__all__ = ["Pricing", "Terms", "Wire", "assemble", "intend"]
+
+
+class Pricing(Protocol):
+    """The price book, as far as records need it."""
+
+    def quote(
+        self, consumption: Consumption, *, gateway: str, model: str, at: int, vendors: Sequence[str] = ()
+    ) -> Quote: ...
+
+    def estimate(
+        self, consumption: Consumption, *, gateway: str, model: str, at: int, vendors: Sequence[str] = ()
+    ) -> int | None: ...
+
+
+class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What is known of an attempt before it leaves."""
+
+    ask: Ask
+    profile: Profile
+    profiles: Profiles
+    book: Pricing
+    fee_rate: int | None = None
+    """Parts per million; None leaves it to the profile."""
+
+
+class Wire(msgspec.Struct, gc=False):
+    """What was seen of an answer, apart from its meaning."""
+
+    status: int | None = None
+    headers: Mapping[bytes, str] = {}
+    response_bytes: int = 0
+    first_byte: int | None = None
+    duration: int = 0
+
+
+def intend(
+    terms: Terms,
+    *,
+    id: str,
+    call_id: str,
+    attempt: int,
+    started_at: int,
+    host: str,
+    operation: Operation,
+    request_bytes: int | None,
+    tags: str,
+    trace_id: str | None,
+    version: str,
+) -> Attempt:
+    """Return the record of an attempt as it stands if the process dies now: interrupted, its cost at risk."""
+    ask, profile = terms.ask, terms.profile
+    gateway = host if profile.generic else profile.id
+    model = _model(profile, ask.model)
+    at_risk = None
+    if model:
+        at_risk = terms.book.estimate(
+            _consumption(ask, images=ask.images),
+            gateway=gateway,
+            model=model,
+            at=started_at,
+            vendors=profile.pass_through,
+        )
+    return Attempt(
+        id=id,
+        call_id=call_id,
+        attempt=attempt,
+        started_at=started_at,
+        gateway=gateway,
+        operation=operation,
+        requested_model=ask.model,
+        model=ask.model or "",
+        provider=None,
+        requested_images=ask.images,
+        images=None,
+        input_images=ask.input_images,
+        requested_size=ask.size,
+        size=_known(ask.size),
+        requested_quality=ask.quality,
+        quality=_known(ask.quality),
+        output_format=ask.output_format,
+        input_text_tokens=None,
+        input_image_tokens=None,
+        cached_input_tokens=None,
+        output_text_tokens=None,
+        output_image_tokens=None,
+        request_bytes=request_bytes,
+        response_bytes=0,
+        status=None,
+        outcome="interrupted",
+        error_type=None,
+        error_code=None,
+        request_id=None,
+        first_byte=None,
+        duration=0,
+        billing="unknown",
+        cost=None,
+        cost_source="none",
+        cost_reason="outcome_unknown",
+        reported_cost=None,
+        token_cost=None,
+        image_cost=None,
+        reported_text=None,
+        price_id=None,
+        at_risk=at_risk,
+        byok=ask.byok,
+        fee_rate=_fee_rate(terms, profile),
+        fee=None,
+        tags=tags,
+        trace_id=trace_id,
+        version=version,
+    )
+
+
+def assemble(
+    intent: Attempt, terms: Terms, wire: Wire, answer: Answer, outcome: Outcome, error_type: str | None, *, sent: bool
+) -> Attempt:
+    """Return the record of an attempt that has ended."""
+    ask = terms.ask
+    profile = terms.profiles.of_answer(terms.profile, wire.headers)
+    gateway = intent.gateway if profile is terms.profile else profile.id
+    routed = _first(wire.headers, profile.identity.model)
+    model = routed or answer.model or _model(profile, ask.model)
+    size = answer.size or _known(ask.size)
+    quality = _known(answer.quality) or _known(ask.quality)
+    tiers = Tiers(reason="routed_model_hidden")
+    if outcome == "success" and model:
+        tiers = _priced(terms, profile, answer, gateway=gateway, model=model, size=size, at=intent.started_at)
+    reported = reported_by(profile, wire.headers, answer.body)
+    settlement = settle(
+        outcome, sent=sent, status=wire.status, profile=profile, reported=reported, tiers=tiers, byok=intent.byok
+    )
+    fee_rate = _fee_rate(terms, profile)
+    return msgspec.structs.replace(
+        intent,
+        gateway=gateway,
+        model=model or ask.model or "",
+        provider=_first(wire.headers, profile.identity.provider),
+        images=answer.images,
+        size=size,
+        quality=quality,
+        output_format=answer.output_format or ask.output_format,
+        input_text_tokens=answer.input_text_tokens,
+        input_image_tokens=answer.input_image_tokens,
+        cached_input_tokens=answer.cached_input_tokens,
+        output_text_tokens=answer.output_text_tokens,
+        output_image_tokens=answer.output_image_tokens,
+        response_bytes=wire.response_bytes,
+        status=wire.status,
+        outcome=outcome,
+        error_type=error_type,
+        error_code=answer.error_code,
+        request_id=_first(wire.headers, profile.identity.request_id),
+        first_byte=wire.first_byte,
+        duration=wire.duration,
+        billing=settlement.billing,
+        cost=settlement.cost,
+        cost_source=settlement.cost_source,
+        cost_reason=settlement.cost_reason,
+        reported_cost=reported.nano,
+        token_cost=tiers.token_cost,
+        image_cost=tiers.image_cost,
+        reported_text=bounded(reported.text),
+        price_id=tiers.price_id,
+        at_risk=_at_risk(intent, tiers, billing=settlement.billing),
+        fee_rate=fee_rate,
+        fee=reported.nano if intent.byok else fee_of(settlement.cost, fee_rate),
+    )
+
+
+def _priced(
+    terms: Terms, profile: Profile, answer: Answer, *, gateway: str, model: str, size: str | None, at: int
+) -> Tiers:
+    if answer.usage_error:
+        return Tiers(reason="unparsed")
+    ask = terms.ask
+    consumption = _consumption(
+        ask,
+        images=answer.images,
+        size=size,
+        quality=_known(answer.quality) or _known(ask.quality),
+        answer=answer,
+    )
+    quote = terms.book.quote(consumption, gateway=gateway, model=model, at=at, vendors=profile.pass_through)
+    return Tiers(quote.token_cost, quote.image_cost, quote.price_id, quote.reason or "no_price")
+
+
+_NO_ANSWER = Answer()
+
+
+def _consumption(
+    ask: Ask,
+    *,
+    images: int | None,
+    size: str | None = None,
+    quality: str | None = None,
+    answer: Answer = _NO_ANSWER,
+) -> Consumption:
+    return Consumption(
+        images=images,
+        size=size or _known(ask.size),
+        quality=quality or _known(ask.quality),
+        input_images=ask.input_images,
+        steps=ask.steps,
+        input_text_tokens=answer.input_text_tokens,
+        input_image_tokens=answer.input_image_tokens,
+        cached_input_tokens=answer.cached_input_tokens,
+        cached_image_tokens=None,
+        output_text_tokens=answer.output_text_tokens,
+        output_image_tokens=answer.output_image_tokens,
+        partial_images=ask.partial_images,
+    )
+
+
+def _at_risk(intent: Attempt, tiers: Tiers, *, billing: str) -> int | None:
+    if billing not in ("unknown", "pending"):
+        return None
+    if tiers.token_cost is not None:
+        return tiers.token_cost
+    return tiers.image_cost if tiers.image_cost is not None else intent.at_risk
+
+
+def _model(profile: Profile, requested: str | None) -> str | None:
+    if requested is None or "," in requested:
+        return None
+    if any(fnmatchcase(requested, pattern) for pattern in profile.identity.hidden_models):
+        return None
+    return profile.deployments.get(requested, requested)
+
+
+def _fee_rate(terms: Terms, profile: Profile) -> int:
+    if terms.ask.byok:
+        return 0
+    return profile.fee.parts_per_million if terms.fee_rate is None else terms.fee_rate
+
+
+def _first(headers: Mapping[bytes, str], names: Sequence[str]) -> str | None:
+    for name in names:
+        if (value := bounded(headers.get(name.encode()))) is not None:
+            return value
+    return None
+
+
+def _known(value: str | None) -> str | None:
+    return None if value == "auto" else value

@@ -1,0 +1,171 @@
+"""One attempt, seen from the wire: events in, exactly one `Attempt` out. Sans-I/O and total.
+
+`respond`, any number of `feed`, then one of `finish`, `fail` and `abandon`; whichever comes after the end does nothing.
+A body that cannot be read becomes a field of the record, never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from pixelmeter.core import outcome as outcomes
+from pixelmeter.core.assemble import Terms, Wire, assemble
+from pixelmeter.core.decode import Decode, Undecodable, decoder
+from pixelmeter.core.ports import Clock
+from pixelmeter.core.record import Attempt, Outcome
+from pixelmeter.core.response import Answer, add_event, answer_of
+from pixelmeter.core.skim import Skim
+from pixelmeter.core.sse import EventStream
+
+__all__ = ["Exchange"]
+
+_NOT_JSON = ("image/", "video/", "audio/", "application/octet-stream")
+
+
+class Exchange:
+    """Watches one attempt and emits its record."""
+
+    __slots__ = (
+        "_answer",
+        "_clock",
+        "_decode",
+        "_emitters",
+        "_expected",
+        "_intent",
+        "_skim",
+        "_started",
+        "_streamed",
+        "_streamed_images",
+        "_take",
+        "_terms",
+        "_wire",
+    )
+
+    def __init__(self, intent: Attempt, terms: Terms, clock: Clock, emit: Callable[[Attempt], None]) -> None:
+        self._intent = intent
+        self._terms = terms
+        self._clock = clock
+        # Popping is atomic: of two threads that end the exchange at once, one emits.
+        self._emitters = [emit]
+        self._started = clock.monotonic()
+        self._wire = Wire()
+        self._expected: int | None = None
+        self._answer: Answer | None = None
+        self._skim: Skim | None = None
+        self._streamed = False
+        self._streamed_images = 0
+        self._decode: Decode | None = None
+        self._take: Callable[[bytes], None] | None = None
+
+    def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False) -> None:
+        """Take the status and the raw headers; `decoded` says that what is fed has no Content-Encoding any more."""
+        wire = self._wire
+        wire.first_byte = self._clock.monotonic() - self._started
+        wire.status = status
+        try:
+            wire.headers = _plain(headers)
+            self._choose_reader(wire.headers, decoded=decoded)
+        except Exception:
+            self._take = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body; the record is out before the caller gets the last of a known length."""
+        self._wire.response_bytes += len(chunk)
+        if self._take is not None:
+            try:
+                if self._decode is None:
+                    self._take(chunk)
+                else:
+                    for piece in self._decode(chunk):
+                        self._take(piece)
+            except Exception:
+                self._take = self._skim = None
+        if self._expected is not None and self._wire.response_bytes >= self._expected:
+            self.finish()
+
+    def finish(self) -> None:
+        """The body has ended."""
+        if self._emitters:
+            answer = self._read()
+            self._end(*outcomes.of_answer(self._wire.status or 0, answer, streamed=self._streamed))
+
+    def fail(self, error: BaseException) -> None:
+        """The request or the body broke off with this error."""
+        if self._emitters:
+            sent = self._wire.status is not None or outcomes.was_sent(error)
+            self._end(outcomes.of_error(error), type(error).__name__, sent=sent)
+
+    def abandon(self, why: str | None = None) -> None:
+        """The body was closed before its end, or never closed; a body that had come whole all the same is an answer."""
+        if self._emitters:
+            if (self._wire.status or 0) >= 300 or self._read().readable and not self._streamed:
+                self.finish()
+            else:
+                self._end("cancelled", why)
+
+    def _choose_reader(self, headers: dict[bytes, str], *, decoded: bool) -> None:
+        length = headers.get(b"content-length", "")
+        if not decoded and length.isdigit() and len(length) < 19 and b"transfer-encoding" not in headers:
+            self._expected = int(length)
+        kind = headers.get(b"content-type", "")
+        if kind.startswith(_NOT_JSON):
+            return
+        if not decoded:
+            try:
+                self._decode = decoder(headers.get(b"content-encoding", ""))
+            except Undecodable:
+                return
+        if kind.startswith("text/event-stream"):
+            self._streamed = True
+            self._answer = Answer()
+            self._take = EventStream(self._on_event).feed
+        else:
+            self._skim = Skim()
+            self._take = self._skim.feed
+
+    def _on_event(self, document: bytes) -> None:
+        answer = self._read()
+        if add_event(answer, document, input_images=self._terms.ask.input_images):
+            self._streamed_images += 1
+            if self._streamed_images >= self._terms.ask.images:
+                self.finish()
+
+    def _read(self) -> Answer:
+        if self._answer is None:
+            try:
+                document = self._skim.document() if self._skim is not None else None
+                self._answer = answer_of(document, input_images=self._terms.ask.input_images)
+            except Exception:
+                self._answer = Answer()
+        return self._answer
+
+    def _end(self, outcome: Outcome, error_type: str | None, *, sent: bool = True) -> None:
+        try:
+            emit = self._emitters.pop()
+        except IndexError:
+            return
+        wire = self._wire
+        wire.duration = self._clock.monotonic() - self._started
+        try:
+            attempt = assemble(
+                self._intent, self._terms, wire, self._answer or Answer(), outcome, error_type, sent=sent
+            )
+        except Exception as error:
+            # The intent says "interrupted, cost unknown"; what is certain is put right.
+            attempt = msgspec.structs.replace(
+                self._intent, outcome="error", error_type=type(error).__name__, duration=wire.duration
+            )
+        self._take = self._skim = None
+        emit(attempt)
+
+
+def _plain(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
+    plain: dict[bytes, str] = {}
+    for name, value in headers:
+        key = name.lower()
+        text = value.decode("latin-1")
+        # A header that comes twice is joined as HTTP says, so an amount that comes twice is no amount.
+        plain[key] = text if key not in plain else f"{plain[key]}, {text}"
+    return plain

@@ -1,0 +1,147 @@
+"""Gateway profiles: where a gateway says what a call cost, which model ran and whom to ask. Pure data."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, Literal
+
+import msgspec
+
+from pixelmeter.core.record import NANO_PER_USD
+from pixelmeter.core.text import nano_dollars
+
+__all__ = ["CostReader", "Profile", "ProfileError", "Profiles", "read_profile"]
+
+Unit = Literal["usd", "cents", "usd_ticks"]
+
+_UNITS: dict[Unit, tuple[int, int]] = {
+    "usd": (NANO_PER_USD, 1),
+    "cents": (NANO_PER_USD // 100, 1),
+    "usd_ticks": (1, 10),  # xAI: 10^10 ticks are a dollar
+}
+
+ProfileError = msgspec.ValidationError
+
+
+class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    pass
+
+
+class Match(_Data):
+    """When a profile applies: by host (globs, with the port if it is not the scheme's own) or by what answers."""
+
+    hosts: tuple[str, ...] = ()
+    response_header_prefixes: tuple[str, ...] = ()
+
+
+class CostReader(_Data, rename={"source": "from"}):
+    """One place where a gateway reports a cost."""
+
+    source: Literal["header", "body"]
+    name: str
+    """A header, or a path of keys with dots in the JSON body."""
+    unit: Unit
+    zero_is_real: bool = False
+    """Whether a reported 0 means free; else it proves nothing."""
+
+    def nano(self, text: str) -> int | None:
+        """Return the nano-dollars of the text; None if it is not a sane amount."""
+        nano, divisor = _UNITS[self.unit]
+        return nano_dollars(text, nano, divisor)
+
+
+class Identity(_Data):
+    """Response headers, in order of preference, and what else tells the model."""
+
+    request_id: tuple[str, ...] = ()
+    model: tuple[str, ...] = ()
+    provider: tuple[str, ...] = ()
+    hidden_models: tuple[str, ...] = ()
+    """Requested models (globs) that name no model, only a way to choose one."""
+    model_in_path: str | None = None
+    """The path segment in front of the model (Azure: `deployments`)."""
+
+
+class Byok(_Data):
+    """How a request says that it brings the provider's own key."""
+
+    request_header_prefix: str = ""
+    request_field: str = ""
+
+
+class Tag(_Data):
+    """The gateway's own header for a spend tag."""
+
+    request_header: str
+    limit: int = 64
+
+
+class Fee(_Data):
+    """What the gateway takes on top of the price."""
+
+    parts_per_million: int = 0
+
+
+class Errors(_Data):
+    """Which failures the gateway says it does not charge."""
+
+    not_charged: frozenset[int] = frozenset()
+
+
+class Profile(_Data):
+    """One gateway."""
+
+    id: str
+    evidence: str = ""
+    generic: bool = False
+    """The profile of hosts that no other one knows: attempts are then named after the host."""
+    pass_through: tuple[str, ...] = ()
+    """Vendors whose prices hold behind this gateway."""
+    match: Match = Match()
+    cost: tuple[CostReader, ...] = ()
+    identity: Identity = Identity()
+    byok: Byok | None = None
+    tag: Tag | None = None
+    fee: Fee = Fee()
+    errors: Errors = Errors()
+    deployments: dict[str, str] = {}
+    """Deployment name -> model, where requests name deployments."""
+
+
+def read_profile(data: Mapping[str, Any]) -> Profile:
+    """Make a profile of a parsed TOML file; ProfileError says which field is wrong."""
+    return msgspec.convert(data, Profile)
+
+
+class Profiles:
+    """Finds the profile of a host, and of an answer."""
+
+    def __init__(self, profiles: Sequence[Profile], hosts: Mapping[str, str]) -> None:
+        by_id = {profile.id: profile for profile in profiles}
+        self.ids = tuple(by_id)
+        self._generic = next((profile for profile in profiles if profile.generic), Profile(id="generic", generic=True))
+        self._patterns = [(pattern.lower(), by_id[name]) for pattern, name in hosts.items()]
+        self._patterns += [(pattern, profile) for profile in profiles for pattern in profile.match.hosts]
+        self._prefixes = [
+            (prefix.encode(), profile) for profile in profiles for prefix in profile.match.response_header_prefixes
+        ]
+        self._known: dict[str, Profile] = {}
+
+    def of_host(self, host: str) -> Profile:
+        """Return the profile of `host` or `host:port` (lower case)."""
+        profile = self._known.get(host)
+        if profile is None:
+            profile = next((p for pattern, p in self._patterns if fnmatchcase(host, pattern)), self._generic)
+            if len(self._known) < 1000:
+                self._known[host] = profile
+        return profile
+
+    def of_answer(self, profile: Profile, headers: Mapping[bytes, str]) -> Profile:
+        """Return the profile that the response headers (lower-case names) show, where the host alone told nothing."""
+        if not profile.generic:
+            return profile
+        for prefix, shown in self._prefixes:
+            if any(name.startswith(prefix) for name in headers):
+                return shown
+        return profile

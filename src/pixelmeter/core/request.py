@@ -1,0 +1,126 @@
+"""What a request asks for, read from the JSON or the form fields that are in memory anyway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from pixelmeter.core.skim import Skim
+from pixelmeter.core.text import bounded, count
+
+__all__ = ["Ask", "ask_of_fields", "ask_of_json"]
+
+_PLAIN_LIMIT = 65_536
+_IMAGES_LIMIT = 10_000
+_NUMBER_LIMIT = 40
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The fields of an image request that decide its price; None where it is silent."""
+
+    model: str | None = None
+    images: int = 1
+    size: str | None = None
+    quality: str | None = None
+    output_format: str | None = None
+    input_images: int = 0
+    steps: int | None = None
+    partial_images: int = 0
+    byok: bool = False
+    same_as: int = 0
+    """Equal for two requests with the same content: how a retry is recognised. Never stored."""
+
+
+class _Body(msgspec.Struct, gc=False):
+    model: Any = None
+    n: Any = None
+    size: Any = None
+    quality: Any = None
+    output_format: Any = None
+    steps: Any = None
+    num_inference_steps: Any = None
+    partial_images: Any = None
+    image: Any = None
+    image_url: Any = None
+    images: Any = None
+    provider_key_id: Any = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+
+
+def ask_of_json(content: bytes) -> Ask:
+    """Read a JSON body; whatever cannot be read is left out. Image data inside it is never copied."""
+    if len(content) > _PLAIN_LIMIT:
+        skim = Skim()
+        skim.feed(content)
+        content = skim.document() or b"{}"
+    same_as = hash(content)
+    try:
+        body = _decode(content)
+    except (msgspec.MsgspecError, ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
+        return Ask(same_as=same_as)
+    return Ask(
+        model=_model(body.model),
+        images=_images(body.n),
+        size=bounded(body.size, 40),
+        quality=bounded(body.quality, 40),
+        output_format=bounded(body.output_format, 40),
+        input_images=_input_images(body),
+        steps=count(body.steps) or count(body.num_inference_steps),
+        partial_images=count(body.partial_images) or 0,
+        byok=body.provider_key_id is not None,
+        same_as=same_as,
+    )
+
+
+def ask_of_fields(fields: Iterable[tuple[str, str | None]]) -> Ask:
+    """Read a form: pairs of a field's name and its text, None for a file, whose content is never touched."""
+    text: dict[str, str] = {}
+    files: list[str] = []
+    for name, value in fields:
+        if value is None:
+            files.append(name)
+        else:
+            text.setdefault(name, value)
+    return Ask(
+        model=_model(text.get("model")),
+        images=_images(_number(text.get("n"))),
+        size=bounded(text.get("size"), 40),
+        quality=bounded(text.get("quality"), 40),
+        output_format=bounded(text.get("output_format"), 40),
+        input_images=sum(name.partition("[")[0] == "image" for name in files),
+        steps=_number(text.get("steps")) or _number(text.get("num_inference_steps")),
+        partial_images=_number(text.get("partial_images")) or 0,
+        byok="provider_key_id" in text,
+        same_as=hash((tuple(text.items()), tuple(files))),
+    )
+
+
+def _number(text: str | None) -> int | None:
+    if text is None or len(text) > _NUMBER_LIMIT or not (text.isascii() and text.isdigit()):
+        return None
+    return count(int(text))
+
+
+def _model(value: object) -> str | None:
+    # A list of models is an ordered fallback (AIgateway): what ran is known from the answer only.
+    if isinstance(value, list) and value:
+        return bounded(",".join(m for m in value[:8] if isinstance(m, str)))
+    return bounded(value)
+
+
+def _images(value: object) -> int:
+    number = count(value)
+    return number if number and number <= _IMAGES_LIMIT else 1
+
+
+def _input_images(body: _Body) -> int:
+    for value in (body.image, body.images, body.image_url):
+        if isinstance(value, list):
+            return len(value)
+        if value:
+            return 1
+    return 0

@@ -1,0 +1,110 @@
+"""Who pays what for an attempt: the tiers of cost, and the states of billing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from pixelmeter.core.gateways import Profile
+from pixelmeter.core.record import Billing, CostSource, Outcome
+from pixelmeter.core.response import NumberText
+
+__all__ = ["Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
+
+_PARTS = 1_000_000
+
+
+class Reported(msgspec.Struct, frozen=True, gc=False):
+    """What the gateway said the attempt costs."""
+
+    nano: int | None = None
+    text: str | None = None
+    """The text of an amount that cannot be believed as it stands."""
+    doubtful_zero: bool = False
+
+
+class Tiers(msgspec.Struct, frozen=True, gc=False):
+    """What the price book makes of the attempt, in nano-dollars, and why not if it makes nothing."""
+
+    token_cost: int | None = None
+    image_cost: int | None = None
+    price_id: str | None = None
+    reason: str = "no_price"
+
+
+class Settlement(msgspec.Struct, frozen=True, gc=False):
+    """The money fields of an `Attempt`."""
+
+    billing: Billing
+    cost: int | None = None
+    cost_source: CostSource = "none"
+    cost_reason: str | None = None
+
+
+_NOTHING = Reported()
+
+
+def reported_by(profile: Profile, headers: Mapping[bytes, str], body: Mapping[str, Any]) -> Reported:
+    """Return the first amount that the profile's readers find."""
+    text: str | None = None
+    for reader in profile.cost:
+        found = headers.get(reader.name.encode()) if reader.source == "header" else _at(body, reader.name)
+        if found is None:
+            continue
+        nano = reader.nano(found)
+        if nano is None:
+            text = text or found[:200]
+        elif nano == 0 and not reader.zero_is_real:
+            return Reported(text=found[:200], doubtful_zero=True)
+        else:
+            return Reported(nano=nano)
+    return _NOTHING if text is None else Reported(text=text)
+
+
+def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile, reported: Reported, tiers: Tiers,
+           byok: bool) -> Settlement:  # fmt: skip
+    """Decide billing and cost: what the gateway reports, else tokens, else images by the book, else unknown and why."""
+    if not sent:
+        return Settlement("not_billed", 0, "none", "not_sent")
+    if outcome == "pending":
+        return Settlement("pending", None, "none", "pending_job")
+    # With the caller's own key the gateway's amount is its fee; the provider bills the images elsewhere.
+    if reported.nano and not byok:
+        return Settlement("billed", reported.nano, "reported")
+    if outcome == "success":
+        if reported.nano == 0 and not byok:
+            return Settlement("billed", 0, "reported", "reported_zero")
+        if reported.doubtful_zero and not byok:
+            return Settlement("unknown", None, "none", "reported_zero_unverified")
+        cost = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
+        if cost is None:
+            return Settlement("billed", None, "none", tiers.reason)
+        return Settlement("billed", cost, "priced")
+    if status is not None and 300 <= status < 400:
+        return Settlement("not_billed", 0, "none", "redirected")
+    if status is not None and status in profile.errors.not_charged:
+        return Settlement("not_billed", 0, "none", "rejected")
+    return Settlement("unknown", None, "none", "outcome_unknown")
+
+
+def fee_of(cost: int | None, parts_per_million: int) -> int | None:
+    """Return the nano-dollars of the gateway's fee on a cost, half-even; None where the cost is unknown."""
+    if cost is None:
+        return None
+    whole, rest = divmod(cost * parts_per_million, _PARTS)
+    if rest * 2 > _PARTS or (rest * 2 == _PARTS and whole % 2):
+        whole += 1
+    return whole
+
+
+def _at(body: Mapping[str, Any], path: str) -> str | None:
+    value: Any = body
+    for key in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    if isinstance(value, bool):
+        return None
+    return str(value) if isinstance(value, NumberText | str | int) else None

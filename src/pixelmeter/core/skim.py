@@ -1,0 +1,70 @@
+"""A JSON document with its long strings cut short, made while its bytes pass."""
+
+from __future__ import annotations
+
+_STRING_LIMIT = 2048
+_HEAD = 64
+_DOCUMENT_LIMIT = 1_000_000
+
+
+class Skim:
+    """Feed the bytes of a JSON document; `document()` is the same with every long string cut to its head.
+
+    A base64 image becomes its first 64 characters, enough to read its dimensions, so memory stays constant however
+    large the answer is. Searches run at memory speed; nothing is parsed on the way.
+    """
+
+    __slots__ = ("_cutting", "_escaped", "_kept", "_open")
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._open = 0  # where the current string began in _kept; 0 outside a string
+        self._cutting = False
+        self._escaped = False
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        kept = self._kept
+        if len(kept) > _DOCUMENT_LIMIT:
+            return
+        at, end = 0, len(chunk)
+        while at < end:
+            if self._escaped:
+                self._take(chunk[at : at + 1])
+                self._escaped = False
+                at += 1
+                continue
+            quote = chunk.find(b'"', at)
+            stop = end if quote < 0 else quote
+            if self._open:
+                slash = chunk.find(b"\\", at, stop)
+                if slash >= 0:
+                    self._take(chunk[at : slash + 1])
+                    self._escaped = True
+                    at = slash + 1
+                    continue
+            self._take(chunk[at:stop])
+            if quote >= 0:
+                kept += b'"'
+                self._open = 0 if self._open else len(kept)
+                self._cutting = False
+            at = stop + 1
+
+    def document(self) -> bytes | None:
+        """Return the document; None when even without its long strings it is over 1 MB."""
+        return None if len(self._kept) > _DOCUMENT_LIMIT else bytes(self._kept)
+
+    def _take(self, piece: bytes) -> None:
+        if self._cutting:
+            return
+        kept = self._kept
+        start = self._open
+        if not start or len(kept) - start + len(piece) <= _STRING_LIMIT:
+            kept += piece
+            return
+        self._cutting = True
+        head = bytes(kept[start : start + _HEAD]) or piece[:_HEAD]
+        if len(head) < _HEAD:
+            head += piece[: _HEAD - len(head)]
+        # An escape sequence must not be cut in two, so a head that holds one is not kept.
+        kept[start:] = b"..." if b"\\" in head else head

@@ -1,0 +1,53 @@
+"""Text and numbers from outside, bounded before they are used."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+from pixelmeter.core.record import NANO_PER_USD
+
+NAME_LIMIT = 200
+ERROR_LIMIT = 100
+_NUMBER_LIMIT = 40
+_COST_LIMIT = 1_000_000 * NANO_PER_USD
+_COUNT_LIMIT = 2**53
+
+
+def bounded(value: object, limit: int = NAME_LIMIT) -> str | None:
+    """Return printable text of at most `limit` characters; None for anything but a non-empty string."""
+    if not isinstance(value, str) or not value:
+        return None
+    if len(value) > limit:
+        value = value[:limit]
+    return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
+
+
+def count(value: object) -> int | None:
+    """Return a whole number from 0 to 2**53; None for anything else, a bool included."""
+    if type(value) is int and 0 <= value <= _COUNT_LIMIT:
+        return value
+    return None
+
+
+def nano_dollars(text: str, unit_nano: int, unit_divisor: int = 1) -> int | None:
+    """Return the nano-dollars of a decimal number of units, half-even; None if it is not a sane amount.
+
+    A unit is `unit_nano / unit_divisor` nano-dollars: a cent is 10_000_000 / 1, a 1e-10 USD tick is 1 / 10.
+    More than 40 characters, an exponent outside -18 to 12, a negative, NaN or more than a million dollars are not sane:
+    they are refused before any conversion, because `int(Decimal("1e299999"))` freezes a process for seconds.
+    """
+    text = text.strip()
+    if not text or len(text) > _NUMBER_LIMIT or not text.isascii():
+        return None
+    mantissa, _, exponent = text.lower().partition("e")
+    if exponent:
+        digits = exponent.lstrip("+-")
+        if not digits.isdigit() or len(digits) > 2 or not -18 <= int(exponent) <= 12:
+            return None
+    whole, _, fraction = mantissa.lstrip("+").partition(".")
+    if not (whole + fraction).isdigit():
+        return None
+    scaled = Decimal(text) * unit_nano / unit_divisor
+    if scaled > _COST_LIMIT:
+        return None
+    return int(scaled.to_integral_value())

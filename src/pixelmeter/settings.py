@@ -1,0 +1,83 @@
+"""The settings that come from the environment; nothing else in pixelmeter reads it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from pathlib import Path
+from typing import Literal
+
+from pixelmeter.errors import ConfigError
+
+__all__ = ["DURABILITIES", "Durability", "Settings", "from_environment"]
+
+Durability = Literal["process", "sync"]
+DURABILITIES: tuple[Durability, ...] = ("process", "sync")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What `PIXELMETER_*` variables say."""
+
+    database_url: str = "sqlite:///pixelmeter.db"
+    """`PIXELMETER_DATABASE_URL`: the SQLAlchemy URL of the ledger."""
+    spool_dir: str | None = None
+    """`PIXELMETER_SPOOL_DIR`: the spool folder; by default it follows from the database."""
+    state_dir: str = ""
+    """Where spools of server databases live: `$XDG_STATE_HOME`, else `~/.local/state`."""
+    prices: str | None = None
+    """`PIXELMETER_PRICES`: a price file whose entries win over the bundled ones."""
+    profiles: str | None = None
+    """`PIXELMETER_PROFILES`: a gateway profile file, or a folder of them, that win over the bundled ones."""
+    gateways: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`PIXELMETER_GATEWAYS`: `host=profile` pairs with commas between, e.g. `127.0.0.1:*=aigateway`."""
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+    """`PIXELMETER_TAGS`: `key=value` pairs with commas between, put on every attempt."""
+    fee_rate: int | None = None
+    """`PIXELMETER_FEE_PERCENT`: the gateway's fee in parts per million; None leaves it to the profile."""
+    durability: Durability = "process"
+    """`PIXELMETER_DURABILITY`: `process` survives a kill, `sync` also a power cut (an fsync for every attempt)."""
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """Read the settings; ConfigError names the variable that cannot be used."""
+    env = os.environ if environment is None else environment
+    durability = env.get("PIXELMETER_DURABILITY") or "process"
+    if durability not in DURABILITIES:
+        raise ConfigError(f"PIXELMETER_DURABILITY is {durability!r}: use one of {', '.join(DURABILITIES)}")
+    return Settings(
+        database_url=env.get("PIXELMETER_DATABASE_URL") or "sqlite:///pixelmeter.db",
+        spool_dir=env.get("PIXELMETER_SPOOL_DIR") or None,
+        state_dir=env.get("XDG_STATE_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".local" / "state"),
+        prices=env.get("PIXELMETER_PRICES") or None,
+        profiles=env.get("PIXELMETER_PROFILES") or None,
+        gateways=_pairs(env, "PIXELMETER_GATEWAYS"),
+        tags=_pairs(env, "PIXELMETER_TAGS"),
+        fee_rate=_fee_rate(env),
+        durability="sync" if durability == "sync" else "process",
+    )
+
+
+def _pairs(env: Mapping[str, str], name: str) -> dict[str, str]:
+    pairs: dict[str, str] = {}
+    for item in filter(None, (part.strip() for part in env.get(name, "").split(","))):
+        key, separator, value = item.rpartition("=")
+        if not separator or not key.strip() or not value.strip():
+            raise ConfigError(f"{name} has {item!r}: write NAME=VALUE pairs with commas between")
+        pairs[key.strip()] = value.strip()
+    return pairs
+
+
+def _fee_rate(env: Mapping[str, str]) -> int | None:
+    text = env.get("PIXELMETER_FEE_PERCENT", "").strip()
+    if not text:
+        return None
+    try:
+        rate = Decimal(text) * 10_000 if len(text) <= 12 else None
+    except InvalidOperation:
+        rate = None
+    if rate is None or not rate.is_finite() or not 0 <= rate <= 1_000_000:
+        raise ConfigError(f"PIXELMETER_FEE_PERCENT is {text[:40]!r}: use a percentage from 0 to 100, such as 5")
+    return int(rate)
