@@ -1,0 +1,58 @@
+"""The `pixelmeter` command; each subcommand is `command` in the module of its name, imported when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import sys
+from typing import Any
+
+import click
+
+from pixelmeter.errors import PixelmeterError
+
+__all__ = ["COMMANDS", "main"]
+
+COMMANDS: dict[str, str] = {
+    "demo": "Drive real clients against a stand-in gateway and print what they spent.",
+    "report": "Sum up spend, latency and failures by model, day, tag and more.",
+    "calls": "List single attempts, newest first.",
+    "db": "Upgrade, downgrade or inspect the ledger's schema.",
+    "prices": "List, explain and check prices.",
+    "doctor": "Check the settings, the ledger and the spool.",
+}
+"""The subcommands and what each is for, so that the overview needs none of their modules."""
+
+
+class _Commands(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pixelmeter.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except PixelmeterError as error:
+            raise click.ClickException(" ".join(str(error).split())) from None
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="pixelmeter", message="%(prog)s %(version)s")
+def main() -> None:
+    """What a team's image-generation calls cost, how long they take and how they fail.
+
+    The ledger is the one that --database-url or PIXELMETER_DATABASE_URL names, else pixelmeter.db in this folder.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            # A model name that the terminal's encoding lacks must not end the command.
+            stream.reconfigure(errors="backslashreplace")
