@@ -1,0 +1,58 @@
+PYTHON ?= python3
+STRICT ?= 0
+BIN := .venv/bin
+READY := .venv/.ready
+SUITE := .cache/httpx-0.28.1.tar.gz
+
+PYTEST := $(BIN)/python -m pytest -q -n 2
+ifeq ($(STRICT),1)
+export PIXELMETER_TEST_STRICT := 1
+else
+PYTEST += -m "not slow"
+endif
+
+.PHONY: all demo test check bench wheel clean lock
+.DELETE_ON_ERROR:
+
+all: check test
+
+demo: $(READY)
+	@$(BIN)/pixelmeter demo
+
+test: $(READY) $(SUITE)
+	@$(PYTEST)
+
+check: $(READY)
+	@$(BIN)/ruff format --check --quiet
+	@$(BIN)/ruff check --quiet
+	@$(BIN)/mypy --no-error-summary
+	@$(BIN)/pyright
+	@$(BIN)/lint-imports --no-logo
+
+bench: $(READY)
+	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; $(BIN)/python "$$benchmark"; done
+
+wheel: $(READY)
+	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@ls dist
+
+lock: $(READY)
+	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --no-annotate --quiet --output-file constraints.txt
+
+clean:
+	@rm -rf .venv .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(READY): constraints.txt pyproject.toml
+	@echo "Making .venv"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=...")'
+	@$(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes -r constraints.txt
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(SUITE): tests/interop/httpx-suite.txt | $(READY)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
+		--dest .cache -r $<
+	@touch $@

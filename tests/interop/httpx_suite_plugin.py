@@ -1,0 +1,66 @@
+"""The pytest plugin that runs inside httpx's own suite: it notes every outcome, and meters every client if asked to.
+
+It imports nothing of this project's tests, whose package has the same name as that of the suite.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+FOLDER = Path(os.environ["HTTPX_SUITE_FOLDER"])
+HOW = os.environ["HTTPX_SUITE_HOW"]
+
+
+class Outcomes:
+    """The outcome of every test, by id; a failure in its setup or teardown is its failure."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self.seen[report.nodeid] = report.outcome
+
+    def pytest_sessionfinish(self) -> None:
+        (FOLDER / "outcomes.json").write_text(json.dumps(self.seen))
+
+
+class Instrumented:
+    """Every client of the suite is instrumented as soon as it is made; all requests are image calls if asked for."""
+
+    def __init__(self, *, everything: bool) -> None:
+        import pixelmeter
+        import pixelmeter.meter
+
+        self.meter = pixelmeter.Meter(database_url=f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
+        if everything:
+            pixelmeter.meter.operation_of = lambda method, target: "generate"
+        for client in (httpx.Client, httpx.AsyncClient):
+            client.__init__ = self._instrumenting(client.__init__)  # type: ignore[method-assign]
+
+    def _instrumenting(self, original: Callable[..., None]) -> Callable[..., None]:
+        import pixelmeter
+
+        @functools.wraps(original)
+        def make(client: Any, *arguments: Any, **options: Any) -> None:
+            original(client, *arguments, **options)
+            pixelmeter.instrument(client, self.meter)
+
+        return make
+
+    def pytest_sessionfinish(self) -> None:
+        self.meter.close()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Outcomes())
+    if HOW != "plain":
+        config.pluginmanager.register(Instrumented(everything=HOW == "metered"))
