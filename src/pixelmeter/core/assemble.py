@@ -7,9 +7,9 @@ from fnmatch import fnmatchcase
 from typing import Protocol
 
 import msgspec
-from pixelmeter.core.prices import Consumption, Quote
 
 from pixelmeter.core.gateways import Profile, Profiles
+from pixelmeter.core.prices import Consumption, Quote
 from pixelmeter.core.record import Attempt, Operation, Outcome
 from pixelmeter.core.request import Ask
 from pixelmeter.core.response import Answer

@@ -1,0 +1,212 @@
+"""The one place that is written twice: a sync and an async driver of an exchange.
+
+Knows httpx and httpx2 only by shape; `pixelmeter.httpx` and `pixelmeter.httpx2` bind it to each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from types import TracebackType
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+
+from pixelmeter.calls import Mark
+from pixelmeter.core.exchange import Exchange
+from pixelmeter.meter import Meter
+from pixelmeter.outgoing import RequestLike
+
+__all__ = ["AsyncDriver", "AsyncTeeStream", "SyncDriver", "TeeStream"]
+
+
+class ResponseLike(Protocol):
+    """What both libraries' responses have."""
+
+    status_code: int
+    is_closed: bool
+    is_stream_consumed: bool
+    stream: Any
+
+    @property
+    def headers(self) -> Any: ...
+    @property
+    def content(self) -> bytes: ...
+
+
+Req = TypeVar("Req", bound=RequestLike, contravariant=True)
+Res = TypeVar("Res", bound=ResponseLike, covariant=True)
+
+
+class TransportLike(Protocol[Req, Res]):
+    """A sync transport of either library."""
+
+    def handle_request(self, request: Req) -> Res: ...
+    def close(self) -> None: ...
+    def __enter__(self) -> Any: ...
+    def __exit__(self, *raised: Any) -> None: ...
+
+
+class AsyncTransportLike(Protocol[Req, Res]):
+    """An async transport of either library."""
+
+    async def handle_async_request(self, request: Req) -> Res: ...
+    async def aclose(self) -> None: ...
+    async def __aenter__(self) -> Any: ...
+    async def __aexit__(self, *raised: Any) -> None: ...
+
+
+class _Tee:
+    """Holds a body and its exchange; a body that nobody closes ends its record when it is collected."""
+
+    def __init__(self, inner: Any, exchange: Exchange) -> None:
+        self._inner = inner
+        self._exchange = exchange
+
+    def __del__(self) -> None:
+        # May run inside any other code of this thread, so it takes no lock: the exchange and the spool have none.
+        self._exchange.abandon("never_closed")
+
+
+class TeeStream(_Tee):
+    """A body passed through unchanged, each chunk shown to the exchange first."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._inner:
+                self._exchange.feed(chunk)
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._exchange.fail(error)
+            raise
+        self._exchange.finish()
+
+    def close(self) -> None:
+        self._exchange.abandon()
+        self._inner.close()
+
+
+class AsyncTeeStream(_Tee):
+    """Async twin of TeeStream."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        try:
+            async for chunk in self._inner:
+                self._exchange.feed(chunk)
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._exchange.fail(error)
+            raise
+        self._exchange.finish()
+
+    async def aclose(self) -> None:
+        self._exchange.abandon()
+        await self._inner.aclose()
+
+
+class _Driver:
+    """What the sync and async drivers share: everything that never waits."""
+
+    _tee: ClassVar[type[TeeStream] | type[AsyncTeeStream]]
+    meter: Meter
+    inner: Any
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    def _watch(self, response: ResponseLike, exchange: Exchange) -> None:
+        try:
+            # Already read: a mock, a cache, a retrying layer that looked inside. Nobody will iterate it again.
+            read = response.is_closed or response.is_stream_consumed
+            exchange.respond(response.status_code, response.headers.raw, decoded=read)
+            if response.status_code == 101:
+                exchange.finish()
+            elif read:
+                exchange.feed(response.content)
+                exchange.finish()
+            else:
+                response.stream = self._tee(response.stream, exchange)
+        except Exception as error:
+            self.meter.failures.note("response", error)
+            exchange.abandon("unreadable")
+
+
+class SyncDriver(_Driver, Generic[Req, Res]):
+    """Meters the image calls that pass through a sync transport."""
+
+    def __init__(self, meter: Meter, inner: TransportLike[Req, Res]) -> None:
+        self.meter = meter
+        self.inner = inner
+
+    def handle_request(self, request: Req) -> Res:
+        """Send the request through the inner transport and return its response, the same object."""
+        begun: tuple[Exchange, Mark] | None = self.meter.begin(request)
+        if begun is None:
+            return self.inner.handle_request(request)
+        exchange, mark = begun
+        try:
+            response = self.inner.handle_request(request)
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        finally:
+            mark.in_transport = False
+        self._watch(response, exchange)
+        return response
+
+    def close(self) -> None:
+        """Close the inner transport."""
+        self.inner.close()
+
+    def __enter__(self) -> Self:
+        self.inner.__enter__()
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        self.inner.__exit__(exc_type, exc_value, traceback)
+
+
+class AsyncDriver(_Driver, Generic[Req, Res]):
+    """Meters the image calls that pass through an async transport."""
+
+    def __init__(self, meter: Meter, inner: AsyncTransportLike[Req, Res]) -> None:
+        self.meter = meter
+        self.inner = inner
+
+    async def handle_async_request(self, request: Req) -> Res:
+        """Send the request through the inner transport and return its response, the same object."""
+        begun: tuple[Exchange, Mark] | None = self.meter.begin(request)
+        if begun is None:
+            return await self.inner.handle_async_request(request)
+        exchange, mark = begun
+        try:
+            response = await self.inner.handle_async_request(request)
+        except BaseException as error:
+            exchange.fail(error)
+            raise
+        finally:
+            mark.in_transport = False
+        self._watch(response, exchange)
+        return response
+
+    async def aclose(self) -> None:
+        """Close the inner transport."""
+        await self.inner.aclose()
+
+    async def __aenter__(self) -> Self:
+        await self.inner.__aenter__()
+        return self
+
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None:
+        await self.inner.__aexit__(exc_type, exc_value, traceback)

@@ -1,0 +1,61 @@
+"""Which attempts belong to one call: SDK retries, redirects, and auth flows that send twice."""
+
+from __future__ import annotations
+
+from contextvars import ContextVar
+
+__all__ = ["Mark", "link", "mark_of"]
+
+_EXTENSION = "pixelmeter"
+
+
+class Mark:
+    """Left in a request's extensions: it has been metered, as this attempt of this call.
+
+    Clients copy extensions to the request that follows a redirect or a challenge, so the mark also links those.
+    """
+
+    __slots__ = ("attempt", "call_id", "in_transport")
+
+    def __init__(self) -> None:
+        self.call_id = ""
+        self.attempt = 0
+        self.in_transport = True
+
+
+class _Last:
+    __slots__ = ("attempt", "call_id", "key", "retry")
+
+    def __init__(self, key: object, retry: int, call_id: str, attempt: int) -> None:
+        self.key = key
+        self.retry = retry
+        self.call_id = call_id
+        self.attempt = attempt
+
+
+# An SDK's retry loop runs in one task or thread, so what the last attempt there was is context, not a shared table.
+_last: ContextVar[_Last | None] = ContextVar("pixelmeter_last", default=None)
+
+
+def mark_of(extensions: dict[str, object]) -> Mark | None:
+    """Return the mark of an earlier attempt or of an outer wrapper."""
+    mark = extensions.get(_EXTENSION)
+    return mark if isinstance(mark, Mark) else None
+
+
+def link(extensions: dict[str, object], earlier: Mark | None, *, key: object, retry: int, new_id: str) -> Mark:
+    """Mark a request as the next attempt of the call it belongs to; a new call takes `new_id`.
+
+    `retry` is what the SDK says (`x-stainless-retry-count`), `key` equal for the same content to the same place.
+    """
+    mark = Mark()
+    last = _last.get()
+    if earlier is not None:
+        mark.call_id, mark.attempt = earlier.call_id, earlier.attempt + 1
+    elif retry and last is not None and last.retry == retry - 1 and last.key == key:
+        mark.call_id, mark.attempt = last.call_id, last.attempt + 1
+    else:
+        mark.call_id, mark.attempt = new_id, retry
+    extensions[_EXTENSION] = mark
+    _last.set(_Last(key, retry, mark.call_id, mark.attempt))
+    return mark

@@ -1,0 +1,43 @@
+"""Our own failures: counted by place, logged once a minute, never raised."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from pixelmeter.core.ports import Clock
+
+__all__ = ["Failures"]
+
+_EVERY = 60_000_000
+_log = logging.getLogger("pixelmeter")
+
+
+class Failures:
+    """What went wrong inside pixelmeter while the caller's request went on."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._counts: dict[str, int] = {}
+        self._logged: dict[str, int] = {}
+
+    def note(self, place: str, error: BaseException) -> None:
+        """Count a failure; its class is logged, its text is not: that may hold what must stay private."""
+        try:
+            self._counts[place] = self._counts.get(place, 0) + 1
+            now = self._clock.monotonic()
+            logged = self._logged.get(place)
+            if logged is None or now - logged >= _EVERY:
+                self._logged[place] = now
+                _log.warning(
+                    "pixelmeter failed in %s: %s (%d so far; the request is not affected)",
+                    place,
+                    type(error).__name__,
+                    self._counts[place],
+                )
+        except Exception:  # a handler of the host may raise anything
+            return
+
+    def counts(self) -> Mapping[str, int]:
+        """Return how often each place failed."""
+        return dict(self._counts)

@@ -1,0 +1,172 @@
+"""The composition root: settings, prices, profiles, spool and ledger become a Meter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any, Self
+
+from pixelmeter._version import __version__
+from pixelmeter.calls import Mark, link, mark_of
+from pixelmeter.core.assemble import Terms, intend
+from pixelmeter.core.exchange import Exchange
+from pixelmeter.core.ports import Clock, Files, Ids
+from pixelmeter.core.prices import PriceBook
+from pixelmeter.core.record import Operation
+from pixelmeter.core.routes import operation_of
+from pixelmeter.core.text import bounded
+from pixelmeter.drain import Drain
+from pixelmeter.failures import Failures
+from pixelmeter.gateways import load_profiles
+from pixelmeter.ledger.address import safe_url, spool_folder
+from pixelmeter.outgoing import RequestLike, ask_of, length_of, retry_of, trace_id_of
+from pixelmeter.prices import bundled, load_book
+from pixelmeter.recorder import Recorder, Sink
+from pixelmeter.settings import from_environment
+from pixelmeter.spool import Spool
+from pixelmeter.system import SystemClock, SystemFiles, SystemIds
+from pixelmeter.tagging import checked, current, encoded
+
+__all__ = ["Meter"]
+
+
+class Meter:
+    """Records the image calls of the clients that are instrumented with it.
+
+        meter = pixelmeter.Meter()                      # sqlite:///pixelmeter.db, or PIXELMETER_DATABASE_URL
+        client = pixelmeter.instrument(OpenAI(), meter)
+
+    Nothing is opened before the first image call of a process. Arguments win over the environment:
+
+    `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
+    `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
+    `gateways`: host pattern -> profile, such as `{"images.corp.example": "aigateway"}`; known hosts need nothing.
+    `spool_dir`: where attempts wait for the ledger; by default beside a SQLite file.
+
+    Raises ConfigError or PriceBookError for what cannot be used.
+    """
+
+    def __init__(
+        self,
+        database_url: str | None = None,
+        *,
+        tags: Mapping[str, str] | None = None,
+        price_book: PriceBook | str | None = None,
+        gateways: Mapping[str, str] | None = None,
+        spool_dir: str | None = None,
+    ) -> None:
+        settings = from_environment()
+        self.database_url = database_url or settings.database_url
+        """The ledger, password included; `status()` shows it without."""
+        self._tags = checked({**settings.tags, **(tags or {})})
+        self._encoded_tags = encoded(self._tags)
+        self._profiles = load_profiles({**settings.gateways, **(gateways or {})}, settings.profiles)
+        book = price_book or settings.prices
+        self._book: PriceBook = load_book(book) if isinstance(book, str) else book or bundled()
+        self._fee_rate = settings.fee_rate
+        self._clock: Clock = SystemClock()
+        self._ids: Ids = SystemIds()
+        self._files: Files = SystemFiles()
+        self.failures = Failures(self._clock)
+        """Our own failures inside callers' requests."""
+        self._folder = spool_folder(self.database_url, spool_dir or settings.spool_dir, settings.state_dir)
+        self._spool = Spool(self._folder, self._files, self._ids, durability=settings.durability)
+        self.recorder = Recorder(
+            self._spool, self._open_drain, clock=self._clock, failures=self.failures, sinks=list[Sink]()
+        )
+        """Where the attempts go."""
+
+    def begin(self, request: RequestLike) -> tuple[Exchange, Mark] | None:
+        """Start to meter a request that is about to leave; None if it is no image operation or is metered already."""
+        if request.method != "POST":
+            return None
+        try:
+            target: bytes = request.url.raw_path
+            operation = operation_of("POST", target)
+            if operation is None:
+                return None
+            earlier = mark_of(request.extensions)
+            if earlier is not None and earlier.in_transport:
+                return None
+            return self._begin(request, target, operation, earlier)
+        except Exception as error:
+            self.failures.note("request", error)
+            return None
+
+    def flush(self, timeout: float = 10.0) -> bool:
+        """Bring every attempt that has ended into the ledger; return whether all are there in time (seconds)."""
+        return self.recorder.flush(timeout)
+
+    def close(self, timeout: float = 2.0) -> bool:
+        """Flush and give back thread, connection and files; what could not be written stays in the spool."""
+        return self.recorder.close(timeout)
+
+    def status(self) -> dict[str, Any]:
+        """Return the state of spool and ledger: `database_url` (without secrets), `spool_dir`, `spool`, `committed`,
+        `ledger_error` (None while all is well) and `failures` (our own, by place)."""
+        return {
+            "database_url": safe_url(self.database_url),
+            "spool_dir": self._folder,
+            **self.recorder.status(),
+            "failures": dict(self.failures.counts()),
+        }
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        import asyncio
+
+        await asyncio.to_thread(self.close)
+
+    def __repr__(self) -> str:
+        return f"Meter({safe_url(self.database_url)!r})"
+
+    def _begin(
+        self, request: RequestLike, target: bytes, operation: Operation, earlier: Mark | None
+    ) -> tuple[Exchange, Mark]:
+        host: str = request.url.netloc.decode("ascii")
+        profile = self._profiles.of_host(host)
+        here = current()
+        tags = {**self._tags, **here} if here else self._tags
+        tag_header = profile.tag.request_header if profile.tag is not None else None
+        if tag_header is not None and "aig_tag" in tags and tag_header not in request.headers:
+            request.headers[tag_header] = tags["aig_tag"]
+        headers = {name.lower(): value for name, value in request.headers.raw}
+        ask = ask_of(request, profile, target, headers)
+        if tag_header is not None and (sent := headers.get(tag_header.encode())) is not None:
+            tags = {**tags, "aig_tag": bounded(sent.decode("latin-1"), 64) or ""}
+        new_id = self._ids.new()
+        key = (host, target, ask.same_as)
+        mark = link(request.extensions, earlier, key=key, retry=retry_of(headers), new_id=new_id)
+        terms = Terms(ask=ask, profile=profile, profiles=self._profiles, book=self._book, fee_rate=self._fee_rate)
+        intent = intend(
+            terms,
+            id=new_id,
+            call_id=mark.call_id,
+            attempt=mark.attempt,
+            started_at=self._clock.now(),
+            host=host,
+            operation=operation,
+            request_bytes=length_of(headers),
+            tags=self._encoded_tags if tags is self._tags else encoded(tags),
+            trace_id=trace_id_of(headers),
+            version=__version__,
+        )
+        self.recorder.begin(intent)
+        return Exchange(intent, terms, self._clock, self.recorder.end), mark
+
+    def _open_drain(self) -> Drain:
+        from pixelmeter.ledger.writer import open_writer
+
+        return Drain(self._spool, self._files, self._folder, open_writer(self.database_url))

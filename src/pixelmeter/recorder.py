@@ -1,0 +1,154 @@
+"""Where every attempt goes: into the spool, then to the sinks; and from the spool into the ledger, in the background."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import weakref
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from pixelmeter.background import Background
+from pixelmeter.core.ports import Clock
+from pixelmeter.core.record import Attempt
+from pixelmeter.drain import Drain
+from pixelmeter.failures import Failures
+from pixelmeter.spool import Spool
+
+__all__ = ["Recorder", "Sink"]
+
+_EXIT_SECONDS = 2.0
+_SYNC_EVERY = 1_000_000
+_ADOPT_EVERY = 60_000_000
+
+_recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
+# What a fork left behind. Never closed or collected: a connection of the parent must not be ended by its child.
+_inherited: list[object] = []
+
+
+class Sink(Protocol):
+    """A view of the attempts as they end."""
+
+    def record(self, attempt: Attempt) -> None:
+        """Take an attempt; called on the caller's thread or event loop, so it must not wait."""
+        ...
+
+
+class Recorder:
+    """Keeps intents and outcomes; nothing starts before the first one, and after a fork all of it starts anew."""
+
+    def __init__(
+        self, spool: Spool, open_drain: Callable[[], Drain], *, clock: Clock, failures: Failures, sinks: list[Sink]
+    ) -> None:
+        self._spool = spool
+        self._open_drain = open_drain
+        self._clock = clock
+        self._failures = failures
+        self.sinks = sinks
+        self._drain: Drain | None = None
+        self._background = Background(self._work, "pixelmeter-writer")
+        self._synced = 0
+        self._adopted: int | None = None
+        self._registered = False
+        self.ledger_error: str | None = None
+        """What the ledger last said no to, without secrets; None while it takes everything."""
+        self.committed = 0
+
+    def begin(self, intent: Attempt) -> None:
+        """Keep an attempt that is about to leave."""
+        if not self._registered:
+            self._register()
+        self._spool.intent(intent)
+
+    def end(self, attempt: Attempt) -> None:
+        """Keep an attempt that has ended."""
+        self._spool.outcome(attempt)
+        for sink in self.sinks:
+            try:
+                sink.record(attempt)
+            except Exception as error:
+                self._failures.note(type(sink).__name__, error)
+        self._background.wake()
+
+    def flush(self, timeout: float) -> bool:
+        """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
+        return not self._registered or self._background.run(timeout)
+
+    def close(self, timeout: float = _EXIT_SECONDS) -> bool:
+        """Flush, and give back thread, connection and files; a later attempt would take them anew."""
+        if not self._registered:
+            return True
+        flushed = self._background.stop(timeout)
+        if flushed:
+            self._release()
+        return flushed
+
+    def forget(self) -> None:
+        """Drop what belongs to the parent process: called in a forked child, so it takes no lock and logs nothing."""
+        if self._drain is not None:
+            _inherited.append(self._drain)
+            self._drain = None
+        _inherited.append(self._background)
+        self._background = Background(self._work, "pixelmeter-writer")
+        self._spool.forget()
+        self._adopted = None
+
+    def _register(self) -> None:
+        self._registered = True
+        if not _recorders and hasattr(os, "register_at_fork"):
+            _hook_fork()
+        _recorders.add(self)
+        reference = weakref.ref(self)
+        atexit.register(lambda: (recorder := reference()) and recorder.close())
+
+    def _work(self) -> float | None:
+        """Run on the background thread: move what has ended into the ledger, and sync the spool now and then."""
+        try:
+            if self._drain is None:
+                self._drain = self._open_drain()
+            now = self._clock.monotonic()
+            if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
+                self._adopted = now
+                self._drain.adopt()
+            while moved := self._drain.step():
+                self.committed += moved
+        except Exception as error:
+            self.ledger_error = f"{type(error).__name__}: {error}"
+            self._failures.note("ledger", error)
+            self._sync()
+            raise
+        self.ledger_error = None
+        return self._sync()
+
+    def _sync(self) -> float | None:
+        waited = self._clock.monotonic() - self._synced
+        if waited < _SYNC_EVERY:
+            return (_SYNC_EVERY - waited) / 1e6
+        self._synced = self._clock.monotonic()
+        self._spool.sync()
+        return None
+
+    def _release(self) -> None:
+        drain, self._drain = self._drain, None
+        if drain is not None:
+            drain.close()
+        self._spool.close()
+
+    def status(self) -> dict[str, Any]:
+        """Return what is kept where."""
+        return {"spool": self._spool.status(), "committed": self.committed, "ledger_error": self.ledger_error}
+
+
+_hooked = False
+
+
+def _hook_fork() -> None:
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        os.register_at_fork(after_in_child=_forget_all)
+
+
+def _forget_all() -> None:
+    for recorder in list(_recorders):
+        recorder.forget()
