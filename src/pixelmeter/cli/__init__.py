@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from pixelmeter._version import __version__
 from pixelmeter.errors import PixelmeterError
 
 __all__ = ["COMMANDS", "main"]
@@ -46,7 +47,7 @@ class _Commands(click.Group):
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.version_option(package_name="pixelmeter", message="%(prog)s %(version)s")
+@click.version_option(__version__, message="%(prog)s %(version)s")
 def main() -> None:
     """What a team's image-generation calls cost, how long they take and how they fail.
 

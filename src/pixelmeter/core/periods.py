@@ -1,0 +1,92 @@
+"""Moments as people write them, and days, weeks and months of a time zone as half-open windows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import Literal, NamedTuple
+
+from pixelmeter.errors import ConfigError
+
+__all__ = ["PERIODS", "Period", "Window", "moment", "name_of", "utc_text", "windows"]
+
+Period = Literal["day", "week", "month"]
+PERIODS: tuple[Period, ...] = ("day", "week", "month")
+
+_DURATION = re.compile(r"([0-9]{1,9})([mhdw])")
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_DAY = timedelta(days=1)
+
+
+class Window(NamedTuple):
+    """The part of a day, week or month that lies in a range: `start` is in it, `end` is not; both are UTC."""
+
+    first_day: date
+    start: datetime
+    end: datetime
+
+
+def moment(text: str, *, now: datetime, zone: tzinfo) -> datetime:
+    """Return the UTC time that "2026-05-01", "2026-05-01T12:30", "2026-05-01T12:30Z" or "7d" (ago) names.
+
+    A date is its first moment in `zone`, and a time without an offset is read there. ConfigError for anything else.
+    """
+    try:
+        if found := _DURATION.fullmatch(text.strip()):
+            return now.astimezone(UTC) - int(found[1]) * _UNITS[found[2]]
+        written = datetime.fromisoformat(text.strip())
+        return (written if written.tzinfo else written.replace(tzinfo=zone)).astimezone(UTC)
+    except OverflowError:
+        raise ConfigError(f"{text[:40]!r} is outside the years 1 to 9999") from None
+    except ValueError:
+        raise ConfigError(
+            f"{text[:40]!r} is not a time: write a date (2026-05-01), a time (2026-05-01T12:30Z) "
+            "or how long ago (30m, 24h, 7d, 4w)"
+        ) from None
+
+
+def windows(since: datetime, until: datetime, zone: tzinfo, period: Period) -> Iterator[Window]:
+    """Yield the windows that [since, until) falls into, in order; together they are exactly that range.
+
+    A day may last 23 or 25 hours, begin at 01:00, or (where a zone crossed the date line) not exist.
+    """
+    # A zone can skip its midnight, and then the first moments of a day count to the day before.
+    first = _first_day(since.astimezone(zone).date() - _DAY, period)
+    start = _midnight(first, zone)
+    while start < until:
+        following = _following(first, period)
+        end = _midnight(following, zone)
+        window = Window(first, max(start, since), min(end, until))
+        if window.start < window.end:
+            yield window
+        first, start = following, end
+
+
+def name_of(day: date, period: Period) -> str:
+    """Return the text of the period that a day belongs to: "2026-05-01", "2026-W18" (ISO 8601) or "2026-05"."""
+    if period == "week":
+        year, week, _ = day.isocalendar()
+        return f"{year}-W{week:02}"
+    return day.isoformat() if period == "day" else day.isoformat()[:7]
+
+
+def utc_text(when: datetime) -> str:
+    """Return ISO 8601 in UTC with a Z; fractions of a second only where there are some."""
+    return when.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
+
+
+def _midnight(day: date, zone: tzinfo) -> datetime:
+    return datetime.combine(day, time.min, zone).astimezone(UTC)
+
+
+def _first_day(day: date, period: Period) -> date:
+    if period == "week":
+        return day - timedelta(days=day.weekday())
+    return day if period == "day" else day.replace(day=1)
+
+
+def _following(day: date, period: Period) -> date:
+    if period == "month":
+        return (day + timedelta(days=31)).replace(day=1)
+    return day + (_DAY if period == "day" else timedelta(weeks=1))
