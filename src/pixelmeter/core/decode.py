@@ -28,9 +28,9 @@ def decoder(encoding: str) -> Decode | None:
         raise Undecodable(encoding[:100])
     name = names[0]
     if name in ("gzip", "x-gzip"):
-        return _bounded(_Zlib(zlib.MAX_WBITS | 16))
+        return _bounded(_Gzip())
     if name == "deflate":
-        return _bounded(_Zlib(zlib.MAX_WBITS))
+        return _bounded(_Deflate())
     try:
         if name == "br":
             import brotli
@@ -64,26 +64,35 @@ def _bounded(decode: Decode) -> Decode:
     return limited
 
 
-class _Zlib:
-    """gzip, zlib, and the raw deflate that some servers send under the name of zlib."""
+class _Gzip:
+    """A zlib codec, which gives its output in bounded slices."""
 
-    def __init__(self, window: int) -> None:
-        self._window = window
+    def __init__(self, window: int = zlib.MAX_WBITS | 16) -> None:
         self._codec = zlib.decompressobj(window)
-        self._first = True
 
     def __call__(self, chunk: bytes) -> Iterator[bytes]:
-        try:
-            piece = self._codec.decompress(chunk, _SLICE)
-        except zlib.error:
-            if not self._first or self._window != zlib.MAX_WBITS:
-                raise
-            self._codec = zlib.decompressobj(-zlib.MAX_WBITS)
-            piece = self._codec.decompress(chunk, _SLICE)
-        self._first = False
+        piece = self._codec.decompress(chunk, _SLICE)
         while piece:
             yield piece
             piece = self._codec.decompress(self._codec.unconsumed_tail, _SLICE)
+
+
+class _Deflate:
+    """What is called deflate: zlib, or the raw stream that some servers send; its first two bytes tell which."""
+
+    def __init__(self) -> None:
+        self._head = b""
+        self._codec: _Gzip | None = None
+
+    def __call__(self, chunk: bytes) -> Iterator[bytes]:
+        if self._codec is None:
+            chunk = self._head + chunk
+            if len(chunk) < 2:
+                self._head = chunk
+                return
+            is_zlib = chunk[0] & 15 == 8 and int.from_bytes(chunk[:2], "big") % 31 == 0
+            self._codec = _Gzip(zlib.MAX_WBITS if is_zlib else -zlib.MAX_WBITS)
+        yield from self._codec(chunk)
 
 
 class _Whole:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from decimal import Decimal
+import re
+from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from pixelmeter.core.record import NANO_PER_USD
 
@@ -11,6 +12,9 @@ ERROR_LIMIT = 100
 _NUMBER_LIMIT = 40
 _COST_LIMIT = 1_000_000 * NANO_PER_USD
 _COUNT_LIMIT = 2**53
+_NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?")
+# Not the host's context: its precision is its own affair.
+_EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
 
 
 def bounded(value: object, limit: int = NAME_LIMIT) -> str | None:
@@ -37,17 +41,8 @@ def nano_dollars(text: str, unit_nano: int, unit_divisor: int = 1) -> int | None
     they are refused before any conversion, because `int(Decimal("1e299999"))` freezes a process for seconds.
     """
     text = text.strip()
-    if not text or len(text) > _NUMBER_LIMIT or not text.isascii():
+    number = _NUMBER.fullmatch(text) if len(text) <= _NUMBER_LIMIT else None
+    if number is None or not -18 <= int(number[1] or 0) <= 12:
         return None
-    mantissa, _, exponent = text.lower().partition("e")
-    if exponent:
-        digits = exponent.lstrip("+-")
-        if not digits.isdigit() or len(digits) > 2 or not -18 <= int(exponent) <= 12:
-            return None
-    whole, _, fraction = mantissa.lstrip("+").partition(".")
-    if not (whole + fraction).isdigit():
-        return None
-    scaled = Decimal(text) * unit_nano / unit_divisor
-    if scaled > _COST_LIMIT:
-        return None
-    return int(scaled.to_integral_value())
+    scaled = _EXACT.divide(_EXACT.multiply(Decimal(text), Decimal(unit_nano)), Decimal(unit_divisor))
+    return None if scaled > _COST_LIMIT else int(scaled.to_integral_value(ROUND_HALF_EVEN))

@@ -1,0 +1,56 @@
+"""Events come out the same wherever the bytes are split."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from pixelmeter.core.sse import EventStream
+
+_BIG = "iVBORw0KGgo" * 500
+_LINES = [
+    ": a comment",
+    "event: image_generation.partial_image",
+    'data: {"type":"image_generation.partial_image","b64_json":"%s"}' % _BIG,
+    "",
+    "id: 7",
+    "event: image_generation.completed",
+    'data: {"type":"image_generation.completed",',
+    'data: "usage":{"output_tokens":272}}',
+    "",
+    "data",
+    "",
+    "dataset: not a field of ours",
+    "data:[DONE]",
+    "",
+    'data: {"cut":',
+]
+_EXPECTED = [
+    {"type": "image_generation.partial_image", "b64_json": _BIG[:64]},
+    {"type": "image_generation.completed", "usage": {"output_tokens": 272}},
+]
+
+
+def _events(chunks: list[bytes]) -> list[bytes]:
+    events: list[bytes] = []
+    stream = EventStream(events.append)
+    for chunk in chunks:
+        stream.feed(chunk)
+    return events
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_complete_events_only_at_every_split(ending: str) -> None:
+    whole = ending.join(_LINES).encode()
+    for cut in [*range(0, 400), *range(5500, len(whole))]:
+        *events, done = _events([whole[:cut], whole[cut:]])
+        assert _EXPECTED == [json.loads(event) for event in events]
+        assert b"[DONE]" == done.strip()
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_byte_by_byte(ending: str) -> None:
+    whole = ending.join(_LINES).encode()
+    *events, _ = _events([whole[at : at + 1] for at in range(len(whole))])
+    assert _EXPECTED == [json.loads(event) for event in events]
