@@ -1,0 +1,176 @@
+"""SQLAlchemy engines on a ledger, for whatever is not the hot path: the schema, migrations and reading."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import os
+import sqlite3
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import quote
+
+from sqlalchemy import Connection, Engine, create_engine, event
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.pool import NullPool
+
+from pixelmeter.errors import ConfigError, LedgerError
+from pixelmeter.ledger import version
+from pixelmeter.ledger.address import Address, read_address, safe_url, spool_folder
+from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.lock import PATIENCE, write_lock
+
+__all__ = ["changing", "connect_arguments", "ensure_schema", "open_engine", "open_reader", "safe_url", "spool_folder"]
+
+WRITING = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
+"""What every writing connection to SQLite sets: readers never wait, and a commit survives a power cut."""
+
+# So that a dead network ends in an error within half a minute instead of hours; the URL's options win.
+_PATIENT = {
+    "application_name": "pixelmeter",
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "30000",
+}
+
+
+def open_engine(url: str) -> Engine:
+    """Return an engine that may write; it connects when it is used and keeps no connection open.
+
+    ConfigError for a URL that cannot be used and for a missing driver. On SQLite a transaction takes the write lock
+    at its begin; hold `lock.write_lock` around it, or use `changing`, which does.
+    """
+    return _engine(read_address(url))
+
+
+def open_reader(url: str) -> Engine:
+    """Return an engine on an existing ledger that cannot change it, nor on SQLite take part in checkpoints.
+
+    LedgerError when there is no ledger or it cannot be opened, SchemaOutdated or SchemaTooNew when its schema is not
+    the one of this pixelmeter, ConfigError for a URL that cannot be used.
+    """
+    address = read_address(url)
+    if address.dialect == "sqlite":
+        engine = _sqlite_reader(address.path)
+    else:
+        engine = create_engine(
+            _postgres_url(address),
+            hide_parameters=True,
+            poolclass=NullPool,
+            execution_options={"postgresql_readonly": True},
+        )
+    try:
+        with engine.connect() as connection:
+            version.check(version.current(connection))
+    except SQLAlchemyError as error:
+        raise without_secrets(error, address) from None
+    return engine
+
+
+@contextlib.contextmanager
+def changing(address: Address) -> Iterator[Connection]:
+    """Give a connection in one transaction that nobody else changes the schema in, committed at the end.
+
+    LedgerError when the database refuses; nothing is changed then.
+    """
+    engine = _engine(address)
+    try:
+        if address.dialect == "sqlite":
+            with write_lock(address.path), engine.begin() as connection:
+                yield connection
+        else:
+            with engine.begin() as connection:
+                # The number is arbitrary: "pixelmet" in ASCII.
+                connection.exec_driver_sql("SELECT pg_advisory_xact_lock(8100137781808686452)")
+                yield connection
+    except SQLAlchemyError as error:
+        raise without_secrets(error, address) from None
+
+
+def ensure_schema(address: Address) -> None:
+    """Make the ledger where there is none, and check the schema of one that is there.
+
+    SchemaOutdated and SchemaTooNew say what to run; LedgerError when the database cannot be used.
+    """
+    if address.dialect == "postgresql":
+        try:
+            with _engine(address).connect() as connection:
+                found = version.current(connection)
+        except SQLAlchemyError as error:
+            raise without_secrets(error, address) from None
+        if found is not None:
+            return version.check(found)
+    with changing(address) as connection:
+        version.create_if_absent(connection)
+        version.check(version.current(connection))
+
+
+def connect_arguments(address: Address) -> dict[str, Any]:
+    """Return the keyword arguments of `psycopg.connect`; ConfigError where the driver is not installed."""
+    if importlib.util.find_spec("psycopg") is None:
+        raise ConfigError('PostgreSQL needs a driver that is not installed: pip install "pixelmeter[postgres]"')
+    named = {
+        "user": address.user,
+        "password": address.password,
+        "host": address.host,
+        "port": address.port,
+        "dbname": address.database,
+    }
+    return {**_PATIENT, **{key: value for key, value in named.items() if value}, **dict(address.options)}
+
+
+def _engine(address: Address) -> Engine:
+    if address.dialect == "sqlite":
+        return _sqlite_engine(address.path, address.path, "BEGIN IMMEDIATE", *WRITING)
+    return create_engine(_postgres_url(address), hide_parameters=True, poolclass=NullPool)
+
+
+def _postgres_url(address: Address) -> URL:
+    arguments = connect_arguments(address)
+    return URL.create(
+        "postgresql+psycopg",
+        username=arguments.pop("user", None),
+        password=arguments.pop("password", None),
+        host=arguments.pop("host", None),
+        port=int(arguments.pop("port", 0)) or None,
+        database=arguments.pop("dbname", None),
+        query=arguments,
+    )
+
+
+def _sqlite_engine(path: str, database: str, begin: str, *pragmas: str) -> Engine:
+    engine = create_engine(
+        URL.create("sqlite", database=path),
+        creator=lambda: _sqlite_connect(database, *pragmas),
+        hide_parameters=True,
+        poolclass=NullPool,
+    )
+
+    @event.listens_for(engine, "begin")
+    def start(connection: Connection) -> None:  # pyright: ignore[reportUnusedFunction]
+        connection.exec_driver_sql(begin)
+
+    return engine
+
+
+def _sqlite_connect(database: str, *pragmas: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        database, uri=database.startswith("file:"), timeout=PATIENCE, isolation_level=None, check_same_thread=False
+    )
+    for pragma in pragmas:
+        connection.execute(pragma)
+    return connection
+
+
+def _sqlite_reader(path: str) -> Engine:
+    if not os.path.exists(path):
+        raise LedgerError(f"there is no ledger at {path} yet: meter a call, or name another with --database-url")
+    uri = f"file:{quote(path)}?mode=ro"
+    # On read-only media SQLite cannot make the shared memory of a WAL; without a WAL there is nothing it must share.
+    folder = os.path.dirname(path)
+    if not os.access(folder, os.W_OK) and not os.path.exists(f"{path}-wal"):
+        uri += "&immutable=1"
+    return _sqlite_engine(path, uri, "BEGIN")

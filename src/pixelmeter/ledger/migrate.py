@@ -1,0 +1,89 @@
+"""Schema changes of an existing ledger, by Alembic, with a version table of their own."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from alembic import command
+from alembic.config import Config
+from alembic.util.exc import CommandError
+from sqlalchemy.exc import SQLAlchemyError
+
+from pixelmeter._assets import asset_dir
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger import version
+from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.engine import changing, open_engine
+from pixelmeter.ledger.failure import without_secrets
+
+__all__ = ["Status", "downgrade", "head", "status", "upgrade"]
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """Where a ledger's schema stands; `revision` is None where there is no ledger."""
+
+    database: str
+    revision: str | None
+    head: str
+    state: str
+    """`absent`, `current`, `outdated` or `too new`."""
+
+
+def head() -> str:
+    """Return the schema revision that this pixelmeter needs."""
+    return version.revisions()[-1]
+
+
+def status(url: str) -> Status:
+    """Return where the schema stands; LedgerError when the database cannot be asked."""
+    address = read_address(url)
+    known = version.revisions()
+    found = None
+    # Connecting would make a SQLite file that is not there.
+    if address.dialect == "postgresql" or os.path.exists(address.path):
+        try:
+            with open_engine(url).connect() as connection:
+                found = version.current(connection)
+        except SQLAlchemyError as error:
+            raise without_secrets(error, address) from None
+    state = "too new"
+    if found is None:
+        state = "absent"
+    elif found in known:
+        state = "current" if found == known[-1] else "outdated"
+    return Status(address.safe(), found, known[-1], state)
+
+
+def upgrade(url: str, revision: str = "head") -> Status:
+    """Bring the schema up to a revision, making the ledger where there is none; all of it or nothing.
+
+    LedgerError when the revision is unknown or the database refuses.
+    """
+    return _change(url, command.upgrade, revision)
+
+
+def downgrade(url: str, revision: str) -> Status:
+    """Bring the schema down to a revision; `base` removes every table of pixelmeter, with what is in it.
+
+    LedgerError when the revision is unknown or the database refuses.
+    """
+    return _change(url, command.downgrade, revision)
+
+
+def _change(url: str, change: Callable[[Config, str], None], revision: str) -> Status:
+    address = read_address(url)
+    config = Config()
+    config.set_main_option("script_location", str(asset_dir("migrations")).replace("%", "%%"))
+    with changing(address) as connection:
+        found = version.current(connection)
+        if found is not None and found not in version.revisions():
+            version.check(found)
+        config.attributes["connection"] = connection
+        try:
+            change(config, revision)
+        except CommandError as error:
+            raise LedgerError(f"{error}; the revisions are base, {', '.join(version.revisions())}, head") from None
+    return status(url)

@@ -1,0 +1,53 @@
+"""What a group of attempts adds to the day rollup."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from pixelmeter.core.latency import bucket
+from pixelmeter.core.record import MICROSECONDS_PER_DAY, Attempt
+
+__all__ = ["Key", "distinct", "summarise"]
+
+Key = tuple[int, str, str, str, str, str, int]
+"""Days since 1970-01-01 (UTC), gateway, provider, operation, model, outcome, latency bucket."""
+
+
+def distinct(attempts: Iterable[Attempt]) -> dict[str, Attempt]:
+    """Return the attempts by id, the first of each."""
+    found: dict[str, Attempt] = {}
+    for one in attempts:
+        found.setdefault(one.id, one)
+    return found
+
+
+def summarise(attempts: Iterable[Attempt]) -> dict[Key, Sequence[int]]:
+    """Return attempts, calls, images, cost, fee, at_risk, unknown_cost_attempts and duration by key.
+
+    These are the columns of `pixelmeter_daily` in order; each attempt is counted once, so ids must not repeat.
+    """
+    sums: dict[Key, Sequence[int]] = {}
+    for one in attempts:
+        key = (
+            one.started_at // MICROSECONDS_PER_DAY,
+            one.gateway,
+            one.provider or "",
+            one.operation,
+            one.model,
+            one.outcome,
+            bucket(one.duration),
+        )
+        cost = one.cost
+        added = (
+            1,
+            0 if one.attempt else 1,
+            one.images or 0,
+            cost or 0,
+            one.fee or 0,
+            one.at_risk or 0,
+            1 if cost is None else 0,
+            one.duration,
+        )
+        before = sums.get(key)
+        sums[key] = added if before is None else [old + new for old, new in zip(before, added, strict=True)]
+    return sums

@@ -1,0 +1,153 @@
+"""The writer of a SQLite ledger: prepared SQL through the driver, one writer at a time by a file lock."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import Any
+
+from sqlalchemy import func
+from sqlalchemy.dialects.sqlite import dialect, insert
+
+from pixelmeter.core.record import FIELDS, Attempt, row
+from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.engine import WRITING, ensure_schema
+from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.lock import PATIENCE, write_lock
+from pixelmeter.ledger.rollup import distinct, summarise
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS
+
+__all__ = ["SqliteWriter"]
+
+_QMARK = dialect(paramstyle="qmark")
+_INSERT = str(insert(ATTEMPTS).on_conflict_do_nothing(index_elements=["id"]).compile(dialect=_QMARK))
+_daily = insert(DAILY)
+_ADD = str(
+    _daily.on_conflict_do_update(
+        index_elements=list(DAILY.primary_key),
+        set_={c.name: c + _daily.excluded[c.name] for c in DAILY.columns if not c.primary_key},
+    ).compile(dialect=_QMARK)
+)
+_spools = insert(SPOOLS)
+_MOVE = str(
+    _spools.on_conflict_do_update(
+        index_elements=["name"], set_={"position": func.max(SPOOLS.c.position, _spools.excluded.position)}
+    ).compile(dialect=_QMARK)
+)
+_FORGET = str(SPOOLS.delete().where(SPOOLS.c.name == "").compile(dialect=_QMARK))
+_POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name IN (SELECT value FROM json_each(?))"
+_KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json_each(?))"
+
+_STARTED_AT = FIELDS.index("started_at")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH_DAY = date(1970, 1, 1).toordinal()
+
+# Referred to until they are closed under the lock: a forked child that let go of one would close it, and wait in
+# SQLite for a mutex that the parent's writer thread may have held at the fork.
+_OPEN: set[sqlite3.Connection] = set()
+
+
+class SqliteWriter:
+    """Writes to a SQLite file; opens it when first used, and again after a failure or when it was replaced."""
+
+    def __init__(self, address: Address, patience: float = PATIENCE) -> None:
+        self._address = address
+        self._patience = patience
+        self._connection: sqlite3.Connection | None = None
+        self._identity: tuple[int, int] | None = None
+
+    def positions(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Return the committed position of each spool that has one."""
+        with self._opened() as connection:
+            return dict(connection.execute(_POSITIONS, (json.dumps(list(names)),)).fetchall())
+
+    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        """Commit the attempts, what the new ones add to the rollup, and the positions; return how many were new."""
+        batch: Sequence[Attempt] = attempts
+        with self._opened() as connection:
+            connection.execute("BEGIN IMMEDIATE")
+            if _insert(connection, batch) != len(batch):
+                connection.execute("ROLLBACK")
+                connection.execute("BEGIN IMMEDIATE")
+                batch = _unknown(connection, batch)
+                _insert(connection, batch)
+            connection.executemany(_ADD, _additions(batch))
+            connection.executemany(_MOVE, positions.items())
+            connection.executemany(_FORGET, [(name,) for name in finished])
+            connection.execute("COMMIT")
+        return len(batch)
+
+    def close(self) -> None:
+        """Close the file, which may checkpoint it; the next write opens it again."""
+        if self._connection is not None:
+            with write_lock(self._address.path, self._patience):
+                self._drop()
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[sqlite3.Connection]:
+        """Give the connection with the file lock held; whatever fails is a LedgerError, and is rolled back."""
+        path = self._address.path
+        if self._connection is None or self._identity != _identity(path):
+            self.close()
+            ensure_schema(self._address)
+        with write_lock(path, self._patience):
+            try:
+                if self._connection is None:
+                    self._connection = self._open()
+                yield self._connection
+            except (sqlite3.Error, OverflowError, UnicodeError) as error:
+                raise without_secrets(error, self._address) from None
+            finally:
+                if self._connection is not None and self._connection.in_transaction:
+                    self._drop()
+
+    def _open(self) -> sqlite3.Connection:
+        path = self._address.path
+        connection = sqlite3.connect(path, timeout=self._patience, isolation_level=None, check_same_thread=False)
+        _OPEN.add(connection)
+        for pragma in WRITING:
+            connection.execute(pragma)
+        self._identity = _identity(path)
+        return connection
+
+    def _drop(self) -> None:
+        if self._connection is not None:
+            connection, self._connection = self._connection, None
+            connection.close()
+            _OPEN.discard(connection)
+
+
+def _insert(connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> int:
+    return connection.executemany(_INSERT, map(_values, attempts)).rowcount
+
+
+def _values(attempt: Attempt) -> Sequence[Any]:
+    values = list(row(attempt))
+    moment = _EPOCH + timedelta(microseconds=attempt.started_at)
+    values[_STARTED_AT] = moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+    return values
+
+
+def _unknown(connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> Sequence[Attempt]:
+    """Return the attempts that the ledger does not have, the first of each id."""
+    by_id = distinct(attempts)
+    for (known,) in connection.execute(_KNOWN, (json.dumps(list(by_id)),)).fetchall():
+        del by_id[known]
+    return list(by_id.values())
+
+
+def _additions(attempts: Iterable[Attempt]) -> Iterator[Sequence[Any]]:
+    for (day, *key), sums in summarise(attempts).items():
+        yield date.fromordinal(_EPOCH_DAY + day).isoformat(), *key, *sums
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
