@@ -33,6 +33,18 @@ class Outcomes:
         (FOLDER / "outcomes.json").write_text(json.dumps(self.seen))
 
 
+class Posted:
+    """A request that says it is a POST, and is otherwise the one it was made from."""
+
+    method = "POST"
+
+    def __init__(self, request: httpx.Request) -> None:
+        self._request = request
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._request, name)
+
+
 class Instrumented:
     """Every client of the suite is instrumented as soon as it is made; all requests are image calls if asked for."""
 
@@ -42,7 +54,9 @@ class Instrumented:
 
         self.meter = pixelmeter.Meter(database_url=f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
         if everything:
+            begin = pixelmeter.Meter.begin
             pixelmeter.meter.operation_of = lambda method, target: "generate"
+            pixelmeter.Meter.begin = lambda meter, request: begin(meter, Posted(request))
         for client in (httpx.Client, httpx.AsyncClient):
             client.__init__ = self._instrumenting(client.__init__)  # type: ignore[method-assign]
 
