@@ -53,7 +53,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def run(*command: str) -> str:
     """Run a command away from the checkout; return what it printed, and fail with its errors."""
     env = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "PIXELMETER_"))}
-    # The packages that this test runs with serve the installed one too; links to the checkout (.pth) do not count there.
+    # Our packages serve the installed one too; a link to the checkout (.pth) has no effect from there.
     env["PYTHONPATH"] = sysconfig.get_path("purelib")
     done = subprocess.run(command, cwd="/", env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -50,25 +50,25 @@ class Instrumented:
 
     def __init__(self, *, everything: bool) -> None:
         import pixelmeter
-        import pixelmeter.meter
 
-        self.meter = pixelmeter.Meter(database_url=f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
+        meter = pixelmeter.Meter(database_url=f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
+
+        def instrumenting(original: Callable[..., None]) -> Callable[..., None]:
+            @functools.wraps(original)
+            def make(client: Any, *arguments: Any, **options: Any) -> None:
+                original(client, *arguments, **options)
+                pixelmeter.instrument(client, meter)
+
+            return make
+
+        begin = pixelmeter.Meter.begin
+        patch = pytest.MonkeyPatch()
+        patch.setattr("httpx.Client.__init__", instrumenting(httpx.Client.__init__))
+        patch.setattr("httpx.AsyncClient.__init__", instrumenting(httpx.AsyncClient.__init__))
         if everything:
-            begin = pixelmeter.Meter.begin
-            pixelmeter.meter.operation_of = lambda method, target: "generate"
-            pixelmeter.Meter.begin = lambda meter, request: begin(meter, Posted(request))
-        for client in (httpx.Client, httpx.AsyncClient):
-            client.__init__ = self._instrumenting(client.__init__)  # type: ignore[method-assign]
-
-    def _instrumenting(self, original: Callable[..., None]) -> Callable[..., None]:
-        import pixelmeter
-
-        @functools.wraps(original)
-        def make(client: Any, *arguments: Any, **options: Any) -> None:
-            original(client, *arguments, **options)
-            pixelmeter.instrument(client, self.meter)
-
-        return make
+            patch.setattr("pixelmeter.meter.operation_of", lambda method, target: "generate")
+            patch.setattr("pixelmeter.meter.Meter.begin", lambda meter, request: begin(meter, Posted(request)))
+        self.meter = meter
 
     def pytest_sessionfinish(self) -> None:
         self.meter.close()
