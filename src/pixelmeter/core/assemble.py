@@ -73,7 +73,7 @@ def intend(
     at_risk = None
     if model:
         at_risk = terms.book.estimate(
-            _consumption(ask, images=ask.images),
+            _consumption(ask, Answer(), images=ask.images),
             gateway=gateway,
             model=model,
             at=started_at,
@@ -143,7 +143,7 @@ def assemble(
     quality = _known(answer.quality) or _known(ask.quality)
     tiers = Tiers(reason="routed_model_hidden")
     if outcome == "success" and model:
-        tiers = _priced(terms, profile, answer, gateway=gateway, model=model, size=size, at=intent.started_at)
+        tiers = _priced(terms, profile, answer, gateway=gateway, model=model, at=intent.started_at)
     reported = reported_by(profile, wire.headers, answer.body)
     settlement = settle(
         outcome, sent=sent, status=wire.status, profile=profile, reported=reported, tiers=tiers, byok=intent.byok
@@ -186,44 +186,29 @@ def assemble(
     )
 
 
-def _priced(
-    terms: Terms, profile: Profile, answer: Answer, *, gateway: str, model: str, size: str | None, at: int
-) -> Tiers:
+def _priced(terms: Terms, profile: Profile, answer: Answer, *, gateway: str, model: str, at: int) -> Tiers:
     if answer.usage_error:
         return Tiers(reason="unparsed")
-    ask = terms.ask
-    consumption = _consumption(
-        ask,
-        images=answer.images,
-        size=size,
-        quality=_known(answer.quality) or _known(ask.quality),
-        answer=answer,
-    )
+    consumption = _consumption(terms.ask, answer, images=answer.images)
     quote = terms.book.quote(consumption, gateway=gateway, model=model, at=at, vendors=profile.pass_through)
-    return Tiers(quote.token_cost, quote.image_cost, quote.price_id, quote.reason or "no_price")
+    return Tiers(
+        token_cost=quote.token_cost,
+        image_cost=quote.image_cost,
+        price_id=quote.price_id,
+        reason=quote.reason or "no_price",
+    )
 
 
-_NO_ANSWER = Answer()
-
-
-def _consumption(
-    ask: Ask,
-    *,
-    images: int | None,
-    size: str | None = None,
-    quality: str | None = None,
-    answer: Answer = _NO_ANSWER,
-) -> Consumption:
+def _consumption(ask: Ask, answer: Answer, *, images: int | None) -> Consumption:
     return Consumption(
         images=images,
-        size=size or _known(ask.size),
-        quality=quality or _known(ask.quality),
+        size=answer.size or ask.size,
+        quality=answer.quality or ask.quality,
         input_images=ask.input_images,
         steps=ask.steps,
         input_text_tokens=answer.input_text_tokens,
         input_image_tokens=answer.input_image_tokens,
         cached_input_tokens=answer.cached_input_tokens,
-        cached_image_tokens=None,
         output_text_tokens=answer.output_text_tokens,
         output_image_tokens=answer.output_image_tokens,
         partial_images=ask.partial_images,

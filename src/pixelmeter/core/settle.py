@@ -35,7 +35,7 @@ class Tiers(msgspec.Struct, frozen=True, gc=False):
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
-    """The money fields of an `Attempt`."""
+    """Who pays, and the cost with its source and reason."""
 
     billing: Billing
     cost: int | None = None

@@ -1,0 +1,27 @@
+"""Look at the attempts a test makes, instead of keeping them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from pixelmeter.core.record import Attempt
+from pixelmeter.recorder import CAPTURES
+
+__all__ = ["capture_calls"]
+
+
+@contextmanager
+def capture_calls() -> Iterator[list[Attempt]]:
+    """Collect the attempts of every meter of this process; nothing is written while the block runs.
+
+    with capture_calls() as attempts:
+        my_function_that_makes_images()
+    assert 10_000_000 == sum(attempt.cost for attempt in attempts)   # nano-dollars
+    """
+    attempts: list[Attempt] = []
+    CAPTURES.append(attempts)
+    try:
+        yield attempts
+    finally:
+        CAPTURES.remove(attempts)
