@@ -1,0 +1,111 @@
+"""The price book: which entry holds for a model behind a gateway on a day.
+
+Lookup goes name by name, first the gateway, then each vendor whose prices hold behind it; under a name the user's own
+entries come before the bundled ones. The first name with an entry in force decides. No entry in force, no price: an
+entry of another day is never taken instead.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+from pixelmeter.core.quote import NO_PRICE, Consumption, Line, Quote, estimate, price
+from pixelmeter.core.record import MICROSECONDS_PER_DAY
+from pixelmeter.core.tariff import REASONS, Entry, Reason, Tariff
+
+__all__ = ["REASONS", "Consumption", "Entry", "Line", "PriceBook", "Quote", "Reason"]
+
+_LONGEST_NAME = 200
+_CACHED_TARIFFS = 1024
+_EPOCH = datetime.date(1970, 1, 1)
+
+
+class PriceBook:
+    """Prices calls; entries are loaded by the name of their gateway or vendor when a call first needs them."""
+
+    def __init__(self, load: Callable[[str], Sequence[Entry]], own: Sequence[Entry] = ()) -> None:
+        """`load` returns the bundled entries of a name, none for an unknown one; `own` wins over those."""
+        self._load = load
+        self._own = {name: _index([entry for entry in own if entry.gateway == name]) for name in _gateways(own)}
+        self._bundled: dict[str, Mapping[str, Sequence[Entry]]] = {}
+        self._tariffs: dict[tuple[str, str, tuple[str, ...], int], Tariff] = {}
+
+    @property
+    def own_gateways(self) -> Sequence[str]:
+        """The names that the user's own entries are about."""
+        return tuple(self._own)
+
+    def quote(
+        self, consumption: Consumption, *, gateway: str, model: str, at: int, vendors: Sequence[str] = ()
+    ) -> Quote:
+        """Return what a call costs that began `at` Unix microseconds.
+
+        `vendors` are those whose prices hold behind this gateway, in order; there `model` is also looked up without
+        the vendor's name and slash in front.
+        """
+        tariff = self._tariff(gateway, model, vendors, at)
+        return NO_PRICE if tariff is None else price(tariff, consumption)
+
+    def estimate(
+        self, consumption: Consumption, *, gateway: str, model: str, at: int, vendors: Sequence[str] = ()
+    ) -> int | None:
+        """Return what such a call may cost, in nano-dollars, before its usage is known; None when nobody can say."""
+        tariff = self._tariff(gateway, model, vendors, at)
+        return None if tariff is None else estimate(tariff, consumption)
+
+    def entries(self, gateway: str) -> Sequence[Entry]:
+        """Return all entries of a name, the user's own first."""
+        found: dict[int, Entry] = {}
+        for index in self._indexes(gateway):
+            found |= {id(entry): entry for entries in index.values() for entry in entries}
+        return tuple(found.values())
+
+    def _tariff(self, gateway: str, model: str, vendors: Sequence[str], at: int) -> Tariff | None:
+        if len(model) > _LONGEST_NAME or len(gateway) > _LONGEST_NAME:
+            return None
+        day = at // MICROSECONDS_PER_DAY
+        key = (gateway, model, tuple(vendors), day)
+        tariff = self._tariffs.get(key)
+        if tariff is None and (entries := self._in_force(gateway, model, vendors, day)):
+            if len(self._tariffs) >= _CACHED_TARIFFS:
+                self._tariffs.clear()
+            tariff = self._tariffs[key] = Tariff(entries)
+        return tariff
+
+    def _in_force(self, gateway: str, model: str, vendors: Sequence[str], day: int) -> Sequence[Entry]:
+        date = _EPOCH + datetime.timedelta(days=day)
+        for name, candidate in _candidates(gateway, model, vendors):
+            for index in self._indexes(name):
+                if entries := [entry for entry in index.get(candidate, ()) if entry.holds_on(date)]:
+                    return entries
+        return ()
+
+    def _indexes(self, name: str) -> Iterator[Mapping[str, Sequence[Entry]]]:
+        if own := self._own.get(name):
+            yield own
+        if name in self._bundled:
+            yield self._bundled[name]
+        elif bundled := _index(self._load(name)):
+            self._bundled[name] = bundled
+            yield bundled
+
+
+def _gateways(entries: Sequence[Entry]) -> Sequence[str]:
+    return tuple(dict.fromkeys(entry.gateway for entry in entries))
+
+
+def _candidates(gateway: str, model: str, vendors: Sequence[str]) -> Iterator[tuple[str, str]]:
+    yield gateway, model
+    for vendor in vendors:
+        yield vendor, model
+        if model.startswith(f"{vendor}/"):
+            yield vendor, model.removeprefix(f"{vendor}/")
+
+
+def _index(entries: Sequence[Entry]) -> Mapping[str, Sequence[Entry]]:
+    """Return the entries by model, and by alias where no model has that name."""
+    models: dict[str, list[Entry]] = {}
+    for entry in entries:
+        models.setdefault(entry.model, []).append(entry)
+    return {alias: models[entry.model] for entry in entries for alias in entry.aliases} | models

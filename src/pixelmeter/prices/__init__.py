@@ -1,0 +1,63 @@
+"""The bundled price book (one TOML file for each gateway or vendor), and the user's own file above it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+
+from pixelmeter.core.pricefile import Problem, read
+from pixelmeter.core.prices import Entry, PriceBook
+from pixelmeter.errors import PriceBookError
+
+__all__ = ["bundled", "bundled_names", "check", "load_book"]
+
+_FOLDER = Path(__file__).parent
+
+
+@cache
+def bundled() -> PriceBook:
+    """Return the book that comes with pixelmeter; its files are read when a call first needs them."""
+    return PriceBook(_load)
+
+
+def load_book(path: str | Path) -> PriceBook:
+    """Return the bundled book with the entries of a file above it.
+
+    Raises PriceBookError, with the line and what to write instead, for a file that cannot be used.
+    """
+    return PriceBook(_load, own=_entries(Path(path), own=True))
+
+
+def check(path: str | Path) -> Sequence[Problem]:
+    """Return everything that is wrong with a price file; PriceBookError where it cannot be read at all."""
+    return read(_text(Path(path)), own=True)[1]
+
+
+@cache
+def bundled_names() -> frozenset[str]:
+    """Return the gateways and vendors that the bundled book has."""
+    return frozenset(file.stem for file in _FOLDER.glob("*.toml"))
+
+
+def _load(name: str) -> Sequence[Entry]:
+    # Names come from the outside, such as the host of a request: only a known one becomes a path.
+    return _entries(_FOLDER / f"{name}.toml", own=False) if name in bundled_names() else ()
+
+
+def _entries(path: Path, *, own: bool) -> Sequence[Entry]:
+    entries, problems = read(_text(path), own=own)
+    if problems:
+        line, message = min(problems)
+        more = f" (and {len(problems) - 1} more: pixelmeter prices check {path})" if len(problems) > 1 else ""
+        raise PriceBookError(f"{path}:{line}: {message}{more}")
+    return entries
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise PriceBookError(f"price file {path} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PriceBookError(f"price file {path} is not UTF-8 text, at byte {error.start}") from error
