@@ -1,0 +1,302 @@
+"""The same questions to SQLite, to PostgreSQL and to Python must have the same answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from typing import Any
+from zoneinfo import ZoneInfo
+
+import msgspec
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
+
+from pixelmeter.core.latency import bucket
+from pixelmeter.core.periods import name_of
+from pixelmeter.core.record import Attempt
+from pixelmeter.core.report import ERRORS, Group, Report, is_period, summarise, tag_of
+from pixelmeter.ledger.attempts import attempts, attempts_of, identities
+from pixelmeter.ledger.engine import open_reader
+from pixelmeter.ledger.expressions import bucket_of
+from pixelmeter.ledger.filters import EVERYTHING, Filters
+from pixelmeter.ledger.queries import cost_by_period, grouped, unpriced
+from pixelmeter.ledger.schema import ATTEMPTS
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
+
+Fill = Callable[[Sequence[Attempt]], Connection]
+
+
+def at(text: str) -> int:
+    return (datetime.fromisoformat(text) - EPOCH) // MICROSECOND
+
+
+def moment_of(attempt: Attempt) -> datetime:
+    return EPOCH + attempt.started_at * MICROSECOND
+
+
+@pytest.fixture
+def fill(ledger_url: str) -> Iterator[Fill]:
+    """Write attempts to a new ledger, and return a connection to read them with."""
+    opened: list[Connection] = []
+
+    def write(rows: Sequence[Attempt]) -> Connection:
+        writer = open_writer(ledger_url)
+        writer.write(rows, {}, [])
+        writer.close()
+        opened.append(open_reader(ledger_url).connect())
+        return opened[-1]
+
+    yield write
+    for connection in opened:
+        connection.close()
+
+
+def expected_groups(
+    rows: Sequence[Attempt], by: Sequence[str], since: datetime, until: datetime, zone: tzinfo
+) -> Iterator[Group]:
+    """Say what `grouped` must add up to, one row at a time and without SQL."""
+    for one in rows:
+        if not since <= moment_of(one) < until:
+            continue
+        tags: dict[str, str] = msgspec.json.decode(one.tags)
+        day = moment_of(one).astimezone(zone).date()
+        key = tuple(
+            name_of(day, name) if is_period(name) else tags.get(tag_of(name) or "", getattr(one, name, None)) or None
+            for name in by
+        )
+        yield Group(
+            key=key,
+            bucket=bucket(one.duration),
+            attempts=1,
+            calls=int(one.attempt == 0),
+            images=one.images or 0,
+            errors=int(one.outcome in ERRORS),
+            cost=one.cost or 0,
+            fee=one.fee or 0,
+            at_risk=one.at_risk or 0,
+            unknown_cost_attempts=int(one.cost is None),
+        )
+
+
+def varied(count: int, start: str, days: float, seed: int = 1) -> list[Attempt]:
+    """Return attempts that differ in everything that a report can see."""
+    choose = random.Random(seed)
+    first = at(start)
+    return [
+        make_attempt(
+            attempt=choose.choice([0, 0, 0, 1, 2]),
+            started_at=first + choose.randrange(int(days * 86_400_000_000)),
+            gateway=choose.choice(["aigateway", "openai"]),
+            operation=choose.choice(["generate", "edit", "variation"]),
+            model=choose.choice(["a/b", "a/c", ""]),
+            provider=choose.choice(["p", None, ""]),
+            images=choose.choice([None, 0, 1, 4]),
+            size=choose.choice([None, "1024x1024", "512x512"]),
+            quality=choose.choice([None, "high"]),
+            outcome=choose.choice(["success", "success", "error", "timeout", "throttled", "rejected", "interrupted"]),
+            duration=choose.choice([0, 1000, 1001, 8_123_456, choose.randrange(10**9)]),
+            cost=choose.choice([None, 0, 1, 42_240_000, -5]),
+            fee=choose.choice([None, 2_112_000]),
+            at_risk=choose.choice([None, 10_000_000]),
+            tags=choose.choice(['{"team":"growth"}', '{"a.b\\"c":"x","team":"core"}', "{}"]),
+        )
+        for _ in range(count)
+    ]
+
+
+ZONES: list[tzinfo] = [
+    UTC,
+    ZoneInfo("UTC"),
+    ZoneInfo("Europe/Berlin"),
+    ZoneInfo("Asia/Kathmandu"),
+    ZoneInfo("Australia/Lord_Howe"),
+    ZoneInfo("Pacific/Apia"),
+    timezone(timedelta(hours=-9, minutes=-30)),
+]
+DIMENSIONS = ["model", "day", "week", "month", "gateway", "provider", "operation", "outcome"]
+MORE = ["size", "quality", "tag:team", 'tag:a.b"c', "tag:nobody"]
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def a_report_is_what_python_adds_up(rows: list[Attempt], connection: Connection, data: st.DataObject) -> None:
+    start = datetime(2026, 3, 24, tzinfo=UTC)
+    minutes = st.integers(0, 10 * 24 * 60)
+    midnights = st.integers(0, 10).map(lambda day: day * 24 * 60)
+    first, last = sorted([data.draw(minutes | midnights), data.draw(minutes | midnights)])
+    since, until = start + timedelta(minutes=first), start + timedelta(minutes=last)
+    zone = data.draw(st.sampled_from(ZONES))
+    names = data.draw(st.sampled_from([DIMENSIONS, DIMENSIONS + MORE]))
+    by = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=4, unique=True))
+
+    def report(groups: Iterator[Group]) -> Report:
+        return summarise(groups, by=by, since=since, until=until)
+
+    expected = report(expected_groups(rows, by, since, until, zone))
+    assert expected == report(grouped(connection, by, since, until, zone))
+
+
+def test_any_report_is_what_python_adds_up_from_the_rows(fill: Fill) -> None:
+    rows = varied(400, "2026-03-25T00:00:00+00:00", 7)
+    a_report_is_what_python_adds_up(rows, fill(rows))
+
+
+@pytest.mark.parametrize("by", [["outcome", "day"], ["month", "model", "provider"], ["gateway"]])
+def test_the_rollup_and_the_rows_tell_the_same(fill: Fill, by: list[str]) -> None:
+    rows = varied(200, "2026-03-25T00:00:00+00:00", 7)
+    connection = fill(rows)
+    since, until = datetime(2026, 3, 25, 7, tzinfo=UTC), datetime(2026, 3, 30, 9, 30, tzinfo=UTC)
+
+    def report(zone: tzinfo, filters: Filters) -> Report:
+        return summarise(grouped(connection, by, since, until, zone, filters), by=by, since=since, until=until)
+
+    # A fixed offset of zero is UTC too, but the rollup is only asked for the zone of that name.
+    from_rows = report(timezone(timedelta(0), "zero"), EVERYTHING)
+    assert from_rows == report(UTC, EVERYTHING)
+    assert sum(since <= moment_of(one) < until for one in rows) == from_rows.total.attempts
+
+
+def test_the_parts_of_a_range_add_up_to_the_whole(fill: Fill) -> None:
+    connection = fill(varied(300, "2026-03-25T00:00:00+00:00", 7))
+    cuts = [datetime(2026, 3, 20, tzinfo=UTC) + timedelta(hours=11, microseconds=1) * step for step in range(40)]
+
+    def total(since: datetime, until: datetime) -> int:
+        return sum(group.cost for group in grouped(connection, ["model"], since, until))
+
+    parts = sum(total(since, until) for since, until in zip(cuts, cuts[1:], strict=False))
+    assert total(cuts[0], cuts[-1]) == parts
+
+
+def test_days_of_23_and_25_hours_hold_their_own_attempts(fill: Fill) -> None:
+    berlin = ZoneInfo("Europe/Berlin")
+    connection = fill(
+        [
+            make_attempt(started_at=at("2026-03-28T23:00:00+00:00"), cost=1),
+            make_attempt(started_at=at("2026-03-29T21:59:59.999999+00:00"), cost=2),
+            make_attempt(started_at=at("2026-03-29T22:00:00+00:00"), cost=4),
+            make_attempt(started_at=at("2026-10-24T22:00:00+00:00"), cost=8),
+            make_attempt(started_at=at("2026-10-25T22:59:59.999999+00:00"), cost=16),
+            make_attempt(started_at=at("2026-10-25T23:00:00+00:00"), cost=32),
+        ]
+    )
+    year = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
+    costs = cost_by_period(connection, "day", *year, berlin)
+    assert {"2026-03-29": 3, "2026-03-30": 4, "2026-10-25": 24, "2026-10-26": 32} == {
+        day: cost for day, cost in costs.items() if cost
+    }
+
+
+def test_costs_by_period_have_a_zero_where_nothing_was_spent(fill: Fill) -> None:
+    connection = fill([make_attempt(started_at=at(f"2026-05-0{day}T12:00:00+00:00"), cost=day) for day in (1, 4)])
+    since, until = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    expected = [("2026-05-01", 1), ("2026-05-02", 0), ("2026-05-03", 0), ("2026-05-04", 4)]
+    assert expected == list(cost_by_period(connection, "day", since, until).items())
+
+
+def test_sums_go_past_64_bits(fill: Fill) -> None:
+    largest = 2**63 - 1
+    connection = fill(
+        [
+            make_attempt(started_at=at(f"2026-05-0{day}T12:00:00+00:00"), cost=largest, fee=largest, at_risk=-largest)
+            for day in (1, 2, 3)
+        ]
+    )
+    # The first day is ragged, so that both the rows and the rollup are summed.
+    since, until = datetime(2026, 5, 1, 6, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    for by in (["model"], ["size"]):
+        report = summarise(grouped(connection, by, since, until), by=by, since=since, until=until)
+        assert (3 * largest, 3 * largest, -3 * largest) == (report.total.cost, report.total.fee, report.total.at_risk)
+
+
+def test_the_latency_bucket_in_sql_is_the_one_of_python(fill: Fill) -> None:
+    bounds = [round(1000 * 1.1**power) for power in range(380)]
+    durations = sorted({max(0, bound + step) for bound in bounds for step in (-1, 0, 1)} | {0, 2**63 - 1})
+    choose = random.Random(2)
+    durations += [choose.randrange(2 ** choose.randrange(10, 63)) for _ in range(500)]
+    # Each on a day of its own, because the rollup also adds up durations.
+    rows = [make_attempt(duration=long, started_at=day * 86_400_000_000) for day, long in enumerate(durations)]
+    connection = fill(rows)
+    found = connection.execute(select(ATTEMPTS.c.duration, bucket_of())).all()
+    assert {duration: bucket(duration) for duration in durations} == {duration: index for duration, index in found}
+
+
+def test_an_attempt_is_read_back_as_it_was_written(fill: Fill) -> None:
+    written = [
+        make_attempt(started_at=at("1999-12-31T23:59:59.999999+00:00"), tags='{"a":"ü\\"","b":"2"}', byok=True),
+        make_attempt(started_at=at("2026-05-28T20:26:40+00:00"), tags="{}", cost=None, images=None, status=None),
+    ]
+    connection = fill(written)
+    assert written[::-1] == attempts(connection, limit=10)
+    assert written == attempts_of(connection, [one.id for one in written])
+
+
+def test_the_newest_attempts_come_first_and_no_more_than_asked_for(fill: Fill) -> None:
+    same_moment = sorted([make_attempt() for _ in range(5)], key=lambda one: one.id)
+    later = make_attempt(started_at=same_moment[0].started_at + 1)
+    connection = fill([*same_moment, later])
+    expected = [later.id, same_moment[4].id, same_moment[3].id]
+    assert expected == [one.id for one in attempts(connection, limit=3)]
+
+
+def test_every_filter_finds_what_it_names(fill: Fill) -> None:
+    odd = make_attempt(
+        model="a_b%c", gateway="g", operation="edit", outcome="timeout", status=504, tags='{"a.b\\"c":"x y"}'
+    )
+    connection = fill([odd, make_attempt(model="axbxc"), make_attempt(tags='{"a":"x y"}')])
+    for filters in (
+        Filters(model="a_b%c"),
+        Filters(model="A_*%?"),
+        Filters(gateway="g"),
+        Filters(operation="edit"),
+        Filters(outcome="timeout"),
+        Filters(status=504),
+        Filters(call_id=odd.call_id),
+        Filters(tags={'a.b"c': "x y"}),
+        Filters(model="a*", gateway="g", tags={'a.b"c': "x y"}),
+    ):
+        assert [odd.id] == [one.id for one in attempts(connection, filters=filters, limit=9)], filters
+        assert {odd.id} == identities(connection, since=EPOCH, filters=filters)
+        assert 1 == sum(group.attempts for group in grouped(connection, ["model"], EPOCH, _far(), UTC, filters))
+
+
+@pytest.mark.parametrize(
+    "text", ["' OR 1=1 --", '"; DROP TABLE pixelmeter_attempts; --', "%", "_", "\\", "$1", ":start", "?", "%s", "{}"]
+)
+def test_no_text_of_a_filter_or_of_a_tag_is_taken_for_sql(fill: Fill, text: str) -> None:
+    connection = fill([make_attempt()])
+    every: list[dict[str, Any]] = [
+        {"gateway": text}, {"operation": text}, {"outcome": text}, {"tags": {text: "1"}}, {"tags": {"team": text}}
+    ]  # fmt: skip
+    for fields in every:
+        assert [] == attempts(connection, filters=Filters(**fields), limit=9)
+    assert [None] == [group.key[0] for group in grouped(connection, [f"tag:{text}"], EPOCH, _far())]
+    assert 1 == len(attempts(connection, limit=9))
+
+
+def test_models_without_a_price_are_counted_in_the_range(fill: Fill) -> None:
+    def without(model: str, reason: str = "no_price", day: int = 2) -> Attempt:
+        started_at = at(f"2026-05-0{day}T00:00:00+00:00")
+        return make_attempt(model=model, cost=None, cost_reason=reason, started_at=started_at)
+
+    connection = fill([without("b"), without("a"), without("b"), without("c", "not_read"), without("b", day=3)])
+    since, until = datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 5, 3, tzinfo=UTC)
+    assert [("b", 2), ("a", 1)] == unpriced(connection, since, until)
+    assert [("a", 1)] == unpriced(connection, since, until, Filters(model="a"))
+
+
+def test_an_empty_ledger_has_no_groups(fill: Fill) -> None:
+    connection = fill([])
+    assert [] == list(grouped(connection, ["model", "day"], EPOCH, _far()))
+    assert {} == cost_by_period(connection, "day", EPOCH, _far())
+    assert [] == attempts(connection, limit=1)
+
+
+def _far() -> datetime:
+    return datetime(9999, 12, 31, tzinfo=UTC)
