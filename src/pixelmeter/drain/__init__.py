@@ -1,0 +1,8 @@
+"""From the spool to the ledger, every attempt once. The only part that knows both."""
+
+from __future__ import annotations
+
+from pixelmeter.drain.drain import Drain, DrainStatus
+from pixelmeter.drain.writer import GROUP, Writer
+
+__all__ = ["GROUP", "Drain", "DrainStatus", "Writer"]

@@ -1,0 +1,202 @@
+"""The one loop body that empties a process's own spool, and the same for what dead processes left."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from itertools import islice
+from typing import NamedTuple
+
+import msgspec
+
+from pixelmeter.core.ports import Files
+from pixelmeter.core.record import Attempt
+from pixelmeter.drain.estate import Estate, spooled
+from pixelmeter.drain.writer import GROUP, Writer, once
+from pixelmeter.spool import OUTCOME, Frame, Reader, Segment, Spool
+
+__all__ = ["Drain", "DrainStatus"]
+
+
+class DrainStatus(msgspec.Struct, frozen=True):
+    """What a drain has done so far."""
+
+    committed: int
+    """Attempts in the ledger through `step`."""
+    adopted: int
+    """Attempts in the ledger through `adopt`."""
+    interrupted: int
+    """Those of the adopted that never ended."""
+    damaged: int
+    """Bytes in spool files that belong to no frame."""
+    unreadable: tuple[str, ...]
+    """Files that the last `adopt` left in place: of another format version, without any frame, or failing."""
+    last_error: str | None
+
+
+class _Ready(NamedTuple):
+    attempt: Attempt
+    segment: str | None
+    end: int
+
+
+class _Tail:
+    def __init__(self, reader: Reader) -> None:
+        self.reader = reader
+        self.exhausted = False
+
+
+class Drain:
+    """Moves attempts from a spool, and from the spools of dead processes in the same folder, to a ledger.
+
+    For one thread. After a fork the child makes its own, with a writer of its own.
+    """
+
+    def __init__(self, spool: Spool, files: Files, folder: str, writer: Writer) -> None:
+        self._spool = spool
+        self._files = files
+        self._folder = folder
+        self._writer = writer
+        self._tails: dict[Segment, _Tail] = {}
+        self._open: dict[str, tuple[Attempt, Segment]] = {}
+        self._carried: Counter[str] = Counter()
+        self._ready: deque[_Ready] = deque()
+        self._committed = 0
+        self._adopted = 0
+        self._interrupted = 0
+        self._damaged = 0
+        self._unreadable: list[str] = []
+        self._last_error: str | None = None
+
+    def step(self) -> int:
+        """Commit the next attempts that ended, GROUP at most; return how many, 0 when there is none.
+
+        Raises LedgerError; then they stay here, and the next step tries again.
+        """
+        self._fill()
+        group = list(islice(self._ready, GROUP))
+        finished = self._finished() if len(group) == len(self._ready) else []
+        if not group and not finished:
+            return 0
+        names = [segment.name for segment in finished]
+        positions = {each.segment: each.end for each in group if each.segment is not None}
+        kept = {name: end for name, end in positions.items() if name not in names}
+        self._writer.write(once(each.attempt for each in group), kept, names)
+        for _ in group:
+            self._ready.popleft()
+        for segment in finished:
+            self._damaged += self._tails.pop(segment).reader.damaged
+            self._spool.remove(segment)
+        self._committed += len(group)
+        return len(group)
+
+    def adopt(self) -> int:
+        """Commit what dead processes left in the folder and delete it; return how many attempts.
+
+        An attempt that has an intent but no outcome becomes a row as the intent stands. Files that cannot be read stay
+        and are named by `status`. Raises LedgerError; then nothing is deleted that the ledger does not have.
+        """
+        unreadable: list[str] = []
+        before = self._adopted
+        try:
+            processes = spooled(self._files, self._folder)
+        except OSError as error:
+            self._note(error)
+            return 0
+        for process, names in processes.items():
+            estate = Estate(self._files, self._folder, process)
+            try:
+                if not estate.claim(names):
+                    continue
+                self._adopted += estate.commit(self._writer)
+                self._interrupted += estate.interrupted
+                self._damaged += estate.damaged()
+                unreadable += estate.unreadable()
+            except OSError as error:
+                estate.error = error
+            finally:
+                estate.release()
+            if estate.error is not None:
+                self._note(estate.error)
+                unreadable += [name for name in names if name not in unreadable]
+        self._unreadable = unreadable
+        return self._adopted - before
+
+    def close(self) -> None:
+        """Commit what has ended by now, delete the files that are done with, close the writer. Raises LedgerError."""
+        try:
+            self._spool.seal()
+            while self.step() == GROUP:
+                pass
+        finally:
+            self._writer.close()
+
+    def status(self) -> DrainStatus:
+        """Return a snapshot of the counters."""
+        reading = sum(tail.reader.damaged for tail in tuple(self._tails.values()))
+        return DrainStatus(
+            committed=self._committed,
+            adopted=self._adopted,
+            interrupted=self._interrupted,
+            damaged=self._damaged + reading,
+            unreadable=tuple(self._unreadable),
+            last_error=self._last_error,
+        )
+
+    def _fill(self) -> None:
+        # Counted before the files are read: an intent that was spooled before its outcome is then seen before it.
+        waiting = self._spool.overflow()
+        segments = self._spool.segments()
+        for segment in segments:
+            tail = self._tails.get(segment)
+            if tail is None:
+                tail = self._tails[segment] = _Tail(Reader(self._files, segment.descriptor))
+            try:
+                self._read(segment, tail)
+            except OSError as error:
+                self._note(error)
+        for segment in self._tails.keys() - set(segments):
+            del self._tails[segment]
+        for _ in range(min(waiting, GROUP - len(self._ready))):
+            attempt = self._spool.take()
+            self._open.pop(attempt.id, None)
+            self._ready.append(_Ready(attempt, None, 0))
+
+    def _read(self, segment: Segment, tail: _Tail) -> None:
+        while len(self._ready) < GROUP and not tail.exhausted:
+            final = self._spool.sealed(segment)
+            frames = tail.reader.read(final=final)
+            for frame in frames:
+                self._match(frame, segment)
+            if not frames:
+                tail.exhausted = final
+                return
+
+    def _match(self, frame: Frame, segment: Segment) -> None:
+        attempt = frame.attempt
+        if frame.kind == OUTCOME:
+            self._open.pop(attempt.id, None)
+            self._ready.append(_Ready(attempt, segment.name, frame.end))
+        elif copies := self._carried.pop(attempt.id, 0):
+            # Our own copy; the outcome may have been ahead of it.
+            if copies > 1:
+                self._carried[attempt.id] = copies - 1
+        else:
+            self._open[attempt.id] = (attempt, segment)
+
+    def _finished(self) -> list[Segment]:
+        """Return the segments that nothing is needed of once all that is ready is committed."""
+        return [segment for segment, tail in self._tails.items() if tail.exhausted and self._carry(segment)]
+
+    def _carry(self, segment: Segment) -> bool:
+        """Copy the open intents of a segment to the present one, so that a long call does not keep a whole file."""
+        left = [attempt for attempt, home in self._open.values() if home is segment]
+        for attempt in left:
+            home = self._spool.carry(attempt)
+            if home is None:
+                return False
+            self._open[attempt.id] = (attempt, home)
+            self._carried[attempt.id] += 1
+        return not left or self._spool.sync()
+
+    def _note(self, error: OSError) -> None:
+        self._last_error = f"{type(error).__name__}: {error.strerror}"

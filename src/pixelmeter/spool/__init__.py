@@ -1,0 +1,9 @@
+"""Attempts on disk until the ledger has them. Knows files only; `pixelmeter.drain` takes them to the ledger."""
+
+from __future__ import annotations
+
+from pixelmeter.spool.frames import INTENT, OUTCOME, Frame, Kind
+from pixelmeter.spool.reader import Reader
+from pixelmeter.spool.spool import Durability, Segment, Spool, SpoolStatus
+
+__all__ = ["INTENT", "OUTCOME", "Durability", "Frame", "Kind", "Reader", "Segment", "Spool", "SpoolStatus"]

@@ -1,0 +1,286 @@
+"""The spool of one process: appended to by every thread, read and cleared away by one."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import threading
+from collections import deque
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+import msgspec
+
+from pixelmeter.core.ports import Files, Ids
+from pixelmeter.core.record import Attempt
+from pixelmeter.spool.frames import INTENT, OUTCOME, Kind, encode
+
+__all__ = ["Durability", "Segment", "Spool", "SpoolStatus"]
+
+Durability = Literal["process", "sync"]
+"""What an outcome survives once `Spool.outcome` has returned: the end of the process, or a power cut as well."""
+
+
+class SpoolStatus(msgspec.Struct, frozen=True):
+    """What a spool holds and what it could not hold."""
+
+    frames: int
+    """Frames appended since the start."""
+    segments: int
+    """Files not yet removed."""
+    bytes: int
+    """Bytes in those files."""
+    overflow: int
+    """Outcomes in memory because the disk refused them; they go to the ledger, but not through a kill."""
+    missed_intents: int
+    """Intents that the disk refused: a kill would leave no trace of those calls."""
+    dropped: int
+    """Outcomes lost: neither the disk nor the memory had room."""
+    dropped_cost: int
+    """Nano-dollars of those whose cost was known."""
+    last_error: str | None
+
+
+class Segment:
+    """One file of the spool."""
+
+    __slots__ = ("descriptor", "failed", "name", "size", "synced", "writers")
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name = name
+        self.descriptor = descriptor
+        self.size = 0
+        self.synced = 0
+        self.failed = False
+        self.writers: list[None] = []
+
+
+class Spool:
+    """Keeps attempts in files of a folder, from the first `append` on.
+
+    `intent` and `outcome` are for any thread, signal handler or finalizer: they take no lock, wait for nothing but
+    the one write, and never raise. `overflow`, `take`, `segments`, `sealed`, `carry`, `sync`, `seal` and `remove` are
+    for the one thread that drains.
+    """
+
+    def __init__(
+        self,
+        folder: str,
+        files: Files,
+        ids: Ids,
+        *,
+        segment_bytes: int = 8 * 1024 * 1024,
+        memory_frames: int = 10_000,
+        durability: Durability = "process",
+    ) -> None:
+        self._folder = folder
+        self._files = files
+        self._ids = ids
+        self._segment_bytes = segment_bytes
+        self._memory_frames = memory_frames
+        self._synced = durability == "sync"
+        self._start()
+
+    def _start(self) -> None:
+        # Filled with setdefault, so that threads that open at once agree: whoever adopts a process takes all of it.
+        self._process: dict[str, str] = {}
+        self._numbers = itertools.count(1)
+        self._segments: list[Segment] = []
+        self._active: Segment | None = None
+        self._overflow: deque[Attempt] = deque()
+        self._frames = 0
+        self._missed_intents = 0
+        self._dropped = 0
+        self._dropped_cost = 0
+        self._last_error: str | None = None
+        # Taken only to count a loss. A finalizer may spool in the middle of that, in the same thread.
+        self._losing = threading.RLock()
+
+    def intent(self, attempt: Attempt) -> None:
+        """Append the attempt as it would read if the process died now."""
+        frame = self._encode(INTENT, attempt)
+        if frame is None or self._append(frame) is None:
+            self._missed_intents += 1
+
+    def outcome(self, attempt: Attempt) -> None:
+        """Append the attempt as it went; where the disk refuses, keep it in memory for `take`."""
+        frame = self._encode(OUTCOME, attempt)
+        if frame is None:
+            self._drop(attempt)
+            return
+        segment = self._append(frame)
+        if segment is None:
+            if len(self._overflow) < self._memory_frames:
+                self._overflow.append(attempt)
+            else:
+                self._drop(attempt)
+        elif self._synced and not self._force(segment):
+            # What a failed sync leaves on the disk nobody knows, so it goes to another file once more.
+            again = self._append(frame)
+            if again is not None:
+                self._force(again)
+
+    def carry(self, attempt: Attempt) -> Segment | None:
+        """Append the intent of a sealed segment to the present one, and return that; None when the disk refuses."""
+        frame = self._encode(INTENT, attempt)
+        return None if frame is None else self._append(frame)
+
+    def overflow(self) -> int:
+        """Return how many outcomes wait in memory."""
+        return len(self._overflow)
+
+    def take(self) -> Attempt:
+        """Remove the oldest outcome from memory; only as often as `overflow` says."""
+        return self._overflow.popleft()
+
+    def segments(self) -> Sequence[Segment]:
+        """Return the files, oldest first."""
+        return tuple(self._segments)
+
+    def sealed(self, segment: Segment) -> bool:
+        """Return whether nothing more will be appended to the segment."""
+        return segment is not self._active and not segment.writers
+
+    def seal(self) -> None:
+        """Let the next append begin a new segment."""
+        self._active = None
+
+    def sync(self) -> bool:
+        """Force what was appended to the disk; return False when that failed somewhere.
+
+        To be called about once a second: it bounds what a power cut can take. It also begins a new segment where the
+        present one was deleted by somebody.
+        """
+        active = self._active
+        with self._noted():
+            if active is not None and active.name not in self._files.list(self._folder):
+                self._retire(active)
+        forced = [self._force(segment) for segment in self.segments()]
+        return all(forced)
+
+    def remove(self, segment: Segment) -> None:
+        """Delete a sealed segment; one that cannot be deleted is left to whoever adopts it."""
+        self._segments.remove(segment)
+        # The lock goes last: nobody may find the file without it.
+        with self._noted():
+            self._files.remove(self._path(segment.name))
+        with self._noted():
+            self._files.close(segment.descriptor)
+
+    def forget(self) -> None:
+        """Leave everything to the parent process; to be called in a child after a fork, before anything else."""
+        for segment in self._segments:
+            with self._noted():
+                self._files.close(segment.descriptor)
+        self._start()
+
+    def status(self) -> SpoolStatus:
+        """Return a snapshot of the counters."""
+        segments = self.segments()
+        return SpoolStatus(
+            frames=self._frames,
+            segments=len(segments),
+            bytes=sum(segment.size for segment in segments),
+            overflow=len(self._overflow),
+            missed_intents=self._missed_intents,
+            dropped=self._dropped,
+            dropped_cost=self._dropped_cost,
+            last_error=self._last_error,
+        )
+
+    def _encode(self, kind: Kind, attempt: Attempt) -> bytes | None:
+        try:
+            return encode(kind, attempt)
+        except (ValueError, OverflowError, msgspec.MsgspecError) as error:
+            self._note(error)
+            return None
+
+    def _append(self, frame: bytes) -> Segment | None:
+        while True:
+            segment = self._active or self._open()
+            if segment is None:
+                return None
+            # Announce the write, then look again: a segment that is still the active one now is not closed under us.
+            segment.writers.append(None)
+            try:
+                if segment is not self._active:
+                    continue
+                taken = self._files.append(segment.descriptor, frame)
+            except OSError as error:
+                self._refused(segment, error)
+                return None
+            finally:
+                segment.writers.pop()
+            segment.size += taken
+            if segment.size >= self._segment_bytes:
+                self._retire(segment)
+            if taken < len(frame):
+                self._refused(segment, OSError(errno.ENOSPC, "the disk took a part of a frame"))
+                return None
+            self._frames += 1
+            return segment
+
+    def _open(self) -> Segment | None:
+        # The folder may be deleted, or the empty file adopted, before we are done; not twice.
+        for _ in range(2):
+            try:
+                self._files.make_folder(self._folder)
+                process = self._process.setdefault("id", self._ids.new())
+                name = f"{process}-{next(self._numbers):06}.spool"
+                segment = Segment(name, self._files.create(self._path(name)))
+            except OSError as error:
+                self._note(error)
+                continue
+            self._segments.append(segment)
+            self._active = segment
+            return segment
+        return None
+
+    def _drop(self, attempt: Attempt) -> None:
+        with self._losing:
+            self._dropped += 1
+            self._dropped_cost += attempt.cost or 0
+
+    def _refused(self, segment: Segment, error: OSError) -> None:
+        self._note(error)
+        if error.errno == errno.EBADF:
+            # Somebody closed our descriptor; its number may be another file's by now.
+            self._retire(segment)
+            if segment in self._segments:
+                self._segments.remove(segment)
+        elif segment.size:
+            self._retire(segment)
+
+    def _retire(self, segment: Segment) -> None:
+        if self._active is segment:
+            self._active = None
+
+    def _force(self, segment: Segment) -> bool:
+        size = segment.size
+        if segment.synced >= size or segment.failed:
+            return not segment.failed
+        try:
+            self._files.sync(segment.descriptor)
+        except OSError as error:
+            # A second sync of the same file would succeed without having written anything.
+            segment.failed = True
+            self._note(error)
+            self._retire(segment)
+            return False
+        segment.synced = size
+        return True
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+    @contextmanager
+    def _noted(self) -> Generator[None, None, None]:
+        try:
+            yield
+        except OSError as error:
+            self._note(error)
+
+    def _note(self, error: Exception) -> None:
+        # An OSError's own text has the path in it.
+        self._last_error = f"{type(error).__name__}: {error.strerror if isinstance(error, OSError) else error}"
