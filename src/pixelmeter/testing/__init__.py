@@ -1,0 +1,7 @@
+"""What tests of programs that use pixelmeter need: a gateway to call that costs nothing."""
+
+from __future__ import annotations
+
+from pixelmeter.testing.handle import Gateway
+
+__all__ = ["Gateway"]

@@ -1,0 +1,75 @@
+"""The billing log: what the gateway will charge, on disk before the first byte of its answer leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import deque
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+__all__ = ["Billing", "Entry", "read_log"]
+
+_KEPT = 100_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One attempt as the gateway sees it; a line of the log has these fields and `sequence`."""
+
+    request_id: str
+    received_at: int
+    """Unix time in microseconds when the head of the request had come."""
+    method: str
+    path: str
+    gateway: str
+    operation: str
+    """generate, edit, variation, chat_image; job for the poll that finds one completed, which is when it is charged."""
+    model: str
+    """The model that ran, or would have."""
+    images: int
+    """Images in the answer."""
+    input_images: int
+    status: int | None
+    """None when no answer is intended."""
+    charged_nano: int
+    outcome: str
+    """What the gateway intends: success, error, throttled, rejected, refused, pending, redirected, challenged, cut, or
+    incomplete when the request never came whole."""
+    tag: str | None
+    retry_count: int
+    test_id: str | None
+
+
+class Billing:
+    """Appends entries to a file, one JSON line and one system call each."""
+
+    def __init__(self, path: Path) -> None:
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self.entries: deque[tuple[int, Entry]] = deque(maxlen=_KEPT)
+        """The latest, with their sequence numbers."""
+        self.count = 0
+        """How many were written since the start or the last clearing."""
+        self._sequence = 0
+
+    def write(self, entry: Entry) -> None:
+        """Append an entry; raise OSError when the file does not take it whole."""
+        self._sequence += 1
+        line = json.dumps({"sequence": self._sequence, **asdict(entry)}).encode() + b"\n"
+        if os.write(self._descriptor, line) != len(line):
+            raise OSError("the billing log did not take a whole line: is the disk full?")
+        self.entries.append((self._sequence, entry))
+        self.count += 1
+
+    def clear(self) -> None:
+        """Empty the file; sequence numbers go on."""
+        os.ftruncate(self._descriptor, 0)
+        self.entries.clear()
+        self.count = 0
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """Return the lines of a billing log, oldest first."""
+    with path.open(encoding="utf-8") as lines:
+        return [json.loads(line) for line in lines]

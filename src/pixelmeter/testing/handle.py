@@ -1,0 +1,121 @@
+"""A stand-in gateway to start, tell what to do, and ask what it billed, from Python."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any, Self
+
+from pixelmeter.testing.billing import read_log
+
+__all__ = ["Gateway"]
+
+_PATIENCE = 15
+
+
+class Gateway:
+    """A stand-in gateway in a process of its own, on a free port of loopback, ready when the constructor returns.
+
+    A context manager. `log` keeps the billing log after the gateway has gone; `seed` decides pictures and chances.
+    """
+
+    def __init__(self, *, log: str | os.PathLike[str] | None = None, seed: int = 0, port: int = 0) -> None:
+        self._folder = tempfile.TemporaryDirectory(prefix="pixelmeter-gateway-") if log is None else None
+        self.log = Path(log) if log is not None else Path(self._folder.name if self._folder else "") / "billing.jsonl"
+        """The billing log: one JSON line for each attempt that reached the gateway."""
+        source = str(Path(__file__).resolve().parents[2])
+        path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
+        command = [sys.executable, "-m", "pixelmeter.testing.gateway", "--log", str(self.log)]
+        self._process = subprocess.Popen(
+            [*command, "--seed", str(seed), "--port", str(port)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            env=os.environ | {"PYTHONPATH": path},
+        )
+        assert self._process.stdout is not None
+        line = self._process.stdout.readline()
+        if not line:
+            self.close()
+            raise RuntimeError("the stand-in gateway did not start; what it printed to standard error says why")
+        self.root: str = json.loads(line)["url"]
+        """Where it listens: "http://127.0.0.1:PORT"."""
+        self.pid = self._process.pid
+
+    @property
+    def url(self) -> str:
+        """The base URL for an OpenAI client."""
+        return f"{self.root}/v1"
+
+    def tell(self, **rules: Any) -> None:
+        """Add a rule: any field of `pixelmeter.testing.behaviour.Behaviour`, with `times`, `every`, `probability` and
+        `match`. Without a `path` in its match it is for image requests only. Raises ValueError when it makes no sense.
+        """
+        self._control("POST", "", rules)
+
+    def reset(self) -> None:
+        """Forget rules and jobs, release what is held, and empty the billing log."""
+        self._control("DELETE")
+
+    def release(self) -> int:
+        """Let every held request go on, and return how many there were."""
+        return int(self._control("POST", "/release")["released"])
+
+    def wait_held(self, count: int, seconds: float = 10) -> None:
+        """Return when that many requests are held; raise TimeoutError when they are not after that many seconds."""
+        self._wait("held", count, seconds)
+
+    def wait_attempts(self, count: int, seconds: float = 10) -> None:
+        """Return when that many attempts are in the billing log; raise TimeoutError after that many seconds."""
+        self._wait("attempts", count, seconds)
+
+    def billing(self) -> list[dict[str, Any]]:
+        """Return the billing log, oldest first; the fields are those of `pixelmeter.testing.billing.Entry`."""
+        return read_log(self.log)
+
+    def billed_nano(self) -> int:
+        """Return the nano-dollars that the billing log adds up to."""
+        return sum(line["charged_nano"] for line in self.billing())
+
+    def close(self) -> None:
+        """Stop the gateway and wait until its process has gone."""
+        process = self._process
+        if process.poll() is None:
+            process.terminate()
+            try:
+                process.wait(_PATIENCE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                pipe.close()
+        if self._folder is not None:
+            self._folder.cleanup()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _wait(self, what: str, count: int, seconds: float) -> None:
+        reached = self._control("GET", f"/wait?{what}={count}&seconds={seconds}", patience=seconds + _PATIENCE)
+        if reached["status"] == 408:
+            raise TimeoutError(f"{reached[what]} of {count} {what} after {seconds} seconds")
+
+    def _control(self, method: str, path: str = "", body: object = None, patience: float = _PATIENCE) -> dict[str, Any]:
+        connection = http.client.HTTPConnection(self.root.removeprefix("http://"), timeout=patience)
+        try:
+            connection.request(method, f"/_control{path}", json.dumps(body) if body is not None else None)
+            response = connection.getresponse()
+            answer: dict[str, Any] = json.loads(response.read())
+        finally:
+            connection.close()
+        if response.status not in (200, 408):
+            raise ValueError(answer["error"])
+        return answer | {"status": response.status}
