@@ -1,0 +1,63 @@
+"""How programs that use pixelmeter are typed: read by mypy and pyright, never run."""
+
+from __future__ import annotations
+
+from typing import Any, assert_type
+
+import aigateway
+import httpx
+import httpx2
+import openai
+
+import pixelmeter
+import pixelmeter.httpx
+import pixelmeter.httpx2
+from pixelmeter.core.record import Attempt
+from pixelmeter.testing import Gateway, capture_calls
+
+meter = pixelmeter.Meter()
+pixelmeter.Meter("sqlite:///images.db")
+pixelmeter.Meter(
+    database_url="postgresql://host/database",
+    tags={"team": "growth"},
+    price_book="prices.toml",
+    gateways={"images.corp.example": "litellm", "127.0.0.1:*": "aigateway"},
+    spool_dir="/var/spool/images",
+)
+
+assert_type(pixelmeter.instrument(openai.OpenAI(), meter), openai.OpenAI)
+assert_type(pixelmeter.instrument(openai.AsyncOpenAI(), meter), openai.AsyncOpenAI)
+assert_type(pixelmeter.instrument(aigateway.AIgateway("key"), meter), aigateway.AIgateway)
+assert_type(pixelmeter.instrument(aigateway.AsyncAIgateway("key"), meter), aigateway.AsyncAIgateway)
+assert_type(pixelmeter.instrument(httpx.Client(), meter), httpx.Client)
+assert_type(pixelmeter.instrument(httpx.AsyncClient(), meter), httpx.AsyncClient)
+assert_type(pixelmeter.instrument(httpx2.Client(), meter), httpx2.Client)
+assert_type(pixelmeter.instrument(httpx2.AsyncClient(), meter), httpx2.AsyncClient)
+
+httpx.Client(transport=pixelmeter.httpx.MeterTransport(meter, httpx.HTTPTransport(http2=True)))
+httpx.AsyncClient(transport=pixelmeter.httpx.AsyncMeterTransport(meter, httpx.AsyncHTTPTransport(retries=2)))
+httpx2.Client(transport=pixelmeter.httpx2.MeterTransport(meter))
+httpx2.AsyncClient(mounts={"https://": pixelmeter.httpx2.AsyncMeterTransport(meter)})
+httpx.Client(transport=pixelmeter.httpx.AsyncMeterTransport(meter))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+assert_type(meter.flush(timeout=1.0), bool)
+assert_type(meter.status(), dict[str, Any])
+meter.close()
+
+with pixelmeter.Meter() as opened:
+    assert_type(opened, pixelmeter.Meter)
+
+
+async def asynchronously() -> None:
+    async with pixelmeter.Meter() as opened:
+        assert_type(opened, pixelmeter.Meter)
+
+
+with pixelmeter.tags(team="growth", feature="hero"):
+    pass
+
+with capture_calls() as attempts:
+    assert_type(attempts, list[Attempt])
+
+with Gateway() as gateway:
+    assert_type(gateway.url, str)
