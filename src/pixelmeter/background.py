@@ -26,11 +26,13 @@ class _Ticket:
 class Background:
     """Starts at the first `wake`; `work` returns after how many seconds it wants to run again, None when it need not.
 
-    A run that raises is repeated after a pause that doubles from half a second to half a minute.
+    A run that raises is repeated after a pause that doubles from half a second to half a minute. `leave` runs on the
+    thread when it ends after a run that succeeded.
     """
 
-    def __init__(self, work: Callable[[], float | None], name: str) -> None:
+    def __init__(self, work: Callable[[], float | None], leave: Callable[[], None], name: str) -> None:
         self._work = work
+        self._leave = leave
         self._name = name
         self.forget()
 
@@ -56,11 +58,7 @@ class Background:
 
     def stop(self, timeout: float) -> bool:
         """Run the work once more and end the thread; return whether it succeeded in time (seconds)."""
-        thread = self._thread
-        if thread is None:
-            return True
-        succeeded = self._hand_in(_Ticket(last=True), timeout)
-        return succeeded
+        return self._thread is None or self._hand_in(_Ticket(last=True), timeout)
 
     def _hand_in(self, ticket: _Ticket, timeout: float) -> bool:
         self._inbox.put(ticket)
@@ -86,23 +84,25 @@ class Background:
     def _loop(self, inbox: queue.SimpleQueue[_Ticket | None]) -> None:
         pause = _FIRST_PAUSE
         again: float | None = None
-        while True:
+        last = False
+        while not last:
             tickets = self._wait(inbox, again)
+            last = any(ticket.last for ticket in tickets)
             self._woken = False
             try:
                 again = self._work()
-                pause = _FIRST_PAUSE
+                if last:
+                    self._leave()
                 succeeded = True
+                pause = _FIRST_PAUSE
             except Exception:
-                again, pause = pause, min(pause * 2, _LONGEST_PAUSE)
                 succeeded = False
-            if any(ticket.last for ticket in tickets):
+                again, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            if last:
                 self._thread = None
             for ticket in tickets:
                 ticket.succeeded = succeeded
                 ticket.over.set()
-            if self._thread is None:
-                return
 
     def _wait(self, inbox: queue.SimpleQueue[_Ticket | None], patience: float | None) -> list[_Ticket]:
         """Return when it is time to work: after a wake and a moment to gather more, at a ticket, or at the time-out."""

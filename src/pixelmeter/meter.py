@@ -102,8 +102,8 @@ class Meter:
         return self.recorder.close(timeout)
 
     def status(self) -> dict[str, Any]:
-        """Return the state of spool and ledger: `database_url` (without secrets), `spool_dir`, `spool`, `committed`,
-        `ledger_error` (None while all is well) and `failures` (our own, by place)."""
+        """Return `database_url` (without secrets), `spool_dir`, the counters of `spool` and `drain`, `ledger_error`
+        (None while all is well) and `failures` (our own, by place)."""
         return {
             "database_url": safe_url(self.database_url),
             "spool_dir": self._folder,

@@ -8,6 +8,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
+import msgspec
+
 from pixelmeter.background import Background
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
@@ -49,13 +51,12 @@ class Recorder:
         self._failures = failures
         self.sinks = sinks
         self._drain: Drain | None = None
-        self._background = Background(self._work, "pixelmeter-writer")
+        self._background = Background(self._work, self._leave, "pixelmeter-writer")
         self._synced = 0
         self._adopted: int | None = None
         self._registered = False
         self.ledger_error: str | None = None
         """What the ledger last said no to, without secrets; None while it takes everything."""
-        self.committed = 0
 
     def begin(self, intent: Attempt) -> None:
         """Keep an attempt that is about to leave."""
@@ -85,12 +86,7 @@ class Recorder:
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
         """Flush, and give back thread, connection and files; a later attempt would take them anew."""
-        if not self._registered:
-            return True
-        flushed = self._background.stop(timeout)
-        if flushed:
-            self._release()
-        return flushed
+        return not self._registered or self._background.stop(timeout)
 
     def forget(self) -> None:
         """Drop what belongs to the parent process: called in a forked child, so it takes no lock and logs nothing."""
@@ -98,7 +94,7 @@ class Recorder:
             _inherited.append(self._drain)
             self._drain = None
         _inherited.append(self._background)
-        self._background = Background(self._work, "pixelmeter-writer")
+        self._background = Background(self._work, self._leave, "pixelmeter-writer")
         self._spool.forget()
         self._adopted = None
 
@@ -119,8 +115,8 @@ class Recorder:
             if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
                 self._adopted = now
                 self._drain.adopt()
-            while moved := self._drain.step():
-                self.committed += moved
+            while self._drain.step():
+                pass
         except Exception as error:
             self.ledger_error = f"{type(error).__name__}: {error}"
             self._failures.note("ledger", error)
@@ -137,15 +133,20 @@ class Recorder:
         self._spool.sync()
         return None
 
-    def _release(self) -> None:
+    def _leave(self) -> None:
+        """Run on the background thread when it ends: a connection is closed by the thread that opened it."""
         drain, self._drain = self._drain, None
         if drain is not None:
             drain.close()
-        self._spool.close()
 
     def status(self) -> dict[str, Any]:
-        """Return what is kept where."""
-        return {"spool": self._spool.status(), "committed": self.committed, "ledger_error": self.ledger_error}
+        """Return what is kept where: `spool` and `drain` (None before the first attempt), and `ledger_error`."""
+        drain = self._drain
+        return {
+            "spool": msgspec.structs.asdict(self._spool.status()),
+            "drain": None if drain is None else msgspec.structs.asdict(drain.status()),
+            "ledger_error": self.ledger_error,
+        }
 
 
 _hooked = False

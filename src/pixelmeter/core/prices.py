@@ -55,10 +55,11 @@ class PriceBook:
         return None if tariff is None else estimate(tariff, consumption)
 
     def entries(self, gateway: str) -> Sequence[Entry]:
-        """Return all entries of a name, the user's own first."""
+        """Return all entries of a name in the order of their files, the user's own first."""
         found: dict[int, Entry] = {}
         for index in self._indexes(gateway):
-            found |= {id(entry): entry for entries in index.values() for entry in entries}
+            every = [entry for entries in index.values() for entry in entries]
+            found |= {id(entry): entry for entry in sorted(every, key=lambda entry: entry.line)}
         return tuple(found.values())
 
     def _tariff(self, gateway: str, model: str, vendors: Sequence[str], at: int) -> Tariff | None:
@@ -77,7 +78,8 @@ class PriceBook:
         date = _EPOCH + datetime.timedelta(days=day)
         for name, candidate in _candidates(gateway, model, vendors):
             for index in self._indexes(name):
-                if entries := [entry for entry in index.get(candidate, ()) if entry.holds_on(date)]:
+                entries = [entry for entry in index.get(candidate, ()) if entry.holds_on(date)]
+                if any(entry.has_price for entry in entries):
                     return entries
         return ()
 

@@ -108,8 +108,7 @@ def price(tariff: Tariff, consumption: Consumption) -> Quote:
     if max(token_cost or 0, image_cost or 0) > _HIGHEST:
         return Quote(reason="implausible")
     if token_cost is None and image_cost is None:
-        reason = tokens if isinstance(tokens, str) else images if isinstance(images, str) else "missing_usage"
-        return Quote(reason=reason)
+        return Quote(reason=tokens if isinstance(tokens, str) else images if isinstance(images, str) else None)
     if token_lines:
         price_id = f"{token_lines[0].entry.id}#tokens"
     else:

@@ -98,6 +98,11 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     line: int
     """Where the entry begins in its file."""
 
+    @property
+    def has_price(self) -> bool:
+        """Whether a call can be priced by it, not only estimated."""
+        return not self.estimate and any(unit in UNITS for unit in self.rates)
+
     def holds_on(self, day: datetime.date) -> bool:
         """Return whether the entry is in force."""
         begun = self.effective_from is None or self.effective_from <= day
@@ -136,7 +141,7 @@ class Offers:
         What nobody knows does not matter where every rate that may fit has the same price, nor with `dearest`.
         """
         for offer in self._ranged:
-            if not _open(offer.rate, call):
+            if _open(offer.rate, call) == ():
                 return offer
         plain = self._plain
         for size in (call.size, call.tier, None):
