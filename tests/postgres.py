@@ -119,21 +119,23 @@ def shared_server(folder: Path) -> Iterator[Server]:
     """Give the server of a test session: the first process to ask starts it, the last one to leave stops it."""
     note = folder / "postgres.json"
     with _locked(folder):
-        state = json.loads(note.read_text()) if note.exists() else {"users": 0, "server": asdict(Server.start())}
-        state["users"] += 1
-        note.write_text(json.dumps(state))
-    server = Server(**state["server"])
+        if not note.exists():
+            note.write_text(json.dumps({"users": 0, "server": asdict(Server.start())}))
+        server = Server(**_count(note, +1)["server"])
     try:
         yield server
     finally:
         with _locked(folder):
-            state = json.loads(note.read_text())
-            state["users"] -= 1
-            if state["users"]:
-                note.write_text(json.dumps(state))
-            else:
+            if not _count(note, -1)["users"]:
                 note.unlink()
                 server.stop()
+
+
+def _count(note: Path, change: int) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(note.read_text())
+    state["users"] += change
+    note.write_text(json.dumps(state))
+    return state
 
 
 @contextlib.contextmanager

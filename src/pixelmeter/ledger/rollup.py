@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from pixelmeter.core.latency import bucket
 from pixelmeter.core.record import MICROSECONDS_PER_DAY, Attempt
@@ -21,12 +21,12 @@ def distinct(attempts: Iterable[Attempt]) -> dict[str, Attempt]:
     return found
 
 
-def summarise(attempts: Iterable[Attempt]) -> dict[Key, Sequence[int]]:
+def summarise(attempts: Iterable[Attempt]) -> dict[Key, list[int]]:
     """Return attempts, calls, images, cost, fee, at_risk, unknown_cost_attempts and duration by key.
 
     These are the columns of `pixelmeter_daily` in order; each attempt is counted once, so ids must not repeat.
     """
-    sums: dict[Key, Sequence[int]] = {}
+    sums: dict[Key, list[int]] = {}
     for one in attempts:
         key = (
             one.started_at // MICROSECONDS_PER_DAY,
@@ -37,17 +37,18 @@ def summarise(attempts: Iterable[Attempt]) -> dict[Key, Sequence[int]]:
             one.outcome,
             bucket(one.duration),
         )
-        cost = one.cost
-        added = (
-            1,
-            0 if one.attempt else 1,
-            one.images or 0,
-            cost or 0,
-            one.fee or 0,
-            one.at_risk or 0,
-            1 if cost is None else 0,
-            one.duration,
-        )
-        before = sums.get(key)
-        sums[key] = added if before is None else [old + new for old, new in zip(before, added, strict=True)]
+        added = sums.get(key)
+        if added is None:
+            added = sums[key] = [0] * 8
+        # In place and one by one: a tenth of a writer's CPU is spent here.
+        added[0] += 1
+        added[1] += 0 if one.attempt else 1
+        added[2] += one.images or 0
+        if one.cost is None:
+            added[6] += 1
+        else:
+            added[3] += one.cost
+        added[4] += one.fee or 0
+        added[5] += one.at_risk or 0
+        added[7] += one.duration
     return sums

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import func
@@ -43,7 +44,7 @@ _POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name IN (SELECT
 _KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json_each(?))"
 
 _STARTED_AT = FIELDS.index("started_at")
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_EPOCH = datetime(1970, 1, 1)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 # Referred to until they are closed under the lock: a forked child that let go of one would close it, and wait in
@@ -127,9 +128,14 @@ def _insert(connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> int:
 
 def _values(attempt: Attempt) -> Sequence[Any]:
     values = list(row(attempt))
-    moment = _EPOCH + timedelta(microseconds=attempt.started_at)
-    values[_STARTED_AT] = moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+    second, microsecond = divmod(attempt.started_at, 1_000_000)
+    values[_STARTED_AT] = f"{_to_the_second(second)}.{microsecond:06d}"
     return values
+
+
+@functools.lru_cache(maxsize=1024)
+def _to_the_second(second: int) -> str:
+    return (_EPOCH + timedelta(seconds=second)).isoformat(" ")
 
 
 def _unknown(connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> Sequence[Attempt]:

@@ -1,0 +1,102 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pixelmeter.errors import ConfigError
+from pixelmeter.ledger.address import read_address, safe_url, spool_folder
+
+SECRET = "hunter2"
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_every_usual_scheme_of_postgres_is_read_the_same(scheme: str) -> None:
+    address = read_address(f"{scheme}://me:{SECRET}@db.example:6432/spend?sslmode=require")
+
+    assert ("postgresql", "me", SECRET, "db.example", 6432, "spend") == (
+        address.dialect,
+        address.user,
+        address.password,
+        address.host,
+        address.port,
+        address.database,
+    )
+    assert [("sslmode", "require")] == list(address.options)
+
+
+def test_a_password_is_percent_decoded() -> None:
+    assert "p@ss:/w" == read_address("postgresql://me:p%40ss%3A%2Fw@db/spend").password
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"postgresql://me:{SECRET}@db:5432/spend",
+        f"postgresql://me:{SECRET}/x@db/spend",
+        f"postgresql://me:@{SECRET}@db/spend",
+        f"postgresql://db/spend?password={SECRET}&sslmode=require",
+        f"postgresql://db/spend?sslpassword={SECRET}",
+        f"mysql://me:{SECRET}@db/spend",
+        SECRET,
+    ],
+)
+def test_no_secret_of_a_url_is_ever_shown(url: str) -> None:
+    assert SECRET not in safe_url(url)
+    try:
+        assert SECRET not in repr(read_address(url))
+    except ConfigError as error:
+        assert SECRET not in str(error)
+
+
+def test_a_safe_url_still_says_which_database_it_is() -> None:
+    actual = safe_url("postgres://me:x@[::1]:5433/spend?sslmode=require&options=-csearch_path%3Da")
+
+    assert "postgresql://me@[::1]:5433/spend?sslmode=require&options=***" == actual
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("", "use sqlite:///pixelmeter.db"),
+        ("mysql://db/spend", "postgresql://user:password@host/database"),
+        ("postgresql+asyncpg://db/spend", "postgresql://user:password@host/database"),
+        ("postgresql://me:p@ss@db/spend", "percent-encoded"),
+        ("postgresql://db:http/spend", "cannot be read"),
+        ("sqlite://", "give SQLite a file"),
+        ("sqlite:///:memory:", "give SQLite a file"),
+        ("sqlite:///file:x?mode=memory", "cannot have"),
+        ("sqlite://pixelmeter.db", "three slashes"),
+    ],
+)
+def test_a_url_that_cannot_be_used_is_answered_with_what_to_write(url: str, advice: str) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        read_address(url)
+
+
+def test_a_sqlite_path_is_absolute_and_free_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link.db").symlink_to(tmp_path / "real.db")
+
+    assert f"{tmp_path}/plain.db" == read_address("sqlite:///plain.db").path
+    assert f"{tmp_path}/real.db" == read_address(f"sqlite:///{tmp_path}/link.db").path
+
+
+def test_the_spools_of_a_sqlite_ledger_lie_beside_it(tmp_path: Path) -> None:
+    assert f"{tmp_path}/a.db.spool" == spool_folder(f"sqlite:///{tmp_path}/a.db", None, "/state")
+
+
+def test_the_spools_of_a_server_keep_their_folder_when_the_password_changes() -> None:
+    before = spool_folder("postgresql://me:old@db.example/spend", None, "/state")
+    after = spool_folder("postgres://me:new@db.example/spend", None, "/state")
+    other = spool_folder("postgres://me:new@db.example:5433/spend", None, "/state")
+
+    assert before == after
+    assert before.startswith("/state/pixelmeter/db.example-spend-")
+    assert before != other
+
+
+def test_a_spool_folder_that_is_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    assert f"{tmp_path}/mine" == spool_folder("postgresql://db/spend", "mine", "/state")

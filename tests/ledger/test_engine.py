@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
+
+from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTooNew
+from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.engine import changing, ensure_schema, open_engine, open_reader
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+from tests.postgres import PASSWORD
+
+
+def test_sqlite_writes_with_a_wal_and_syncs_every_commit(sqlite_url: str) -> None:
+    with open_engine(sqlite_url).connect() as connection:
+        journal = connection.exec_driver_sql("PRAGMA journal_mode").scalar()
+        synchronous = connection.exec_driver_sql("PRAGMA synchronous").scalar()
+        patience = connection.exec_driver_sql("PRAGMA busy_timeout").scalar()
+
+    assert ("wal", 2, 30_000) == (journal, synchronous, patience)
+
+
+def test_errors_of_an_engine_never_show_bound_values(ledger_url: str) -> None:
+    with open_engine(ledger_url).connect() as connection, pytest.raises(DBAPIError) as raised:
+        connection.execute(text("SELECT :value FROM nowhere"), {"value": "canary"})
+
+    assert "canary" not in str(raised.value)
+
+
+def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+
+    with pytest.raises(ConfigError, match=r'pip install "pixelmeter\[postgres\]"'):
+        open_engine("postgresql://db/spend")
+
+
+def test_a_reader_cannot_write(ledger_url: str) -> None:
+    ensure_schema(read_address(ledger_url))
+
+    with open_reader(ledger_url).connect() as connection, pytest.raises(DBAPIError):
+        connection.execute(text("DELETE FROM pixelmeter_attempts"))
+
+
+def test_a_reader_does_not_make_a_ledger(ledger_url: str) -> None:
+    with pytest.raises(LedgerError, match="there is no ledger"):
+        open_reader(ledger_url)
+
+    address = read_address(ledger_url)
+    assert not os.path.exists(address.path or "/nowhere")
+
+
+def test_a_reader_sees_what_a_writer_commits_and_never_takes_its_lock(sqlite_url: str) -> None:
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+        with open_reader(sqlite_url).connect() as reader:
+            before = reader.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar()
+            writer.write([make_attempt()], {}, [])
+            reader.rollback()
+            after = reader.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar()
+
+    assert (1, 2) == (before, after)
+
+
+READ_ONLY_COUNT = """
+import os, sys
+from sqlalchemy import text
+from pixelmeter.ledger.engine import open_reader
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+with open_reader(sys.argv[1]).connect() as connection:
+    print(connection.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar())
+"""
+
+
+def test_a_ledger_in_a_folder_that_is_read_only_can_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "media"
+    folder.mkdir()
+    url = f"sqlite:///{folder}/ledger.db"
+    with closing(open_writer(url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    for parent in (folder, *folder.parents[:3]):
+        parent.chmod(0o555 if parent == folder else 0o755)
+    try:
+        done = subprocess.run([sys.executable, "-c", READ_ONLY_COUNT, url], capture_output=True, text=True)
+    finally:
+        folder.chmod(0o755)
+
+    assert ("1\n", "") == (done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("revision", "error", "advice"),
+    [("0000", SchemaTooNew, "pip install --upgrade"), ("9999", SchemaTooNew, "pip install --upgrade")],
+)
+def test_an_unknown_schema_is_refused(ledger_url: str, revision: str, error: type[LedgerError], advice: str) -> None:
+    set_revision(ledger_url, revision)
+
+    for use in (lambda: ensure_schema(read_address(ledger_url)), lambda: open_reader(ledger_url)):
+        with pytest.raises(error, match=advice):
+            use()
+
+
+def test_an_older_schema_is_refused_with_the_command_that_helps(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    set_revision(ledger_url, "0001")
+    monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0001", "0002"))
+
+    for use in (lambda: ensure_schema(read_address(ledger_url)), lambda: open_reader(ledger_url)):
+        with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
+            use()
+
+
+def test_tables_without_a_version_are_left_alone(ledger_url: str) -> None:
+    address = read_address(ledger_url)
+    with changing(address) as connection:
+        connection.execute(text("CREATE TABLE pixelmeter_attempts (id integer)"))
+
+    with pytest.raises(LedgerError, match="which says its version, is not"):
+        ensure_schema(address)
+
+
+def test_a_wrong_password_is_not_in_the_message(postgres_url: str) -> None:
+    address = read_address(postgres_url.replace(PASSWORD, "canary-password"))
+
+    with pytest.raises(LedgerError, match="password authentication failed") as raised:
+        ensure_schema(address)
+
+    assert "canary" not in str(raised.value)
+
+
+def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
+    with pytest.raises(LedgerError, match="postgresql://me@127.0.0.1:1/spend cannot be used") as raised:
+        ensure_schema(read_address("postgresql://me:canary@127.0.0.1:1/spend"))
+
+    assert "canary" not in str(raised.value)
+
+
+def set_revision(url: str, revision: str) -> None:
+    address = read_address(url)
+    ensure_schema(address)
+    with changing(address) as connection:
+        connection.execute(text("UPDATE pixelmeter_schema SET version_num = :revision"), {"revision": revision})
