@@ -164,9 +164,20 @@ def _money(rows: FromClause) -> list[ColumnElement[int]]:
 
 
 def _group(key: tuple[str | None, ...], values: Sequence[int]) -> Group:
-    bucket, number, calls, images, errors, *money, unknown = (int(value) for value in values)
-    cost, fee, at_risk = (wide(*money[index : index + 2]) for index in (0, 2, 4))
-    return Group(key, bucket, number, calls, images, errors, cost, fee, at_risk, unknown)
+    bucket, number, calls, images, errors, cost, cost_low, fee, fee_low, at_risk, at_risk_low, unknown = values
+    # PostgreSQL's sums are Decimals.
+    return Group(
+        key=key,
+        bucket=bucket,
+        attempts=int(number),
+        calls=int(calls),
+        images=int(images),
+        errors=int(errors),
+        cost=wide(cost, cost_low),
+        fee=wide(fee, fee_low),
+        at_risk=wide(at_risk, at_risk_low),
+        unknown_cost_attempts=int(unknown),
+    )
 
 
 def _dimension(name: str, dialect: str) -> ColumnElement[str]:
