@@ -25,6 +25,7 @@ from scripts.price_decisions import (
     SIZES,
     TOKENS,
     TOKENS_CHECKED_ON,
+    Value,
 )
 
 INPUT = Path(__file__).with_name("image-prices.csv")
@@ -92,30 +93,42 @@ def left_out(row: Row) -> str | None:
     return None
 
 
-def toml(value: object) -> str:
+def toml(value: Value) -> str:
     """Return a value as TOML on one line."""
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{toml(str(key))} = {toml(item)}" for key, item in value.items()) + " }"
+        return "{ " + ", ".join(f"{toml(key)} = {toml(item)}" for key, item in value.items()) + " }"
     return json.dumps(value, ensure_ascii=False)
 
 
-def prices(group: Iterable[Row]) -> dict[str, object]:
-    """Return the price keys of an entry, tables where a price depends on size, quality or steps."""
-    result: dict[str, object] = {}
-    for row in sorted(
-        group, key=lambda row: list(KEYS.values()).index(KEYS.get((row.unit, row.size), "usd_per_image"))
-    ):
+def prices(group: Iterable[Row]) -> dict[str, dict[tuple[str, ...], str]]:
+    """Return prices by key and then by the words they depend on: none, or a size, a quality, steps, or two of them."""
+    order = list(KEYS.values())
+    result: dict[str, dict[tuple[str, ...], str]] = defaultdict(dict)
+    for row in sorted(group, key=lambda row: order.index(KEYS.get((row.unit, row.size), "usd_per_image"))):
         suffix, size = row.cell
-        if row.entry_quality or not suffix:
-            result[row.key] = row.price
-            continue
-        table = result.setdefault(f"{row.key}_by_{suffix}", {})
-        assert isinstance(table, dict)
-        quality = row.quality.removeprefix("steps").removeprefix("=")
+        key = f"{row.key}_by_{suffix}" if suffix and not row.entry_quality else row.key
+        quality = "" if row.entry_quality else row.quality.removeprefix("steps").removeprefix("=")
         for word in SIZES.get((row.vendor, size), [size]):
-            inner = table.setdefault(word, {}) if size and quality else table
-            inner[quality or word] = row.price
+            words = tuple(filter(None, (word, quality)))
+            if result[key].setdefault(words, row.price) != row.price:
+                raise ValueError(f"{row} has two prices: decide in price_decisions.py which one is left out")
     return result
+
+
+def tables(prices: Mapping[str, Mapping[tuple[str, ...], str]]) -> Iterator[str]:
+    """Yield the lines of the prices that depend on something."""
+    for key, cells in prices.items():
+        if () in cells:
+            continue
+        yield f"[price.{key}]"
+        nested: dict[str, dict[str, str]] = defaultdict(dict)
+        for words, price in cells.items():
+            if len(words) == 1:
+                yield f"{toml(words[0])} = {toml(price)}"
+            else:
+                nested[words[0]][words[1]] = price
+        for word, inner in nested.items():
+            yield f"{toml(word)} = {toml(inner)}"
 
 
 def entry(group: Sequence[Row], aliases: Sequence[str], estimate: bool) -> str:
@@ -129,7 +142,7 @@ def entry(group: Sequence[Row], aliases: Sequence[str], estimate: bool) -> str:
         for (vendor, model), table in DEFAULTS.items()
         if vendor == first.vendor and fnmatchcase(first.model, model)
     ]
-    keys = prices(group)
+    by_key = prices(group)
     lines = ["[[price]]", f"model = {toml(first.model)}"]
     lines += [f"aliases = {toml(aliases)}"] * bool(aliases)
     lines += [f"effective_from = {first.effective_from}"] * bool(first.effective_from)
@@ -137,13 +150,11 @@ def entry(group: Sequence[Row], aliases: Sequence[str], estimate: bool) -> str:
     lines += [f"quality = {toml(first.entry_quality)}"] * bool(first.entry_quality)
     lines += ["estimate = true"] * estimate
     lines += [f"{key} = {toml(value)}" for table in defaults for key, value in table.items()]
-    lines += [f"{key} = {toml(value)}" for key, value in keys.items() if not isinstance(value, dict)]
+    lines += [f"{key} = {toml(cells[()])}" for key, cells in by_key.items() if () in cells]
     lines.append(f"source = {toml('; '.join(dict.fromkeys(part for row in group for part in row.source.split('; '))))}")
     lines.append(f"checked_on = {min(row.checked_on for row in group)}")
     lines += [f"note = {toml('; '.join(notes))}"] * bool(notes)
-    for key, value in keys.items():
-        if isinstance(value, dict):
-            lines += [f"[price.{key}]", *(f"{toml(word)} = {toml(item)}" for word, item in value.items())]
+    lines += tables(by_key)
     return "\n".join(lines) + "\n"
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
+
+Value: TypeAlias = "str | int | Sequence[str] | Mapping[str, Value]"
+"""What TOML can hold, as far as a price book needs it."""
 
 KEYS: Mapping[tuple[str, str], str] = {
     ("image", ""): "usd_per_image",
@@ -83,14 +87,14 @@ SIZES: Mapping[tuple[str, str], Sequence[str]] = {
 }
 """Sizes that stand for a number of pixels."""
 
-_PARTIAL = {"output_image_tokens_per_partial_image": 100}
-_GPT_IMAGE_1 = {
+_PARTIAL: Mapping[str, Value] = {"output_image_tokens_per_partial_image": 100}
+_GPT_IMAGE_1: Mapping[str, Value] = {
     "output_image_tokens_per_image_by_size_and_quality": {"1024x1024": {"low": 272, "medium": 1056, "high": 4160}},
     **_PARTIAL,
 }
 _GUIDE = "OpenAI image generation guide: output tokens by size and quality, 100 for each partial image"
 _GEMINI = "Gemini API pricing: output tokens of one image"
-TOKENS: Mapping[tuple[str, str], tuple[str, Mapping[str, object]]] = {
+TOKENS: Mapping[tuple[str, str], tuple[str, Mapping[str, Value]]] = {
     ("azure-openai", "gpt-image-1"): (_GUIDE, _GPT_IMAGE_1),
     ("databricks", "databricks-gpt-image-1"): (_GUIDE, _GPT_IMAGE_1),
     ("openai", "gpt-image-1"): (_GUIDE, _GPT_IMAGE_1),

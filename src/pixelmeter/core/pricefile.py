@@ -67,7 +67,7 @@ def read(text: str, *, own: bool = False) -> tuple[list[Entry], list[Problem]]:
         at = re.search(r"\(at line (\d+), column \d+\)", str(error))
         line = int(at[1]) if at else text.count("\n") + 1
         return [], [Problem(line, f"this is not TOML: {error}")]
-    lines = text.splitlines()
+    lines = text.split("\n")
     try:
         gateway = msgspec.convert(document.pop("gateway", None), _Text | None)
         tables = msgspec.convert(document.pop("price", []), list[dict[str, object]], builtin_types=_DATES)
@@ -113,7 +113,8 @@ def _entry(table: Mapping[str, object], gateway: str | None, *, own: bool, line:
         head = msgspec.convert(plain, _Table, builtin_types=_DATES)
     except msgspec.ValidationError as error:
         at = re.search(r"`\$\.(\w+)", str(error))
-        raise _Wrong(f"{at[1]}: {error}" if at else str(error), at[1] if at else None) from None
+        message = re.sub(r" \| null| - at `.*`$", "", str(error))
+        raise _Wrong(f"{at[1]}: {message}" if at else message, at[1] if at else None) from None
     name = head.gateway or gateway
     if name is None:
         raise _Wrong('nothing says whose price this is: write gateway = "NAME" at the top of the file or in the entry')

@@ -1,0 +1,240 @@
+"""`pixelmeter prices`: the price book, to read, to explain and to check."""
+
+from __future__ import annotations
+
+import datetime
+import sys
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from fnmatch import fnmatchcase
+from typing import Any, TypeVar
+
+import click
+
+from pixelmeter.cli.options import format_option
+from pixelmeter.cli.output import emit, emit_json, plain
+from pixelmeter.core.money import exact_usd
+from pixelmeter.core.prices import Consumption, Entry, Line, PriceBook, Quote, Reason
+from pixelmeter.core.record import MICROSECONDS_PER_DAY
+from pixelmeter.core.tariff import UNITS
+from pixelmeter.prices import bundled, bundled_names, check, load_book
+from pixelmeter.settings import from_environment
+from pixelmeter.system import SystemClock
+
+__all__ = ["command"]
+
+_COLUMNS = (
+    "gateway",
+    "model",
+    "unit",
+    "size",
+    "quality",
+    "steps",
+    "usd",
+    "from",
+    "to",
+    "estimate",
+    "checked_on",
+    "file",
+)
+_ATTO_DIGITS = 18
+_WHY: dict[Reason, str] = {
+    "no_price": "no entry is in force on that day; `pixelmeter prices list` has what there is",
+    "missing_usage": "it is billed by tokens, which only an answer tells",
+    "unpriced_tokens": "tokens of a kind that the entry has no price for",
+    "missing_images": "how many images there are decides the price: give -n",
+    "unknown_size": "the size decides the price, and the entry has none for this one: give --size",
+    "unknown_quality": "the quality decides the price, and the entry has none for this one: give --quality",
+    "unknown_steps": "the steps decide the price, and the entry has no default",
+    "unknown_input_size": "the pixels of input images decide the price",
+    "implausible": "it would be more than a million dollars",
+}
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _prices_option(command: _Command) -> _Command:
+    return click.option(
+        "--prices",
+        "path",
+        metavar="FILE",
+        default=lambda: from_environment().prices,
+        show_default="PIXELMETER_PRICES",
+        help="Your own price file; its entries win over the bundled ones.",
+    )(command)
+
+
+@click.group()
+def command() -> None:
+    """List, explain and check prices."""
+
+
+@command.command("list")
+@click.option("--gateway", help="Only this gateway or vendor.")
+@click.option("--model", default="*", metavar="GLOB", help="Only models of this pattern, such as 'gpt-image-*'.")
+@_prices_option
+@format_option
+def list_(gateway: str | None, model: str, path: str | None, format: str) -> None:
+    """List every price, your own first."""
+    book = load_book(path) if path else bundled()
+    rows = [
+        row
+        for entry in _entries(book, gateway)
+        if any(fnmatchcase(name, model) for name in (entry.model, *entry.aliases))
+        for row in _rows(entry)
+    ]
+    if not rows:
+        click.echo("No such price: `pixelmeter prices list` without options has all there are.", err=True)
+    emit(rows, _COLUMNS, format, right=["usd"])
+
+
+@command.command()
+@click.argument("model")
+@click.option("--gateway", help="Only this gateway or vendor; else all that have the model.")
+@click.option("--at", type=click.DateTime(["%Y-%m-%d"]), help="A UTC day, else today.")
+@click.option("--size", help="Such as 1024x1024 or 2K.")
+@click.option("--quality", help="Such as high or hd.")
+@click.option("-n", "images", type=click.IntRange(0), default=1, show_default=True, help="How many images.")
+@_prices_option
+@format_option
+def show(
+    model: str,
+    gateway: str | None,
+    at: datetime.datetime | None,
+    size: str | None,
+    quality: str | None,
+    images: int,
+    path: str | None,
+    format: str,
+) -> None:
+    """Show what MODEL costs: which entry says so, the arithmetic, the source, and when it was checked."""
+    book = load_book(path) if path else bundled()
+    moment = SystemClock().now() if at is None else _microseconds(at)
+    wanted = Consumption(images=images, size=size, quality=quality)
+    names = [gateway] if gateway else list(dict.fromkeys(entry.gateway for entry in _named(book, model)))
+    if not names:
+        close = sorted({entry.model for entry in _entries(book, None) if model.lower() in entry.model.lower()})
+        hint = f"; there are {', '.join(close[:5])}" if close else ""
+        raise click.ClickException(f"no gateway or vendor of the price book has {plain(model)}{hint}")
+    answers = [
+        (
+            name,
+            book.quote(wanted, gateway=name, model=model, at=moment),
+            book.estimate(wanted, gateway=name, model=model, at=moment),
+        )
+        for name in names
+    ]
+    if format == "table":
+        for name, quote, estimate in answers:
+            click.echo("\n".join(_explained(name, model, quote, estimate)) + "\n")
+            entries = [e for e in _named(book, model) if e.gateway == name and e.holds_on(_day(moment))]
+            emit([row for entry in entries for row in _rows(entry)], _COLUMNS[2:], format, right=["usd"])
+    elif format == "json":
+        emit_json([_record(name, model, quote, estimate) for name, quote, estimate in answers])
+    else:
+        rows = [{**_record(name, model, quote, estimate), "lines": None} for name, quote, estimate in answers]
+        emit(rows, [column for column in rows[0] if column != "lines"], format)
+
+
+@command.command("check")
+@click.argument("file")
+def check_(file: str) -> None:
+    """Check your own price FILE: print every problem as FILE:LINE: message, and exit with 1 if there is one."""
+    problems = check(file)
+    for line, message in sorted(problems):
+        click.echo(f"{plain(file)}:{line}: {plain(message)}")
+    if problems:
+        sys.exit(1)
+    click.echo(f"{plain(file)}: nothing is wrong")
+
+
+def _entries(book: PriceBook, gateway: str | None) -> Iterator[Entry]:
+    names = [gateway] if gateway else dict.fromkeys([*book.own_gateways, *sorted(bundled_names())])
+    for name in names:
+        yield from book.entries(name)
+
+
+def _named(book: PriceBook, model: str) -> Iterator[Entry]:
+    return (entry for entry in _entries(book, None) if model in (entry.model, *entry.aliases))
+
+
+def _rows(entry: Entry) -> Iterator[dict[str, object]]:
+    for unit in UNITS:
+        for rate in entry.rates.get(unit, ()):
+            yield {
+                "gateway": entry.gateway,
+                "model": entry.model,
+                "unit": unit,
+                "size": _span(rate.pixels, "px") or rate.size,
+                "quality": rate.quality,
+                "steps": _span(rate.steps, ""),
+                "usd": rate.text,
+                "from": entry.effective_from and entry.effective_from.isoformat(),
+                "to": entry.effective_to and entry.effective_to.isoformat(),
+                "estimate": entry.estimate,
+                "checked_on": entry.checked_on and entry.checked_on.isoformat(),
+                "file": "own" if entry.own else "bundled",
+            }
+
+
+def _span(numbers: range | None, unit: str) -> str | None:
+    if numbers is None:
+        return None
+    if len(numbers) == 1:
+        return f"{numbers.start}{unit}"
+    return f"<={numbers.stop - 1}{unit}" if numbers.start == 0 else f">{numbers.start - 1}{unit}"
+
+
+def _explained(name: str, model: str, quote: Quote, estimate: int | None) -> Iterator[str]:
+    cost = quote.image_cost if quote.token_cost is None else quote.token_cost
+    yield f"{plain(model)} at {plain(name)}: " + ("unknown" if cost is None else f"{exact_usd(cost)} USD")
+    if quote.reason:
+        yield f"  {quote.reason}: {_WHY[quote.reason]}"
+        if estimate is not None:
+            yield f"  an estimate, the dearest where size or quality is open: {exact_usd(estimate)} USD"
+    for line in quote.lines:
+        yield f"  {line.quantity} x {line.price} {line.unit} = {_usd(line)} USD"
+    entries: list[Entry] = []
+    for entry in (line.entry for line in quote.lines if line.entry not in entries):
+        entries.append(entry)
+        yield f"  entry: {plain(entry.id)}, line {entry.line} of {'your own' if entry.own else 'the bundled'} file"
+        yield f"  source: {plain(entry.source) or 'not given'}; checked on {entry.checked_on or 'an unknown day'}"
+        if entry.note:
+            yield f"  note: {plain(entry.note)}"
+
+
+def _record(name: str, model: str, quote: Quote, estimate: int | None) -> dict[str, Any]:
+    cost = quote.image_cost if quote.token_cost is None else quote.token_cost
+    return {
+        "gateway": name,
+        "model": model,
+        "cost_usd": None if cost is None else exact_usd(cost),
+        "reason": quote.reason,
+        "estimate_usd": None if estimate is None else exact_usd(estimate),
+        "price_id": quote.price_id,
+        "lines": [_line_record(line) for line in quote.lines],
+    }
+
+
+def _line_record(line: Line) -> dict[str, object]:
+    return {
+        "quantity": line.quantity,
+        "unit": line.unit,
+        "usd": line.price,
+        "amount_usd": _usd(line),
+        "source": line.entry.source,
+        "checked_on": line.entry.checked_on and line.entry.checked_on.isoformat(),
+        "note": line.entry.note,
+    }
+
+
+def _usd(line: Line) -> str:
+    return format(Decimal(line.atto).scaleb(-_ATTO_DIGITS).normalize(), "f")
+
+
+def _day(moment: int) -> datetime.date:
+    return datetime.date(1970, 1, 1) + datetime.timedelta(days=moment // MICROSECONDS_PER_DAY)
+
+
+def _microseconds(day: datetime.datetime) -> int:
+    return (day.date() - datetime.date(1970, 1, 1)).days * MICROSECONDS_PER_DAY

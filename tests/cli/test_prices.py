@@ -1,0 +1,132 @@
+"""What `pixelmeter prices` prints."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pixelmeter.cli import main
+
+
+def run(*arguments: str, prices: str | None = None) -> Result:
+    return CliRunner(env={"PIXELMETER_PRICES": prices}).invoke(main, ["prices", *arguments])
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> str:
+    file = tmp_path / "own.toml"
+    file.write_text('gateway = "corp"\n[[price]]\nmodel = "house/flux"\nusd_per_image = "0.0000000004"\n')
+    return str(file)
+
+
+def test_list_prints_the_prices_of_a_gateway_and_a_pattern() -> None:
+    result = run("list", "--gateway", "openai", "--model", "dall-e-*", "--format", "csv")
+
+    rows = list(csv.DictReader(io.StringIO(result.output)))
+    assert 0 == result.exit_code
+    assert {"dall-e-2", "dall-e-3"} == {row["model"] for row in rows}
+    assert ["0.12"] == [row["usd"] for row in rows if (row["size"], row["quality"]) == ("1792x1024", "hd")]
+
+
+def test_list_shows_ranges_as_the_file_has_them() -> None:
+    rows = json.loads(run("list", "--gateway", "bedrock", "--model", "*diffusion-xl-v1", "--format", "json").output)
+
+    assert {("<=50", "0.04"), (">50", "0.08")} == {(row["steps"], row["usd"]) for row in rows}
+
+
+def test_list_finds_a_model_by_its_alias() -> None:
+    rows = json.loads(run("list", "--model", "nano-banana-pro", "--format", "json").output)
+
+    assert {"gemini-3-pro-image"} == {row["model"] for row in rows}
+
+
+def test_list_without_a_hit_says_so() -> None:
+    result = run("list", "--model", "no-such-*", "--format", "json")
+
+    assert (0, "[]\n") == (result.exit_code, result.stdout)
+    assert "No such price" in result.stderr
+
+
+def test_own_prices_come_first_by_option_and_by_environment(own: str) -> None:
+    by_option = json.loads(run("list", "--prices", own, "--format", "json").output)
+    by_environment = json.loads(run("list", "--format", "json", prices=own).output)
+
+    assert by_option == by_environment
+    assert ("corp", "house/flux", "own") == tuple(by_option[0][key] for key in ("gateway", "model", "file"))
+
+
+def test_show_spells_out_the_arithmetic_and_the_source() -> None:
+    result = run("show", "meta/sam-3-1-image", "-n", "3", "--at", "2026-11-22")
+
+    assert 0 == result.exit_code
+    assert "meta/sam-3-1-image at aigateway: 0.03 USD" in result.output
+    assert "3 x 0.01 usd_per_image = 0.03 USD" in result.output
+    assert "source: aigateway.sh model page /models/meta/sam-3-1-image" in result.output
+    assert "checked on 2026-11-22" in result.output
+
+
+def test_show_says_why_a_price_is_unknown_and_what_it_may_be() -> None:
+    result = run("show", "gpt-image-2", "--gateway", "openai", "--size", "1024x1024", "--at", "2026-11-22")
+
+    assert "gpt-image-2 at openai: unknown" in result.output
+    assert "missing_usage: it is billed by tokens" in result.output
+    assert "0.211 USD" in result.output
+
+
+def test_show_keeps_amounts_below_a_nano_dollar_exact(own: str) -> None:
+    shown = json.loads(run("show", "house/flux", "-n", "2", "--prices", own, "--format", "json").output)
+
+    assert [("0.000000001", "0.0000000008")] == [
+        (answer["cost_usd"], line["amount_usd"]) for answer in shown for line in answer["lines"]
+    ]
+
+
+def test_show_goes_by_the_day() -> None:
+    def reasons(day: str) -> list[str | None]:
+        options = ["--size", "1024x1024", "--at", day, "--format", "json"]
+        return [
+            answer["reason"] for answer in json.loads(run("show", "dall-e-3", "--gateway", "openai", *options).output)
+        ]
+
+    assert ([None], ["no_price"]) == (reasons("2026-05-11"), reasons("2026-05-12"))
+
+
+def test_show_prints_csv_with_a_row_for_each_gateway() -> None:
+    rows = list(csv.DictReader(io.StringIO(run("show", "flux-2-pro", "--format", "csv").output)))
+
+    assert {("black-forest-labs", "unknown_size"), ("kyma", "")} == {(row["gateway"], row["reason"]) for row in rows}
+
+
+def test_show_of_an_unknown_model_names_similar_ones() -> None:
+    result = run("show", "sam-3-1")
+
+    assert 1 == result.exit_code
+    assert "no gateway or vendor of the price book has sam-3-1; there are meta/sam-3-1-image" in result.output
+
+
+def test_check_prints_each_problem_with_file_and_line_and_fails(tmp_path: Path) -> None:
+    file = tmp_path / "bad.toml"
+    file.write_text('gateway = "g"\n[[price]]\nmodel = "m"\nusd_per_image = 0.1\n[[price]]\nmodel = "n"\n')
+
+    result = run("check", str(file))
+
+    assert 1 == result.exit_code
+    assert [f"{file}:4:", f"{file}:5:"] == [line.split()[0] for line in result.output.splitlines()]
+
+
+def test_check_of_a_sound_file_says_so(own: str) -> None:
+    result = run("check", own)
+
+    assert (0, f"{own}: nothing is wrong\n") == (result.exit_code, result.output)
+
+
+def test_check_of_a_missing_file_fails_with_its_name() -> None:
+    result = run("check", "/nowhere/prices.toml")
+
+    assert 1 == result.exit_code
+    assert "price file /nowhere/prices.toml cannot be read" in result.output
