@@ -106,7 +106,7 @@ class PostgresWriter:
                 ensure_schema(self._address)
                 self._connection = psycopg.connect(**self._arguments)
             yield self._connection
-        except (psycopg.Error, UnicodeError) as error:
+        except (psycopg.Error, OverflowError, ValueError) as error:
             raise without_secrets(error, self._address) from None
         finally:
             if self._connection is not None and self._connection.info.transaction_status != TransactionStatus.IDLE:

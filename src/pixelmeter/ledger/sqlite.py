@@ -100,7 +100,7 @@ class SqliteWriter:
                 if self._connection is None:
                     self._connection = self._open()
                 yield self._connection
-            except (sqlite3.Error, OverflowError, UnicodeError) as error:
+            except (sqlite3.Error, OverflowError, ValueError) as error:
                 raise without_secrets(error, self._address) from None
             finally:
                 if self._connection is not None and self._connection.in_transaction:

@@ -1,0 +1,256 @@
+from __future__ import annotations
+
+import multiprocessing
+import os
+import resource
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.lock import write_lock
+from pixelmeter.ledger.sqlite import SqliteWriter
+from pixelmeter.ledger.writer import Writer, open_writer
+from tests.factories import make_attempt
+from tests.ledger.reading import recomputed, rollup, stored
+from tests.postgres import PASSWORD, Server
+
+
+@pytest.fixture
+def impatient(sqlite_url: str) -> Iterator[SqliteWriter]:
+    """A writer that gives up waiting at once, on a ledger that is there."""
+    with closing(SqliteWriter(read_address(sqlite_url), patience=0.05)) as writer:
+        writer.write([make_attempt()], {}, [])
+        yield writer
+
+
+def test_a_database_locked_by_another_program_is_an_error_that_passes(
+    impatient: SqliteWriter, sqlite_url: str, tmp_path: Path
+) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LedgerError, match="database is locked"):
+            impatient.write([make_attempt()], {"a": 1}, [])
+        other.execute("ROLLBACK")
+
+    assert {} == impatient.positions(["a"])
+    assert 1 == impatient.write([make_attempt()], {"a": 1}, [])
+    assert 2 == len(stored(sqlite_url))
+
+
+def test_a_lock_file_held_by_another_writer_is_an_error_that_says_who_waits_for_what(
+    impatient: SqliteWriter, tmp_path: Path
+) -> None:
+    with write_lock(f"{tmp_path}/ledger.db"), pytest.raises(LedgerError, match="has held .*ledger.db.lock for 0.05"):
+        impatient.write([make_attempt()], {}, [])
+
+    assert 1 == impatient.write([make_attempt()], {}, [])
+
+
+def test_only_the_holder_of_the_file_lock_writes(impatient: SqliteWriter, tmp_path: Path) -> None:
+    seen: list[str] = []
+
+    def look(statement: str) -> None:
+        if statement.startswith(("BEGIN", "COMMIT")):
+            with pytest.raises(LedgerError), write_lock(f"{tmp_path}/ledger.db", patience=0):
+                pass
+            seen.append(statement.split()[0])
+
+    assert impatient._connection is not None
+    impatient._connection.set_trace_callback(look)
+    impatient.write([make_attempt()], {}, [])
+
+    assert ["BEGIN", "COMMIT"] == seen
+
+
+READ_ONLY_WRITE = """
+import os, sys
+import pixelmeter.ledger.sqlite
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+if os.geteuid() == 0:
+    os.setgid(65534)
+    os.setuid(65534)
+try:
+    open_writer(sys.argv[1]).write([make_attempt()], {}, [])
+except LedgerError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("folder_mode", "message"), [(0o777, "readonly database"), (0o555, "must exist and be writab")]
+)
+def test_a_ledger_that_may_not_be_written_is_an_error_that_says_so(
+    sqlite_url: str, tmp_path: Path, folder_mode: int, message: str
+) -> None:
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    (tmp_path / "ledger.db.lock").unlink()
+    (tmp_path / "ledger.db").chmod(0o444)
+    for parent in tmp_path.parents[:3]:
+        parent.chmod(0o755)
+    tmp_path.chmod(folder_mode)
+    try:
+        command = [sys.executable, "-c", READ_ONLY_WRITE, sqlite_url]
+        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": pythonpath()})
+    finally:
+        tmp_path.chmod(0o755)
+
+    assert message in done.stdout, done.stderr
+    assert "" == done.stderr
+
+
+def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
+    with pytest.raises(LedgerError, match="nowhere/ledger.db.lock: No such file"):
+        open_writer(f"sqlite:///{tmp_path}/nowhere/ledger.db").write([make_attempt()], {}, [])
+
+
+def test_a_full_disk_loses_nothing_that_was_committed_and_the_writer_goes_on(sqlite_url: str) -> None:
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=fill_the_disk, args=(sqlite_url, theirs))
+    process.start()
+    theirs.close()
+    message, acknowledged = ours.recv()
+    process.join()
+
+    assert "disk" in message
+    assert acknowledged == set(stored(sqlite_url))
+    assert recomputed(sqlite_url) == rollup(sqlite_url)
+    with closing(sqlite3.connect(read_address(sqlite_url).path)) as connection:
+        assert ("ok",) == connection.execute("PRAGMA integrity_check").fetchone()
+
+
+def fill_the_disk(url: str, pipe: Connection) -> None:
+    """Write until files may not grow any more, let them grow again, and write on."""
+    acknowledged: set[str] = set()
+    message = ""
+    with closing(open_writer(url)) as writer:
+        acknowledged |= write_batch(writer)
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, resource.RLIM_INFINITY))
+        while not message:
+            try:
+                acknowledged |= write_batch(writer)
+            except LedgerError as error:
+                message = str(error)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        acknowledged |= write_batch(writer)
+    pipe.send((message, acknowledged))
+
+
+def write_batch(writer: Writer) -> set[str]:
+    attempts = [make_attempt() for _ in range(100)]
+    writer.write(attempts, {}, [])
+    return {attempt.id for attempt in attempts}
+
+
+def test_a_connection_that_the_server_ended_is_an_error_once(postgres_url: str) -> None:
+    batch = [make_attempt()]
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        with pytest.raises(LedgerError):
+            writer.write(batch, {"a": 1}, [])
+        again = writer.write(batch, {"a": 1}, [])
+
+    assert 1 == again
+    assert 2 == len(stored(postgres_url))
+    assert recomputed(postgres_url) == rollup(postgres_url)
+
+
+@pytest.mark.usefixtures("postgres_server")
+def test_a_server_that_was_killed_is_found_again() -> None:
+    server = Server.start(settings={})
+    try:
+        with closing(open_writer(server.url())) as writer:
+            first, second = [make_attempt()], [make_attempt()]
+            writer.write(first, {"a": 1}, [])
+            server.crash()
+            for _ in range(2):
+                with pytest.raises(LedgerError) as raised:
+                    writer.write(second, {"a": 2}, [])
+                assert PASSWORD not in str(raised.value)
+            server.resume()
+            inserted = writer.write([*first, *second], {"a": 2}, [])
+
+        assert 1 == inserted
+        assert {*(one.id for one in first), *(one.id for one in second)} == set(stored(server.url()))
+        assert recomputed(server.url()) == rollup(server.url())
+    finally:
+        server.stop()
+
+
+def test_what_the_database_says_of_bad_data_is_not_repeated(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as writer:
+        with pytest.raises(LedgerError, match="SQLSTATE 22P02") as raised:
+            writer.write([make_attempt(tags='{"canary": canary}')], {}, [])
+        assert "canary" not in str(raised.value)
+
+        assert 1 == writer.write([make_attempt()], {}, [])
+
+
+def test_a_batch_that_fails_leaves_nothing_behind(ledger_url: str) -> None:
+    good, bad = make_attempt(), make_attempt(cost=2**70)
+    with closing(open_writer(ledger_url)) as writer:
+        with pytest.raises(LedgerError):
+            writer.write([good, bad], {"a": 1}, [])
+
+        assert {} == writer.positions(["a"])
+    assert {} == stored(ledger_url)
+    assert {} == rollup(ledger_url)
+
+
+def test_a_role_with_the_documented_rights_can_write(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as owner:
+        owner.write([], {}, [])
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'only-this'".encode())
+        for grant in documented_grants():
+            admin.execute(grant.replace("role_name", name).encode())
+    limited = postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this")
+    try:
+        with closing(open_writer(limited)) as writer:
+            assert 1 == writer.write([make_attempt()], {"a": 1}, [])
+            assert 0 == writer.write([], {}, ["a"])
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def test_a_role_that_may_not_make_tables_is_told_what_to_do(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'only-this'".encode())
+    limited = postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this")
+    try:
+        with pytest.raises(LedgerError, match="pixelmeter db upgrade"), closing(open_writer(limited)) as writer:
+            writer.write([make_attempt()], {}, [])
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            admin.execute(f"DROP ROLE {name}".encode())
+
+
+def documented_grants() -> list[str]:
+    text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    return [line for line in text.splitlines() if line.startswith("GRANT ")]
+
+
+def pythonpath() -> str:
+    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))
