@@ -33,7 +33,7 @@ bench: $(READY)
 	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; PYTHONPATH=. $(BIN)/python "$$benchmark"; done
 
 wheel: $(READY)
-	@$(BIN)/python -m build --no-isolation --outdir dist . >/dev/null
+	@$(BIN)/python -m build --quiet --no-isolation --outdir dist .
 	@ls dist
 
 lock: $(READY)

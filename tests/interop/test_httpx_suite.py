@@ -57,7 +57,12 @@ def test_httpx_passes_its_own_tests_with_every_client_instrumented_and_with_ever
     tmp_path: Path,
 ) -> None:
     running = {how: start(how, tmp_path / how) for how in ("plain", "instrumented", "metered")}
-    plain, instrumented, metered = (outcomes(process, tmp_path / how) for how, process in running.items())
+    try:
+        plain, instrumented, metered = (outcomes(process, tmp_path / how) for how, process in running.items())
+    finally:
+        for process in running.values():
+            process.kill()
+            process.wait()
 
     assert "failed" not in plain.values()
     assert plain == instrumented
@@ -98,11 +103,7 @@ def unpack(home: Path) -> None:
 
 def outcomes(process: subprocess.Popen[str], home: Path) -> dict[str, str]:
     """Wait for the suite; return the outcome of each of its tests."""
-    try:
-        process.wait(timeout=100)
-    finally:
-        process.kill()
-        process.wait()
+    process.wait(timeout=100)
     written = home / "outcomes.json"
     assert written.exists(), (home / "output").read_text()[-4000:]
     found: dict[str, str] = json.loads(written.read_text())
