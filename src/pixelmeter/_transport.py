@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
-from pixelmeter.calls import Mark
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import RequestLike
@@ -41,7 +40,12 @@ class TransportLike(Protocol[Req, Res]):
     def handle_request(self, request: Req) -> Res: ...
     def close(self) -> None: ...
     def __enter__(self) -> Any: ...
-    def __exit__(self, *raised: Any) -> None: ...
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None: ...
 
 
 class AsyncTransportLike(Protocol[Req, Res]):
@@ -50,7 +54,12 @@ class AsyncTransportLike(Protocol[Req, Res]):
     async def handle_async_request(self, request: Req) -> Res: ...
     async def aclose(self) -> None: ...
     async def __aenter__(self) -> Any: ...
-    async def __aexit__(self, *raised: Any) -> None: ...
+    async def __aexit__(
+        self,
+        exc_type: type[BaseException] | None = None,
+        exc_value: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> None: ...
 
 
 class _Tee:
@@ -108,12 +117,16 @@ class AsyncTeeStream(_Tee):
 class _Driver:
     """What the sync and async drivers share: everything that never waits."""
 
-    _tee: ClassVar[type[TeeStream] | type[AsyncTeeStream]]
+    _tee: ClassVar[type[TeeStream | AsyncTeeStream]]
     meter: Meter
-    inner: Any
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self.inner, name)
+        # Whoever looks for something of the wrapped transport finds it.
+        try:
+            inner = self.__dict__["inner"]
+        except KeyError:
+            raise AttributeError(name) from None
+        return getattr(inner, name)
 
     def _watch(self, response: ResponseLike, exchange: Exchange) -> None:
         try:
@@ -137,11 +150,11 @@ class SyncDriver(_Driver, Generic[Req, Res]):
 
     def __init__(self, meter: Meter, inner: TransportLike[Req, Res]) -> None:
         self.meter = meter
-        self.inner = inner
+        self.inner: TransportLike[Req, Res] = inner
 
     def handle_request(self, request: Req) -> Res:
         """Send the request through the inner transport and return its response, the same object."""
-        begun: tuple[Exchange, Mark] | None = self.meter.begin(request)
+        begun = self.meter.begin(request)
         if begun is None:
             return self.inner.handle_request(request)
         exchange, mark = begun
@@ -177,11 +190,11 @@ class AsyncDriver(_Driver, Generic[Req, Res]):
 
     def __init__(self, meter: Meter, inner: AsyncTransportLike[Req, Res]) -> None:
         self.meter = meter
-        self.inner = inner
+        self.inner: AsyncTransportLike[Req, Res] = inner
 
     async def handle_async_request(self, request: Req) -> Res:
         """Send the request through the inner transport and return its response, the same object."""
-        begun: tuple[Exchange, Mark] | None = self.meter.begin(request)
+        begun = self.meter.begin(request)
         if begun is None:
             return await self.inner.handle_async_request(request)
         exchange, mark = begun

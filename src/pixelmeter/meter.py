@@ -22,12 +22,12 @@ from pixelmeter.ledger.address import safe_url, spool_folder
 from pixelmeter.outgoing import RequestLike, ask_of, length_of, retry_of, trace_id_of
 from pixelmeter.prices import bundled, load_book
 from pixelmeter.recorder import Recorder, Sink
-from pixelmeter.settings import from_environment
+from pixelmeter.settings import Settings, from_environment
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded
 
-__all__ = ["Meter"]
+__all__ = ["Meter", "adopt"]
 
 
 class Meter:
@@ -167,6 +167,25 @@ class Meter:
         return Exchange(intent, terms, self._clock, self.recorder.end), mark
 
     def _open_drain(self) -> Drain:
-        from pixelmeter.ledger.writer import open_writer
+        return _open_drain(self.database_url, self._folder, self._spool, self._files)
 
-        return Drain(self._spool, self._files, self._folder, open_writer(self.database_url))
+
+def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
+    settings = settings or from_environment()
+    url = database_url or settings.database_url
+    folder = spool_folder(url, settings.spool_dir, settings.state_dir)
+    files = SystemFiles()
+    if not any(name.endswith(".spool") for name in files.list(folder)):
+        return 0
+    drain = _open_drain(url, folder, Spool(folder, files, SystemIds()), files)
+    try:
+        return drain.adopt()
+    finally:
+        drain.close()
+
+
+def _open_drain(url: str, folder: str, spool: Spool, files: Files) -> Drain:
+    from pixelmeter.ledger.writer import open_writer
+
+    return Drain(spool, files, folder, open_writer(url))

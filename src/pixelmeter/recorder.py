@@ -1,4 +1,4 @@
-"""Where every attempt goes: into the spool, then to the sinks; and from the spool into the ledger, in the background."""
+"""Where every attempt goes: into the spool, then to the sinks; and from the spool to the ledger, in the background."""
 
 from __future__ import annotations
 

@@ -100,7 +100,7 @@ class Exchange:
     def abandon(self, why: str | None = None) -> None:
         """The body was closed before its end, or never closed; a body that had come whole all the same is an answer."""
         if self._emitters:
-            if (self._wire.status or 0) >= 300 or self._read().readable and not self._streamed:
+            if (self._wire.status or 0) >= 300 or (self._read().readable and not self._streamed):
                 self.finish()
             else:
                 self._end("cancelled", why)

@@ -28,14 +28,14 @@ class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     pass
 
 
-class Match(_Data):
+class Match(_Data, frozen=True):
     """When a profile applies: by host (globs, with the port if it is not the scheme's own) or by what answers."""
 
     hosts: tuple[str, ...] = ()
     response_header_prefixes: tuple[str, ...] = ()
 
 
-class CostReader(_Data, rename={"source": "from"}):
+class CostReader(_Data, frozen=True, rename={"source": "from"}):
     """One place where a gateway reports a cost."""
 
     source: Literal["header", "body"]
@@ -51,7 +51,7 @@ class CostReader(_Data, rename={"source": "from"}):
         return nano_dollars(text, nano, divisor)
 
 
-class Identity(_Data):
+class Identity(_Data, frozen=True):
     """Response headers, in order of preference, and what else tells the model."""
 
     request_id: tuple[str, ...] = ()
@@ -63,33 +63,33 @@ class Identity(_Data):
     """The path segment in front of the model (Azure: `deployments`)."""
 
 
-class Byok(_Data):
+class Byok(_Data, frozen=True):
     """How a request says that it brings the provider's own key."""
 
     request_header_prefix: str = ""
     request_field: str = ""
 
 
-class Tag(_Data):
+class Tag(_Data, frozen=True):
     """The gateway's own header for a spend tag."""
 
     request_header: str
     limit: int = 64
 
 
-class Fee(_Data):
+class Fee(_Data, frozen=True):
     """What the gateway takes on top of the price."""
 
     parts_per_million: int = 0
 
 
-class Errors(_Data):
+class Errors(_Data, frozen=True):
     """Which failures the gateway says it does not charge."""
 
     not_charged: frozenset[int] = frozenset()
 
 
-class Profile(_Data):
+class Profile(_Data, frozen=True):
     """One gateway."""
 
     id: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, cast
 
 import msgspec
 
@@ -108,8 +108,9 @@ def _number(text: str | None) -> int | None:
 def _model(value: object) -> str | None:
     # A list of models is an ordered fallback (AIgateway): what ran is known from the answer only.
     if isinstance(value, list) and value:
-        return bounded(",".join(m for m in value[:8] if isinstance(m, str)))
-    return bounded(value)
+        models = cast("list[object]", value)[:8]
+        return bounded(",".join(model for model in models if isinstance(model, str)))
+    return bounded(cast("object", value))
 
 
 def _images(value: object) -> int:
@@ -120,7 +121,7 @@ def _images(value: object) -> int:
 def _input_images(body: _Body) -> int:
     for value in (body.image, body.images, body.image_url):
         if isinstance(value, list):
-            return len(value)
+            return len(cast("list[object]", value))
         if value:
             return 1
     return 0

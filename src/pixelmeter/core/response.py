@@ -55,7 +55,8 @@ def answer_of(document: bytes | None, *, input_images: int) -> Answer:
     answer = Answer(readable=True, body=body)
     data = body.get("data")
     if isinstance(data, list):
-        items = [cast("Mapping[str, Any]", item) for item in data if isinstance(item, dict)]
+        listed = cast("list[object]", data)
+        items = [cast("Mapping[str, Any]", item) for item in listed if isinstance(item, dict)]
         answer.images = sum(1 for item in items if item.get("b64_json") or item.get("url"))
         answer.size = next((size for size in (_pixels(item) for item in items) if size), None)
     elif "data" not in body and isinstance(body.get("id"), str) and body.get("status") is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pixelmeter.testing.capture import capture_calls
 from pixelmeter.testing.handle import Gateway
 
-__all__ = ["Gateway"]
+__all__ = ["Gateway", "capture_calls"]

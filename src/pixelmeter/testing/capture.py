@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 from pixelmeter.core.record import Attempt
@@ -12,7 +12,7 @@ __all__ = ["capture_calls"]
 
 
 @contextmanager
-def capture_calls() -> Iterator[list[Attempt]]:
+def capture_calls() -> Generator[list[Attempt]]:
     """Collect the attempts of every meter of this process; nothing is written while the block runs.
 
     with capture_calls() as attempts:
