@@ -29,8 +29,9 @@ def _model(name: str, pricing: dict[str, object]) -> dict[str, object]:
 
 def balance_text(billing: Billing) -> str:
     """Return the JSON of /v1/balance: a wallet of 1000 dollars, less what the log holds."""
-    spent = sum(entry.charged_nano for _, entry in billing.entries)
-    return document({"object": "balance", "currency": "usd", "balance_cents": number(cents(10**12 - spent))})
+    return document(
+        {"object": "balance", "currency": "usd", "balance_cents": number(cents(10**12 - billing.charged_nano))}
+    )
 
 
 def recent_text(billing: Billing, limit: int) -> str:
@@ -47,19 +48,11 @@ def recent_text(billing: Billing, limit: int) -> str:
 
 def by_tag_text(billing: Billing, month: str | None, shape: str) -> str:
     """Return the JSON of /v1/usage/by-tag for a month (YYYY-MM, UTC; this one when None), in either of its shapes."""
-    wanted = month or _month(time.time_ns() // 1000)
-    sums: dict[str, tuple[int, int]] = {}
-    for _, entry in billing.entries:
-        if _month(entry.received_at) == wanted:
-            requests, spent = sums.get(entry.tag or "", (0, 0))
-            sums[entry.tag or ""] = (requests + 1, spent + entry.charged_nano)
+    wanted = month or time.strftime("%Y-%m", time.gmtime())
     label = "label" if shape == "data" else "tag"
     rows = [
-        {label: tag, "requests": requests, "cost_cents": number(cents(spent))}
-        for tag, (requests, spent) in sorted(sums.items())
+        {label: tag, "requests": requests, "cost_cents": number(cents(charged))}
+        for (spent_in, tag), (requests, charged) in sorted(billing.by_tag.items())
+        if spent_in == wanted
     ]
     return document({"data": rows} if shape == "data" else rows)
-
-
-def _month(moment: int) -> str:
-    return time.strftime("%Y-%m", time.gmtime(moment // 1_000_000))

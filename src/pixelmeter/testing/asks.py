@@ -10,6 +10,7 @@ from typing import Any
 from pixelmeter.testing.forms import parse_form
 from pixelmeter.testing.images import LARGEST_SIDE
 from pixelmeter.testing.incoming import BadRequest, Head
+from pixelmeter.testing.shapes import is_list, is_object
 
 __all__ = ["Ask", "Route", "read_ask", "route"]
 
@@ -84,7 +85,7 @@ def read_ask(head: Head, target: Route, body: bytes) -> Ask:
         given = _object(body)
         files = _linked_images(given)
     model: Any = given.get("model") or target.deployment or ""
-    if isinstance(model, list) and model:
+    if is_list(model) and model:
         model = model[0]
     width, height = _size(given.get("size"))
     return Ask(
@@ -107,14 +108,14 @@ def _object(body: bytes) -> dict[str, Any]:
         given: Any = json.loads(body)
     except ValueError:
         raise BadRequest("the body is not JSON") from None
-    if not isinstance(given, dict):
+    if not is_object(given):
         raise BadRequest("the body must be a JSON object")
-    return dict[str, Any](given)
+    return given
 
 
 def _linked_images(given: dict[str, Any]) -> int:
     links: Any = given.get("image_url") or given.get("images") or given.get("image") or ()
-    return len(links) if isinstance(links, list) else int(bool(links))
+    return len(links) if is_list(links) else int(bool(links))
 
 
 def _count(given: dict[str, Any], name: str, least: int, most: int, *, default: int) -> int:

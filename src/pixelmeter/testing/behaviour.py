@@ -6,7 +6,10 @@ import json
 from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pixelmeter.testing.encodings import MissingEncoder, encoder
+from pixelmeter.testing.shapes import is_list, is_object
 
 __all__ = ["DEFAULT", "Behaviour", "BehaviourError", "Dialect", "check", "from_header"]
 
@@ -116,6 +119,11 @@ def check(given: dict[str, Any]) -> dict[str, Any]:
             raise BehaviourError(f"no behaviour is called {name!r}; there are: {', '.join(_NAMES)}")
         if not _fits(value, _HINTS[name]):
             raise BehaviourError(f"{name} cannot be {value!r}; it takes {_words(_HINTS[name])}")
+    try:
+        if given.get("encoding") is not None:
+            encoder(given["encoding"])
+    except MissingEncoder as error:
+        raise BehaviourError(str(error)) from None
     return given
 
 
@@ -130,23 +138,23 @@ def from_header(text: str, attempt: int) -> dict[str, Any]:
         asked: Any = json.loads(text)
     except ValueError as error:
         raise BehaviourError(f"the x-test-behaviour header is not JSON: {error}") from None
-    if isinstance(asked, list) and asked:
-        asked = asked[min(attempt, len(asked) - 1)]  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
-    if not isinstance(asked, dict):
+    if is_list(asked) and asked:
+        asked = asked[min(attempt, len(asked) - 1)]
+    if not is_object(asked):
         raise BehaviourError('the x-test-behaviour header must be a JSON object, as in {"status": 503}')
-    return check(asked)  # pyright: ignore[reportUnknownArgumentType]
+    return check(asked)
 
 
-def _fits(value: object, hint: Any) -> bool:
+def _fits(value: Any, hint: Any) -> bool:
     origin, choices = get_origin(hint), get_args(hint)
     if origin is Literal:
         return any(value == choice and type(value) is type(choice) for choice in choices)
-    if origin is UnionType or str(origin) == "typing.Union":
+    if origin in (Union, UnionType):
         return any(_fits(value, choice) for choice in choices)
     if origin is dict:
-        return isinstance(value, dict) and all(_fits(item, choices[1]) for item in value.values())  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        return is_object(value) and all(_fits(item, choices[1]) for item in value.values())
     if origin is list:
-        return isinstance(value, list) and all(_fits(item, choices[0]) for item in value)  # pyright: ignore[reportUnknownVariableType]
+        return is_list(value) and all(_fits(item, choices[0]) for item in value)
     if hint is float:
         return type(value) in (int, float)
     return type(value) is hint

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections import deque
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -51,6 +52,10 @@ class Billing:
         """The latest, with their sequence numbers."""
         self.count = 0
         """How many were written since the start or the last clearing."""
+        self.charged_nano = 0
+        """What those add up to."""
+        self.by_tag: dict[tuple[str, str], tuple[int, int]] = {}
+        """Requests and nano-dollars by month (YYYY-MM, UTC) and tag, "" for none."""
         self._sequence = 0
 
     def write(self, entry: Entry) -> None:
@@ -61,12 +66,17 @@ class Billing:
             raise OSError("the billing log did not take a whole line: is the disk full?")
         self.entries.append((self._sequence, entry))
         self.count += 1
+        self.charged_nano += entry.charged_nano
+        key = (time.strftime("%Y-%m", time.gmtime(entry.received_at // 1_000_000)), entry.tag or "")
+        requests, charged = self.by_tag.get(key, (0, 0))
+        self.by_tag[key] = (requests + 1, charged + entry.charged_nano)
 
     def clear(self) -> None:
         """Empty the file; sequence numbers go on."""
         os.ftruncate(self._descriptor, 0)
         self.entries.clear()
-        self.count = 0
+        self.by_tag.clear()
+        self.count = self.charged_nano = 0
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

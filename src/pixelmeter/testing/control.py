@@ -9,7 +9,9 @@ from typing import Any
 from pixelmeter.testing.behaviour import BehaviourError
 from pixelmeter.testing.body import Answer, document, plain
 from pixelmeter.testing.incoming import Head
+from pixelmeter.testing.shapes import is_object
 from pixelmeter.testing.state import State
+from pixelmeter.testing.webhooks import post_webhook
 
 __all__ = ["control"]
 
@@ -19,15 +21,16 @@ async def control(state: State, head: Head, body: bytes) -> Answer:
 
     POST /_control adds a rule, DELETE /_control resets; POST /_control/release lets held requests go on; GET
     /_control/wait?held=N or ?attempts=N (with seconds=S) answers when that many are held, or were billed;
-    GET /_control/billing lists the billing log.
+    GET /_control/billing sums up the billing log and lists its latest 100,000 lines; POST /_control/webhook?url=&job=
+    (with secret= and signature=aig or gateway) posts a job's event.
     """
     match head.method, head.path:
         case "POST", "/_control":
             try:
                 asked: Any = json.loads(body)
-                if not isinstance(asked, dict):
+                if not is_object(asked):
                     raise BehaviourError('a rule is a JSON object, as in {"status": 503, "times": 1}')
-                return _reply({"rules": state.rules.tell(asked)})  # pyright: ignore[reportUnknownArgumentType]
+                return _reply({"rules": state.rules.tell(asked)})
             except ValueError as error:
                 return _reply({"error": str(error)}, 400)
         case "DELETE", "/_control":
@@ -37,7 +40,9 @@ async def control(state: State, head: Head, body: bytes) -> Answer:
             return _reply({"released": state.waiting.release()})
         case "GET", "/_control/billing":
             attempts = [{"sequence": sequence, **asdict(entry)} for sequence, entry in state.billing.entries]
-            return _reply({"charged_nano": sum(row["charged_nano"] for row in attempts), "attempts": attempts})
+            return _reply({"charged_nano": state.billing.charged_nano, "attempts": attempts})
+        case "POST", "/_control/webhook":
+            return await _webhook(state, head)
         case "GET", "/_control/wait":
             return await _wait(state, head.query)
         case _:
@@ -53,6 +58,19 @@ async def _wait(state: State, query: dict[str, str]) -> Answer:
     waiting, billing = state.waiting, state.billing
     true = await waiting.until(lambda: waiting.held >= held and billing.count >= attempts, seconds)
     return _reply({"held": waiting.held, "attempts": billing.count}, 200 if true else 408)
+
+
+async def _webhook(state: State, head: Head) -> Answer:
+    query = head.query
+    job = state.jobs.find(query.get("job", ""))
+    signature = query.get("signature", "aig")
+    if job is None or "url" not in query or signature not in ("aig", "gateway"):
+        return _reply({"error": "a webhook takes url, the job id of a 202 answer, and signature=aig or gateway"}, 400)
+    try:
+        base = f"http://{head.headers.get('host', '127.0.0.1')}"
+        return _reply({"answered": await post_webhook(query["url"], job, base, query.get("secret", ""), signature)})
+    except OSError as error:
+        return _reply({"error": f"the webhook could not be posted: {error}"}, 400)
 
 
 def _reply(value: object, status: int = 200) -> Answer:

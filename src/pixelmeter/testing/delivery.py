@@ -29,7 +29,7 @@ async def deliver(
 ) -> bool:
     """Send an answer; return whether the connection can carry another request.
 
-    Raises ConnectionError when the client has left, MissingEncoder before anything is sent.
+    Raises ConnectionError when the client has left.
     """
     if behaviour is DEFAULT and answer.body.length <= _AT_ONCE and answer.status not in _BODILESS:
         body = b"".join(answer.body.pieces())

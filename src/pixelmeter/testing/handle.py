@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any, Self
+from urllib.parse import urlencode
 
 from pixelmeter.testing.billing import read_log
 
@@ -25,8 +27,9 @@ class Gateway:
     """
 
     def __init__(self, *, log: str | os.PathLike[str] | None = None, seed: int = 0, port: int = 0) -> None:
-        self._folder = tempfile.TemporaryDirectory(prefix="pixelmeter-gateway-") if log is None else None
-        self.log = Path(log) if log is not None else Path(self._folder.name if self._folder else "") / "billing.jsonl"
+        # Not a TemporaryDirectory: that would delete it as well when a forked child of the caller exits.
+        self._folder = tempfile.mkdtemp(prefix="pixelmeter-gateway-") if log is None else None
+        self.log = Path(log) if log is not None else Path(self._folder or "", "billing.jsonl")
         """The billing log: one JSON line for each attempt that reached the gateway."""
         source = str(Path(__file__).resolve().parents[2])
         path = os.pathsep.join(filter(None, (source, os.environ.get("PYTHONPATH"))))
@@ -75,11 +78,22 @@ class Gateway:
 
     def billing(self) -> list[dict[str, Any]]:
         """Return the billing log, oldest first; the fields are those of `pixelmeter.testing.billing.Entry`."""
+        if self._folder is not None and not self.log.exists():
+            raise RuntimeError("the billing log went with the gateway: ask before it closes, or use Gateway(log=PATH)")
         return read_log(self.log)
 
     def billed_nano(self) -> int:
         """Return the nano-dollars that the billing log adds up to."""
         return sum(line["charged_nano"] for line in self.billing())
+
+    def post_webhook(self, url: str, job: str, *, secret: str = "", signature: str = "aig") -> int:
+        """Have the event of a completed job posted to a URL, and return the status of the answer.
+
+        `signature` is "aig" (aig-timestamp and aig-signature) or "gateway" (X-Gateway-Signature). Raises ValueError
+        when there is no such job or nobody answers.
+        """
+        query = urlencode({"url": url, "job": job, "secret": secret, "signature": signature})
+        return int(self._control("POST", f"/webhook?{query}")["answered"])
 
     def close(self) -> None:
         """Stop the gateway and wait until its process has gone."""
@@ -95,7 +109,7 @@ class Gateway:
             if pipe is not None:
                 pipe.close()
         if self._folder is not None:
-            self._folder.cleanup()
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def __enter__(self) -> Self:
         return self

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from pixelmeter.testing.behaviour import DEFAULT, Behaviour, BehaviourError, check, from_header
+from pixelmeter.testing.shapes import is_object
 
 __all__ = ["Rules"]
 
@@ -41,9 +42,9 @@ class Rules:
         """
         given = check({name: value for name, value in asked.items() if name not in _CONDITIONS})
         match: Any = asked.get("match", {})
-        if not isinstance(match, dict) or not all(name in _MATCHES for name in match):  # pyright: ignore[reportUnknownVariableType]
+        if not is_object(match) or not all(name in _MATCHES for name in match):
             raise BehaviourError(f"match takes patterns for {', '.join(_MATCHES)}, not {match!r}")
-        patterns: dict[str, str] = {str(name): str(pattern) for name, pattern in match.items()}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        patterns = {name: str(pattern) for name, pattern in match.items()}
         if given.get("cut") == "before_read" and any(name in _OF_THE_BODY for name in patterns):
             raise BehaviourError("cut before_read cannot match model or operation: the body is not read; match path")
         times, every, probability = asked.get("times"), asked.get("every", 1), asked.get("probability", 1)

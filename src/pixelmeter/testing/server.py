@@ -13,7 +13,6 @@ from pixelmeter.testing.body import EMPTY, Answer, document, plain
 from pixelmeter.testing.control import control
 from pixelmeter.testing.delivery import deliver, reset
 from pixelmeter.testing.dialects import head_start
-from pixelmeter.testing.encodings import MissingEncoder
 from pixelmeter.testing.exchanges import Request, answer, entry_for
 from pixelmeter.testing.incoming import BadRequest, Head, Incomplete, read_body, read_head
 from pixelmeter.testing.pages import page
@@ -71,7 +70,7 @@ class Server:
             return await deliver(writer, reply, behaviour, hold) and head.keep_alive
         except Incomplete:
             return False
-        except (BadRequest, BehaviourError, MissingEncoder) as error:
+        except (BadRequest, BehaviourError) as error:
             text = document({"error": {"message": str(error), "type": "invalid_request_error", "code": 400}})
             await deliver(writer, Answer(400, (("connection", "close"),), plain(text.encode())), DEFAULT, hold)
             return False

@@ -103,7 +103,7 @@ def _as_text(dialect: str, response_format: str, *, priced_by_token: bool) -> bo
 
 def _events(work: Work, usage: object, *, failed: bool) -> str:
     name = "image_edit" if work.operation == "edit" else "image_generation"
-    common = {"created_at": work.created, "b64_json": PICTURE}
+    common: dict[str, object] = {"created_at": work.created, "b64_json": PICTURE}
     common |= {"background": "opaque", "output_format": "png", "quality": work.quality, "size": work.ask.size}
     events: list[dict[str, object]] = [
         {"type": f"{name}.partial_image", "partial_image_index": index} | common
