@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
+from itertools import pairwise
 from typing import Any
 from zoneinfo import ZoneInfo
 
@@ -170,7 +171,7 @@ def test_the_parts_of_a_range_add_up_to_the_whole(fill: Fill) -> None:
     def total(since: datetime, until: datetime) -> int:
         return sum(group.cost for group in grouped(connection, ["model"], since, until))
 
-    parts = sum(total(since, until) for since, until in zip(cuts, cuts[1:], strict=False))
+    parts = sum(total(since, until) for since, until in pairwise(cuts))
     assert total(cuts[0], cuts[-1]) == parts
 
 
@@ -223,8 +224,8 @@ def test_the_latency_bucket_in_sql_is_the_one_of_python(fill: Fill) -> None:
     # Each on a day of its own, because the rollup also adds up durations.
     rows = [make_attempt(duration=long, started_at=day * 86_400_000_000) for day, long in enumerate(durations)]
     connection = fill(rows)
-    found = connection.execute(select(ATTEMPTS.c.duration, bucket_of())).all()
-    assert {duration: bucket(duration) for duration in durations} == {duration: index for duration, index in found}
+    found = dict(connection.execute(select(ATTEMPTS.c.duration, bucket_of())).tuples().all())
+    assert {duration: bucket(duration) for duration in durations} == found
 
 
 def test_an_attempt_is_read_back_as_it_was_written(fill: Fill) -> None:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
 
 import click
 
+from pixelmeter.core.periods import moment
+from pixelmeter.core.record import OPERATIONS, OUTCOMES
+from pixelmeter.errors import ConfigError
 from pixelmeter.settings import from_environment
 
-__all__ = ["FORMATS", "database_url_option", "format_option"]
+__all__ = ["FORMATS", "database_url_option", "filter_options", "format_option", "range_options"]
 
 FORMATS = ("table", "json", "csv")
 
+_NOW = "pixelmeter.now"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -36,3 +42,79 @@ def format_option(command: _Command) -> _Command:
         show_default=True,
         help="A table to read, JSON, or CSV that a spreadsheet opens safely.",
     )(command)
+
+
+def range_options(*, since: str | None, until: str | None) -> Callable[[_Command], _Command]:
+    """Add `--since`, `--until` and `--tz`; the parameters are `since` and `until: datetime | None` and `tz: ZoneInfo`.
+
+    The arguments are what holds where nothing is given; None leaves that side open.
+    """
+
+    def decorate(command: _Command) -> _Command:
+        command = click.option(
+            "--tz",
+            metavar="ZONE",
+            default="UTC",
+            is_eager=True,
+            callback=_zone,
+            show_default=True,
+            help="The time zone of dates and of times without an offset, by its IANA name (Europe/Berlin).",
+        )(command)
+        for name, side, default, told in (
+            ("--until", "Before", until, "now"),
+            ("--since", "From", since, since or "the first attempt"),
+        ):
+            command = click.option(
+                name,
+                metavar="WHEN",
+                default=default,
+                callback=_moment,
+                show_default=told,
+                help=f"{side} this date, time, or so long ago (30m, 24h, 7d, 4w).",
+            )(command)
+        return command
+
+    return decorate
+
+
+def filter_options(command: _Command) -> _Command:
+    """Add the filters on attempts; the parameters are fields of `pixelmeter.ledger.filters.Filters`."""
+    for option in (
+        click.option(
+            "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=_tags, help="Only this tag; repeatable."
+        ),
+        click.option("--outcome", type=click.Choice(OUTCOMES), help="Only this outcome."),
+        click.option("--operation", type=click.Choice(OPERATIONS), help="Only this operation."),
+        click.option("--gateway", metavar="NAME", help="Only this gateway."),
+        click.option("--model", metavar="GLOB", help="Only models that match, such as 'openai/*'."),
+    ):
+        command = option(command)
+    return command
+
+
+def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
+    if value is None:
+        return None
+    try:
+        return moment(value, now=ctx.meta.setdefault(_NOW, datetime.now(UTC)), zone=ctx.params["tz"])
+    except ConfigError as error:
+        raise click.BadParameter(str(error), ctx, param) from None
+
+
+def _zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(value)
+    except (LookupError, ValueError, OSError):
+        raise click.BadParameter(
+            f"{value[:40]!r} is not a time zone: give an IANA name such as Europe/Berlin", ctx, param
+        ) from None
+
+
+def _tags(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> Mapping[str, str]:
+    tags: dict[str, str] = {}
+    for text in value:
+        key, separator, tag = text.partition("=")
+        if not key or not separator:
+            raise click.BadParameter(f"{text[:40]!r} is not a tag: write KEY=VALUE", ctx, param)
+        tags[key] = tag
+    return tags

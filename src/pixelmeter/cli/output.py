@@ -9,12 +9,8 @@ import sys
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
-from typing import TYPE_CHECKING
 
 import click
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 __all__ = ["emit", "emit_json", "plain", "write_csv"]
 
@@ -23,6 +19,7 @@ _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 # Wide enough that nothing is cut where the reader is a file or a pipe.
 _UNBOUNDED = 4000
+_NARROWEST = 12
 
 
 def emit(
@@ -75,29 +72,34 @@ def _table(
     total: Mapping[str, object] | None,
 ) -> None:
     from rich import box
+    from rich.console import Console
+    from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, show_footer=total is not None, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, show_footer=total is not None, show_edge=False, padding=(0, 1, 0, 0))
+    grid: list[list[Text]] = []
     for column in columns:
-        values = [row.get(column) for row in rows]
-        is_right = column in right or any(_is_number(value) for value in values)
+        cells = [Text(plain(row.get(column))) for row in rows]
+        heading, footer = Text(column.replace("_", " ")), Text(plain(total.get(column)) if total else "")
+        natural = max(cell.cell_len for cell in (heading, footer, *cells))
+        is_right = column in right or any(_is_number(row.get(column)) for row in rows)
         table.add_column(
-            Text(column.replace("_", " ")),
-            footer=Text(plain(total.get(column)) if total else ""),
+            heading,
+            footer=footer,
             justify="right" if is_right else "left",
-            no_wrap=is_right,
             overflow="fold",
+            min_width=natural if is_right else min(natural, _NARROWEST),
         )
-    for row in rows:
-        table.add_row(*(Text(plain(row.get(column))) for column in columns))
-    _console().print(table)
-
-
-def _console() -> Console:
-    from rich.console import Console
-
-    return Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else _UNBOUNDED)
+        grid.append(cells)
+    for line in zip(*grid, strict=True):
+        table.add_row(*line)
+    console = Console(file=sys.stdout, highlight=False)
+    unbounded = console.options.update(max_width=_UNBOUNDED)
+    # A cut number is a wrong number: what does not fit runs over the edge of the terminal.
+    needed = Measurement.get(console, unbounded, table).minimum if sys.stdout.isatty() else _UNBOUNDED
+    console.width = max(console.width, needed)
+    console.print(table)
 
 
 class _Bare(str):
