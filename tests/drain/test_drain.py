@@ -81,7 +81,7 @@ def test_groups_are_bounded(folder: str, writer: Writer) -> None:
     assert [GROUP, 10] == counting.sizes
 
 
-def test_the_position_is_committed_with_the_rows(spool: Spool, drain: Drain, folder: str, sqlite_url: str) -> None:
+def test_the_position_is_committed_with_the_rows(spool: Spool, drain: Drain, sqlite_url: str) -> None:
     spool.outcome(make_attempt())
     drain.step()
     (segment,) = spool.segments()

@@ -8,7 +8,7 @@ import struct
 import subprocess
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
@@ -29,8 +29,8 @@ FILES = SystemFiles()
 
 
 @pytest.fixture
-def heir(folder: str, writer: Writer) -> Iterator[Drain]:
-    yield Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer)
+def heir(folder: str, writer: Writer) -> Drain:
+    return Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer)
 
 
 def begun(attempt: Attempt) -> Attempt:
@@ -154,8 +154,7 @@ def test_a_kill_between_the_removals_changes_nothing(
     spool: Spool, folder: str, writer: Writer, sqlite_url: str, removed: int
 ) -> None:
     expected = leave(spool)
-    files = FaultyFiles()
-    heir = Drain(Spool(folder, files, SystemIds()), files, folder, writer)
+    heir = Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer)
     kept = {name: Path(folder, name).read_bytes() for name in FILES.list(folder)[removed:]}
     heir.adopt()
     for name, content in kept.items():
