@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
 
 _SLICE = 65_536
 _DECODED_LIMIT = 512 * 1024 * 1024
@@ -33,12 +35,10 @@ def decoder(encoding: str) -> Decode | None:
         return _bounded(_Deflate())
     try:
         if name == "br":
-            import brotli
-
+            brotli: Any = import_module("brotli")
             return _bounded(_Whole(brotli.Decompressor().process))
         if name == "zstd":
-            import zstandard
-
+            zstandard: Any = import_module("zstandard")
             return _bounded(_Whole(zstandard.ZstdDecompressor().decompressobj().decompress))
     except ImportError:
         pass

@@ -107,10 +107,10 @@ def _number(text: str | None) -> int | None:
 
 def _model(value: object) -> str | None:
     # A list of models is an ordered fallback (AIgateway): what ran is known from the answer only.
-    if isinstance(value, list) and value:
+    if isinstance(value, list):
         models = cast("list[object]", value)[:8]
         return bounded(",".join(model for model in models if isinstance(model, str)))
-    return bounded(cast("object", value))
+    return bounded(value)
 
 
 def _images(value: object) -> int:
