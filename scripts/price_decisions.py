@@ -33,7 +33,7 @@ KEYS: Mapping[tuple[str, str], str] = {
 EXACT_MEGAPIXELS: Mapping[str, str] = {
     "azure-ai": "a rate per pixel",
     "nscale": "a rate per pixel",
-    "together": "Together's pricing page: width x height / 1,000,000; steps above the model's default cost more",
+    "together": "assumed, not confirmed: width x height / 1,000,000, whatever the steps",
 }
 """Vendors that do not round up to whole megapixels of 1024x1024, as fal, Replicate and resellers of FLUX do."""
 
