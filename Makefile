@@ -24,7 +24,7 @@ test: $(READY) $(SUITE)
 
 check: $(READY)
 	@$(BIN)/ruff format --check --quiet
-	@$(BIN)/ruff check --quiet
+	@$(BIN)/ruff check --quiet --output-format concise
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/pyright --project pyproject.toml
 	@$(BIN)/lint-imports --no-logo
