@@ -22,12 +22,12 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pixelmeter.core.record import Attempt  # noqa: E402
-from pixelmeter.ledger import postgres, sqlite  # noqa: E402
-from pixelmeter.ledger.address import read_address  # noqa: E402
-from pixelmeter.ledger.engine import WRITING, ensure_schema  # noqa: E402
-from tests.factories import STARTED_AT, make_attempt  # noqa: E402
-from tests.postgres import Server  # noqa: E402
+from pixelmeter.core.record import Attempt
+from pixelmeter.ledger import postgres, sqlite
+from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.engine import WRITING, ensure_schema
+from tests.factories import STARTED_AT, make_attempt
+from tests.postgres import Server
 
 BATCH = 1000
 BATCHES = 20
@@ -88,7 +88,7 @@ def postgres_contest(url: str) -> tuple[Work, Work]:
     ensure_schema(address)
     connection = psycopg.connect(url, autocommit=True)
     connection.execute("CREATE TABLE limit_attempts (LIKE pixelmeter_attempts INCLUDING ALL)")
-    copy_command = postgres._COPY.replace(postgres._STAGING, "limit_attempts").replace(", bucket", "")
+    copy_command = postgres._COPY.replace(postgres._STAGING.encode(), b"limit_attempts").replace(b", bucket", b"")
     writer = postgres.PostgresWriter(address)
     writer.write([make_attempt()], {}, [])
     assert writer._connection is not None

@@ -45,7 +45,7 @@ def recomputed(url: str) -> Sums:
     """Return what the day rollup should be, added up from the rows."""
     sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * 8)
     for one in stored(url).values():
-        day: date = (datetime(1970, 1, 1) + timedelta(microseconds=one.started_at)).date()
+        day: date = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=one.started_at)).date()
         key = (day, one.gateway, one.provider or "", one.operation, one.model, one.outcome, bucket(one.duration))
         added = (
             1,

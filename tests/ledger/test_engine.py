@@ -1,8 +1,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -15,6 +13,7 @@ from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing, ensure_schema, open_engine, open_reader
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
+from tests.ledger.unprivileged import run_unprivileged
 from tests.postgres import PASSWORD
 
 
@@ -68,43 +67,30 @@ def test_a_reader_sees_what_a_writer_commits_and_never_takes_its_lock(sqlite_url
     assert (1, 2) == (before, after)
 
 
-READ_ONLY_COUNT = """
-import os, sys
+COUNT = """
 from sqlalchemy import text
-from pixelmeter.ledger.engine import open_reader
-if os.geteuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
-with open_reader(sys.argv[1]).connect() as connection:
+with pixelmeter.ledger.engine.open_reader(url).connect() as connection:
     print(connection.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar())
 """
 
 
-def test_a_ledger_in_a_folder_that_is_read_only_can_be_read(tmp_path: Path) -> None:
-    folder = tmp_path / "media"
-    folder.mkdir()
-    url = f"sqlite:///{folder}/ledger.db"
-    with closing(open_writer(url)) as writer:
+def test_a_ledger_in_a_folder_that_is_read_only_can_be_read(sqlite_url: str, tmp_path: Path) -> None:
+    with closing(open_writer(sqlite_url)) as writer:
         writer.write([make_attempt()], {}, [])
-    for parent in (folder, *folder.parents[:3]):
-        parent.chmod(0o555 if parent == folder else 0o755)
+    tmp_path.chmod(0o555)
     try:
-        done = subprocess.run([sys.executable, "-c", READ_ONLY_COUNT, url], capture_output=True, text=True)
+        printed = run_unprivileged(COUNT, sqlite_url, tmp_path)
     finally:
-        folder.chmod(0o755)
+        tmp_path.chmod(0o755)
 
-    assert ("1\n", "") == (done.stdout, done.stderr)
+    assert "1\n" == printed
 
 
-@pytest.mark.parametrize(
-    ("revision", "error", "advice"),
-    [("0000", SchemaTooNew, "pip install --upgrade"), ("9999", SchemaTooNew, "pip install --upgrade")],
-)
-def test_an_unknown_schema_is_refused(ledger_url: str, revision: str, error: type[LedgerError], advice: str) -> None:
-    set_revision(ledger_url, revision)
+def test_a_newer_schema_is_refused(ledger_url: str) -> None:
+    set_revision(ledger_url, "9999")
 
     for use in (lambda: ensure_schema(read_address(ledger_url)), lambda: open_reader(ledger_url)):
-        with pytest.raises(error, match=advice):
+        with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
             use()
 
 
@@ -138,7 +124,7 @@ def test_a_wrong_password_is_not_in_the_message(postgres_url: str) -> None:
 
 
 def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
-    with pytest.raises(LedgerError, match="postgresql://me@127.0.0.1:1/spend cannot be used") as raised:
+    with pytest.raises(LedgerError, match=r"postgresql://me@127\.0\.0\.1:1/spend cannot be used") as raised:
         ensure_schema(read_address("postgresql://me:canary@127.0.0.1:1/spend"))
 
     assert "canary" not in str(raised.value)

@@ -182,5 +182,5 @@ def test_the_rollup_is_always_what_the_rows_add_up_to(
 
     rows = stored(ledger_url)
     assert len(given) == inserted
-    assert given == {id: rows[id] for id in given}
+    assert given == {identity: rows[identity] for identity in given}
     assert recomputed(ledger_url) == rollup(ledger_url)

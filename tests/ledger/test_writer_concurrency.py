@@ -46,7 +46,7 @@ def write_own_and_shared(url: str, number: int) -> int:
 
 def write_one(url: str, number: int) -> int:
     with closing(open_writer(url)) as writer:
-        return writer.write([make_attempt()], {}, [])
+        return writer.write([make_attempt()], {f"spool-{number}": 1}, [])
 
 
 def in_processes(work: Callable[[str, int], int], url: str) -> list[int]:

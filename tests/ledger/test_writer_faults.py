@@ -1,12 +1,9 @@
 from __future__ import annotations
 
 import multiprocessing
-import os
 import resource
 import signal
 import sqlite3
-import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import closing
 from multiprocessing.connection import Connection
@@ -16,12 +13,14 @@ import psycopg
 import pytest
 
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger import sqlite
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.lock import write_lock
 from pixelmeter.ledger.sqlite import SqliteWriter
 from pixelmeter.ledger.writer import Writer, open_writer
 from tests.factories import make_attempt
 from tests.ledger.reading import recomputed, rollup, stored
+from tests.ledger.unprivileged import run_unprivileged
 from tests.postgres import PASSWORD, Server
 
 
@@ -50,7 +49,10 @@ def test_a_database_locked_by_another_program_is_an_error_that_passes(
 def test_a_lock_file_held_by_another_writer_is_an_error_that_says_who_waits_for_what(
     impatient: SqliteWriter, tmp_path: Path
 ) -> None:
-    with write_lock(f"{tmp_path}/ledger.db"), pytest.raises(LedgerError, match="has held .*ledger.db.lock for 0.05"):
+    with (
+        write_lock(f"{tmp_path}/ledger.db"),
+        pytest.raises(LedgerError, match=r"has held .*\.lock for 0\.05"),
+    ):
         impatient.write([make_attempt()], {}, [])
 
     assert 1 == impatient.write([make_attempt()], {}, [])
@@ -63,7 +65,7 @@ def test_only_the_holder_of_the_file_lock_writes(impatient: SqliteWriter, tmp_pa
         if statement.startswith(("BEGIN", "COMMIT")):
             with pytest.raises(LedgerError), write_lock(f"{tmp_path}/ledger.db", patience=0):
                 pass
-            seen.append(statement.split()[0])
+            seen.append(statement.split(maxsplit=1)[0])
 
     assert impatient._connection is not None
     impatient._connection.set_trace_callback(look)
@@ -72,18 +74,32 @@ def test_only_the_holder_of_the_file_lock_writes(impatient: SqliteWriter, tmp_pa
     assert ["BEGIN", "COMMIT"] == seen
 
 
-READ_ONLY_WRITE = """
-import os, sys
-import pixelmeter.ledger.sqlite
-from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.writer import open_writer
-from tests.factories import make_attempt
-if os.geteuid() == 0:
-    os.setgid(65534)
-    os.setuid(65534)
+def test_a_file_that_is_no_database_is_an_error_that_says_so(tmp_path: Path) -> None:
+    (tmp_path / "ledger.db").write_text("not a database at all, but long enough to be mistaken for one" * 20)
+
+    with pytest.raises(LedgerError, match="file is not a database"):
+        open_writer(f"sqlite:///{tmp_path}/ledger.db").write([make_attempt()], {}, [])
+
+
+def test_a_connection_that_is_let_go_is_not_closed_as_a_forked_child_would_do_it(sqlite_url: str) -> None:
+    before = set(sqlite._OPEN)
+    writer = SqliteWriter(read_address(sqlite_url))
+    writer.write([make_attempt()], {}, [])
+    opened = sqlite._OPEN - before
+
+    del writer
+
+    assert 1 == len(opened)
+    assert opened <= sqlite._OPEN
+    for connection in opened:
+        sqlite._OPEN.discard(connection)
+        connection.close()
+
+
+WRITE = """
 try:
-    open_writer(sys.argv[1]).write([make_attempt()], {}, [])
-except LedgerError as error:
+    pixelmeter.ledger.writer.open_writer(url).write([tests.factories.make_attempt()], {}, [])
+except pixelmeter.errors.LedgerError as error:
     print(error)
 """
 
@@ -98,21 +114,17 @@ def test_a_ledger_that_may_not_be_written_is_an_error_that_says_so(
         writer.write([make_attempt()], {}, [])
     (tmp_path / "ledger.db.lock").unlink()
     (tmp_path / "ledger.db").chmod(0o444)
-    for parent in tmp_path.parents[:3]:
-        parent.chmod(0o755)
     tmp_path.chmod(folder_mode)
     try:
-        command = [sys.executable, "-c", READ_ONLY_WRITE, sqlite_url]
-        done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": pythonpath()})
+        printed = run_unprivileged(WRITE, sqlite_url, tmp_path)
     finally:
         tmp_path.chmod(0o755)
 
-    assert message in done.stdout, done.stderr
-    assert "" == done.stderr
+    assert message in printed
 
 
 def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
-    with pytest.raises(LedgerError, match="nowhere/ledger.db.lock: No such file"):
+    with pytest.raises(LedgerError, match=r"nowhere/ledger\.db\.lock: No such file"):
         open_writer(f"sqlite:///{tmp_path}/nowhere/ledger.db").write([make_attempt()], {}, [])
 
 
@@ -250,7 +262,3 @@ def test_a_role_that_may_not_make_tables_is_told_what_to_do(postgres_url: str) -
 def documented_grants() -> list[str]:
     text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
     return [line for line in text.splitlines() if line.startswith("GRANT ")]
-
-
-def pythonpath() -> str:
-    return os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]))

@@ -6,7 +6,7 @@ import contextlib
 import importlib.util
 import os
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Generator
 from typing import Any
 from urllib.parse import quote
 
@@ -71,7 +71,7 @@ def open_reader(url: str) -> Engine:
 
 
 @contextlib.contextmanager
-def changing(address: Address) -> Iterator[Connection]:
+def changing(address: Address) -> Generator[Connection]:
     """Give a connection in one transaction that nobody else changes the schema in, committed at the end.
 
     LedgerError when the database refuses; nothing is changed then.
@@ -102,7 +102,8 @@ def ensure_schema(address: Address) -> None:
         except SQLAlchemyError as error:
             raise without_secrets(error, address) from None
         if found is not None:
-            return version.check(found)
+            version.check(found)
+            return
     with changing(address) as connection:
         version.create_if_absent(connection)
         version.check(version.current(connection))

@@ -13,6 +13,7 @@ __all__ = ["without_secrets"]
 
 # Connection, authorisation, missing objects and rights, resources, operator: none of these quote a row.
 _HARMLESS = re.compile("08|25|28|3D|3F|40|42501|42P01|53|55|57|58")
+_ASIDE = re.compile("\n(?:DETAIL|CONTEXT):")
 _HINTS = {
     "42501": "; see docs/ledger.md for the permissions that pixelmeter needs, or run `pixelmeter db upgrade` as a "
     "role that may create tables",
@@ -40,5 +41,5 @@ def without_secrets(error: BaseException, address: Address) -> LedgerError:
 
 
 def _clean(text: str, address: Address) -> str:
-    first = " ".join(text.split("\nCONTEXT:")[0].split("\nDETAIL:")[0].split())
+    first = " ".join(_ASIDE.split(text, maxsplit=1)[0].split())
     return first.replace(address.password, "***") if address.password else first

@@ -7,7 +7,7 @@ import fcntl
 import os
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 
 from pixelmeter.errors import LedgerError
 
@@ -18,7 +18,7 @@ PATIENCE = 30.0
 
 
 @contextlib.contextmanager
-def write_lock(path: str, patience: float = PATIENCE) -> Iterator[None]:
+def write_lock(path: str, patience: float = PATIENCE) -> Generator[None]:
     """Hold `<path>.lock`; LedgerError when it cannot be had within `patience` seconds, or not at all.
 
     SQLite before 3.51.3 can corrupt a WAL that two connections reset at once (sqlite.org/wal.html#walresetbug), so
@@ -45,7 +45,8 @@ def _wait(descriptor: int, path: str, patience: float) -> None:
     deadline = time.monotonic() + patience
     while True:
         try:
-            return fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
         except BlockingIOError:
             if time.monotonic() > deadline:
                 raise LedgerError(

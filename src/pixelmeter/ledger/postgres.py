@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
-from sqlalchemy.dialects.postgresql import dialect
+from sqlalchemy import BigInteger, Boolean, DateTime, Integer, String, Text
 
 from pixelmeter.core.latency import bucket
 from pixelmeter.core.record import FIELDS, Attempt, row
@@ -33,8 +33,8 @@ _SUMMED = [column.name for column in DAILY.columns if not column.primary_key]
 _STAGE = f"""
 CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} (LIKE pixelmeter_attempts, bucket smallint NOT NULL)
 ON COMMIT DELETE ROWS
-"""
-_COPY = f"COPY {_STAGING} ({_COLUMNS}, bucket) FROM STDIN (FORMAT BINARY)"
+""".encode()
+_COPY = f"COPY {_STAGING} ({_COLUMNS}, bucket) FROM STDIN (FORMAT BINARY)".encode()
 # The rows of every table are touched in the order of their keys, so that concurrent writers do not deadlock.
 _MERGE = f"""
 WITH fresh AS (
@@ -54,7 +54,7 @@ WITH fresh AS (
     ON CONFLICT ({_KEY}) DO UPDATE SET {", ".join(f"{name} = daily.{name} + excluded.{name}" for name in _SUMMED)}
 )
 SELECT count(*) FROM fresh
-"""
+""".encode()
 _MOVE = """
 INSERT INTO pixelmeter_spools AS spools (name, position) SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
 ON CONFLICT (name) DO UPDATE SET position = greatest(spools.position, excluded.position)
@@ -63,8 +63,15 @@ _FORGET = "DELETE FROM pixelmeter_spools WHERE name = ANY(%s)"
 _POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name = ANY(%s)"
 
 # What COPY sends for a column: bytes that the server's own type reads, from the cheapest dumper that makes them.
-_SENT = {"UUID": "bytea", "TEXT": "text", "JSONB": "text", "INTEGER": "int4", "BIGINT": "int8", "BOOLEAN": "bool"}
-_SENT_AS = [*(_SENT.get(str(column.type.compile(dialect())), "int8") for column in ATTEMPTS.columns), "int2"]
+_SENT: dict[type, str] = {
+    String: "bytea",
+    Text: "text",
+    Integer: "int4",
+    BigInteger: "int8",
+    Boolean: "bool",
+    DateTime: "int8",
+}
+_SENT_AS = [*(_SENT[type(column.type)] for column in ATTEMPTS.columns), "int2"]
 _ID, _CALL_ID, _STARTED_AT, _TAGS = map(FIELDS.index, ("id", "call_id", "started_at", "tags"))
 
 
@@ -99,7 +106,7 @@ class PostgresWriter:
             self._connection = None
 
     @contextlib.contextmanager
-    def _connected(self) -> Iterator[psycopg.Connection]:
+    def _connected(self) -> Generator[psycopg.Connection]:
         """Give the connection; whatever fails is a LedgerError, and the server rolls it back."""
         try:
             if self._connection is None:

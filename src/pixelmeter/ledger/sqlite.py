@@ -7,8 +7,8 @@ import functools
 import json
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import date, datetime, timedelta
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime
 from typing import Any
 
 from sqlalchemy import func
@@ -44,7 +44,6 @@ _POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name IN (SELECT
 _KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json_each(?))"
 
 _STARTED_AT = FIELDS.index("started_at")
-_EPOCH = datetime(1970, 1, 1)
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 # Referred to until they are closed under the lock: a forked child that let go of one would close it, and wait in
@@ -89,7 +88,7 @@ class SqliteWriter:
                 self._drop()
 
     @contextlib.contextmanager
-    def _opened(self) -> Iterator[sqlite3.Connection]:
+    def _opened(self) -> Generator[sqlite3.Connection]:
         """Give the connection with the file lock held; whatever fails is a LedgerError, and is rolled back."""
         path = self._address.path
         if self._connection is None or self._identity != _identity(path):
@@ -109,9 +108,13 @@ class SqliteWriter:
     def _open(self) -> sqlite3.Connection:
         path = self._address.path
         connection = sqlite3.connect(path, timeout=self._patience, isolation_level=None, check_same_thread=False)
+        try:
+            for pragma in WRITING:
+                connection.execute(pragma)
+        except sqlite3.Error:
+            connection.close()
+            raise
         _OPEN.add(connection)
-        for pragma in WRITING:
-            connection.execute(pragma)
         self._identity = _identity(path)
         return connection
 
@@ -135,7 +138,7 @@ def _values(attempt: Attempt) -> Sequence[Any]:
 
 @functools.lru_cache(maxsize=1024)
 def _to_the_second(second: int) -> str:
-    return (_EPOCH + timedelta(seconds=second)).isoformat(" ")
+    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
 def _unknown(connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> Sequence[Attempt]:
