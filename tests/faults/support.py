@@ -7,6 +7,7 @@ row, so that the two can be compared one by one, also where no answer told a req
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import multiprocessing
 import os
@@ -74,20 +75,16 @@ def call_for_ever(place: Place, report: str, name: str, *, sdk: bool, started: E
         while True:
             tag = f"{name}-{caller}-{next(numbers)}"
             with pixelmeter.tags(aig_tag=tag):
-                try:
+                with contextlib.suppress(httpx.HTTPError, openai.OpenAIError):
                     send(_body(next(numbers)))
-                except (httpx.HTTPError, openai.OpenAIError):
-                    pass
             os.write(answered, f"{tag}\n".encode())
 
     async def async_calls(caller: int, send: Any) -> None:
         while True:
             tag = f"{name}-{caller}-{next(numbers)}"
             with pixelmeter.tags(aig_tag=tag):
-                try:
+                with contextlib.suppress(httpx.HTTPError, openai.OpenAIError):
                     await send(_body(next(numbers)))
-                except (httpx.HTTPError, openai.OpenAIError):
-                    pass
             os.write(answered, f"{tag}\n".encode())
 
     async def tasks() -> None:
