@@ -36,7 +36,7 @@ def ask(library: Any, gateway: Gateway, behaviour: dict[str, Any], **options: An
 @pytest.mark.parametrize(
     ("behaviour", "error", "nano"),
     [
-        ({"cut": "before_read"}, "RemoteProtocolError", 0),
+        ({"cut": "before_read"}, "TransportError", 0),
         ({"cut": "before_headers"}, "RemoteProtocolError", 10_000_000),
         ({"cut": "before_headers", "charged": False}, "RemoteProtocolError", 0),
         ({"cut": "after_headers"}, "RemoteProtocolError", 10_000_000),

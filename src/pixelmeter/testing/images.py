@@ -43,8 +43,6 @@ def picture_text(width: int, height: int, seed: int = 0, weight: int = 0) -> tup
     if missing <= 0:
         return ((base64.b64encode(png), 1),)
     repeats, rest = divmod(missing, _PADDING)
-    if 0 < rest < _SMALLEST_CHUNK and repeats:
-        repeats, rest = repeats - 1, rest + _PADDING
     last = _padding(max(rest, _SMALLEST_CHUNK)) if rest else b""
     return (
         (base64.b64encode(png[:_SIGNATURE_AND_IHDR]), 1),
