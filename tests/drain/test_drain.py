@@ -81,6 +81,20 @@ def test_groups_are_bounded(folder: str, writer: Writer) -> None:
     assert [GROUP, 10] == counting.sizes
 
 
+def test_a_file_stays_until_the_last_group_of_it_is_committed(folder: str, writer: Writer, sqlite_url: str) -> None:
+    spool = Spool(folder, SystemFiles(), SystemIds())
+    drain = Drain(spool, SystemFiles(), folder, writer)
+    for _ in range(GROUP + 1):
+        spool.outcome(make_attempt())
+    spool.seal()
+    drain.step()
+    assert 1 == len(SystemFiles().list(folder))
+    drain.step()
+
+    assert GROUP + 1 == len(outcomes(sqlite_url))
+    assert [] == list(SystemFiles().list(folder))
+
+
 def test_the_position_is_committed_with_the_rows(spool: Spool, drain: Drain, sqlite_url: str) -> None:
     spool.outcome(make_attempt())
     drain.step()
@@ -160,6 +174,33 @@ def test_what_waits_in_memory_is_committed_too(folder: str, writer: Writer, sqli
     assert {attempt.id: "success" for attempt in attempts} == outcomes(sqlite_url)
     drain.close()
     assert [] == list(SystemFiles().list(folder))
+
+
+def test_an_outcome_in_memory_whose_intent_came_after_the_last_look_leaves_nothing_open(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    class Meanwhile(FaultyFiles):
+        """A call that begins, and ends on a full disk, just after the end of the file was read."""
+
+        def read(self, descriptor: int, offset: int, size: int) -> bytes:
+            data = super().read(descriptor, offset, size)
+            if not data and not self.failed:
+                spool.intent(begun(late))
+                self.break_("append", errno.ENOSPC)
+                spool.outcome(late)
+                self.heal()
+            return data
+
+    files = Meanwhile()
+    spool = Spool(folder, files, SystemIds())
+    drain = Drain(spool, files, folder, writer)
+    first, late = make_attempt(), make_attempt()
+    spool.outcome(first)
+    drain.step()
+    drain.close()
+
+    assert {first.id: "success", late.id: "success"} == outcomes(sqlite_url)
+    assert [] == list(files.list(folder))
 
 
 def test_an_attempt_that_is_spooled_twice_is_one_row(spool: Spool, drain: Drain, sqlite_url: str) -> None:

@@ -111,6 +111,17 @@ def test_what_was_committed_before_the_death_is_not_handed_over_again(
     assert {first.id: "success", second.id: "success"} == outcomes(sqlite_url)
 
 
+def test_a_copy_of_an_intent_behind_its_outcome_does_not_undo_it(spool: Spool, heir: Drain, sqlite_url: str) -> None:
+    attempt = make_attempt()
+    spool.intent(begun(attempt))
+    spool.outcome(attempt)
+    spool.carry(begun(attempt))
+    spool.forget()
+    heir.adopt()
+
+    assert {attempt.id: "success"} == outcomes(sqlite_url)
+
+
 def test_large_estates_are_committed_in_groups(folder: str, heir: Drain, sqlite_url: str) -> None:
     expected = leave(Spool(folder, FILES, SystemIds()), ended=GROUP + 20, cut_off=GROUP + 10)
 
