@@ -86,6 +86,14 @@ def test_a_day_without_midnight_begins_where_the_clocks_jump_to() -> None:
     assert expected == list(windows(since, until, zone, "day"))
 
 
+def test_the_moments_before_a_midnight_that_was_jumped_over_count_to_the_day_before() -> None:
+    # Toronto's clocks went from 23:30 to 00:30 in 1919.
+    since, until = datetime(1919, 3, 31, 4, 30, tzinfo=UTC), datetime(1919, 3, 31, 6, tzinfo=UTC)
+    midnight = datetime(1919, 3, 31, 5, tzinfo=UTC)
+    expected = [Window(date(1919, 3, 30), since, midnight), Window(date(1919, 3, 31), midnight, until)]
+    assert expected == list(windows(since, until, ZoneInfo("America/Toronto"), "day"))
+
+
 def test_a_day_that_a_zone_skipped_has_no_window() -> None:
     zone = ZoneInfo("Pacific/Apia")
     since, until = datetime(2011, 12, 29, 12, tzinfo=UTC), datetime(2011, 12, 31, 12, tzinfo=UTC)

@@ -72,7 +72,7 @@ def _table(
     total: Mapping[str, object] | None,
 ) -> None:
     from rich import box
-    from rich.console import Console
+    from rich.console import Console, ConsoleDimensions
     from rich.measure import Measurement
     from rich.table import Table
     from rich.text import Text
@@ -98,7 +98,7 @@ def _table(
     unbounded = console.options.update(max_width=_UNBOUNDED)
     # A cut number is a wrong number: what does not fit runs over the edge of the terminal.
     needed = Measurement.get(console, unbounded, table).minimum if sys.stdout.isatty() else _UNBOUNDED
-    console.width = max(console.width, needed)
+    console.size = ConsoleDimensions(max(console.width, needed), console.height)
     console.print(table)
 
 

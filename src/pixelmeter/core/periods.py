@@ -51,7 +51,7 @@ def windows(since: datetime, until: datetime, zone: tzinfo, period: Period) -> I
 
     A day may last 23 or 25 hours, begin at 01:00, or (where a zone crossed the date line) not exist.
     """
-    # A zone can skip its midnight, and then the first moments of a day count to the day before.
+    # A zone can jump over its midnight, and then the first moments of a day count to the day before.
     first = _first_day(since.astimezone(zone).date() - _DAY, period)
     start = _midnight(first, zone)
     while start < until:
