@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from pixelmeter._version import __version__
 from pixelmeter.calls import Mark, link, mark_of
-from pixelmeter.core.assemble import Terms, intend
+from pixelmeter.core.assemble import intend, terms_of
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.prices import PriceBook
@@ -149,7 +149,7 @@ class Meter:
         new_id = self._ids.new()
         key = (host, target, ask.same_as)
         mark = link(request.extensions, earlier, key=key, retry=retry_of(headers), new_id=new_id)
-        terms = Terms(ask=ask, profile=profile, profiles=self._profiles, book=self._book, fee_rate=self._fee_rate)
+        terms = terms_of(ask, profile, self._profiles, self._book, self._fee_rate)
         intent = intend(
             terms,
             id=new_id,

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.assemble import Terms, intend
+from pixelmeter.core.assemble import intend, terms_of
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.core.record import Attempt
 from pixelmeter.core.request import ask_of_json
@@ -36,7 +36,7 @@ class _Wire:
         self.attempts: list[Attempt] = []
         profiles = load_profiles({})
         ask = ask_of_json(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
-        terms = Terms(ask=ask, profile=profiles.of_host(host), profiles=profiles, book=bundled())
+        terms = terms_of(ask, profiles.of_host(host), profiles, bundled())
         self.intent = intend(
             terms,
             id="a",

@@ -16,7 +16,7 @@ from pixelmeter.core.response import Answer
 from pixelmeter.core.settle import Tiers, fee_of, reported_by, settle
 from pixelmeter.core.text import bounded
 
-__all__ = ["Pricing", "Terms", "Wire", "assemble", "intend"]
+__all__ = ["Pricing", "Terms", "Wire", "assemble", "intend", "terms_of"]
 
 
 class Pricing(Protocol):
@@ -35,11 +35,23 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of an attempt before it leaves."""
 
     ask: Ask
+    model: str | None
+    """The model that the request names; None when it names none, or only a way to choose one."""
     profile: Profile
     profiles: Profiles
     book: Pricing
     fee_rate: int | None = None
     """Parts per million; None leaves it to the profile."""
+
+
+def terms_of(ask: Ask, profile: Profile, profiles: Profiles, book: Pricing, fee_rate: int | None = None) -> Terms:
+    """Return the terms of a request to the gateway of a profile."""
+    model = ask.model
+    if model is not None and ("," in model or any(fnmatchcase(model, p) for p in profile.identity.hidden_models)):
+        model = None
+    if model is not None and profile.deployments:
+        model = profile.deployments.get(model, model)
+    return Terms(ask=ask, model=model, profile=profile, profiles=profiles, book=book, fee_rate=fee_rate)
 
 
 class Wire(msgspec.Struct, gc=False):
@@ -69,13 +81,12 @@ def intend(
     """Return the record of an attempt as it stands if the process dies now: interrupted, its cost at risk."""
     ask, profile = terms.ask, terms.profile
     gateway = host if profile.generic else profile.id
-    model = _model(profile, ask.model)
     at_risk = None
-    if model:
+    if terms.model:
         at_risk = terms.book.estimate(
             _consumption(ask, Answer(), images=ask.images),
             gateway=gateway,
-            model=model,
+            model=terms.model,
             at=started_at,
             vendors=profile.pass_through,
         )
@@ -138,7 +149,7 @@ def assemble(
     profile = terms.profiles.of_answer(terms.profile, wire.headers)
     gateway = intent.gateway if profile is terms.profile else profile.id
     routed = _first(wire.headers, profile.identity.model)
-    model = routed or answer.model or _model(profile, ask.model)
+    model = routed or answer.model or terms.model
     size = answer.size or _known(ask.size)
     quality = _known(answer.quality) or _known(ask.quality)
     tiers = Tiers(reason="routed_model_hidden")
@@ -221,14 +232,6 @@ def _at_risk(intent: Attempt, tiers: Tiers, *, billing: str) -> int | None:
     if tiers.token_cost is not None:
         return tiers.token_cost
     return tiers.image_cost if tiers.image_cost is not None else intent.at_risk
-
-
-def _model(profile: Profile, requested: str | None) -> str | None:
-    if requested is None or "," in requested:
-        return None
-    if any(fnmatchcase(requested, pattern) for pattern in profile.identity.hidden_models):
-        return None
-    return profile.deployments.get(requested, requested)
 
 
 def _fee_rate(terms: Terms, profile: Profile) -> int:

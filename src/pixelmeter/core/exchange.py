@@ -16,7 +16,7 @@ from pixelmeter.core.decode import Decode, Undecodable, decoder
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt, Outcome
 from pixelmeter.core.response import Answer, add_event, answer_of
-from pixelmeter.core.skim import Skim
+from pixelmeter.core.skim import SHORT, Skim, Whole
 from pixelmeter.core.sse import EventStream
 
 __all__ = ["Exchange"]
@@ -53,7 +53,7 @@ class Exchange:
         self._wire = Wire()
         self._expected: int | None = None
         self._answer: Answer | None = None
-        self._skim: Skim | None = None
+        self._skim: Skim | Whole | None = None
         self._streamed = False
         self._streamed_images = 0
         self._decode: Decode | None = None
@@ -98,9 +98,11 @@ class Exchange:
             self._end(outcomes.of_error(error), type(error).__name__, sent=sent)
 
     def abandon(self, why: str | None = None) -> None:
-        """The body was closed before its end, or never closed; a body that had come whole all the same is an answer."""
+        """The body was closed before its end, or never closed; what had come whole or told of an error is an answer."""
         if self._emitters:
-            if (self._wire.status or 0) >= 300 or (self._read().readable and not self._streamed):
+            answer = self._read()
+            said = answer.error_type is not None or (answer.readable and not self._streamed)
+            if (self._wire.status or 0) >= 300 or said:
                 self.finish()
             else:
                 self._end("cancelled", why)
@@ -122,7 +124,8 @@ class Exchange:
             self._answer = Answer()
             self._take = EventStream(self._on_event).feed
         else:
-            self._skim = Skim()
+            short = self._decode is None and self._expected is not None and self._expected <= SHORT
+            self._skim = Whole() if short else Skim()
             self._take = self._skim.feed
 
     def _on_event(self, document: bytes) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 from pixelmeter.core.quote import NO_PRICE, Consumption, Line, Quote, estimate, price
 from pixelmeter.core.record import MICROSECONDS_PER_DAY
@@ -18,7 +19,9 @@ __all__ = ["REASONS", "Consumption", "Entry", "Line", "PriceBook", "Quote", "Rea
 
 _LONGEST_NAME = 200
 _CACHED_TARIFFS = 1024
+_CACHED_QUOTES = 4096
 _EPOCH = datetime.date(1970, 1, 1)
+_Kept = TypeVar("_Kept")
 
 
 class PriceBook:
@@ -30,6 +33,9 @@ class PriceBook:
         self._own = {name: _index([entry for entry in own if entry.gateway == name]) for name in _gateways(own)}
         self._bundled: dict[str, Mapping[str, Sequence[Entry]]] = {}
         self._tariffs: dict[tuple[str, str, tuple[str, ...], int], Tariff] = {}
+        # Calls of one program ask for few kinds of images, again and again.
+        self._quotes: dict[tuple[str, str, Sequence[str], int, Consumption], Quote] = {}
+        self._estimates: dict[tuple[str, str, Sequence[str], int, Consumption], int | None] = {}
 
     @property
     def own_gateways(self) -> Sequence[str]:
@@ -44,15 +50,26 @@ class PriceBook:
         `vendors` are those whose prices hold behind this gateway, in order; there `model` is also looked up without
         the vendor's name and slash in front.
         """
-        tariff = self._tariff(gateway, model, vendors, at)
-        return NO_PRICE if tariff is None else price(tariff, consumption)
+        key = (gateway, model, tuple(vendors), at // MICROSECONDS_PER_DAY, consumption)
+        quote = self._quotes.get(key)
+        if quote is None:
+            tariff = self._tariff(gateway, model, vendors, at)
+            quote = NO_PRICE if tariff is None else price(tariff, consumption)
+            _keep(self._quotes, key, quote)
+        return quote
 
     def estimate(
         self, consumption: Consumption, *, gateway: str, model: str, at: int, vendors: Sequence[str] = ()
     ) -> int | None:
         """Return what such a call may cost, in nano-dollars, before its usage is known; None when nobody can say."""
-        tariff = self._tariff(gateway, model, vendors, at)
-        return None if tariff is None else estimate(tariff, consumption)
+        key = (gateway, model, tuple(vendors), at // MICROSECONDS_PER_DAY, consumption)
+        try:
+            return self._estimates[key]
+        except KeyError:
+            tariff = self._tariff(gateway, model, vendors, at)
+            cost = None if tariff is None else estimate(tariff, consumption)
+            _keep(self._estimates, key, cost)
+            return cost
 
     def entries(self, gateway: str) -> Sequence[Entry]:
         """Return all entries of a name in the order of their files, the user's own first."""
@@ -91,6 +108,18 @@ class PriceBook:
         elif bundled := _index(self._load(name)):
             self._bundled[name] = bundled
             yield bundled
+
+
+def _keep(
+    cache: dict[tuple[str, str, Sequence[str], int, Consumption], _Kept],
+    key: tuple[str, str, Sequence[str], int, Consumption],
+    value: _Kept,
+) -> None:
+    gateway, model, *_ = key
+    if len(model) <= _LONGEST_NAME and len(gateway) <= _LONGEST_NAME:
+        if len(cache) >= _CACHED_QUOTES:
+            cache.clear()
+        cache[key] = value
 
 
 def _gateways(entries: Sequence[Entry]) -> Sequence[str]:

@@ -10,6 +10,7 @@ import msgspec
 from pixelmeter.core.gateways import Profile
 from pixelmeter.core.record import Billing, CostSource, Outcome
 from pixelmeter.core.response import NumberText
+from pixelmeter.core.text import half_even
 
 __all__ = ["Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
 
@@ -93,10 +94,7 @@ def fee_of(cost: int | None, parts_per_million: int) -> int | None:
     """Return the nano-dollars of the gateway's fee on a cost, half-even; None where the cost is unknown."""
     if cost is None:
         return None
-    whole, rest = divmod(cost * parts_per_million, _PARTS)
-    if rest * 2 > _PARTS or (rest * 2 == _PARTS and whole % 2):
-        whole += 1
-    return whole
+    return half_even(cost * parts_per_million, _PARTS)
 
 
 def _at(body: Mapping[str, Any], path: str) -> str | None:

@@ -5,6 +5,22 @@ from __future__ import annotations
 _STRING_LIMIT = 2048
 _HEAD = 64
 _DOCUMENT_LIMIT = 1_000_000
+SHORT = 16_384
+"""Bytes; a document of this size is cheaper to keep than to skim."""
+
+
+class Whole:
+    """Keeps a document that is known to be short, as `Skim` keeps a longer one."""
+
+    __slots__ = ("_chunks", "feed")
+
+    def __init__(self) -> None:
+        self._chunks: list[bytes] = []
+        self.feed = self._chunks.append
+
+    def document(self) -> bytes | None:
+        """Return the document."""
+        return b"".join(self._chunks)
 
 
 class Skim:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from pixelmeter.core.record import NANO_PER_USD
 
@@ -12,9 +11,8 @@ ERROR_LIMIT = 100
 _NUMBER_LIMIT = 40
 _COST_LIMIT = 1_000_000 * NANO_PER_USD
 _COUNT_LIMIT = 2**53
-_NUMBER = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE]([+-]?[0-9]{1,2}))?")
-# Not the host's context: its precision is its own affair.
-_EXACT = Context(prec=80, rounding=ROUND_HALF_EVEN)
+_NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2}))?")
+_POWERS = tuple(10**power for power in range(64))
 
 
 def bounded(value: object, limit: int = NAME_LIMIT) -> str | None:
@@ -42,7 +40,22 @@ def nano_dollars(text: str, unit_nano: int, unit_divisor: int = 1) -> int | None
     """
     text = text.strip()
     number = _NUMBER.fullmatch(text) if len(text) <= _NUMBER_LIMIT else None
-    if number is None or not -18 <= int(number[1] or 0) <= 12:
+    if number is None:
         return None
-    scaled = _EXACT.divide(_EXACT.multiply(Decimal(text), Decimal(unit_nano)), Decimal(unit_divisor))
-    return None if scaled > _COST_LIMIT else int(scaled.to_integral_value(ROUND_HALF_EVEN))
+    whole, fraction, exponent = number.groups("")
+    power = int(exponent or 0) - len(fraction)
+    if not (whole or fraction) or not -18 <= power + len(fraction) <= 12:
+        return None
+    dividend = int(whole + fraction) * unit_nano
+    if power >= 0:
+        nano = half_even(dividend * _POWERS[power], unit_divisor)
+    else:
+        nano = half_even(dividend, unit_divisor * _POWERS[-power])
+    return None if nano > _COST_LIMIT else nano
+
+
+def half_even(dividend: int, divisor: int) -> int:
+    """Return the quotient of two whole numbers, rounded half to even."""
+    quotient, rest = divmod(dividend, divisor)
+    rest *= 2
+    return quotient + (rest > divisor or (rest == divisor and quotient % 2))

@@ -1,0 +1,125 @@
+"""CPU that metering adds to an image call, beside a wrapper that does nothing and OpenTelemetry's instrumentation.
+
+    python benchmarks/overhead.py [--rounds 8] [--calls 250]
+
+All variants call the same stand-in gateway (a process of its own) from this process, block by block in turn, so that
+noise hits each alike. CPU is user + system time of all threads of this process: our writer thread and OpenTelemetry's
+export thread count, and each block ends with a flush. Exporters do nothing with what they get.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+
+import pixelmeter
+from pixelmeter.testing import Gateway
+
+_BODY = {"model": "meta/sam-3-1-image", "prompt": "a red fox in the snow", "size": "1024x1024", "n": 1}
+
+
+class _Nowhere(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
+class Variant(NamedTuple):
+    """One way to make the calls."""
+
+    name: str
+    client: Any
+    flush: Callable[[], object]
+
+
+def _variants(library: Any, folder: str) -> Iterator[Variant]:
+    yield Variant("plain", library.Client(), lambda: None)
+
+    class Stream(library.SyncByteStream):  # type: ignore[misc]
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def __iter__(self) -> Iterator[bytes]:
+            yield from self.inner
+
+        def close(self) -> None:
+            self.inner.close()
+
+    class PassThrough(library.BaseTransport):  # type: ignore[misc]
+        def __init__(self, inner: Any) -> None:
+            self.inner = inner
+
+        def handle_request(self, request: Any) -> Any:
+            response = self.inner.handle_request(request)
+            response.stream = Stream(response.stream)
+            return response
+
+    yield Variant("do-nothing wrapper", library.Client(transport=PassThrough(library.HTTPTransport())), lambda: None)
+
+    meter = pixelmeter.Meter(f"sqlite:///{folder}/ledger.db", gateways={"127.0.0.1:*": "aigateway"})
+    yield Variant("pixelmeter", pixelmeter.instrument(library.Client(), meter), lambda: meter.flush(30))
+
+    traces = TracerProvider()
+    traces.add_span_processor(BatchSpanProcessor(_Nowhere()))
+    metrics = MeterProvider(metric_readers=[InMemoryMetricReader()])
+    instrumentor = HTTPXClientInstrumentor if library.__name__ == "httpx" else HTTPX2ClientInstrumentor
+    client = library.Client()
+    instrumentor().instrument_client(client, tracer_provider=traces, meter_provider=metrics)
+    yield Variant("opentelemetry", client, traces.force_flush)
+
+
+def _block(variant: Variant, url: str, calls: int) -> float:
+    before = time.process_time()
+    for _ in range(calls):
+        variant.client.post(url, json=_BODY).json()
+    variant.flush()
+    return (time.process_time() - before) / calls * 1e6
+
+
+def _measure(name: str, rounds: int, calls: int, gateway: Gateway) -> None:
+    url = f"{gateway.url}/images/generations"
+    with tempfile.TemporaryDirectory() as folder:
+        variants = list(_variants(importlib.import_module(name), folder))
+        for variant in variants:
+            _block(variant, url, 100)
+        spent: dict[str, list[float]] = {variant.name: [] for variant in variants}
+        for number in range(rounds):
+            for variant in variants if number % 2 else reversed(variants):
+                spent[variant.name].append(_block(variant, url, calls))
+        for variant in variants:
+            variant.client.close()
+    plain = spent["plain"]
+    added = {key: [b - a for a, b in zip(plain, values, strict=True)] for key, values in spent.items()}
+    reference = statistics.median(added["opentelemetry"])
+    print(f"\n{name}: {rounds} rounds of {calls} calls each; plain {statistics.median(plain):.0f} µs of CPU a call")
+    print(f"{'':20} {'added µs (median)':>18} {'range':>16} {'of OpenTelemetry':>18}")
+    for key, values in added.items():
+        if key != "plain":
+            middle = statistics.median(values)
+            spread = f"{min(values):.0f}..{max(values):.0f}"
+            print(f"{key:20} {middle:18.0f} {spread:>16} {middle / reference:18.2f}")
+
+
+def main() -> None:
+    """Measure both libraries."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=8)
+    parser.add_argument("--calls", type=int, default=250)
+    options = parser.parse_args()
+    with Gateway() as gateway:
+        for name in ("httpx", "httpx2"):
+            _measure(name, options.rounds, options.calls, gateway)
+
+
+if __name__ == "__main__":
+    main()
