@@ -1,0 +1,60 @@
+"""One stand-in gateway for all tests of a worker, as new for each, and a meter that takes it for AIgateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from pixelmeter import Meter
+from pixelmeter.core.record import Attempt
+from pixelmeter.testing import Gateway
+from tests.ledger.reading import stored
+
+
+@dataclass(frozen=True)
+class Metered:
+    """A meter with a SQLite ledger of its own."""
+
+    meter: Meter
+
+    def attempts(self) -> list[Attempt]:
+        """Return what is in the ledger once all that has ended is there, in the order of starting."""
+        assert self.meter.flush()
+        assert {} == self.meter.status()["failures"]
+        return sorted(stored(self.meter.database_url).values(), key=lambda attempt: attempt.id)
+
+    def attempt(self) -> Attempt:
+        """Return the only one."""
+        [attempt] = self.attempts()
+        return attempt
+
+
+@pytest.fixture(scope="session")
+def shared_gateway() -> Iterator[Gateway]:
+    """The process behind `gateway`."""
+    with Gateway(seed=7) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """A gateway that nobody has told anything yet, with an empty billing log."""
+    shared_gateway.reset()
+    return shared_gateway
+
+
+@pytest.fixture
+def metered(sqlite_url: str, tmp_path: Path) -> Iterator[Metered]:
+    """A meter that takes 127.0.0.1 for AIgateway and localhost for OpenAI."""
+    gateways = {"127.0.0.1:*": "aigateway", "localhost:*": "openai"}
+    with Meter(sqlite_url, gateways=gateways, spool_dir=str(tmp_path / "spool")) as meter:
+        yield Metered(meter)
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio."""
+    return "asyncio"
