@@ -1,0 +1,256 @@
+"""One face over the clients of httpx and httpx2, sync and async, so that one test body runs on all of them."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import httpx
+import httpx2
+import trio
+
+__all__ = ["KITS", "TRIO", "Body", "Client", "Kit", "each", "failure", "seen", "settled", "timeless"]
+
+T = TypeVar("T")
+
+
+async def settled(value: Any) -> Any:
+    """Return the value, awaited if it is an awaitable: what lets a sync call pass for an async one."""
+    return await value if inspect.isawaitable(value) else value
+
+
+async def each(source: Any) -> AsyncIterator[Any]:
+    """Iterate over a sync or an async iterable."""
+    if hasattr(source, "__aiter__"):
+        async for item in source:
+            yield item
+    else:
+        for item in source:
+            yield item
+
+
+class Body:
+    """The script of a response body: chunks to yield, and an exception to raise where one stands; counts its closes."""
+
+    def __init__(self, *script: bytes | BaseException) -> None:
+        self.script = script
+        self.closes = 0
+
+
+@dataclass(frozen=True)
+class Kit:
+    """A library and a colour."""
+
+    library: Any
+    colour: Literal["sync", "asyncio", "trio"]
+
+    def __str__(self) -> str:
+        return f"{self.library.__name__}-{self.colour}"
+
+    @property
+    def is_async(self) -> bool:
+        return self.colour != "sync"
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run a test body to its end; the sync one must get there without ever suspending."""
+        if self.colour == "asyncio":
+            return asyncio.run(coroutine)
+        if self.colour == "trio":
+            return trio.run(lambda: coroutine)
+        try:
+            coroutine.send(None)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+        coroutine.close()
+        raise AssertionError("a sync client suspended")
+
+    def client(self, **options: Any) -> Client:
+        """Return a new client; it trusts everybody, because reading the certificates takes longer than a test."""
+        kind = self.library.AsyncClient if self.is_async else self.library.Client
+        return Client(self, kind(**{"verify": False} | options))
+
+    def mock(self, handler: Callable[[Any], Any]) -> Any:
+        """Return the library's MockTransport, which answers with responses that may have been read already."""
+        return self.library.MockTransport(handler)
+
+    def wire(self, answer: Callable[[Any], Any], close: Callable[[], Any] = lambda: None) -> Any:
+        """Return a transport that answers with `answer(request)`, and closes with `close()`, awaited if need be."""
+        library = self.library
+        if self.is_async:
+
+            class AsyncWire(library.AsyncBaseTransport):  # type: ignore[misc, name-defined]
+                async def handle_async_request(self, request: Any) -> Any:
+                    return await settled(answer(request))
+
+                async def aclose(self) -> None:
+                    await settled(close())
+
+            return AsyncWire()
+
+        class Wire(library.BaseTransport):  # type: ignore[misc, name-defined]
+            def handle_request(self, request: Any) -> Any:
+                return answer(request)
+
+            def close(self) -> None:
+                close()
+
+        return Wire()
+
+    def stream(self, body: Body) -> Any:
+        """Return a response stream that follows the script."""
+        library = self.library
+        if self.is_async:
+
+            class AsyncStream(library.AsyncByteStream):  # type: ignore[misc, name-defined]
+                async def __aiter__(self) -> AsyncIterator[bytes]:
+                    for item in body.script:
+                        if isinstance(item, BaseException):
+                            raise item
+                        yield item
+
+                async def aclose(self) -> None:
+                    body.closes += 1
+
+            return AsyncStream()
+
+        class Stream(library.SyncByteStream):  # type: ignore[misc, name-defined]
+            def __iter__(self) -> Any:
+                for item in body.script:
+                    if isinstance(item, BaseException):
+                        raise item
+                    yield item
+
+            def close(self) -> None:
+                body.closes += 1
+
+        return Stream()
+
+    async def read(self, response: Any) -> bytes:
+        """Read the response to its end."""
+        content: bytes = await (response.aread() if self.is_async else settled(response.read()))
+        return content
+
+    async def close(self, response: Any) -> None:
+        """Close the response."""
+        await settled(response.aclose() if self.is_async else response.close())
+
+    def raw(self, response: Any) -> Any:
+        """Return an iterator over the raw chunks: a generator of the library's own, for `each`."""
+        return response.aiter_raw() if self.is_async else response.iter_raw()
+
+    def decoded(self, response: Any) -> Any:
+        """Return an iterator over the decoded chunks, for `each`."""
+        return response.aiter_bytes() if self.is_async else response.iter_bytes()
+
+    async def together(self, makers: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
+        """Run all of them at once: as tasks, or each in a thread."""
+        if self.is_async:
+            return list(await asyncio.gather(*(maker() for maker in makers)))
+        with ThreadPoolExecutor(len(makers)) as threads:
+            return list(threads.map(lambda maker: self.run(_awaited(maker)), makers))
+
+
+class Client:
+    """The face; `raw` is the library's own client."""
+
+    def __init__(self, kit: Kit, raw: Any) -> None:
+        self.kit = kit
+        self.raw = raw
+
+    async def post(self, url: str, **options: Any) -> Any:
+        """Post, read the answer and return it."""
+        return await settled(self.raw.post(url, **options))
+
+    async def send(
+        self, url: str, *, method: str = "POST", stream: bool = True, auth: Any = None, **request: Any
+    ) -> Any:
+        """Send a request and return its response, unread."""
+        built = self.raw.build_request(method, url, **request)
+        options = {} if auth is None else {"auth": auth}
+        return await settled(self.raw.send(built, stream=stream, **options))
+
+    @asynccontextmanager
+    async def stream(self, url: str, **options: Any) -> AsyncIterator[Any]:
+        """The client's own `stream` context."""
+        manager = self.raw.stream("POST", url, **options)
+        if self.kit.is_async:
+            async with manager as response:
+                yield response
+        else:
+            with manager as response:
+                yield response
+
+    async def close(self) -> None:
+        """Close the client."""
+        await settled(self.raw.aclose() if self.kit.is_async else self.raw.close())
+
+    @property
+    def pool(self) -> list[str]:
+        """The connections of the client's pool, each in one word of its state."""
+        transport = self.raw._transport
+        pool = getattr(transport, "inner", transport)._pool
+        return sorted(
+            next(word for word in ("idle", "closed", "active") if word in connection.info().lower())
+            for connection in pool.connections
+        )
+
+
+KITS = [Kit(library, colour) for library in (httpx, httpx2) for colour in ("sync", "asyncio")]
+"""The four combinations that everything is tested on."""
+TRIO = [Kit(library, "trio") for library in (httpx, httpx2)]
+"""Two more, for what depends on the event loop."""
+
+
+def seen(response: Any) -> dict[str, Any]:
+    """Return what a caller can see of a response without changing it."""
+    return {
+        "class": type(response),
+        "status": response.status_code,
+        "headers": [pair for pair in response.headers.raw if pair[0].lower() != b"date"],
+        "extensions": sorted(response.extensions),
+        "version": response.http_version,
+        "reason": response.reason_phrase,
+        "closed": response.is_closed,
+        "consumed": response.is_stream_consumed,
+        "downloaded": response.num_bytes_downloaded,
+        "elapsed": _has_elapsed(response),
+        "content": timeless(getattr(response, "_content", b"")),
+        "history": [earlier.status_code for earlier in response.history],
+        "url": str(response.request.url),
+    }
+
+
+def timeless(content: bytes) -> bytes:
+    """Return a body without the second in which it was made."""
+    return re.sub(rb'"created(_at)?":\d+', b'"created":0', content)
+
+
+def failure(error: BaseException) -> list[Any]:
+    """Return what a caller can see of an exception and of those behind it."""
+    found: list[Any] = []
+    link: BaseException | None = error
+    while link is not None:
+        has_request = getattr(link, "_request", None) is not None
+        # A cancellation's text names its scope by address.
+        text = "" if isinstance(link, asyncio.CancelledError) else str(link)
+        found.append((type(link), text, has_request, link.__suppress_context__))
+        link = link.__cause__ or link.__context__
+    return found
+
+
+def _has_elapsed(response: Any) -> bool:
+    try:
+        return response.elapsed is not None
+    except RuntimeError:
+        return False
+
+
+async def _awaited(maker: Callable[[], Awaitable[T]]) -> T:
+    return await maker()

@@ -1,0 +1,85 @@
+"""Each hazard is met twice, by a bare client and by a metered one, on both libraries, sync and async."""
+
+from __future__ import annotations
+
+import inspect
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from pixelmeter import Meter
+from pixelmeter.core.record import Attempt
+from pixelmeter.testing import Gateway
+from tests.clients import KITS, Kit
+from tests.hazards.pair import Pair, Record
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
+    """Run an async test the way its kit runs things, which for a sync client is: straight through."""
+    if not inspect.iscoroutinefunction(pyfuncitem.obj):
+        return None
+    arguments = {name: pyfuncitem.funcargs[name] for name in inspect.signature(pyfuncitem.obj).parameters}
+    kit = cast("Kit", pyfuncitem.funcargs["kit"])
+    kit.run(pyfuncitem.obj(**arguments))
+    return True
+
+
+@pytest.fixture(params=KITS, ids=str)
+def kit(request: pytest.FixtureRequest) -> Kit:
+    """Each of the four combinations."""
+    kit: Kit = request.param
+    return kit
+
+
+@pytest.fixture(scope="session")
+def shared_gateway() -> Iterator[Gateway]:
+    """The process behind `gateway`."""
+    with Gateway(seed=7) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """A gateway that nobody has told anything yet, with an empty billing log."""
+    shared_gateway.reset()
+    return shared_gateway
+
+
+@pytest.fixture(scope="session")
+def shared_meter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Meter, Record]]:
+    """One meter for all tests of a worker; in the end its ledger must hold every attempt that they saw, once."""
+    folder: Path = tmp_path_factory.mktemp("hazards")
+    record = Record()
+    meter = Meter(f"sqlite:///{folder}/ledger.db", gateways={"127.0.0.1:*": "aigateway", "mock.test": "aigateway"})
+    meter.recorder.sinks.append(record)
+    yield meter, record
+    assert meter.close(10)
+    if not record.everything:
+        return
+    connection = sqlite3.connect(folder / "ledger.db")
+    try:
+        rows = connection.execute("select id, outcome from pixelmeter_attempts").fetchall()
+    finally:
+        connection.close()
+    assert sorted((attempt.id, attempt.outcome) for attempt in record.everything) == sorted(rows)
+
+
+@pytest.fixture
+def attempts(shared_meter: tuple[Meter, Record]) -> list[Attempt]:
+    """The attempts of this test, in the order in which they ended."""
+    record = shared_meter[1]
+    record.latest = []
+    return record.latest
+
+
+@pytest.fixture
+def pair(kit: Kit, gateway: Gateway, shared_meter: tuple[Meter, Record], attempts: list[Attempt]) -> Iterator[Pair]:
+    """The bare and the metered side of a test; nothing of ours may have failed when it is over."""
+    meter = shared_meter[0]
+    before = dict(meter.failures.counts())
+    yield Pair(kit, gateway, meter, attempts)
+    assert before == meter.failures.counts()
