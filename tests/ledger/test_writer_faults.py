@@ -5,12 +5,14 @@ import resource
 import signal
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.types.json import Jsonb
 
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import sqlite
@@ -56,6 +58,13 @@ def test_a_lock_file_held_by_another_writer_is_an_error_that_says_who_waits_for_
         impatient.write([make_attempt()], {}, [])
 
     assert 1 == impatient.write([make_attempt()], {}, [])
+
+
+def test_a_new_ledger_is_made_under_the_file_lock(sqlite_url: str) -> None:
+    address = read_address(sqlite_url)
+
+    with write_lock(address.path), pytest.raises(LedgerError, match=r"has held .*\.lock for 0\.05"):
+        SqliteWriter(address, patience=0.05).write([make_attempt()], {}, [])
 
 
 def test_only_the_holder_of_the_file_lock_writes(impatient: SqliteWriter, tmp_path: Path) -> None:
@@ -186,6 +195,33 @@ def test_a_connection_that_the_server_ended_is_an_error_once(postgres_url: str) 
     assert recomputed(postgres_url) == rollup(postgres_url)
 
 
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+def test_a_writer_that_loses_a_deadlock_tries_again(postgres_url: str) -> None:
+    low, high = sorted([make_attempt(), make_attempt()], key=lambda attempt: attempt.id)
+    insert = "INSERT INTO pixelmeter_attempts SELECT (jsonb_populate_record(NULL::pixelmeter_attempts, %s)).*"
+    with closing(open_writer(postgres_url)) as writer, ThreadPoolExecutor() as threads:
+        writer.write([low, high], {}, [])
+        with psycopg.connect(postgres_url) as other, psycopg.connect(postgres_url, autocommit=True) as observer:
+            copies: dict[str, object] = dict(
+                other.execute("SELECT id::text, to_jsonb(a) FROM pixelmeter_attempts AS a").fetchall()
+            )
+            other.execute("DELETE FROM pixelmeter_attempts; DELETE FROM pixelmeter_daily; SET deadlock_timeout = '60s'")
+            other.commit()
+            other.execute(insert, (Jsonb(copies[high.id]),))
+            written = threads.submit(writer.write, [low, high], {}, [])
+            while observer.execute(WAITING).fetchone() != (1,):
+                pass
+            other.execute(insert, (Jsonb(copies[low.id]),))
+            other.rollback()
+            inserted = written.result()
+
+    assert 2 == inserted
+    assert {low.id, high.id} == set(stored(postgres_url))
+    assert recomputed(postgres_url) == rollup(postgres_url)
+
+
 @pytest.mark.usefixtures("postgres_server")
 def test_a_server_that_was_killed_is_found_again() -> None:
     server = Server.start(settings={})
@@ -222,10 +258,11 @@ def test_a_batch_that_fails_leaves_nothing_behind(ledger_url: str) -> None:
     with closing(open_writer(ledger_url)) as writer:
         with pytest.raises(LedgerError):
             writer.write([good, bad], {"a": 1}, [])
+        left = (writer.positions(["a"]), stored(ledger_url), rollup(ledger_url))
+        again = writer.write([good], {"a": 1}, [])
 
-        assert {} == writer.positions(["a"])
-    assert {} == stored(ledger_url)
-    assert {} == rollup(ledger_url)
+    assert ({}, {}, {}) == left
+    assert 1 == again
 
 
 def test_a_role_with_the_documented_rights_can_write(postgres_url: str) -> None:

@@ -71,15 +71,16 @@ def open_reader(url: str) -> Engine:
 
 
 @contextlib.contextmanager
-def changing(address: Address) -> Generator[Connection]:
+def changing(address: Address, patience: float = PATIENCE) -> Generator[Connection]:
     """Give a connection in one transaction that nobody else changes the schema in, committed at the end.
 
-    LedgerError when the database refuses; nothing is changed then.
+    LedgerError when the database refuses, or others write to a SQLite file for `patience` seconds; nothing is changed
+    then.
     """
     engine = _engine(address)
     try:
         if address.dialect == "sqlite":
-            with write_lock(address.path), engine.begin() as connection:
+            with write_lock(address.path, patience), engine.begin() as connection:
                 yield connection
         else:
             with engine.begin() as connection:
@@ -90,7 +91,7 @@ def changing(address: Address) -> Generator[Connection]:
         raise without_secrets(error, address) from None
 
 
-def ensure_schema(address: Address) -> None:
+def ensure_schema(address: Address, patience: float = PATIENCE) -> None:
     """Make the ledger where there is none, and check the schema of one that is there.
 
     SchemaOutdated and SchemaTooNew say what to run; LedgerError when the database cannot be used.
@@ -104,7 +105,7 @@ def ensure_schema(address: Address) -> None:
         if found is not None:
             version.check(found)
             return
-    with changing(address) as connection:
+    with changing(address, patience) as connection:
         version.create_if_absent(connection)
         version.check(version.current(connection))
 

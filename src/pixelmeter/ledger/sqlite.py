@@ -93,7 +93,7 @@ class SqliteWriter:
         path = self._address.path
         if self._connection is None or self._identity != _identity(path):
             self.close()
-            ensure_schema(self._address)
+            ensure_schema(self._address, self._patience)
         with write_lock(path, self._patience):
             try:
                 if self._connection is None:
