@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import psycopg
+import pytest
+from psycopg.types.json import Jsonb
+
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+from tests.ledger.reading import recomputed, rollup, stored
+from tests.postgres import PASSWORD, Server
+
+
+def test_a_connection_that_the_server_ended_is_an_error_once(postgres_url: str) -> None:
+    batch = [make_attempt()]
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+        with psycopg.connect(postgres_url, autocommit=True) as other:
+            other.execute(
+                "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> pg_backend_pid()"
+            )
+        with pytest.raises(LedgerError):
+            writer.write(batch, {"a": 1}, [])
+        again = writer.write(batch, {"a": 1}, [])
+
+    assert 1 == again
+    assert 2 == len(stored(postgres_url))
+    assert recomputed(postgres_url) == rollup(postgres_url)
+
+
+WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+
+
+def test_a_writer_that_loses_a_deadlock_tries_again(postgres_url: str) -> None:
+    low, high = sorted([make_attempt(), make_attempt()], key=lambda attempt: attempt.id)
+    insert = "INSERT INTO pixelmeter_attempts SELECT (jsonb_populate_record(NULL::pixelmeter_attempts, %s)).*"
+    with closing(open_writer(postgres_url)) as writer, ThreadPoolExecutor() as threads:
+        writer.write([low, high], {}, [])
+        with psycopg.connect(postgres_url) as other, psycopg.connect(postgres_url, autocommit=True) as observer:
+            copies: dict[str, object] = dict(
+                other.execute("SELECT id::text, to_jsonb(a) FROM pixelmeter_attempts AS a").fetchall()
+            )
+            other.execute("DELETE FROM pixelmeter_attempts; DELETE FROM pixelmeter_daily; SET deadlock_timeout = '60s'")
+            other.commit()
+            other.execute(insert, (Jsonb(copies[high.id]),))
+            written = threads.submit(writer.write, [low, high], {}, [])
+            while observer.execute(WAITING).fetchone() != (1,):
+                pass
+            other.execute(insert, (Jsonb(copies[low.id]),))
+            other.rollback()
+            inserted = written.result()
+
+    assert 2 == inserted
+    assert {low.id, high.id} == set(stored(postgres_url))
+    assert recomputed(postgres_url) == rollup(postgres_url)
+
+
+@pytest.mark.usefixtures("postgres_server")
+def test_a_server_that_was_killed_is_found_again() -> None:
+    server = Server.start(settings={})
+    try:
+        with closing(open_writer(server.url())) as writer:
+            first, second = [make_attempt()], [make_attempt()]
+            writer.write(first, {"a": 1}, [])
+            server.crash()
+            for _ in range(2):
+                with pytest.raises(LedgerError) as raised:
+                    writer.write(second, {"a": 2}, [])
+                assert PASSWORD not in str(raised.value)
+            server.resume()
+            inserted = writer.write([*first, *second], {"a": 2}, [])
+
+        assert 1 == inserted
+        assert {*(one.id for one in first), *(one.id for one in second)} == set(stored(server.url()))
+        assert recomputed(server.url()) == rollup(server.url())
+    finally:
+        server.stop()
+
+
+def test_what_the_database_says_of_bad_data_is_not_repeated(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as writer:
+        with pytest.raises(LedgerError, match="SQLSTATE 22P02") as raised:
+            writer.write([make_attempt(tags='{"canary": canary}')], {}, [])
+        assert "canary" not in str(raised.value)
+
+        assert 1 == writer.write([make_attempt()], {}, [])
+
+
+def test_a_role_with_the_documented_rights_can_write(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as owner:
+        owner.write([], {}, [])
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'only-this'".encode())
+        for grant in documented_grants():
+            admin.execute(grant.replace("role_name", name).encode())
+    limited = postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this")
+    try:
+        with closing(open_writer(limited)) as writer:
+            assert 1 == writer.write([make_attempt()], {"a": 1}, [])
+            assert 0 == writer.write([], {}, ["a"])
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def test_a_role_that_may_not_make_tables_is_told_what_to_do(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'only-this'".encode())
+    limited = postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this")
+    try:
+        with pytest.raises(LedgerError, match="pixelmeter db upgrade"), closing(open_writer(limited)) as writer:
+            writer.write([make_attempt()], {}, [])
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            admin.execute(f"DROP ROLE {name}".encode())
+
+
+def documented_grants() -> list[str]:
+    text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+    return [line for line in text.splitlines() if line.startswith("GRANT ")]
