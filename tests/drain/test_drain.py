@@ -182,9 +182,12 @@ def test_an_outcome_in_memory_whose_intent_came_after_the_last_look_leaves_nothi
     class Meanwhile(FaultyFiles):
         """A call that begins, and ends on a full disk, just after the end of the file was read."""
 
+        ends = 0
+
         def read(self, descriptor: int, offset: int, size: int) -> bytes:
             data = super().read(descriptor, offset, size)
-            if not data and not self.failed:
+            self.ends += not data
+            if self.ends == 2 and not self.failed:
                 spool.intent(begun(late))
                 self.break_("append", errno.ENOSPC)
                 spool.outcome(late)

@@ -82,6 +82,16 @@ def test_a_torn_frame_does_not_take_the_later_ones_with_it(final: bool) -> None:
         assert cut == found.damaged
 
 
+@pytest.mark.parametrize("final", [True, False])
+def test_a_torn_frame_is_not_waited_for_once_a_shorter_one_is_behind_it(final: bool) -> None:
+    torn = encode(OUTCOME, make_attempt(model="x" * 2000))[:100]
+
+    found = scan(torn + FRAMES[0], 0, final=final)
+
+    assert ATTEMPTS[:1] == [frame.attempt for frame in found.frames]
+    assert (len(torn) + len(FRAMES[0]), len(torn)) == (found.used, found.damaged)
+
+
 def test_a_length_that_lies_does_not_hide_the_later_frames() -> None:
     lying = FRAMES[0][:4] + struct.pack("<I", LARGEST_FRAME * 1000) + FRAMES[0][8:]
 

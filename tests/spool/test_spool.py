@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.core.record import Attempt
-from pixelmeter.spool import INTENT, OUTCOME, Frame, Reader, Spool
+from pixelmeter.spool import INTENT, OUTCOME, Frame, Reader, Segment, Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt
 from tests.faults.files import FaultyFiles
@@ -176,6 +176,31 @@ def test_what_the_disk_refuses_waits_in_memory(folder: str, operation: str, erro
     assert (1, 0) == (spool.status().overflow, spool.status().dropped)
     assert [refused] == [spool.take() for _ in range(spool.overflow())]
     assert [taken] == spooled(spool)
+
+
+def test_a_file_that_is_taken_away_while_it_is_made_is_made_again(folder: str) -> None:
+    files = FaultyFiles(at=2, error=errno.ENOENT)  # the folder, and the file
+    spool = Spool(folder, files, SystemIds())
+    attempt = make_attempt()
+    spool.outcome(attempt)
+
+    assert (1, 0, [attempt]) == (files.failed, spool.overflow(), spooled(spool))
+
+
+def test_a_segment_sealed_before_the_write_was_announced_gets_nothing_more(folder: str) -> None:
+    class Sealing(Spool):
+        """Another thread seals the first segment in the moment before it is written to."""
+
+        def _open(self) -> Segment | None:
+            segment = super()._open()
+            if len(self.segments()) == 1:
+                self.seal()
+            return segment
+
+    spool = Sealing(folder, SystemFiles(), SystemIds())
+    spool.outcome(make_attempt())
+
+    assert [0, 1] == [len(frames_of(segment.descriptor)) for segment in spool.segments()]
 
 
 def test_a_torn_append_costs_no_other_frame(folder: str) -> None:

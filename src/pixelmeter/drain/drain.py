@@ -74,7 +74,7 @@ class Drain:
         """
         self._fill()
         group = list(islice(self._ready, GROUP))
-        finished = self._finished() if len(group) == len(self._ready) else []
+        finished = self._finished()
         if not group and not finished:
             return 0
         names = [segment.name for segment in finished]
@@ -184,7 +184,10 @@ class Drain:
             self._open[attempt.id] = (attempt, segment)
 
     def _finished(self) -> list[Segment]:
-        """Return the segments that nothing is needed of once all that is ready is committed."""
+        """Return the segments that nothing is needed of once the next group is committed.
+
+        Reading stops when a group is full, so what an exhausted segment gave is within that group.
+        """
         return [segment for segment, tail in self._tails.items() if tail.exhausted and self._carry(segment)]
 
     def _carry(self, segment: Segment) -> bool:

@@ -57,7 +57,7 @@ class Segment:
 
 
 class Spool:
-    """Keeps attempts in files of a folder, from the first `append` on.
+    """Keeps attempts in files of a folder; nothing is opened before the first of them.
 
     `intent` and `outcome` are for any thread, signal handler or finalizer: they take no lock, wait for nothing but
     the one write, and never raise. `overflow`, `take`, `segments`, `sealed`, `carry`, `sync`, `seal` and `remove` are
