@@ -5,7 +5,7 @@ Knows httpx and httpx2 only by shape; `pixelmeter.httpx` and `pixelmeter.httpx2`
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
 
@@ -23,6 +23,7 @@ class ResponseLike(Protocol):
     is_closed: bool
     is_stream_consumed: bool
     stream: Any
+    extensions: Any
 
     @property
     def headers(self) -> Any: ...
@@ -98,8 +99,9 @@ class AsyncTeeStream(_Tee):
     """Async twin of TeeStream."""
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = self._inner.__aiter__()
         try:
-            async for chunk in self._inner:
+            async for chunk in chunks:
                 self._exchange.feed(chunk)
                 yield chunk
         except GeneratorExit:
@@ -107,6 +109,10 @@ class AsyncTeeStream(_Tee):
         except BaseException as error:
             self._exchange.fail(error)
             raise
+        finally:
+            # httpx2 closes the generator that it iterates over, which without us would be this one.
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
         self._exchange.finish()
 
     async def aclose(self) -> None:
@@ -132,7 +138,8 @@ class _Driver:
         try:
             # Already read: a mock, a cache, a retrying layer that looked inside. Nobody will iterate it again.
             read = response.is_closed or response.is_stream_consumed
-            exchange.respond(response.status_code, response.headers.raw, decoded=read)
+            cached = _from_cache(response.extensions)
+            exchange.respond(response.status_code, response.headers.raw, decoded=read, cached=cached)
             if response.status_code == 101:
                 exchange.finish()
             elif read:
@@ -143,6 +150,12 @@ class _Driver:
         except Exception as error:
             self.meter.failures.note("response", error)
             exchange.abandon("unreadable")
+
+
+def _from_cache(extensions: Mapping[str, Any]) -> bool:
+    """Return whether the transport below answered from a cache: how hishel says so, version 2, then version 1."""
+    marks = extensions.get("caching")
+    return bool(marks.get("from_cache") if isinstance(marks, Mapping) else extensions.get("hishel_from_cache"))
 
 
 class SyncDriver(_Driver, Generic[Req, Res]):

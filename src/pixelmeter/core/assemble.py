@@ -13,7 +13,7 @@ from pixelmeter.core.prices import Consumption, Quote
 from pixelmeter.core.record import Attempt, Operation, Outcome
 from pixelmeter.core.request import Ask
 from pixelmeter.core.response import Answer
-from pixelmeter.core.settle import Tiers, fee_of, reported_by, settle
+from pixelmeter.core.settle import Reported, Tiers, fee_of, reported_by, settle
 from pixelmeter.core.text import bounded
 
 __all__ = ["Pricing", "Terms", "Wire", "assemble", "intend", "terms_of"]
@@ -62,6 +62,8 @@ class Wire(msgspec.Struct, gc=False):
     response_bytes: int = 0
     first_byte: int | None = None
     duration: int = 0
+    cached: bool = False
+    """A cache of the caller gave the answer: its headers and amounts are those of an earlier attempt."""
 
 
 def intend(
@@ -155,9 +157,16 @@ def assemble(
     tiers = Tiers(reason="routed_model_hidden")
     if outcome == "success" and model:
         tiers = _priced(terms, profile, answer, gateway=gateway, model=model, at=intent.started_at)
-    reported = reported_by(profile, wire.headers, answer.body)
+    reported = Reported() if wire.cached else reported_by(profile, wire.headers, answer.body)
     settlement = settle(
-        outcome, sent=sent, status=wire.status, profile=profile, reported=reported, tiers=tiers, byok=intent.byok
+        outcome,
+        sent=sent,
+        cached=wire.cached,
+        status=wire.status,
+        profile=profile,
+        reported=reported,
+        tiers=tiers,
+        byok=intent.byok,
     )
     fee_rate = _fee_rate(terms, profile)
     return msgspec.structs.replace(
@@ -179,7 +188,7 @@ def assemble(
         outcome=outcome,
         error_type=error_type,
         error_code=answer.error_code,
-        request_id=_first(wire.headers, profile.identity.request_id),
+        request_id=None if wire.cached else _first(wire.headers, profile.identity.request_id),
         first_byte=wire.first_byte,
         duration=wire.duration,
         billing=settlement.billing,

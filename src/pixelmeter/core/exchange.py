@@ -59,9 +59,15 @@ class Exchange:
         self._decode: Decode | None = None
         self._take: Callable[[bytes], None] | None = None
 
-    def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False) -> None:
-        """Take the status and the raw headers; `decoded` says that what is fed has no Content-Encoding any more."""
+    def respond(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False, cached: bool = False
+    ) -> None:
+        """Take the status and the raw headers.
+
+        `decoded` says that what is fed has no Content-Encoding any more, `cached` that a cache of the caller answered.
+        """
         wire = self._wire
+        wire.cached = cached
         wire.first_byte = self._clock.monotonic() - self._started
         wire.status = status
         try:

@@ -65,10 +65,12 @@ def reported_by(profile: Profile, headers: Mapping[bytes, str], body: Mapping[st
 
 
 def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile, reported: Reported, tiers: Tiers,
-           byok: bool) -> Settlement:  # fmt: skip
+           byok: bool, cached: bool = False) -> Settlement:  # fmt: skip
     """Decide billing and cost: what the gateway reports, else tokens, else images by the book, else unknown and why."""
     if not sent:
         return Settlement("not_billed", 0, "none", "not_sent")
+    if cached:
+        return Settlement("not_billed", 0, "none", "cached")
     if outcome == "pending":
         return Settlement("pending", None, "none", "pending_job")
     # With the caller's own key the gateway's amount is its fee; the provider bills the images elsewhere.
