@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from pixelmeter.core.gateways import Profile
 from pixelmeter.core.request import Ask, ask_of_fields, ask_of_json
+from pixelmeter.core.text import bounded
 
 __all__ = ["RequestLike", "ask_of", "length_of", "retry_of", "trace_id_of"]
 
@@ -100,4 +101,4 @@ def _form(stream: Any) -> Iterator[tuple[str, str | None]]:
 def _segment_after(target: bytes, name: str) -> str | None:
     segments = target.partition(b"?")[0].decode("latin-1").split("/")
     at = segments.index(name) + 1 if name in segments else len(segments)
-    return segments[at] if at < len(segments) else None
+    return bounded(segments[at]) if at < len(segments) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
@@ -18,6 +18,11 @@ OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
 BILLINGS: tuple[Billing, ...] = get_args(Billing)
 COST_SOURCES: tuple[CostSource, ...] = get_args(CostSource)
 
+# What a database column takes; checked when a record is read back, because one that no database takes would hold up
+# all those behind it.
+Integer = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+Identity = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
+
 NANO_PER_USD = 1_000_000_000
 MICROSECONDS_PER_DAY = 86_400_000_000
 
@@ -30,13 +35,13 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     written by an older version can be read.
     """
 
-    id: str
+    id: Identity
     """UUIDv7 of this attempt."""
-    call_id: str
+    call_id: Identity
     """UUIDv7 shared by all attempts of one call; the id of its first attempt."""
-    attempt: int
+    attempt: Integer
     """0 for the first attempt of a call, then 1, 2 …: `x-stainless-retry-count` where the SDK sends it."""
-    started_at: int
+    started_at: Integer
     """Unix time in microseconds, UTC, when the request was handed to the transport."""
     gateway: str
     """Id of the gateway profile, or the host (with a non-default port) where only the generic profile fits."""
@@ -47,11 +52,11 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     """The model that ran, as far as the answer says; else the requested one; "" when neither is known."""
     provider: str | None
     """The vendor behind the gateway, where the answer names it."""
-    requested_images: int
+    requested_images: Integer
     """`n` of the request (1 when it is silent)."""
-    images: int | None
+    images: Integer | None
     """Images delivered (a non-empty b64_json or url); None when the answer could not be read."""
-    input_images: int
+    input_images: Integer
     """Images sent along with an edit or variation."""
     requested_size: str | None
     size: str | None
@@ -59,16 +64,16 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     requested_quality: str | None
     quality: str | None
     output_format: str | None
-    input_text_tokens: int | None
-    input_image_tokens: int | None
-    cached_input_tokens: int | None
-    output_text_tokens: int | None
-    output_image_tokens: int | None
-    request_bytes: int | None
+    input_text_tokens: Integer | None
+    input_image_tokens: Integer | None
+    cached_input_tokens: Integer | None
+    output_text_tokens: Integer | None
+    output_image_tokens: Integer | None
+    request_bytes: Integer | None
     """Bytes of the request body by its Content-Length; None for a chunked upload."""
-    response_bytes: int
+    response_bytes: Integer
     """Bytes of the response body as they came over the wire (still compressed)."""
-    status: int | None
+    status: Integer | None
     """HTTP status; None when no response arrived."""
     outcome: Outcome
     error_type: str | None
@@ -76,34 +81,34 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     error_code: str | None
     request_id: str | None
     """The gateway's own id for the request, to quote to its support."""
-    first_byte: int | None
+    first_byte: Integer | None
     """Microseconds from the start to the response headers."""
-    duration: int
+    duration: Integer
     """Microseconds from the start to the end of the body, or to the failure."""
     billing: Billing
-    cost: int | None
+    cost: Integer | None
     """Nano-dollars; None when unknown, and then `cost_reason` says why."""
     cost_source: CostSource
     cost_reason: str | None
     """Why the cost is unknown, or why it is zero."""
-    reported_cost: int | None
+    reported_cost: Integer | None
     """Nano-dollars, what the gateway said."""
-    token_cost: int | None
+    token_cost: Integer | None
     """Nano-dollars, tokens x price book."""
-    image_cost: int | None
+    image_cost: Integer | None
     """Nano-dollars, delivered images (or pixels) x price book."""
     reported_text: str | None
     """The gateway's cost text where it could not be used as it stands; at most 200 characters."""
     price_id: str | None
     """The entry of the price book behind token_cost or image_cost."""
-    at_risk: int | None
+    at_risk: Integer | None
     """Nano-dollars this attempt may have cost, estimated, while its billing is unknown or pending; None when billing
     is settled, and also when no estimate is possible."""
     byok: bool
     """The caller brought the provider's own key, so the provider bills."""
-    fee_rate: int
+    fee_rate: Integer
     """The gateway's fee in parts per million of the cost (5 % is 50_000); 0 when it takes none."""
-    fee: int | None
+    fee: Integer | None
     """Nano-dollars of that fee, apart from the cost; None when the cost is unknown."""
     tags: str
     """A JSON object of strings, keys sorted, "{}" when there are none."""

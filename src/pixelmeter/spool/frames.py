@@ -8,12 +8,12 @@ way can search for it.
 from __future__ import annotations
 
 import struct
-from typing import Annotated, Any, Final, Literal, NamedTuple, get_type_hints
+from typing import Final, Literal, NamedTuple
 from zlib import crc32
 
 import msgspec
 
-from pixelmeter.core.record import FIELDS, Attempt
+from pixelmeter.core.record import Attempt
 
 __all__ = ["INTENT", "LARGEST_FRAME", "OUTCOME", "Frame", "Kind", "Scan", "encode", "scan"]
 
@@ -27,25 +27,8 @@ _FORMAT = 1
 LARGEST_FRAME = 64 * 1024
 """Bytes; what is larger cannot be spooled."""
 
-_INTEGER = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
-_IDENTITY = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$")]
-
-
-def _bounded(name: str, hint: Any) -> Any:
-    if name in {"id", "call_id"}:
-        return _IDENTITY
-    return {int: _INTEGER, int | None: _INTEGER | None}.get(hint, hint)
-
-
-# One row that no database takes would hold up all the rows behind it.
-_Storable = msgspec.defstruct(
-    "_Storable",
-    [(name, _bounded(name, hint)) for name, hint in get_type_hints(Attempt).items() if name in FIELDS],
-    array_like=True,
-)
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[int, Kind, Attempt])
-_storable: msgspec.msgpack.Decoder[Any] = msgspec.msgpack.Decoder(tuple[Literal[1], Kind, _Storable])  # type: ignore[valid-type]
+_decoder = msgspec.msgpack.Decoder(tuple[Literal[1], Kind, Attempt])
 _version: msgspec.msgpack.Decoder[list[msgspec.Raw]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
@@ -96,7 +79,6 @@ def scan(data: bytes, offset: int, *, final: bool) -> Scan:
         settled = search = end
         waiting = None
         try:
-            _storable.decode(payload)
             _, kind, attempt = _decoder.decode(payload)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             if _is_foreign(payload):
