@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from types import TracebackType
-from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.meter import Meter
@@ -155,7 +155,9 @@ class _Driver:
 def _from_cache(extensions: Mapping[str, Any]) -> bool:
     """Return whether the transport below answered from a cache: how hishel says so, version 2, then version 1."""
     marks = extensions.get("caching")
-    return bool(marks.get("from_cache") if isinstance(marks, Mapping) else extensions.get("hishel_from_cache"))
+    if isinstance(marks, Mapping):
+        return bool(cast("Mapping[str, object]", marks).get("from_cache"))
+    return bool(extensions.get("hishel_from_cache"))
 
 
 class SyncDriver(_Driver, Generic[Req, Res]):
