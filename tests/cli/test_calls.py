@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from pixelmeter.cli import main
+from pixelmeter.core.listing import COLUMNS, listed
+from pixelmeter.core.record import Attempt
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import STARTED_AT, make_attempt
+
+
+def fill(url: str, *attempts: Attempt) -> None:
+    writer = open_writer(url)
+    writer.write(attempts, {}, [])
+    writer.close()
+
+
+def run(url: str, *arguments: str) -> Result:
+    return CliRunner().invoke(main, ["calls", "--database-url", url, *arguments])
+
+
+def calls(url: str, *arguments: str) -> list[dict[str, Any]]:
+    result = run(url, "--format", "json", *arguments)
+    assert 0 == result.exit_code, result.output
+    found: list[dict[str, Any]] = json.loads(result.stdout)
+    return found
+
+
+def now(age: timedelta = timedelta(0)) -> int:
+    """Return Unix microseconds of so long ago."""
+    return (datetime.now(UTC) - age - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def test_json_has_every_field_of_every_attempt_newest_first(ledger_url: str) -> None:
+    old = make_attempt(tags='{"a":"ü","b":"=1"}', cost=10_000_000)
+    new = make_attempt(started_at=STARTED_AT + 1, cost=None, cost_reason="no_price", at_risk=1)
+    fill(ledger_url, old, new)
+    found = calls(ledger_url)
+    assert [listed(new), listed(old)] == found
+    assert [list(COLUMNS)] * 2 == [list(one) for one in found]
+    assert ("0.01", {"a": "ü", "b": "=1"}) == (found[1]["cost_usd"], found[1]["tags"])
+    assert (None, "no_price", "0.000000001") == tuple(
+        found[0][key] for key in ("cost_usd", "cost_reason", "at_risk_usd")
+    )
+
+
+def test_no_attempt_is_an_empty_list(ledger_url: str) -> None:
+    fill(ledger_url)
+    assert [] == calls(ledger_url)
+    assert "No attempt fits" in run(ledger_url).stdout
+
+
+def test_every_filter_leaves_only_what_it_names(ledger_url: str) -> None:
+    odd = make_attempt(
+        model="a/x",
+        gateway="g",
+        operation="edit",
+        outcome="error",
+        status=500,
+        tags='{"team":"a=b"}',
+        started_at=STARTED_AT - 86_400_000_000,
+    )
+    fill(ledger_url, odd, make_attempt(model="a/y"))
+    for filters in (
+        ["--model", "*/x"],
+        ["--gateway", "g"],
+        ["--operation", "edit"],
+        ["--outcome", "error"],
+        ["--status", "500"],
+        ["--tag", "team=a=b"],
+        ["--call-id", odd.call_id.upper()],
+        ["--until", "2026-05-28T00:00Z"],
+    ):
+        assert [odd.id] == [one["id"] for one in calls(ledger_url, *filters)], filters
+    assert odd.id not in [one["id"] for one in calls(ledger_url, "--since", "2026-05-28")]
+
+
+def test_no_more_than_the_limit_are_listed(sqlite_url: str) -> None:
+    fill(sqlite_url, *(make_attempt(started_at=STARTED_AT + index) for index in range(60)))
+    assert 50 == len(calls(sqlite_url))
+    newest = [datetime.fromisoformat(one["started_at"]).microsecond for one in calls(sqlite_url, "--limit", "2")]
+    assert [(STARTED_AT + 59) % 1_000_000, (STARTED_AT + 58) % 1_000_000] == newest
+
+
+def test_the_table_says_why_a_cost_is_unknown_and_shows_the_zone_asked_for(sqlite_url: str) -> None:
+    fill(sqlite_url, make_attempt(cost=None, cost_reason="outcome_unknown", at_risk=40_000_000, model="m\x1b[2J"))
+    lines = [" ".join(line.split()) for line in run(sqlite_url, "--tz", "Asia/Kathmandu").stdout.splitlines()]
+    assert "2026-05-29 02:11:40 success 200 1 outcome_unknown $0.0400 8.12 aigateway m team=growth" in lines
+
+
+def test_csv_has_every_field_and_no_formula(sqlite_url: str) -> None:
+    fill(sqlite_url, make_attempt(model="@evil", error_code="-2+3", cost=None))
+    (row,) = csv.DictReader(io.StringIO(run(sqlite_url, "--format", "csv").stdout))
+    assert list(COLUMNS) == list(row)
+    assert ("'@evil", "'-2+3", "", "8.123456") == tuple(
+        row[key] for key in ("model", "error_code", "cost_usd", "duration_seconds")
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--limit", "0"], ["--call-id", "x"], ["--status", "ok"], ["--follow", "--until", "1d"]]
+)
+def test_bad_options_are_usage_errors(sqlite_url: str, arguments: list[str]) -> None:
+    assert 2 == run(sqlite_url, *arguments).exit_code
+
+
+@contextmanager
+def following(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """Run `calls --follow`, and stop it at the end whatever happens."""
+    command = [sys.executable, "-m", "pixelmeter", "calls", "--follow", "--database-url", url, *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def line(process: subprocess.Popen[str]) -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
+
+
+def test_follow_prints_new_attempts_as_they_are_committed_until_interrupted(ledger_url: str) -> None:
+    before = [make_attempt(started_at=now(timedelta(minutes=1, seconds=-index))) for index in range(3)]
+    fill(ledger_url, *before)
+    with following(ledger_url, "--format", "json", "--limit", "2") as process:
+        assert [before[1].id, before[2].id] == [json.loads(line(process))["id"] for _ in range(2)]
+        # It started before all that was printed, and it ended only now.
+        slow = make_attempt(started_at=now(timedelta(minutes=5)), tags='{"team":"core"}')
+        fill(ledger_url, slow)
+        assert listed(slow) == json.loads(line(process))
+        last = [make_attempt(started_at=now()), make_attempt(started_at=now())]
+        fill(ledger_url, *last)
+        assert [one.id for one in last] == [json.loads(line(process))["id"] for _ in range(2)]
+        process.send_signal(signal.SIGINT)
+        rest, _ = process.communicate(timeout=20)
+        assert (0, "") == (process.returncode, rest)
+
+
+def test_follow_keeps_to_its_filters(sqlite_url: str) -> None:
+    fill(sqlite_url, make_attempt(model="first"))
+    with following(sqlite_url, "--format", "csv", "--model", "*st") as process:
+        assert line(process).startswith('"id","call_id"')
+        assert '"first"' in line(process)
+        fill(sqlite_url, make_attempt(model="other", started_at=now()), make_attempt(model="last", started_at=now()))
+        assert '"last"' in line(process)
+
+
+def test_follow_ends_when_its_reader_does(sqlite_url: str) -> None:
+    fill(sqlite_url, make_attempt(model="first"))
+    with following(sqlite_url) as process:
+        assert "first" in line(process)
+        assert process.stdout is not None
+        process.stdout.close()
+        fill(sqlite_url, make_attempt(started_at=now()))
+        assert process.wait(timeout=20) in {0, 1}
+        assert process.stderr is not None
+        assert "Traceback" not in process.stderr.read()
