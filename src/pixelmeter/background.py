@@ -4,30 +4,35 @@ from __future__ import annotations
 
 import queue
 import threading
+import time
 from collections.abc import Callable
-from typing import Literal
 
-__all__ = ["Background"]
+__all__ = ["Background", "Ticket"]
 
 _GATHER = 0.1
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
 
-class _Ticket:
-    """Somebody waits for the next run."""
+class Ticket:
+    """A run that somebody may wait for."""
 
-    def __init__(self, *, last: bool) -> None:
+    def __init__(self, *, last: bool = False) -> None:
         self.last = last
         self.succeeded = False
         self.over = threading.Event()
+
+    def wait(self, timeout: float) -> bool:
+        """Return whether the run succeeded in time (seconds)."""
+        self.over.wait(timeout)
+        return self.succeeded
 
 
 class Background:
     """Starts at the first `wake`; `work` returns after how many seconds it wants to run again, None when it need not.
 
-    A run that raises is repeated after a pause that doubles from half a second to half a minute. `leave` runs on the
-    thread when it ends after a run that succeeded.
+    A run that raises is repeated after a pause that doubles from half a second to half a minute; only a ticket makes it
+    shorter. `leave` runs on the thread when it ends after a run that succeeded.
     """
 
     def __init__(self, work: Callable[[], float | None], leave: Callable[[], None], name: str) -> None:
@@ -39,8 +44,9 @@ class Background:
     def forget(self) -> None:
         """Start anew, as a forked child must: the thread and whatever it held stayed in the parent."""
         # Only a SimpleQueue may be used from a finalizer that runs in the middle of this thread's other work.
-        self._inbox: queue.SimpleQueue[_Ticket | None] = queue.SimpleQueue()
+        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._woken = False
+        self._failed = False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
@@ -52,36 +58,40 @@ class Background:
         if self._thread is None:
             self._start()
 
-    def run(self, timeout: float) -> bool:
-        """Run the work at once and wait for it; return whether it succeeded in time (seconds)."""
-        return self._hand_in(_Ticket(last=False), timeout)
+    def run(self) -> Ticket:
+        """Have the work run at once."""
+        return self._hand_in(Ticket())
 
-    def stop(self, timeout: float) -> bool:
-        """Run the work once more and end the thread; return whether it succeeded in time (seconds)."""
-        return self._thread is None or self._hand_in(_Ticket(last=True), timeout)
+    def stop(self) -> Ticket:
+        """Have the work run once more, if there is any, and the thread end."""
+        ticket = Ticket(last=True)
+        if self._thread is not None or self._woken or self._failed:
+            return self._hand_in(ticket)
+        ticket.succeeded = True
+        ticket.over.set()
+        return ticket
 
-    def _hand_in(self, ticket: _Ticket, timeout: float) -> bool:
+    def _hand_in(self, ticket: Ticket) -> Ticket:
         self._inbox.put(ticket)
         if self._thread is None:
             self._start()
-        ticket.over.wait(timeout)
-        return ticket.succeeded
+        return ticket
 
     def _start(self) -> None:
         if not self._starting.acquire(blocking=False):
             return
         try:
             if self._thread is None:
-                thread = threading.Thread(target=self._loop, args=(self._inbox,), name=self._name, daemon=True)
-                thread.start()
-                self._thread = thread
+                # Known before it starts: it may have ended by the time that `start` returns.
+                self._thread = threading.Thread(target=self._loop, args=(self._inbox,), name=self._name, daemon=True)
+                self._thread.start()
         except RuntimeError:
             # The interpreter is going down; the spool keeps what there is for the next process.
-            return
+            self._thread = None
         finally:
             self._starting.release()
 
-    def _loop(self, inbox: queue.SimpleQueue[_Ticket | None]) -> None:
+    def _loop(self, inbox: queue.SimpleQueue[Ticket | None]) -> None:
         pause = _FIRST_PAUSE
         again: float | None = None
         last = False
@@ -93,29 +103,33 @@ class Background:
                 again = self._work()
                 if last:
                     self._leave()
-                succeeded = True
+                self._failed = False
                 pause = _FIRST_PAUSE
             except Exception:
-                succeeded = False
+                self._failed = True
                 again, pause = pause, min(pause * 2, _LONGEST_PAUSE)
             if last:
                 self._thread = None
             for ticket in tickets:
-                ticket.succeeded = succeeded
+                ticket.succeeded = not self._failed
                 ticket.over.set()
+        # Whoever came too late for the last run saw a thread, and started none.
+        if not inbox.empty():
+            self._start()
 
-    def _wait(self, inbox: queue.SimpleQueue[_Ticket | None], patience: float | None) -> list[_Ticket]:
+    def _wait(self, inbox: queue.SimpleQueue[Ticket | None], patience: float | None) -> list[Ticket]:
         """Return when it is time to work: after a wake and a moment to gather more, at a ticket, or at the time-out."""
-        tickets: list[_Ticket] = []
-        state: Literal["idle", "gathering"] = "idle"
+        tickets: list[Ticket] = []
+        until = None if patience is None else time.monotonic() + patience
         while not tickets:
             try:
-                item = inbox.get(timeout=patience if state == "idle" else _GATHER)
+                item = inbox.get(timeout=None if until is None else max(until - time.monotonic(), 0))
             except queue.Empty:
                 break
             if item is not None:
                 tickets.append(item)
-            state = "gathering"
+            elif not self._failed:
+                until = time.monotonic() + _GATHER
         while tickets:
             try:
                 item = inbox.get_nowait()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import threading
+import time
 import weakref
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 
-from pixelmeter.background import Background
+from pixelmeter.background import Background, Ticket
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import Drain
@@ -22,6 +24,7 @@ __all__ = ["CAPTURES", "Recorder", "Sink"]
 _EXIT_SECONDS = 2.0
 _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
+_OPENING_SECONDS = 10.0
 
 CAPTURES: list[list[Attempt]] = []
 """While there is one (`pixelmeter.testing.capture_calls`), attempts go there and nowhere else."""
@@ -29,6 +32,10 @@ CAPTURES: list[list[Attempt]] = []
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 # What a fork left behind. Never closed or collected: a connection of the parent must not be ended by its child.
 _inherited: list[object] = []
+# Held while a writer thread imports the database libraries, and by a fork: a child forked in the middle of that would
+# have modules that never get ready. Reentrant for a signal handler that forks.
+_opening = threading.RLock()
+_held: list[bool] = []
 
 
 class Sink(Protocol):
@@ -82,11 +89,15 @@ class Recorder:
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
-        return not self._registered or self._background.run(timeout)
+        return not self._registered or self._background.run().wait(timeout)
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
         """Flush, and give back thread, connection and files; a later attempt would take them anew."""
-        return not self._registered or self._background.stop(timeout)
+        return self.stop().wait(timeout)
+
+    def stop(self) -> Ticket:
+        """Begin to close; the ticket tells when it is done."""
+        return self._background.stop()
 
     def forget(self) -> None:
         """Drop what belongs to the parent process: called in a forked child, so it takes no lock and logs nothing."""
@@ -100,17 +111,15 @@ class Recorder:
 
     def _register(self) -> None:
         self._registered = True
-        if not _recorders and hasattr(os, "register_at_fork"):
-            _hook_fork()
+        _hook()
         _recorders.add(self)
-        reference = weakref.ref(self)
-        atexit.register(lambda: (recorder := reference()) and recorder.close())
 
     def _work(self) -> float | None:
         """Run on the background thread: move what has ended into the ledger, and sync the spool now and then."""
         try:
             if self._drain is None:
-                self._drain = self._open_drain()
+                with _opening:
+                    self._drain = self._open_drain()
             now = self._clock.monotonic()
             if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
                 self._adopted = now
@@ -152,13 +161,36 @@ class Recorder:
 _hooked = False
 
 
-def _hook_fork() -> None:
+def _hook() -> None:
     global _hooked
     if not _hooked:
         _hooked = True
-        os.register_at_fork(after_in_child=_forget_all)
+        atexit.register(_stop_all)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+            )
 
 
-def _forget_all() -> None:
+def _stop_all() -> None:
+    # All of them first: a ledger that hangs must not take the time of the others.
+    deadline = time.monotonic() + _EXIT_SECONDS
+    for ticket in [recorder.stop() for recorder in list(_recorders)]:
+        ticket.wait(max(deadline - time.monotonic(), 0))
+
+
+def _before_fork() -> None:
+    _held.append(_opening.acquire(timeout=_OPENING_SECONDS))
+
+
+def _after_fork_in_parent() -> None:
+    if _held.pop():
+        _opening.release()
+
+
+def _after_fork_in_child() -> None:
+    global _opening
+    _opening = threading.RLock()
+    _held.clear()
     for recorder in list(_recorders):
         recorder.forget()

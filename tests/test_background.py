@@ -1,0 +1,72 @@
+"""The writer thread: when it runs, when it pauses, and that nobody waits for a run that never comes."""
+
+from __future__ import annotations
+
+import threading
+
+from pixelmeter.background import Background
+
+
+class Work:
+    """Counts its runs, and fails as long as it is told to."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.left = 0
+        self.fails = False
+
+    def run(self) -> float | None:
+        self.runs += 1
+        if self.fails:
+            raise OSError
+        return None
+
+    def leave(self) -> None:
+        self.left += 1
+
+
+def test_work_that_fails_is_not_repeated_at_every_wake() -> None:
+    work = Work()
+    background = Background(work.run, work.leave, "test")
+    work.fails = True
+    assert not background.run().wait(5)
+    for _ in range(1000):
+        background.wake()
+        threading.Event().wait(0.0003)
+    assert work.runs <= 2
+    work.fails = False
+    assert background.stop().wait(5)
+
+
+def test_stopping_after_a_stop_that_failed_tries_once_more() -> None:
+    work = Work()
+    background = Background(work.run, work.leave, "test")
+    work.fails = True
+    background.wake()
+    assert [False, False] == [background.stop().wait(5), background.stop().wait(5)]
+    work.fails = False
+    assert [True, True] == [background.stop().wait(5), background.stop().wait(5)]
+    assert 1 == work.left
+
+
+def test_a_ticket_handed_in_during_the_last_run_is_served() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def waits() -> None:
+        entered.set()
+        go_on.wait(5)
+
+    background = Background(waits, lambda: None, "test")
+    background.wake()
+    last = background.stop()
+    entered.wait(5)
+    late = background.run()
+    go_on.set()
+    assert [True, True] == [last.wait(5), late.wait(5)]
+    assert background.stop().wait(5)
+
+
+def test_stopping_what_never_ran_starts_no_thread() -> None:
+    work = Work()
+    assert Background(work.run, work.leave, "test").stop().wait(0)
+    assert 0 == work.runs
