@@ -1,7 +1,7 @@
-"""Programs that make image calls through real clients, to be run and ended in other processes, and what to compare.
+"""Image calls through real clients, to be made and ended in other processes.
 
-Each attempt carries an `aig_tag` of its own, which the gateway writes into its billing log and pixelmeter into the
-row, so that the two can be compared one by one, also where no answer told a request id.
+Each has an `aig_tag` of its own, which the gateway writes into its billing log and pixelmeter into the row, so that
+`tests.faults.books` can compare the two one by one, also where no answer told a request id.
 """
 
 from __future__ import annotations
@@ -9,25 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import json
 import multiprocessing
 import os
 import threading
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.synchronize import Event
 from typing import Any
 
 import httpx
-import msgspec
-import openai
 
 import pixelmeter
-import pixelmeter.ledger.postgres
-import pixelmeter.ledger.sqlite
-from pixelmeter.core.record import Attempt
-from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.engine import open_reader
 from pixelmeter.meter import adopt
 from pixelmeter.settings import Settings
 
@@ -41,7 +33,7 @@ MODELS = (
 
 # Forks children that have everything imported but nothing started, which is ten times as fast as new interpreters.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__])
+PROCESSES.set_forkserver_preload([__name__, "openai", "pixelmeter.ledger.postgres", "pixelmeter.ledger.sqlite"])
 
 
 @dataclass(frozen=True)
@@ -56,9 +48,10 @@ class Place:
         return pixelmeter.Meter(self.ledger, gateways=GATEWAYS, spool_dir=self.spool)
 
 
-def call(place: Place, meter: pixelmeter.Meter, tag: str) -> int:
+def call(place: Place, meter: pixelmeter.Meter, tag: str, **behaviour: Any) -> int:
     """Make one image call with a client of its own; return the status."""
-    with pixelmeter.instrument(httpx.Client(), meter) as client, pixelmeter.tags(aig_tag=tag):
+    headers = {"x-test-behaviour": json.dumps(behaviour)}
+    with pixelmeter.instrument(httpx.Client(headers=headers), meter) as client, pixelmeter.tags(aig_tag=tag):
         return client.post(f"{place.gateway}/images/generations", json=_body(0)).status_code
 
 
@@ -67,6 +60,8 @@ def call_for_ever(place: Place, report: str, name: str, *, sdk: bool, started: E
 
     A line with its tag goes to the file `report` as soon as a call has returned or raised.
     """
+    import openai
+
     meter = place.meter()
     answered = os.open(report, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     numbers = itertools.count()
@@ -74,17 +69,15 @@ def call_for_ever(place: Place, report: str, name: str, *, sdk: bool, started: E
     def calls(caller: int, send: Any) -> None:
         while True:
             tag = f"{name}-{caller}-{next(numbers)}"
-            with pixelmeter.tags(aig_tag=tag):
-                with contextlib.suppress(httpx.HTTPError, openai.OpenAIError):
-                    send(_body(next(numbers)))
+            with pixelmeter.tags(aig_tag=tag), contextlib.suppress(httpx.HTTPError, openai.OpenAIError):
+                send(_body(next(numbers)))
             os.write(answered, f"{tag}\n".encode())
 
     async def async_calls(caller: int, send: Any) -> None:
         while True:
             tag = f"{name}-{caller}-{next(numbers)}"
-            with pixelmeter.tags(aig_tag=tag):
-                with contextlib.suppress(httpx.HTTPError, openai.OpenAIError):
-                    await send(_body(next(numbers)))
+            with pixelmeter.tags(aig_tag=tag), contextlib.suppress(httpx.HTTPError, openai.OpenAIError):
+                await send(_body(next(numbers)))
             os.write(answered, f"{tag}\n".encode())
 
     async def tasks() -> None:
@@ -103,49 +96,6 @@ def recover(place: Place) -> None:
     adopt(place.ledger, Settings(spool_dir=place.spool))
 
 
-@dataclass
-class Books:
-    """The ledger and the billing log side by side."""
-
-    rows: Sequence[Attempt]
-    billing: Sequence[dict[str, Any]]
-    by_tag: dict[str, Attempt] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.by_tag = {msgspec.json.decode(row.tags)["aig_tag"]: row for row in self.rows}
-
-    @classmethod
-    def read(cls, ledger: str, billing: Sequence[dict[str, Any]]) -> Books:
-        """Read the ledger; `billing` must have been read before, as calls may still be on their way."""
-        with open_reader(ledger).connect() as connection:
-            return cls(attempts(connection, limit=1_000_000), billing)
-
-    def check(self) -> None:
-        """Every tag is in the ledger once, everything billed has a row, and the sums agree to the nano-dollar."""
-        assert len(self.rows) == len(self.by_tag)
-        billed = {str(entry["tag"]): entry for entry in self.billing}
-        assert len(self.billing) == len(billed)
-        assert set() == billed.keys() - self.by_tag.keys()
-        for tag, row in self.by_tag.items():
-            entry = billed.get(tag)
-            if row.cost is not None:
-                assert (row.cost, row.at_risk) == (entry["charged_nano"] if entry else 0, None)
-            else:
-                assert row.billing == "unknown"
-                assert row.at_risk
-            if row.request_id is not None:
-                assert entry is not None
-                assert entry["request_id"] == row.request_id
-        known = sum(row.cost or 0 for row in self.rows)
-        truth = sum(
-            billed[tag]["charged_nano"] for tag, row in self.by_tag.items() if row.cost is None and tag in billed
-        )
-        assert sum(entry["charged_nano"] for entry in self.billing) == known + truth
-
-    def outcomes(self) -> Counter[str]:
-        return Counter(row.outcome for row in self.rows)
-
-
 def _body(number: int) -> dict[str, Any]:
     form = "b64_json" if number % 7 == 0 else "url"
     return {"model": MODELS[number % len(MODELS)], "prompt": "fog", "n": 1 + number % 2, "response_format": form}
@@ -153,6 +103,8 @@ def _body(number: int) -> dict[str, Any]:
 
 def _sender(url: str, meter: pixelmeter.Meter, *, sdk: bool) -> Any:
     if sdk:
+        import openai
+
         client = pixelmeter.instrument(openai.OpenAI(base_url=url, api_key="k", max_retries=0), meter)
         return lambda body: client.images.generate(**body)
     plain = pixelmeter.instrument(httpx.Client(), meter)
@@ -161,6 +113,8 @@ def _sender(url: str, meter: pixelmeter.Meter, *, sdk: bool) -> Any:
 
 def _async_sender(url: str, meter: pixelmeter.Meter, *, sdk: bool) -> Any:
     if sdk:
+        import openai
+
         client = pixelmeter.instrument(openai.AsyncOpenAI(base_url=url, api_key="k", max_retries=0), meter)
         return lambda body: client.images.generate(**body)
     plain = pixelmeter.instrument(httpx.AsyncClient(), meter)

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.testing.handle import Gateway
-from tests.faults.support import PROCESSES, Books, Place, call_for_ever, recover
+from tests.faults.books import Books
+from tests.faults.support import PROCESSES, Place, call_for_ever, recover
 
 _LONGEST_LIFE = 0.5
 

@@ -1,0 +1,212 @@
+"""Processes end in every way there is, fork, and use meters before, after and twice; the ledger tells all calls."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixelmeter.testing.handle import Gateway
+from tests.faults.books import Books
+from tests.faults.support import Place, call, recover
+
+
+@pytest.fixture(scope="module")
+def shared_gateway() -> Iterator[Gateway]:
+    with Gateway() as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """A gateway with an empty billing log and no rules."""
+    shared_gateway.reset()
+    return shared_gateway
+
+
+@pytest.fixture
+def place(gateway: Gateway, sqlite_url: str, tmp_path: Path) -> Place:
+    return Place(gateway.url, sqlite_url, str(tmp_path / "spool"))
+
+
+def run(program: str, place: Place) -> subprocess.CompletedProcess[str]:
+    """Run a program of `tests.faults.endings` as a strict host would: every warning is an error."""
+    command = [sys.executable, "-W", "error", "-m", "tests.faults.endings"]
+    arguments = [program, place.gateway, place.ledger, place.spool]
+    return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=60)
+
+
+def tags_of(place: Place, gateway: Gateway) -> set[str]:
+    """Compare the ledger with the bill and return the tags in it."""
+    books = Books.read(place.ledger, gateway.billing())
+    books.check()
+    return set(books.by_tag)
+
+
+@pytest.mark.parametrize(
+    ("program", "code", "said", "tags"),
+    [
+        ("exits", 3, None, {"a"}),
+        ("raises", 1, "ZeroDivisionError", {"a"}),
+        ("is_interrupted", -signal.SIGINT, "KeyboardInterrupt", {"a", "b"}),
+    ],
+)
+def test_an_interpreter_that_ends_by_itself_has_everything_in_the_ledger(
+    place: Place, gateway: Gateway, program: str, code: int, said: str | None, tags: set[str]
+) -> None:
+    ended = run(program, place)
+
+    assert code == ended.returncode
+    assert tags == tags_of(place, gateway)
+    assert [] == list(Path(place.spool).iterdir())
+    if said is None:
+        assert "" == ended.stderr
+    else:
+        assert 1 == ended.stderr.count("Traceback")
+        assert ended.stderr.splitlines()[-1].startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("program", "code"),
+    [
+        ("leaves_at_once", 0),
+        ("aborts", -signal.SIGABRT),
+        ("is_terminated", -signal.SIGTERM),
+        ("is_terminated_in_asyncio", -signal.SIGTERM),
+    ],
+)
+def test_a_process_that_is_ended_leaves_its_calls_to_whoever_recovers(
+    place: Place, gateway: Gateway, program: str, code: int
+) -> None:
+    ended = run(program, place)
+    recover(place)
+
+    assert (code, "") == (ended.returncode, ended.stderr)
+    assert {"a"} == tags_of(place, gateway)
+    assert [] == list(Path(place.spool).iterdir())
+
+
+def test_daemon_threads_that_call_during_the_exit_lose_nothing_and_nothing_is_printed(
+    place: Place, gateway: Gateway
+) -> None:
+    ended = run("calls_at_exit", place)
+    recover(place)
+
+    assert (0, "", "") == (ended.returncode, ended.stdout, ended.stderr)
+    assert {"0-0", "1-0", "2-0", "3-0"} <= tags_of(place, gateway)
+
+
+def test_nothing_is_on_disk_and_no_thread_runs_before_the_first_image_call(place: Place) -> None:
+    ended = run("starts_nothing", place)
+
+    before, after = json.loads(ended.stdout)
+    assert [[], ["MainThread"]] == before
+    assert "spool" in after[0]
+    assert ["MainThread", "pixelmeter-writer"] == after[1]
+    assert "" == ended.stderr
+
+
+def test_a_forked_child_and_its_parent_both_go_on_metering(place: Place, gateway: Gateway) -> None:
+    ended = run("forks", place)
+    recover(place)
+
+    assert ("", 0) == (ended.stderr, json.loads(ended.stdout))
+    assert {"before", "child-1", "child-2", "parent"} == tags_of(place, gateway)
+
+
+def test_a_pre_forking_server_loses_no_call_of_its_workers_also_of_the_killed_one(
+    place: Place, gateway: Gateway
+) -> None:
+    ended = run("serves_with_forked_workers", place)
+    recover(place)
+
+    assert ("", [0, -signal.SIGKILL, 0]) == (ended.stderr, json.loads(ended.stdout))
+    expected = {f"worker-{worker}-{count}" for worker in range(3) for count in range(5)}
+    assert {"master", "master-again", *expected} <= tags_of(place, gateway)
+
+
+def test_children_of_every_start_method_of_multiprocessing_are_metered(place: Place, gateway: Gateway) -> None:
+    ended = run("uses_multiprocessing", place)
+    recover(place)
+
+    assert ("", [0, 0, 0]) == (ended.stderr, json.loads(ended.stdout))
+    children = {f"{method}-{count}" for method in ("fork", "spawn", "forkserver") for count in (1, 2)}
+    assert {"before", "after", *children} == tags_of(place, gateway)
+
+
+def test_two_meters_of_one_process_keep_apart(place: Place) -> None:
+    ended = run("has_two_meters", place)
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert ["a"] == list(Books.read(place.ledger, []).by_tag)
+    assert ["b"] == list(Books.read(f"{place.ledger}.other", []).by_tag)
+
+
+def test_a_ledger_that_hangs_delays_the_exit_by_two_seconds_at_most(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        ledger = f"postgresql://user:secret@127.0.0.1:{silent.getsockname()[1]}/database"
+        ended = run("says_how_long_an_exit_takes", Place(place.gateway, ledger, place.spool))
+        now = time.monotonic()
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert now - json.loads(ended.stdout) < 2.5
+
+
+def test_calls_after_close_are_metered_and_closing_twice_is_harmless(place: Place, gateway: Gateway) -> None:
+    meter = place.meter()
+    call(place, meter, "a")
+    assert [True, True] == [meter.close(), meter.close()]
+    call(place, meter, "b")
+    assert meter.close()
+
+    assert {"a", "b"} == tags_of(place, gateway)
+    assert [] == list(Path(place.spool).iterdir())
+    assert [] == writers()
+
+
+def test_a_with_block_leaves_everything_in_the_ledger(place: Place, gateway: Gateway) -> None:
+    async def main() -> None:
+        async with place.meter() as meter:
+            await asyncio.to_thread(call, place, meter, "async")
+
+    with place.meter() as meter:
+        call(place, meter, "sync")
+    asyncio.run(main())
+
+    assert {"sync", "async"} == tags_of(place, gateway)
+    assert [] == writers()
+
+
+def test_many_threads_share_a_meter_that_others_close_meanwhile(place: Place, gateway: Gateway) -> None:
+    meter = place.meter()
+    done = threading.Event()
+
+    def closes() -> None:
+        while not done.is_set():
+            meter.close()
+
+    closing = threading.Thread(target=closes)
+    closing.start()
+    with ThreadPoolExecutor(8) as threads:
+        assert {200} == set(threads.map(lambda number: call(place, meter, f"{number}"), range(80)))
+    done.set()
+    closing.join()
+    assert meter.close()
+
+    assert {str(number) for number in range(80)} == tags_of(place, gateway)
+    assert [] == list(Path(place.spool).iterdir())
+
+
+def writers() -> list[Any]:
+    return [thread for thread in threading.enumerate() if thread.name == "pixelmeter-writer"]
