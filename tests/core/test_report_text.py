@@ -35,6 +35,13 @@ def test_the_cells_of_a_report_are_ready_to_read() -> None:
     assert expected | {"model": "total"} == total
 
 
+def test_a_cost_of_which_nothing_is_known_is_not_zero() -> None:
+    (row,), total = lines(report(unknown=3))
+    assert [("unknown", "")] * 2 == [(cells["cost"], cells["share"]) for cells in (row, total)]
+    (free,), _ = lines(report())
+    assert "$0.0000" == free["cost"]
+
+
 def test_a_report_where_all_is_known_needs_no_notes() -> None:
     assert [] == notes(report(cost=5), [])
 

@@ -57,14 +57,15 @@ def sparkline(values: Sequence[int]) -> str:
 
 
 def _cells(row: Row, by: Sequence[str], whole: int) -> dict[str, str]:
+    unknown = not row.cost and row.unknown_cost_attempts > 0
     return {
         **{name: value or "(none)" for name, value in zip(by, row.key, strict=True)},
         "calls": f"{row.calls:,}",
         "attempts": f"{row.attempts:,}",
         "images": f"{row.images:,}",
         "errors": f"{row.errors:,}",
-        "cost": dollars(row.cost),
-        "share": share(row.cost, whole),
+        "cost": "unknown" if unknown else dollars(row.cost),
+        "share": "" if unknown else share(row.cost, whole),
         "at_risk": dollars(row.at_risk) if row.at_risk else "",
         "fee": dollars(row.fee),
         "unknown_cost": f"{row.unknown_cost_attempts:,}" if row.unknown_cost_attempts else "",
