@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from typing import Any
 
 from hypothesis import given
@@ -20,7 +21,7 @@ _JSON = st.recursive(
 def _skim(document: bytes, cuts: list[int]) -> bytes | None:
     skim = Skim()
     edges = sorted({0, len(document), *(cut % (len(document) + 1) for cut in cuts)})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in pairwise(edges):
         skim.feed(document[start:end])
     return skim.document()
 

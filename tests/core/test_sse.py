@@ -12,7 +12,7 @@ _BIG = "iVBORw0KGgo" * 500
 _LINES = [
     ": a comment",
     "event: image_generation.partial_image",
-    'data: {"type":"image_generation.partial_image","b64_json":"%s"}' % _BIG,
+    f'data: {{"type":"image_generation.partial_image","b64_json":"{_BIG}"}}',
     "",
     "id: 7",
     "event: image_generation.completed",
@@ -43,7 +43,7 @@ def _events(chunks: list[bytes]) -> list[bytes]:
 @pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
 def test_complete_events_only_at_every_split(ending: str) -> None:
     whole = ending.join(_LINES).encode()
-    for cut in [*range(0, 400), *range(5500, len(whole))]:
+    for cut in [*range(400), *range(5500, len(whole))]:
         *events, done = _events([whole[:cut], whole[cut:]])
         assert _EXPECTED == [json.loads(event) for event in events]
         assert b"[DONE]" == done.strip()
