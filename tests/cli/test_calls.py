@@ -6,7 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -117,7 +117,7 @@ def test_bad_options_are_usage_errors(sqlite_url: str, arguments: list[str]) -> 
 
 
 @contextmanager
-def following(url: str, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+def following(url: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
     """Run `calls --follow`, and stop it at the end whatever happens."""
     command = [sys.executable, "-m", "pixelmeter", "calls", "--follow", "--database-url", url, *arguments]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:

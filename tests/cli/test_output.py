@@ -6,7 +6,7 @@ import json
 import os
 import pty
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from decimal import Decimal
 
 import pytest
@@ -20,7 +20,7 @@ Capture = pytest.CaptureFixture[str]
 HOSTILE = "\x1b[31mred\x1b]8;;http://x\x07 \x9b2J\u202eevil\u2028[bold]\r\n"
 
 
-def table(capsys: Capture, rows: Sequence[dict[str, object]], columns: Sequence[str], **more: object) -> list[str]:
+def table(capsys: Capture, rows: Sequence[Mapping[str, object]], columns: Sequence[str], **more: object) -> list[str]:
     emit(rows, columns, "table", **more)  # type: ignore[arg-type]
     return [line.rstrip() for line in capsys.readouterr().out.splitlines() if line.strip()]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ __all__ = ["open_ledger_for_reading"]
 
 
 @contextmanager
-def open_ledger_for_reading(url: str) -> Iterator[Connection]:
+def open_ledger_for_reading(url: str) -> Generator[Connection]:
     """Give a connection that cannot change the ledger, after what dead processes left behind has been taken in.
 
     LedgerError when there is no ledger or it cannot be read. What cannot be taken in is only warned of.
