@@ -5,11 +5,12 @@ Knows httpx and httpx2 only by shape; `pixelmeter.httpx` and `pixelmeter.httpx2`
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from pixelmeter.core.exchange import Exchange
+from pixelmeter.failures import Failures
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import RequestLike
 
@@ -63,16 +64,25 @@ class AsyncTransportLike(Protocol[Req, Res]):
     ) -> None: ...
 
 
+def _tell(failures: Failures, step: Callable[..., None], *what: object) -> None:
+    """Let an exchange take a step; when that fails it is counted, and what is watched goes on."""
+    try:
+        step(*what)
+    except Exception as error:
+        failures.note("exchange", error)
+
+
 class _Tee:
     """Holds a body and its exchange; a body that nobody closes ends its record when it is collected."""
 
-    def __init__(self, inner: Any, exchange: Exchange) -> None:
+    def __init__(self, inner: Any, exchange: Exchange, failures: Failures) -> None:
         self._inner = inner
         self._exchange = exchange
+        self._failures = failures
 
     def __del__(self) -> None:
         # May run inside any other code of this thread, so it takes no lock: the exchange and the spool have none.
-        self._exchange.abandon("never_closed")
+        _tell(self._failures, self._exchange.abandon, "never_closed")
 
 
 class TeeStream(_Tee):
@@ -81,17 +91,17 @@ class TeeStream(_Tee):
     def __iter__(self) -> Iterator[bytes]:
         try:
             for chunk in self._inner:
-                self._exchange.feed(chunk)
+                _tell(self._failures, self._exchange.feed, chunk)
                 yield chunk
         except GeneratorExit:
             raise
         except BaseException as error:
-            self._exchange.fail(error)
+            _tell(self._failures, self._exchange.fail, error)
             raise
-        self._exchange.finish()
+        _tell(self._failures, self._exchange.finish)
 
     def close(self) -> None:
-        self._exchange.abandon()
+        _tell(self._failures, self._exchange.abandon)
         self._inner.close()
 
 
@@ -102,21 +112,21 @@ class AsyncTeeStream(_Tee):
         chunks = self._inner.__aiter__()
         try:
             async for chunk in chunks:
-                self._exchange.feed(chunk)
+                _tell(self._failures, self._exchange.feed, chunk)
                 yield chunk
         except GeneratorExit:
             raise
         except BaseException as error:
-            self._exchange.fail(error)
+            _tell(self._failures, self._exchange.fail, error)
             raise
         finally:
             # httpx2 closes the generator that it iterates over, which without us would be this one.
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
-        self._exchange.finish()
+        _tell(self._failures, self._exchange.finish)
 
     async def aclose(self) -> None:
-        self._exchange.abandon()
+        _tell(self._failures, self._exchange.abandon)
         await self._inner.aclose()
 
 
@@ -146,10 +156,10 @@ class _Driver:
                 exchange.feed(response.content)
                 exchange.finish()
             else:
-                response.stream = self._tee(response.stream, exchange)
+                response.stream = self._tee(response.stream, exchange, self.meter.failures)
         except Exception as error:
             self.meter.failures.note("response", error)
-            exchange.abandon("unreadable")
+            _tell(self.meter.failures, exchange.abandon, "unreadable")
 
 
 def _from_cache(extensions: Mapping[str, Any]) -> bool:
@@ -176,7 +186,7 @@ class SyncDriver(_Driver, Generic[Req, Res]):
         try:
             response = self.inner.handle_request(request)
         except BaseException as error:
-            exchange.fail(error)
+            _tell(self.meter.failures, exchange.fail, error)
             raise
         finally:
             mark.in_transport = False
@@ -216,7 +226,7 @@ class AsyncDriver(_Driver, Generic[Req, Res]):
         try:
             response = await self.inner.handle_async_request(request)
         except BaseException as error:
-            exchange.fail(error)
+            _tell(self.meter.failures, exchange.fail, error)
             raise
         finally:
             mark.in_transport = False

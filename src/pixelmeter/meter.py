@@ -164,7 +164,7 @@ class Meter:
             version=__version__,
         )
         self.recorder.begin(intent)
-        return Exchange(intent, terms, self._clock, self.recorder.end), mark
+        return Exchange(intent, terms, self._clock, self.recorder.end, self.failures.note), mark
 
     def _open_drain(self) -> Drain:
         return _open_drain(self.database_url, self._folder, self._spool, self._files)

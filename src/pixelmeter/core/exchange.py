@@ -34,6 +34,7 @@ class Exchange:
         "_emitters",
         "_expected",
         "_intent",
+        "_note",
         "_skim",
         "_started",
         "_streamed",
@@ -43,12 +44,21 @@ class Exchange:
         "_wire",
     )
 
-    def __init__(self, intent: Attempt, terms: Terms, clock: Clock, emit: Callable[[Attempt], None]) -> None:
+    def __init__(
+        self,
+        intent: Attempt,
+        terms: Terms,
+        clock: Clock,
+        emit: Callable[[Attempt], None],
+        note: Callable[[str, Exception], None] = lambda place, error: None,
+    ) -> None:
+        """Begin with the intent; `emit` takes the record, `note` a failure of ours and where it was."""
         self._intent = intent
         self._terms = terms
         self._clock = clock
         # Popping is atomic: of two threads that end the exchange at once, one emits.
         self._emitters = [emit]
+        self._note = note
         self._started = clock.monotonic()
         self._wire = Wire()
         self._expected: int | None = None
@@ -73,8 +83,9 @@ class Exchange:
         try:
             wire.headers = _plain(headers)
             self._choose_reader(wire.headers, decoded=decoded)
-        except Exception:
+        except Exception as error:
             self._take = None
+            self._note("headers", error)
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes of the body; the record is out before the caller gets the last of a known length."""
@@ -86,8 +97,11 @@ class Exchange:
                 else:
                     for piece in self._decode(chunk):
                         self._take(piece)
-            except Exception:
+            except Undecodable:
                 self._take = self._skim = None
+            except Exception as error:
+                self._take = self._skim = None
+                self._note("body", error)
         if self._expected is not None and self._wire.response_bytes >= self._expected:
             self.finish()
 
@@ -146,8 +160,9 @@ class Exchange:
             try:
                 document = self._skim.document() if self._skim is not None else None
                 self._answer = answer_of(document, input_images=self._terms.ask.input_images)
-            except Exception:
+            except Exception as error:
                 self._answer = Answer()
+                self._note("answer", error)
         return self._answer
 
     def _end(self, outcome: Outcome, error_type: str | None, *, sent: bool = True) -> None:
@@ -162,6 +177,7 @@ class Exchange:
                 self._intent, self._terms, wire, self._answer or Answer(), outcome, error_type, sent=sent
             )
         except Exception as error:
+            self._note("record", error)
             # The intent says "interrupted, cost unknown"; what is certain is put right.
             attempt = msgspec.structs.replace(
                 self._intent, outcome="error", error_type=type(error).__name__, duration=wire.duration
