@@ -33,10 +33,9 @@ def asked(**behaviour: Any) -> dict[str, Any]:
     return {"json": {"model": model, "prompt": "a fox"} | body, "headers": headers}
 
 
-def json_headers(content: bytes | None = None, **more: str) -> dict[str, str]:
-    """Return the headers of a JSON answer, with its length when there is a content."""
-    length = {} if content is None else {"content-length": str(len(content))}
-    return {"content-type": "application/json"} | length | more
+def json_headers(**more: str) -> dict[str, str]:
+    """Return the headers of a JSON answer, and more."""
+    return {"content-type": "application/json"} | more
 
 
 class Record:

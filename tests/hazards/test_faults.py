@@ -1,0 +1,258 @@
+"""A fault in any function of ours that runs inside the caller's request is counted, and the caller never sees it."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import zlib
+from collections.abc import Awaitable, Callable, Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import CodeType, FrameType
+from typing import Any
+
+import pytest
+
+import pixelmeter
+from pixelmeter import Meter
+from tests.clients import Body, Client, Kit, each, failure, seen
+from tests.hazards.pair import MOCK, URLS, asked, json_headers
+
+SOURCE = str(Path(pixelmeter.__file__).parent)
+# What is the caller's own call passed on, or called by the caller; and the counter of failures, which guards itself.
+PASSAGE = ("_transport.py", "httpx.py", "httpx2.py", "failures.py", "tagging.py")
+# What catches the failures of all that it calls.
+GUARDS = ("Meter.begin",)
+EVENTS = b'data: {"type":"image_generation.completed","b64_json":"AAAA","usage":{"output_tokens":200}}\n\n'
+
+Scene = Callable[[Kit, Client], Awaitable[Any]]
+
+
+class Planted(Exception):
+    """A bug of ours."""
+
+
+@pytest.fixture(autouse=True)
+def quiet_collector() -> Iterator[None]:
+    """Nothing of another test is collected, and calls functions of ours, in the middle of this one."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()
+
+
+@contextmanager
+def traced(on_call: Callable[[CodeType], object]) -> Generator[Callable[[], None]]:
+    """Call back with the code of each function of ours that this thread calls meanwhile.
+
+    Python stops to trace when the callback raises; what this yields begins anew.
+    """
+
+    def trace(frame: FrameType, event: str, _: Any) -> None:
+        code = frame.f_code
+        ours = code.co_filename.startswith(SOURCE) and not code.co_filename.endswith(PASSAGE)
+        if ours and event == "call" and code.co_qualname not in GUARDS:
+            on_call(code)
+
+    sys.settrace(trace)
+    try:
+        yield lambda: sys.settrace(trace)
+    finally:
+        sys.settrace(None)
+
+
+def answering(kit: Kit, *script: bytes | BaseException, **headers: str) -> Any:
+    def answer(_: Any) -> Any:
+        return kit.library.Response(200, headers=json_headers(**headers), stream=kit.stream(Body(*script)))
+
+    return kit.wire(answer)
+
+
+async def read(_: Kit, client: Client) -> object:
+    with pixelmeter.tags(team="growth"):
+        return seen(await client.post(MOCK, **asked()))
+
+
+async def upload(_: Kit, client: Client) -> object:
+    return seen(await client.post(MOCK.replace("generations", "edits"), data={"model": "m"}, files={"image": b"png"}))
+
+
+async def leave(kit: Kit, client: Client) -> object:
+    async with client.stream(MOCK, **asked()) as response:
+        async for chunk in each(kit.raw(response)):
+            return chunk
+    return None
+
+
+async def forget(_: Kit, client: Client) -> object:
+    response = await client.send(MOCK, **asked())
+    # The body is collected here and now, not with some later cycle.
+    response.stream = None
+    return response.status_code
+
+
+SCENES: dict[str, tuple[Scene, tuple[bytes | BaseException, ...], dict[str, str]]] = {
+    "read": (read, (URLS[:20], URLS[20:]), {"content-length": str(len(URLS))}),
+    "upload": (upload, (URLS,), {}),
+    "events": (read, (EVENTS[:20], EVENTS[20:]), {"content-type": "text/event-stream"}),
+    "deflate": (read, (zlib.compress(URLS),), {"content-encoding": "deflate"}),
+    "broken": (read, (URLS[:20], OSError("broken")), {}),
+    "left": (leave, (URLS[:20], URLS[20:]), {}),
+    "forgotten": (forget, (URLS[:20], URLS[20:]), {}),
+}
+
+
+async def view(kit: Kit, scene: Scene, client: Client) -> object:
+    try:
+        return await scene(kit, client)
+    except Exception as error:
+        return failure(error)
+
+
+def metered(kit: Kit, meter: Meter, name: str) -> Client:
+    _, script, headers = SCENES[name]
+    client = kit.client(transport=answering(kit, *script, **headers))
+    pixelmeter.instrument(client.raw, meter)
+    return client
+
+
+async def called(kit: Kit, client: Client, scene: Scene) -> list[CodeType]:
+    """Return the functions of ours that the scene calls, each once."""
+    functions: dict[CodeType, None] = {}
+    with traced(functions.setdefault):
+        await view(kit, scene, client)
+    return list(functions)
+
+
+async def planted(kit: Kit, client: Client, scene: Scene, victim: CodeType, *, once: bool) -> object:
+    """Play the scene while the victim fails, the first time or always; return what the caller sees."""
+    failures = client.raw._transport.meter.failures
+
+    def plant(code: CodeType) -> None:
+        if code is victim:
+            raise Planted
+
+    with pytest.MonkeyPatch.context() as patch, traced(plant) as go_on:
+        note = failures.note
+
+        def noting(place: str, error: Exception) -> None:
+            if not once:
+                go_on()
+            note(place, error)
+
+        patch.setattr(failures, "note", noting)
+        return await view(kit, scene, client)
+
+
+def name_of(code: CodeType) -> str:
+    return f"{Path(code.co_filename).stem}.{code.co_qualname}"
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("once", [True, False], ids=["once", "always"])
+async def test_hazard_07_a_fault_in_any_function_of_ours_is_counted_and_not_seen(
+    kit: Kit, name: str, once: bool, tmp_path: Path
+) -> None:
+    scene, script, headers = SCENES[name]
+    bare = kit.client(transport=answering(kit, *script, **headers))
+    expected = await view(kit, scene, bare)
+    await bare.close()
+    wrong: list[str] = []
+    with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
+        client = metered(kit, meter, name)
+        assert expected == await view(kit, scene, client)
+        functions = await called(kit, client, scene)
+        assert {} == meter.failures.counts()
+        assert len(functions) > 30
+        for victim in functions:
+            meter.failures._counts.clear()
+            if expected != await planted(kit, client, scene, victim, once=once):
+                wrong.append(f"seen: {name_of(victim)}")
+            # Any failure of a codec is put down to the body.
+            if not meter.failures.counts() and not victim.co_filename.endswith("decode.py"):
+                wrong.append(f"not counted: {name_of(victim)}")
+        meter.failures._counts.clear()
+        assert expected == await view(kit, scene, client)
+        assert {} == meter.failures.counts()
+        await client.close()
+    assert [] == wrong
+
+
+async def test_hazard_07_a_fault_in_what_only_the_first_request_calls_is_counted_and_not_seen(
+    kit: Kit, tmp_path: Path
+) -> None:
+    def new(number: int) -> Meter:
+        url = f"sqlite:///{tmp_path}/ledger.db"
+        return Meter(url, gateways={"mock.test": "aigateway"}, spool_dir=f"{tmp_path}/{number}")
+
+    with new(0) as meter:
+        client = metered(kit, meter, "read")
+        first = await called(kit, client, read)
+        warm = await called(kit, client, read)
+        expected = await view(kit, read, client)
+        await client.close()
+    cold = [function for function in first if function not in warm and function.co_name != "<module>"]
+    assert cold
+    wrong: list[str] = []
+    for number, victim in enumerate(cold, start=1):
+        with new(number) as meter:
+            client = metered(kit, meter, "read")
+            if expected != await planted(kit, client, read, victim, once=True):
+                wrong.append(f"seen: {name_of(victim)}")
+            status = meter.status()
+            if not status["failures"] and not status["spool"]["last_error"]:
+                wrong.append(f"not counted: {name_of(victim)}")
+            await client.close()
+    assert [] == wrong
+
+
+class Raising(logging.Handler):
+    """A handler of the host that is broken."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ZeroDivisionError("the handler")
+
+
+async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(kit: Kit, tmp_path: Path) -> None:
+    logger = logging.getLogger("pixelmeter")
+    handler = Raising()
+    logger.addHandler(handler)
+    try:
+        with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
+            client = metered(kit, meter, "read")
+            functions = await called(kit, client, read)
+            victim = next(function for function in functions if function.co_name == "intend")
+            result = await planted(kit, client, read, victim, once=True)
+            assert {"request": 1} == meter.failures.counts()
+            await client.close()
+    finally:
+        logger.removeHandler(handler)
+    assert isinstance(result, dict)
+    assert 200 == result["status"]
+
+
+async def test_hazard_29_a_logging_handler_that_makes_image_calls_does_not_recurse(kit: Kit, tmp_path: Path) -> None:
+    kinds: list[int] = []
+    with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
+        own = Kit(kit.library, "sync")
+        other = metered(own, meter, "read")
+
+        class Posting(logging.Handler):
+            def emit(self, record: logging.LogRecord) -> None:
+                kinds.append(own.run(other.post(MOCK, **asked())).status_code)
+
+        client = metered(kit, meter, "read")
+        functions = await called(kit, client, read)
+        victim = next(function for function in functions if function.co_name == "intend")
+        handler = Posting()
+        logging.getLogger("pixelmeter").addHandler(handler)
+        try:
+            result = await planted(kit, client, read, victim, once=False)
+        finally:
+            logging.getLogger("pixelmeter").removeHandler(handler)
+        assert {"request": 2} == meter.failures.counts()
+        own.run(other.close())
+        await client.close()
+    assert [200] == kinds
+    assert isinstance(result, dict)
