@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ __all__ = ["RequestLike", "ask_of", "length_of", "retry_of", "trace_id_of"]
 _RETRY = b"x-stainless-retry-count"
 _TRACEPARENT = b"traceparent"
 _LENGTH = b"content-length"
+_TRACE_ID = re.compile(rb"(?!0{32})[0-9A-Fa-f]{32}")
 
 
 class RequestLike(Protocol):
@@ -73,9 +75,8 @@ def length_of(headers: Mapping[bytes, bytes]) -> int | None:
 def trace_id_of(headers: Mapping[bytes, bytes]) -> str | None:
     """Return the trace of the request: its W3C traceparent, else that of the current OpenTelemetry span."""
     parts = headers.get(_TRACEPARENT, b"").split(b"-")
-    if len(parts) >= 4 and len(parts[1]) == 32:
-        text = parts[1].decode("latin-1").lower()
-        return text if set(text) <= set("0123456789abcdef") else None
+    if len(parts) >= 4 and _TRACE_ID.fullmatch(parts[1]):
+        return parts[1].decode("ascii").lower()
     # Looked up, not imported: where nobody loaded it there is no current span.
     trace: Any = sys.modules.get("opentelemetry.trace")
     if trace is None:
