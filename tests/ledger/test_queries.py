@@ -224,7 +224,7 @@ def test_the_latency_bucket_in_sql_is_the_one_of_python(fill: Fill) -> None:
     # Each on a day of its own, because the rollup also adds up durations.
     rows = [make_attempt(duration=long, started_at=day * 86_400_000_000) for day, long in enumerate(durations)]
     connection = fill(rows)
-    found = dict(connection.execute(select(ATTEMPTS.c.duration, bucket_of())).all())
+    found: dict[int, int] = dict(connection.execute(select(ATTEMPTS.c.duration, bucket_of())).all())
     assert {duration: bucket(duration) for duration in durations} == found
 
 
