@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
 from pathlib import Path
 from typing import Literal
 
+from pixelmeter.core.text import scaled
 from pixelmeter.errors import ConfigError
 
 __all__ = ["DURABILITIES", "Durability", "Settings", "from_environment"]
@@ -74,10 +74,7 @@ def _fee_rate(env: Mapping[str, str]) -> int | None:
     text = env.get("PIXELMETER_FEE_PERCENT", "").strip()
     if not text:
         return None
-    try:
-        rate = Decimal(text) * 10_000 if len(text) <= 12 else None
-    except InvalidOperation:
-        rate = None
-    if rate is None or not rate.is_finite() or not 0 <= rate <= 1_000_000:
+    rate = scaled(text, 10_000)
+    if rate is None or rate > 1_000_000:
         raise ConfigError(f"PIXELMETER_FEE_PERCENT is {text[:40]!r}: use a percentage from 0 to 100, such as 5")
-    return int(rate)
+    return rate

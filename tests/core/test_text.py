@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.text import bounded, count, nano_dollars
+from pixelmeter.core.text import bounded, count, scaled
 
 _CENT = 10_000_000
 
@@ -29,7 +29,7 @@ _CENT = 10_000_000
     ],
 )
 def test_cents_are_exact(text: str, nano: int) -> None:
-    assert nano == nano_dollars(text, _CENT)
+    assert nano == scaled(text, _CENT)
 
 
 @pytest.mark.parametrize(
@@ -38,16 +38,16 @@ def test_cents_are_exact(text: str, nano: int) -> None:
      "0x10", "1,5", "4, 4", "١", "1" * 41, "1e", "e5", "--1", "+", ".", "100000001", "None", "1\x00"],
 )  # fmt: skip
 def test_what_is_no_sane_amount_is_refused(text: str) -> None:
-    assert nano_dollars(text, _CENT) is None
+    assert scaled(text, _CENT) is None
 
 
 def test_a_tick_is_a_tenth_of_a_nano_dollar() -> None:
-    assert 20_000_000 == nano_dollars("200000000", 1, 10)
+    assert 20_000_000 == scaled("200000000", 1, 10)
 
 
 @given(st.decimals(min_value=0, max_value=10_000, places=11))
 def test_the_error_is_at_most_half_a_nano_dollar(amount: Decimal) -> None:
-    nano = nano_dollars(str(amount), 1_000_000_000)
+    nano = scaled(str(amount), 1_000_000_000)
     if nano is None:  # the text had an exponent below what is accepted
         assert "E" in str(amount)
     else:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from pixelmeter.core.record import NANO_PER_USD
-from pixelmeter.core.text import nano_dollars
+from pixelmeter.core.text import scaled
 
 __all__ = ["CostReader", "Profile", "ProfileError", "Profiles", "read_profile"]
 
@@ -48,7 +48,7 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
     def nano(self, text: str) -> int | None:
         """Return the nano-dollars of the text; None if it is not a sane amount."""
         nano, divisor = _UNITS[self.unit]
-        return nano_dollars(text, nano, divisor)
+        return scaled(text, nano, divisor)
 
 
 class Identity(_Data, frozen=True):

@@ -3,16 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
 from pixelmeter.core.gateways import Profile
+from pixelmeter.core.prices import Reason as PriceReason
 from pixelmeter.core.record import Billing, CostSource, Outcome
 from pixelmeter.core.response import NumberText
 from pixelmeter.core.text import half_even
 
-__all__ = ["Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
+__all__ = ["CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
+
+CostReason = Literal[
+    "cached",
+    "not_sent",
+    "outcome_unknown",
+    "pending_job",
+    "redirected",
+    "rejected",
+    "reported_zero",
+    "reported_zero_unverified",
+    "routed_model_hidden",
+    "unparsed",
+]
+"""Why a cost is unknown or zero, beside the price book's own reasons."""
 
 _PARTS = 1_000_000
 
@@ -32,7 +47,7 @@ class Tiers(msgspec.Struct, frozen=True, gc=False):
     token_cost: int | None = None
     image_cost: int | None = None
     price_id: str | None = None
-    reason: str = "no_price"
+    reason: CostReason | PriceReason = "no_price"
 
 
 class Settlement(msgspec.Struct, frozen=True, gc=False):
@@ -41,7 +56,7 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     billing: Billing
     cost: int | None = None
     cost_source: CostSource = "none"
-    cost_reason: str | None = None
+    cost_reason: CostReason | PriceReason | None = None
 
 
 _NOTHING = Reported()

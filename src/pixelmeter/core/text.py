@@ -31,11 +31,11 @@ def count(value: object) -> int | None:
     return None
 
 
-def nano_dollars(text: str, unit_nano: int, unit_divisor: int = 1) -> int | None:
-    """Return the nano-dollars of a decimal number of units, half-even; None if it is not a sane amount.
+def scaled(text: str, factor: int, divisor: int = 1) -> int | None:
+    """Return a decimal number x factor / divisor, half-even; None if it is not a sane amount.
 
-    A unit is `unit_nano / unit_divisor` nano-dollars: a cent is 10_000_000 / 1, a 1e-10 USD tick is 1 / 10.
-    More than 40 characters, an exponent outside -18 to 12, a negative, NaN or more than a million dollars are not sane:
+    The text of a number of cents x 10_000_000 is nano-dollars, of 1e-10 USD ticks it is those x 1 / 10. More than 40
+    characters, an exponent outside -18 to 12, a negative, NaN or a result over 10^15 (a million dollars) are not sane:
     they are refused before any conversion, because `int(Decimal("1e299999"))` freezes a process for seconds.
     """
     text = text.strip()
@@ -46,12 +46,12 @@ def nano_dollars(text: str, unit_nano: int, unit_divisor: int = 1) -> int | None
     power = int(exponent or 0) - len(fraction)
     if not (whole or fraction) or not -18 <= power + len(fraction) <= 12:
         return None
-    dividend = int(whole + fraction) * unit_nano
+    dividend = int(whole + fraction) * factor
     if power >= 0:
-        nano = half_even(dividend * _POWERS[power], unit_divisor)
+        amount = half_even(dividend * _POWERS[power], divisor)
     else:
-        nano = half_even(dividend, unit_divisor * _POWERS[-power])
-    return None if nano > _COST_LIMIT else nano
+        amount = half_even(dividend, divisor * _POWERS[-power])
+    return None if amount > _COST_LIMIT else amount
 
 
 def half_even(dividend: int, divisor: int) -> int:

@@ -1,0 +1,101 @@
+"""Which profile a host has, and what a user's own file may say."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from pixelmeter.core.gateways import read_profile
+from pixelmeter.core.settle import CostReason
+from pixelmeter.errors import ConfigError
+from pixelmeter.gateways import load_profiles
+
+_DOCS = Path(__file__).parents[2] / "docs" / "gateways.md"
+
+
+@pytest.mark.parametrize(
+    ("host", "profile"),
+    [
+        ("api.aigateway.sh", "aigateway"),
+        ("api.openai.com", "openai"),
+        ("corp.openai.azure.com", "azure"),
+        ("images.corp.example", "generic_openai"),
+        ("127.0.0.1:8123", "generic_openai"),
+        ("api.openai.com.evil.example", "generic_openai"),
+    ],
+)
+def test_known_hosts_need_nothing(host: str, profile: str) -> None:
+    assert profile == load_profiles({}).of_host(host).id
+
+
+@pytest.mark.parametrize("host", ["images.corp.example", "127.0.0.1:8123"])
+def test_a_host_is_given_a_profile_by_pattern(host: str) -> None:
+    profiles = load_profiles({"IMAGES.corp.example": "aigateway", "127.0.0.1:*": "aigateway"})
+    assert "aigateway" == profiles.of_host(host).id
+
+
+def test_a_users_pattern_wins_over_a_bundled_host() -> None:
+    assert "generic_openai" == load_profiles({"api.openai.com": "generic_openai"}).of_host("api.openai.com").id
+
+
+def test_a_host_given_to_no_profile_is_refused_with_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"'litelm'.*aigateway.*openai"):
+        load_profiles({"x.example": "litelm"})
+
+
+def test_a_users_file_wins_over_the_bundled_profile_of_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('id = "openai"\n[match]\nhosts = ["openai.corp.example"]\n')
+    for path in (file, tmp_path):
+        profiles = load_profiles({}, str(path))
+        assert "openai" == profiles.of_host("openai.corp.example").id
+        assert "generic_openai" == profiles.of_host("api.openai.com").id
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("id = 7", "id"),
+        ("", "id"),
+        ('id = "x"\n[[cost]]\nfrom = "trailer"\nname = "x"\nunit = "usd"', "trailer"),
+        ('id = "x"\n[[cost]]\nfrom = "header"\nname = "x"\nunit = "euro"', "euro"),
+        ('id = "x"\ncosts = []', "costs"),
+        ('id = "x', "Unterminated"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError, match=rf"mine\.toml.*{problem}"):
+        load_profiles({}, str(file))
+
+
+def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere"):
+        load_profiles({}, str(tmp_path / "nowhere"))
+
+
+def test_many_hosts_do_not_grow_the_memory_of_a_process() -> None:
+    profiles = load_profiles({})
+    for number in range(5000):
+        profiles.of_host(f"host-{number}.example")
+    assert 1000 >= len(profiles._known)
+
+
+def test_the_documented_profile_is_one() -> None:
+    [text] = re.findall(r"```toml\n(.*?)```", _DOCS.read_text(), re.DOTALL)
+    profile = read_profile(tomllib.loads(text))
+    assert ("corp", "gpt-image-1.5", 50_000) == (
+        profile.id,
+        profile.deployments["img-prod"],
+        profile.fee.parts_per_million,
+    )
+
+
+def test_every_reason_for_a_cost_is_documented() -> None:
+    text = _DOCS.read_text()
+    assert [] == [reason for reason in get_args(CostReason) if f"`{reason}`" not in text]

@@ -1,0 +1,62 @@
+"""What the environment says."""
+
+from __future__ import annotations
+
+import pytest
+
+from pixelmeter.errors import ConfigError
+from pixelmeter.settings import Settings, from_environment
+
+
+def test_an_empty_environment_means_a_sqlite_file_here() -> None:
+    settings = from_environment({"HOME": "/home/u"})
+    assert Settings(database_url="sqlite:///pixelmeter.db", state_dir="/home/u/.local/state") == settings
+
+
+def test_every_variable_is_read() -> None:
+    settings = from_environment(
+        {
+            "PIXELMETER_DATABASE_URL": "postgresql://h/d",
+            "PIXELMETER_SPOOL_DIR": "/s",
+            "PIXELMETER_PRICES": "/p.toml",
+            "PIXELMETER_PROFILES": "/g",
+            "PIXELMETER_GATEWAYS": "images.corp.example=aigateway, 127.0.0.1:*=openai,",
+            "PIXELMETER_TAGS": "team=growth,env=prod",
+            "PIXELMETER_FEE_PERCENT": "5.5",
+            "PIXELMETER_DURABILITY": "sync",
+            "XDG_STATE_HOME": "/x",
+        }
+    )
+    assert (
+        Settings(
+            database_url="postgresql://h/d",
+            spool_dir="/s",
+            state_dir="/x",
+            prices="/p.toml",
+            profiles="/g",
+            gateways={"images.corp.example": "aigateway", "127.0.0.1:*": "openai"},
+            tags={"team": "growth", "env": "prod"},
+            fee_rate=55_000,
+            durability="sync",
+        )
+        == settings
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PIXELMETER_GATEWAYS", "images.corp.example"),
+        ("PIXELMETER_TAGS", "team="),
+        ("PIXELMETER_TAGS", "=x"),
+        ("PIXELMETER_FEE_PERCENT", "five"),
+        ("PIXELMETER_FEE_PERCENT", "-1"),
+        ("PIXELMETER_FEE_PERCENT", "101"),
+        ("PIXELMETER_FEE_PERCENT", "NaN"),
+        ("PIXELMETER_FEE_PERCENT", "1e999999999"),
+        ("PIXELMETER_DURABILITY", "yes"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        from_environment({name: value})
