@@ -54,7 +54,8 @@ def shared_meter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Met
     """One meter for all tests of a worker; in the end its ledger must hold every attempt that they saw, once."""
     folder: Path = tmp_path_factory.mktemp("hazards")
     record = Record()
-    meter = Meter(f"sqlite:///{folder}/ledger.db", gateways={"127.0.0.1:*": "aigateway", "mock.test": "aigateway"})
+    gateways = {"127.0.0.1:*": "aigateway", "mock.test": "aigateway", "localhost:*": "openai"}
+    meter = Meter(f"sqlite:///{folder}/ledger.db", gateways=gateways)
     meter.recorder.sinks.append(record)
     yield meter, record
     assert meter.close(10)

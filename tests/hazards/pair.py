@@ -65,6 +65,11 @@ class Pair:
         return f"{self.gateway.url}/images/generations"
 
     @property
+    def openai_url(self) -> str:
+        """The same, under a name that the meter takes for OpenAI itself."""
+        return self.url.replace("127.0.0.1", "localhost")
+
+    @property
     def attempt(self) -> Attempt:
         """The one attempt that there must be."""
         [attempt] = self.attempts
@@ -98,7 +103,7 @@ class Pair:
             await client.close()
             if make == self.bare:
                 assert self.attempts == []
-        assert views[0] == views[1]
+        assert views[0] == views[1], f"bare saw {views[0]}, metered saw {views[1]}"
         return views[1]
 
     def settlement(self) -> tuple[Any, ...]:
