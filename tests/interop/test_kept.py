@@ -108,3 +108,16 @@ def test_a_mount_is_metered_and_a_mount_of_nothing_stays(library: Any, gateway: 
             pattern.pattern: mount is not None and mount.inner is mounted for pattern, mount in client._mounts.items()
         }
     assert 10_000_000 == metered.attempt().cost
+
+
+def test_an_upload_that_is_a_stream_is_sent_unread(library: Any, gateway: Gateway, metered: Metered) -> None:
+    url, headers = f"{gateway.url}/images/generations", {"content-type": "application/json"}
+    with library.Client(verify=False) as client:
+        pixelmeter.instrument(client, metered.meter)
+        client.post(url, content=iter([json.dumps(IMAGE).encode()]), headers=headers)
+        gateway.tell(cost_header=False)
+        client.post(url, content=iter([json.dumps(IMAGE).encode()]), headers=headers)
+    assert ["meta/sam-3-1-image"] * 2 == [line["model"] for line in gateway.billing()]
+    assert [(None, 10_000_000, None), (None, None, "routed_model_hidden")] == [
+        (attempt.requested_model, attempt.cost, attempt.cost_reason) for attempt in metered.attempts()
+    ]
