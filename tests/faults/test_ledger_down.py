@@ -118,7 +118,7 @@ def test_a_wrong_password_is_told_and_never_shown(
         )
         shown = [told, str(meter.status()), repr(meter), str(vars(meter.failures)), caplog.text]
         assert all(secret not in text for text in [*shown, doctor.stdout, doctor.stderr])
-        assert 1 == doctor.returncode
+        assert (1, True) == (doctor.returncode, "password authentication failed" in doctor.stdout)
         assert not meter.close()
         # What it could not write is in the spool of a living process, and this one is still alive.
         with _superuser(url) as admin:

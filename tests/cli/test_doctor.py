@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from pixelmeter.cli import main
+from pixelmeter.ledger import migrate, version
+from pixelmeter.spool import Spool
+from pixelmeter.system import SystemFiles, SystemIds
+from tests.factories import make_attempt
+from tests.postgres import PASSWORD
+
+Findings = Mapping[str, dict[str, Any]]
+
+
+def examine(*arguments: str, **environment: str) -> tuple[int, Findings]:
+    """Return the exit code and the findings by check."""
+    result = CliRunner().invoke(main, ["doctor", "--format", "json", *arguments], env=environment)
+    return result.exit_code, {finding["check"]: finding for finding in json.loads(result.output)}
+
+
+def states(findings: Findings) -> set[str]:
+    return {finding["state"] for finding in findings.values()}
+
+
+def test_nothing_is_wrong_before_the_first_call_and_nothing_is_made(ledger_url: str, tmp_path: Path) -> None:
+    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+
+    assert (0, {"ok"}) == (code, states(findings))
+    assert "the first image call makes it" in findings["database"]["advice"]
+    assert [] == list(tmp_path.iterdir())
+
+
+def test_a_ledger_that_works_is_told_with_its_schema_and_without_its_password(ledger_url: str, tmp_path: Path) -> None:
+    head = migrate.upgrade(ledger_url).head
+
+    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+
+    assert (0, {"ok"}) == (code, states(findings))
+    assert findings["database"]["found"].endswith(f"has schema {head}")
+    assert PASSWORD not in json.dumps(findings)
+
+
+def test_versions_are_told(sqlite_url: str) -> None:
+    _, findings = examine("--database-url", sqlite_url)
+
+    assert all(name in findings["versions"]["found"] for name in ("Python ", "pixelmeter ", "httpx2 ", "openai "))
+    assert f"SQLite {sqlite3.sqlite_version}" == findings["sqlite"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("library", "sound"),
+    [("3.40.1", False), ("3.44.6", True), ("3.45.0", False), ("3.50.6", False), ("3.50.7", True), ("3.51.3", True)],
+)
+def test_a_sqlite_that_can_damage_a_write_ahead_log_is_pointed_out(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch, library: str, sound: bool
+) -> None:
+    monkeypatch.setattr(sqlite3, "sqlite_version_info", tuple(map(int, library.split("."))))
+    _, findings = examine("--database-url", sqlite_url)
+
+    assert sound == ("" == findings["sqlite"]["advice"])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "check"),
+    [
+        ("PIXELMETER_GATEWAYS", "x", "settings"),
+        ("PIXELMETER_GATEWAYS", "x=nobody", "gateways"),
+        ("PIXELMETER_PROFILES", "/nowhere", "gateways"),
+        ("PIXELMETER_DATABASE_URL", "mysql://me:secret@host/db", "database"),
+        ("PIXELMETER_PRICES", "/nowhere", "own prices"),
+    ],
+)
+def test_a_variable_that_cannot_be_used_is_a_problem_that_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, check: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    code, findings = examine(**{variable: value})
+
+    assert (1, "problem") == (code, findings[check]["state"])
+    assert variable in findings[check]["found"] + findings[check]["advice"]
+    assert "secret" not in json.dumps(findings)
+
+
+def test_an_own_price_file_is_checked(sqlite_url: str, tmp_path: Path) -> None:
+    prices = tmp_path / "prices.toml"
+    prices.write_text("[[entry]]\n")
+
+    code, findings = examine("--database-url", sqlite_url, PIXELMETER_PRICES=str(prices))
+
+    assert (1, "problem") == (code, findings["own prices"]["state"])
+    assert "pixelmeter prices check" in findings["own prices"]["advice"]
+
+
+def test_an_outdated_ledger_is_a_problem_and_the_command_is_named(
+    ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = migrate.upgrade(ledger_url).head
+    monkeypatch.setattr(version, "revisions", lambda: (head, "9999"))
+
+    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+
+    assert (1, "problem") == (code, findings["database"]["state"])
+    assert "pixelmeter db upgrade" in findings["database"]["found"]
+
+
+def test_a_wrong_password_is_a_problem_and_not_shown(postgres_url: str, tmp_path: Path) -> None:
+    wrong = postgres_url.replace(PASSWORD, "swordfish-4711")
+
+    code, findings = examine("--database-url", wrong, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+
+    assert (1, "problem") == (code, findings["database"]["state"])
+    assert "password authentication failed" in findings["database"]["found"]
+    assert "swordfish" not in json.dumps(findings)
+
+
+def test_a_postgres_role_without_rights_is_told_which_it_lacks(postgres_url: str, tmp_path: Path) -> None:
+    import psycopg
+
+    migrate.upgrade(postgres_url)
+    role = f"reader_{os.getpid()}"
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'")
+        admin.execute(f"GRANT SELECT ON pixelmeter_schema, pixelmeter_attempts TO {role}")
+        try:
+            reader = postgres_url.replace(f"postgres:{PASSWORD}", f"{role}:p")
+            code, findings = examine("--database-url", reader, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+        finally:
+            admin.execute(f"DROP OWNED BY {role}")
+            admin.execute(f"DROP ROLE {role}")
+
+    assert (1, "problem") == (code, findings["write access"]["state"])
+    assert "missing: INSERT on pixelmeter_attempts; SELECT on pixelmeter_daily" in findings["write access"]["found"]
+
+
+# Root may write everything; the first run loads what an ordinary user may not be able to read.
+_AS_NOBODY = """
+import os, sys
+from click.testing import CliRunner
+from pixelmeter.cli import main
+arguments = ["doctor", "--format", "json", "--database-url", sys.argv[1]]
+CliRunner().invoke(main, arguments)
+if os.geteuid() == 0:
+    os.setuid(65534)
+main(arguments)
+"""
+
+
+def test_a_read_only_ledger_and_spool_are_problems(sqlite_url: str, tmp_path: Path) -> None:
+    migrate.upgrade(sqlite_url)
+    spool = tmp_path / "ledger.db.spool"
+    spool.mkdir(0o500)
+    for folder in tmp_path.parents:
+        if folder.stat().st_mode & 0o001:
+            break
+        folder.chmod(0o711)
+    tmp_path.chmod(0o555)
+    (tmp_path / "ledger.db").chmod(0o444)
+
+    ended = subprocess.run([sys.executable, "-c", _AS_NOBODY, sqlite_url], capture_output=True, text=True)
+    tmp_path.chmod(0o755)
+
+    findings = {finding["check"]: finding for finding in json.loads(ended.stdout)}
+    assert (1, "") == (ended.returncode, ended.stderr)
+    assert ("ok", "problem", "problem") == tuple(
+        findings[check]["state"] for check in ("database", "write access", "spool")
+    )
+
+
+def test_spool_files_are_told_by_what_becomes_of_them_and_left_where_they_are(sqlite_url: str, tmp_path: Path) -> None:
+    files, folder = SystemFiles(), tmp_path / "ledger.db.spool"
+    living, dead, foreign = (Spool(str(folder), files, SystemIds()) for _ in range(3))
+    for spool in (living, dead, foreign):
+        spool.outcome(make_attempt())
+    dead.intent(make_attempt())
+    files.close(dead.segments()[0].descriptor)
+    files.close(foreign.segments()[0].descriptor)
+    (folder / foreign.segments()[0].name).write_bytes(b"\0" * 100)
+    names = sorted(folder.iterdir())
+
+    code, findings = examine("--database-url", sqlite_url)
+
+    assert 1 == code
+    assert "1 files" == findings["spool of living processes"]["found"]
+    assert ("warning", "2 files, at most 2 attempts wait in them") == (
+        findings["spool of dead processes"]["state"],
+        findings["spool of dead processes"]["found"],
+    )
+    assert foreign.segments()[0].name == findings["unreadable spool files"]["found"]
+    assert names == sorted(folder.iterdir())
+    living.forget()
+
+
+def test_a_spool_folder_that_others_may_read_is_a_warning_with_the_command(sqlite_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "ledger.db.spool"
+    folder.mkdir()
+    folder.chmod(0o755)
+
+    code, findings = examine("--database-url", sqlite_url)
+
+    assert (0, "warning", f"run: chmod 700 {folder}") == (code, findings["spool"]["state"], findings["spool"]["advice"])
+
+
+def test_a_table_and_csv_are_printed_too(sqlite_url: str) -> None:
+    for wanted in ("table", "csv"):
+        result = CliRunner().invoke(main, ["doctor", "--format", wanted, "--database-url", sqlite_url])
+        assert 0 == result.exit_code
+        assert "is not there yet" in result.output
+
+
+def test_a_file_that_is_no_database_is_a_problem_and_stays_as_it_is(sqlite_url: str, tmp_path: Path) -> None:
+    ledger = tmp_path / "ledger.db"
+    ledger.write_bytes(b"not a database" * 100)
+
+    code, findings = examine("--database-url", sqlite_url)
+
+    assert (1, "problem") == (code, findings["database"]["state"])
+    assert b"not a database" * 100 == ledger.read_bytes()
+    with contextlib.suppress(FileNotFoundError):
+        assert [] == os.listdir(tmp_path / "ledger.db.spool")
