@@ -50,7 +50,7 @@ def _priced(**behaviour: Any) -> Step:
 
 
 def _refused(status: int, outcome: Outcome = "rejected") -> Step:
-    behaviour = {"status": status, "headers": {"retry-after-ms": "1", "x-should-retry": None}}
+    behaviour = {"status": status, "headers": {"retry-after-ms": "1"}}
     return Step(behaviour, outcome, "not_billed", "none", "rejected")
 
 
