@@ -1,0 +1,8 @@
+"""What `pixelmeter demo` does: image calls of every kind through real clients, and the ledger against the bill."""
+
+from __future__ import annotations
+
+from pixelmeter.testing.demo.books import Books
+from pixelmeter.testing.demo.run import TAG, Result, new_ledger, run
+
+__all__ = ["TAG", "Books", "Result", "new_ledger", "run"]
