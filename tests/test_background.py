@@ -14,6 +14,7 @@ class Work:
         self.runs = 0
         self.left = 0
         self.fails = False
+        self.paused = threading.Event()
 
     def run(self) -> float | None:
         self.runs += 1
@@ -21,13 +22,16 @@ class Work:
             raise OSError
         return None
 
+    def meanwhile(self) -> None:
+        self.paused.set()
+
     def leave(self) -> None:
         self.left += 1
 
 
 def test_work_that_fails_is_not_repeated_at_every_wake() -> None:
     work = Work()
-    background = Background(work.run, work.leave, "test")
+    background = Background(work.run, work.meanwhile, work.leave, "test")
     work.fails = True
     assert not background.run().wait(5)
     for _ in range(1000):
@@ -38,9 +42,21 @@ def test_work_that_fails_is_not_repeated_at_every_wake() -> None:
     assert background.stop().wait(5)
 
 
+def test_something_else_is_done_during_a_pause() -> None:
+    work = Work()
+    background = Background(work.run, work.meanwhile, work.leave, "test")
+    work.fails = True
+    for _ in range(4):
+        assert not background.run().wait(5)
+    work.paused.clear()
+    background.wake()
+    assert work.paused.wait(5)
+    assert 4 == work.runs
+
+
 def test_stopping_after_a_stop_that_failed_tries_once_more() -> None:
     work = Work()
-    background = Background(work.run, work.leave, "test")
+    background = Background(work.run, work.meanwhile, work.leave, "test")
     work.fails = True
     background.wake()
     assert [False, False] == [background.stop().wait(5), background.stop().wait(5)]
@@ -56,7 +72,7 @@ def test_a_ticket_handed_in_during_the_last_run_is_served() -> None:
         entered.set()
         go_on.wait(5)
 
-    background = Background(waits, lambda: None, "test")
+    background = Background(waits, lambda: None, lambda: None, "test")
     background.wake()
     last = background.stop()
     entered.wait(5)
@@ -68,5 +84,5 @@ def test_a_ticket_handed_in_during_the_last_run_is_served() -> None:
 
 def test_stopping_what_never_ran_starts_no_thread() -> None:
     work = Work()
-    assert Background(work.run, work.leave, "test").stop().wait(0)
+    assert Background(work.run, work.meanwhile, work.leave, "test").stop().wait(0)
     assert 0 == work.runs

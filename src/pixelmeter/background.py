@@ -10,6 +10,7 @@ from collections.abc import Callable
 __all__ = ["Background", "Ticket"]
 
 _GATHER = 0.1
+_MEANWHILE = 0.25
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 
@@ -32,11 +33,15 @@ class Background:
     """Starts at the first `wake`; `work` returns after how many seconds it wants to run again, None when it need not.
 
     A run that raises is repeated after a pause that doubles from half a second to half a minute; only a ticket makes it
-    shorter. `leave` runs on the thread when it ends after a run that succeeded.
+    shorter, and `meanwhile` runs every quarter of a second. `leave` runs when the thread ends after a run that
+    succeeded.
     """
 
-    def __init__(self, work: Callable[[], float | None], leave: Callable[[], None], name: str) -> None:
+    def __init__(
+        self, work: Callable[[], float | None], meanwhile: Callable[[], object], leave: Callable[[], None], name: str
+    ) -> None:
         self._work = work
+        self._meanwhile = meanwhile
         self._leave = leave
         self._name = name
         self.forget()
@@ -122,9 +127,14 @@ class Background:
         tickets: list[Ticket] = []
         until = None if patience is None else time.monotonic() + patience
         while not tickets:
+            left = None if until is None else max(until - time.monotonic(), 0)
+            pausing = self._failed and left is not None and left > _MEANWHILE
             try:
-                item = inbox.get(timeout=None if until is None else max(until - time.monotonic(), 0))
+                item = inbox.get(timeout=_MEANWHILE if pausing else left)
             except queue.Empty:
+                if pausing:
+                    self._meanwhile()
+                    continue
                 break
             if item is not None:
                 tickets.append(item)

@@ -58,7 +58,7 @@ class Recorder:
         self._failures = failures
         self.sinks = sinks
         self._drain: Drain | None = None
-        self._background = Background(self._work, self._leave, "pixelmeter-writer")
+        self._background = self._make_background()
         self._synced = 0
         self._adopted: int | None = None
         self._registered = False
@@ -105,9 +105,12 @@ class Recorder:
             _inherited.append(self._drain)
             self._drain = None
         _inherited.append(self._background)
-        self._background = Background(self._work, self._leave, "pixelmeter-writer")
+        self._background = self._make_background()
         self._spool.forget()
         self._adopted = None
+
+    def _make_background(self) -> Background:
+        return Background(self._work, self._sync, self._leave, "pixelmeter-writer")
 
     def _register(self) -> None:
         self._registered = True
