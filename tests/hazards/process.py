@@ -7,13 +7,15 @@ import subprocess
 import sys
 from pathlib import Path
 
-__all__ = ["SOURCE", "run_python"]
+__all__ = ["environment", "run_python"]
 
-SOURCE = str(Path(__file__).parents[2] / "src")
+
+def environment() -> dict[str, str]:
+    """Return this process's environment, with the library in reach."""
+    return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
 def run_python(code: str, *options: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
     """Run the code and return how it ended and what it printed."""
-    environment = os.environ | {"PYTHONPATH": SOURCE}
     command = [sys.executable, *options, "-c", code]
-    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=timeout, check=False)
+    return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)

@@ -1,0 +1,204 @@
+"""Hazards of a process: how it begins, forks and ends. Each program is a user's, in a Python of its own."""
+
+from __future__ import annotations
+
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixelmeter import Meter
+from pixelmeter.testing import Gateway
+from tests.hazards.process import environment, run_python
+
+LIBRARIES = ["httpx", "httpx2"]
+
+PRELUDE = """
+import os, sys
+import {library} as library
+import pixelmeter
+meter = pixelmeter.Meter("sqlite:///{folder}/ledger.db", gateways={{"127.0.0.1:*": "aigateway"}})
+client = pixelmeter.instrument(library.Client(verify=False), meter)
+def call(client=client):
+    body = {{"model": "black-forest-labs/flux-2-klein-9b", "prompt": "p"}}
+    answer = client.post("{url}/images/generations", json=body)
+    assert answer.status_code == 200
+"""
+
+
+def program(body: str, *, library: str, folder: Path, gateway: Gateway) -> str:
+    return PRELUDE.format(library=library, folder=folder, url=gateway.url) + body
+
+
+def ledger(folder: Path) -> Counter[str]:
+    """Return how many attempts of each outcome the ledger holds, once what dead processes left has been adopted."""
+    with Meter(f"sqlite:///{folder}/ledger.db") as meter:
+        meter.recorder._register()
+        assert meter.flush()
+    connection = sqlite3.connect(folder / "ledger.db")
+    try:
+        rows = connection.execute("select outcome from pixelmeter_attempts").fetchall()
+    finally:
+        connection.close()
+    return Counter(outcome for (outcome,) in rows)
+
+
+ENDS: dict[str, tuple[str, int]] = {
+    "the end of the program": ("", 0),
+    "sys.exit": ("sys.exit(3)", 3),
+    "an exception": ("raise SystemError('mine')", 1),
+    "os._exit": ("os._exit(4)", 4),
+    "SIGTERM": ("import signal; os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM),
+    "SIGKILL": ("import signal; os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
+    "abort": ("os.abort()", -signal.SIGABRT),
+}
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_hazard_40_a_program_that_closes_nothing_loses_nothing_and_says_nothing(
+    gateway: Gateway, tmp_path: Path, end: str
+) -> None:
+    line, code = ENDS[end]
+    library = LIBRARIES[len(end) % 2]
+    ended = run_python(program(f"call()\ncall()\n{line}", library=library, folder=tmp_path, gateway=gateway))
+    assert code == ended.returncode
+    assert ("mine" if "mine" in line else "") in ended.stderr
+    assert ended.stderr.count("Error") == line.count("mine")
+    assert "pixelmeter" not in ended.stderr
+    assert {"success": 2} == ledger(tmp_path)
+    assert 80_000_000 == gateway.billed_nano()
+
+
+def test_hazard_40_a_call_in_flight_when_the_process_is_killed_is_interrupted(gateway: Gateway, tmp_path: Path) -> None:
+    gateway.tell(hold="before_headers")
+    code = program("call()", library="httpx2", folder=tmp_path, gateway=gateway)
+    with subprocess.Popen([sys.executable, "-c", code], env=environment()) as process:
+        gateway.wait_held(1)
+        process.kill()
+    assert {"interrupted": 1} == ledger(tmp_path)
+
+
+def test_hazard_40_at_exit_a_ledger_that_does_not_answer_delays_no_more_than_seconds(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    body = f"""
+meter.close()
+import sqlite3
+lock = sqlite3.connect("{tmp_path}/ledger.db", isolation_level=None)
+lock.execute("begin exclusive")
+call()
+"""
+    text = program("call()\n" + body, library="httpx2", folder=tmp_path, gateway=gateway)
+    ended = run_python(text, timeout=10)
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert {"success": 2} == ledger(tmp_path)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+@pytest.mark.parametrize("when", ["before the first call", "after a call"])
+def test_hazard_38_and_41_a_forked_child_begins_anew_and_warnings_stay_silent(
+    gateway: Gateway, tmp_path: Path, library: str, when: str
+) -> None:
+    body = """
+import threading
+assert threading.active_count() == 1
+{first}
+children = []
+for _ in range(2):
+    child = os.fork()
+    if not child:
+        client.close()
+        with library.Client(verify=False) as own:
+            call(pixelmeter.instrument(own, meter))
+            call(own)
+        sys.exit(0)
+    children.append(child)
+call()
+for child in children:
+    assert os.waitpid(child, 0)[1] == 0
+client.close()
+""".format(first="call()" if when == "after a call" else "")
+    text = program(body, library=library, folder=tmp_path, gateway=gateway)
+    ended = run_python(text, "-W", "error")
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert {"success": 5 + (when == "after a call")} == ledger(tmp_path)
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+def test_hazard_38_workers_of_multiprocessing_keep_their_calls(gateway: Gateway, tmp_path: Path, method: str) -> None:
+    text = program(
+        f"""
+def work(number):
+    with library.Client(verify=False) as own:
+        call(pixelmeter.instrument(own, meter))
+    return number
+
+if __name__ == "__main__":
+    import multiprocessing
+    call()
+    with multiprocessing.get_context({method!r}).Pool(2) as pool:
+        assert [0, 1, 2, 3] == pool.map(work, range(4), chunksize=1)
+    client.close()
+""",
+        library="httpx",
+        folder=tmp_path,
+        gateway=gateway,
+    )
+    script = tmp_path / "script.py"
+    script.write_text(text)
+    command = [sys.executable, str(script)]
+    ended = subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert {"success": 5} == ledger(tmp_path)
+
+
+def test_hazard_41_importing_and_instrumenting_start_no_thread_and_no_file(gateway: Gateway, tmp_path: Path) -> None:
+    body = f"""
+import threading
+client.get("{gateway.url}/models")
+print(threading.active_count(), os.listdir("{tmp_path}"))
+"""
+    ended = run_python(program(body, library="httpx2", folder=tmp_path, gateway=gateway))
+    assert ("1 []\n", "") == (ended.stdout, ended.stderr)
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_hazard_42_development_mode_finds_no_resource_that_was_left_open(
+    gateway: Gateway, tmp_path: Path, library: str
+) -> None:
+    body = f"""
+import asyncio, gc
+call()
+client.close()
+async def main():
+    async with pixelmeter.instrument(library.AsyncClient(verify=False), meter) as other:
+        for _ in range(3):
+            body = {{"model": "m", "prompt": "p"}}
+            async with other.stream("POST", "{gateway.url}/images/generations", json=body) as answer:
+                async for _ in answer.aiter_raw():
+                    pass
+asyncio.run(main())
+meter.close()
+gc.collect()
+"""
+    text = program(body, library=library, folder=tmp_path, gateway=gateway)
+    ended = run_python(text, "-X", "dev", "-W", "error")
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert {"success": 4} == ledger(tmp_path)
+
+
+def test_hazard_44_a_stop_and_a_restart_of_the_meter_lose_nothing(gateway: Gateway, tmp_path: Path) -> None:
+    body = """
+for _ in range(3):
+    call()
+    assert meter.close()
+call()
+"""
+    ended: Any = run_python(program(body, library="httpx", folder=tmp_path, gateway=gateway))
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert {"success": 4} == ledger(tmp_path)
