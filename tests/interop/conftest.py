@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
 
+import pixelmeter
 from pixelmeter import Meter
 from pixelmeter.core.record import Attempt
 from pixelmeter.testing import Gateway
+from tests.interop.sdk import opened
 from tests.ledger.reading import stored
 
 
@@ -58,3 +62,23 @@ def metered(sqlite_url: str, tmp_path: Path) -> Iterator[Metered]:
 def anyio_backend() -> str:
     """Async tests run on asyncio."""
     return "asyncio"
+
+
+@pytest.fixture(params=[openai.OpenAI, openai.AsyncOpenAI], ids=["sync", "async"])
+def sdk_kind(request: pytest.FixtureRequest) -> Any:
+    """Each class of client of the openai SDK."""
+    return request.param
+
+
+@pytest.fixture
+async def bare_sdk(sdk_kind: Any, gateway: Gateway) -> AsyncIterator[Any]:
+    """A client of the SDK that is not metered."""
+    async with opened(sdk_kind(base_url=gateway.url, api_key="sk-test")) as client:
+        yield client
+
+
+@pytest.fixture
+async def sdk(sdk_kind: Any, gateway: Gateway, metered: Metered) -> AsyncIterator[Any]:
+    """A metered client of the SDK."""
+    async with opened(sdk_kind(base_url=gateway.url, api_key="sk-test")) as client:
+        yield pixelmeter.instrument(client, metered.meter)
