@@ -3,6 +3,7 @@ STRICT ?= 0
 BIN := .venv/bin
 READY := .venv/.ready
 SUITE := .cache/httpx-0.28.1.tar.gz
+OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
 
 PYTEST := $(BIN)/python -m pytest -q -n 2
 ifeq ($(STRICT),1)
@@ -19,7 +20,7 @@ all: check test
 demo: $(READY)
 	@$(BIN)/pixelmeter demo
 
-test: $(READY) $(SUITE)
+test: $(READY) $(SUITE) $(OLDEST)
 	@$(PYTEST)
 
 check: $(READY)
@@ -55,4 +56,8 @@ $(READY): constraints.txt pyproject.toml
 $(SUITE): tests/interop/httpx-suite.txt | $(READY)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
 		--dest .cache -r $<
+	@touch $@
+
+$(OLDEST): tests/interop/oldest-httpx.txt | $(READY)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --dest .cache -r $<
 	@touch $@
