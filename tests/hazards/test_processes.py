@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pixelmeter import Meter
+from pixelmeter.meter import adopt
 from pixelmeter.testing import Gateway
 from tests.hazards.process import environment, run_python
 
@@ -37,9 +37,7 @@ def program(body: str, *, library: str, folder: Path, gateway: Gateway) -> str:
 
 def ledger(folder: Path) -> Counter[str]:
     """Return how many attempts of each outcome the ledger holds, once what dead processes left has been adopted."""
-    with Meter(f"sqlite:///{folder}/ledger.db") as meter:
-        meter.recorder._register()
-        assert meter.flush()
+    adopt(f"sqlite:///{folder}/ledger.db")
     connection = sqlite3.connect(folder / "ledger.db")
     try:
         rows = connection.execute("select outcome from pixelmeter_attempts").fetchall()

@@ -1,0 +1,134 @@
+"""The meter transports by themselves; what they do to a client's requests is in tests/hazards."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import pixelmeter
+from pixelmeter.testing.capture import capture_calls
+from tests.clients import KITS, Kit, settled
+
+MOCK = "http://mock.test/v1/images/generations"
+KITS_BY_NAME = pytest.mark.parametrize("kit", KITS, ids=str)
+
+
+@pytest.fixture
+def meter(tmp_path: Path) -> pixelmeter.Meter:
+    """A meter that knows the mocked host."""
+    return pixelmeter.Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"})
+
+
+def transport_class(kit: Kit) -> Any:
+    """Return the meter transport of a kit."""
+    binding = importlib.import_module(f"pixelmeter.{kit.library.__name__}")
+    return binding.AsyncMeterTransport if kit.is_async else binding.MeterTransport
+
+
+def mocked(kit: Kit, status: int = 200) -> Any:
+    return kit.mock(lambda _: kit.library.Response(status, json={"data": [{"url": "https://media.test/1.png"}]}))
+
+
+async def sent(kit: Kit, transport: Any, method: str = "POST", url: str = MOCK) -> Any:
+    """Send one image request through a transport and return its response."""
+    body = {"json": {"model": "meta/sam-3-1-image", "prompt": "p"}} if method == "POST" else {}
+    request = kit.library.Request(method, url, **body)
+    handle = transport.handle_async_request if kit.is_async else transport.handle_request
+    return await settled(handle(request))
+
+
+@KITS_BY_NAME
+def test_it_is_a_transport_of_its_library_with_that_librarys_own_as_default(kit: Kit, meter: pixelmeter.Meter) -> None:
+    transport = transport_class(kit)(meter)
+    library = kit.library
+    base, default = (
+        (library.AsyncBaseTransport, library.AsyncHTTPTransport)
+        if kit.is_async
+        else (library.BaseTransport, library.HTTPTransport)
+    )
+    assert isinstance(transport, base)
+    assert type(transport.inner) is default
+    kit.run(settled(transport.aclose() if kit.is_async else transport.close()))
+
+
+@KITS_BY_NAME
+def test_an_image_call_makes_one_record_and_other_requests_none(kit: Kit, meter: pixelmeter.Meter) -> None:
+    transport = transport_class(kit)(meter, mocked(kit))
+
+    async def body() -> None:
+        await sent(kit, transport)
+        await sent(kit, transport, "GET")
+        await sent(kit, transport, url="http://mock.test/v1/chat/completions")
+
+    with capture_calls() as attempts:
+        kit.run(body())
+    [attempt] = attempts
+    assert ("generate", "success", 10_000_000) == (attempt.operation, attempt.outcome, attempt.cost)
+
+
+@KITS_BY_NAME
+def test_the_same_request_sent_again_is_the_next_attempt_of_its_call(kit: Kit, meter: pixelmeter.Meter) -> None:
+    transport = transport_class(kit)(meter, mocked(kit, 503))
+    request = kit.library.Request("POST", MOCK, json={"model": "m", "prompt": "p"})
+
+    async def body() -> None:
+        for _ in range(3):
+            handle = transport.handle_async_request if kit.is_async else transport.handle_request
+            await settled(handle(request))
+
+    with capture_calls() as attempts:
+        kit.run(body())
+    assert [0, 1, 2] == [attempt.attempt for attempt in attempts]
+    assert 1 == len({attempt.call_id for attempt in attempts})
+
+
+@KITS_BY_NAME
+def test_what_the_inner_transport_offers_is_offered(kit: Kit, meter: pixelmeter.Meter) -> None:
+    inner = mocked(kit)
+    inner.special = 7
+    transport = transport_class(kit)(meter, inner)
+    assert 7 == transport.special
+    with pytest.raises(AttributeError, match="nothing_of_the_kind"):
+        transport.nothing_of_the_kind  # noqa: B018
+
+
+@KITS_BY_NAME
+def test_it_can_be_copied_before_it_has_an_inner_transport(kit: Kit, meter: pixelmeter.Meter) -> None:
+    """Copying asks a half-made object for its attributes."""
+    transport = transport_class(kit)(meter, mocked(kit))
+    assert transport.inner is copy.copy(transport).inner
+
+
+@KITS_BY_NAME
+def test_a_context_enters_and_leaves_the_inner_transport(kit: Kit, meter: pixelmeter.Meter) -> None:
+    calls: list[tuple[str, int]] = []
+
+    class Inner:
+        def __enter__(self) -> None:
+            calls.append(("enter", 0))
+
+        def __exit__(self, *raised: object) -> None:
+            calls.append(("exit", len(raised)))
+
+        async def __aenter__(self) -> None:
+            calls.append(("enter", 0))
+
+        async def __aexit__(self, *raised: object) -> None:
+            calls.append(("exit", len(raised)))
+
+    transport = transport_class(kit)(meter, Inner())
+
+    async def body() -> None:
+        if kit.is_async:
+            async with transport as entered:
+                assert entered is transport
+        else:
+            with transport as entered:
+                assert entered is transport
+
+    kit.run(body())
+    assert [("enter", 0), ("exit", 3)] == calls
