@@ -303,6 +303,14 @@ def test_an_error_event_in_a_stream_is_an_error() -> None:
     )
 
 
+def test_an_error_event_that_the_sdk_answers_by_closing_the_stream_is_that_error() -> None:
+    wire = _Wire("api.openai.com", model="gpt-image-2", stream=True)
+    wire.exchange.respond(200, _SSE)
+    wire.exchange.feed(_events({"type": "error", "error": {"type": "moderation_blocked"}}))
+    wire.exchange.abandon()
+    assert ("error", "moderation_blocked") == (wire.attempt.outcome, wire.attempt.error_type)
+
+
 class ConnectTimeout(TimeoutError):
     """Named as the clients name it."""
 

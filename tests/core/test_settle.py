@@ -36,10 +36,18 @@ def _settle(
     reported: Reported | None = None,
     tiers: Tiers = _PRICED,
     byok: bool = False,
+    cached: bool = False,
     profile: Profile = _PROFILE,
 ) -> Settlement:
     return settle(
-        outcome, sent=sent, status=status, profile=profile, reported=reported or Reported(), tiers=tiers, byok=byok
+        outcome,
+        sent=sent,
+        status=status,
+        profile=profile,
+        reported=reported or Reported(),
+        tiers=tiers,
+        byok=byok,
+        cached=cached,
     )
 
 
@@ -92,6 +100,10 @@ def test_a_failure_that_reports_a_cost_was_billed() -> None:
 
 def test_what_never_left_costs_nothing() -> None:
     assert Settlement("not_billed", 0, "none", "not_sent") == _settle("error", sent=False, status=None)
+
+
+def test_what_the_clients_own_cache_answered_costs_nothing_whatever_its_headers_repeat() -> None:
+    assert Settlement("not_billed", 0, "none", "cached") == _settle(reported=Reported(nano=9), cached=True)
 
 
 def test_with_the_callers_own_key_the_reported_amount_is_a_fee() -> None:

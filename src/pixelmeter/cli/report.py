@@ -88,7 +88,8 @@ def _print(connection: Connection, report: Report, zone: ZoneInfo, filters: Filt
     figures = [name for name in _MONEY_AND_MORE if name != "unknown_cost" or report.total.unknown_cost_attempts]
     if with_fees:
         figures.insert(figures.index("at_risk"), "fee")
-    click.echo(f"{utc_text(report.since)} to {utc_text(report.until)}, known cost in USD")
+    since, until = (utc_text(when.replace(microsecond=0)) for when in (report.since, report.until))
+    click.echo(f"{since} to {until}, known cost in USD")
     emit(rows, [*report.by, *figures], "table", right=figures, total=total)
     missing = unpriced(connection, report.since, report.until, filters) if report.total.unknown_cost_attempts else []
     for line in [*_history(connection, report, zone, filters), *notes(report, missing)]:
