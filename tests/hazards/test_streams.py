@@ -120,10 +120,16 @@ async def test_hazard_14_a_break_inside_a_stream_is_a_cancellation_that_may_be_b
     assert (20, 200) == (pair.attempt.response_bytes, pair.attempt.status)
 
 
-async def test_hazard_14_an_answer_that_came_whole_counts_though_it_was_closed_without_its_end(pair: Pair) -> None:
+@pytest.mark.parametrize("leaves_iterator_first", [False, True])
+async def test_hazard_14_an_answer_that_came_whole_counts_though_it_was_closed_without_its_end(
+    pair: Pair, leaves_iterator_first: bool
+) -> None:
     async def scene(client: Client) -> object:
         async with client.stream(MOCK, **asked()) as response:
-            return await first(response, pair)
+            taken = await first(response, pair)
+            if leaves_iterator_first:
+                await close_iterator(response.extensions["test"], pair)
+            return taken
 
     await pair.both(scene, transport=lambda: scripted(pair, Body(URLS, b" ")))
     assert BILLED == pair.settlement()
@@ -221,14 +227,14 @@ async def test_hazard_18_the_inner_stream_is_closed_as_often_as_it_would_be(pair
             next(chunks)
         await pair.kit.close(response)
         await pair.kit.close(response)
-        await settled_close(chunks, pair)
+        await close_iterator(chunks, pair)
         return bodies[-1].closes
 
     assert 1 == await pair.both(scene, transport=transport)
     assert UNKNOWN == pair.settlement()
 
 
-async def settled_close(chunks: Any, pair: Pair) -> None:
+async def close_iterator(chunks: Any, pair: Pair) -> None:
     if pair.kit.is_async:
         await chunks.aclose()
     else:
