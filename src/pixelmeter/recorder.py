@@ -7,7 +7,8 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 import msgspec
@@ -24,6 +25,7 @@ __all__ = ["CAPTURES", "Recorder", "Sink"]
 _EXIT_SECONDS = 2.0
 _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
+_FORK_SECONDS = 0.25
 _OPENING_SECONDS = 10.0
 
 CAPTURES: list[list[Attempt]] = []
@@ -35,7 +37,12 @@ _inherited: list[object] = []
 # Held while a writer thread imports the database libraries, and by a fork: a child forked in the middle of that would
 # have modules that never get ready. Reentrant for a signal handler that forks.
 _opening = threading.RLock()
-_held: list[bool] = []
+_held: list[list[_Lock]] = []
+
+
+class _Lock(Protocol):
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
+    def release(self) -> None: ...
 
 
 class Sink(Protocol):
@@ -59,6 +66,7 @@ class Recorder:
         self.sinks = sinks
         self._drain: Drain | None = None
         self._background = self._make_background()
+        self._make_locks()
         self._synced = 0
         self._adopted: int | None = None
         self._registered = False
@@ -106,6 +114,7 @@ class Recorder:
             self._drain = None
         _inherited.append(self._background)
         self._background = self._make_background()
+        self._make_locks()
         self._spool.forget()
         self._adopted = None
 
@@ -126,8 +135,9 @@ class Recorder:
             now = self._clock.monotonic()
             if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
                 self._adopted = now
-                self._drain.adopt()
-            while self._drain.step():
+                with self._unforked():
+                    self._drain.adopt()
+            while self._step(self._drain):
                 pass
         except Exception as error:
             self.ledger_error = f"{type(error).__name__}: {error}"
@@ -136,6 +146,29 @@ class Recorder:
             raise
         self.ledger_error = None
         return self._sync()
+
+    def _step(self, drain: Drain) -> int:
+        with self._unforked():
+            return drain.step()
+
+    @contextmanager
+    def _unforked(self) -> Generator[None, None, None]:
+        """Have a fork wait for a moment: a child could hang in a lock that a database library holds just now."""
+        with self._entrance:
+            self._inside.acquire()
+        try:
+            yield
+        finally:
+            self._inside.release()
+
+    def _make_locks(self) -> None:
+        # Two, as a lock is not fair: a fork that has the entrance gets in before the thread's next step.
+        self._entrance = threading.RLock()
+        self._inside = threading.RLock()
+
+    def locks(self) -> Sequence[_Lock]:
+        """Return what a fork should hold, in this order."""
+        return self._entrance, self._inside
 
     def _sync(self) -> float | None:
         waited = self._clock.monotonic() - self._synced
@@ -149,7 +182,8 @@ class Recorder:
         """Run on the background thread when it ends: a connection is closed by the thread that opened it."""
         drain, self._drain = self._drain, None
         if drain is not None:
-            drain.close()
+            with self._unforked():
+                drain.close()
 
     def status(self) -> dict[str, Any]:
         """Return what is kept where: `spool` and `drain` (None before the first attempt), and `ledger_error`."""
@@ -183,12 +217,16 @@ def _stop_all() -> None:
 
 
 def _before_fork() -> None:
-    _held.append(_opening.acquire(timeout=_OPENING_SECONDS))
+    held: list[_Lock] = [_opening] if _opening.acquire(timeout=_OPENING_SECONDS) else []
+    deadline = time.monotonic() + _FORK_SECONDS
+    for recorder in list(_recorders):
+        held += [lock for lock in recorder.locks() if lock.acquire(timeout=max(deadline - time.monotonic(), 0))]
+    _held.append(held)
 
 
 def _after_fork_in_parent() -> None:
-    if _held.pop():
-        _opening.release()
+    for lock in _held.pop():
+        lock.release()
 
 
 def _after_fork_in_child() -> None:

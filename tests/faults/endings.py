@@ -18,6 +18,7 @@ from collections.abc import Callable
 import httpx
 
 import pixelmeter
+from tests.factories import make_attempt
 from tests.faults.support import Place, call
 
 
@@ -122,6 +123,41 @@ def forks(place: Place) -> None:
         os._exit(0 if meter.flush(20) else 1)
     call(place, meter, "parent")
     _say(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+def forks_while_its_writer_is_busy(place: Place) -> None:
+    """Fork thirty children in the middle of writes; each records one attempt."""
+    meter = place.meter()
+    meter.recorder.begin(make_attempt())
+    meter.flush(20)
+    done = threading.Event()
+
+    def records() -> None:
+        while not done.wait(0.001):
+            for _ in range(20):
+                meter.recorder.end(make_attempt(tags='{"aig_tag":"parent"}'))
+
+    def flushes() -> None:
+        while not done.is_set():
+            meter.flush(20)
+
+    threads = [threading.Thread(target=target) for target in (records, records, flushes)]
+    for thread in threads:
+        thread.start()
+    children: list[int] = []
+    for _ in range(30):
+        # Let the writer get into its work again.
+        done.wait(0.03)
+        child = os.fork()
+        if child == 0:
+            meter.recorder.end(make_attempt(tags='{"aig_tag":"child"}'))
+            os._exit(0 if meter.flush(10) else 1)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    done.set()
+    for thread in threads:
+        thread.join()
+    _say(codes)
 
 
 def serves_with_forked_workers(place: Place) -> None:

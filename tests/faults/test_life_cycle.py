@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from pixelmeter.ledger.attempts import attempts
+from pixelmeter.ledger.engine import open_reader
 from pixelmeter.testing.handle import Gateway
 from tests.faults.books import Books
 from tests.faults.support import Place, call, recover
@@ -123,6 +125,15 @@ def test_a_forked_child_and_its_parent_both_go_on_metering(place: Place, gateway
 
     assert ("", 0) == (ended.stderr, json.loads(ended.stdout))
     assert {"before", "child-1", "child-2", "parent"} == tags_of(place, gateway)
+
+
+def test_a_fork_in_the_middle_of_a_write_leaves_the_child_a_writer_that_works(place: Place) -> None:
+    ended = run("forks_while_its_writer_is_busy", place)
+
+    assert ("", [0] * 30) == (ended.stderr, json.loads(ended.stdout))
+    with open_reader(place.ledger).connect() as connection:
+        rows = attempts(connection, limit=1_000_000)
+    assert 30 == sum("child" in row.tags for row in rows)
 
 
 def test_a_pre_forking_server_loses_no_call_of_its_workers_also_of_the_killed_one(
