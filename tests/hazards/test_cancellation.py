@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 from collections.abc import Callable
+from contextlib import aclosing
 from contextvars import copy_context
 from typing import Any
 
@@ -189,7 +190,7 @@ async def test_hazard_12_the_record_is_out_before_the_inner_stream_begins_to_clo
     class Stuck(library.AsyncByteStream):  # type: ignore[misc, name-defined]
         async def __aiter__(self) -> Any:
             yield URLS[:20]
-            await asyncio.Event().wait()
+            yield URLS[20:]
 
         async def aclose(self) -> None:
             recorded.append(len(pair.attempts))
@@ -200,16 +201,12 @@ async def test_hazard_12_the_record_is_out_before_the_inner_stream_begins_to_clo
         return library.Response(200, headers=json_headers(), stream=Stuck())
 
     client = pair.metered(transport=pair.kit.wire(answer))
-    begun = asyncio.Event()
 
     async def read() -> None:
-        async with client.stream(MOCK, **asked()) as response:
-            async for _ in each(pair.kit.raw(response)):
-                begun.set()
+        async with client.stream(MOCK, **asked()) as response, aclosing(pair.kit.raw(response)) as chunks:
+            await anext(chunks)
 
     task = asyncio.create_task(read())
-    await begun.wait()
-    task.cancel()
     await closing.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
