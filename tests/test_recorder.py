@@ -41,3 +41,4 @@ def test_the_spool_is_forced_to_the_disk_also_while_the_ledger_refuses(tmp_path:
     recorder.end(make_attempt())
     assert files.synced.wait(4)
     assert "LedgerError" in str(recorder.status()["ledger_error"])
+    assert not recorder.close(5)
