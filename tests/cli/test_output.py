@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
@@ -139,7 +140,10 @@ def on_a_terminal(action: Callable[[], None]) -> str:
         patch.setenv("NO_COLOR", "1")
         patch.setenv("TERM", "dumb")
         action()
-        terminal.flush()
-        screen = os.read(reader, 65536).decode()
+    screen = b""
+    # Linux ends a terminal that nobody writes to any more by an error.
+    with contextlib.suppress(OSError):
+        while piece := os.read(reader, 65536):
+            screen += piece
     os.close(reader)
-    return screen.replace("\r\n", "\n")
+    return screen.decode().replace("\r\n", "\n")
