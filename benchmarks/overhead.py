@@ -4,7 +4,8 @@
 
 All variants call the same stand-in gateway (a process of its own) from this process, block by block in turn, so that
 noise hits each alike. CPU is user + system time of all threads of this process: our writer thread and OpenTelemetry's
-export thread count, and each block ends with a flush. Exporters do nothing with what they get.
+export thread count, and each block ends with a flush. Exporters do nothing with what they get. `nothing kept` meters
+and prices without spool and ledger.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
@@ -24,7 +26,7 @@ from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 
 import pixelmeter
-from pixelmeter.testing import Gateway
+from pixelmeter.testing import Gateway, capture_calls
 
 _BODY = {"model": "meta/sam-3-1-image", "prompt": "a red fox in the snow", "size": "1024x1024", "n": 1}
 
@@ -39,11 +41,12 @@ class Variant(NamedTuple):
 
     name: str
     client: Any
-    flush: Callable[[], object]
+    flush: Callable[[], object] = lambda: None
+    inside: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
 def _variants(library: Any, folder: str) -> Iterator[Variant]:
-    yield Variant("plain", library.Client(), lambda: None)
+    yield Variant("plain", library.Client())
 
     class Stream(library.SyncByteStream):  # type: ignore[misc]
         def __init__(self, inner: Any) -> None:
@@ -64,10 +67,12 @@ def _variants(library: Any, folder: str) -> Iterator[Variant]:
             response.stream = Stream(response.stream)
             return response
 
-    yield Variant("do-nothing wrapper", library.Client(transport=PassThrough(library.HTTPTransport())), lambda: None)
+    yield Variant("do-nothing wrapper", library.Client(transport=PassThrough(library.HTTPTransport())))
 
     meter = pixelmeter.Meter(f"sqlite:///{folder}/ledger.db", gateways={"127.0.0.1:*": "aigateway"})
-    yield Variant("pixelmeter", pixelmeter.instrument(library.Client(), meter), lambda: meter.flush(30))
+    metered = pixelmeter.instrument(library.Client(), meter)
+    yield Variant("pixelmeter", metered, lambda: meter.flush(30))
+    yield Variant("- nothing kept", metered, inside=capture_calls)
 
     traces = TracerProvider()
     traces.add_span_processor(BatchSpanProcessor(_Nowhere()))
@@ -80,8 +85,9 @@ def _variants(library: Any, folder: str) -> Iterator[Variant]:
 
 def _block(variant: Variant, url: str, calls: int) -> float:
     before = time.process_time()
-    for _ in range(calls):
-        variant.client.post(url, json=_BODY).json()
+    with variant.inside():
+        for _ in range(calls):
+            variant.client.post(url, json=_BODY).json()
     variant.flush()
     return (time.process_time() - before) / calls * 1e6
 

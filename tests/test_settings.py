@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 
+from pixelmeter import settings as settings_module
 from pixelmeter.errors import ConfigError
 from pixelmeter.settings import Settings, from_environment
 
@@ -60,3 +64,10 @@ def test_every_variable_is_read() -> None:
 def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
     with pytest.raises(ConfigError, match=name):
         from_environment({name: value})
+
+
+def test_the_page_has_every_variable_and_no_other() -> None:
+    page = (Path(__file__).parents[1] / "docs" / "settings.md").read_text()
+    source = Path(settings_module.__file__).read_text()
+    names = re.compile(r"PIXELMETER_[A-Z_]+")
+    assert set(names.findall(source)) == set(names.findall(page))
