@@ -8,12 +8,13 @@ from typing import Any, Self
 
 from pixelmeter._version import __version__
 from pixelmeter.calls import Mark, link, mark_of
-from pixelmeter.core.assemble import intend, terms_of
+from pixelmeter.core.assemble import intend
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.prices import PriceBook
 from pixelmeter.core.record import Operation
 from pixelmeter.core.routes import operation_of
+from pixelmeter.core.terms import terms_of
 from pixelmeter.core.text import bounded
 from pixelmeter.drain import Drain
 from pixelmeter.failures import Failures

@@ -13,10 +13,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.assemble import intend, terms_of
+from pixelmeter.core.assemble import intend
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.core.record import Attempt
 from pixelmeter.core.request import ask_of_json
+from pixelmeter.core.terms import terms_of
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
 from tests.conftest import FakeClock

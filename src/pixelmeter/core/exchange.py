@@ -11,13 +11,14 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from pixelmeter.core import outcome as outcomes
-from pixelmeter.core.assemble import Terms, Wire, assemble
+from pixelmeter.core.assemble import assemble
 from pixelmeter.core.decode import Decode, Undecodable, decoder
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt, Outcome
 from pixelmeter.core.response import Answer, add_event, answer_of
 from pixelmeter.core.skim import SHORT, Skim, Whole
 from pixelmeter.core.sse import EventStream
+from pixelmeter.core.terms import Terms, Wire
 
 __all__ = ["Exchange"]
 
