@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextvars import ContextVar
 
 __all__ = ["Mark", "link", "mark_of"]
@@ -43,19 +44,29 @@ def mark_of(extensions: dict[str, object]) -> Mark | None:
     return mark if isinstance(mark, Mark) else None
 
 
-def link(extensions: dict[str, object], earlier: Mark | None, *, key: object, retry: int, new_id: str) -> Mark:
+def link(
+    extensions: dict[str, object],
+    earlier: Mark | None,
+    *,
+    retry: int | None,
+    key: Callable[[], object],
+    new_id: str,
+) -> Mark:
     """Mark a request as the next attempt of the call it belongs to; a new call takes `new_id`.
 
-    `retry` is what the SDK says (`x-stainless-retry-count`), `key` equal for the same content to the same place.
+    `retry` is what the SDK says (`x-stainless-retry-count`; None when it says nothing), `key` gives something equal for
+    the same content to the same place.
     """
     mark = Mark()
-    last = _last.get()
+    extensions[_EXTENSION] = mark
     if earlier is not None:
         mark.call_id, mark.attempt = earlier.call_id, earlier.attempt + 1
-    elif retry and last is not None and last.retry == retry - 1 and last.key == key:
-        mark.call_id, mark.attempt = last.call_id, last.attempt + 1
     else:
-        mark.call_id, mark.attempt = new_id, retry
-    extensions[_EXTENSION] = mark
-    _last.set(_Last(key, retry, mark.call_id, mark.attempt))
+        mark.call_id, mark.attempt = new_id, retry or 0
+    if retry is not None:
+        here = key()
+        last = _last.get()
+        if earlier is None and retry and last is not None and last.retry == retry - 1 and last.key == here:
+            mark.call_id, mark.attempt = last.call_id, last.attempt + 1
+        _last.set(_Last(here, retry, mark.call_id, mark.attempt))
     return mark

@@ -6,21 +6,22 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
+import msgspec
+
 from pixelmeter._version import __version__
 from pixelmeter.calls import Mark, link, mark_of
-from pixelmeter.core.assemble import intend
 from pixelmeter.core.exchange import Exchange
+from pixelmeter.core.kinds import Kinds
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.prices import PriceBook
 from pixelmeter.core.record import Operation
 from pixelmeter.core.routes import operation_of
-from pixelmeter.core.terms import terms_of
 from pixelmeter.core.text import bounded
 from pixelmeter.drain import Drain
 from pixelmeter.failures import Failures
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.address import safe_url, spool_folder
-from pixelmeter.outgoing import RequestLike, ask_of, length_of, retry_of, trace_id_of
+from pixelmeter.outgoing import Body, RequestLike, ask_of, length_of, retry_of, trace_id_of
 from pixelmeter.prices import bundled, load_book
 from pixelmeter.recorder import Recorder, Sink
 from pixelmeter.settings import Settings, from_environment
@@ -63,8 +64,12 @@ class Meter:
         self._encoded_tags = encoded(self._tags)
         self._profiles = load_profiles({**settings.gateways, **(gateways or {})}, settings.profiles)
         book = price_book or settings.prices
-        self._book: PriceBook = load_book(book) if isinstance(book, str) else book or bundled()
-        self._fee_rate = settings.fee_rate
+        self._kinds = Kinds(
+            self._profiles,
+            load_book(book) if isinstance(book, str) else book or bundled(),
+            fee_rate=settings.fee_rate,
+            version=__version__,
+        )
         self._clock: Clock = SystemClock()
         self._ids: Ids = SystemIds()
         self._files: Files = SystemFiles()
@@ -144,28 +149,32 @@ class Meter:
         if tag_header is not None and "aig_tag" in tags and tag_header not in request.headers:
             request.headers[tag_header] = tags["aig_tag"]
         headers = {name.lower(): value for name, value in request.headers.raw}
-        ask = ask_of(request, profile, target, headers)
+        body = Body(request, headers)
+        ask = ask_of(body, profile, target, headers)
         if tag_header is not None and (sent := headers.get(tag_header.encode())) is not None:
             tags = {**tags, "aig_tag": bounded(sent.decode("latin-1"), 64) or ""}
         new_id = self._ids.new()
-        key = (host, target, ask.same_as)
-        mark = link(request.extensions, earlier, key=key, retry=retry_of(headers), new_id=new_id)
-        terms = terms_of(ask, profile, self._profiles, self._book, self._fee_rate)
-        intent = intend(
-            terms,
+        mark = link(
+            request.extensions,
+            earlier,
+            retry=retry_of(headers),
+            key=lambda: (host, target, body.same_as()),
+            new_id=new_id,
+        )
+        now = self._clock.now()
+        kind = self._kinds.of(host, operation, ask, now)
+        intent = msgspec.structs.replace(
+            kind.intent,
             id=new_id,
             call_id=mark.call_id,
             attempt=mark.attempt,
-            started_at=self._clock.now(),
-            host=host,
-            operation=operation,
+            started_at=now,
             request_bytes=length_of(headers),
             tags=self._encoded_tags if tags is self._tags else encoded(tags),
             trace_id=trace_id_of(headers),
-            version=__version__,
         )
         self.recorder.begin(intent)
-        return Exchange(intent, terms, self._clock, self.recorder.end, self.failures.note), mark
+        return Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note), mark
 
     def _open_drain(self) -> Drain:
         return _open_drain(self.database_url, self._folder, self._spool, self._files)

@@ -7,11 +7,13 @@ import sys
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
+import msgspec
+
 from pixelmeter.core.gateways import Profile
-from pixelmeter.core.request import Ask, ask_of_fields, ask_of_json
+from pixelmeter.core.request import Ask, ask_of_fields, ask_of_json, document_of
 from pixelmeter.core.text import bounded
 
-__all__ = ["RequestLike", "ask_of", "length_of", "retry_of", "trace_id_of"]
+__all__ = ["Body", "RequestLike", "ask_of", "length_of", "retry_of", "trace_id_of"]
 
 _RETRY = b"x-stainless-retry-count"
 _TRACEPARENT = b"traceparent"
@@ -34,36 +36,49 @@ class RequestLike(Protocol):
     def content(self) -> bytes: ...
 
 
-def ask_of(request: RequestLike, profile: Profile, target: bytes, headers: Mapping[bytes, bytes]) -> Ask:
-    """Return what the request asks for: from a body that is in memory, or from the fields of a form.
+class Body:
+    """What of a request's body is in memory: a JSON document, or the fields of a form; a stream stays unread."""
 
-    An upload that is a stream stays unread; it asks for an unknown model then.
-    """
-    kind = headers.get(b"content-type", b"")
-    if kind.startswith(b"multipart/form-data"):
-        ask = ask_of_fields(_form(request.stream))
-    elif kind.startswith(b"application/json"):
-        ask = ask_of_json(_content(request))
-    else:
-        ask = Ask()
-    model = ask.model
-    if model is None and profile.identity.model_in_path is not None:
-        model = _segment_after(target, profile.identity.model_in_path)
-    byok = ask.byok
-    if profile.byok is not None and profile.byok.request_header_prefix:
-        prefix = profile.byok.request_header_prefix.encode()
-        byok = byok or any(name.startswith(prefix) for name in headers)
-    if model == ask.model and byok == ask.byok:
-        return ask
-    import msgspec
+    __slots__ = ("_document", "_fields")
 
-    return msgspec.structs.replace(ask, model=model, byok=byok)
+    def __init__(self, request: RequestLike, headers: Mapping[bytes, bytes]) -> None:
+        kind = headers.get(b"content-type", b"")
+        self._document: bytes | None = None
+        self._fields: tuple[tuple[str, str | None], ...] = ()
+        # `content` raises for a stream that has not been read, and reading it would use it up.
+        if kind.startswith(b"application/json") and hasattr(request, "_content"):
+            self._document = document_of(request.content)
+        elif kind.startswith(b"multipart/form-data"):
+            self._fields = tuple(_form(request.stream))
+
+    def ask(self) -> Ask:
+        """Return what it asks for."""
+        return ask_of_fields(self._fields) if self._document is None else ask_of_json(self._document)
+
+    def same_as(self) -> int:
+        """Return what is equal for two requests of the same content: how a retry is recognised. Never stored."""
+        return hash(self._fields if self._document is None else self._document)
 
 
-def retry_of(headers: Mapping[bytes, bytes]) -> int:
-    """Return the SDK's retry count, 0 where it sends none."""
+def ask_of(body: Body, profile: Profile, target: bytes, headers: Mapping[bytes, bytes]) -> Ask:
+    """Return what the request asks for, its path and headers included."""
+    ask = body.ask()
+    if ask.model is None and profile.identity.model_in_path is not None:
+        ask = msgspec.structs.replace(ask, model=_segment_after(target, profile.identity.model_in_path))
+    if profile.byok is not None and _has_name_like(headers, profile.byok.request_header_prefix.encode()):
+        ask = msgspec.structs.replace(ask, byok=True)
+    return ask
+
+
+def _has_name_like(headers: Mapping[bytes, bytes], prefix: bytes) -> bool:
+    # One search in all names, and only where it finds something a look at each.
+    return prefix != b"" and prefix in b"".join(headers) and any(name.startswith(prefix) for name in headers)
+
+
+def retry_of(headers: Mapping[bytes, bytes]) -> int | None:
+    """Return the SDK's retry count; None where it sends none."""
     text = headers.get(_RETRY, b"")
-    return int(text) if text.isdigit() and len(text) <= 4 else 0
+    return int(text) if text.isdigit() and len(text) <= 4 else None
 
 
 def length_of(headers: Mapping[bytes, bytes]) -> int | None:
@@ -83,11 +98,6 @@ def trace_id_of(headers: Mapping[bytes, bytes]) -> str | None:
         return None
     context = trace.get_current_span().get_span_context()
     return f"{context.trace_id:032x}" if context.is_valid else None
-
-
-def _content(request: RequestLike) -> bytes:
-    # `content` raises for a stream that has not been read, and reading it would use it up.
-    return request.content if hasattr(request, "_content") else b"{}"
 
 
 def _form(stream: Any) -> Iterator[tuple[str, str | None]]:

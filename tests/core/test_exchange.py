@@ -9,15 +9,15 @@ import struct
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.assemble import intend
 from pixelmeter.core.exchange import Exchange
+from pixelmeter.core.kinds import Kinds
 from pixelmeter.core.record import Attempt
 from pixelmeter.core.request import ask_of_json
-from pixelmeter.core.terms import terms_of
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
 from tests.conftest import FakeClock
@@ -37,20 +37,9 @@ class _Wire:
         self.attempts: list[Attempt] = []
         profiles = load_profiles({})
         ask = ask_of_json(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
-        terms = terms_of(ask, profiles.of_host(host), profiles, bundled())
-        self.intent = intend(
-            terms,
-            id="a",
-            call_id="c",
-            attempt=0,
-            started_at=STARTED_AT,
-            host=host,
-            operation="generate",
-            request_bytes=None,
-            tags="{}",
-            trace_id=None,
-            version="0",
-        )
+        kinds = Kinds(profiles, bundled(), fee_rate=None, version="0")
+        terms, self.intent = kinds.of(host, "generate", ask, STARTED_AT)
+        self.intent = msgspec.structs.replace(self.intent, id="a", call_id="c", started_at=STARTED_AT)
         self.exchange = Exchange(self.intent, terms, self.clock, self.attempts.append)
 
     def answer(self, body: Any, *, status: int = 200, headers: Headers = ()) -> Attempt:

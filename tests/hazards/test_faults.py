@@ -222,7 +222,7 @@ async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(kit: Kit, tmp
         with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
             client = metered(kit, meter, "read")
             functions = await called(kit, client, read)
-            victim = next(function for function in functions if function.co_name == "intend")
+            victim = next(function for function in functions if function.co_name == "ask_of")
             result = await planted(kit, client, read, victim, once=True)
             assert {"request": 1} == meter.failures.counts()
             await client.close()
@@ -244,7 +244,7 @@ async def test_hazard_29_a_logging_handler_that_makes_image_calls_does_not_recur
 
         client = metered(kit, meter, "read")
         functions = await called(kit, client, read)
-        victim = next(function for function in functions if function.co_name == "intend")
+        victim = next(function for function in functions if function.co_name == "ask_of")
         handler = Posting()
         logging.getLogger("pixelmeter").addHandler(handler)
         try:

@@ -18,21 +18,12 @@ from pixelmeter.core.text import bounded
 __all__ = ["assemble", "intend"]
 
 
-def intend(
-    terms: Terms,
-    *,
-    id: str,
-    call_id: str,
-    attempt: int,
-    started_at: int,
-    host: str,
-    operation: Operation,
-    request_bytes: int | None,
-    tags: str,
-    trace_id: str | None,
-    version: str,
-) -> Attempt:
-    """Return the record of an attempt as it stands if the process dies now: interrupted, its cost at risk."""
+def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: str) -> Attempt:
+    """Return the record of an attempt as it stands if the process dies now: interrupted, its cost at risk.
+
+    Without what is its own: ids, number, time, length, tags and trace. `at` is the Unix time in microseconds by which
+    it is priced.
+    """
     ask, profile = terms.ask, terms.profile
     gateway = host if profile.generic else profile.id
     at_risk = None
@@ -41,14 +32,14 @@ def intend(
             _consumption(ask, Answer(), images=ask.images),
             gateway=gateway,
             model=terms.model,
-            at=started_at,
+            at=at,
             vendors=profile.pass_through,
         )
     return Attempt(
-        id=id,
-        call_id=call_id,
-        attempt=attempt,
-        started_at=started_at,
+        id="",
+        call_id="",
+        attempt=0,
+        started_at=0,
         gateway=gateway,
         operation=operation,
         requested_model=ask.model,
@@ -67,7 +58,7 @@ def intend(
         cached_input_tokens=None,
         output_text_tokens=None,
         output_image_tokens=None,
-        request_bytes=request_bytes,
+        request_bytes=None,
         response_bytes=0,
         status=None,
         outcome="interrupted",
@@ -89,8 +80,8 @@ def intend(
         byok=ask.byok,
         fee_rate=_fee_rate(terms, profile),
         fee=None,
-        tags=tags,
-        trace_id=trace_id,
+        tags="{}",
+        trace_id=None,
         version=version,
     )
 

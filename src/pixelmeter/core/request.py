@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any, cast
 
 import msgspec
@@ -10,9 +11,10 @@ import msgspec
 from pixelmeter.core.skim import Skim
 from pixelmeter.core.text import bounded, count
 
-__all__ = ["Ask", "ask_of_fields", "ask_of_json"]
+__all__ = ["Ask", "ask_of_fields", "ask_of_json", "document_of"]
 
 _PLAIN_LIMIT = 65_536
+_REMEMBERED_LIMIT = 4096
 _IMAGES_LIMIT = 10_000
 _NUMBER_LIMIT = 40
 
@@ -29,11 +31,9 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     steps: int | None = None
     partial_images: int = 0
     byok: bool = False
-    same_as: int = 0
-    """Equal for two requests with the same content: how a retry is recognised. Never stored."""
 
 
-class _Body(msgspec.Struct, gc=False):
+class _Body(msgspec.Struct, frozen=True, gc=False):
     model: Any = None
     n: Any = None
     size: Any = None
@@ -51,17 +51,30 @@ class _Body(msgspec.Struct, gc=False):
 _decode = msgspec.json.Decoder(_Body).decode
 
 
-def ask_of_json(content: bytes) -> Ask:
-    """Read a JSON body; whatever cannot be read is left out. Image data inside it is never copied."""
-    if len(content) > _PLAIN_LIMIT:
-        skim = Skim()
-        skim.feed(content)
-        content = skim.document() or b"{}"
-    same_as = hash(content)
+def document_of(content: bytes) -> bytes:
+    """Return a JSON body as it is, or with its long strings cut when it is large: image data is never copied."""
+    if len(content) <= _PLAIN_LIMIT:
+        return content
+    skim = Skim()
+    skim.feed(content)
+    return skim.document() or b"{}"
+
+
+def ask_of_json(document: bytes) -> Ask:
+    """Read a JSON body; whatever cannot be read is left out."""
     try:
-        body = _decode(content)
+        body = _decode(document)
     except (msgspec.MsgspecError, ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
-        return Ask(same_as=same_as)
+        return Ask()
+    if len(document) > _REMEMBERED_LIMIT:
+        return _ask(body)
+    try:
+        return _remembered_ask(body)
+    except TypeError:  # a list or an object in it
+        return _ask(body)
+
+
+def _ask(body: _Body) -> Ask:
     return Ask(
         model=_model(body.model),
         images=_images(body.n),
@@ -69,11 +82,14 @@ def ask_of_json(content: bytes) -> Ask:
         quality=bounded(body.quality, 40),
         output_format=bounded(body.output_format, 40),
         input_images=_input_images(body),
-        steps=count(body.steps) or count(body.num_inference_steps),
-        partial_images=count(body.partial_images) or 0,
+        steps=_whole(body.steps) or _whole(body.num_inference_steps),
+        partial_images=_whole(body.partial_images) or 0,
         byok=body.provider_key_id is not None,
-        same_as=same_as,
     )
+
+
+# Programs ask for few kinds of images, again and again.
+_remembered_ask = lru_cache(maxsize=1024)(_ask)
 
 
 def ask_of_fields(fields: Iterable[tuple[str, str | None]]) -> Ask:
@@ -95,7 +111,6 @@ def ask_of_fields(fields: Iterable[tuple[str, str | None]]) -> Ask:
         steps=_number(text.get("steps")) or _number(text.get("num_inference_steps")),
         partial_images=_number(text.get("partial_images")) or 0,
         byok="provider_key_id" in text,
-        same_as=hash((tuple(text.items()), tuple(files))),
     )
 
 
@@ -103,6 +118,13 @@ def _number(text: str | None) -> int | None:
     if text is None or len(text) > _NUMBER_LIMIT or not (text.isascii() and text.isdigit()):
         return None
     return count(int(text))
+
+
+def _whole(value: object) -> int | None:
+    # 2, 2.0 and (as 1) true are equal to Python, so they must mean the same to whatever remembers them by equality.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return int(value) if isinstance(value, bool) else count(value)
 
 
 def _model(value: object) -> str | None:
@@ -114,7 +136,7 @@ def _model(value: object) -> str | None:
 
 
 def _images(value: object) -> int:
-    number = count(value)
+    number = _whole(value)
     return number if number and number <= _IMAGES_LIMIT else 1
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from pixelmeter.core.record import Operation
 
 _ROUTES: tuple[tuple[bytes, Operation], ...] = (
@@ -18,6 +20,11 @@ def operation_of(method: str, target: bytes) -> Operation | None:
     """
     if method != "POST" or b"/images/" not in target:
         return None
+    return _operation_at(target)
+
+
+@lru_cache(maxsize=256)
+def _operation_at(target: bytes) -> Operation | None:
     path = target.partition(b"?")[0].rstrip(b"/")
     for suffix, operation in _ROUTES:
         if path.endswith(suffix):
