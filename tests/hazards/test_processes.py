@@ -97,6 +97,22 @@ call()
     assert {"success": 2} == ledger(tmp_path)
 
 
+@pytest.mark.xfail(raises=subprocess.TimeoutExpired, reason="a writer thread is started while Python finalizes")
+@pytest.mark.parametrize("keeper", ["__main__", "builtins"])
+def test_hazard_15_and_40_a_response_that_is_open_at_exit_does_not_hold_the_process(
+    gateway: Gateway, tmp_path: Path, keeper: str
+) -> None:
+    """Python collects it when it takes the modules apart, and then no new thread gets to run any more."""
+    body = f"""
+call()
+request = client.build_request("POST", "{gateway.url}/images/generations", json={{"model": "m", "prompt": "p"}})
+sys.modules[{keeper!r}].kept = client.send(request, stream=True)
+"""
+    ended = run_python(program(body, library="httpx2", folder=tmp_path, gateway=gateway), timeout=5)
+    assert (0, "") == (ended.returncode, ended.stderr)
+    assert 2 == ledger(tmp_path).total()
+
+
 @pytest.mark.parametrize("library", LIBRARIES)
 @pytest.mark.parametrize("when", ["before the first call", "after a call"])
 def test_hazard_38_and_41_a_forked_child_begins_anew_and_warnings_stay_silent(
