@@ -130,6 +130,7 @@ for _ in range(2):
         with library.Client(verify=False) as own:
             call(pixelmeter.instrument(own, meter))
             call(own)
+        assert meter.flush() and meter.status()["drain"]["committed"] == 2
         sys.exit(0)
     children.append(child)
 call()
