@@ -16,7 +16,7 @@ import statistics
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any, NamedTuple
 
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
@@ -45,7 +45,7 @@ class Variant(NamedTuple):
     inside: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
-def _variants(library: Any, folder: str) -> Iterator[Variant]:
+def _variants(library: Any, folder: str, stack: ExitStack) -> Iterator[Variant]:
     yield Variant("plain", library.Client())
 
     class Stream(library.SyncByteStream):  # type: ignore[misc]
@@ -70,6 +70,7 @@ def _variants(library: Any, folder: str) -> Iterator[Variant]:
     yield Variant("do-nothing wrapper", library.Client(transport=PassThrough(library.HTTPTransport())))
 
     meter = pixelmeter.Meter(f"sqlite:///{folder}/ledger.db", gateways={"127.0.0.1:*": "aigateway"})
+    stack.callback(meter.close)
     metered = pixelmeter.instrument(library.Client(), meter)
     yield Variant("pixelmeter", metered, lambda: meter.flush(30))
     yield Variant("- nothing kept", metered, inside=capture_calls)
@@ -94,8 +95,8 @@ def _block(variant: Variant, url: str, calls: int) -> float:
 
 def _measure(name: str, rounds: int, calls: int, gateway: Gateway) -> None:
     url = f"{gateway.url}/images/generations"
-    with tempfile.TemporaryDirectory() as folder:
-        variants = list(_variants(importlib.import_module(name), folder))
+    with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
+        variants = list(_variants(importlib.import_module(name), folder, stack))
         for variant in variants:
             _block(variant, url, 100)
         spent: dict[str, list[float]] = {variant.name: [] for variant in variants}

@@ -132,3 +132,29 @@ def test_a_context_enters_and_leaves_the_inner_transport(kit: Kit, meter: pixelm
 
     kit.run(body())
     assert [("enter", 0), ("exit", 3)] == calls
+
+
+@KITS_BY_NAME
+def test_a_tag_for_the_gateway_does_not_follow_a_redirect_to_another_host(kit: Kit, meter: pixelmeter.Meter) -> None:
+    seen: list[tuple[str, str | None]] = []
+
+    def answer(request: Any) -> Any:
+        seen.append((request.url.host, request.headers.get("x-aig-tag")))
+        if request.url.host == "mock.test":
+            return kit.library.Response(307, headers={"location": "http://other.test/v1/images/generations"})
+        return kit.library.Response(200, json={"data": [{"url": "https://media.test/1.png"}]})
+
+    async def post() -> Any:
+        client = kit.client(transport=kit.mock(answer), follow_redirects=True)
+        pixelmeter.instrument(client.raw, meter)
+        try:
+            return await client.post(MOCK, json={"model": "meta/sam-3-1-image", "prompt": "p"})
+        finally:
+            await client.close()
+
+    with capture_calls() as attempts, pixelmeter.tags(aig_tag="hero"):
+        response = kit.run(post())
+    assert [("mock.test", "hero"), ("other.test", None)] == seen
+    assert "x-aig-tag" not in response.history[0].request.headers
+    assert 1 == len({attempt.call_id for attempt in attempts})
+    assert [(0, "redirected"), (1, "no_price")] == [(attempt.attempt, attempt.cost_reason) for attempt in attempts]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import queue
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -83,7 +84,8 @@ class Background:
         return ticket
 
     def _start(self) -> None:
-        if not self._starting.acquire(blocking=False):
+        # A thread that is started now would never run, and its start would be waited for.
+        if sys.is_finalizing() or not self._starting.acquire(blocking=False):
             return
         try:
             if self._thread is None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
+
+from pixelmeter.core.request import Ask
 
 __all__ = ["Mark", "link", "mark_of"]
 
@@ -16,12 +18,27 @@ class Mark:
     Clients copy extensions to the request that follows a redirect or a challenge, so the mark also links those.
     """
 
-    __slots__ = ("attempt", "call_id", "in_transport")
+    __slots__ = ("_added", "ask", "attempt", "call_id", "in_transport")
 
     def __init__(self) -> None:
         self.call_id = ""
         self.attempt = 0
         self.in_transport = True
+        self.ask = Ask()
+        """What was asked for: the request that follows may not tell it any more."""
+        self._added: tuple[MutableMapping[str, str], str] | None = None
+
+    def add_header(self, headers: MutableMapping[str, str], name: str, value: str) -> None:
+        """Send a header with this attempt, and with no other: a client copies headers to where it is redirected."""
+        headers[name] = value
+        self._added = headers, name
+
+    def leave(self) -> None:
+        """The transport has given its answer: leave the request as it came."""
+        self.in_transport = False
+        if self._added is not None:
+            headers, name = self._added
+            headers.pop(name, None)
 
 
 class _Last:

@@ -145,14 +145,13 @@ class Meter:
         profile = self._profiles.of_host(host)
         here = current()
         tags = {**self._tags, **here} if here else self._tags
-        tag_header = profile.tag.request_header if profile.tag is not None else None
-        if tag_header is not None and "aig_tag" in tags and tag_header not in request.headers:
-            request.headers[tag_header] = tags["aig_tag"]
         headers = {name.lower(): value for name, value in request.headers.raw}
         body = Body(request, headers)
-        ask = ask_of(body, profile, target, headers)
-        if tag_header is not None and (sent := headers.get(tag_header.encode())) is not None:
-            tags = {**tags, "aig_tag": bounded(sent.decode("latin-1"), 64) or ""}
+        # A client that follows a redirect hands the same content on as a stream.
+        ask = earlier.ask if earlier is not None and body.unread else ask_of(body, profile, target, headers)
+        sent_tag = headers.get(profile.tag.request_header.encode()) if profile.tag is not None else None
+        if sent_tag is not None:
+            tags = {**tags, "aig_tag": bounded(sent_tag.decode("latin-1"), 64) or ""}
         new_id = self._ids.new()
         mark = link(
             request.extensions,
@@ -161,6 +160,7 @@ class Meter:
             key=lambda: (host, target, body.same_as()),
             new_id=new_id,
         )
+        mark.ask = ask
         now = self._clock.now()
         kind = self._kinds.of(host, operation, ask, now)
         intent = msgspec.structs.replace(
@@ -173,6 +173,8 @@ class Meter:
             tags=self._encoded_tags if tags is self._tags else encoded(tags),
             trace_id=trace_id_of(headers),
         )
+        if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
+            mark.add_header(request.headers, profile.tag.request_header, tags["aig_tag"])
         self.recorder.begin(intent)
         return Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note), mark
 

@@ -51,6 +51,11 @@ class Body:
         elif kind.startswith(b"multipart/form-data"):
             self._fields = tuple(_form(request.stream))
 
+    @property
+    def unread(self) -> bool:
+        """Whether nothing of it is in memory."""
+        return self._document is None and not self._fields
+
     def ask(self) -> Ask:
         """Return what it asks for."""
         return ask_of_fields(self._fields) if self._document is None else ask_of_json(self._document)

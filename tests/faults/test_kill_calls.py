@@ -26,6 +26,7 @@ def kill_round(place: Place, folder: Path, name: str, chance: random.Random, pro
             target=call_for_ever,
             args=(place, str(folder / "answered"), f"{name}-{number}"),
             kwargs={"sdk": chance.random() < 0.3, "started": started},
+            daemon=True,
         )
         caller.start()
         callers.append((caller, started, chance.uniform(0, _LONGEST_LIFE)))

@@ -97,7 +97,6 @@ call()
     assert {"success": 2} == ledger(tmp_path)
 
 
-@pytest.mark.xfail(raises=subprocess.TimeoutExpired, reason="a writer thread is started while Python finalizes")
 @pytest.mark.parametrize("keeper", ["__main__", "builtins"])
 def test_hazard_15_and_40_a_response_that_is_open_at_exit_does_not_hold_the_process(
     gateway: Gateway, tmp_path: Path, keeper: str

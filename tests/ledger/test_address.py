@@ -98,7 +98,13 @@ def test_the_spools_of_a_server_keep_their_folder_when_the_password_changes() ->
     assert before != other
 
 
-def test_a_spool_folder_that_is_given_wins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_spool_folder_that_is_given_has_a_folder_for_each_ledger(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
+    urls = ["postgresql://db/spend", "postgresql://db/other", "sqlite:///a.db", "sqlite:///b.db", "sqlite:////tmp/a.db"]
+    folders = [spool_folder(url, "mine", "/state") for url in urls]
 
-    assert f"{tmp_path}/mine" == spool_folder("postgresql://db/spend", "mine", "/state")
+    assert len(urls) == len(set(folders))
+    assert all(folder.startswith(f"{tmp_path}/mine/") for folder in folders)
+    assert folders[0] == spool_folder("postgresql://db/spend", f"{tmp_path}/mine", "/elsewhere")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 _STRING_LIMIT = 2048
 _HEAD = 64
+_BACKSLASH = 0x5C
 _DOCUMENT_LIMIT = 1_000_000
 SHORT = 16_384
 """Bytes; a document of this size is cheaper to keep than to skim."""
@@ -52,7 +53,16 @@ class Skim:
                 continue
             quote = chunk.find(b'"', at)
             stop = end if quote < 0 else quote
-            if self._open:
+            if self._cutting:
+                # Nothing of it is kept, so only what stands right before the quote matters: one search, not two.
+                backslashes = stop
+                while backslashes > at and chunk[backslashes - 1] == _BACKSLASH:
+                    backslashes -= 1
+                if (stop - backslashes) % 2:
+                    self._escaped = quote < 0
+                    at = stop + 1
+                    continue
+            elif self._open:
                 slash = chunk.find(b"\\", at, stop)
                 if slash >= 0:
                     self._take(chunk[at : slash + 1])

@@ -107,14 +107,18 @@ def safe_url(url: str) -> str:
 def spool_folder(url: str, override: str | None, state_dir: str) -> str:
     """Return the folder of the spools that belong to a ledger.
 
-    It is `override` where given; else `<file>.spool` beside a SQLite file; else a folder under
-    `<state_dir>/pixelmeter/` named after host and database, the same whatever the password is.
+    It is `<file>.spool` beside a SQLite file; else one under `<state_dir>/pixelmeter/`, or under `override` where that
+    is given, named after host and database, the same whatever the password is. No two ledgers share one: whoever opens
+    a ledger takes in the spools that dead processes left in its folder.
     """
-    if override:
-        return os.path.abspath(os.path.expanduser(override))
     address = read_address(url)
-    if address.dialect == "sqlite":
+    if override:
+        base = os.path.abspath(os.path.expanduser(override))
+    elif address.dialect == "sqlite":
         return f"{address.path}.spool"
-    readable = re.sub(r"[^A-Za-z0-9.]+", "-", f"{address.host or 'local'}-{address.database or 'default'}")[:60]
+    else:
+        base = os.path.join(os.path.abspath(state_dir), "pixelmeter")
+    name = os.path.basename(address.path) or f"{address.host or 'local'}-{address.database or 'default'}"
+    readable = re.sub(r"[^A-Za-z0-9.]+", "-", name)[:60]
     digest = hashlib.sha256(address.safe().encode()).hexdigest()[:8]
-    return os.path.join(os.path.abspath(state_dir), "pixelmeter", f"{readable}-{digest}")
+    return os.path.join(base, f"{readable}-{digest}")
