@@ -189,7 +189,7 @@ class SyncDriver(_Driver, Generic[Req, Res]):
             _tell(self.meter.failures, exchange.fail, error)
             raise
         finally:
-            mark.leave()
+            _tell(self.meter.failures, mark.leave)
         self._watch(response, exchange)
         return response
 
@@ -229,7 +229,7 @@ class AsyncDriver(_Driver, Generic[Req, Res]):
             _tell(self.meter.failures, exchange.fail, error)
             raise
         finally:
-            mark.leave()
+            _tell(self.meter.failures, mark.leave)
         self._watch(response, exchange)
         return response
 

@@ -87,4 +87,4 @@ def test_a_ledger_after_kills_equals_what_the_gateway_billed(
     assert set() == set(answered) - books.by_tag.keys()
     assert [] == [tag for tag in answered if books.by_tag[tag].outcome == "interrupted"]
     assert counts["interrupted"]
-    assert [] == list((tmp_path / "spool").iterdir())
+    assert [] == list((tmp_path / "spool").rglob("*.spool"))

@@ -77,7 +77,7 @@ def taken(place: Place, meter: Meter, tag: str) -> None:
     assert meter.flush(30)
     assert meter.status()["ledger_error"] is None
     assert meter.close()
-    assert [] == list(Path(place.spool).glob("*"))
+    assert [] == list(Path(place.spool).rglob("*.spool"))
 
 
 def test_a_postgres_that_is_stopped_and_started_again_gets_everything(
@@ -223,9 +223,8 @@ def test_a_disk_that_refuses_for_a_while_costs_nothing(
     if os.geteuid() == 0:
         os.chown(home, NOBODY, NOBODY)
         for parent in (tmp_path, *tmp_path.parents):
-            if parent.stat().st_mode & 0o001:
-                break
-            parent.chmod(0o711)
+            if not parent.stat().st_mode & 0o001:
+                parent.chmod(0o711)
     place = Place(gateway.url, f"sqlite:///{home}/ledger.db", str(home / "spool"))
     command = [sys.executable, "-m", "tests.faults.troubles", trouble, place.gateway, place.ledger, place.spool]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)

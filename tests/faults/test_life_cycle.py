@@ -70,7 +70,7 @@ def test_an_interpreter_that_ends_by_itself_has_everything_in_the_ledger(
 
     assert code == ended.returncode
     assert tags == tags_of(place, gateway)
-    assert [] == list(Path(place.spool).iterdir())
+    assert [] == list(Path(place.spool).rglob("*.spool"))
     if said is None:
         assert "" == ended.stderr
     else:
@@ -95,7 +95,7 @@ def test_a_process_that_is_ended_leaves_its_calls_to_whoever_recovers(
 
     assert (code, "") == (ended.returncode, ended.stderr)
     assert {"a"} == tags_of(place, gateway)
-    assert [] == list(Path(place.spool).iterdir())
+    assert [] == list(Path(place.spool).rglob("*.spool"))
 
 
 def test_daemon_threads_that_call_during_the_exit_lose_nothing_and_nothing_is_printed(
@@ -182,7 +182,7 @@ def test_calls_after_close_are_metered_and_closing_twice_is_harmless(place: Plac
     assert meter.close()
 
     assert {"a", "b"} == tags_of(place, gateway)
-    assert [] == list(Path(place.spool).iterdir())
+    assert [] == list(Path(place.spool).rglob("*.spool"))
     assert set() == writers() - earlier
 
 
@@ -217,7 +217,7 @@ def test_many_threads_share_a_meter_that_others_close_meanwhile(place: Place, ga
     assert meter.close()
 
     assert {str(number) for number in range(80)} == tags_of(place, gateway)
-    assert [] == list(Path(place.spool).iterdir())
+    assert [] == list(Path(place.spool).rglob("*.spool"))
 
 
 def writers() -> set[threading.Thread]:

@@ -36,9 +36,10 @@ def cannot_write_the_spool(place: Place) -> None:
     """The spool folder is read-only for a while."""
     meter = _start(place)
     meter.close()
-    os.chmod(place.spool, 0o555)
+    folder = meter.status()["spool_dir"]
+    os.chmod(folder, 0o555)
     _go_on(place, meter)
-    os.chmod(place.spool, 0o755)
+    os.chmod(folder, 0o755)
     _end(place, meter)
 
 

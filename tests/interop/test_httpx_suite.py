@@ -82,7 +82,8 @@ def start(how: str, home: Path) -> subprocess.Popen[str]:
         "HTTPX_SUITE_HOW": how,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(CHECKOUT / "src")]),
     }
-    command = [sys.executable, "-m", "pytest", "-p", "httpx_suite_plugin", *OPTIONS]
+    # A temporary folder of its own: pytest makes the one that runs share private again when it starts.
+    command = [sys.executable, "-m", "pytest", "-p", "httpx_suite_plugin", *OPTIONS, f"--basetemp={home / 'temporary'}"]
     with open(home / "output", "w") as output:
         return subprocess.Popen(command, cwd=home / "suite", env=environment, stdout=output, stderr=output, text=True)
 

@@ -34,6 +34,11 @@ def test_the_oldest_httpx_is_metered_as_the_newest_is(tmp_path: Path) -> None:
     pytest_again = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", "not httpx2 and not postgres"]
     files = [str(Path(__file__).parent / name) for name in TESTS]
     run = subprocess.run(
-        [*pytest_again, *files], cwd=CHECKOUT, env=environment, capture_output=True, text=True, timeout=110
+        [*pytest_again, f"--basetemp={tmp_path / 'temporary'}", *files],
+        cwd=CHECKOUT,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=110,
     )
     assert 0 == run.returncode, run.stdout[-4000:]

@@ -19,9 +19,8 @@ if os.geteuid() == 0:
 def run_unprivileged(code: str, url: str, folder: Path) -> str:
     """Run code with `url` defined, let into `folder` by the folders above it; return what it prints."""
     for parent in folder.parents:
-        if parent.stat().st_mode & 0o001:
-            break
-        parent.chmod(0o711)
+        if not parent.stat().st_mode & 0o001:
+            parent.chmod(0o711)
     root = Path(__file__).parents[2]
     program = f"{_BECOME_NOBODY}url = {url!r}\n{code}"
     environment = {**os.environ, "PYTHONPATH": f"{root}/src{os.pathsep}{root}"}
