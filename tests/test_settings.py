@@ -47,9 +47,20 @@ def test_every_variable_is_read() -> None:
     )
 
 
+def test_pairs_may_be_a_json_object_for_values_with_commas() -> None:
+    settings = from_environment({"PIXELMETER_TAGS": '{"team": "growth, eu", "k": "a=b"}', "PIXELMETER_GATEWAYS": "{}"})
+    assert ({"team": "growth, eu", "k": "a=b"}, {}) == (settings.tags, settings.gateways)
+
+
+def test_a_value_may_have_an_equals_sign() -> None:
+    assert {"query": "a=b"} == from_environment({"PIXELMETER_TAGS": "query=a=b"}).tags
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("PIXELMETER_GATEWAYS", "{"),
+        ("PIXELMETER_GATEWAYS", '{"a": 1}'),
         ("PIXELMETER_GATEWAYS", "images.corp.example"),
         ("PIXELMETER_TAGS", "team="),
         ("PIXELMETER_TAGS", "=x"),

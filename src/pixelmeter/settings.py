@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+import msgspec
+
 from pixelmeter.core.text import scaled
 from pixelmeter.errors import ConfigError
 
@@ -32,9 +34,9 @@ class Settings:
     profiles: str | None = None
     """`PIXELMETER_PROFILES`: a gateway profile file, or a folder of them, that win over the bundled ones."""
     gateways: Mapping[str, str] = field(default_factory=dict[str, str])
-    """`PIXELMETER_GATEWAYS`: `host=profile` pairs with commas between, e.g. `127.0.0.1:*=aigateway`."""
+    """`PIXELMETER_GATEWAYS`: `host=profile` pairs with commas between, or a JSON object."""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
-    """`PIXELMETER_TAGS`: `key=value` pairs with commas between, put on every attempt."""
+    """`PIXELMETER_TAGS`: `key=value` pairs with commas between, or a JSON object; put on every attempt."""
     fee_rate: int | None = None
     """`PIXELMETER_FEE_PERCENT`: the gateway's fee in parts per million; None leaves it to the profile."""
     durability: Durability = "process"
@@ -61,11 +63,17 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
 
 
 def _pairs(env: Mapping[str, str], name: str) -> dict[str, str]:
+    text = env.get(name, "").strip()
+    if text.startswith("{"):
+        try:
+            return msgspec.json.decode(text, type=dict[str, str])
+        except msgspec.MsgspecError as error:
+            raise ConfigError(f"{name} is no JSON object of strings: {error}") from None
     pairs: dict[str, str] = {}
-    for item in filter(None, (part.strip() for part in env.get(name, "").split(","))):
-        key, separator, value = item.rpartition("=")
+    for item in filter(None, (part.strip() for part in text.split(","))):
+        key, separator, value = item.partition("=")
         if not separator or not key.strip() or not value.strip():
-            raise ConfigError(f"{name} has {item!r}: write NAME=VALUE pairs with commas between")
+            raise ConfigError(f"{name} has {item!r}: write NAME=VALUE pairs with commas between, or a JSON object")
         pairs[key.strip()] = value.strip()
     return pairs
 
