@@ -47,11 +47,11 @@ class Body:
 class Kit:
     """A library and a colour."""
 
-    library: Any
+    package: Any
     colour: Literal["sync", "asyncio", "trio"]
 
     def __str__(self) -> str:
-        return f"{self.library.__name__}-{self.colour}"
+        return f"{self.package.__name__}-{self.colour}"
 
     @property
     def is_async(self) -> bool:
@@ -73,16 +73,16 @@ class Kit:
 
     def client(self, **options: Any) -> Client:
         """Return a new client; it trusts everybody, because reading the certificates takes longer than a test."""
-        kind = self.library.AsyncClient if self.is_async else self.library.Client
+        kind = self.package.AsyncClient if self.is_async else self.package.Client
         return Client(self, kind(**{"verify": False} | options))
 
     def mock(self, handler: Callable[[Any], Any]) -> Any:
         """Return the library's MockTransport, which answers with responses that may have been read already."""
-        return self.library.MockTransport(handler)
+        return self.package.MockTransport(handler)
 
     def wire(self, answer: Callable[[Any], Any], close: Callable[[], Any] = lambda: None) -> Any:
         """Return a transport that answers with `answer(request)`, and closes with `close()`, awaited if need be."""
-        library = self.library
+        library = self.package
         if self.is_async:
 
             class AsyncWire(library.AsyncBaseTransport):  # type: ignore[misc, name-defined]
@@ -105,7 +105,7 @@ class Kit:
 
     def stream(self, body: Body) -> Any:
         """Return a response stream that follows the script."""
-        library = self.library
+        library = self.package
         if self.is_async:
 
             class AsyncStream(library.AsyncByteStream):  # type: ignore[misc, name-defined]

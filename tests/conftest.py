@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from pixelmeter.testing import Gateway
 from tests.factories import STARTED_AT
 from tests.postgres import PROVIDE, Server, Unavailable, shared_server
 
@@ -69,6 +70,20 @@ def ledger_url(request: pytest.FixtureRequest) -> str:
     """The URL of a new, empty ledger, once on each database."""
     url: str = request.getfixturevalue(f"{request.param}_url")
     return url
+
+
+@pytest.fixture(scope="session")
+def shared_gateway() -> Iterator[Gateway]:
+    """The process behind `gateway`."""
+    with Gateway(seed=7) as gateway:
+        yield gateway
+
+
+@pytest.fixture
+def gateway(shared_gateway: Gateway) -> Gateway:
+    """A gateway that nobody has told anything yet, with an empty billing log."""
+    shared_gateway.reset()
+    return shared_gateway
 
 
 def unavailable(reason: str, command: str) -> None:

@@ -25,18 +25,18 @@ def meter(tmp_path: Path) -> pixelmeter.Meter:
 
 def transport_class(kit: Kit) -> Any:
     """Return the meter transport of a kit."""
-    binding = importlib.import_module(f"pixelmeter.{kit.library.__name__}")
+    binding = importlib.import_module(f"pixelmeter.{kit.package.__name__}")
     return binding.AsyncMeterTransport if kit.is_async else binding.MeterTransport
 
 
 def mocked(kit: Kit, status: int = 200) -> Any:
-    return kit.mock(lambda _: kit.library.Response(status, json={"data": [{"url": "https://media.test/1.png"}]}))
+    return kit.mock(lambda _: kit.package.Response(status, json={"data": [{"url": "https://media.test/1.png"}]}))
 
 
 async def sent(kit: Kit, transport: Any, method: str = "POST", url: str = MOCK) -> Any:
     """Send one image request through a transport and return its response."""
     body = {"json": {"model": "meta/sam-3-1-image", "prompt": "p"}} if method == "POST" else {}
-    request = kit.library.Request(method, url, **body)
+    request = kit.package.Request(method, url, **body)
     handle = transport.handle_async_request if kit.is_async else transport.handle_request
     return await settled(handle(request))
 
@@ -44,7 +44,7 @@ async def sent(kit: Kit, transport: Any, method: str = "POST", url: str = MOCK) 
 @KITS_BY_NAME
 def test_it_is_a_transport_of_its_library_with_that_librarys_own_as_default(kit: Kit, meter: pixelmeter.Meter) -> None:
     transport = transport_class(kit)(meter)
-    library = kit.library
+    library = kit.package
     base, default = (
         (library.AsyncBaseTransport, library.AsyncHTTPTransport)
         if kit.is_async
@@ -73,7 +73,7 @@ def test_an_image_call_makes_one_record_and_other_requests_none(kit: Kit, meter:
 @KITS_BY_NAME
 def test_the_same_request_sent_again_is_the_next_attempt_of_its_call(kit: Kit, meter: pixelmeter.Meter) -> None:
     transport = transport_class(kit)(meter, mocked(kit, 503))
-    request = kit.library.Request("POST", MOCK, json={"model": "m", "prompt": "p"})
+    request = kit.package.Request("POST", MOCK, json={"model": "m", "prompt": "p"})
 
     async def body() -> None:
         for _ in range(3):
@@ -141,8 +141,8 @@ def test_a_tag_for_the_gateway_does_not_follow_a_redirect_to_another_host(kit: K
     def answer(request: Any) -> Any:
         seen.append((request.url.host, request.headers.get("x-aig-tag")))
         if request.url.host == "mock.test":
-            return kit.library.Response(307, headers={"location": "http://other.test/v1/images/generations"})
-        return kit.library.Response(200, json={"data": [{"url": "https://media.test/1.png"}]})
+            return kit.package.Response(307, headers={"location": "http://other.test/v1/images/generations"})
+        return kit.package.Response(200, json={"data": [{"url": "https://media.test/1.png"}]})
 
     async def post() -> Any:
         client = kit.client(transport=kit.mock(answer), follow_redirects=True)

@@ -27,24 +27,6 @@ from tests.postgres import PROVIDE, Server, Unavailable
 
 
 @pytest.fixture(scope="module")
-def shared_gateway() -> Iterator[Gateway]:
-    with Gateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(shared_gateway: Gateway) -> Gateway:
-    """A gateway with an empty billing log and no rules."""
-    shared_gateway.reset()
-    return shared_gateway
-
-
-@pytest.fixture
-def place(gateway: Gateway, sqlite_url: str, tmp_path: Path) -> Place:
-    return Place(gateway.url, sqlite_url, str(tmp_path / "spool"))
-
-
-@pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
     """A PostgreSQL server that tests may stop."""
     try:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -21,24 +20,6 @@ from pixelmeter.ledger.engine import open_reader
 from pixelmeter.testing.handle import Gateway
 from tests.faults.books import Books
 from tests.faults.support import Place, call, recover
-
-
-@pytest.fixture(scope="module")
-def shared_gateway() -> Iterator[Gateway]:
-    with Gateway() as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(shared_gateway: Gateway) -> Gateway:
-    """A gateway with an empty billing log and no rules."""
-    shared_gateway.reset()
-    return shared_gateway
-
-
-@pytest.fixture
-def place(gateway: Gateway, sqlite_url: str, tmp_path: Path) -> Place:
-    return Place(gateway.url, sqlite_url, str(tmp_path / "spool"))
 
 
 def run(program: str, place: Place) -> subprocess.CompletedProcess[str]:

@@ -36,20 +36,6 @@ def kit(request: pytest.FixtureRequest) -> Kit:
 
 
 @pytest.fixture(scope="session")
-def shared_gateway() -> Iterator[Gateway]:
-    """The process behind `gateway`."""
-    with Gateway(seed=7) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(shared_gateway: Gateway) -> Gateway:
-    """A gateway that nobody has told anything yet, with an empty billing log."""
-    shared_gateway.reset()
-    return shared_gateway
-
-
-@pytest.fixture(scope="session")
 def shared_meter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Meter, Record]]:
     """One meter for all tests of a worker; in the end its ledger must hold every attempt that they saw, once."""
     folder: Path = tmp_path_factory.mktemp("hazards")

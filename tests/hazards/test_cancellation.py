@@ -107,7 +107,7 @@ async def test_hazard_09_what_is_no_exception_goes_through_and_is_recorded(
         if where == "before headers":
             raise planted
         stream = pair.kit.stream(Body(URLS[:20], planted))
-        return pair.kit.library.Response(200, headers=json_headers(), stream=stream)
+        return pair.kit.package.Response(200, headers=json_headers(), stream=stream)
 
     client = pair.metered(transport=pair.kit.wire(answer))
     caught: list[BaseException] = []
@@ -183,7 +183,7 @@ async def test_hazard_12_cancelling_twice_leaves_no_more_connections_than_bare(
 
 @asyncio_only
 async def test_hazard_12_the_record_is_out_before_the_inner_stream_begins_to_close(pair: Pair) -> None:
-    library = pair.kit.library
+    library = pair.kit.package
     recorded: list[int] = []
     closing = asyncio.Event()
 
@@ -218,11 +218,11 @@ async def test_hazard_12_the_record_is_out_before_the_inner_stream_begins_to_clo
 
 async def test_hazard_13_metering_adds_no_suspension_no_task_and_no_thread_hop(pair: Pair) -> None:
     """An async client over a wire that never waits runs to its end in one step, like a sync one."""
-    straight = Kit(pair.kit.library, "sync")
+    straight = Kit(pair.kit.package, "sync")
 
     def answer(_: Any) -> Any:
         stream = pair.kit.stream(Body(URLS[:20], URLS[20:]))
-        return pair.kit.library.Response(200, headers=json_headers(), stream=stream)
+        return pair.kit.package.Response(200, headers=json_headers(), stream=stream)
 
     async def call(client: Client) -> int:
         response = await client.post(MOCK, **asked())
@@ -238,7 +238,7 @@ async def test_hazard_13_metering_adds_no_suspension_no_task_and_no_thread_hop(p
 @pytest.mark.parametrize("at", range(8))
 async def test_hazard_13_cancelled_at_every_step_there_is_one_record(pair: Pair, at: int) -> None:
     """The wire and each chunk suspend; the call is thrown out at its n-th suspension."""
-    library = pair.kit.library
+    library = pair.kit.package
 
     class Slow(library.AsyncByteStream):  # type: ignore[misc, name-defined]
         async def __aiter__(self) -> Any:
@@ -278,7 +278,7 @@ async def test_hazard_13_cancelled_at_every_step_there_is_one_record(pair: Pair,
 @pytest.mark.parametrize("kit", [*ASYNC, Kit(httpx2, "trio")], ids=str)
 async def test_a_stream_left_by_break_leaves_no_generator_to_the_collector_that_bare_would_not(pair: Pair) -> None:
     closed: list[str] = []
-    library = pair.kit.library
+    library = pair.kit.package
 
     class Watched(library.AsyncByteStream):  # type: ignore[misc, name-defined]
         async def __aiter__(self) -> Any:

@@ -32,7 +32,7 @@ NOT_SENT = ("not_billed", 0, "not_sent", None)
 
 def transports(pair: Pair) -> Any:
     """Return the module that has the meter transports of the kit's library."""
-    return importlib.import_module(f"pixelmeter.{pair.kit.library.__name__}")
+    return importlib.import_module(f"pixelmeter.{pair.kit.package.__name__}")
 
 
 async def test_hazard_25_a_proxy_of_the_environment_stays_in_the_way(
@@ -52,7 +52,7 @@ async def test_hazard_25_a_proxy_of_the_environment_stays_in_the_way(
 
 
 async def test_hazard_25_limits_and_mounts_are_those_of_the_client(pair: Pair) -> None:
-    library = pair.kit.library
+    library = pair.kit.package
     mounted = pair.kit.mock(lambda _: library.Response(200, content=URLS))
     limits = library.Limits(max_connections=3, max_keepalive_connections=2)
     client = pair.kit.client(mounts={"http://mock.test": mounted, "http://bare.test": None}, limits=limits)
@@ -81,7 +81,7 @@ async def test_hazard_26_a_redirect_is_one_call_of_two_attempts_and_the_first_is
 
 @pytest.mark.parametrize("scheme", ["basic", "digest"])
 async def test_hazard_26_a_challenge_is_one_call_of_two_attempts_and_the_first_is_free(pair: Pair, scheme: str) -> None:
-    library = pair.kit.library
+    library = pair.kit.package
 
     class Challenged(library.Auth):  # type: ignore[misc, name-defined]
         def auth_flow(self, request: Any) -> Any:
@@ -125,7 +125,7 @@ async def test_hazard_27_an_sdks_retries_are_attempts_of_one_call(pair: Pair) ->
 
 async def test_hazard_28_transports_of_ours_around_each_other_make_one_record(pair: Pair) -> None:
     names = ("AsyncHTTPTransport", "AsyncMeterTransport") if pair.kit.is_async else ("HTTPTransport", "MeterTransport")
-    inner = getattr(pair.kit.library, names[0])(verify=False)
+    inner = getattr(pair.kit.package, names[0])(verify=False)
     ours = getattr(transports(pair), names[1])
     client = pair.kit.client(transport=ours(pair.meter, ours(pair.meter, inner)))
     pixelmeter.instrument(client.raw, pair.meter)
@@ -140,7 +140,7 @@ async def test_hazard_28_opentelemetry_around_or_inside_makes_one_record_and_one
     exporter = InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    instrumentor = HTTPX2ClientInstrumentor if pair.kit.library is httpx2 else HTTPXClientInstrumentor
+    instrumentor = HTTPX2ClientInstrumentor if pair.kit.package is httpx2 else HTTPXClientInstrumentor
     client = pair.kit.client()
     steps: list[Callable[[], object]] = [
         lambda: pixelmeter.instrument(client.raw, pair.meter),
@@ -159,7 +159,7 @@ async def test_hazard_28_opentelemetry_around_or_inside_makes_one_record_and_one
 
 async def test_hazard_29_what_is_no_image_call_is_left_alone_even_from_a_log_handler(pair: Pair) -> None:
     """A handler that ships lines with a metered client of the other library, which logs nothing here."""
-    library: Any = httpx if pair.kit.library is httpx2 else httpx2
+    library: Any = httpx if pair.kit.package is httpx2 else httpx2
     shipper: Any = pixelmeter.instrument(library.Client(verify=False), pair.meter)
     statuses: list[int] = []
 
@@ -168,7 +168,7 @@ async def test_hazard_29_what_is_no_image_call_is_left_alone_even_from_a_log_han
             statuses.append(shipper.post(f"{pair.gateway.root}/logs", json={"line": record.getMessage()}).status_code)
 
     client = pair.metered()
-    logger = logging.getLogger(pair.kit.library.__name__)
+    logger = logging.getLogger(pair.kit.package.__name__)
     handler = Shipping()
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
@@ -189,7 +189,7 @@ async def test_hazard_31_no_header_is_added_and_none_is_moved(pair: Pair) -> Non
         return response.request.headers.raw
 
     def transport() -> Any:
-        return pair.kit.mock(lambda _: pair.kit.library.Response(200, content=URLS, headers=json_headers()))
+        return pair.kit.mock(lambda _: pair.kit.package.Response(200, content=URLS, headers=json_headers()))
 
     await pair.both(scene, transport=transport)
     assert BILLED == pair.settlement()
@@ -200,7 +200,7 @@ async def test_hazard_31_the_tag_header_goes_to_the_gateway_that_knows_it_alone(
 
     def answer(request: Any) -> Any:
         sent.append(request.headers.get("x-aig-tag"))
-        return pair.kit.library.Response(200, content=URLS, headers=json_headers())
+        return pair.kit.package.Response(200, content=URLS, headers=json_headers())
 
     client = pair.metered(transport=pair.kit.mock(answer))
     with pixelmeter.tags(aig_tag="hero"):
@@ -220,7 +220,7 @@ async def test_hazard_34_what_never_left_costs_nothing_for_certain(pair: Pair) -
         return await client.post(f"http://127.0.0.1:{port}/v1/images/generations", **asked())
 
     [(kind, *_), *_] = await pair.both(refused)
-    assert pair.kit.library.ConnectError is kind
+    assert pair.kit.package.ConnectError is kind
     attempt = pair.attempt
     assert ("error", *NOT_SENT) == (
         attempt.outcome,
@@ -234,13 +234,13 @@ async def test_hazard_34_what_never_left_costs_nothing_for_certain(pair: Pair) -
 async def test_hazard_34_waiting_for_the_pool_in_vain_costs_nothing(pair: Pair) -> None:
     async def scene(client: Client) -> object:
         held = await client.send(pair.url, **asked(hold=20))
-        with pytest.raises(pair.kit.library.PoolTimeout) as caught:
-            await client.post(pair.url, timeout=pair.kit.library.Timeout(5, pool=0.05), **asked())
+        with pytest.raises(pair.kit.package.PoolTimeout) as caught:
+            await client.post(pair.url, timeout=pair.kit.package.Timeout(5, pool=0.05), **asked())
         pair.gateway.release()
         await pair.kit.read(held)
         return failure(caught.value)
 
-    await pair.both(scene, limits=pair.kit.library.Limits(max_connections=1))
+    await pair.both(scene, limits=pair.kit.package.Limits(max_connections=1))
     never, held = pair.attempts
     assert ("timeout", *NOT_SENT) == (never.outcome, never.billing, never.cost, never.cost_reason, never.at_risk)
     assert "success" == held.outcome
@@ -248,7 +248,7 @@ async def test_hazard_34_waiting_for_the_pool_in_vain_costs_nothing(pair: Pair) 
 
 @pytest.mark.parametrize("error", ["ReadError", "WriteError", "WriteTimeout", "RemoteProtocolError", "CloseError"])
 async def test_hazard_34_what_may_have_left_is_at_risk(pair: Pair, error: str) -> None:
-    kind = getattr(pair.kit.library, error)
+    kind = getattr(pair.kit.package, error)
 
     def answer(_: Any) -> Any:
         raise kind("broken")
@@ -263,7 +263,7 @@ async def test_hazard_34_what_may_have_left_is_at_risk(pair: Pair, error: str) -
 
 @pytest.mark.parametrize("by", ["close", "context"])
 async def test_hazard_42_the_inner_transport_is_entered_and_closed_as_often_as_bare(pair: Pair, by: str) -> None:
-    library = pair.kit.library
+    library = pair.kit.package
     calls: list[str] = []
     if pair.kit.is_async:
 
@@ -327,7 +327,7 @@ async def test_hazard_44_one_client_for_many_threads_or_tasks_counts_every_call_
 
 async def test_hazard_44_tags_follow_the_task_or_the_copied_context_and_no_other(pair: Pair) -> None:
     def answer(_: Any) -> Any:
-        return pair.kit.library.Response(200, headers=json_headers(), stream=pair.kit.stream(Body(URLS)))
+        return pair.kit.package.Response(200, headers=json_headers(), stream=pair.kit.stream(Body(URLS)))
 
     client = pair.metered(transport=pair.kit.wire(answer))
 

@@ -64,7 +64,7 @@ def traced(on_call: Callable[[CodeType], object]) -> Generator[Callable[[], None
 
 def answering(kit: Kit, *script: bytes | BaseException, **headers: str) -> Any:
     def answer(_: Any) -> Any:
-        return kit.library.Response(200, headers=json_headers(**headers), stream=kit.stream(Body(*script)))
+        return kit.package.Response(200, headers=json_headers(**headers), stream=kit.stream(Body(*script)))
 
     return kit.wire(answer)
 
@@ -235,7 +235,7 @@ async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(kit: Kit, tmp
 async def test_hazard_29_a_logging_handler_that_makes_image_calls_does_not_recurse(kit: Kit, tmp_path: Path) -> None:
     kinds: list[int] = []
     with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
-        own = Kit(kit.library, "sync")
+        own = Kit(kit.package, "sync")
         other = metered(own, meter, "read")
 
         class Posting(logging.Handler):

@@ -19,7 +19,7 @@ async def met(pair: Pair, end: End) -> Any:
     """Let both clients ask a server that answers so, and return what they see."""
 
     def transport() -> Any:
-        kind = pair.kit.library.AsyncHTTPTransport if pair.kit.is_async else pair.kit.library.HTTPTransport
+        kind = pair.kit.package.AsyncHTTPTransport if pair.kit.is_async else pair.kit.package.HTTPTransport
         return kind(http1=False, http2=True)
 
     with Http2Server(end) as server:
@@ -61,7 +61,7 @@ async def test_hazard_34_a_stream_that_is_reset_is_at_risk(pair: Pair, after: st
         stream.connection.reset_stream(stream.number, h2.errors.ErrorCodes.INTERNAL_ERROR)
 
     [(kind, *_), *_] = await met(pair, end)
-    assert pair.kit.library.RemoteProtocolError is kind
+    assert pair.kit.package.RemoteProtocolError is kind
     assert AT_RISK == pair.settlement()
 
 
@@ -70,5 +70,5 @@ async def test_hazard_34_a_connection_that_goes_away_is_at_risk(pair: Pair) -> N
         stream.connection.close_connection(h2.errors.ErrorCodes.INTERNAL_ERROR)
 
     [(kind, *_), *_] = await met(pair, end)
-    assert pair.kit.library.RemoteProtocolError is kind
+    assert pair.kit.package.RemoteProtocolError is kind
     assert AT_RISK == pair.settlement()

@@ -32,7 +32,7 @@ async def test_hazard_01_and_06_the_response_is_the_same_object(pair: Pair) -> N
     made: list[Any] = []
 
     def answer(_: Any) -> Any:
-        made.append(pair.kit.library.Response(200, headers=json_headers(), stream=pair.kit.stream(Body(URLS))))
+        made.append(pair.kit.package.Response(200, headers=json_headers(), stream=pair.kit.stream(Body(URLS))))
         return made[-1]
 
     client = pair.metered(transport=pair.kit.wire(answer))
@@ -67,7 +67,7 @@ async def test_hazard_02_the_request_is_the_same_object_with_the_callers_timeout
 
     def answer(request: Any) -> Any:
         sent.append(request)
-        return pair.kit.library.Response(200, content=URLS)
+        return pair.kit.package.Response(200, content=URLS)
 
     client = pair.metered(transport=pair.kit.wire(answer))
     request = client.raw.build_request("POST", MOCK, timeout=3.5, **asked())
@@ -86,7 +86,7 @@ async def test_hazard_02_and_34_the_callers_timeout_ends_a_request_that_is_held(
         return await client.post(pair.url, timeout=0.1, **asked(hold="before_headers"))
 
     [(kind, *_), *_] = await pair.both(scene)
-    assert pair.kit.library.ReadTimeout is kind
+    assert pair.kit.package.ReadTimeout is kind
     assert ("timeout", "unknown", None, 40_000_000) == pair.settlement()
     assert "ReadTimeout" == pair.attempt.error_type
     pair.gateway.release()
@@ -94,7 +94,7 @@ async def test_hazard_02_and_34_the_callers_timeout_ends_a_request_that_is_held(
 
 async def test_hazard_03_an_answer_that_was_read_before_it_came_to_us_is_recorded(pair: Pair) -> None:
     def handler(_: Any) -> Any:
-        return pair.kit.library.Response(200, content=URLS, headers={"content-type": "application/json"})
+        return pair.kit.package.Response(200, content=URLS, headers={"content-type": "application/json"})
 
     async def scene(client: Client) -> object:
         response = await client.post(MOCK, **asked())
@@ -139,7 +139,7 @@ async def test_hazard_03_an_answer_that_an_inner_transport_has_read_is_recorded(
 async def test_hazard_03_a_mock_that_streams_is_recorded(pair: Pair) -> None:
     def handler(_: Any) -> Any:
         body = pair.kit.stream(Body(URLS[:10], URLS[10:]))
-        return pair.kit.library.Response(200, headers=json_headers(), stream=body)
+        return pair.kit.package.Response(200, headers=json_headers(), stream=body)
 
     async def scene(client: Client) -> object:
         return seen(await client.post(MOCK, **asked()))
@@ -173,7 +173,7 @@ print([attempt.outcome for attempt in attempts])
 async def test_hazard_06_a_wrong_answer_of_an_inner_transport_is_handed_on_as_it_is(pair: Pair, wrong: object) -> None:
     transport = pair.kit.wire(lambda request: wrong)
     metered = pair.metered(transport=transport).raw._transport
-    request = pair.kit.library.Request("POST", MOCK, json={"model": "m", "prompt": "p"})
+    request = pair.kit.package.Request("POST", MOCK, json={"model": "m", "prompt": "p"})
     if pair.kit.is_async:
         assert wrong is await metered.handle_async_request(request)
     else:
@@ -184,7 +184,7 @@ async def test_hazard_06_a_wrong_answer_of_an_inner_transport_is_handed_on_as_it
 
 
 async def test_hazard_08_the_exception_is_the_same_object_with_nothing_around_it(pair: Pair) -> None:
-    library = pair.kit.library
+    library = pair.kit.package
     cause = OSError("reset by peer")
     planted = library.ReadError("broken")
     planted.__cause__ = cause
@@ -203,7 +203,7 @@ async def test_hazard_08_the_exception_is_the_same_object_with_nothing_around_it
 
 
 async def test_hazard_08_an_exception_in_the_body_is_the_same_object(pair: Pair) -> None:
-    library = pair.kit.library
+    library = pair.kit.package
     planted = library.ReadError("broken")
 
     def answer(_: Any) -> Any:
@@ -266,7 +266,7 @@ async def test_hazard_17_the_response_dies_when_its_caller_lets_go(pair: Pair) -
 
 
 async def test_hazard_32_an_upgraded_connection_passes_untouched(pair: Pair) -> None:
-    library = pair.kit.library
+    library = pair.kit.package
     streams: list[Any] = []
 
     def answer(_: Any) -> Any:
@@ -344,7 +344,7 @@ async def test_a_response_hook_that_raises_leaves_one_record(pair: Pair) -> None
 
     hooks = {"response": [async_hook if pair.kit.is_async else hook]}
     [(kind, *_)] = await pair.both(scene, event_hooks=hooks)
-    assert pair.kit.library.HTTPStatusError is kind
+    assert pair.kit.package.HTTPStatusError is kind
     assert ("error", "unknown", None, 40_000_000) == pair.settlement()
 
 

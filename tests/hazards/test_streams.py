@@ -26,7 +26,7 @@ def scripted(pair: Pair, *bodies: Body, **headers: str) -> Any:
     waiting = list(bodies)
 
     def answer(_: Any) -> Any:
-        return pair.kit.library.Response(200, headers=json_headers(**headers), stream=pair.kit.stream(waiting.pop(0)))
+        return pair.kit.package.Response(200, headers=json_headers(**headers), stream=pair.kit.stream(waiting.pop(0)))
 
     return pair.kit.wire(answer)
 
@@ -258,7 +258,7 @@ async def test_hazard_18_reading_again_fails_as_it_would(pair: Pair, before: str
         return errors
 
     errors = await pair.both(scene, transport=lambda: scripted(pair, Body(URLS)))
-    expected = pair.kit.library.StreamClosed if before == "close" else pair.kit.library.StreamConsumed
+    expected = pair.kit.package.StreamClosed if before == "close" else pair.kit.package.StreamConsumed
     assert [expected, expected] == [kind for [(kind, *_)] in errors]
     assert (UNKNOWN if before == "close" else BILLED) == pair.settlement()
 

@@ -36,20 +36,6 @@ class Metered:
         return attempt
 
 
-@pytest.fixture(scope="session")
-def shared_gateway() -> Iterator[Gateway]:
-    """The process behind `gateway`."""
-    with Gateway(seed=7) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(shared_gateway: Gateway) -> Gateway:
-    """A gateway that nobody has told anything yet, with an empty billing log."""
-    shared_gateway.reset()
-    return shared_gateway
-
-
 @pytest.fixture
 def metered(sqlite_url: str, tmp_path: Path) -> Iterator[Metered]:
     """A meter that takes 127.0.0.1 for AIgateway and localhost for OpenAI."""

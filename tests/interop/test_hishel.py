@@ -44,15 +44,15 @@ def posts_are_cached(monkeypatch: pytest.MonkeyPatch) -> None:
 @asynccontextmanager
 async def caching(kit: Kit, folder: Path, inner: Any = None, **options: Any) -> AsyncIterator[Any]:
     """Give a client whose transport caches what `inner` answers."""
-    integration = {"httpx": hishel.httpx, "httpx2": hishel.httpx2}[kit.library.__name__]
+    integration = {"httpx": hishel.httpx, "httpx2": hishel.httpx2}[kit.package.__name__]
     if kit.is_async:
         if importlib.util.find_spec("anysqlite") is None:
             unavailable("hishel's async storage needs the package anysqlite", "pip install 'hishel[async]'")
         storage: Any = hishel.AsyncSqliteStorage(database_path=folder / "cache.db")
-        transport = integration.AsyncCacheTransport(inner or kit.library.AsyncHTTPTransport(), storage, **options)
+        transport = integration.AsyncCacheTransport(inner or kit.package.AsyncHTTPTransport(), storage, **options)
     else:
         storage = hishel.SqliteStorage(database_path=folder / "cache.db")
-        transport = integration.CacheTransport(inner or kit.library.HTTPTransport(), storage, **options)
+        transport = integration.CacheTransport(inner or kit.package.HTTPTransport(), storage, **options)
     client = kit.client(transport=transport)
     try:
         yield client.raw
@@ -61,7 +61,7 @@ async def caching(kit: Kit, folder: Path, inner: Any = None, **options: Any) -> 
 
 
 def meter_transport(kit: Kit, meter: pixelmeter.Meter) -> Any:
-    binding = {"httpx": pixelmeter.httpx, "httpx2": pixelmeter.httpx2}[kit.library.__name__]
+    binding = {"httpx": pixelmeter.httpx, "httpx2": pixelmeter.httpx2}[kit.package.__name__]
     return binding.AsyncMeterTransport(meter) if kit.is_async else binding.MeterTransport(meter)
 
 
@@ -133,7 +133,7 @@ async def test_version_1_of_the_cache_is_understood(kit: Kit, metered: Metered) 
 
     def answer(_: Any) -> Any:
         headers = {"x-cost-cents": "4", "x-request-id": "req_1"}
-        return kit.library.Response(200, json=body, headers=headers, extensions={"hishel_from_cache": True})
+        return kit.package.Response(200, json=body, headers=headers, extensions={"hishel_from_cache": True})
 
     client = pixelmeter.instrument(kit.client(transport=kit.mock(answer)).raw, metered.meter)
     await settled(client.post("http://127.0.0.1:9/v1/images/generations", json={"model": "meta/sam-3-1-image"}))

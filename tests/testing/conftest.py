@@ -14,20 +14,6 @@ from pixelmeter.testing import Gateway
 Post = Callable[..., httpx.Response]
 
 
-@pytest.fixture(scope="session")
-def shared_gateway() -> Iterator[Gateway]:
-    """The process behind `gateway`."""
-    with Gateway(seed=7) as gateway:
-        yield gateway
-
-
-@pytest.fixture
-def gateway(shared_gateway: Gateway) -> Gateway:
-    """A gateway that nobody has told anything yet, with an empty billing log."""
-    shared_gateway.reset()
-    return shared_gateway
-
-
 @pytest.fixture
 def post(gateway: Gateway) -> Iterator[Post]:
     """Post an image request with httpx: `post(model=…)`, told how to be answered by `behaviour`."""
