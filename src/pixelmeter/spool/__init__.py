@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pixelmeter.spool.frames import INTENT, OUTCOME, Frame, Kind
 from pixelmeter.spool.reader import Reader
-from pixelmeter.spool.spool import Durability, Segment, Spool, SpoolStatus
+from pixelmeter.spool.segment import Segment
+from pixelmeter.spool.spool import Durability, Spool
+from pixelmeter.spool.status import SpoolStatus
 
 __all__ = ["INTENT", "OUTCOME", "Durability", "Frame", "Kind", "Reader", "Segment", "Spool", "SpoolStatus"]

@@ -15,45 +15,13 @@ import msgspec
 from pixelmeter.core.ports import Files, Ids
 from pixelmeter.core.record import Attempt
 from pixelmeter.spool.frames import INTENT, OUTCOME, Kind, encode
+from pixelmeter.spool.segment import Segment
+from pixelmeter.spool.status import SpoolStatus
 
-__all__ = ["Durability", "Segment", "Spool", "SpoolStatus"]
+__all__ = ["Durability", "Spool"]
 
 Durability = Literal["process", "sync"]
 """What an outcome survives once `Spool.outcome` has returned: the end of the process, or a power cut as well."""
-
-
-class SpoolStatus(msgspec.Struct, frozen=True):
-    """What a spool holds and what it could not hold."""
-
-    frames: int
-    """Frames appended since the start."""
-    segments: int
-    """Files not yet removed."""
-    bytes: int
-    """Bytes in those files."""
-    overflow: int
-    """Outcomes in memory because the disk refused them; they go to the ledger, but not through a kill."""
-    missed_intents: int
-    """Intents that the disk refused: a kill would leave no trace of those calls."""
-    dropped: int
-    """Outcomes lost: neither the disk nor the memory had room."""
-    dropped_cost: int
-    """Nano-dollars of those whose cost was known."""
-    last_error: str | None
-
-
-class Segment:
-    """One file of the spool."""
-
-    __slots__ = ("descriptor", "failed", "name", "size", "synced", "writers")
-
-    def __init__(self, name: str, descriptor: int) -> None:
-        self.name = name
-        self.descriptor = descriptor
-        self.size = 0
-        self.synced = 0
-        self.failed = False
-        self.writers: list[None] = []
 
 
 class Spool:
