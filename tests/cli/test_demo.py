@@ -9,6 +9,7 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from decimal import Decimal
 from pathlib import Path
 
@@ -134,7 +135,7 @@ def test_settings_and_proxies_of_the_environment_do_not_reach_it(folder: Path, m
 def test_a_ledger_that_changes_an_amount_ends_with_status_one(folder: Path) -> None:
     url = f"sqlite:///{folder}/ledger.db"
     ensure_schema(read_address(url))
-    with sqlite3.connect(folder / "ledger.db") as connection:
+    with closing(sqlite3.connect(folder / "ledger.db")) as connection:
         connection.execute(
             "CREATE TRIGGER dearer AFTER INSERT ON pixelmeter_attempts WHEN NEW.cost > 0 BEGIN"
             " UPDATE pixelmeter_attempts SET cost = cost + 1 WHERE id = NEW.id; END"

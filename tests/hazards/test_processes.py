@@ -66,7 +66,7 @@ def test_hazard_40_a_program_that_closes_nothing_loses_nothing_and_says_nothing(
     ended = run_python(program(f"call()\ncall()\n{line}", library=library, folder=tmp_path, gateway=gateway))
     assert code == ended.returncode
     assert ("mine" if "mine" in line else "") in ended.stderr
-    assert ended.stderr.count("Error") == line.count("mine")
+    assert ended.stderr.count("Error:") == line.count("mine")
     assert "pixelmeter" not in ended.stderr
     assert {"success": 2} == ledger(tmp_path)
     assert 80_000_000 == gateway.billed_nano()

@@ -162,8 +162,12 @@ def _sqlite_connect(database: str, *pragmas: str) -> sqlite3.Connection:
     connection = sqlite3.connect(
         database, uri=database.startswith("file:"), timeout=PATIENCE, isolation_level=None, check_same_thread=False
     )
-    for pragma in pragmas:
-        connection.execute(pragma)
+    try:
+        for pragma in pragmas:
+            connection.execute(pragma)
+    except sqlite3.Error:
+        connection.close()
+        raise
     return connection
 
 
