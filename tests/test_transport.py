@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 import pixelmeter
+from pixelmeter.core.exchange import Exchange
 from pixelmeter.testing.capture import capture_calls
 from tests.clients import KITS, Kit, settled
 
@@ -158,3 +159,33 @@ def test_a_tag_for_the_gateway_does_not_follow_a_redirect_to_another_host(kit: K
     assert "x-aig-tag" not in response.history[0].request.headers
     assert 1 == len({attempt.call_id for attempt in attempts})
     assert [(0, "redirected"), (1, "no_price")] == [(attempt.attempt, attempt.cost_reason) for attempt in attempts]
+
+
+@KITS_BY_NAME
+def test_an_attempt_that_we_failed_to_meter_does_not_hide_the_one_that_follows_it(
+    kit: Kit, meter: pixelmeter.Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = Exchange
+    failures = [ZeroDivisionError("ours")]
+
+    def fail_once(*arguments: Any) -> Any:
+        if failures:
+            raise failures.pop()
+        return made(*arguments)
+
+    def answer(request: Any) -> Any:
+        if request.url.host == "mock.test":
+            return kit.package.Response(307, headers={"location": "http://other.test/v1/images/generations"})
+        return kit.package.Response(200, json={"data": [{"url": "https://media.test/1.png"}]})
+
+    async def post() -> None:
+        client = kit.client(transport=kit.mock(answer), follow_redirects=True)
+        pixelmeter.instrument(client.raw, meter)
+        await client.post(MOCK, json={"model": "meta/sam-3-1-image", "prompt": "p"})
+        await client.close()
+
+    monkeypatch.setattr("pixelmeter.meter.Exchange", fail_once)
+    with capture_calls() as attempts:
+        kit.run(post())
+    assert {"request": 1} == meter.failures.counts()
+    assert ["success"] == [attempt.outcome for attempt in attempts]

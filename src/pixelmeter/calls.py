@@ -23,7 +23,8 @@ class Mark:
     def __init__(self) -> None:
         self.call_id = ""
         self.attempt = 0
-        self.in_transport = True
+        self.in_transport = False
+        """Whether the attempt is on its way through a metered transport just now."""
         self.ask = Ask()
         """What was asked for: the request that follows may not tell it any more."""
         self._added: tuple[MutableMapping[str, str], str] | None = None

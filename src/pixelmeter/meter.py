@@ -173,10 +173,13 @@ class Meter:
             tags=self._encoded_tags if tags is self._tags else encoded(tags),
             trace_id=trace_id_of(headers),
         )
+        exchange = Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note)
+        self.recorder.begin(intent)
+        # Last: a request that we failed to meter is left as it came, for a wrapper below or the attempt that follows.
         if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
             mark.add_header(request.headers, profile.tag.request_header, tags["aig_tag"])
-        self.recorder.begin(intent)
-        return Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note), mark
+        mark.in_transport = True
+        return exchange, mark
 
     def _open_drain(self) -> Drain:
         return _open_drain(self.database_url, self._folder, self._spool, self._files)
