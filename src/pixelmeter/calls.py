@@ -18,7 +18,7 @@ class Mark:
     Clients copy extensions to the request that follows a redirect or a challenge, so the mark also links those.
     """
 
-    __slots__ = ("_added", "ask", "attempt", "call_id", "in_transport")
+    __slots__ = ("_added", "ask", "attempt", "call_id", "in_transport", "leaving")
 
     def __init__(self) -> None:
         self.call_id = ""
@@ -27,6 +27,8 @@ class Mark:
         """Whether the attempt is on its way through a metered transport just now."""
         self.ask = Ask()
         """What was asked for: the request that follows may not tell it any more."""
+        self.leaving: list[Callable[[], None]] = []
+        """What wants to know that the transport has answered."""
         self._added: tuple[MutableMapping[str, str], str] | None = None
 
     def add_header(self, headers: MutableMapping[str, str], name: str, value: str) -> None:
@@ -37,6 +39,8 @@ class Mark:
     def leave(self) -> None:
         """The transport has given its answer: leave the request as it came."""
         self.in_transport = False
+        while self.leaving:
+            self.leaving.pop()()
         if self._added is not None:
             headers, name = self._added
             headers.pop(name, None)

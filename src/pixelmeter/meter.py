@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -43,6 +43,7 @@ class Meter:
     `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
     `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
     `gateways`: host pattern -> profile, such as `{"images.corp.example": "aigateway"}`; known hosts need nothing.
+    `sinks`: live views of the attempts.
     `spool_dir`: where attempts wait for the ledger; by default beside a SQLite file.
 
     Raises ConfigError or PriceBookError for what cannot be used.
@@ -55,6 +56,7 @@ class Meter:
         tags: Mapping[str, str] | None = None,
         price_book: PriceBook | str | None = None,
         gateways: Mapping[str, str] | None = None,
+        sinks: Sequence[Sink] = (),
         spool_dir: str | None = None,
     ) -> None:
         settings = from_environment()
@@ -78,7 +80,12 @@ class Meter:
         self._folder = spool_folder(self.database_url, spool_dir or settings.spool_dir, settings.state_dir)
         self._spool = Spool(self._folder, self._files, self._ids, durability=settings.durability)
         self.recorder = Recorder(
-            self._spool, self._open_drain, clock=self._clock, failures=self.failures, sinks=list[Sink]()
+            self._spool,
+            self._open_drain,
+            clock=self._clock,
+            failures=self.failures,
+            sinks=sinks,
+            backend=self.database_url.partition(":")[0].partition("+")[0],
         )
         """Where the attempts go."""
 
@@ -173,11 +180,20 @@ class Meter:
             tags=self._encoded_tags if tags is self._tags else encoded(tags),
             trace_id=trace_id_of(headers),
         )
-        exchange = Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note)
-        self.recorder.begin(intent)
-        # Last: a request that we failed to meter is left as it came, for a wrapper below or the attempt that follows.
-        if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
-            mark.add_header(request.headers, profile.tag.request_header, tags["aig_tag"])
+        if self.recorder.sinks:
+            mark.leaving = self.recorder.enter(intent)
+            if intent.trace_id is None:
+                intent = msgspec.structs.replace(intent, trace_id=trace_id_of(headers))
+        try:
+            exchange = Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note)
+            self.recorder.begin(intent)
+            # Last: a request that we failed to meter is left as it came, for a wrapper below or the attempt that
+            # follows.
+            if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
+                mark.add_header(request.headers, profile.tag.request_header, tags["aig_tag"])
+        except Exception:
+            mark.leave()
+            raise
         mark.in_transport = True
         return exchange, mark
 

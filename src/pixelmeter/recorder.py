@@ -7,6 +7,7 @@ import os
 import threading
 import time
 import weakref
+from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -14,6 +15,7 @@ from typing import Any, Protocol
 import msgspec
 
 from pixelmeter.background import Background, Ticket
+from pixelmeter.core.health import Health
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import Drain
@@ -27,6 +29,7 @@ _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
 _FORK_SECONDS = 0.25
 _OPENING_SECONDS = 10.0
+_COUNTED = 100_000
 
 CAPTURES: list[list[Attempt]] = []
 """While there is one (`pixelmeter.testing.capture_calls`), attempts go there and nowhere else."""
@@ -46,10 +49,24 @@ class _Lock(Protocol):
 
 
 class Sink(Protocol):
-    """A view of the attempts as they end."""
+    """A live view of the attempts. What it raises is counted in `Failures`, and goes no further.
+
+    `begin` and `record` run on the caller's thread or event loop, so they must not wait.
+    """
+
+    def begin(self, intent: Attempt) -> Callable[[], None] | None:
+        """Take note of an attempt that is about to leave; what is returned is called once its transport has answered.
+
+        The attempt has no trace id yet: a span that a sink makes current here gives it one.
+        """
+        ...
 
     def record(self, attempt: Attempt) -> None:
-        """Take an attempt; called on the caller's thread or event loop, so it must not wait."""
+        """Take an attempt that has ended."""
+        ...
+
+    def observe(self, health: Health) -> None:
+        """Take note of how the ledger is doing; called on the writer's thread after each of its runs."""
         ...
 
 
@@ -57,21 +74,44 @@ class Recorder:
     """Keeps intents and outcomes; nothing starts before the first one, and after a fork all of it starts anew."""
 
     def __init__(
-        self, spool: Spool, open_drain: Callable[[], Drain], *, clock: Clock, failures: Failures, sinks: list[Sink]
+        self,
+        spool: Spool,
+        open_drain: Callable[[], Drain],
+        *,
+        clock: Clock,
+        failures: Failures,
+        sinks: Sequence[Sink] = (),
+        backend: str = "",
     ) -> None:
         self._spool = spool
         self._open_drain = open_drain
         self._clock = clock
         self._failures = failures
-        self.sinks = sinks
+        self.sinks = tuple(sinks)
+        """The live views, in the order in which they are told."""
+        self._backend = backend
         self._drain: Drain | None = None
         self._background = self._make_background()
         self._make_locks()
         self._synced = 0
         self._adopted: int | None = None
         self._registered = False
+        self._forget_counts()
         self.ledger_error: str | None = None
         """What the ledger last said no to, without secrets; None while it takes everything."""
+
+    def enter(self, intent: Attempt) -> list[Callable[[], None]]:
+        """Tell the sinks of an attempt that is about to leave; return what to call once its transport has answered."""
+        leaving: list[Callable[[], None]] = []
+        if self.sinks and not CAPTURES:
+            for sink in self.sinks:
+                try:
+                    leave = sink.begin(intent)
+                    if leave is not None:
+                        leaving.append(leave)
+                except Exception as error:
+                    self._failures.note(type(sink).__name__, error)
+        return leaving
 
     def begin(self, intent: Attempt) -> None:
         """Keep an attempt that is about to leave."""
@@ -93,6 +133,8 @@ class Recorder:
                 sink.record(attempt)
             except Exception as error:
                 self._failures.note(type(sink).__name__, error)
+        if self.sinks and len(self._waiting) < _COUNTED:
+            self._waiting.append(self._clock.monotonic())
         self._background.wake()
 
     def flush(self, timeout: float) -> bool:
@@ -117,6 +159,12 @@ class Recorder:
         self._make_locks()
         self._spool.forget()
         self._adopted = None
+        self._forget_counts()
+
+    def _forget_counts(self) -> None:
+        # When each of the attempts ended that are not in the ledger; of many, the oldest.
+        self._waiting: deque[int] = deque()
+        self._dropped = 0
 
     def _make_background(self) -> Background:
         return Background(self._work, self._sync, self._leave, "pixelmeter-writer")
@@ -128,24 +176,60 @@ class Recorder:
 
     def _work(self) -> float | None:
         """Run on the background thread: move what has ended into the ledger, and sync the spool now and then."""
+        writes: list[tuple[int, int]] = []
         try:
-            if self._drain is None:
-                with _opening:
-                    self._drain = self._open_drain()
-            now = self._clock.monotonic()
-            if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
-                self._adopted = now
-                with self._unforked():
-                    self._drain.adopt()
-            while self._step(self._drain):
-                pass
+            self._write(writes)
         except Exception as error:
             self.ledger_error = f"{type(error).__name__}: {error}"
             self._failures.note("ledger", error)
+            self._observe(writes, failed=True)
             self._sync()
             raise
         self.ledger_error = None
+        self._observe(writes, failed=False)
         return self._sync()
+
+    def _write(self, writes: list[tuple[int, int]]) -> None:
+        if self._drain is None:
+            with _opening:
+                self._drain = self._open_drain()
+        now = self._clock.monotonic()
+        if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
+            self._adopted = now
+            with self._unforked():
+                self._drain.adopt()
+        while True:
+            started = self._clock.monotonic()
+            rows = self._step(self._drain)
+            if not rows:
+                return
+            self._settle(rows)
+            writes.append((rows, self._clock.monotonic() - started))
+
+    def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool) -> None:
+        if not self.sinks:
+            return
+        dropped = self._spool.status().dropped
+        self._settle(dropped - self._dropped)
+        self._dropped = dropped
+        health = Health(
+            backend=self._backend,
+            writes=tuple(writes),
+            failed=failed,
+            waiting=len(self._waiting),
+            lag=self._clock.monotonic() - self._waiting[0] if self._waiting else 0,
+            dropped=dropped,
+            failures=self._failures.counts(),
+        )
+        for sink in self.sinks:
+            try:
+                sink.observe(health)
+            except Exception as error:
+                self._failures.note(type(sink).__name__, error)
+
+    def _settle(self, number: int) -> None:
+        for _ in range(min(number, len(self._waiting))):
+            self._waiting.popleft()
 
     def _step(self, drain: Drain) -> int:
         with self._unforked():

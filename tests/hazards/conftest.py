@@ -41,8 +41,7 @@ def shared_meter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Met
     folder: Path = tmp_path_factory.mktemp("hazards")
     record = Record()
     gateways = {"127.0.0.1:*": "aigateway", "mock.test": "aigateway", "localhost:*": "openai"}
-    meter = Meter(f"sqlite:///{folder}/ledger.db", gateways=gateways)
-    meter.recorder.sinks.append(record)
+    meter = Meter(f"sqlite:///{folder}/ledger.db", gateways=gateways, sinks=[record])
     yield meter, record
     assert meter.close(10)
     if not record.everything:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pixelmeter
 from pixelmeter import Meter
+from pixelmeter.core.health import Health
 from pixelmeter.core.record import Attempt
 from pixelmeter.testing import Gateway
 from tests.clients import Client, Kit, failure
@@ -45,9 +46,15 @@ class Record:
         self.everything: list[Attempt] = []
         self.latest: list[Attempt] = []
 
+    def begin(self, intent: Attempt) -> None:
+        pass
+
     def record(self, attempt: Attempt) -> None:
         self.everything.append(attempt)
         self.latest.append(attempt)
+
+    def observe(self, health: Health) -> None:
+        pass
 
 
 @dataclass

@@ -1,0 +1,119 @@
+"""What metrics and spans say of an attempt in a word: closed sets, so that no gateway and no caller can mint series."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Literal, get_args
+
+from pixelmeter.core.record import Attempt
+
+__all__ = [
+    "ERROR_TYPES", "OTHER", "QUALITIES", "SIZES", "Direction", "ErrorType", "Modality", "error_type", "quality_label",
+    "size_label", "tokens",
+]  # fmt: skip
+
+ErrorType = Literal[
+    "",
+    "auth",
+    "bad_answer",
+    "blocked",
+    "cancelled",
+    "connection",
+    "insufficient_funds",
+    "interrupted",
+    "invalid_request",
+    "moderation",
+    "not_found",
+    "server",
+    "throttled",
+    "timeout",
+]
+"""Why an attempt gave no image; "" where it did, and where a job is still running."""
+ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
+Direction = Literal["input", "output"]
+Modality = Literal["text", "cached_text", "image"]
+
+OTHER = "other"
+"""The label of whatever has none of its own."""
+
+SIZES = frozenset(
+    {
+        "256x256", "512x512", "768x768", "1024x1024", "1024x1536", "1536x1024", "1024x1792", "1792x1024", "1536x1536",
+        "2048x2048", "1152x2048", "2048x1152", "2048x3072", "3072x2048", "4096x4096", "1K", "2K", "4K",
+    }
+)  # fmt: skip
+"""The sizes that vendors list (shared by OpenAI, Seedream, Gemini and the Flux family)."""
+QUALITIES = frozenset({"low", "medium", "high", "standard", "hd", "auto"})
+
+_BY_STATUS: dict[int, ErrorType] = {
+    401: "auth",
+    402: "insufficient_funds",
+    403: "auth",
+    404: "not_found",
+    429: "throttled",
+}
+_BY_OUTCOME: dict[str, ErrorType] = {
+    "success": "",
+    "pending": "",
+    "timeout": "timeout",
+    "throttled": "throttled",
+    "cancelled": "cancelled",
+    "interrupted": "interrupted",
+    "blocked": "blocked",
+}
+# What gateways call a refused prompt: OpenAI, Azure, and what others pass on of them.
+_MODERATION = ("moderation", "content_policy", "content_filter", "responsible_ai", "safety")
+_FUNDS = ("insufficient_quota", "insufficient_credits", "budget_exceeded", "billing_hard_limit_reached")
+
+
+def error_type(attempt: Attempt) -> ErrorType:
+    """Return why the attempt gave no image."""
+    settled = _BY_OUTCOME.get(attempt.outcome)
+    words = f"{attempt.error_type} {attempt.error_code}".lower() if settled != "" else ""
+    if words and any(word in words for word in _FUNDS):
+        return "insufficient_funds"
+    if settled is not None:
+        return settled
+    if any(word in words for word in _MODERATION):
+        return "moderation"
+    # What an exception ended has its class for a type; gateways write theirs small.
+    if attempt.status is None or (attempt.outcome == "error" and (attempt.error_type or "")[:1].isupper()):
+        return "connection"
+    if attempt.status >= 500:
+        return "server"
+    if attempt.status < 300:
+        return "bad_answer"
+    return _BY_STATUS.get(attempt.status, "invalid_request")
+
+
+def size_label(attempt: Attempt) -> str:
+    """Return the size if it is a usual one, else "other"; "" when it is unknown."""
+    return _known(attempt.size, SIZES)
+
+
+def quality_label(attempt: Attempt) -> str:
+    """Return the quality if it is a usual one, else "other"; "" when it is unknown."""
+    return _known(attempt.quality, QUALITIES)
+
+
+def tokens(attempt: Attempt) -> Iterator[tuple[Direction, Modality, int]]:
+    """Yield the token counts that the gateway gave, each token once, zeros left out."""
+    text = attempt.input_text_tokens or 0
+    # Cached input is part of the text input, as far as gateways tell them apart.
+    cached = min(attempt.cached_input_tokens or 0, text)
+    counts: tuple[tuple[Direction, Modality, int | None], ...] = (
+        ("input", "text", text - cached),
+        ("input", "cached_text", cached),
+        ("input", "image", attempt.input_image_tokens),
+        ("output", "text", attempt.output_text_tokens),
+        ("output", "image", attempt.output_image_tokens),
+    )
+    for direction, modality, count in counts:
+        if count:
+            yield direction, modality, count
+
+
+def _known(value: str | None, known: frozenset[str]) -> str:
+    if value is None:
+        return ""
+    return value if value in known else OTHER

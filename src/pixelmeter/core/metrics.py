@@ -1,0 +1,203 @@
+"""Every Prometheus metric of pixelmeter, as data: the sink, the exporter, rules, dashboards and docs are held to it."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["DURATION_BUCKETS", "METRICS", "WRITE_BUCKETS", "Metric", "Origin", "metric"]
+
+Kind = Literal["counter", "histogram", "gauge"]
+Origin = Literal["process", "ledger"]
+Merge = Literal["livesum", "livemax", "mostrecent"]
+
+DURATION_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 45.0, 60.0, 90.0, 120.0)
+"""Seconds; an image takes from a tenth of a second to minutes."""
+WRITE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0)
+"""Seconds of one transaction."""
+
+_CALL = ("gateway", "operation", "model")
+_BOTH: tuple[Origin, ...] = ("process", "ledger")
+_PROCESS: tuple[Origin, ...] = ("process",)
+_LEDGER: tuple[Origin, ...] = ("ledger",)
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """One family of series, by the name that Prometheus stores (a histogram without `_bucket`, `_sum`, `_count`)."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+    origins: tuple[Origin, ...]
+    """`process`: of the program that makes the calls; `ledger`: of `pixelmeter serve --metrics`."""
+    buckets: tuple[float, ...] = ()
+    merge: Merge | None = None
+    """How a gauge of several worker processes becomes one."""
+
+
+METRICS: tuple[Metric, ...] = (
+    Metric(
+        name="pixelmeter_requests_total",
+        kind="counter",
+        labels=(*_CALL, "outcome", "error_type"),
+        help="Attempts that ended: HTTP requests on the wire, retries included.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_retries_total",
+        kind="counter",
+        labels=_CALL,
+        help="Attempts that repeated an earlier one of the same call.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_request_duration_seconds",
+        kind="histogram",
+        labels=(*_CALL, "outcome"),
+        help="Time from sending an attempt to the end of its answer.",
+        origins=_BOTH,
+        buckets=DURATION_BUCKETS,
+    ),
+    Metric(
+        name="pixelmeter_time_to_first_byte_seconds",
+        kind="histogram",
+        labels=_CALL,
+        help="Time from sending an attempt to the headers of its answer.",
+        origins=_PROCESS,
+        buckets=DURATION_BUCKETS,
+    ),
+    Metric(
+        name="pixelmeter_cost_usd_total",
+        kind="counter",
+        labels=(*_CALL, "cost_source"),
+        help="Known cost in US dollars, as the gateway reported it or by the price book.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_at_risk_usd_total",
+        kind="counter",
+        labels=_CALL,
+        help="Estimated US dollars of attempts that may have been billed; never part of the cost.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_unknown_cost_requests_total",
+        kind="counter",
+        labels=(*_CALL, "reason"),
+        help="Attempts whose cost is unknown, by the reason.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_images_total",
+        kind="counter",
+        labels=(*_CALL, "size", "quality"),
+        help="Images delivered.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_tokens_total",
+        kind="counter",
+        labels=("gateway", "model", "direction", "modality"),
+        help="Tokens that the gateway counted, each once: cached text input is not part of text input.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_requests_in_flight",
+        kind="gauge",
+        labels=("gateway", "operation"),
+        help="Attempts that have left and not ended.",
+        origins=_PROCESS,
+        merge="livesum",
+    ),
+    Metric(
+        name="pixelmeter_ledger_rows_total",
+        kind="counter",
+        labels=("backend",),
+        help="Attempts that the writer put into the ledger.",
+        origins=_PROCESS,
+    ),
+    Metric(
+        name="pixelmeter_ledger_write_duration_seconds",
+        kind="histogram",
+        labels=("backend",),
+        help="Time of one transaction of the writer.",
+        origins=_PROCESS,
+        buckets=WRITE_BUCKETS,
+    ),
+    Metric(
+        name="pixelmeter_ledger_write_errors_total",
+        kind="counter",
+        labels=("backend",),
+        help="Transactions that the ledger refused; their attempts wait in the spool and are tried again.",
+        origins=_PROCESS,
+    ),
+    Metric(
+        name="pixelmeter_ledger_lag_seconds",
+        kind="gauge",
+        labels=(),
+        help="How long the oldest attempt that ended has been waiting for the ledger.",
+        origins=_PROCESS,
+        merge="livemax",
+    ),
+    Metric(
+        name="pixelmeter_ledger_waiting_records",
+        kind="gauge",
+        labels=(),
+        help="Attempts that ended and are not in the ledger yet.",
+        origins=_PROCESS,
+        merge="livesum",
+    ),
+    Metric(
+        name="pixelmeter_dropped_records_total",
+        kind="counter",
+        labels=(),
+        help="Attempts lost, because neither the disk nor the memory had room.",
+        origins=_PROCESS,
+    ),
+    Metric(
+        name="pixelmeter_internal_errors_total",
+        kind="counter",
+        labels=("place",),
+        help="Failures of pixelmeter itself, none of which reached a caller.",
+        origins=_PROCESS,
+    ),
+    Metric(
+        name="pixelmeter_ledger_up",
+        kind="gauge",
+        labels=(),
+        help="Whether the exporter could read the ledger at this scrape.",
+        origins=_LEDGER,
+    ),
+    Metric(
+        name="pixelmeter_ledger_last_attempt_timestamp_seconds",
+        kind="gauge",
+        labels=(),
+        help="When the latest attempt of the ledger was sent.",
+        origins=_LEDGER,
+    ),
+    Metric(
+        name="pixelmeter_price_book_timestamp_seconds",
+        kind="gauge",
+        labels=(),
+        help="When the bundled prices were last checked against their sources.",
+        origins=_BOTH,
+        merge="mostrecent",
+    ),
+    Metric(
+        name="pixelmeter_build_info",
+        kind="gauge",
+        labels=("version",),
+        help="The version of pixelmeter; the value is always 1.",
+        origins=_BOTH,
+        merge="mostrecent",
+    ),
+)
+
+_BY_NAME = {each.name: each for each in METRICS}
+
+
+def metric(name: str) -> Metric:
+    """Return a metric by its name; KeyError for one that does not exist."""
+    return _BY_NAME[name]

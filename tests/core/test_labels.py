@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
+from tests.factories import make_attempt
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({}, ""),
+        ({"outcome": "pending", "status": 202}, ""),
+        ({"outcome": "timeout", "status": 504, "error_type": "timeout_error"}, "timeout"),
+        ({"outcome": "throttled", "status": 429, "error_type": "rate_limit_error"}, "throttled"),
+        ({"outcome": "throttled", "status": 429, "error_code": "insufficient_quota"}, "insufficient_funds"),
+        ({"outcome": "rejected", "status": 402, "error_type": "budget_exceeded"}, "insufficient_funds"),
+        ({"outcome": "rejected", "status": 402, "error_type": "http_402"}, "insufficient_funds"),
+        ({"outcome": "rejected", "status": 400, "error_code": "moderation_blocked"}, "moderation"),
+        ({"outcome": "rejected", "status": 400, "error_type": "content_policy_violation"}, "moderation"),
+        ({"outcome": "rejected", "status": 400, "error_type": "invalid_request_error"}, "invalid_request"),
+        ({"outcome": "rejected", "status": 401, "error_type": "authentication_error"}, "auth"),
+        ({"outcome": "rejected", "status": 404, "error_type": "model_not_found"}, "not_found"),
+        ({"outcome": "error", "status": 502, "error_type": "provider_error"}, "server"),
+        ({"outcome": "error", "status": None, "error_type": "ConnectError"}, "connection"),
+        ({"outcome": "error", "status": 200, "error_type": "no_images"}, "bad_answer"),
+        ({"outcome": "error", "status": 200, "error_type": "ReadError"}, "connection"),
+        ({"outcome": "cancelled", "status": None, "error_type": "CancelledError"}, "cancelled"),
+        ({"outcome": "interrupted", "status": None}, "interrupted"),
+        ({"outcome": "blocked", "status": None}, "blocked"),
+    ],
+)
+def test_an_attempt_failed_for_one_reason_of_a_closed_set(fields: dict[str, Any], expected: str) -> None:
+    assert expected == error_type(make_attempt(**fields))
+
+
+@pytest.mark.parametrize(("size", "expected"), [(None, ""), ("1024x1024", "1024x1024"), ("1x" + "9" * 90, "other")])
+def test_a_size_that_nobody_lists_is_other(size: str | None, expected: str) -> None:
+    assert expected == size_label(make_attempt(size=size))
+
+
+@pytest.mark.parametrize(("quality", "expected"), [(None, ""), ("medium", "medium"), ("; drop table", "other")])
+def test_a_quality_that_nobody_lists_is_other(quality: str | None, expected: str) -> None:
+    assert expected == quality_label(make_attempt(quality=quality))
+
+
+def test_every_token_is_counted_once() -> None:
+    counted = make_attempt(
+        input_text_tokens=12,
+        cached_input_tokens=5,
+        input_image_tokens=0,
+        output_text_tokens=None,
+        output_image_tokens=1056,
+    )
+    assert [("input", "text", 7), ("input", "cached_text", 5), ("output", "image", 1056)] == list(tokens(counted))
+
+
+def test_more_cached_tokens_than_there_are_count_no_more_than_there_are() -> None:
+    counted = make_attempt(input_text_tokens=3, cached_input_tokens=5, input_image_tokens=0, output_image_tokens=None)
+    assert [("input", "cached_text", 3)] == list(tokens(counted))
