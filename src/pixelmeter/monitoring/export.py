@@ -1,0 +1,13 @@
+"""Every file that a monitoring system can take, as text."""
+
+from __future__ import annotations
+
+from pixelmeter.monitoring import prometheus_files
+from pixelmeter.monitoring.thresholds import Thresholds
+
+__all__ = ["files"]
+
+
+def files(thresholds: Thresholds) -> dict[str, str]:
+    """Return the text of each file by its path below the folder of dashboards, "/" between its parts."""
+    return prometheus_files.files(thresholds)

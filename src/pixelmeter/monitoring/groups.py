@@ -1,0 +1,20 @@
+"""Every group of rules and alerts, in the order in which files and pages show them."""
+
+from __future__ import annotations
+
+from pixelmeter.monitoring.pace import UNHURRIED, Pace
+from pixelmeter.monitoring.recordings import objective_rules, usage_rules
+from pixelmeter.monitoring.rule import Group
+from pixelmeter.monitoring.thresholds import Thresholds
+
+__all__ = ["alert_groups", "recording_groups"]
+
+
+def recording_groups(thresholds: Thresholds, pace: Pace = UNHURRIED) -> tuple[Group, ...]:
+    """Return the groups of recording rules."""
+    return objective_rules(thresholds, pace), usage_rules(pace)
+
+
+def alert_groups(thresholds: Thresholds, pace: Pace = UNHURRIED) -> tuple[Group, ...]:
+    """Return the groups of alerts."""
+    return ()
