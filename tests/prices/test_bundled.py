@@ -13,7 +13,7 @@ import pytest
 from pixelmeter.core.prices import Consumption, Quote
 from pixelmeter.core.tariff import COUNTS, REASONS, UNITS
 from pixelmeter.errors import PriceBookError
-from pixelmeter.prices import bundled, bundled_names, check, load_book
+from pixelmeter.prices import CHECKED_ON, bundled, bundled_names, check, load_book
 from scripts.make_price_book import INPUT, OUTPUT, books, left_out, rows
 
 USD = 1_000_000_000
@@ -212,3 +212,9 @@ def test_the_documentation_names_every_key_and_every_reason() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
 
     assert [] == [word for word in (*UNITS, *COUNTS, *REASONS) if f"`{word}`" not in text]
+
+
+def test_the_day_on_which_the_book_was_last_checked_is_the_newest_of_its_files() -> None:
+    checked = [entry.checked_on for name in bundled_names() for entry in bundled().entries(name) if entry.checked_on]
+
+    assert max(checked) == CHECKED_ON
