@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pixelmeter.monitoring.call_alerts import call_alerts
+from pixelmeter.monitoring.money_alerts import money_alerts
 from pixelmeter.monitoring.pace import UNHURRIED, Pace
+from pixelmeter.monitoring.pipeline_alerts import pipeline_alerts
 from pixelmeter.monitoring.recordings import objective_rules, usage_rules
 from pixelmeter.monitoring.rule import Group
 from pixelmeter.monitoring.thresholds import Thresholds
@@ -17,4 +20,4 @@ def recording_groups(thresholds: Thresholds, pace: Pace = UNHURRIED) -> tuple[Gr
 
 def alert_groups(thresholds: Thresholds, pace: Pace = UNHURRIED) -> tuple[Group, ...]:
     """Return the groups of alerts."""
-    return ()
+    return call_alerts(thresholds, pace), money_alerts(thresholds, pace), pipeline_alerts(thresholds, pace)

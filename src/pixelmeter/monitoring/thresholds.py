@@ -27,10 +27,12 @@ class Thresholds:
     objective: float = _number(0.99, "share", "how many attempts should succeed, of those that count", below=1)
     latency_seconds: float = _number(60.0, "seconds", "how long an image may take; a bucket of the histogram")
     latency_objective: float = _number(0.95, "share", "how many images should come within that time", below=1)
-    minimum_requests: float = _number(10, "attempts", "fewer in the window of an alert on a share, and it is silent")
+    minimum_requests: float = _number(
+        10, "attempts", "fewer attempts (or images) in its window, and an alert on a share is silent"
+    )
     throttled_ratio: float = _number(0.1, "share", "how many attempts may be throttled", below=1)
     moderation_ratio: float = _number(0.2, "share", "how many attempts moderation may refuse", below=1)
-    spend_spike_ratio: float = _number(3.0, "times", "spend of an hour over that of the day before", above=1)
+    spend_spike_ratio: float = _number(3.0, "times", "spend of an hour over that of the day before", 1, 24)
     spend_spike_usd: float = _number(1.0, "USD an hour", "spend below this is no spike, whatever it is compared with")
     image_cost_ratio: float = _number(1.5, "times", "cost of an image over that of the day or week before", above=1)
     at_risk_usd: float = _number(1.0, "USD an hour", "estimated cost of attempts that may have been billed")
@@ -48,6 +50,10 @@ class Thresholds:
         if self.latency_seconds not in DURATION_BUCKETS:
             choices = ", ".join(f"{bucket:g}" for bucket in DURATION_BUCKETS)
             raise ConfigError(f"latency_seconds is {self.latency_seconds:g}: it must be a bucket, one of {choices}")
+
+    def runbook(self, alert: str) -> str:
+        """Return where the runbook of an alert is."""
+        return f"{self.runbooks.rstrip('/')}/{alert}.md"
 
 
 def _bounds(*, above: float, below: float, **_: object) -> str:

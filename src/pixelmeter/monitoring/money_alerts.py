@@ -1,0 +1,112 @@
+"""Alerts on what calls cost, may have cost, or cost without our knowing."""
+
+from __future__ import annotations
+
+from pixelmeter.monitoring.growth import grown
+from pixelmeter.monitoring.pace import Pace
+from pixelmeter.monitoring.rule import Alert, Group
+from pixelmeter.monitoring.thresholds import Thresholds
+
+__all__ = ["money_alerts"]
+
+
+def money_alerts(thresholds: Thresholds, pace: Pace) -> Group:
+    """Return the alerts that concern whoever pays."""
+    return Group(
+        name="pixelmeter-money",
+        rules=(
+            _spend_spike(thresholds, pace),
+            _image_cost(thresholds, pace),
+            _unknown_cost(thresholds, pace),
+            _at_risk(thresholds, pace),
+        ),
+    )
+
+
+def _spend_spike(thresholds: Thresholds, pace: Pace) -> Alert:
+    name = "PixelmeterSpendSpike"
+    hour, day = (f"job_gateway:pixelmeter_cost_usd:rate{pace(window)}" for window in ("1h", "1d"))
+    ratio, before = f"{thresholds.spend_spike_ratio:g}", f"offset {pace('1d')}"
+    return Alert(
+        name=name,
+        # The mean of the day besides the same hour: a night without calls is nothing to compare with. And a gateway
+        # that had no day before has no usual spend.
+        expression=(
+            f"3600 * {hour} > {thresholds.spend_spike_usd:g}\n"
+            "and\n"
+            f"{hour} > {ratio} * ({hour} {before} or 0 * {hour})\n"
+            "and\n"
+            f"{hour} > {ratio} * {day}\n"
+            "and\n"
+            f"{day} {before}"
+        ),
+        wait=pace("15m"),
+        severity="warning",
+        summary="Images cost far more than the day before.",
+        description=(
+            '{{ $value | printf "%.2f" }} USD an hour go through {{ $labels.gateway }}: more than '
+            f"{ratio} times the same hour of the day before, and {ratio} times the mean of a day."
+        ),
+        runbook_url=thresholds.runbook(name),
+    )
+
+
+def _image_cost(thresholds: Thresholds, pace: Pace) -> Alert:
+    name = "PixelmeterImageCostJump"
+    cost = f'job_gateway_model:pixelmeter_image_cost_usd:ratio_increase{pace("1h")}{{model!="other"}}'
+    return Alert(
+        name=name,
+        expression=(
+            f"{cost}\n"
+            f"> {thresholds.image_cost_ratio:g} * (\n"
+            f"  {cost} offset {pace('1d')} > 0\n"
+            "  or\n"
+            f"  {cost} offset {pace('1w')} > 0\n"
+            ")\n"
+            "and\n"
+            f"job_gateway_model:pixelmeter_images:increase{pace('1h')} >= {thresholds.minimum_requests:g}"
+        ),
+        wait=pace("15m"),
+        severity="warning",
+        summary="An image of the same model costs more than before.",
+        description=(
+            'An image of {{ $labels.model }} through {{ $labels.gateway }} costs {{ $value | printf "%.4f" }} USD: '
+            f"more than {thresholds.image_cost_ratio:g} times what it was a day, or else a week, before."
+        ),
+        runbook_url=thresholds.runbook(name),
+    )
+
+
+def _unknown_cost(thresholds: Thresholds, pace: Pace) -> Alert:
+    name = "PixelmeterUnknownCost"
+    # What nobody can look up is at risk instead: how a cut-off attempt ended, and what a job still under way costs.
+    unknown = grown("pixelmeter_unknown_cost_requests_total", "1h", pace, 'reason!~"outcome_unknown|pending_job"')
+    return Alert(
+        name=name,
+        expression=f"sum by (job, gateway, model, reason) (\n{unknown}\n)",
+        wait="0s",
+        severity="warning",
+        summary="Images were made whose cost is unknown.",
+        description=(
+            "About {{ $value | humanize }} attempts of {{ $labels.model }} through {{ $labels.gateway }} in the last "
+            f"{pace('1h')} are missing from the spend: " + "{{ $labels.reason }}."
+        ),
+        runbook_url=thresholds.runbook(name),
+    )
+
+
+def _at_risk(thresholds: Thresholds, pace: Pace) -> Alert:
+    name = "PixelmeterAtRiskSpend"
+    at_risk = grown("pixelmeter_at_risk_usd_total", "1h", pace)
+    return Alert(
+        name=name,
+        expression=f"sum by (job, gateway) (\n{at_risk}\n) > {thresholds.at_risk_usd:g}",
+        wait="0s",
+        severity="warning",
+        summary="Attempts without an answer may have been billed.",
+        description=(
+            'Attempts through {{ $labels.gateway }} that gave no image may have cost {{ $value | printf "%.2f" }} USD '
+            f"in the last {pace('1h')}."
+        ),
+        runbook_url=thresholds.runbook(name),
+    )
