@@ -28,6 +28,7 @@ def test_every_variable_is_read() -> None:
             "PIXELMETER_TAGS": "team=growth,env=prod",
             "PIXELMETER_FEE_PERCENT": "5.5",
             "PIXELMETER_DURABILITY": "sync",
+            "PIXELMETER_SINKS": "prometheus, otel,prometheus,",
             "XDG_STATE_HOME": "/x",
         }
     )
@@ -42,6 +43,7 @@ def test_every_variable_is_read() -> None:
             tags={"team": "growth", "env": "prod"},
             fee_rate=55_000,
             durability="sync",
+            sinks=("prometheus", "otel"),
         )
         == settings
     )
@@ -70,6 +72,7 @@ def test_a_value_may_have_an_equals_sign() -> None:
         ("PIXELMETER_FEE_PERCENT", "NaN"),
         ("PIXELMETER_FEE_PERCENT", "1e999999999"),
         ("PIXELMETER_DURABILITY", "yes"),
+        ("PIXELMETER_SINKS", "statsd"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import msgspec
 
@@ -29,6 +29,11 @@ from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded
 
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+    from pixelmeter.sinks.prometheus import PrometheusSink
+
 __all__ = ["Meter", "adopt"]
 
 
@@ -43,7 +48,8 @@ class Meter:
     `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
     `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
     `gateways`: host pattern -> profile, such as `{"images.corp.example": "aigateway"}`; known hosts need nothing.
-    `sinks`: live views of the attempts.
+    `registry`: a Prometheus registry to count attempts in; `PIXELMETER_SINKS=prometheus` takes the default one.
+    `sinks`: live views of the attempts, beside those that `registry` and `PIXELMETER_SINKS` turn on.
     `spool_dir`: where attempts wait for the ledger; by default beside a SQLite file.
 
     Raises ConfigError or PriceBookError for what cannot be used.
@@ -56,6 +62,7 @@ class Meter:
         tags: Mapping[str, str] | None = None,
         price_book: PriceBook | str | None = None,
         gateways: Mapping[str, str] | None = None,
+        registry: CollectorRegistry | None = None,
         sinks: Sequence[Sink] = (),
         spool_dir: str | None = None,
     ) -> None:
@@ -84,7 +91,7 @@ class Meter:
             self._open_drain,
             clock=self._clock,
             failures=self.failures,
-            sinks=sinks,
+            sinks=_sinks(sinks, registry, settings.sinks),
             backend=self.database_url.partition(":")[0].partition("+")[0],
         )
         """Where the attempts go."""
@@ -199,6 +206,29 @@ class Meter:
 
     def _open_drain(self) -> Drain:
         return _open_drain(self.database_url, self._folder, self._spool, self._files)
+
+
+def _sinks(given: Sequence[Sink], registry: CollectorRegistry | None, named: Sequence[str]) -> Sequence[Sink]:
+    sinks = list(given)
+    for name, find in _SINKS.items():
+        if name == "prometheus" and registry is not None:
+            sinks.append(_prometheus()(registry))
+        elif name in named:
+            kind = find()
+            # One that the program made itself is not made again: all would be counted twice.
+            if not any(isinstance(each, kind) for each in given):
+                sinks.append(kind())
+    return sinks
+
+
+def _prometheus() -> type[PrometheusSink]:
+    from pixelmeter.sinks.prometheus import PrometheusSink
+
+    return PrometheusSink
+
+
+# In this order: a sink sees the span that one before it has made current.
+_SINKS: Mapping[str, Callable[[], type]] = {"prometheus": _prometheus}
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:

@@ -13,10 +13,11 @@ import msgspec
 from pixelmeter.core.text import scaled
 from pixelmeter.errors import ConfigError
 
-__all__ = ["DURABILITIES", "Durability", "Settings", "from_environment"]
+__all__ = ["DURABILITIES", "SINKS", "Durability", "Settings", "from_environment"]
 
 Durability = Literal["process", "sync"]
 DURABILITIES: tuple[Durability, ...] = ("process", "sync")
+SINKS = ("otel", "prometheus")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,6 +42,8 @@ class Settings:
     """`PIXELMETER_FEE_PERCENT`: the gateway's fee in parts per million; None leaves it to the profile."""
     durability: Durability = "process"
     """`PIXELMETER_DURABILITY`: `process` survives a kill, `sync` also a power cut (an fsync for every attempt)."""
+    sinks: tuple[str, ...] = ()
+    """`PIXELMETER_SINKS`: live views to turn on, `prometheus` and `otel`, with a comma between."""
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -59,6 +62,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         tags=_pairs(env, "PIXELMETER_TAGS"),
         fee_rate=_fee_rate(env),
         durability="sync" if durability == "sync" else "process",
+        sinks=_sinks(env),
     )
 
 
@@ -76,6 +80,14 @@ def _pairs(env: Mapping[str, str], name: str) -> dict[str, str]:
             raise ConfigError(f"{name} has {item!r}: write NAME=VALUE pairs with commas between, or a JSON object")
         pairs[key.strip()] = value.strip()
     return pairs
+
+
+def _sinks(env: Mapping[str, str]) -> tuple[str, ...]:
+    names = dict.fromkeys(filter(None, (name.strip() for name in env.get("PIXELMETER_SINKS", "").split(","))))
+    for name in names:
+        if name not in SINKS:
+            raise ConfigError(f"PIXELMETER_SINKS has {name[:40]!r}: use {', '.join(SINKS)}, with a comma between")
+    return tuple(names)
 
 
 def _fee_rate(env: Mapping[str, str]) -> int | None:

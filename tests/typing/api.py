@@ -8,6 +8,7 @@ import aigateway
 import httpx
 import httpx2
 import openai
+import prometheus_client
 
 import pixelmeter
 import pixelmeter.httpx
@@ -22,6 +23,7 @@ pixelmeter.Meter(
     tags={"team": "growth"},
     price_book="prices.toml",
     gateways={"images.corp.example": "litellm", "127.0.0.1:*": "aigateway"},
+    registry=prometheus_client.CollectorRegistry(),
     spool_dir="/var/spool/images",
 )
 

@@ -1,0 +1,131 @@
+"""The metric families of a registry, made from the catalogue and shared by all sinks that feed it."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from typing import TYPE_CHECKING, Any
+
+from pixelmeter.core.health import Health
+from pixelmeter.core.metrics import METRICS, Metric
+from pixelmeter.sinks.prometheus.exposition import is_multiprocess
+from pixelmeter.sinks.series import START, Labels, Series, label
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+__all__ = ["Exemplar", "Families", "families_of"]
+
+Exemplar = dict[str, str] | None
+
+_FORK_SECONDS = 0.25
+
+
+class Families:
+    """Counters, gauges and histograms by their names in the catalogue, each label set within the budget."""
+
+    def __init__(self, registry: CollectorRegistry, max_series: int) -> None:
+        self.multiprocess = is_multiprocess()
+        """Whether other processes read the values; exemplars do not exist then."""
+        metrics = [metric for metric in METRICS if "process" in metric.origins]
+        self._metrics = {metric.name: metric for metric in metrics}
+        self._series = Series(metrics, max_series, created=not self.multiprocess and _shows_created())
+        self._families = {metric.name: _family(metric, registry) for metric in metrics}
+        self._children: dict[tuple[str, Labels], Any] = {}
+        self._started: set[Labels] = set()
+        self.lock = threading.RLock()
+        """Held by whoever changes values, and by a fork: a child could not get at a lock that is held just then."""
+        self.generation = 0
+        """How many forks lie between this process and the one that made the families."""
+        self.healths: weakref.WeakKeyDictionary[object, Health] = weakref.WeakKeyDictionary()
+        """What each sink was told last: its share in the gauges that all of them set."""
+        _every.add(self)
+
+    def names(self, gateway: str, operation: str, model: str, *, priced: bool) -> tuple[str, str]:
+        """Return the gateway and the model under which to count; what alerts watch of them is there at 0 then."""
+        names = self._series.names(gateway, operation, model, priced=priced)
+        started = (names[0], operation, names[1])
+        if started not in self._started:
+            self._started.add(started)
+            for name, rest in START:
+                self.child(name, (*started, *rest))
+        return names
+
+    def child(self, name: str, labels: Labels = ()) -> Any:
+        """Return prometheus_client's object for a label set, or for the one that it is counted in for want of room."""
+        child = self._children.get((name, labels))
+        if child is None:
+            family = self._families[name]
+            placed = self._series.place(self._metrics[name], tuple(label(text) for text in labels))
+            child = family.labels(*placed) if placed else family
+            self._children[name, labels] = child
+        return child
+
+    def renew(self) -> None:
+        """Begin anew, in a forked child."""
+        self.lock = threading.RLock()
+        self.generation += 1
+        self.healths.clear()
+
+
+def families_of(registry: CollectorRegistry, max_series: int) -> Families:
+    """Return the families of a registry; the first sink that asks makes them, and its `max_series` holds."""
+    with _making:
+        _hook()
+        families = _of.get(registry)
+        if families is None:
+            families = _of[registry] = Families(registry, max_series)
+        return families
+
+
+def _family(metric: Metric, registry: CollectorRegistry) -> Any:
+    from prometheus_client import Counter, Gauge, Histogram
+
+    if metric.kind == "counter":
+        return Counter(metric.name, metric.help, metric.labels, registry=registry)
+    if metric.kind == "histogram":
+        return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
+    return Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode=metric.merge or "all")
+
+
+def _shows_created() -> bool:
+    # The library has a switch for it and no way to ask.
+    from prometheus_client import Counter
+
+    [shown] = Counter("created", "Whether a counter shows when it was made.", registry=None).collect()
+    return len(shown.samples) > 1
+
+
+_of: weakref.WeakKeyDictionary[CollectorRegistry, Families] = weakref.WeakKeyDictionary()
+_every: weakref.WeakSet[Families] = weakref.WeakSet()
+_making = threading.Lock()
+_held: list[list[threading.RLock]] = []
+_hooked = False
+
+
+def _hook() -> None:
+    global _hooked
+    if not _hooked:
+        _hooked = True
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(
+                before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+            )
+
+
+def _before_fork() -> None:
+    _held.append([each.lock for each in list(_every) if each.lock.acquire(timeout=_FORK_SECONDS)])
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _held.pop():
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _making
+    _making = threading.Lock()
+    _held.clear()
+    for families in list(_every):
+        families.renew()

@@ -1,0 +1,125 @@
+"""The sink that counts attempts in prometheus_client's metrics."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime, time
+from typing import TYPE_CHECKING, Any
+
+from pixelmeter._version import __version__
+from pixelmeter.core.health import Health
+from pixelmeter.core.record import Attempt
+from pixelmeter.prices import CHECKED_ON
+from pixelmeter.sinks.prometheus.attempts import count
+from pixelmeter.sinks.prometheus.families import families_of
+from pixelmeter.sinks.series import DEFAULT_LIMIT, Labels
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+
+__all__ = ["PrometheusSink"]
+
+_IN_FLIGHT = "pixelmeter_requests_in_flight"
+_BACKENDS = ("sqlite", "postgresql")
+_PLACES = ("request", "exchange", "headers", "body", "answer", "record", "response", "ledger")
+
+
+class PrometheusSink:
+    """Counts attempts as they end, and shows how the ledger is doing.
+
+    `registry` is prometheus_client's default one where none is given. Sinks of one registry feed the same metrics, and
+    the first of them says how many series there are at most, `max_series`. Raises ConfigError where that is too few.
+    """
+
+    def __init__(self, registry: CollectorRegistry | None = None, *, max_series: int = DEFAULT_LIMIT) -> None:
+        from prometheus_client import REGISTRY
+
+        self._families = families_of(REGISTRY if registry is None else registry, max_series)
+        # Where each attempt that has left is counted, and whether its trace can be looked up.
+        self._flying: dict[str, tuple[Labels, bool]] = {}
+        self._generation = self._families.generation
+        self._dropped = 0
+        self._failures: Mapping[str, int] = {}
+        self._show_what_stands()
+
+    def begin(self, intent: Attempt) -> None:
+        """Count an attempt as in flight."""
+        families = self._families
+        with families.lock:
+            if self._generation != families.generation:
+                self._leave_to_the_parent()
+            gateway, _ = families.names(
+                intent.gateway, intent.operation, intent.model, priced=intent.at_risk is not None
+            )
+            labels = (gateway, intent.operation)
+            families.child(_IN_FLIGHT, labels).inc()
+            self._flying[intent.id] = labels, _is_sampled()
+
+    def record(self, attempt: Attempt) -> None:
+        """Count an attempt that has ended."""
+        families = self._families
+        with families.lock:
+            if self._generation != families.generation:
+                self._leave_to_the_parent()
+            labels, sampled = self._flying.pop(attempt.id, (None, True))
+            if labels is not None:
+                families.child(_IN_FLIGHT, labels).dec()
+            traced = sampled and attempt.trace_id is not None and not families.multiprocess
+            count(attempt, families, {"trace_id": str(attempt.trace_id)} if traced else None)
+
+    def observe(self, health: Health) -> None:
+        """Show how the ledger is doing."""
+        families = self._families
+        backend = (health.backend,)
+        with families.lock:
+            for rows, duration in health.writes:
+                families.child("pixelmeter_ledger_rows_total", backend).inc(rows)
+                families.child("pixelmeter_ledger_write_duration_seconds", backend).observe(duration / 1e6)
+            if health.failed:
+                families.child("pixelmeter_ledger_write_errors_total", backend).inc()
+            families.child("pixelmeter_dropped_records_total").inc(_grown(self._dropped, health.dropped))
+            for place, failures in health.failures.items():
+                grown = _grown(self._failures.get(place, 0), failures)
+                families.child("pixelmeter_internal_errors_total", (place,)).inc(grown)
+            self._dropped, self._failures = health.dropped, health.failures
+            families.healths[self] = health
+            healths = families.healths.values()
+            families.child("pixelmeter_ledger_waiting_records").set(sum(each.waiting for each in healths))
+            families.child("pixelmeter_ledger_lag_seconds").set(max(each.lag for each in healths) / 1e6)
+
+    def _show_what_stands(self) -> None:
+        families = self._families
+        checked = datetime.combine(CHECKED_ON, time(), UTC)
+        with families.lock:
+            families.child("pixelmeter_build_info", (__version__,)).set(1)
+            families.child("pixelmeter_price_book_timestamp_seconds").set(checked.timestamp())
+            families.child("pixelmeter_dropped_records_total")
+            for backend in _BACKENDS:
+                families.child("pixelmeter_ledger_rows_total", (backend,))
+                families.child("pixelmeter_ledger_write_errors_total", (backend,))
+            for place in _PLACES:
+                families.child("pixelmeter_internal_errors_total", (place,))
+
+    def _leave_to_the_parent(self) -> None:
+        """Take the parent's attempts out of what a forked child inherited; a worker's file begins anew by itself."""
+        self._generation = self._families.generation
+        flying, self._flying = self._flying, {}
+        if not self._families.multiprocess:
+            for labels, _ in flying.values():
+                self._families.child(_IN_FLIGHT, labels).dec()
+
+
+def _grown(before: int, now: int) -> int:
+    """Return by how much a number grew that begins anew after a fork."""
+    return now - before if now >= before else now
+
+
+def _is_sampled() -> bool:
+    """Return False where OpenTelemetry says that the current trace is not kept."""
+    # Looked up, not imported: where nobody loaded it there is no current span.
+    trace: Any = sys.modules.get("opentelemetry.trace")
+    if trace is None:
+        return True
+    context = trace.get_current_span().get_span_context()
+    return bool(not context.is_valid or context.trace_flags.sampled)

@@ -1,0 +1,155 @@
+"""Which label sets a view may show: a budget of series, so that names from outside cannot mint more and more of them.
+
+Names (gateways and models) get series of their own first come, first served, as long as there is room; after that
+`model="other"`, then `gateway="other"` as well. Room for the last of these is set aside from the start, so that there
+always is a place to count an attempt in.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import get_args
+
+from pixelmeter.core.labels import OTHER, Direction, Modality
+from pixelmeter.core.metrics import Metric
+from pixelmeter.core.record import OPERATIONS, OUTCOMES
+from pixelmeter.core.text import bounded
+from pixelmeter.errors import ConfigError
+
+__all__ = ["DEFAULT_LIMIT", "START", "Labels", "Series", "cost", "label"]
+
+Labels = tuple[str, ...]
+
+DEFAULT_LIMIT = 2000
+"""Series of one process, as its exposition shows them."""
+
+START: tuple[tuple[str, Labels], ...] = (
+    ("pixelmeter_requests_total", ("success", "")),
+    ("pixelmeter_requests_total", ("error", "server")),
+    ("pixelmeter_requests_total", ("error", "connection")),
+    ("pixelmeter_requests_total", ("timeout", "timeout")),
+    ("pixelmeter_requests_total", ("throttled", "throttled")),
+    ("pixelmeter_requests_total", ("rejected", "invalid_request")),
+    ("pixelmeter_requests_total", ("rejected", "moderation")),
+    ("pixelmeter_retries_total", ()),
+    ("pixelmeter_request_duration_seconds", ("success",)),
+    ("pixelmeter_time_to_first_byte_seconds", ()),
+    ("pixelmeter_cost_usd_total", ("reported",)),
+    ("pixelmeter_cost_usd_total", ("priced",)),
+    ("pixelmeter_at_risk_usd_total", ()),
+    ("pixelmeter_unknown_cost_requests_total", ("no_price",)),
+)
+"""What is there at 0 as soon as a gateway, operation and model are seen: the labels that come after those three.
+
+`increase()` does not see the step with which a series is born, and alerts watch these.
+"""
+
+_TEXT_LIMIT = 100
+_OPEN = (OTHER,)
+# What remains of a label in the series that are set aside; a value that is not among these becomes the last.
+_KEPT: Mapping[str, Labels] = {
+    "operation": OPERATIONS,
+    "outcome": OUTCOMES,
+    "error_type": ("", OTHER),
+    "cost_source": ("reported", "priced"),
+    "direction": get_args(Direction),
+    "modality": get_args(Modality),
+}
+_KEPT_OF_HISTOGRAMS: Mapping[str, Labels] = {**_KEPT, "outcome": ("success", OTHER)}
+# Names may have this share of the room, and those without a price this: what is left is for more labels of good names.
+_NAMES_SHARE = 0.75
+_UNPRICED_SHARE = 0.5
+
+
+def label(value: str) -> str:
+    """Return the text of a label: printable, at most 100 characters."""
+    return bounded(value, _TEXT_LIMIT) or ""
+
+
+def cost(metric: Metric, *, created: bool) -> int:
+    """Return how many series one label set of a metric is; `created` says whether `_created` is shown as well."""
+    if metric.kind == "gauge":
+        return 1
+    shown = len(metric.buckets) + 3 if metric.kind == "histogram" else 1
+    return shown + created
+
+
+class Series:
+    """The label sets that are shown. Sets are only ever added, so what was counted in one stays there."""
+
+    def __init__(self, metrics: Sequence[Metric], limit: int = DEFAULT_LIMIT, *, created: bool = False) -> None:
+        """Set aside what must always have room; ConfigError where the limit is below that."""
+        self._cost = {metric.name: cost(metric, created=created) for metric in metrics}
+        self._start = [(name, rest) for name, rest in START if name in self._cost]
+        self._limit = limit
+        self._names: set[Labels] = set()
+        self._placed: set[tuple[str, Labels]] = set()
+        self.used = 0
+        """Series that are shown or set aside; never more than the limit."""
+        for metric in metrics:
+            for values in product(*(_kept(metric)[name] for name in metric.labels)):
+                self._add(metric.name, values)
+        if self.used > limit:
+            raise ConfigError(f"max_series is {limit}: use at least {self.used}")
+        room = limit - self.used
+        self._names_limit = self.used + int(room * _NAMES_SHARE)
+        self._unpriced_room = int(room * _UNPRICED_SHARE)
+        self._lock = threading.Lock()
+
+    def names(self, gateway: str, operation: str, model: str, *, priced: bool) -> tuple[str, str]:
+        """Return the gateway and the model under which to count an attempt.
+
+        `priced` says whether the price book knows the model: names that it does not know get half of the room at most.
+        """
+        gateway, model = label(gateway), label(model)
+        if (gateway, operation, model) in self._names:
+            return gateway, model
+        with self._lock:
+            return self._admit(gateway, operation, model, priced=priced)
+
+    def place(self, metric: Metric, values: Labels) -> Labels:
+        """Return the label set in which to count: the one asked for if it has room, else one of those around it."""
+        with self._lock:
+            for folded in _folds(metric, values):
+                if (metric.name, folded) in self._placed:
+                    return folded
+                if self.used + self._cost[metric.name] <= self._limit:
+                    self._add(metric.name, folded)
+                    return folded
+        raise AssertionError("the last fold is set aside from the start")
+
+    def _admit(self, gateway: str, operation: str, model: str, *, priced: bool) -> tuple[str, str]:
+        # A gateway that is shown can show what has no name of its own there.
+        wanted = {(gateway, operation, model), (gateway, operation, OTHER)} - self._names
+        needed = len(wanted) * sum(self._cost[name] for name, _ in self._start)
+        if self.used + needed <= self._names_limit and (priced or needed <= self._unpriced_room):
+            if not priced:
+                self._unpriced_room -= needed
+            for names in wanted:
+                self._names.add(names)
+                for name, rest in self._start:
+                    self._add(name, (*names, *rest))
+            return gateway, model
+        return (gateway, OTHER) if (gateway, operation, OTHER) in self._names else (OTHER, OTHER)
+
+    def _add(self, name: str, values: Labels) -> None:
+        if (name, values) not in self._placed:
+            self._placed.add((name, values))
+            self.used += self._cost[name]
+
+
+def _kept(metric: Metric) -> Mapping[str, Labels]:
+    kept = _KEPT_OF_HISTOGRAMS if metric.kind == "histogram" else _KEPT
+    return {name: kept.get(name, _OPEN) for name in metric.labels}
+
+
+def _folds(metric: Metric, values: Labels) -> Iterator[Labels]:
+    yield values
+    for folded in ({"model"}, {"model", "gateway"}):
+        yield tuple(OTHER if name in folded else value for name, value in zip(metric.labels, values, strict=True))
+    kept = _kept(metric)
+    yield tuple(
+        value if value in kept[name] else kept[name][-1] for name, value in zip(metric.labels, values, strict=True)
+    )
