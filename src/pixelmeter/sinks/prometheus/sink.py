@@ -84,7 +84,7 @@ class PrometheusSink:
                 families.child("pixelmeter_internal_errors_total", (place,)).inc(grown)
             self._dropped, self._failures = health.dropped, health.failures
             families.healths[self] = health
-            healths = families.healths.values()
+            healths = list(families.healths.values())
             families.child("pixelmeter_ledger_waiting_records").set(sum(each.waiting for each in healths))
             families.child("pixelmeter_ledger_lag_seconds").set(max(each.lag for each in healths) / 1e6)
 
