@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring import prometheus_files
+from pixelmeter.monitoring import grafana, prometheus_files
 from pixelmeter.monitoring.thresholds import Thresholds
 
 __all__ = ["files"]
@@ -10,4 +10,4 @@ __all__ = ["files"]
 
 def files(thresholds: Thresholds) -> dict[str, str]:
     """Return the text of each file by its path below the folder of dashboards, "/" between its parts."""
-    return prometheus_files.files(thresholds)
+    return prometheus_files.files(thresholds) | grafana.files(thresholds)

@@ -1,0 +1,7 @@
+"""Grafana: dashboards, provisioning and alerting as the files that Grafana reads."""
+
+from __future__ import annotations
+
+from pixelmeter.monitoring.grafana.export import files
+
+__all__ = ["files"]

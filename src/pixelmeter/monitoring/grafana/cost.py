@@ -1,0 +1,145 @@
+"""Money: what the ledger says, which is exact, and how fast it goes, which the counters say."""
+
+from __future__ import annotations
+
+from pixelmeter.monitoring.grafana.dashboard import (
+    LEDGER_CHOICE,
+    TAG_CHOICE,
+    TRACES_CHOICE,
+    Line,
+    Section,
+    dashboard,
+)
+from pixelmeter.monitoring.grafana.ledger_panels import (
+    at_risk_this_month,
+    by_tag,
+    daily_by_gateway,
+    daily_by_model,
+    dearest_calls,
+    forecast,
+    reported_and_priced,
+    spend_in_range,
+    spend_this_month,
+    unknown_by_reason,
+    unknown_this_month,
+)
+from pixelmeter.monitoring.grafana.panel import stat, timeseries
+from pixelmeter.monitoring.grafana.query import Json, increase, instant, moving, ranged
+from pixelmeter.monitoring.grafana.shared import spend_per_image
+from pixelmeter.monitoring.thresholds import Thresholds
+
+__all__ = ["cost"]
+
+_COST = "pixelmeter_cost_usd_total"
+
+
+def cost(thresholds: Thresholds) -> Json:
+    """Return the dashboard."""
+    return dashboard(
+        "pixelmeter-cost",
+        "Cost",
+        "Where the money goes. The upper half is SQL over the ledger and exact; it needs a ledger on PostgreSQL. The"
+        " lower half is made of the counters in Prometheus. Days and months are those of UTC.",
+        (
+            Section(
+                "This month, by the ledger",
+                (Line(4, (spend_this_month(), forecast(), at_risk_this_month(), unknown_this_month())),),
+            ),
+            Section(
+                "In this time range, by the ledger",
+                (
+                    Line(9, (daily_by_model(), daily_by_gateway())),
+                    Line(9, (by_tag(), reported_and_priced(), unknown_by_reason())),
+                    Line(10, (dearest_calls(),)),
+                ),
+            ),
+            Section(
+                "Ledger and counters",
+                (Line(4, (spend_in_range(), _counted())),),
+            ),
+            Section(
+                "Pace, by the counters",
+                (
+                    Line(8, (_by_gateway(), _by_source(), spend_per_image())),
+                    Line(8, (_at_risk(thresholds), _unknown())),
+                    Line(8, (_images(), _tokens())),
+                ),
+            ),
+        ),
+        since="now-30d",
+        zone="utc",
+        choices=(LEDGER_CHOICE, TRACES_CHOICE, TAG_CHOICE),
+    )
+
+
+def _counted() -> Json:
+    return stat(
+        "Spend, by the counters",
+        "What Prometheus saw the counters gain. It differs from the ledger where a scrape was missed, where Prometheus"
+        " keeps less than this time range, and by calls of programs that the chosen jobs do not cover.",
+        instant(increase(_COST)),
+        unit="currencyUSD",
+        decimals=4,
+    )
+
+
+def _by_gateway() -> Json:
+    return timeseries(
+        "Spend per hour, by gateway",
+        "Known cost, as if the pace lasted an hour.",
+        ranged(f"{moving(_COST, by='gateway')} * 3600", "{{gateway}}"),
+        unit="currencyUSD",
+        stacked=True,
+    )
+
+
+def _by_source() -> Json:
+    return timeseries(
+        "Spend per hour, by source",
+        "Whether the gateway reported the cost or the price book gave it.",
+        ranged(f"{moving(_COST, by='cost_source')} * 3600", "{{cost_source}}"),
+        unit="currencyUSD",
+        stacked=True,
+    )
+
+
+def _at_risk(thresholds: Thresholds) -> Json:
+    return timeseries(
+        "At risk per hour",
+        "Estimated cost of attempts that may have been billed though they failed, as if the pace lasted an hour; the"
+        f" line is where the alert begins, at {thresholds.at_risk_usd:g} USD.",
+        ranged(f"{moving('pixelmeter_at_risk_usd_total', by='model')} * 3600", "{{model}}"),
+        unit="currencyUSD",
+        steps=((None, "transparent"), (thresholds.at_risk_usd, "orange")),
+    )
+
+
+def _unknown() -> Json:
+    return timeseries(
+        "Attempts of unknown cost, per hour",
+        "By the reason why their cost is unknown.",
+        ranged(f"{moving('pixelmeter_unknown_cost_requests_total', by='reason')} * 3600", "{{reason}}"),
+        unit="short",
+        stacked=True,
+    )
+
+
+def _images() -> Json:
+    return timeseries(
+        "Images per hour",
+        "Delivered images by size and quality; what the answer did not say is left empty.",
+        ranged(f"{moving('pixelmeter_images_total', by='size, quality')} * 3600", "{{size}} {{quality}}"),
+        unit="short",
+        stacked=True,
+    )
+
+
+def _tokens() -> Json:
+    return timeseries(
+        "Tokens per minute",
+        "As gateways that bill by token count them; each token is counted once.",
+        ranged(f"{moving('pixelmeter_tokens_total', by='direction, modality')} * 60", "{{direction}} {{modality}}"),
+        unit="short",
+        stacked=True,
+        empty="No gateway counted tokens",
+    )

@@ -1,0 +1,89 @@
+"""What panels ask: PromQL over the catalogue of metrics, and SQL over the ledger."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pixelmeter.core.metrics import METRICS
+
+__all__ = ["LEDGER", "PROMETHEUS", "SCOPE", "Json", "increase", "instant", "moving", "ranged", "series", "share", "sql"]
+
+Json = dict[str, Any]
+
+PROMETHEUS: Json = {"type": "prometheus", "uid": "$datasource"}
+LEDGER: Json = {"type": "grafana-postgresql-datasource", "uid": "$ledger"}
+
+_CHOSEN = {"job": 'job=~"$job"', "gateway": 'gateway=~"$gateway"', "model": 'model=~"$model"'}
+_LABELS = {
+    name: metric.labels
+    for metric in METRICS
+    for name in (
+        [metric.name]
+        if metric.kind != "histogram"
+        else [f"{metric.name}_bucket", f"{metric.name}_count", f"{metric.name}_sum"]
+    )
+}
+
+# A model's name comes from outside and may hold a quote. Between dollars it cannot end the text, because the format
+# `regex` puts a backslash before every dollar of a value.
+SCOPE = "gateway ~ ('^(' || $re$${gateway:regex}$re$ || ')$') AND model ~ ('^(' || $re$${model:regex}$re$ || ')$')"
+"""The condition of SQL that holds a query to the chosen gateways and models."""
+
+
+def series(name: str, *matchers: str) -> str:
+    """Return a selector of what is chosen at the top of the dashboard; KeyError for a metric that does not exist."""
+    chosen = [_CHOSEN[label] for label in ("job", *_LABELS[name]) if label in _CHOSEN]
+    return f"{name}{{{', '.join([*chosen, *matchers])}}}"
+
+
+def increase(name: str, *matchers: str, window: str = "$__range", by: str = "") -> str:
+    """Return the sum of what a counter gained in a window, by labels given as "one, two"."""
+    return f"{_sum(by)}(increase({series(name, *matchers)}[{window}]))"
+
+
+def moving(name: str, *matchers: str, by: str = "") -> str:
+    """Return the sum of what a counter gains in a second, at each point of a graph."""
+    return f"{_sum(by)}(rate({series(name, *matchers)}[$__rate_interval]))"
+
+
+def share(part: str, whole: str) -> str:
+    """Return one expression over another, where the other is above zero."""
+    return f"{part}\n/\n({whole} > 0)"
+
+
+def instant(expression: str, legend: str = "", *, table: bool = False) -> Json:
+    """Return a query for the values at the end of the dashboard's time range."""
+    return _prometheus(expression, legend, "table" if table else "time_series") | {"instant": True, "range": False}
+
+
+def ranged(expression: str, legend: str = "", *, exemplars: bool = False, heatmap: bool = False) -> Json:
+    """Return a query for values over the dashboard's time range."""
+    shape = "heatmap" if heatmap else "time_series"
+    return _prometheus(expression, legend, shape) | {"instant": False, "range": True, "exemplar": exemplars}
+
+
+def sql(statement: str, *, over_time: bool = False) -> Json:
+    """Return a query of the ledger: a table, or series of the columns `time`, `metric` and `value`."""
+    return {
+        "refId": "A",
+        "datasource": LEDGER,
+        "editorMode": "code",
+        "format": "time_series" if over_time else "table",
+        "rawQuery": True,
+        "rawSql": statement.strip(),
+    }
+
+
+def _sum(by: str) -> str:
+    return f"sum by ({by}) " if by else "sum"
+
+
+def _prometheus(expression: str, legend: str, shape: str) -> Json:
+    return {
+        "refId": "A",
+        "datasource": PROMETHEUS,
+        "editorMode": "code",
+        "expr": expression,
+        "format": shape,
+        "legendFormat": legend or "__auto",
+    }
