@@ -12,9 +12,50 @@ from pixelmeter.monitoring.pace import UNHURRIED, Pace
 from pixelmeter.monitoring.rule import Alert, Group, Recording
 from pixelmeter.monitoring.thresholds import Thresholds
 
-__all__ = ["MADE_BY", "files", "to_yaml"]
+__all__ = ["EXAMPLE", "MADE_BY", "files", "to_yaml"]
 
 MADE_BY = "# Made by `pixelmeter dashboards export`: change the options of that command, not this file.\n"
+EXAMPLE = "# Made by `pixelmeter dashboards export`, as an example: copy from it what your own file lacks.\n"
+
+# Two jobs: both sources count the same calls, and what is summed over a job must count each once.
+_PROMETHEUS: dict[str, Any] = {
+    "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
+    "rule_files": ["rules.yml", "alerts.yml"],
+    "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:9093"]}]}]},
+    "scrape_configs": [
+        {"job_name": "pixelmeter", "static_configs": [{"targets": ["127.0.0.1:8000"]}]},
+        {"job_name": "pixelmeter-ledger", "static_configs": [{"targets": ["127.0.0.1:9469"]}]},
+    ],
+}
+_ALERTMANAGER: dict[str, Any] = {
+    "route": {
+        "receiver": "team",
+        "group_by": ["alertname", "gateway"],
+        "group_wait": "30s",
+        "group_interval": "5m",
+        "repeat_interval": "4h",
+        "routes": [
+            {"matchers": ['severity="critical"'], "receiver": "on-call", "repeat_interval": "1h"},
+            {"matchers": ['severity="info"'], "receiver": "team", "repeat_interval": "24h"},
+        ],
+    },
+    "inhibit_rules": [
+        {
+            "source_matchers": ['severity="critical"'],
+            "target_matchers": ['severity=~"warning|info"'],
+            "equal": ["alertname", "job", "gateway"],
+        },
+        {
+            "source_matchers": ['alertname="PixelmeterLedgerDown"'],
+            "target_matchers": ['alertname="PixelmeterMetricsAbsent"'],
+            "equal": ["job"],
+        },
+    ],
+    "receivers": [
+        {"name": "team", "webhook_configs": [{"url": "http://127.0.0.1:9095/team", "send_resolved": True}]},
+        {"name": "on-call", "webhook_configs": [{"url": "http://127.0.0.1:9095/on-call", "send_resolved": True}]},
+    ],
+}
 
 
 class _Dumper(yaml.SafeDumper):
@@ -28,9 +69,9 @@ def _text(_: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _text)
 
 
-def to_yaml(value: Mapping[str, Any]) -> str:
+def to_yaml(value: Mapping[str, Any], header: str = MADE_BY) -> str:
     """Return YAML that a person can read: keys in their order, text of several lines as a block."""
-    return MADE_BY + yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
+    return header + yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=10_000, allow_unicode=True)
 
 
 def files(thresholds: Thresholds, pace: Pace = UNHURRIED) -> dict[str, str]:
@@ -38,6 +79,8 @@ def files(thresholds: Thresholds, pace: Pace = UNHURRIED) -> dict[str, str]:
     return {
         "prometheus/rules.yml": _rules(recording_groups(thresholds, pace)),
         "prometheus/alerts.yml": _rules(alert_groups(thresholds, pace)),
+        "prometheus/prometheus.yml": to_yaml(_PROMETHEUS, EXAMPLE),
+        "alertmanager/alertmanager.yml": to_yaml(_ALERTMANAGER, EXAMPLE),
     }
 
 

@@ -1,0 +1,467 @@
+"""What Prometheus has seen, and which alerts that must or must not give: input of `promtool test rules`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pixelmeter.monitoring.groups import alert_groups
+from pixelmeter.monitoring.thresholds import Thresholds
+
+ALERTS = [alert for group in alert_groups(Thresholds()) for alert in group.alerts]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Case:
+    """Series, and the alerts of one name that fire at a moment."""
+
+    name: str
+    alert: str
+    series: Mapping[str, str]
+    """Values by series, in the notation of promtool, a value a `step`."""
+    at: str
+    step: str = "1m"
+    firing: Mapping[str, Mapping[str, str]] = field(default_factory=dict[str, Mapping[str, str]])
+    """Labels (without `severity`) by description; none means silence."""
+
+    def as_test(self) -> dict[str, Any]:
+        """Return the case as promtool takes it."""
+        return {
+            "name": self.name,
+            "interval": self.step,
+            "input_series": [{"series": name, "values": values} for name, values in self.series.items()],
+            "alert_rule_test": [
+                {"eval_time": self.at, "alertname": self.alert, "exp_alerts": list(self._expected())},
+            ],
+        }
+
+    def _expected(self) -> Iterator[dict[str, Any]]:
+        for description, labels in self.firing.items():
+            found = next(each for each in ALERTS if each.name == self.alert and each.labels.items() <= labels.items())
+            yield {
+                "exp_labels": {"severity": found.severity, **labels},
+                "exp_annotations": {
+                    "summary": found.summary,
+                    "description": description,
+                    "runbook_url": found.runbook_url,
+                },
+            }
+
+
+_MODEL = 'job="pixelmeter",instance="a",gateway="gw",operation="generate",model="m"'
+_GATEWAY = {"job": "pixelmeter", "gateway": "gw"}
+_INSTANCE = {"job": "pixelmeter", "instance": "a"}
+_LEDGER_UP = 'pixelmeter_ledger_up{job="pixelmeter-ledger",instance="a"}'
+_LEDGER_CUT = (
+    'pixelmeter_requests_total{job="pixelmeter-ledger",instance="a",gateway="gw",operation="generate",model="m",'
+    'outcome="interrupted",error_type="interrupted"}'
+)
+_CUT_OFF = {"job": "pixelmeter-ledger", "gateway": "gw"}
+_BUILD = 'pixelmeter_build_info{job="pixelmeter",instance="a",version="1"}'
+
+
+def _attempts(error_type: str = "", outcome: str = "success") -> str:
+    return f'pixelmeter_requests_total{{{_MODEL},outcome="{outcome}",error_type="{error_type}"}}'
+
+
+def _counter(name: str, labels: str = "", model: str = "m") -> str:
+    named = _MODEL.replace('model="m"', f'model="{model}"')
+    return f"{name}{{{named}{labels}}}"
+
+
+def _own(name: str, labels: str = "") -> str:
+    return f'{name}{{job="pixelmeter",instance="a"{labels}}}'
+
+
+def _burn(text: str, windows: str) -> dict[str, Mapping[str, str]]:
+    found: dict[str, Mapping[str, str]] = {}
+    for pair in windows.split():
+        long, short = pair.split("/")
+        found[text.replace("LONG", long)] = {**_GATEWAY, "long": long, "short": short}
+    return found
+
+
+def _durations(fast: str, all_: str) -> dict[str, str]:
+    labels = f'{_MODEL},outcome="success"'
+    return {
+        f'pixelmeter_request_duration_seconds_bucket{{{labels},le="60.0"}}': fast,
+        f"pixelmeter_request_duration_seconds_count{{{labels}}}": all_,
+    }
+
+
+_COST = _counter("pixelmeter_cost_usd_total", ',cost_source="priced"')
+_AT_RISK = _counter("pixelmeter_at_risk_usd_total")
+_UNKNOWN = _counter("pixelmeter_unknown_cost_requests_total", ',reason="no_price"')
+_LOST = _counter("pixelmeter_unknown_cost_requests_total", ',reason="outcome_unknown"')
+
+
+def _images(cost: str, images: str, model: str = "m") -> dict[str, str]:
+    return {
+        _counter("pixelmeter_cost_usd_total", ',cost_source="priced"', model): cost,
+        _counter("pixelmeter_images_total", ',size="",quality=""', model): images,
+    }
+
+
+CASES = [
+    Case(
+        name="a fifth of the attempts fails",
+        alert="PixelmeterErrorBudgetBurn",
+        series={_attempts(): "0+8x120", _attempts("server", "error"): "0+2x120"},
+        at="90m",
+        firing=_burn(
+            "20% of the attempts through gw failed in the last LONG; the objective allows 1%.", "1h/5m 6h/30m 1d/2h"
+        ),
+    ),
+    Case(
+        name="one in fifty fails for hours",
+        alert="PixelmeterErrorBudgetBurn",
+        series={_attempts(): "0+490x60", _attempts("timeout", "timeout"): "0+10x60"},
+        step="10m",
+        at="9h",
+        firing=_burn("2% of the attempts through gw failed in the last LONG; the objective allows 1%.", "3d/6h"),
+    ),
+    Case(
+        name="an account without funds is a failure, whatever the status says",
+        alert="PixelmeterErrorBudgetBurn",
+        series={_attempts("insufficient_funds", "rejected"): "0+5x60"},
+        at="30m",
+        firing=_burn(
+            "100% of the attempts through gw failed in the last LONG; the objective allows 1%.", "1h/5m 6h/30m"
+        ),
+    ),
+    Case(
+        name="half a dozen failures are too few to judge by",
+        alert="PixelmeterErrorBudgetBurn",
+        series={_attempts("server", "error"): "0 1 2 3 4 5 6x60"},
+        at="9m",
+    ),
+    Case(
+        name="what the caller got wrong, or must send again, is no failure",
+        alert="PixelmeterErrorBudgetBurn",
+        series={
+            _attempts(): "0+2x120",
+            _attempts("invalid_request", "rejected"): "0+8x120",
+            _attempts("moderation", "rejected"): "0+8x120",
+            _attempts("throttled", "throttled"): "0+8x120",
+            _attempts("cancelled", "cancelled"): "0+8x120",
+        },
+        at="90m",
+    ),
+    Case(
+        name="four of five images are slow",
+        alert="PixelmeterLatencyBudgetBurn",
+        series=_durations("0+2x120", "0+10x120"),
+        at="90m",
+        firing=_burn(
+            "80% of the images through gw took more than 60 s in the last LONG; the objective allows 5%.",
+            "1h/5m 6h/30m 1d/2h",
+        ),
+    ),
+    Case(
+        name="one image in twenty-five is slow",
+        alert="PixelmeterLatencyBudgetBurn",
+        series=_durations("0+24x120", "0+25x120"),
+        at="90m",
+    ),
+    Case(
+        name="a fifth of the attempts is throttled",
+        alert="PixelmeterThrottled",
+        series={_attempts(): "0+8x60", _attempts("throttled", "throttled"): "0+2x60"},
+        at="40m",
+        firing={"20% of the attempts through gw were throttled.": _GATEWAY},
+    ),
+    Case(
+        name="one attempt in twenty is throttled",
+        alert="PixelmeterThrottled",
+        series={_attempts(): "0+19x60", _attempts("throttled", "throttled"): "0+1x60"},
+        at="40m",
+    ),
+    Case(
+        name="the first attempt with a wrong key is seen, though its series is born with it",
+        alert="PixelmeterAccessRefused",
+        series={_attempts("auth", "rejected"): "_x30 1x60"},
+        at="35m",
+        firing={"About 1 attempts through gw were refused in the last 15m: auth.": {**_GATEWAY, "error_type": "auth"}},
+    ),
+    Case(
+        name="a key that was wrong half an hour ago is forgotten",
+        alert="PixelmeterAccessRefused",
+        series={_attempts("auth", "rejected"): "_x30 1x60"},
+        at="60m",
+    ),
+    Case(
+        name="moderation refuses a third",
+        alert="PixelmeterModerationRefusals",
+        series={_attempts(): "0+2x120", _attempts("moderation", "rejected"): "0+1x120"},
+        at="60m",
+        firing={
+            "33.33% of the attempts of m through gw were refused by moderation.": {**_GATEWAY, "model": "m"},
+        },
+    ),
+    Case(
+        name="requests that cannot be understood are not refused by moderation",
+        alert="PixelmeterModerationRefusals",
+        series={_attempts(): "0+2x120", _attempts("invalid_request", "rejected"): "0+1x120"},
+        at="60m",
+    ),
+    Case(
+        name="the first cut-off attempts of a ledger are seen, though their series is born with them",
+        alert="PixelmeterInterruptedCalls",
+        series={_LEDGER_UP: "1x180", _LEDGER_CUT: "_x90 3x90"},
+        at="100m",
+        firing={
+            "About 3 attempts through gw were cut off by the end of their process; they may have been billed.": _CUT_OFF
+        },
+    ),
+    Case(
+        name="cut-off attempts of before a new exporter are old",
+        alert="PixelmeterInterruptedCalls",
+        series={_LEDGER_UP: "_x60 1x120", _LEDGER_CUT: "_x60 3x120"},
+        at="70m",
+    ),
+    Case(
+        name="cut-off attempts of before an hour without a ledger are old",
+        alert="PixelmeterInterruptedCalls",
+        series={_LEDGER_UP: "1x30 0x120 1x30", _LEDGER_CUT: "3x30 _x120 3x30"},
+        at="160m",
+    ),
+    Case(
+        name="cut-off attempts of hours ago are old",
+        alert="PixelmeterInterruptedCalls",
+        series={_LEDGER_UP: "1x240", _LEDGER_CUT: "_x90 3x150"},
+        at="220m",
+    ),
+    Case(
+        name="spend is ten times that of yesterday",
+        alert="PixelmeterSpendSpike",
+        series={_COST: "0+0.1x150 15+1x12"},
+        step="10m",
+        at="26h40m",
+        firing={
+            "6.00 USD an hour go through gw: more than 3 times the same hour of the day before, and 3 times the mean"
+            " of a day.": _GATEWAY,
+        },
+    ),
+    Case(
+        name="a program spends at an hour at which it did not run yesterday",
+        alert="PixelmeterSpendSpike",
+        series={_COST: "0+0.1x6 _x60 1+0.1x75 10+1x20"},
+        step="10m",
+        at="25h40m",
+        firing={
+            "6.00 USD an hour go through gw: more than 3 times the same hour of the day before, and 3 times the mean"
+            " of a day.": _GATEWAY,
+        },
+    ),
+    Case(
+        name="the same hour was as dear yesterday",
+        alert="PixelmeterSpendSpike",
+        series={_COST: "0+1x12 12+0.1x132 25.2+1x12"},
+        step="10m",
+        at="25h40m",
+    ),
+    Case(
+        name="the first day of a gateway has nothing to compare with",
+        alert="PixelmeterSpendSpike",
+        series={_COST: "0+1x30"},
+        step="10m",
+        at="4h",
+    ),
+    Case(
+        name="ten times next to nothing is little",
+        alert="PixelmeterSpendSpike",
+        series={_COST: "0+0.01x150 1.5+0.1x12"},
+        step="10m",
+        at="26h40m",
+    ),
+    Case(
+        name="an image costs more than twice what it did yesterday",
+        alert="PixelmeterImageCostJump",
+        series=_images("0+0.4x150 60+1x12", "0+10x162"),
+        step="10m",
+        at="26h40m",
+        firing={
+            "An image of m through gw costs 0.1000 USD: more than 1.5 times what it was a day, or else a week,"
+            " before.": {**_GATEWAY, "model": "m"},
+        },
+    ),
+    Case(
+        name="an image costs more than twice what it did a week ago, and there was none yesterday",
+        alert="PixelmeterImageCostJump",
+        series=_images("0+0.4x18 7.2x980 7.2+1x30", "0+10x18 180x980 180+10x30"),
+        step="10m",
+        at="169h",
+        firing={
+            "An image of m through gw costs 0.1000 USD: more than 1.5 times what it was a day, or else a week,"
+            " before.": {**_GATEWAY, "model": "m"},
+        },
+    ),
+    Case(
+        name="models that share a label may be others than yesterday",
+        alert="PixelmeterImageCostJump",
+        series=_images("0+0.4x150 60+1x12", "0+10x162", "other"),
+        step="10m",
+        at="26h40m",
+    ),
+    Case(
+        name="the first image without a price is seen, though its series is born with it",
+        alert="PixelmeterUnknownCost",
+        series={_UNKNOWN: "_x90 1x90"},
+        at="91m",
+        firing={
+            "About 1 attempts of m through gw in the last 1h are missing from the spend: no_price.": {
+                **_GATEWAY,
+                "model": "m",
+                "reason": "no_price",
+            },
+        },
+    ),
+    Case(
+        name="images without a price go on being made",
+        alert="PixelmeterUnknownCost",
+        series={_UNKNOWN: "0+1x180"},
+        at="150m",
+        firing={
+            "About 60 attempts of m through gw in the last 1h are missing from the spend: no_price.": {
+                **_GATEWAY,
+                "model": "m",
+                "reason": "no_price",
+            },
+        },
+    ),
+    Case(
+        name="images without a price of two hours ago are forgotten",
+        alert="PixelmeterUnknownCost",
+        series={_UNKNOWN: "_x30 1x180"},
+        at="150m",
+    ),
+    Case(
+        name="no price book knows what a lost answer costs",
+        alert="PixelmeterUnknownCost",
+        series={_LOST: "0+1x180"},
+        at="150m",
+    ),
+    Case(
+        name="three dollars of an hour may have been billed",
+        alert="PixelmeterAtRiskSpend",
+        series={_AT_RISK: "0+0.05x120"},
+        at="90m",
+        firing={
+            "Attempts through gw that gave no image may have cost 3.00 USD in the last 1h.": _GATEWAY,
+        },
+    ),
+    Case(
+        name="sixty cents of an hour may have been billed",
+        alert="PixelmeterAtRiskSpend",
+        series={_AT_RISK: "0+0.01x120"},
+        at="90m",
+    ),
+    Case(
+        name="the first lost records are seen, though their series is born with them",
+        alert="PixelmeterRecordsDropped",
+        series={_own("pixelmeter_dropped_records_total"): "_x90 5x90"},
+        at="90m",
+        firing={"a lost about 5 records in the last 1h; spend is under-reported.": _INSTANCE},
+    ),
+    Case(
+        name="records lost two hours ago are history",
+        alert="PixelmeterRecordsDropped",
+        series={_own("pixelmeter_dropped_records_total"): "5x180"},
+        at="150m",
+    ),
+    Case(
+        name="no transaction gets through",
+        alert="PixelmeterLedgerWritesFailing",
+        series={_own("pixelmeter_ledger_write_errors_total", ',backend="postgresql"'): "0+1x60"},
+        at="30m",
+        firing={"a cannot write to the ledger; its records wait on disk and are tried again.": _INSTANCE},
+    ),
+    Case(
+        name="one transaction fails",
+        alert="PixelmeterLedgerWritesFailing",
+        series={_own("pixelmeter_ledger_write_errors_total", ',backend="postgresql"'): "0x10 1x50"},
+        at="14m",
+    ),
+    Case(
+        name="a record waits for ten minutes",
+        alert="PixelmeterLedgerLag",
+        series={_own("pixelmeter_ledger_lag_seconds"): "600x60"},
+        at="10m",
+        firing={"The oldest record of a has been waiting for 10m 0s.": _INSTANCE},
+    ),
+    Case(
+        name="records wait for a minute and a half",
+        alert="PixelmeterLedgerLag",
+        series={_own("pixelmeter_ledger_lag_seconds"): "90x60"},
+        at="10m",
+    ),
+    Case(
+        name="the exporter has lost its database",
+        alert="PixelmeterLedgerDown",
+        series={_own("pixelmeter_ledger_up"): "1x10 0x60"},
+        at="20m",
+        firing={"a answers, but without the ledger: its numbers stand still.": _INSTANCE},
+    ),
+    Case(
+        name="the exporter missed its database for a minute",
+        alert="PixelmeterLedgerDown",
+        series={_own("pixelmeter_ledger_up"): "1x10 0 1x50"},
+        at="15m",
+    ),
+    Case(
+        name="the first failure of our own is seen, though its series is born with it",
+        alert="PixelmeterInternalErrors",
+        series={_own("pixelmeter_internal_errors_total", ',place="ledger"'): "_x90 2x90"},
+        at="95m",
+        firing={
+            "About 2 failures in ledger of a in the last 1h; calls went through, their records may lack something.": {
+                **_INSTANCE,
+                "place": "ledger",
+            },
+        },
+    ),
+    Case(
+        name="nothing of ours fails",
+        alert="PixelmeterInternalErrors",
+        series={_own("pixelmeter_internal_errors_total", ',place="ledger"'): "0x180"},
+        at="150m",
+    ),
+    Case(
+        name="prices were checked a hundred days before the clock began",
+        alert="PixelmeterPricesStale",
+        series={_own("pixelmeter_price_book_timestamp_seconds"): "-8640000x120"},
+        at="2h",
+        firing={"The prices in pixelmeter were last checked 100d 2h 0m 0s ago.": {"job": "pixelmeter"}},
+    ),
+    Case(
+        name="prices were checked ten days before the clock began",
+        alert="PixelmeterPricesStale",
+        series={_own("pixelmeter_price_book_timestamp_seconds"): "-864000x120"},
+        at="2h",
+    ),
+    Case(
+        name="the only target of a job has gone, that of another is there",
+        alert="PixelmeterMetricsAbsent",
+        series={_BUILD: "1x20 _x60", _BUILD.replace('"pixelmeter"', '"other"'): "1x80"},
+        at="40m",
+        firing={
+            "No target of the job pixelmeter has metrics of pixelmeter, so no other alert can fire.": {
+                "job": "pixelmeter"
+            }
+        },
+    ),
+    Case(
+        name="there never was a target",
+        alert="PixelmeterMetricsAbsent",
+        series={},
+        at="40m",
+        firing={"No target of any job has metrics of pixelmeter, so no other alert can fire.": {}},
+    ),
+    Case(
+        name="one of two targets is there",
+        alert="PixelmeterMetricsAbsent",
+        series={_BUILD: "1x20 _x60", _BUILD.replace('"a"', '"b"'): "1x80"},
+        at="40m",
+    ),
+]

@@ -1,0 +1,126 @@
+"""Rules are what promtool accepts, fire when they should and are silent when they should be."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pixelmeter.core.labels import ERROR_TYPES
+from pixelmeter.monitoring.groups import alert_groups, recording_groups
+from pixelmeter.monitoring.pace import UNHURRIED, Pace
+from pixelmeter.monitoring.prometheus_files import files
+from pixelmeter.monitoring.recordings import COUNTED, FAILED
+from pixelmeter.monitoring.thresholds import Thresholds
+from tests.conftest import unavailable
+from tests.monitoring.cases import ALERTS, CASES
+from tests.monitoring.promql import unknown_names
+
+OTHERS = Thresholds(
+    objective=0.9,
+    latency_seconds=7.5,
+    latency_objective=0.5,
+    minimum_requests=3,
+    throttled_ratio=0.25,
+    spend_spike_ratio=2,
+    spend_spike_usd=0.05,
+    at_risk_usd=0.01,
+)
+PACES = pytest.mark.parametrize("pace", [UNHURRIED, Pace(60)], ids=["unhurried", "hurried"])
+THRESHOLDS = pytest.mark.parametrize("thresholds", [Thresholds(), OTHERS], ids=["default", "other"])
+
+
+@pytest.fixture
+def promtool() -> str:
+    """The path of promtool."""
+    found = shutil.which("promtool")
+    if found is None:
+        unavailable("promtool is not installed", "apt-get install prometheus")
+    return str(found)
+
+
+def written(folder: Path, thresholds: Thresholds, pace: Pace = UNHURRIED) -> list[str]:
+    """Write the rules into a folder; return their paths."""
+    paths = []
+    for name, text in files(thresholds, pace).items():
+        if name in ("prometheus/rules.yml", "prometheus/alerts.yml"):
+            path = folder / Path(name).name
+            path.write_text(text)
+            paths.append(str(path))
+    return paths
+
+
+def run(*command: str) -> str:
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert 0 == done.returncode, done.stdout + done.stderr
+    return done.stdout
+
+
+@PACES
+@THRESHOLDS
+def test_promtool_has_nothing_to_say_about_the_rules(
+    promtool: str, tmp_path: Path, thresholds: Thresholds, pace: Pace
+) -> None:
+    rules = written(tmp_path, thresholds, pace)
+    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *rules)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", sorted({case.step for case in CASES}))
+def test_alerts_fire_and_are_silent_as_they_should(promtool: str, tmp_path: Path, step: str) -> None:
+    tests = {
+        "rule_files": written(tmp_path, Thresholds()),
+        "evaluation_interval": step,
+        # Left alone, promtool takes groups in any order, so an alert might look for what is not recorded yet.
+        "group_eval_order": [group.name for group in (*recording_groups(Thresholds()), *alert_groups(Thresholds()))],
+        "tests": [case.as_test() for case in CASES if case.step == step],
+    }
+    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests))
+
+    run(promtool, "test", "rules", str(tmp_path / "tests.yml"))
+
+
+def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:
+    seen: dict[str, set[bool]] = defaultdict(set)
+    for case in CASES:
+        seen[case.alert].add(bool(case.firing))
+
+    assert {alert.name: {True, False} for alert in ALERTS} == seen
+
+
+@PACES
+@THRESHOLDS
+def test_rules_name_only_metrics_and_labels_that_exist(thresholds: Thresholds, pace: Pace) -> None:
+    recordings = [rule for group in recording_groups(thresholds, pace) for rule in group.rules]
+    alerts = [rule for group in alert_groups(thresholds, pace) for rule in group.rules]
+    recorded = {rule.name for rule in recordings}
+
+    assert {} == {
+        rule.name: unknown for rule in (*recordings, *alerts) if (unknown := unknown_names(rule.expression, recorded))
+    }
+
+
+def test_every_way_to_fail_is_a_failure_or_left_out_on_purpose() -> None:
+    failed = FAILED.split('"')[1].split("|")
+    left_out = {"blocked", "cancelled", "invalid_request", "moderation", "not_found", "throttled"}
+
+    assert ["", *failed] == COUNTED.split('"')[1].split("|")
+    assert set(ERROR_TYPES) == {"", *failed} | left_out
+    assert not left_out.intersection(failed)
+
+
+def test_a_low_objective_still_has_an_alert_that_can_fire() -> None:
+    first = next(alert for alert in alert_groups(OTHERS)[0].alerts if alert.name == "PixelmeterErrorBudgetBurn")
+
+    assert "ratio_rate1h > 0.9\n" in first.expression
+
+
+def test_a_pace_divides_durations_and_never_makes_them_nothing() -> None:
+    assert ["5m", "1d"] == [UNHURRIED("5m"), UNHURRIED("1d")]
+    assert ["5s", "1440s", "1s"] == [Pace(60)(duration) for duration in ("5m", "1d", "30s")]
+    with pytest.raises(ValueError, match="a number and a unit"):
+        UNHURRIED("1h30m")
