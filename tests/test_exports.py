@@ -11,7 +11,7 @@ import pixelmeter
 
 
 def test_the_package_exports_what_its_page_promises() -> None:
-    assert {"Meter", "__version__", "instrument", "tags"} <= set(pixelmeter.__all__)
+    assert {"Meter", "__version__", "call", "instrument", "tags"} <= set(pixelmeter.__all__)
 
 
 def test_every_exported_name_is_there() -> None:

@@ -28,6 +28,8 @@ def test_every_variable_is_read() -> None:
             "PIXELMETER_TAGS": "team=growth,env=prod",
             "PIXELMETER_FEE_PERCENT": "5.5",
             "PIXELMETER_DURABILITY": "sync",
+            "PIXELMETER_COST_ATTRIBUTES": "openlit",
+            "OTEL_SEMCONV_STABILITY_OPT_IN": "http, gen_ai_latest_experimental",
             "PIXELMETER_SINKS": "prometheus, otel,prometheus,",
             "XDG_STATE_HOME": "/x",
         }
@@ -44,6 +46,8 @@ def test_every_variable_is_read() -> None:
             fee_rate=55_000,
             durability="sync",
             sinks=("prometheus", "otel"),
+            cost_attributes="openlit",
+            latest_conventions=True,
         )
         == settings
     )
@@ -73,6 +77,7 @@ def test_a_value_may_have_an_equals_sign() -> None:
         ("PIXELMETER_FEE_PERCENT", "1e999999999"),
         ("PIXELMETER_DURABILITY", "yes"),
         ("PIXELMETER_SINKS", "statsd"),
+        ("PIXELMETER_COST_ATTRIBUTES", "otel"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:

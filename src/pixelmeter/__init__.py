@@ -12,6 +12,7 @@ Then `pixelmeter report` tells the rest.
 from __future__ import annotations
 
 from pixelmeter._version import __version__
+from pixelmeter.calls import call
 from pixelmeter.errors import (
     ConfigError,
     LedgerError,
@@ -33,6 +34,7 @@ __all__ = [
     "SchemaOutdated",
     "SchemaTooNew",
     "__version__",
+    "call",
     "instrument",
     "tags",
 ]

@@ -1,13 +1,18 @@
-"""Which attempts belong to one call: SDK retries, redirects, and auth flows that send twice."""
+"""Which attempts belong to one call: SDK retries, redirects, auth flows that send twice, and what a block groups."""
 
 from __future__ import annotations
 
+import itertools
+import weakref
 from collections.abc import Callable, MutableMapping
+from contextlib import suppress
 from contextvars import ContextVar
+from types import TracebackType
+from typing import Protocol
 
 from pixelmeter.core.request import Ask
 
-__all__ = ["Mark", "link", "mark_of"]
+__all__ = ["Block", "CallView", "Mark", "announced", "call", "current_block", "link", "mark_of", "show"]
 
 _EXTENSION = "pixelmeter"
 
@@ -46,6 +51,73 @@ class Mark:
             headers.pop(name, None)
 
 
+class Block:
+    """What is known of the call that a `with pixelmeter.call()` block makes."""
+
+    __slots__ = ("_first", "_later", "attempts", "views")
+
+    def __init__(self) -> None:
+        self._first: dict[str, str] = {}
+        self._later = itertools.count(1)
+        self.attempts = 0
+        """How many there have been."""
+        self.views: dict[object, object] = {}
+        """What each view of the block keeps of it, under a key of its own."""
+
+    def join(self, new_id: str) -> tuple[str, int]:
+        """Return the id of the call and the number of the next attempt; may be called by several threads at once."""
+        # Both steps are atomic, so the call has the id of the attempt that is number 0.
+        first = self._first.setdefault("id", new_id)
+        number = 0 if first == new_id else next(self._later)
+        self.attempts = max(self.attempts, number + 1)
+        return first, number
+
+
+class CallView(Protocol):
+    """What wants to know of blocks."""
+
+    def open_call(self, block: Block) -> Callable[[BaseException | None], None] | None:
+        """Take note that a block begins; what is returned is called when it ends, with the exception that leaves it."""
+        ...
+
+
+class call:
+    """All image requests of the block are attempts of one call, also in its tasks and in threads that copy the context.
+
+        with pixelmeter.call():
+            for wait in (0, 1, 2):
+                ...  # a retry loop of your own
+
+    For clients that do not say themselves which requests are retries (openai's does). Of nested blocks the inner one
+    counts.
+    """
+
+    __slots__ = ("_entered",)
+
+    def __init__(self) -> None:
+        self._entered: list[tuple[Block | None, list[Callable[[BaseException | None], None]]]] = []
+
+    def __enter__(self) -> None:
+        block, leaving = Block(), list[Callable[[BaseException | None], None]]()
+        for view in list(_views):
+            with suppress(Exception):
+                leave = view.open_call(block)
+                if leave is not None:
+                    leaving.append(leave)
+        self._entered.append((_block.get(), leaving))
+        _block.set(block)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        outer, leaving = self._entered.pop()
+        # Not a token: an async generator may be closed in another context, where a token would raise.
+        _block.set(outer)
+        while leaving:
+            with suppress(Exception):
+                leaving.pop()(error)
+
+
 class _Last:
     __slots__ = ("attempt", "call_id", "key", "retry")
 
@@ -58,6 +130,24 @@ class _Last:
 
 # An SDK's retry loop runs in one task or thread, so what the last attempt there was is context, not a shared table.
 _last: ContextVar[_Last | None] = ContextVar("pixelmeter_last", default=None)
+_block: ContextVar[Block | None] = ContextVar("pixelmeter_call", default=None)
+_views: weakref.WeakSet[CallView] = weakref.WeakSet()
+
+
+def show(view: CallView) -> None:
+    """Tell a view of every block from now on, as long as somebody else keeps it."""
+    _views.add(view)
+
+
+def current_block() -> Block | None:
+    """Return the block of the running context."""
+    return _block.get()
+
+
+def announced(call_id: str) -> bool:
+    """Return whether the context's latest attempt is of this call, and of an SDK that counts its retries."""
+    last = _last.get()
+    return last is not None and last.call_id == call_id
 
 
 def mark_of(extensions: dict[str, object]) -> Mark | None:
@@ -81,6 +171,10 @@ def link(
     """
     mark = Mark()
     extensions[_EXTENSION] = mark
+    block = _block.get()
+    if block is not None:
+        mark.call_id, mark.attempt = block.join(new_id)
+        return mark
     if earlier is not None:
         mark.call_id, mark.attempt = earlier.call_id, earlier.attempt + 1
     else:

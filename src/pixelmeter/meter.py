@@ -32,6 +32,7 @@ from pixelmeter.tagging import checked, current, encoded
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
+    from pixelmeter.sinks.otel import OtelSink
     from pixelmeter.sinks.prometheus import PrometheusSink
 
 __all__ = ["Meter", "adopt"]
@@ -227,8 +228,14 @@ def _prometheus() -> type[PrometheusSink]:
     return PrometheusSink
 
 
+def _otel() -> type[OtelSink]:
+    from pixelmeter.sinks.otel import OtelSink
+
+    return OtelSink
+
+
 # In this order: a sink sees the span that one before it has made current.
-_SINKS: Mapping[str, Callable[[], type]] = {"prometheus": _prometheus}
+_SINKS: Mapping[str, Callable[[], type]] = {"otel": _otel, "prometheus": _prometheus}
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:

@@ -13,10 +13,12 @@ import msgspec
 from pixelmeter.core.text import scaled
 from pixelmeter.errors import ConfigError
 
-__all__ = ["DURABILITIES", "SINKS", "Durability", "Settings", "from_environment"]
+__all__ = ["COST_ATTRIBUTES", "DURABILITIES", "SINKS", "CostAttributes", "Durability", "Settings", "from_environment"]
 
 Durability = Literal["process", "sync"]
 DURABILITIES: tuple[Durability, ...] = ("process", "sync")
+CostAttributes = Literal["semconv", "openlit"]
+COST_ATTRIBUTES: tuple[CostAttributes, ...] = ("semconv", "openlit")
 SINKS = ("otel", "prometheus")
 
 
@@ -44,6 +46,10 @@ class Settings:
     """`PIXELMETER_DURABILITY`: `process` survives a kill, `sync` also a power cut (an fsync for every attempt)."""
     sinks: tuple[str, ...] = ()
     """`PIXELMETER_SINKS`: live views to turn on, `prometheus` and `otel`, with a comma between."""
+    cost_attributes: CostAttributes | None = None
+    """`PIXELMETER_COST_ATTRIBUTES`: other people's names for the cost on spans, `semconv` or `openlit`."""
+    latest_conventions: bool = False
+    """`OTEL_SEMCONV_STABILITY_OPT_IN` has `gen_ai_latest_experimental`: metrics take their newer names."""
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
@@ -63,6 +69,8 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         fee_rate=_fee_rate(env),
         durability="sync" if durability == "sync" else "process",
         sinks=_sinks(env),
+        cost_attributes=_cost_attributes(env),
+        latest_conventions="gen_ai_latest_experimental" in _words(env, "OTEL_SEMCONV_STABILITY_OPT_IN"),
     )
 
 
@@ -83,11 +91,25 @@ def _pairs(env: Mapping[str, str], name: str) -> dict[str, str]:
 
 
 def _sinks(env: Mapping[str, str]) -> tuple[str, ...]:
-    names = dict.fromkeys(filter(None, (name.strip() for name in env.get("PIXELMETER_SINKS", "").split(","))))
+    names = _words(env, "PIXELMETER_SINKS")
     for name in names:
         if name not in SINKS:
             raise ConfigError(f"PIXELMETER_SINKS has {name[:40]!r}: use {', '.join(SINKS)}, with a comma between")
-    return tuple(names)
+    return names
+
+
+def _cost_attributes(env: Mapping[str, str]) -> CostAttributes | None:
+    text = env.get("PIXELMETER_COST_ATTRIBUTES", "").strip()
+    if not text:
+        return None
+    for known in COST_ATTRIBUTES:
+        if text == known:
+            return known
+    raise ConfigError(f"PIXELMETER_COST_ATTRIBUTES is {text[:40]!r}: use one of {', '.join(COST_ATTRIBUTES)}")
+
+
+def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(filter(None, (word.strip() for word in env.get(name, "").split(",")))))
 
 
 def _fee_rate(env: Mapping[str, str]) -> int | None:

@@ -9,11 +9,13 @@ import httpx
 import httpx2
 import openai
 import prometheus_client
+from opentelemetry.sdk.trace import TracerProvider
 
 import pixelmeter
 import pixelmeter.httpx
 import pixelmeter.httpx2
 from pixelmeter.core.record import Attempt
+from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.testing import Gateway, capture_calls
 
 meter = pixelmeter.Meter()
@@ -42,6 +44,8 @@ httpx2.Client(transport=pixelmeter.httpx2.MeterTransport(meter))
 httpx2.AsyncClient(mounts={"https://": pixelmeter.httpx2.AsyncMeterTransport(meter)})
 httpx.Client(transport=pixelmeter.httpx.AsyncMeterTransport(meter))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
+pixelmeter.Meter(sinks=[OtelSink(TracerProvider(), cost_attributes="semconv")])
+
 assert_type(meter.flush(timeout=1.0), bool)
 assert_type(meter.status(), dict[str, Any])
 meter.close()
@@ -56,6 +60,9 @@ async def asynchronously() -> None:
 
 
 with pixelmeter.tags(team="growth", feature="hero"):
+    pass
+
+with pixelmeter.call():
     pass
 
 with capture_calls() as attempts:

@@ -1,0 +1,182 @@
+"""The span above the attempts of a call: of an SDK that announces its retries, or of a `pixelmeter.call()` block."""
+
+from __future__ import annotations
+
+import atexit
+import time
+import weakref
+from collections.abc import Callable
+from contextlib import suppress
+from contextvars import ContextVar
+
+from opentelemetry.context import Context, attach
+from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider, get_current_span, set_span_in_context
+
+from pixelmeter.calls import Block, announced, current_block
+from pixelmeter.core.labels import error_type
+from pixelmeter.core.record import Attempt
+from pixelmeter.sinks.otel import semconv
+from pixelmeter.sinks.otel.attributes import raised
+from pixelmeter.sinks.otel.context import leave
+
+__all__ = ["CallSpans"]
+
+_NAME = "image_generation"
+_OPEN_LIMIT = 1000
+# The longest that openai's SDK waits before it tries again is 60 s.
+_PATIENCE = 90 * 1_000_000_000
+
+
+class _Call:
+    """What a task or thread knows of the call that it made last."""
+
+    __slots__ = ("attempts", "call_id", "error", "outcome", "own", "span", "until")
+
+    def __init__(self, call_id: str, span: Span, *, own: bool) -> None:
+        self.call_id = call_id
+        self.span = span
+        """The call's own span; that of its first attempt where it has none."""
+        self.own = own
+        self.attempts = 0
+        self.until: int | None = None
+        """When its last attempt ended, in nanoseconds; None while one is under way."""
+        self.outcome = ""
+        self.error = ""
+
+
+class CallSpans:
+    """Keeps a call's span open between its attempts, and ends it with the last one.
+
+    Whether an attempt was the last shows at once for one that is not tried again; a call that an SDK has given up ends
+    when its task or thread makes another, when it is 90 s old or the process ends, with the time of its last attempt.
+    """
+
+    def __init__(self, tracer: Tracer, provider: TracerProvider | None) -> None:
+        self._tracer = tracer
+        self._key = ("opentelemetry", provider)
+        # One for each sink, which live as long as the program.
+        self._latest: ContextVar[_Call | None] = ContextVar("pixelmeter_otel_call", default=None)
+        self._open: dict[str, _Call] = {}
+        self._registered = False
+
+    def parent_of(self, intent: Attempt) -> Context | None:
+        """Return the context that an attempt belongs into; None for the current one."""
+        latest = self._latest.get()
+        if latest is not None and latest.call_id == intent.call_id:
+            latest.until = None
+            # A redirect of a client without spans of its own, outside any trace, is in that of its first attempt.
+            inside = not latest.own and get_current_span().get_span_context().is_valid
+            return None if inside else set_span_in_context(latest.span)
+        if latest is not None and latest.until is not None:
+            self._close(latest)
+        if current_block() is not None or not announced(intent.call_id):
+            return None
+        span = self._tracer.start_span(
+            f"{_NAME} {intent.requested_model or intent.model}".rstrip(),
+            attributes=_attributes(intent),
+            start_time=intent.started_at * 1000,
+        )
+        if not span.get_span_context().is_valid:
+            return None
+        call = _Call(intent.call_id, span, own=True)
+        self._latest.set(call)
+        if span.is_recording():
+            self._keep(call)
+        return set_span_in_context(span)
+
+    def started(self, intent: Attempt, span: Span) -> None:
+        """Take note of an attempt's span."""
+        latest = self._latest.get()
+        if latest is None or latest.call_id != intent.call_id:
+            self._latest.set(_Call(intent.call_id, span, own=False))
+        block = current_block()
+        above = None if block is None or intent.attempt else block.views.get(self._key)
+        if isinstance(above, Span):
+            above.update_name(f"{_NAME} {intent.requested_model or intent.model}".rstrip())
+            above.set_attributes(_attributes(intent))
+
+    def ended(self, attempt: Attempt, end_time: int) -> None:
+        """Take note of an attempt that ended at that time (nanoseconds); of the last one the call's span ends too."""
+        call = self._open.get(attempt.call_id)
+        if call is not None:
+            call.attempts = max(call.attempts, attempt.attempt + 1)
+            call.outcome, call.error = attempt.outcome, error_type(attempt)
+            call.until = end_time
+            if not _may_be_tried_again(attempt):
+                self._close(call)
+
+    def open_call(self, block: Block) -> Callable[[BaseException | None], None] | None:
+        """Start the span of a block and make it current; what is returned ends it."""
+        if self._key in block.views:
+            return None
+        span = self._tracer.start_span(_NAME)
+        if not span.get_span_context().is_valid:
+            return None
+        block.views[self._key] = span
+        token = attach(set_span_in_context(span))
+
+        def close(error: BaseException | None) -> None:
+            leave(token)
+            span.set_attribute("pixelmeter.attempts", block.attempts)
+            if isinstance(error, Exception):
+                span.set_attribute(semconv.ERROR_TYPE, type(error).__name__)
+                span.set_status(StatusCode.ERROR)
+            span.end()
+
+        return close
+
+    def tidy(self, patience: int = _PATIENCE) -> None:
+        """End the spans of calls whose last attempt is that many nanoseconds ago."""
+        now = time.time_ns()
+        for call in list(self._open.values()):
+            if call.until is not None and now - call.until >= patience:
+                self._close(call)
+
+    def forget(self) -> None:
+        """Drop the spans that belong to the parent process."""
+        self._open.clear()
+
+    def _keep(self, call: _Call) -> None:
+        if not self._registered:
+            self._registered = True
+            # Now and not before: what is registered last runs first, and the SDK must still be there.
+            atexit.register(_finish, weakref.ref(self))
+        self._open[call.call_id] = call
+        if len(self._open) > _OPEN_LIMIT:
+            with suppress(StopIteration, RuntimeError):
+                self._close(next(iter(self._open.values())))
+
+    def _close(self, call: _Call) -> None:
+        # Popping is atomic: of two threads that close it at once, one ends the span.
+        if self._open.pop(call.call_id, None) is None:
+            return
+        call.span.set_attribute("pixelmeter.attempts", call.attempts)
+        if call.outcome:
+            call.span.set_attribute("pixelmeter.outcome", call.outcome)
+        if call.error:
+            call.span.set_attribute(semconv.ERROR_TYPE, call.error)
+            call.span.set_status(StatusCode.ERROR)
+        call.span.end(call.until)
+
+
+def _finish(calls: weakref.ref[CallSpans]) -> None:
+    found = calls()
+    if found is not None:
+        found.tidy(0)
+
+
+def _attributes(intent: Attempt) -> dict[str, str]:
+    return {
+        "pixelmeter.call_id": intent.call_id,
+        "pixelmeter.operation": intent.operation,
+        "pixelmeter.gateway": intent.gateway,
+    }
+
+
+def _may_be_tried_again(attempt: Attempt) -> bool:
+    """Return whether openai's SDK would, if it has tries left; a redirect is followed by another request as well."""
+    if attempt.outcome in ("success", "pending", "cancelled"):
+        return False
+    if attempt.status is None or attempt.status < 300:
+        return raised(attempt) is not None
+    return attempt.status < 400 or attempt.status in (408, 409, 429) or attempt.status >= 500

@@ -1,0 +1,53 @@
+"""The sink that turns attempts into OpenTelemetry spans and metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from pixelmeter.core.health import Health
+from pixelmeter.core.record import Attempt
+from pixelmeter.settings import CostAttributes, from_environment
+
+if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
+    from opentelemetry.trace import TracerProvider
+
+__all__ = ["OtelSink"]
+
+
+class OtelSink:
+    """Spans and metrics of image calls, for `Meter(sinks=[OtelSink()])`.
+
+    None for a provider means the global one, whenever that is set; without an SDK nothing happens. `cost_attributes`
+    adds the cost under other people's names: "semconv" for `gen_ai.usage.cost.amount` and its like, as proposed for the
+    conventions, "openlit" for `gen_ai.usage.cost`; None leaves it to `PIXELMETER_COST_ATTRIBUTES`. Raises ConfigError
+    for a setting that cannot be used.
+    """
+
+    def __init__(
+        self,
+        tracer_provider: TracerProvider | None = None,
+        meter_provider: MeterProvider | None = None,
+        *,
+        cost_attributes: CostAttributes | None = None,
+    ) -> None:
+        # Here and not above: importing this module loads no OpenTelemetry.
+        from pixelmeter.sinks.otel.metrics import Metrics
+        from pixelmeter.sinks.otel.spans import Spans
+
+        settings = from_environment()
+        self._spans = Spans(tracer_provider, cost_attributes or settings.cost_attributes)
+        self._metrics = Metrics(meter_provider, latest=settings.latest_conventions)
+
+    def begin(self, intent: Attempt) -> Callable[[], None] | None:
+        """Start the attempt's span and make it current, until what is returned is called."""
+        return self._spans.begin(intent)
+
+    def record(self, attempt: Attempt) -> None:
+        """End the attempt's span, and count the attempt."""
+        self._metrics.record(attempt, self._spans.end(attempt))
+
+    def observe(self, health: Health) -> None:
+        """End the spans of calls that were given up; called on the writer's thread."""
+        self._spans.tidy()
