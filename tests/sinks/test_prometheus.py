@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import prometheus_client
 import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import CollectorRegistry
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
 from pixelmeter import Meter, instrument
@@ -314,15 +315,10 @@ def test_a_meter_with_a_registry_counts_its_calls(
 
 
 @pytest.fixture
-def default_registry() -> Any:
-    """The default registry, without the metrics of the test once that is over."""
-    before = set(REGISTRY._collector_to_names)
-    yield REGISTRY
-    for collector in set(REGISTRY._collector_to_names) - before:
-        REGISTRY.unregister(collector)
-    from pixelmeter.sinks.prometheus import families
-
-    families._of.pop(REGISTRY, None)
+def default_registry(registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch) -> CollectorRegistry:
+    """A registry that is the default one during the test."""
+    monkeypatch.setattr(prometheus_client, "REGISTRY", registry)
+    return registry
 
 
 @pytest.mark.parametrize("own", [tuple, lambda: [PrometheusSink()]], ids=["named", "named and given"])
