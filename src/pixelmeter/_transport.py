@@ -135,6 +135,8 @@ class _Driver:
 
     _tee: ClassVar[type[TeeStream | AsyncTeeStream]]
     meter: Meter
+    provisional = False
+    """Whether the meter is one that nobody named, which gives way to one that somebody does."""
 
     def __getattr__(self, name: str) -> Any:
         # Whoever looks for something of the wrapped transport finds it.

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
 
-__all__ = ["instrument"]
+__all__ = ["instrument", "instrument_unless_metered"]
 
 ClientT = TypeVar("ClientT")
 
@@ -30,6 +30,12 @@ def instrument(client: ClientT, meter: Meter) -> ClientT:
     for http_client, transport_class in http_clients:
         _wrap(http_client, transport_class, meter)
     return client
+
+
+def instrument_unless_metered(client: object, meter: Meter) -> None:
+    """Meter a client that nobody has instrumented; `instrument` can still give it another meter."""
+    for http_client, transport_class in _http_clients(client):
+        _wrap(http_client, transport_class, meter, provisional=True)
 
 
 def _http_clients(client: object) -> list[tuple[Any, Any]]:
@@ -55,15 +61,20 @@ def _transport_class(http_client: object) -> Any:
     return None
 
 
-def _wrap(http_client: Any, transport_class: Any, meter: Meter) -> None:
+def _wrap(http_client: Any, transport_class: Any, meter: Meter, *, provisional: bool = False) -> None:
     def metered(transport: Any) -> Any:
         if transport is None:  # a mount that says: no proxy here
             return None
-        if isinstance(transport, transport_class):
-            if transport.meter is not meter:
-                raise ConfigError("this client is instrumented with another meter already")
+        if not isinstance(transport, transport_class):
+            transport = transport_class(meter, transport)
+            transport.provisional = provisional
+        elif provisional:
             return transport
-        return transport_class(meter, transport)
+        elif transport.provisional:
+            transport.meter, transport.provisional = meter, False
+        elif transport.meter is not meter:
+            raise ConfigError("this client is instrumented with another meter already")
+        return transport
 
     transport = metered(http_client._transport)
     mounts = {pattern: metered(mount) for pattern, mount in http_client._mounts.items()}
