@@ -132,6 +132,7 @@ TAG_CHOICE: Json = {
     "options": [],
 }
 
+# All dashboards have the same ones, used or not, because a link takes along only what the page it is on knows.
 # Without "All": programs and the exporter count the same attempts, and their sum would be twice the truth.
 _JOB = _labels(
     "job",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from pixelmeter.monitoring.grafana.alerting import alerting
+from pixelmeter.monitoring.grafana.compose import compose
 from pixelmeter.monitoring.grafana.cost import cost
 from pixelmeter.monitoring.grafana.overview import overview
 from pixelmeter.monitoring.grafana.pipeline import pipeline
@@ -24,7 +25,7 @@ def dashboards(thresholds: Thresholds) -> tuple[Json, ...]:
 def files(thresholds: Thresholds) -> dict[str, str]:
     """Return the text of each file by its path below the folder of dashboards."""
     drawn = {f"grafana/{each['uid']}.json": _text(each) for each in dashboards(thresholds)}
-    return drawn | provisioning() | alerting(thresholds)
+    return drawn | provisioning() | alerting(thresholds) | compose()
 
 
 def _text(dashboard: Json) -> str:
