@@ -1,0 +1,197 @@
+"""What Grafana and Docker Compose read beside the dashboards fits together, and holds no secret."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from pixelmeter.cli import main
+from pixelmeter.monitoring.export import files
+from pixelmeter.monitoring.grafana.provisioning import DASHBOARDS, PROMETHEUS_UID, VARIABLES
+from pixelmeter.monitoring.groups import alert_groups
+from pixelmeter.monitoring.rule import Alert
+from pixelmeter.monitoring.thresholds import Thresholds
+
+FILES = files(Thresholds())
+ALERTS = [alert for group in alert_groups(Thresholds()) for alert in group.alerts]
+SERVICES: dict[str, Any] = yaml.safe_load(FILES["docker-compose.yml"])["services"]
+
+
+def loaded(name: str) -> Any:
+    return yaml.safe_load(FILES[name])
+
+
+def rules() -> list[dict[str, Any]]:
+    return [rule for group in loaded("grafana/alerting/rules.yml")["groups"] for rule in group["rules"]]
+
+
+def asked(rule: dict[str, Any]) -> str:
+    expression: str = rule["data"][0]["model"]["expr"]
+    return expression
+
+
+def ports(service: str) -> set[str]:
+    """Return the ports that a service opens to this machine, and to this machine only."""
+    published: list[str] = SERVICES[service]["ports"]
+    assert all(port.startswith("127.0.0.1:") for port in published)
+    return {port.rpartition(":")[2] for port in published}
+
+
+def test_data_sources_are_those_that_dashboards_choose_from() -> None:
+    kinds = {each["type"] for each in loaded("grafana/provisioning/datasources/pixelmeter.yml")["datasources"]}
+    chosen = {
+        variable["query"]
+        for name, text in FILES.items()
+        if name.startswith("grafana/pixelmeter-")
+        for variable in json.loads(text)["templating"]["list"]
+        if variable["type"] == "datasource"
+    }
+
+    # Traces come from wherever a team keeps them.
+    assert chosen - {"tempo"} == kinds
+
+
+def test_data_sources_take_addresses_and_secrets_from_the_environment() -> None:
+    text = FILES["grafana/provisioning/datasources/pixelmeter.yml"]
+
+    assert set(VARIABLES) == set(re.findall(r"\$(\w+)", text))
+    for source in yaml.safe_load(text)["datasources"]:
+        for value in [source["url"], *source.get("secureJsonData", {}).values()]:
+            assert value.startswith("$")
+
+
+def test_no_file_holds_a_secret() -> None:
+    for name, text in FILES.items():
+        for line in text.splitlines():
+            found = re.search(r"password\"?(?:: +|=)\"?([^\s\"]+)", line, re.IGNORECASE)
+            assert found is None or found[1].startswith("$"), f"{name}: {line}"
+
+
+def test_grafana_manages_the_alerts_that_prometheus_has() -> None:
+    assert [(alert.expression, alert.severity, alert.wait, alert.summary) for alert in ALERTS] == [
+        (asked(rule), rule["labels"]["severity"], rule["for"], rule["annotations"]["summary"]) for rule in rules()
+    ]
+
+
+def test_a_rule_of_grafana_has_a_name_of_its_own_that_is_short_enough() -> None:
+    made = rules()
+
+    assert len(made) == len({rule["uid"] for rule in made}) == len({rule["title"] for rule in made})
+    assert all(re.fullmatch("[a-z0-9-]{1,40}", rule["uid"]) for rule in made)
+
+
+@pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert.name} {alert.labels.get('long', '')}")
+def test_a_rule_of_grafana_asks_prometheus_and_then_looks_whether_anything_came(alert: Alert) -> None:
+    [rule] = [rule for rule in rules() if asked(rule) == alert.expression]
+    query, any_, found = rule["data"]
+
+    assert (PROMETHEUS_UID, "__expr__", "__expr__") == tuple(each["datasourceUid"] for each in rule["data"])
+    assert f"${query['refId']}" in any_["model"]["expression"]
+    assert any_["refId"] == found["model"]["expression"]
+    assert found["refId"] == rule["condition"]
+    assert all(each["refId"] == each["model"]["refId"] for each in rule["data"])
+
+
+def test_a_rule_of_grafana_words_its_text_as_grafana_fills_it_in() -> None:
+    for rule in rules():
+        text = rule["annotations"]["description"]
+        assert "$value " not in text
+        assert text.count("$values.") == text.count("$values.asked.Value")
+
+
+def test_alerts_of_grafana_reach_a_contact_point_that_exists() -> None:
+    [policy] = loaded("grafana/alerting/policies.yml")["policies"]
+
+    assert [policy["receiver"]] == [
+        each["name"] for each in loaded("grafana/alerting/contact-points.yml")["contactPoints"]
+    ]
+
+
+def test_nobody_gets_the_alerts_of_grafana_without_asking_for_them() -> None:
+    assert not [name for name in FILES if name.startswith("grafana/provisioning/alerting")]
+    assert not [volume for volume in SERVICES["grafana"]["volumes"] if "alerting" in volume]
+
+
+def test_what_compose_mounts_is_exported() -> None:
+    folders = {str(parent) for name in FILES for parent in Path(name).parents}
+    for name, service in SERVICES.items():
+        for volume in service.get("volumes", []):
+            source, _, _ = volume.partition(":")
+            if source.startswith("."):
+                assert str(Path(source)) in folders | set(FILES), f"{name}: {volume}"
+                assert volume.endswith(":ro")
+
+
+def test_compose_mounts_the_dashboards_where_grafana_looks_for_them() -> None:
+    [provider] = loaded("grafana/provisioning/dashboards/pixelmeter.yml")["providers"]
+
+    assert DASHBOARDS == provider["options"]["path"]
+    assert f"./grafana:{DASHBOARDS}:ro" in SERVICES["grafana"]["volumes"]
+
+
+def test_compose_sets_every_variable_of_the_data_sources() -> None:
+    assert set(VARIABLES) <= set(SERVICES["grafana"]["environment"])
+
+
+def test_compose_takes_every_secret_from_outside_and_insists_on_it() -> None:
+    for service in SERVICES.values():
+        for name, value in service.get("environment", {}).items():
+            if "PASSWORD" in name:
+                assert re.fullmatch(r"\$\{[A-Z_]+:\?\}", value), name
+
+
+def test_addresses_in_compose_are_those_in_the_files() -> None:
+    prometheus = loaded("prometheus/prometheus.yml")
+    jobs = {job["job_name"]: job["static_configs"][0]["targets"] for job in prometheus["scrape_configs"]}
+    command = SERVICES["exporter"]["command"]
+    exporter = f"{command[command.index('--host') + 1]}:{command[command.index('--port') + 1]}"
+    alertmanager = prometheus["alerting"]["alertmanagers"][0]["static_configs"][0]["targets"]
+
+    assert [exporter] == jobs["pixelmeter-ledger"]
+    assert ["127.0.0.1:9093"] == alertmanager
+    # What Prometheus asks for on 127.0.0.1 is there because the three share one network.
+    assert {"service:prometheus"} == {SERVICES[name]["network_mode"] for name in ("exporter", "alertmanager")}
+    assert {"9090", "9093"} == ports("prometheus")
+    assert "http://prometheus:9090" == SERVICES["grafana"]["environment"]["PIXELMETER_PROMETHEUS_URL"]
+    assert {"5432"} == ports("postgres")
+    assert {"3000"} == ports("grafana")
+
+
+def test_compose_starts_the_exporter_as_the_command_line_has_it() -> None:
+    program, command, *arguments = SERVICES["exporter"]["command"]
+    options = {option for parameter in main.commands[command].params for option in parameter.opts}
+
+    assert "pixelmeter" == program
+    assert {argument for argument in arguments if argument.startswith("--")} <= options
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_every_service_has_a_health_check_and_a_fixed_image(name: str) -> None:
+    service = SERVICES[name]
+
+    assert service["healthcheck"]["test"][0] == "CMD"
+    image = service.get("image") or re.search(r"FROM (\S+)", service["build"]["dockerfile_inline"])[1]  # type: ignore[index]
+    assert re.search(r":v?\d+", image)
+
+
+def test_docker_compose_takes_the_file(tmp_path: Path) -> None:
+    docker = shutil.which("docker")
+    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
+        pytest.skip("Docker Compose is not installed, and no package that tests may need has it")
+    for name, text in FILES.items():
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    secrets = re.findall(r"\$\{([A-Z_]+):\?\}", FILES["docker-compose.yml"])
+    (tmp_path / ".env").write_text("".join(f"{name}=secret\n" for name in sorted(set(secrets))))
+
+    done = subprocess.run([docker, "compose", "config", "--quiet"], cwd=tmp_path, capture_output=True, text=True)
+
+    assert 0 == done.returncode, done.stderr
