@@ -18,9 +18,7 @@ DURATION = metric("pixelmeter_request_duration_seconds")
 
 
 def test_a_label_set_costs_what_the_exposition_shows_of_it() -> None:
-    assert (1, 2) == (cost(REQUESTS, created=False), cost(REQUESTS, created=True))
-    assert (19, 20) == (cost(DURATION, created=False), cost(DURATION, created=True))
-    assert 1 == cost(metric("pixelmeter_requests_in_flight"), created=True)
+    assert (1, 19, 1) == (cost(REQUESTS), cost(DURATION), cost(metric("pixelmeter_requests_in_flight")))
 
 
 def test_the_first_names_get_their_own_and_the_rest_of_a_shown_gateway_is_other() -> None:
@@ -55,7 +53,7 @@ def test_names_leave_room_for_more_labels_of_those_that_are_shown() -> None:
 
 
 def test_a_label_set_without_room_is_counted_in_one_around_it() -> None:
-    series = Series(PROCESS, 400, created=True)
+    series = Series(PROCESS, 400)
     for number in range(1000):
         series.place(REQUESTS, ("g", "generate", f"m{number}", "error", "server"))
     assert (OTHER, "edit", OTHER, "error", OTHER) == series.place(REQUESTS, ("h", "edit", "m", "error", "server"))
@@ -95,7 +93,7 @@ def test_the_text_of_a_label_is_printable_and_short(text: str, shown: str) -> No
 def test_the_limit_holds_and_every_set_has_a_place(
     asked: list[tuple[str, str, str, bool, str, str]], limit: int
 ) -> None:
-    series = Series(PROCESS, limit, created=True)
+    series = Series(PROCESS, limit)
     placed: set[tuple[str, ...]] = set()
     for gateway, operation, model, priced, outcome, error in asked:
         names = series.names(gateway, operation, model, priced=priced)
@@ -103,4 +101,4 @@ def test_the_limit_holds_and_every_set_has_a_place(
         placed.add((REQUESTS.name, *series.place(REQUESTS, (*call, outcome, error))))
         placed.add((DURATION.name, *series.place(DURATION, (*call, outcome))))
     assert series.used <= limit
-    assert limit >= sum(cost(metric(name), created=True) for name, *_ in placed)
+    assert limit >= sum(cost(metric(name)) for name, *_ in placed)

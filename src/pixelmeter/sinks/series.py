@@ -68,21 +68,20 @@ def label(value: str) -> str:
     return bounded(value, _TEXT_LIMIT) or ""
 
 
-def cost(metric: Metric, *, created: bool) -> int:
-    """Return how many series one label set of a metric is; `created` says whether `_created` is shown as well."""
-    if metric.kind == "gauge":
-        return 1
-    shown = len(metric.buckets) + 3 if metric.kind == "histogram" else 1
-    return shown + created
+def cost(metric: Metric) -> int:
+    """Return how many series one label set of a metric is: of a histogram its buckets, the last one, sum and count."""
+    return len(metric.buckets) + 3 if metric.kind == "histogram" else 1
 
 
 class Series:
     """The label sets that are shown. Sets are only ever added, so what was counted in one stays there."""
 
-    def __init__(self, metrics: Sequence[Metric], limit: int = DEFAULT_LIMIT, *, created: bool = False) -> None:
+    def __init__(self, metrics: Sequence[Metric], limit: int = DEFAULT_LIMIT) -> None:
         """Set aside what must always have room; ConfigError where the limit is below that."""
-        self._cost = {metric.name: cost(metric, created=created) for metric in metrics}
-        self._start = [(name, rest) for name, rest in START if name in self._cost]
+        self._cost = {metric.name: cost(metric) for metric in metrics}
+        kinds = {metric.name: metric.kind for metric in metrics}
+        self._start = [(name, rest) for name, rest in START if name in kinds]
+        self._start_of_other = [(name, rest) for name, rest in self._start if kinds[name] != "histogram"]
         self._limit = limit
         self._names: set[Labels] = set()
         self._placed: set[tuple[str, Labels]] = set()
@@ -121,18 +120,19 @@ class Series:
         raise AssertionError("the last fold is set aside from the start")
 
     def _admit(self, gateway: str, operation: str, model: str, *, priced: bool) -> tuple[str, str]:
-        # A gateway that is shown can show what has no name of its own there.
-        wanted = {(gateway, operation, model), (gateway, operation, OTHER)} - self._names
-        needed = len(wanted) * sum(self._cost[name] for name, _ in self._start)
+        names, other = (gateway, operation, model), (gateway, operation, OTHER)
+        wanted = [(name, (*names, *rest)) for name, rest in self._start]
+        # A gateway that is shown can show what has no name of its own there, at least in its counters.
+        wanted += [(name, (*other, *rest)) for name, rest in self._start_of_other]
+        needed = sum(self._cost[name] for name, _ in set(wanted) - self._placed)
         if self.used + needed <= self._names_limit and (priced or needed <= self._unpriced_room):
             if not priced:
                 self._unpriced_room -= needed
-            for names in wanted:
-                self._names.add(names)
-                for name, rest in self._start:
-                    self._add(name, (*names, *rest))
+            self._names |= {names, other}
+            for name, labels in wanted:
+                self._add(name, labels)
             return gateway, model
-        return (gateway, OTHER) if (gateway, operation, OTHER) in self._names else (OTHER, OTHER)
+        return (gateway, OTHER) if other in self._names else (OTHER, OTHER)
 
     def _add(self, name: str, values: Labels) -> None:
         if (name, values) not in self._placed:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from pixelmeter.core.health import Health
@@ -14,6 +15,7 @@ from pixelmeter.sinks.series import START, Labels, Series, label
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
+    from prometheus_client.metrics_core import Metric as PrometheusMetric
 
 __all__ = ["Exemplar", "Families", "families_of"]
 
@@ -30,7 +32,7 @@ class Families:
         """Whether other processes read the values; exemplars do not exist then."""
         metrics = [metric for metric in METRICS if "process" in metric.origins]
         self._metrics = {metric.name: metric for metric in metrics}
-        self._series = Series(metrics, max_series, created=not self.multiprocess and _shows_created())
+        self._series = Series(metrics, max_series)
         self._families = {metric.name: _family(metric, registry) for metric in metrics}
         self._children: dict[tuple[str, Labels], Any] = {}
         self._started: set[Labels] = set()
@@ -79,22 +81,32 @@ def families_of(registry: CollectorRegistry, max_series: int) -> Families:
         return families
 
 
+class _Shown:
+    """A family as it is shown: without `_created`, which would double the series of counters for little use."""
+
+    def __init__(self, family: Any) -> None:
+        self._family = family
+        self.describe = family.describe
+
+    def collect(self) -> Iterable[PrometheusMetric]:
+        """Return the family with its samples."""
+        [shown] = self._family.collect()
+        shown.samples = [sample for sample in shown.samples if not sample.name.endswith("_created")]
+        return [shown]
+
+
 def _family(metric: Metric, registry: CollectorRegistry) -> Any:
     from prometheus_client import Counter, Gauge, Histogram
 
+    family: Any
     if metric.kind == "counter":
-        return Counter(metric.name, metric.help, metric.labels, registry=registry)
-    if metric.kind == "histogram":
-        return Histogram(metric.name, metric.help, metric.labels, registry=registry, buckets=metric.buckets)
-    return Gauge(metric.name, metric.help, metric.labels, registry=registry, multiprocess_mode=metric.merge or "all")
-
-
-def _shows_created() -> bool:
-    # The library has a switch for it and no way to ask.
-    from prometheus_client import Counter
-
-    [shown] = Counter("created", "Whether a counter shows when it was made.", registry=None).collect()
-    return len(shown.samples) > 1
+        family = Counter(metric.name, metric.help, metric.labels, registry=None)
+    elif metric.kind == "histogram":
+        family = Histogram(metric.name, metric.help, metric.labels, registry=None, buckets=metric.buckets)
+    else:
+        family = Gauge(metric.name, metric.help, metric.labels, registry=None, multiprocess_mode=metric.merge or "all")
+    registry.register(_Shown(family))
+    return family
 
 
 _of: weakref.WeakKeyDictionary[CollectorRegistry, Families] = weakref.WeakKeyDictionary()
