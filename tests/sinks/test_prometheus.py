@@ -26,11 +26,13 @@ from pixelmeter.core.health import Health
 from pixelmeter.core.metrics import METRICS
 from pixelmeter.core.record import OPERATIONS, OUTCOMES, Attempt
 from pixelmeter.errors import ConfigError
+from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.sinks.prometheus import PrometheusSink, exposed_registry
 from pixelmeter.sinks.series import START
 from pixelmeter.testing import Gateway
 from tests.factories import make_attempt
 from tests.hazards.process import run_python
+from tests.ledger.reading import stored
 from tests.sinks.exposition import Scrape
 
 GATEWAYS = {"127.0.0.1:*": "aigateway"}
@@ -334,6 +336,27 @@ def test_the_environment_turns_it_on_once(
         posted(meter, gateway)
     assert 1 == Scrape(default_registry).total("pixelmeter_requests_total")
     assert exposed_registry() is default_registry
+
+
+@pytest.mark.parametrize(("sampler", "kept"), [(ALWAYS_ON, 2), (ALWAYS_OFF, 0)])
+def test_a_span_of_the_meter_itself_decides_as_well(
+    gateway: Gateway, sqlite_url: str, registry: CollectorRegistry, sampler: Any, kept: int
+) -> None:
+    spans = OtelSink(TracerProvider(sampler=sampler))
+    with Meter(sqlite_url, gateways=GATEWAYS, registry=registry, sinks=[spans]) as meter:
+        posted(meter, gateway)
+        assert meter.flush(10)
+    [attempt] = stored(sqlite_url).values()
+    assert attempt.trace_id is not None
+    assert kept == len(marked(registry, attempt.trace_id))
+
+
+@pytest.mark.usefixtures("default_registry")
+def test_spans_come_first_however_they_are_turned_on(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIXELMETER_SINKS", "prometheus,otel")
+    for registry in (None, CollectorRegistry()):
+        with Meter(sqlite_url, registry=registry) as meter:
+            assert ["OtelSink", "PrometheusSink"] == [type(sink).__name__ for sink in meter.recorder.sinks]
 
 
 def test_promtool_finds_nothing_to_say_of_the_metrics(registry: CollectorRegistry, promtool: Path) -> None:
