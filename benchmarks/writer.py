@@ -88,7 +88,7 @@ def postgres_contest(url: str) -> tuple[Work, Work]:
     ensure_schema(address)
     connection = psycopg.connect(url, autocommit=True)
     connection.execute("CREATE TABLE limit_attempts (LIKE pixelmeter_attempts INCLUDING ALL)")
-    copy_command = postgres._COPY.replace(postgres._STAGING.encode(), b"limit_attempts").replace(b", bucket", b"")
+    copy_command = postgres._COPY.replace(b"pixelmeter_attempts", b"limit_attempts")
     writer = postgres.PostgresWriter(address)
     writer.write([make_attempt()], {}, [])
     assert writer._connection is not None
@@ -96,11 +96,11 @@ def postgres_contest(url: str) -> tuple[Work, Work]:
     limit_backend = connection.info.backend_pid
 
     def limit(batches: Sequence[Sequence[Attempt]]) -> float:
-        ready = [[tuple(postgres._values(attempt)[:-1]) for attempt in batch] for batch in batches]
+        ready = [[tuple(postgres._values(attempt)) for attempt in batch] for batch in batches]
         begun = time.process_time() + process_seconds(limit_backend)
         for rows in ready:
             with connection.cursor().copy(copy_command) as copy:
-                copy.set_types(postgres._SENT_AS[:-1])
+                copy.set_types(postgres._SENT_AS)
                 for row in rows:
                     copy.write_row(row)
         return time.process_time() + process_seconds(limit_backend) - begun

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from sqlalchemy import select
 
+from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
 from pixelmeter.core.latency import bucket
+from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.record import FIELDS, Attempt
 from pixelmeter.ledger.engine import open_engine
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, DURATIONS, TOTALS, TOTALS_KEY
 
 Sums = Mapping[tuple[Any, ...], tuple[int, ...]]
 
@@ -59,3 +61,54 @@ def recomputed(url: str) -> Sums:
         )
         sums[key] = [old + new for old, new in zip(sums[key], added, strict=True)]
     return {key: tuple(values) for key, values in sums.items()}
+
+
+def totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
+    """Return the totals by their key, money and time in one number each, without what is 0."""
+    with open_engine(url).connect() as connection:
+        rows = connection.execute(select(TOTALS)).mappings().all()
+    found: dict[tuple[str, ...], Mapping[str, int]] = {}
+    for row in rows:
+        sums = {name: row[name] for name in row if name not in ("number", *TOTALS_KEY)}
+        for name, whole, rest, unit in (
+            ("cost", "cost_usd", "cost_nano", 10**9),
+            ("at_risk", "at_risk_usd", "at_risk_nano", 10**9),
+            ("duration", "duration_s", "duration_us", 10**6),
+        ):
+            sums[name] = sums.pop(whole) * unit + sums.pop(rest)
+        found[tuple(row[name] for name in TOTALS_KEY)] = {name: value for name, value in sums.items() if value}
+    return found
+
+
+_TOKENS = {
+    ("input", "text"): "input_text_tokens",
+    ("input", "cached_text"): "cached_input_tokens",
+    ("input", "image"): "input_image_tokens",
+    ("output", "text"): "output_text_tokens",
+    ("output", "image"): "output_image_tokens",
+}
+
+
+def recomputed_totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
+    """Return what the totals should be, added up from the rows."""
+    sums: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
+    for one in stored(url).values():
+        reason = one.cost_reason or "" if one.cost is None else ""
+        key = (one.gateway, one.operation, one.model, one.outcome, error_type(one), one.cost_source, reason,
+               size_label(one), quality_label(one))  # fmt: skip
+        within = [name for bound, name in zip(DURATION_BUCKETS, DURATIONS, strict=False) if one.duration <= bound * 1e6]
+        sums[key] += Counter(
+            {
+                "attempts": 1,
+                "retries": int(one.attempt > 0),
+                "images": one.images or 0,
+                "cost": one.cost or 0,
+                "at_risk": one.at_risk or 0,
+                "unknown_cost_attempts": int(one.cost is None),
+                "duration": one.duration,
+                [*within, DURATIONS[-1]][0]: 1,
+            }
+        )
+        for direction, modality, count in tokens(one):
+            sums[key][_TOKENS[direction, modality]] += count
+    return sums

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import random
 import re
 from contextlib import closing
 
@@ -11,22 +12,25 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
 from pixelmeter._assets import asset_dir
-from pixelmeter.errors import LedgerError, SchemaTooNew
+from pixelmeter.core.record import COST_SOURCES, OUTCOMES, Attempt
+from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger import migrate, version
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing, ensure_schema, open_engine
 from pixelmeter.ledger.schema import METADATA
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
-from tests.ledger.reading import stored
+from tests.ledger.reading import recomputed_totals, stored, totals
 
 
 def test_the_migrations_lead_to_exactly_the_tables_of_the_code(ledger_url: str) -> None:
     migrate.upgrade(ledger_url)
 
     with open_engine(ledger_url).connect() as connection:
+        # SQLite has no identity columns, which Alembic compares as defaults; its tables are compared as text below.
+        defaults = connection.dialect.name == "postgresql"
         context = MigrationContext.configure(
-            connection, opts={"version_table": version.VERSION_TABLE, "compare_server_default": True}
+            connection, opts={"version_table": version.VERSION_TABLE, "compare_server_default": defaults}
         )
         assert [] == compare_metadata(context, METADATA)
 
@@ -53,6 +57,51 @@ def test_up_down_and_up_again_ends_where_it_began(ledger_url: str) -> None:
     assert ["current", "absent", "current"] == [up.state, down.state, again.state]
     assert {version.VERSION_TABLE} == left
     assert 1 == len(stored(ledger_url))
+
+
+def test_the_totals_of_a_ledger_that_had_none_are_those_of_its_rows(ledger_url: str) -> None:
+    chance = random.Random(3)
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([any_attempt(chance) for _ in range(500)], {"spool": 7}, [])
+    kept = totals(ledger_url)
+
+    migrate.downgrade(ledger_url, "0001")
+    gone = tables(ledger_url)
+    migrate.upgrade(ledger_url)
+    with closing(open_writer(ledger_url)) as writer:
+        position = writer.positions(["spool"])
+        filled = totals(ledger_url)
+        writer.write([any_attempt(chance) for _ in range(500)], {}, [])
+
+    assert len(kept) > 100
+    assert "pixelmeter_totals" not in gone
+    assert kept == filled
+    assert {"spool": 7} == position
+    assert recomputed_totals(ledger_url) == totals(ledger_url)
+
+
+def test_a_writer_that_was_connected_before_a_migration_does_not_write_past_it(ledger_url: str) -> None:
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([make_attempt()], {"a": 1}, [])
+        migrate.downgrade(ledger_url, "0001")
+        with pytest.raises(LedgerError):
+            writer.write([make_attempt()], {"a": 2}, [])
+        with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
+            writer.write([make_attempt()], {"a": 2}, [])
+
+    assert 1 == len(stored(ledger_url))
+
+
+def test_the_position_that_an_older_writer_moves_is_not_there_any_more(ledger_url: str) -> None:
+    migrate.upgrade(ledger_url, "0001")
+    move = text("INSERT INTO pixelmeter_spools (name, position) VALUES ('a', 1)")
+    with changing(read_address(ledger_url)) as connection:
+        connection.execute(move)
+
+    migrate.upgrade(ledger_url)
+
+    with pytest.raises(LedgerError), changing(read_address(ledger_url)) as connection:
+        connection.execute(move)
 
 
 def test_the_tables_and_versions_of_a_host_application_are_left_alone(ledger_url: str) -> None:
@@ -87,9 +136,9 @@ def test_the_status_of_a_missing_file_does_not_make_it(sqlite_url: str) -> None:
 
 
 def test_the_status_tells_outdated_from_too_new(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    migrate.upgrade(ledger_url)
+    migrated = migrate.upgrade(ledger_url)
 
-    monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0001", "0002"))
+    monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0001", migrated.head, "9999"))
     outdated = migrate.status(ledger_url).state
     monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0000",))
     too_new = migrate.status(ledger_url).state
@@ -113,6 +162,33 @@ def test_an_unknown_revision_is_refused_and_changes_nothing(ledger_url: str) -> 
         migrate.upgrade(ledger_url, "7777")
 
     assert "absent" == migrate.status(ledger_url).state
+
+
+def any_attempt(chance: random.Random) -> Attempt:
+    """Return an attempt whose labels and numbers may be any of a few, those at the edges among them."""
+    counts = (None, 0, 1, 5, 2**40)
+    return make_attempt(
+        attempt=chance.randrange(3),
+        gateway=chance.choice(["aigateway", "openai"]),
+        model=chance.choice(["", "a", "ä"]),
+        outcome=chance.choice(OUTCOMES),
+        status=chance.choice([None, 200, 400, 401, 402, 429, 503]),
+        error_type=chance.choice([None, "ReadError", "rate_limit_error"]),
+        error_code=chance.choice([None, "content_filter"]),
+        cost=chance.choice([None, 0, 1, 42_240_000, 10**15]),
+        cost_source=chance.choice(COST_SOURCES),
+        cost_reason=chance.choice([None, "no_price", "cached"]),
+        at_risk=chance.choice([None, 0, 7, 10**15]),
+        images=chance.choice([None, 0, 4]),
+        size=chance.choice([None, "1K", "31x7"]),
+        quality=chance.choice([None, "hd", "best"]),
+        duration=chance.choice([0, 100_000, 100_001, 119_999_999, 120_000_000, 120_000_001, 2**53]),
+        input_text_tokens=chance.choice(counts),
+        cached_input_tokens=chance.choice(counts),
+        input_image_tokens=chance.choice(counts),
+        output_text_tokens=chance.choice(counts),
+        output_image_tokens=chance.choice(counts),
+    )
 
 
 def definitions(url: str) -> dict[str, str]:

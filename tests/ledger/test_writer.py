@@ -11,11 +11,11 @@ import uuid_utils
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixelmeter.core.record import OUTCOMES, Attempt
+from pixelmeter.core.record import COST_SOURCES, OUTCOMES, Attempt
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.writer import Writer, open_writer
 from tests.factories import STARTED_AT, make_attempt
-from tests.ledger.reading import recomputed, rollup, stored
+from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 
 DAY = 86_400_000_000
 
@@ -69,6 +69,7 @@ def test_a_batch_written_twice_is_there_once(writer: Writer, ledger_url: str) ->
     assert (50, 0, 1) == (first, again, more)
     assert 51 == len(stored(ledger_url))
     assert recomputed(ledger_url) == rollup(ledger_url)
+    assert recomputed_totals(ledger_url) == totals(ledger_url)
 
 
 def test_an_id_twice_in_one_batch_is_written_once_as_the_first_of_them(writer: Writer, ledger_url: str) -> None:
@@ -79,6 +80,7 @@ def test_an_id_twice_in_one_batch_is_written_once_as_the_first_of_them(writer: W
 
     assert {first.id: first} == stored(ledger_url)
     assert recomputed(ledger_url) == rollup(ledger_url)
+    assert recomputed_totals(ledger_url) == totals(ledger_url)
 
 
 def test_positions_move_forward_only_and_go_when_a_spool_is_finished(writer: Writer) -> None:
@@ -147,6 +149,7 @@ def test_a_ledger_in_memory_is_refused() -> None:
 
 
 amounts = st.none() | st.integers(0, 10**15)
+counts = st.none() | st.integers(0, 3) | st.integers(0, 2**53)
 parts = st.fixed_dictionaries(
     {
         "started_at": st.integers(STARTED_AT - DAY, STARTED_AT + DAY)
@@ -160,7 +163,19 @@ parts = st.fixed_dictionaries(
         "cost": amounts,
         "fee": amounts,
         "at_risk": amounts,
-        "duration": st.integers(0, 600_000_000) | st.sampled_from([1000, 1001, 1100]),
+        "duration": st.integers(0, 600_000_000) | st.sampled_from([1000, 1001, 1100, 100_000, 100_001, 7_500_000]),
+        "status": st.sampled_from([None, 200, 400, 401, 429, 503]),
+        "error_type": st.sampled_from([None, "ReadError", "insufficient_quota"]),
+        "error_code": st.sampled_from([None, "content_policy_violation"]),
+        "cost_source": st.sampled_from(COST_SOURCES),
+        "cost_reason": st.sampled_from([None, "no_price", "rejected"]),
+        "size": st.sampled_from([None, "1024x1024", "17x17"]),
+        "quality": st.sampled_from([None, "low", "splendid"]),
+        "input_text_tokens": counts,
+        "cached_input_tokens": counts,
+        "input_image_tokens": counts,
+        "output_text_tokens": counts,
+        "output_image_tokens": counts,
     }
 )
 batches = st.lists(st.lists(st.tuples(st.integers(0, 5), parts), max_size=8), min_size=1, max_size=4)
@@ -168,7 +183,7 @@ batches = st.lists(st.lists(st.tuples(st.integers(0, 5), parts), max_size=8), mi
 
 @given(batches=batches)
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_the_rollup_is_always_what_the_rows_add_up_to(
+def test_the_rollup_and_the_totals_are_always_what_the_rows_add_up_to(
     writer: Writer, ledger_url: str, batches: Sequence[Sequence[tuple[int, dict[str, Any]]]]
 ) -> None:
     ids = [str(uuid_utils.uuid7()) for _ in range(6)]
@@ -184,3 +199,4 @@ def test_the_rollup_is_always_what_the_rows_add_up_to(
     assert len(given) == inserted
     assert given == {identity: rows[identity] for identity in given}
     assert recomputed(ledger_url) == rollup(ledger_url)
+    assert recomputed_totals(ledger_url) == totals(ledger_url)

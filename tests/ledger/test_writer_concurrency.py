@@ -9,7 +9,7 @@ from pixelmeter.core.record import Attempt
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
-from tests.ledger.reading import recomputed, rollup, stored
+from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 
 PROCESSES = 4
 BATCHES = 25
@@ -23,6 +23,7 @@ def test_four_processes_fill_one_new_ledger_without_an_error(ledger_url: str) ->
     assert own + len(SHARED) == sum(results)
     assert own + len(SHARED) == len(stored(ledger_url))
     assert recomputed(ledger_url) == rollup(ledger_url)
+    assert recomputed_totals(ledger_url) == totals(ledger_url)
 
 
 def test_four_processes_that_open_a_missing_ledger_at_once_all_succeed(ledger_url: str) -> None:

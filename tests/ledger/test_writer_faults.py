@@ -18,7 +18,7 @@ from pixelmeter.ledger.lock import write_lock
 from pixelmeter.ledger.sqlite import SqliteWriter
 from pixelmeter.ledger.writer import Writer, open_writer
 from tests.factories import make_attempt
-from tests.ledger.reading import recomputed, rollup, stored
+from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 from tests.ledger.unprivileged import run_unprivileged
 
 
@@ -35,10 +35,10 @@ def test_a_batch_that_fails_leaves_nothing_behind(ledger_url: str) -> None:
     with closing(open_writer(ledger_url)) as writer:
         with pytest.raises(LedgerError):
             writer.write([good, bad], {"a": 1}, [])
-        left = (writer.positions(["a"]), stored(ledger_url), rollup(ledger_url))
+        left = (writer.positions(["a"]), stored(ledger_url), rollup(ledger_url), totals(ledger_url))
         again = writer.write([good], {"a": 1}, [])
 
-    assert ({}, {}, {}) == left
+    assert ({}, {}, {}, {}) == left
     assert 1 == again
 
 
@@ -157,6 +157,7 @@ def test_a_full_disk_loses_nothing_that_was_committed_and_the_writer_goes_on(sql
     assert "disk" in message
     assert acknowledged == set(stored(sqlite_url))
     assert recomputed(sqlite_url) == rollup(sqlite_url)
+    assert recomputed_totals(sqlite_url) == totals(sqlite_url)
     with closing(sqlite3.connect(read_address(sqlite_url).path)) as connection:
         assert ("ok",) == connection.execute("PRAGMA integrity_check").fetchone()
 

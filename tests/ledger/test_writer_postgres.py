@@ -11,7 +11,7 @@ from psycopg.types.json import Jsonb
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
-from tests.ledger.reading import recomputed, rollup, stored
+from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 from tests.postgres import PASSWORD, Server
 
 
@@ -31,6 +31,7 @@ def test_a_connection_that_the_server_ended_is_an_error_once(postgres_url: str) 
     assert 1 == again
     assert 2 == len(stored(postgres_url))
     assert recomputed(postgres_url) == rollup(postgres_url)
+    assert recomputed_totals(postgres_url) == totals(postgres_url)
 
 
 WAITING = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
@@ -45,7 +46,8 @@ def test_a_writer_that_loses_a_deadlock_tries_again(postgres_url: str) -> None:
             copies: dict[str, object] = dict(
                 other.execute("SELECT id::text, to_jsonb(a) FROM pixelmeter_attempts AS a").fetchall()
             )
-            other.execute("DELETE FROM pixelmeter_attempts; DELETE FROM pixelmeter_daily; SET deadlock_timeout = '60s'")
+            other.execute("TRUNCATE pixelmeter_attempts, pixelmeter_daily, pixelmeter_totals")
+            other.execute("SET deadlock_timeout = '60s'")
             other.commit()
             other.execute(insert, (Jsonb(copies[high.id]),))
             written = threads.submit(writer.write, [low, high], {}, [])
@@ -58,6 +60,7 @@ def test_a_writer_that_loses_a_deadlock_tries_again(postgres_url: str) -> None:
     assert 2 == inserted
     assert {low.id, high.id} == set(stored(postgres_url))
     assert recomputed(postgres_url) == rollup(postgres_url)
+    assert recomputed_totals(postgres_url) == totals(postgres_url)
 
 
 @pytest.mark.usefixtures("postgres_server")
@@ -78,6 +81,7 @@ def test_a_server_that_was_killed_is_found_again() -> None:
         assert 1 == inserted
         assert {*(one.id for one in first), *(one.id for one in second)} == set(stored(server.url()))
         assert recomputed(server.url()) == rollup(server.url())
+        assert recomputed_totals(server.url()) == totals(server.url())
     finally:
         server.stop()
 

@@ -8,6 +8,7 @@ from sqlalchemy import (
     Column,
     Date,
     DateTime,
+    Identity,
     Index,
     Integer,
     MetaData,
@@ -15,10 +16,13 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    UniqueConstraint,
 )
 from sqlalchemy.dialects import postgresql
 
-__all__ = ["ATTEMPTS", "DAILY", "METADATA", "SPOOLS"]
+from pixelmeter.core.metrics import DURATION_BUCKETS
+
+__all__ = ["ATTEMPTS", "DAILY", "DURATIONS", "METADATA", "SPOOLS", "TOTALS", "TOTALS_KEY"]
 
 METADATA = MetaData()
 
@@ -107,10 +111,50 @@ DAILY = Table(
 is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
 """
 
+TOTALS_KEY = (
+    "gateway", "operation", "model", "outcome", "error_type", "cost_source", "cost_reason", "size", "quality",
+)  # fmt: skip
+"""What metrics are told apart by, of which one row of totals is a combination."""
+DURATIONS = (
+    *(f"up_to_{bound:g}_s".replace(".", "_") for bound in DURATION_BUCKETS),
+    f"over_{DURATION_BUCKETS[-1]:g}_s",
+)
+"""A column for each bucket of `core.metrics.DURATION_BUCKETS`, and one for what takes longer."""
+
+TOTALS = Table(
+    "pixelmeter_totals",
+    METADATA,
+    Column("number", _BIG, Identity(always=True), primary_key=True),
+    *(Column(name, Text, nullable=False) for name in TOTALS_KEY),
+    Column("attempts", _BIG, nullable=False),
+    Column("retries", _BIG, nullable=False),
+    Column("images", _BIG, nullable=False),
+    Column("cost_usd", _BIG, nullable=False),
+    Column("cost_nano", _BIG, nullable=False),
+    Column("at_risk_usd", _BIG, nullable=False),
+    Column("at_risk_nano", _BIG, nullable=False),
+    Column("unknown_cost_attempts", _BIG, nullable=False),
+    Column("duration_s", _BIG, nullable=False),
+    Column("duration_us", _BIG, nullable=False),
+    Column("input_text_tokens", _BIG, nullable=False),
+    Column("cached_input_tokens", _BIG, nullable=False),
+    Column("input_image_tokens", _BIG, nullable=False),
+    Column("output_text_tokens", _BIG, nullable=False),
+    Column("output_image_tokens", _BIG, nullable=False),
+    *(Column(name, _BIG, nullable=False) for name in DURATIONS),
+    UniqueConstraint(*TOTALS_KEY, name="pixelmeter_totals_key"),
+)
+"""Sums since the ledger began, by the labels of metrics (`pixelmeter.core.labels`), from which counters are read.
+
+`number` grows with each new key, so what came first can be told. `cost_reason` is "" where the cost is known, and
+`input_text_tokens` are those that were not cached. Money and time are in two columns each, to be added up, because
+sums of years may not fit into one of 64 bits. The columns of DURATIONS count attempts, each in one of them.
+"""
+
 SPOOLS = Table(
     "pixelmeter_spools",
     METADATA,
     Column("name", Text, primary_key=True),
-    Column("position", _BIG, nullable=False),
+    Column("bytes_read", _BIG, nullable=False),
 )
 """How far each spool file has been read, committed together with the rows it gave."""

@@ -11,36 +11,48 @@ from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
 
-from sqlalchemy import func
+from sqlalchemy import Table, func
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from pixelmeter.core.record import FIELDS, Attempt, row
+from pixelmeter.ledger import totals
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.engine import WRITING, ensure_schema
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.lock import PATIENCE, write_lock
 from pixelmeter.ledger.rollup import distinct, summarise
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS, TOTALS_KEY
 
 __all__ = ["SqliteWriter"]
 
 _QMARK = dialect(paramstyle="qmark")
+
+
+def _adding(table: Table, key: Sequence[str], summed: Sequence[str]) -> str:
+    statement = insert(table)
+    added = {name: table.c[name] + statement.excluded[name] for name in summed}
+    return str(
+        statement.on_conflict_do_update(index_elements=key, set_=added).compile(
+            dialect=_QMARK, column_keys=[*key, *summed]
+        )
+    )
+
+
 _INSERT = str(insert(ATTEMPTS).on_conflict_do_nothing(index_elements=["id"]).compile(dialect=_QMARK))
-_daily = insert(DAILY)
-_ADD = str(
-    _daily.on_conflict_do_update(
-        index_elements=list(DAILY.primary_key),
-        set_={c.name: c + _daily.excluded[c.name] for c in DAILY.columns if not c.primary_key},
-    ).compile(dialect=_QMARK)
+_ADD_TO_DAILY = _adding(
+    DAILY,
+    [column.name for column in DAILY.primary_key],
+    [column.name for column in DAILY.columns if not column.primary_key],
 )
+_ADD_TO_TOTALS = _adding(TOTALS, TOTALS_KEY, totals.SUMMED)
 _spools = insert(SPOOLS)
 _MOVE = str(
     _spools.on_conflict_do_update(
-        index_elements=["name"], set_={"position": func.max(SPOOLS.c.position, _spools.excluded.position)}
+        index_elements=["name"], set_={"bytes_read": func.max(SPOOLS.c.bytes_read, _spools.excluded.bytes_read)}
     ).compile(dialect=_QMARK)
 )
 _FORGET = str(SPOOLS.delete().where(SPOOLS.c.name == "").compile(dialect=_QMARK))
-_POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name IN (SELECT value FROM json_each(?))"
+_POSITIONS = "SELECT name, bytes_read FROM pixelmeter_spools WHERE name IN (SELECT value FROM json_each(?))"
 _KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json_each(?))"
 
 _STARTED_AT = FIELDS.index("started_at")
@@ -75,7 +87,8 @@ class SqliteWriter:
                 connection.execute("BEGIN IMMEDIATE")
                 batch = _unknown(connection, batch)
                 _insert(connection, batch)
-            connection.executemany(_ADD, _additions(batch))
+            connection.executemany(_ADD_TO_DAILY, _additions(batch))
+            connection.executemany(_ADD_TO_TOTALS, [(*key, *sums) for key, sums in totals.summarise(batch).items()])
             connection.executemany(_MOVE, positions.items())
             connection.executemany(_FORGET, [(name,) for name in finished])
             connection.execute("COMMIT")
