@@ -8,8 +8,9 @@ import weakref
 from collections.abc import Callable
 from contextlib import suppress
 from contextvars import ContextVar
+from typing import cast
 
-from opentelemetry.context import Context, attach
+from opentelemetry.context import Context, attach, get_current
 from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider, get_current_span, set_span_in_context
 
 from pixelmeter.calls import Block, announced, current_block
@@ -22,6 +23,7 @@ from pixelmeter.sinks.otel.context import leave
 __all__ = ["CallSpans"]
 
 _NAME = "image_generation"
+_OUTSIDE = "opentelemetry context"
 _OPEN_LIMIT = 1000
 # The longest that openai's SDK waits before it tries again is 60 s.
 _PATIENCE = 90 * 1_000_000_000
@@ -62,6 +64,9 @@ class CallSpans:
     def parent_of(self, intent: Attempt) -> Context | None:
         """Return the context that an attempt belongs into; None for the current one."""
         latest = self._latest.get()
+        block = current_block()
+        if block is not None:
+            return self._below(block)
         if latest is not None and latest.call_id == intent.call_id:
             latest.until = None
             # A redirect of a client without spans of its own, outside any trace, is in that of its first attempt.
@@ -69,7 +74,7 @@ class CallSpans:
             return None if inside else set_span_in_context(latest.span)
         if latest is not None and latest.until is not None:
             self._close(latest)
-        if current_block() is not None or not announced(intent.call_id):
+        if not announced(intent.call_id):
             return None
         span = self._tracer.start_span(
             f"{_NAME} {intent.requested_model or intent.model}".rstrip(),
@@ -109,11 +114,13 @@ class CallSpans:
         """Start the span of a block and make it current; what is returned ends it."""
         if self._key in block.views:
             return None
-        span = self._tracer.start_span(_NAME)
+        # Spans of several providers are beside each other, not below.
+        outside = cast("Context", block.views.setdefault(_OUTSIDE, get_current()))
+        span = self._tracer.start_span(_NAME, outside)
         if not span.get_span_context().is_valid:
             return None
         block.views[self._key] = span
-        token = attach(set_span_in_context(span))
+        token = attach(set_span_in_context(span, outside))
 
         def close(error: BaseException | None) -> None:
             leave(token)
@@ -135,6 +142,12 @@ class CallSpans:
     def forget(self) -> None:
         """Drop the spans that belong to the parent process."""
         self._open.clear()
+
+    def _below(self, block: Block) -> Context | None:
+        """Return the context of the block's own span where another provider's is current; None where all is well."""
+        own, current = block.views.get(self._key), get_current_span()
+        between = not any(current is span for span in block.views.values())
+        return None if between or not isinstance(own, Span) else set_span_in_context(own)
 
     def _keep(self, call: _Call) -> None:
         if not self._registered:
