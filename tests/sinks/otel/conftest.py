@@ -53,6 +53,10 @@ class Telemetry:
         found = self.instruments()[name].data.data_points
         return [(dict(point.attributes or {}), _value(point)) for point in found]
 
+    def first_points(self) -> dict[str, Any]:
+        """Return the first data point of each metric, as the SDK made it."""
+        return {name: next(iter(metric.data.data_points)) for name, metric in self.instruments().items()}
+
     def close(self) -> None:
         """Stop both providers."""
         self.traces.shutdown()

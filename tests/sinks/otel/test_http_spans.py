@@ -1,0 +1,110 @@
+"""Together with OpenTelemetry's instrumentation of httpx and httpx2, whichever is put on first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
+from opentelemetry.propagate import extract
+from opentelemetry.trace import SpanContext, get_current_span
+
+import pixelmeter
+from pixelmeter import Meter
+from pixelmeter.testing import Gateway
+from tests.clients import Client, Kit
+from tests.interop.conftest import Metered
+from tests.sinks.otel.conftest import Telemetry
+
+URL = "http://mock.test/v1/images/generations"
+
+
+class Wire:
+    """A transport that keeps what the traceparent header of each request refers to."""
+
+    def __init__(self, kit: Kit) -> None:
+        self.sent: list[SpanContext] = []
+        self._kit = kit
+        self.transport = kit.wire(self._answer)
+
+    def _answer(self, request: Any) -> Any:
+        self.sent.append(get_current_span(extract(dict(request.headers))).get_span_context())
+        return self._kit.package.Response(200, json={"data": [{"url": "https://media.test/1.png"}]})
+
+
+def instrumentor_of(kit: Kit) -> Any:
+    """Return OpenTelemetry's instrumentor of a kit's library."""
+    return (HTTPXClientInstrumentor if kit.package is httpx else HTTPX2ClientInstrumentor)()
+
+
+async def call(client: Client) -> None:
+    """Make one call and close the client."""
+    await client.post(URL, json={"model": "meta/sam-3-1-image", "prompt": "a fox"})
+    await client.close()
+
+
+def both(telemetry: Telemetry) -> tuple[Any, Any]:
+    """Return the span of the attempt and the one of the HTTP request."""
+    return telemetry.span("generate_content"), telemetry.span("POST")
+
+
+def test_with_its_wrapper_inside_the_request_is_below_the_attempt_and_carries_its_own_span(
+    kit: Kit, meter: Meter, telemetry: Telemetry
+) -> None:
+    wire = Wire(kit)
+    client = kit.client(transport=wire.transport)
+    instrumentor_of(kit).instrument_client(client.raw, tracer_provider=telemetry.traces)
+    pixelmeter.instrument(client.raw, meter)
+    kit.run(call(client))
+    attempt, request = both(telemetry)
+    assert (attempt.context, None) == (request.parent, attempt.parent)
+    assert [(request.context.trace_id, request.context.span_id)] == [(one.trace_id, one.span_id) for one in wire.sent]
+    assert f"{wire.sent[0].trace_id:032x}" == Metered(meter).attempt().trace_id
+
+
+def test_with_its_wrapper_outside_the_attempt_is_below_the_request(
+    kit: Kit, meter: Meter, telemetry: Telemetry
+) -> None:
+    wire = Wire(kit)
+    client = kit.client(transport=wire.transport)
+    pixelmeter.instrument(client.raw, meter)
+    instrumentor_of(kit).instrument_client(client.raw, tracer_provider=telemetry.traces)
+    kit.run(call(client))
+    attempt, request = both(telemetry)
+    assert (request.context, None) == (attempt.parent, request.parent)
+    assert [request.context.span_id] == [one.span_id for one in wire.sent]
+    assert f"{wire.sent[0].trace_id:032x}" == Metered(meter).attempt().trace_id
+
+
+@pytest.fixture
+def instrumented(kit: Kit, telemetry: Telemetry) -> Iterator[None]:
+    """The whole library is instrumented, as by OpenTelemetry's launcher."""
+    instrumentor = instrumentor_of(kit)
+    instrumentor.instrument(tracer_provider=telemetry.traces)
+    yield
+    instrumentor.uninstrument()
+
+
+@pytest.mark.usefixtures("instrumented")
+def test_with_the_whole_library_instrumented_the_request_is_below_the_attempt(
+    kit: Kit, meter: Meter, telemetry: Telemetry, gateway: Gateway
+) -> None:
+    async def calls() -> None:
+        client = kit.client(base_url=gateway.url)
+        pixelmeter.instrument(client.raw, meter)
+        await client.post("/images/generations", json={"model": "meta/sam-3-1-image", "prompt": "a fox"})
+        await client.close()
+
+    kit.run(calls())
+    attempt, request = both(telemetry)
+    assert (attempt.context, None) == (request.parent, attempt.parent)
+
+
+def test_alone_it_sends_no_header_of_its_own(kit: Kit, meter: Meter) -> None:
+    wire = Wire(kit)
+    client = kit.client(transport=wire.transport)
+    pixelmeter.instrument(client.raw, meter)
+    kit.run(call(client))
+    assert [False] == [context.is_valid for context in wire.sent]
