@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pixelmeter.monitoring.export import files
+from pixelmeter.monitoring.export import files, write
 from pixelmeter.monitoring.thresholds import Thresholds
 
 OUTPUT = Path(__file__).parents[1] / "dashboards"
@@ -15,10 +15,7 @@ OUTPUT = Path(__file__).parents[1] / "dashboards"
 
 def main() -> None:
     """Write every file that the package makes."""
-    for name, text in files(Thresholds()).items():
-        path = OUTPUT / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
+    write(OUTPUT, files(Thresholds()), force=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ COMMANDS: dict[str, str] = {
     "calls": "List single attempts, newest first.",
     "db": "Upgrade, downgrade or inspect the ledger's schema.",
     "prices": "List, explain and check prices.",
+    "dashboards": "Write dashboards, rules and alerts for Grafana, Prometheus and Alertmanager.",
     "doctor": "Check the settings, the ledger and the spool.",
 }
 """The subcommands and what each is for, so that the overview needs none of their modules."""

@@ -1,0 +1,50 @@
+"""Thresholds are checked before anything is made of them."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from pixelmeter.core.metrics import DURATION_BUCKETS
+from pixelmeter.errors import ConfigError
+from pixelmeter.monitoring.groups import alert_groups
+from pixelmeter.monitoring.thresholds import Thresholds
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("objective", 1.0),
+        ("objective", 0.0),
+        ("objective", math.nan),
+        ("latency_objective", 1.5),
+        ("minimum_requests", 0.0),
+        ("spend_spike_ratio", 1.0),
+        ("spend_spike_ratio", 24.0),
+        ("image_cost_ratio", 0.5),
+        ("at_risk_usd", math.inf),
+        ("ledger_lag_seconds", -1.0),
+    ],
+)
+def test_a_threshold_out_of_its_bounds_is_refused_by_name(field: str, value: float) -> None:
+    given: dict[str, Any] = {field: value}
+    with pytest.raises(ConfigError, match=f"{field} is {value:g}: it must be (above|between)"):
+        Thresholds(**given)
+
+
+def test_a_latency_between_two_buckets_is_refused_with_the_choices() -> None:
+    with pytest.raises(ConfigError, match=r"latency_seconds is 50: .* one of 0\.1, 0\.25, .* 45, 60, 90, 120$"):
+        Thresholds(latency_seconds=50)
+
+
+@pytest.mark.parametrize("bucket", DURATION_BUCKETS)
+def test_every_bucket_is_a_latency(bucket: float) -> None:
+    assert bucket == Thresholds(latency_seconds=bucket).latency_seconds
+
+
+def test_alerts_link_to_runbooks_where_the_team_keeps_them() -> None:
+    groups = alert_groups(Thresholds(runbooks="https://wiki.example/images/"))
+    for alert in (alert for group in groups for alert in group.alerts):
+        assert f"https://wiki.example/images/{alert.name}.md" == alert.runbook_url
