@@ -6,23 +6,19 @@ import json
 import math
 import re
 import time
-import urllib.error
+from decimal import Decimal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from psycopg import Connection, connect
-from psycopg.rows import dict_row
+from psycopg import Connection
 
 from pixelmeter.monitoring.export import files
-from pixelmeter.monitoring.grafana.export import dashboards
 from pixelmeter.monitoring.thresholds import Thresholds
 from pixelmeter.testing.demo.run import run
+from tests.monitoring.asking import Row, answer, ledger, panels, rows, statement
 from tests.monitoring.busy import busy
-from tests.monitoring.linter import filled, queries
 from tests.prometheus import Prometheus, eventually
 
-_WINDOWS = {"__rate_interval": "10s", "__range": "5m"}
 _PATIENCE = 60.0
 _OF_EXPORTER = "only the exporter has it"
 OPTIONAL = {
@@ -31,60 +27,10 @@ OPTIONAL = {
 }
 """Panels that may be empty when a program is all that is scraped, and why."""
 
-Panel = dict[str, Any]
-Row = dict[str, Any]
-
-
-def panels(kind: str) -> list[tuple[Panel, Panel]]:
-    """Return every panel with each of its queries of one kind of data source."""
-    return [
-        (panel, target)
-        for dashboard in dashboards(Thresholds())
-        for panel, target in queries(dashboard)
-        if target["datasource"]["type"] == kind
-    ]
-
-
-def answer(prometheus: Prometheus, target: Panel, job: str) -> list[dict[str, Any]]:
-    """Return the series that a panel gets, those left out that have no number."""
-    expression = filled(target["expr"], {**_WINDOWS, "job": job, "gateway": ".*", "model": ".*"})
-    now = time.time()
-    try:
-        if target["instant"]:
-            series = prometheus.query(expression)
-        else:
-            window = {"start": str(now - 60), "end": str(now), "step": "1"}
-            series = prometheus.get("/api/v1/query_range", query=expression, **window)["data"]["result"]
-    except urllib.error.HTTPError as error:
-        raise AssertionError(f"{expression}\n{error.read().decode()}") from error
-    return [
-        each for each in series if any(not math.isnan(float(v)) for _, v in each.get("values", [each.get("value")]))
-    ]
-
-
-def statement(target: Panel, **values: str) -> str:
-    """Return the SQL of a panel as Grafana sends it."""
-    here = {"gateway": ".*", "model": ".*", "tag": "'team'"} | values
-    text = re.sub(r"\$__timeFilter\((\w+)\)", r"\1 BETWEEN now() - interval '1 hour' AND now()", target["rawSql"])
-    text = text.replace("$__timeFrom()", f"'{_utc(-3600)}'").replace("$__timeTo()", f"'{_utc(0)}'")
-    return filled(text, here)
-
-
-def _utc(seconds: float) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + seconds))
-
-
-def rows(connection: Connection[Row], text: str) -> list[Row]:
-    return connection.execute(text.encode()).fetchall()
-
 
 def known_cost(connection: Connection[Row]) -> int:
     cost: int = rows(connection, "SELECT sum(cost)::bigint AS cost FROM pixelmeter_attempts")[0]["cost"]
     return cost
-
-
-def ledger(url: str) -> Connection[Row]:
-    return connect(url, row_factory=dict_row)
 
 
 @pytest.mark.slow
@@ -142,8 +88,8 @@ def test_every_statement_of_every_dashboard_finds_rows_in_postgres(postgres_url:
         cost = known_cost(connection)
         connection.rollback()
 
-    def nano(dollars: Any) -> int:
-        return int(round(dollars * 10**9))
+    def nano(dollars: Decimal) -> int:
+        return round(dollars * 10**9)
 
     assert cost == nano(found["Spend this month"][0]["value"]) == nano(found["Spend, by the ledger"][0]["spend"])
     for title in ("Spend by day and model", "Spend by day and gateway"):
