@@ -6,10 +6,13 @@ import asyncio
 import contextvars
 import json
 import logging
+from collections.abc import Mapping
 from typing import Any
 
 import pytest
 from opentelemetry import trace
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import Decision, StaticSampler
 from opentelemetry.trace import SpanKind, StatusCode
 
 import pixelmeter
@@ -75,6 +78,27 @@ def test_a_success_says_what_was_asked_and_what_came(telemetry: Telemetry) -> No
     assert ("generate_content openai/gpt-image-2", SpanKind.CLIENT) == (span.name, span.kind)
     assert StatusCode.UNSET == span.status.status_code
     assert (STARTED_AT * 1000, (STARTED_AT + 8_123_456) * 1000) == (span.start_time, span.end_time)
+
+
+def test_a_sampler_sees_what_the_request_tells(telemetry: Telemetry) -> None:
+    seen: list[Mapping[str, object]] = []
+
+    class Sampler(StaticSampler):
+        def should_sample(self, parent_context: Any, trace_id: int, name: str, *more: Any, **others: Any) -> Any:
+            seen.append(dict(more[1] if len(more) > 1 else others["attributes"]))
+            return super().should_sample(parent_context, trace_id, name, *more, **others)
+
+    provider = TracerProvider(Sampler(Decision.DROP), shutdown_on_exit=False)
+    sink = OtelSink(provider, telemetry.metrics)
+    attempt = make_attempt(id="01975c2e-0000-7000-8000-000000000000")
+    leave = sink.begin(attempt)
+    assert leave is not None
+    assert not trace.get_current_span().is_recording()
+    assert trace.get_current_span().get_span_context().is_valid
+    leave()
+    sink.record(attempt)
+    assert [OF_THE_START] == seen
+    provider.shutdown()
 
 
 def test_a_failure_says_why_in_a_word_and_has_the_class_of_the_exception(telemetry: Telemetry) -> None:
