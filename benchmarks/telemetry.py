@@ -5,7 +5,8 @@
 All variants call the same stand-in gateway (a process of its own) from this process, block by block in turn, so that
 noise hits each alike. CPU is user + system time of all threads of this process; each block ends with a flush, so our
 writer thread counts. What a view adds is the difference to the meter without one; what OpenTelemetry adds is the
-difference to the plain client.
+difference to the plain client. Exporters do nothing with what they get. Each view is set against what OpenTelemetry's
+instrumentation adds with the same signals: metrics alone, or spans and metrics.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import httpx
 from opentelemetry.instrumentation.httpx import HTTPXClientInstrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry
 
@@ -29,6 +32,7 @@ import pixelmeter
 from pixelmeter.core.health import Health
 from pixelmeter.core.record import Attempt
 from pixelmeter.recorder import Sink
+from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.sinks.prometheus import PrometheusSink
 from pixelmeter.testing import Gateway
 
@@ -43,13 +47,19 @@ class _Nothing:
     def observe(self, health: Health) -> None: ...
 
 
+class _Nowhere(SpanExporter):
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        return SpanExportResult.SUCCESS
+
+
 class Variant(NamedTuple):
-    """One way to make the calls, and the one that it is compared with."""
+    """One way to make the calls, the one that it adds to, and the one whose addition it is set against."""
 
     name: str
     beside: str
     client: httpx.Client
     flush: Callable[[], object] = lambda: None
+    against: str = "otel httpx metrics"
 
 
 def _metered(name: str, beside: str, sinks: Sequence[Sink], folder: str, stack: ExitStack) -> Variant:
@@ -64,12 +74,33 @@ def _variants(folder: str, stack: ExitStack) -> Iterator[Variant]:
     yield _metered("sink of nothing", "no sink", [_Nothing()], folder, stack)
     yield _metered("prometheus", "no sink", [PrometheusSink(CollectorRegistry())], folder, stack)
 
-    reader = InMemoryMetricReader()
+    traces, metrics = _providers(stack)
+    otel = _metered("otel", "no sink", [OtelSink(traces, metrics)], folder, stack)
+    yield otel._replace(flush=_both(otel.flush, traces.force_flush), against="otel httpx")
+
     client = httpx.Client()
     HTTPXClientInstrumentor.instrument_client(
-        client, tracer_provider=NoOpTracerProvider(), meter_provider=MeterProvider(metric_readers=[reader])
+        client, tracer_provider=NoOpTracerProvider(), meter_provider=_providers(stack)[1]
     )
     yield Variant("otel httpx metrics", "plain", client)
+
+    traces, metrics = _providers(stack)
+    client = httpx.Client()
+    HTTPXClientInstrumentor.instrument_client(client, tracer_provider=traces, meter_provider=metrics)
+    yield Variant("otel httpx", "plain", client, traces.force_flush, against="otel httpx")
+
+
+def _providers(stack: ExitStack) -> tuple[TracerProvider, MeterProvider]:
+    traces = TracerProvider()
+    traces.add_span_processor(BatchSpanProcessor(_Nowhere()))
+    metrics = MeterProvider(metric_readers=[InMemoryMetricReader()])
+    stack.callback(traces.shutdown)
+    stack.callback(metrics.shutdown)
+    return traces, metrics
+
+
+def _both(first: Callable[[], object], second: Callable[[], object]) -> Callable[[], object]:
+    return lambda: (first(), second())
 
 
 def _block(variant: Variant, url: str, calls: int) -> float:
@@ -95,14 +126,14 @@ def _measure(rounds: int, calls: int, gateway: Gateway) -> None:
         variant.name: [b - a for a, b in zip(spent[variant.beside], spent[variant.name], strict=True)]
         for variant in variants
     }
-    reference = statistics.median(added["otel httpx metrics"])
     print(f"{rounds} rounds of {calls} calls each; plain {statistics.median(spent['plain']):.0f} µs of CPU a call")
     print(f"{'':20} {'added to':>10} {'added µs (median)':>18} {'range':>16} {'of OpenTelemetry':>18}")
     for variant in variants[1:]:
         values = added[variant.name]
         middle = statistics.median(values)
         spread = f"{min(values):.0f}..{max(values):.0f}"
-        print(f"{variant.name:20} {variant.beside:>10} {middle:18.0f} {spread:>16} {middle / reference:18.2f}")
+        ratio = middle / statistics.median(added[variant.against])
+        print(f"{variant.name:20} {variant.beside:>10} {middle:18.0f} {spread:>16} {ratio:18.2f}")
 
 
 def main() -> None:
