@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "db": "Upgrade, downgrade or inspect the ledger's schema.",
     "prices": "List, explain and check prices.",
     "dashboards": "Write dashboards, rules and alerts for Grafana, Prometheus and Alertmanager.",
+    "serve": "Serve Prometheus metrics that are read from the ledger.",
     "doctor": "Check the settings, the ledger and the spool.",
 }
 """The subcommands and what each is for, so that the overview needs none of their modules."""

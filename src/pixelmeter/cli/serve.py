@@ -1,0 +1,49 @@
+"""`pixelmeter serve`."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import click
+
+from pixelmeter.cli.options import database_url_option
+
+__all__ = ["command"]
+
+_FILE = click.Path(dir_okay=False, path_type=Path)
+_NEEDED = ("starlette", "uvicorn")
+
+
+@click.command
+@click.option("--metrics", is_flag=True, help="Serve Prometheus metrics at /metrics; required.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), default=9469, show_default=True, help="The port; 0 takes a free one."
+)
+@click.option("--token-file", type=_FILE, help="Let in who sends the bearer token that this file holds.")
+@click.option("--basic-auth-file", type=_FILE, help="Let in the user:password that this file holds.")
+@database_url_option
+def command(
+    metrics: bool, host: str, port: int, token_file: Path | None, basic_auth_file: Path | None, database_url: str
+) -> None:
+    """Serve what the ledger knows over HTTP.
+
+    The counters are sums of the ledger: those of all programs that write to it, and no restart sets them back. On any
+    address but this machine's own, --token-file or --basic-auth-file is needed. SIGTERM and Ctrl-C end it.
+    """
+    if not metrics:
+        raise click.UsageError("say what to serve: metrics are all there is so far, so give --metrics")
+    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+        raise click.ClickException('a server is not installed: pip install "pixelmeter[serve]"')
+    from pixelmeter.ledger.address import safe_url
+    from pixelmeter.serve.guard import is_loopback, read_guard
+    from pixelmeter.serve.server import serve_metrics
+
+    guard = read_guard(token_file, basic_auth_file)
+    if guard is None and not is_loopback(host):
+        raise click.UsageError(f"{host} can be reached from elsewhere: give --token-file or --basic-auth-file")
+    shown = safe_url(database_url)
+    serve_metrics(
+        database_url, host, port, guard, lambda address: click.echo(f"metrics of {shown} at {address}/metrics")
+    )

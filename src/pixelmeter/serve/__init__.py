@@ -1,0 +1,1 @@
+"""The HTTP server on a ledger: metrics whose counters outlive every program that makes calls."""

@@ -1,0 +1,84 @@
+"""Who may read: a bearer token, a user with a password, or everybody who can connect."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import ipaddress
+from pathlib import Path
+
+from pixelmeter.errors import ConfigError
+
+__all__ = ["Guard", "is_loopback", "read_guard"]
+
+
+class Guard:
+    """Knows the one `Authorization` that is let in; keeps a digest of it, and shows nothing of it."""
+
+    def __init__(self, scheme: str, secret: str) -> None:
+        """`scheme` is "bearer" with a token, or "basic" with `user:password`."""
+        self._scheme = scheme
+        self._digest = _digest(secret.encode())
+
+    @property
+    def challenge(self) -> str:
+        """What to answer in `WWW-Authenticate`."""
+        return f'{self._scheme.capitalize()} realm="pixelmeter"'
+
+    def lets_in(self, authorization: str) -> bool:
+        """Return whether a header's value is the right one, in a time that does not tell how much of it is."""
+        scheme, _, given = authorization.strip().partition(" ")
+        presented = given.strip().encode()
+        if self._scheme == "basic":
+            try:
+                presented = base64.b64decode(presented, validate=True)
+            except binascii.Error:
+                presented = b""
+        return hmac.compare_digest(_digest(presented), self._digest) and scheme.lower() == self._scheme
+
+
+def read_guard(token_file: Path | None, basic_auth_file: Path | None) -> Guard | None:
+    """Return the guard that a file asks for, None where there is no file; ConfigError for one that cannot be used."""
+    if token_file is not None and basic_auth_file is not None:
+        raise ConfigError("give a token file or a basic auth file, not both")
+    if token_file is not None:
+        token = _line(token_file)
+        if len(token.split()) != 1:
+            raise ConfigError(f"{token_file} must hold one token, without spaces")
+        return Guard("bearer", token)
+    if basic_auth_file is not None:
+        pair = _line(basic_auth_file)
+        user, _, password = pair.partition(":")
+        if not user or not password:
+            raise ConfigError(f"{basic_auth_file} must hold one line, user:password")
+        return Guard("basic", pair)
+    return None
+
+
+def is_loopback(host: str) -> bool:
+    """Return whether only this machine can connect to a host."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _line(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path} is not UTF-8 text") from None
+    if not text or "\n" in text:
+        raise ConfigError(f"{path} must hold one line")
+    return text
+
+
+def _digest(secret: bytes) -> bytes:
+    # Of one length, so that the comparison does not tell how long the secret is.
+    return hashlib.sha256(secret).digest()

@@ -1,0 +1,59 @@
+"""The server process: its socket, its threads, its end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+from collections.abc import Callable
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from pixelmeter.errors import ConfigError
+from pixelmeter.meter import adopt
+from pixelmeter.serve.adoption import Adoption
+from pixelmeter.serve.app import make_app
+from pixelmeter.serve.collector import LedgerCollector
+from pixelmeter.serve.guard import Guard
+from pixelmeter.system import SystemClock
+
+__all__ = ["serve_metrics"]
+
+_STOP_SECONDS = 5
+
+
+def serve_metrics(url: str, host: str, port: int, guard: Guard | None, ready: Callable[[str], None]) -> None:
+    """Serve the metrics of a ledger until SIGTERM or SIGINT; `ready` is told the address, once it can be reached.
+
+    ConfigError for an address that cannot be had and a database URL that cannot be used.
+    """
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(url, clock=SystemClock()))
+    app = make_app(registry, guard)
+    with _listen(host, port) as listening:
+        config = uvicorn.Config(
+            app,
+            access_log=False,
+            log_level="warning",
+            server_header=False,
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+        # uvicorn stops at a signal and raises it once more when it has stopped; that must not end us with an error.
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: None)
+        with Adoption(lambda: adopt(url)):
+            ready(_shown(listening))
+            uvicorn.Server(config).run(sockets=[listening])
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
+
+
+def _shown(listening: socket.socket) -> str:
+    host, port = listening.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
