@@ -17,15 +17,17 @@ from pixelmeter.monitoring.thresholds import Thresholds
 from pixelmeter.testing.demo.run import run
 from tests.monitoring.asking import Row, answer, ledger, panels, rows, statement
 from tests.monitoring.busy import busy
+from tests.monitoring.exporter import exporter
 from tests.prometheus import Prometheus, eventually
 
 _PATIENCE = 60.0
-_OF_EXPORTER = "only the exporter has it"
-OPTIONAL = {
-    "Ledger readable": _OF_EXPORTER,
-    "Age of the latest attempt": _OF_EXPORTER,
-}
-"""Panels that may be empty when a program is all that is scraped, and why."""
+_OF_EXPORTER = {"Ledger readable", "Age of the latest attempt"}
+_OF_PROGRAMS = {
+    "Time to the first byte, p95, by model", "In flight", "Lag", "Waiting", "Lost", "Internal errors",
+    "Attempts written, per minute", "Time of a write", "Failed writes, per minute", "Internal errors, per minute",
+}  # fmt: skip
+EMPTY = {"pixelmeter": _OF_EXPORTER, "pixelmeter-ledger": _OF_PROGRAMS}
+"""The panels that are empty, by the job that is chosen: what only the other one reports."""
 
 
 def known_cost(connection: Connection[Row]) -> int:
@@ -41,29 +43,43 @@ def test_every_query_of_every_dashboard_finds_something_in_prometheus(postgres_u
         rules.append(tmp_path / name)
     with (
         busy(postgres_url) as program,
-        Prometheus(tmp_path / "prometheus", {"pixelmeter": [program.target]}, rules=rules) as prometheus,
+        exporter(postgres_url) as ledger_target,
+        Prometheus(
+            tmp_path / "prometheus",
+            {"pixelmeter": [program.target], "pixelmeter-ledger": [ledger_target]},
+            rules=rules,
+        ) as prometheus,
     ):
-        waiting = panels("prometheus")
+        waiting = {job: panels("prometheus") for job in EMPTY}
         deadline = time.monotonic() + _PATIENCE
 
+        def titles(job: str) -> set[str]:
+            return {panel["title"] for panel, _ in waiting[job]}
+
         def look() -> bool:
-            nonlocal waiting
-            waiting = [(panel, target) for panel, target in waiting if not answer(prometheus, target, "pixelmeter")]
-            return {panel["title"] for panel, _ in waiting} <= set(OPTIONAL) or time.monotonic() > deadline
+            for job, asked in waiting.items():
+                waiting[job] = [pair for pair in asked if not answer(prometheus, pair[1], job)]
+            return all(titles(job) <= EMPTY[job] for job in EMPTY) or time.monotonic() > deadline
 
         eventually("asked in time", look, _PATIENCE * 2)
-        assert set(OPTIONAL) == {panel["title"] for panel, _ in waiting}, [target["expr"] for _, target in waiting]
+        for job, empty in EMPTY.items():
+            assert empty == titles(job), [target["expr"] for _, target in waiting[job]]
         program.finish()
         with ledger(postgres_url) as connection:
             cost = known_cost(connection) / 1e9
-        eventually(
-            f"the counters say {cost} too",
-            lambda: [
-                each
-                for each in prometheus.query("sum(pixelmeter_cost_usd_total)")
-                if math.isclose(float(each["value"][1]), cost, rel_tol=1e-9)
-            ],
-        )
+
+        def agreeing() -> bool:
+            said = prometheus.query("sum by (job) (pixelmeter_cost_usd_total)")
+            return 2 == sum(math.isclose(float(each["value"][1]), cost, rel_tol=1e-9) for each in said)
+
+        eventually(f"the counters of both jobs say {cost} too", agreeing)
+
+
+@pytest.mark.parametrize("job", EMPTY)
+def test_a_panel_that_may_be_empty_says_why(job: str) -> None:
+    for panel, _ in panels("prometheus"):
+        if panel["title"] in EMPTY[job]:
+            assert "report this: choose" in panel["fieldConfig"]["defaults"]["noValue"].replace("reports", "report")
 
 
 @pytest.mark.slow

@@ -48,8 +48,9 @@ def cost(thresholds: Thresholds) -> Json:
             Section(
                 "In this time range, by the ledger",
                 (
-                    Line(9, (daily_by_model(), daily_by_gateway())),
-                    Line(9, (by_tag(), reported_and_priced(), unknown_by_reason())),
+                    Line(9, (daily_by_model(),)),
+                    Line(8, (by_tag(), daily_by_gateway())),
+                    Line(8, (reported_and_priced(), unknown_by_reason())),
                     Line(10, (dearest_calls(),)),
                 ),
             ),
@@ -125,10 +126,11 @@ def _unknown() -> Json:
 
 
 def _images() -> Json:
+    images = f"{moving('pixelmeter_images_total', by='size, quality')} * 3600 > 0"
     return timeseries(
         "Images per hour",
-        "Delivered images by size and quality; what the answer did not say is left empty.",
-        ranged(f"{moving('pixelmeter_images_total', by='size, quality')} * 3600", "{{size}} {{quality}}"),
+        "Delivered images by size and quality, as far as the answers say.",
+        ranged(f'label_replace({images}, "size", "unknown size", "size", "")', "{{size}} {{quality}}"),
         unit="short",
         stacked=True,
     )

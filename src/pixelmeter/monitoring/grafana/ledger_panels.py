@@ -81,7 +81,7 @@ def unknown_this_month() -> Json:
         "Unknown cost this month",
         "Attempts whose cost nobody knows. They are not in the spend.",
         _of_month("coalesce(sum(unknown_cost_attempts), 0)"),
-        unit="short",
+        unit="locale",
         decimals=0,
     )
 

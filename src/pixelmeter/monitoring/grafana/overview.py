@@ -53,10 +53,10 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
             "Unknown cost",
             "Attempts whose cost nobody knows. They are not in the spend.",
             instant(increase("pixelmeter_unknown_cost_requests_total")),
-            unit="short",
+            unit="locale",
             decimals=0,
         ),
-        stat("Images", "Images delivered.", instant(increase(_IMAGES)), unit="short", decimals=0),
+        stat("Images", "Images delivered.", instant(increase(_IMAGES)), unit="locale", decimals=0),
         stat(
             "Cost per image",
             "Known cost over images delivered.",
@@ -68,7 +68,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
             "Requests",
             "Attempts that ended: HTTP requests on the wire, retries included.",
             instant(increase(_REQUESTS)),
-            unit="short",
+            unit="locale",
             decimals=0,
         ),
         stat(
@@ -113,7 +113,7 @@ def _requests() -> Json:
 
 def _latency(thresholds: Thresholds) -> Json:
     def quantile(name: str, value: float) -> Json:
-        expression = f"histogram_quantile({value}, {moving(_DURATION, _SUCCESS, by='le')})"
+        expression = f"histogram_quantile({value}, {moving(_DURATION, _SUCCESS, by='le')}) >= 0"
         return ranged(expression, name, exemplars=name == "p95")
 
     return timeseries(
@@ -138,32 +138,41 @@ def _spread() -> Json:
 
 
 def _models() -> Json:
+    known = f"{increase(_COST, by='model')} > 0"
     return table(
         "Models",
-        "Each model in this time range: what it cost, what it gave, how it failed and how long it took.",
-        instant(increase(_COST, by="model"), table=True),
+        "Each model in this time range: what it cost, what it gave, how it failed and how long it took. Empty is not"
+        " known, or nothing. A name that a gateway routes by, such as auto/image, has only the attempts that got no"
+        " further.",
+        instant(known, table=True),
+        instant(f"{increase('pixelmeter_at_risk_usd_total', by='model')} > 0", table=True),
+        instant(f"{increase('pixelmeter_unknown_cost_requests_total', by='model')} > 0", table=True),
         instant(increase(_IMAGES, by="model"), table=True),
-        instant(share(increase(_COST, by="model"), increase(_IMAGES, by="model")), table=True),
+        instant(share(f"({known})", increase(_IMAGES, by="model")), table=True),
         instant(increase(_REQUESTS, by="model"), table=True),
         instant(
             share(increase(_REQUESTS, FAILED, by="model"), increase(_REQUESTS, COUNTED, by="model")),
             table=True,
         ),
-        instant(f"histogram_quantile(0.95, {increase(_DURATION, _SUCCESS, by='model, le')})", table=True),
+        instant(f"histogram_quantile(0.95, {increase(_DURATION, _SUCCESS, by='model, le')}) >= 0", table=True),
         names={
             "model": "Model",
             "Value #A": "Spend",
-            "Value #B": "Images",
-            "Value #C": "Cost per image",
-            "Value #D": "Requests",
-            "Value #E": "Failed",
-            "Value #F": "Latency p95",
+            "Value #B": "At risk",
+            "Value #C": "Unknown cost",
+            "Value #D": "Images",
+            "Value #E": "Cost per image",
+            "Value #F": "Requests",
+            "Value #G": "Failed",
+            "Value #H": "Latency p95",
         },
         columns=(
             column("Spend", unit="currencyUSD", decimals=4),
-            column("Images", decimals=0),
+            column("At risk", unit="currencyUSD", decimals=4),
+            column("Unknown cost", unit="locale", decimals=0),
+            column("Images", unit="locale", decimals=0),
             column("Cost per image", unit="currencyUSD", decimals=4),
-            column("Requests", decimals=0),
+            column("Requests", unit="locale", decimals=0),
             column("Failed", unit="percentunit", decimals=2),
             column("Latency p95", unit="s", decimals=1),
         ),

@@ -18,9 +18,17 @@ COLOURS: Mapping[str, str] = {
     "throttled": "yellow",
     "rejected": "purple",
     "cancelled": "#8e8e8e",
-    "interrupted": "dark-red",
+    "interrupted": "dark-orange",
     "blocked": "dark-purple",
     "pending": "blue",
+    "server": "red",
+    "connection": "dark-red",
+    "bad_answer": "light-red",
+    "auth": "purple",
+    "moderation": "light-purple",
+    "insufficient_funds": "dark-yellow",
+    "invalid_request": "blue",
+    "not_found": "light-blue",
     "reported": "green",
     "priced": "blue",
 }
@@ -48,6 +56,7 @@ def stat(
             "orientation": "auto",
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
             "showPercentChange": False,
+            "text": {"valueSize": 28},
             "textMode": "auto",
             "wideLayout": True,
             "percentChangeColorMode": "standard",
@@ -64,17 +73,20 @@ def timeseries(
     stacked: bool = False,
     bars: bool = False,
     steps: Steps = (),
-    highest: float | None = None,
+    at_least: float | None = None,
     empty: str = _EMPTY,
 ) -> Json:
-    """Return lines, areas on top of each other, or bars; `steps` are drawn as lines across."""
+    """Return lines, areas on top of each other, or bars.
+
+    `steps` are drawn as lines across, and the axis reaches up to `at_least`.
+    """
     defaults = _defaults(unit, decimals, steps, empty) | {
         "color": {"mode": "palette-classic"},
         "min": 0,
         "custom": {
             "drawStyle": "bars" if bars else "line",
             "lineWidth": 0 if bars else 1,
-            "fillOpacity": 80 if bars else 30 if stacked else 8,
+            "fillOpacity": 80 if bars else 30 if stacked else 0,
             "showPoints": "auto",
             "pointSize": 4,
             # Calls may come minutes apart: what is between two of them is not unknown.
@@ -83,8 +95,8 @@ def timeseries(
             "thresholdsStyle": {"mode": "dashed" if steps else "off"},
         },
     }
-    if highest is not None:
-        defaults["max"] = highest
+    if at_least is not None:
+        defaults["custom"]["axisSoftMax"] = at_least
     overrides = [_coloured(name, colour) for name, colour in COLOURS.items()]
     return _panel("timeseries", title, description, targets, defaults, overrides) | {
         "options": {

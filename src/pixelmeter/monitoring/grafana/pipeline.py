@@ -20,7 +20,7 @@ def pipeline(thresholds: Thresholds) -> Json:
         "pixelmeter-pipeline",
         "Pipeline",
         "Whether pixelmeter itself is well. Programs report how attempts get into the ledger; the exporter reports"
-        " whether it can read the ledger.",
+        " whether it can read the ledger. Here both jobs may be chosen: they do not report the same.",
         (
             Section("Now", (Line(4, _numbers(thresholds)),)),
             Section(
@@ -52,7 +52,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
             "Waiting",
             "Attempts that ended and are not in the ledger yet.",
             instant(f"sum({series('pixelmeter_ledger_waiting_records')})"),
-            unit="short",
+            unit="locale",
             decimals=0,
             empty=_PROGRAMS,
         ),
@@ -60,7 +60,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
             "Lost",
             "Attempts lost in this time range, because neither the disk nor the memory had room.",
             instant(increase("pixelmeter_dropped_records_total")),
-            unit="short",
+            unit="locale",
             decimals=0,
             steps=bad,
             empty=_PROGRAMS,
@@ -69,7 +69,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
             "Internal errors",
             "Failures of pixelmeter itself in this time range, none of which reached a caller.",
             instant(increase("pixelmeter_internal_errors_total")),
-            unit="short",
+            unit="locale",
             decimals=0,
             steps=bad,
             empty=_PROGRAMS,
@@ -100,6 +100,7 @@ def _rows() -> Json:
         "What the writers put into the ledger.",
         ranged(f"{moving('pixelmeter_ledger_rows_total', by='backend')} * 60", "{{backend}}"),
         unit="short",
+        at_least=1,
         empty=_PROGRAMS,
     )
 
@@ -110,7 +111,7 @@ def _writes() -> Json:
         "Time of a write",
         "The time within which a half, 95 % and 99 % of the transactions were done.",
         *(
-            ranged(f"histogram_quantile({value}, {buckets})", name)
+            ranged(f"histogram_quantile({value}, {buckets}) >= 0", name)
             for name, value in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         ),
         unit="s",
@@ -124,6 +125,7 @@ def _refused() -> Json:
         "Transactions that the ledger refused; their attempts wait in the spool and are tried again.",
         ranged(f"{moving('pixelmeter_ledger_write_errors_total', by='backend')} * 60", "{{backend}}"),
         unit="short",
+        at_least=1,
         empty=_PROGRAMS,
     )
 
@@ -146,6 +148,7 @@ def _waiting() -> Json:
         ranged(f"sum by (job) ({series('pixelmeter_ledger_waiting_records')})", "{{job}}"),
         unit="short",
         decimals=0,
+        at_least=1,
         empty=_PROGRAMS,
     )
 
@@ -156,7 +159,8 @@ def _internal() -> Json:
         "Failures of pixelmeter itself, by where they happened.",
         ranged(f"{moving('pixelmeter_internal_errors_total', by='place')} * 60", "{{place}}"),
         unit="short",
-        empty="No internal error",
+        at_least=1,
+        empty=_PROGRAMS,
     )
 
 

@@ -128,6 +128,7 @@ def _burn(thresholds: Thresholds) -> Json:
         unit="short",
         decimals=1,
         steps=_BURN_STEPS,
+        at_least=2,
     )
 
 
@@ -142,6 +143,7 @@ def _slow_burn(thresholds: Thresholds) -> Json:
         unit="short",
         decimals=1,
         steps=_BURN_STEPS,
+        at_least=2,
     )
 
 
@@ -154,7 +156,7 @@ def _failed(label: str, thresholds: Thresholds) -> Json:
         ranged(share(failed, counted), f"{{{{{label}}}}}"),
         unit="percentunit",
         steps=((None, "transparent"), *error_steps(thresholds)[1:]),
-        highest=1,
+        at_least=0.1,
     )
 
 
@@ -167,6 +169,7 @@ def _throttled(thresholds: Thresholds) -> Json:
         ranged(share(throttled, moving(_REQUESTS, by="gateway")), "{{gateway}}"),
         unit="percentunit",
         steps=((None, "transparent"), (thresholds.throttled_ratio, "orange")),
+        at_least=0.1,
     )
 
 
@@ -190,12 +193,12 @@ def _slow(thresholds: Thresholds) -> Json:
         ranged(f"1 - {share(within, every)}", "{{gateway}}"),
         unit="percentunit",
         steps=((None, "transparent"), (_allowed(thresholds.latency_objective), "orange")),
-        highest=1,
+        at_least=0.1,
     )
 
 
 def _latency(thresholds: Thresholds) -> Json:
-    quantile = f"histogram_quantile(0.95, {moving(f'{_DURATION}_bucket', _SUCCESS, by='model, le')})"
+    quantile = f"histogram_quantile(0.95, {moving(f'{_DURATION}_bucket', _SUCCESS, by='model, le')}) >= 0"
     return timeseries(
         "Latency p95, by model",
         "The time within which 95 % of a model's images came. Dots are single calls and lead to their traces.",
@@ -210,7 +213,7 @@ def _first_byte() -> Json:
     return timeseries(
         "Time to the first byte, p95, by model",
         "From sending an attempt to the headers of its answer. Programs report it, the exporter does not.",
-        ranged(f"histogram_quantile(0.95, {buckets})", "{{model}}"),
+        ranged(f"histogram_quantile(0.95, {buckets}) >= 0", "{{model}}"),
         unit="s",
         empty="Only programs report this: choose their job",
     )

@@ -17,13 +17,12 @@ def error_steps(thresholds: Thresholds) -> Steps:
 
 def spend_per_image() -> Json:
     """Return what an image of each model costs, over time."""
+    # A model without a price stays at 0, which is not what its images cost.
+    known = f"({moving('pixelmeter_cost_usd_total', by='model')} > 0)"
     return timeseries(
         "Cost per image",
-        "Known cost over images delivered, by model. Attempts whose cost is unknown count with nothing.",
-        ranged(
-            share(moving("pixelmeter_cost_usd_total", by="model"), moving("pixelmeter_images_total", by="model")),
-            "{{model}}",
-        ),
+        "Known cost over images delivered, by model; a model without any known cost has no line.",
+        ranged(share(known, moving("pixelmeter_images_total", by="model")), "{{model}}"),
         unit="currencyUSD",
         decimals=4,
     )
