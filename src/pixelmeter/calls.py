@@ -54,23 +54,26 @@ class Mark:
 class Block:
     """What is known of the call that a `with pixelmeter.call()` block makes."""
 
-    __slots__ = ("_first", "_later", "attempts", "views")
+    __slots__ = ("_first", "_joined", "_later", "views")
 
     def __init__(self) -> None:
         self._first: dict[str, str] = {}
         self._later = itertools.count(1)
-        self.attempts = 0
-        """How many there have been."""
+        self._joined: list[None] = []
         self.views: dict[object, object] = {}
         """What each view of the block keeps of it, under a key of its own."""
 
+    @property
+    def attempts(self) -> int:
+        """How many there have been."""
+        return len(self._joined)
+
     def join(self, new_id: str) -> tuple[str, int]:
         """Return the id of the call and the number of the next attempt; may be called by several threads at once."""
-        # Both steps are atomic, so the call has the id of the attempt that is number 0.
+        # Each step is atomic, so the call has the id of the attempt that is number 0.
         first = self._first.setdefault("id", new_id)
-        number = 0 if first == new_id else next(self._later)
-        self.attempts = max(self.attempts, number + 1)
-        return first, number
+        self._joined.append(None)
+        return first, 0 if first == new_id else next(self._later)
 
 
 class CallView(Protocol):

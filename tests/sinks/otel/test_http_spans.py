@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import openai
 import pytest
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
 from opentelemetry.propagate import extract
@@ -16,6 +17,7 @@ from pixelmeter import Meter
 from pixelmeter.testing import Gateway
 from tests.clients import Client, Kit
 from tests.interop.conftest import Metered
+from tests.interop.sdk import told
 from tests.sinks.otel.conftest import Telemetry
 
 URL = "http://mock.test/v1/images/generations"
@@ -76,6 +78,25 @@ def test_with_its_wrapper_outside_the_attempt_is_below_the_request(
     assert (request.context, None) == (attempt.parent, request.parent)
     assert [request.context.span_id] == [one.span_id for one in wire.sent]
     assert f"{wire.sent[0].trace_id:032x}" == Metered(meter).attempt().trace_id
+
+
+def test_with_its_wrapper_outside_a_retry_is_below_its_own_request(
+    meter: Meter, gateway: Gateway, telemetry: Telemetry
+) -> None:
+    headers = told({"status": 429, "headers": {"retry-after-ms": "1"}}, {})
+    with openai.OpenAI(base_url=gateway.url, api_key="k") as client:
+        pixelmeter.instrument(client, meter)
+        instrumentor: Any = HTTPX2ClientInstrumentor
+        instrumentor.instrument_client(client._client, tracer_provider=telemetry.traces)
+        client.images.generate(model="m", prompt="a fox", extra_headers=headers)
+    spans: list[Any] = list(telemetry.spans())
+    attempts = [span for span in spans if span.name == "generate_content m"]
+    requests = [span for span in spans if span.name == "POST"]
+    assert requests[0].context == telemetry.span("image_generation").parent
+    assert requests[1].context == attempts[1].parent
+    assert [f"{span.context.trace_id:032x}" for span in attempts] == [
+        attempt.trace_id for attempt in Metered(meter).attempts()
+    ]
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from pixelmeter import Meter
 from pixelmeter.errors import ConfigError
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.testing import Gateway
-from tests.clients import KITS, Kit
+from tests.clients import KITS, TRIO, Kit
 from tests.factories import STARTED_AT, make_attempt
 from tests.interop.conftest import Metered
 from tests.sinks.otel.conftest import Telemetry
@@ -255,6 +255,13 @@ def test_spans_are_children_of_what_is_current_and_nothing_stays_current(
     assert [outside.span_id] * 4 == [span.parent.span_id for span in spans if span.parent is not None]
     assert ["success", "error", "error", "error"] == [(span.attributes or {})["pixelmeter.outcome"] for span in spans]
     assert [f"{outside.trace_id:032x}"] * 4 == [attempt.trace_id for attempt in Metered(meter).attempts()]
+
+
+@pytest.mark.parametrize("kit", TRIO, ids=str)
+def test_trio_is_traced_as_well(kit: Kit, meter: Meter, gateway: Gateway, telemetry: Telemetry) -> None:
+    with telemetry.tracer.start_as_current_span("request") as request:
+        kit.run(outcomes(kit, meter, gateway, {}))
+    assert request.get_span_context() == telemetry.span("generate_content").parent
 
 
 def test_the_ledger_has_the_trace_of_the_span_where_there_is_no_other(

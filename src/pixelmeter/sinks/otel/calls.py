@@ -11,7 +11,15 @@ from contextvars import ContextVar
 from typing import cast
 
 from opentelemetry.context import Context, attach, get_current
-from opentelemetry.trace import Span, StatusCode, Tracer, TracerProvider, get_current_span, set_span_in_context
+from opentelemetry.trace import (
+    Span,
+    SpanContext,
+    StatusCode,
+    Tracer,
+    TracerProvider,
+    get_current_span,
+    set_span_in_context,
+)
 
 from pixelmeter.calls import Block, announced, current_block
 from pixelmeter.core.labels import error_type
@@ -24,7 +32,7 @@ __all__ = ["CallSpans"]
 
 _NAME = "image_generation"
 _OUTSIDE = "opentelemetry context"
-_OPEN_LIMIT = 1000
+_OPEN_LIMIT = 10_000
 # The longest that openai's SDK waits before it tries again is 60 s.
 _PATIENCE = 90 * 1_000_000_000
 
@@ -32,13 +40,14 @@ _PATIENCE = 90 * 1_000_000_000
 class _Call:
     """What a task or thread knows of the call that it made last."""
 
-    __slots__ = ("attempts", "call_id", "error", "outcome", "own", "span", "until")
+    __slots__ = ("attempts", "call_id", "error", "outcome", "outside", "span", "until")
 
-    def __init__(self, call_id: str, span: Span, *, own: bool) -> None:
+    def __init__(self, call_id: str, span: Span, outside: SpanContext | None) -> None:
         self.call_id = call_id
         self.span = span
         """The call's own span; that of its first attempt where it has none."""
-        self.own = own
+        self.outside = outside
+        """What was current when the call's own span started; None where it has none."""
         self.attempts = 0
         self.until: int | None = None
         """When its last attempt ended, in nanoseconds; None while one is under way."""
@@ -69,9 +78,9 @@ class CallSpans:
             return self._below(block)
         if latest is not None and latest.call_id == intent.call_id:
             latest.until = None
-            # A redirect of a client without spans of its own, outside any trace, is in that of its first attempt.
-            inside = not latest.own and get_current_span().get_span_context().is_valid
-            return None if inside else set_span_in_context(latest.span)
+            # Spans that others have opened since stay between. Outside any, a redirect is below the first attempt.
+            around = get_current_span().get_span_context()
+            return None if around.is_valid and around != latest.outside else set_span_in_context(latest.span)
         if latest is not None and latest.until is not None:
             self._close(latest)
         if not announced(intent.call_id):
@@ -83,7 +92,7 @@ class CallSpans:
         )
         if not span.get_span_context().is_valid:
             return None
-        call = _Call(intent.call_id, span, own=True)
+        call = _Call(intent.call_id, span, get_current_span().get_span_context())
         self._latest.set(call)
         if span.is_recording():
             self._keep(call)
@@ -93,7 +102,7 @@ class CallSpans:
         """Take note of an attempt's span."""
         latest = self._latest.get()
         if latest is None or latest.call_id != intent.call_id:
-            self._latest.set(_Call(intent.call_id, span, own=False))
+            self._latest.set(_Call(intent.call_id, span, None))
         block = current_block()
         above = None if block is None or intent.attempt else block.views.get(self._key)
         if isinstance(above, Span):
