@@ -1,0 +1,97 @@
+"""Series of a ledger: as many as the budget allows, each where it was before, every attempt in one of them."""
+
+from __future__ import annotations
+
+import random
+
+from pixelmeter.core.metrics import metric
+from pixelmeter.core.record import OUTCOMES
+from pixelmeter.ledger.snapshot import Total
+from pixelmeter.serve.counts import HISTOGRAM, Counts
+from pixelmeter.serve.families import counter, of_counts
+from pixelmeter.sinks.series import DEFAULT_LIMIT
+
+GAUGES = 4
+
+
+def hostile(number: int) -> list[Total]:
+    """Return totals whose names come from somebody who wants many series."""
+    chance = random.Random(11)
+    return [
+        Total(
+            gateway=chance.choice(["aigateway", f"host-{chance.randrange(10**6)}.example"]),
+            operation=chance.choice(["generate", "edit"]),
+            model=f"model-{chance.randrange(10**6)}",
+            outcome=chance.choice(OUTCOMES),
+            error_type="",
+            cost_source=chance.choice(["reported", "none"]),
+            cost_reason=chance.choice(["", "no_price"]),
+            size=chance.choice(["", "1K"]),
+            quality=chance.choice(["", "low"]),
+            attempts=3,
+            retries=chance.randrange(3),
+            images=chance.randrange(4),
+            cost=chance.randrange(10**12),
+            at_risk=chance.choice([0, 5]),
+            unknown_cost_attempts=chance.randrange(3),
+            duration=chance.randrange(10**9),
+            input_text_tokens=chance.randrange(9),
+            cached_input_tokens=chance.randrange(9),
+            input_image_tokens=0,
+            output_text_tokens=0,
+            output_image_tokens=chance.randrange(9),
+            durations=(1, 2, *[0] * 15),
+        )
+        for _ in range(number)
+    ]
+
+
+def test_hostile_names_stay_within_the_budget_and_every_attempt_is_counted_once() -> None:
+    totals = hostile(3000)
+    counters, histograms = Counts().of(totals)
+
+    shown = sum(len(family.samples) for family in of_counts(counters, histograms))
+    assert shown + GAUGES <= DEFAULT_LIMIT
+    assert shown > DEFAULT_LIMIT / 2
+    for name, sums in (
+        ("pixelmeter_requests_total", [total.attempts for total in totals]),
+        ("pixelmeter_retries_total", [total.retries for total in totals]),
+        ("pixelmeter_cost_usd_total", [total.cost for total in totals]),
+        ("pixelmeter_at_risk_usd_total", [total.at_risk for total in totals]),
+        ("pixelmeter_unknown_cost_requests_total", [total.unknown_cost_attempts for total in totals]),
+        ("pixelmeter_images_total", [total.images for total in totals]),
+    ):
+        assert sum(sums) == sum(counters[name].values()), name
+    assert 3 * len(totals) == sum(sum(histogram.buckets) for histogram in histograms.values())
+    assert sum(total.duration for total in totals) == sum(histogram.duration for histogram in histograms.values())
+
+
+def test_no_series_falls_when_the_ledger_grows_and_the_exporter_restarts() -> None:
+    totals = hostile(3000)
+    running = Counts()
+    for length in (500, 1500, 3000):
+        counters, histograms = running.of(totals[:length])
+        for other in (running, Counts()):
+            more, longer = other.of(totals[: length + 400])
+            for name, values in counters.items():
+                assert [] == [labels for labels, value in values.items() if more[name].get(labels, -1) < value], name
+            assert [] == [labels for labels, one in histograms.items() if longer[labels].duration < one.duration]
+
+
+def test_dollars_are_the_nearest_number_to_the_exact_sum() -> None:
+    nano = 9_007_199_254_740_993_000_000_001
+    family = counter("pixelmeter_cost_usd_total", {("g", "generate", "m", "priced"): nano})
+
+    assert [nano / 10**9] == [sample.value for sample in family.samples]
+    assert ["pixelmeter_cost_usd_total"] == [sample.name for sample in family.samples]
+
+
+def test_the_buckets_add_up_to_the_count() -> None:
+    _, histograms = Counts().of(hostile(1))
+    *_, family = of_counts({}, histograms)
+
+    own = [sample for sample in family.samples if sample.value]
+    counts = {sample.labels["le"]: sample.value for sample in own if sample.name == f"{HISTOGRAM}_bucket"}
+    assert 1 == counts["0.1"]
+    assert 3 == counts["0.25"] == counts["+Inf"]
+    assert 1 + len(metric(HISTOGRAM).buckets) == len(counts)
