@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import promql_parser
 import pytest
 from grafana_foundation_sdk.cog import encoder, plugins
 from grafana_foundation_sdk.models import dashboard as sdk
 
+from pixelmeter.core.labels import ERROR_TYPES
 from pixelmeter.core.metrics import METRICS
+from pixelmeter.core.record import Outcome
 from pixelmeter.monitoring.grafana.export import dashboards, files
+from pixelmeter.monitoring.grafana.panel import COLOURS
 from pixelmeter.monitoring.thresholds import Thresholds
 from tests.monitoring.linter import EXCLUDED, RULES, expressions, filled, lint, queries
 from tests.monitoring.promql import unknown_names
@@ -218,3 +221,10 @@ def test_expressions_are_parsed_for_every_query_to_prometheus() -> None:
     for dashboard in dashboards(Thresholds()):
         asked = [target for _, target in queries(dashboard) if target["datasource"]["type"] == "prometheus"]
         assert len(asked) == len(list(expressions(dashboard))) > 0
+
+
+@pytest.mark.parametrize(
+    "names", [get_args(Outcome), [name for name in ERROR_TYPES if name]], ids=["outcome", "reason"]
+)
+def test_what_a_graph_tells_apart_has_a_colour_of_its_own(names: list[str]) -> None:
+    assert len(names) == len({COLOURS[name] for name in names})

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import yaml
+from click import Context
 
 from pixelmeter.cli import main
 from pixelmeter.monitoring.export import files
@@ -20,6 +21,7 @@ from pixelmeter.monitoring.rule import Alert
 from pixelmeter.monitoring.thresholds import Thresholds
 
 FILES = files(Thresholds())
+PAGE = Path(__file__).parents[2] / "docs" / "dashboards.md"
 ALERTS = [alert for group in alert_groups(Thresholds()) for alert in group.alerts]
 SERVICES: dict[str, Any] = yaml.safe_load(FILES["docker-compose.yml"])["services"]
 
@@ -165,8 +167,10 @@ def test_addresses_in_compose_are_those_in_the_files() -> None:
 
 
 def test_compose_starts_the_exporter_as_the_command_line_has_it() -> None:
-    program, command, *arguments = SERVICES["exporter"]["command"]
-    options = {option for parameter in main.commands[command].params for option in parameter.opts}
+    program, name, *arguments = SERVICES["exporter"]["command"]
+    command = main.get_command(Context(main), name)
+    assert command is not None
+    options = {option for parameter in command.params for option in parameter.opts}
 
     assert "pixelmeter" == program
     assert {argument for argument in arguments if argument.startswith("--")} <= options
@@ -195,3 +199,27 @@ def test_docker_compose_takes_the_file(tmp_path: Path) -> None:
     done = subprocess.run([docker, "compose", "config", "--quiet"], cwd=tmp_path, capture_output=True, text=True)
 
     assert 0 == done.returncode, done.stderr
+
+
+def test_the_page_names_files_that_are_exported_and_every_dashboard() -> None:
+    named = set(re.findall(r"`((?:grafana|prometheus|alertmanager|docker)[\w/-]*\.\w+)`", PAGE.read_text()))
+
+    assert named <= set(FILES)
+    assert {name for name in FILES if name.startswith("grafana/pixelmeter-")} <= named
+
+
+def test_the_page_names_the_variables_that_the_data_sources_take() -> None:
+    assert [] == [name for name in VARIABLES if f"`{name}`" not in PAGE.read_text()]
+
+
+def test_the_page_shows_pictures_that_are_there_and_not_heavy() -> None:
+    pictures = [PAGE.parent / name for name in re.findall(r"!\[[^]]+\]\(([^)]+)\)", PAGE.read_text())]
+
+    assert 4 == len(pictures)
+    assert [] == [picture for picture in pictures if picture.stat().st_size > 400_000]
+
+
+def test_compose_gets_every_secret_that_the_page_makes() -> None:
+    needed = set(re.findall(r"\$\{([A-Z_]+):\?\}", FILES["docker-compose.yml"]))
+
+    assert needed == set(re.findall(r"^([A-Z_]+)=\$\(", PAGE.read_text(), re.MULTILINE))

@@ -80,23 +80,21 @@ def timeseries(
 
     `steps` are drawn as lines across, and the axis reaches up to `at_least`.
     """
-    defaults = _defaults(unit, decimals, steps, empty) | {
-        "color": {"mode": "palette-classic"},
-        "min": 0,
-        "custom": {
-            "drawStyle": "bars" if bars else "line",
-            "lineWidth": 0 if bars else 1,
-            "fillOpacity": 80 if bars else 30 if stacked else 0,
-            "showPoints": "auto",
-            "pointSize": 4,
-            # Calls may come minutes apart: what is between two of them is not unknown.
-            "spanNulls": not bars,
-            "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
-            "thresholdsStyle": {"mode": "dashed" if steps else "off"},
-        },
+    custom: Json = {
+        "drawStyle": "bars" if bars else "line",
+        "lineWidth": 0 if bars else 1,
+        "fillOpacity": 80 if bars else 30 if stacked else 0,
+        "showPoints": "auto",
+        "pointSize": 4,
+        # Calls may come minutes apart: what is between two of them is not unknown.
+        "spanNulls": not bars,
+        "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
+        "thresholdsStyle": {"mode": "dashed" if steps else "off"},
     }
     if at_least is not None:
-        defaults["custom"]["axisSoftMax"] = at_least
+        custom["axisSoftMax"] = at_least
+    colours = {"color": {"mode": "palette-classic"}, "min": 0, "custom": custom}
+    defaults = _defaults(unit, decimals, steps, empty) | colours
     overrides = [_coloured(name, colour) for name, colour in COLOURS.items()]
     return _panel("timeseries", title, description, targets, defaults, overrides) | {
         "options": {
