@@ -228,3 +228,12 @@ def test_expressions_are_parsed_for_every_query_to_prometheus() -> None:
 )
 def test_what_a_graph_tells_apart_has_a_colour_of_its_own(names: list[str]) -> None:
     assert len(names) == len({COLOURS[name] for name in names})
+
+
+def test_series_that_have_a_colour_of_their_own_get_it() -> None:
+    for dashboard in dashboards(Thresholds()):
+        for panel, target in queries(dashboard):
+            if panel["type"] == "timeseries":
+                told = {each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]}
+                named = target.get("legendFormat") in ("{{outcome}}", "{{error_type}}", "{{cost_source}}")
+                assert (set(COLOURS) if named else set()) == told, panel["title"]

@@ -101,6 +101,7 @@ def _by_source() -> Json:
         ranged(f"{moving(_COST, by='cost_source')} * 3600", "{{cost_source}}"),
         unit="currencyUSD",
         stacked=True,
+        coloured=True,
     )
 
 

@@ -108,6 +108,7 @@ def _requests() -> Json:
         ranged(f"{moving(_REQUESTS, by='outcome')} * 60 > 0", "{{outcome}}"),
         unit="short",
         stacked=True,
+        coloured=True,
     )
 
 

@@ -72,13 +72,15 @@ def timeseries(
     decimals: int | None = None,
     stacked: bool = False,
     bars: bool = False,
+    coloured: bool = False,
     steps: Steps = (),
     at_least: float | None = None,
     empty: str = _EMPTY,
 ) -> Json:
     """Return lines, areas on top of each other, or bars.
 
-    `steps` are drawn as lines across, and the axis reaches up to `at_least`.
+    `steps` are drawn as lines across, the axis reaches up to `at_least`, and `coloured` gives series named in COLOURS
+    theirs.
     """
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
@@ -95,7 +97,7 @@ def timeseries(
         custom["axisSoftMax"] = at_least
     colours = {"color": {"mode": "palette-classic"}, "min": 0, "custom": custom}
     defaults = _defaults(unit, decimals, steps, empty) | colours
-    overrides = [_coloured(name, colour) for name, colour in COLOURS.items()]
+    overrides = [_coloured(name, colour) for name, colour in COLOURS.items()] if coloured else []
     return _panel("timeseries", title, description, targets, defaults, overrides) | {
         "options": {
             "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},

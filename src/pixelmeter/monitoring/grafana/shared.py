@@ -37,4 +37,5 @@ def reasons() -> Json:
         ranged(f"{without} * 60 > 0", "{{error_type}}"),
         unit="short",
         stacked=True,
+        coloured=True,
     )
