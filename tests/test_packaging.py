@@ -125,3 +125,12 @@ def test_an_installed_wheel_knows_prices_and_gateways(installed: Path) -> None:
     show = "import pixelmeter; print(pixelmeter.Meter('sqlite:////nowhere/ledger.db'))"
 
     assert "Meter('sqlite:////nowhere/ledger.db')" == run(str(installed / "python"), "-c", show).strip()
+
+
+@pytest.mark.slow
+def test_an_installed_wheel_writes_dashboards_rules_and_alerts(installed: Path, tmp_path: Path) -> None:
+    run(str(installed / "pixelmeter"), "dashboards", "export", str(tmp_path))
+    written = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
+    kept = {name.removeprefix("dashboards/") for name in files("dashboards")} - {"README.md"}
+
+    assert {name: (CHECKOUT / "dashboards" / name).read_text() for name in kept} == written

@@ -1,0 +1,81 @@
+"""docs/alerts.md says what the alerts, the thresholds and the exported files say."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from pixelmeter.monitoring.prometheus_files import files
+from pixelmeter.monitoring.recordings import FAILED
+from pixelmeter.monitoring.thresholds import Thresholds
+from tests.monitoring.cases import ALERTS
+
+PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
+FILES = files(Thresholds())
+
+
+def table(head: str) -> list[list[str]]:
+    """Return the cells of the table whose head begins like that."""
+    found = re.search(rf"^\| {re.escape(head)}.*\n\|[-|]+\|\n((?:\|.*\n)+)", PAGE, re.MULTILINE)
+    assert found is not None
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in found[1].splitlines()]
+
+
+def examples() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        yield name, yaml.safe_load(text)
+
+
+def test_the_table_of_alerts_is_that_of_the_package() -> None:
+    severities: dict[str, dict[str, None]] = {}
+    for alert in ALERTS:
+        severities.setdefault(alert.name, {})[alert.severity] = None
+    summaries = {alert.name: alert.summary for alert in ALERTS}
+
+    assert [
+        [f"[{name}](runbooks/{name}.md)", ", ".join(found), summaries[name]] for name, found in severities.items()
+    ] == table("alert")
+
+
+def test_the_table_of_thresholds_is_that_of_the_package() -> None:
+    expected = []
+    for each in fields(Thresholds):
+        default = f"{each.default:g}" if isinstance(each.default, float) else each.default
+        option = each.name.replace("_", "-")
+        expected.append([f"`--{option}`", each.metadata["unit"], f"`{default}`", each.metadata["help"]])
+
+    assert expected == table("option")
+
+
+def test_the_windows_are_those_of_the_error_budget() -> None:
+    burns = [alert for alert in ALERTS if alert.name == "PixelmeterErrorBudgetBurn"]
+    limits = [re.findall(r"ratio_rate\w+ > ([0-9.]+)", alert.expression)[0] for alert in burns]
+
+    assert [
+        [alert.severity, alert.labels["long"], alert.labels["short"], f"{100 * float(limit):g}%", alert.wait]
+        for alert, limit in zip(burns, limits, strict=True)
+    ] == table("severity | long")
+
+
+def test_the_kinds_of_failure_are_those_of_the_rules() -> None:
+    found = re.search(r"counts as failed when its `error_type` is (.*?)\. ", PAGE, re.DOTALL)
+    assert found is not None
+    assert FAILED == f'error_type=~"{"|".join(re.findall("`([a-z_]+)`", found[1]))}"'
+
+
+def test_what_the_page_shows_of_the_files_is_in_them() -> None:
+    shown = dict(examples())
+    assert {"prometheus.yml", "alertmanager.yml"} == shown.keys()
+    for name, example in shown.items():
+        whole = yaml.safe_load(FILES[f"{name.removesuffix('.yml')}/{name}"])
+        assert example == {key: whole[key] for key in example}
+
+
+def test_the_files_that_the_page_names_are_exported() -> None:
+    named = re.findall(r"`((?:prometheus|alertmanager)/[\w.]+)`", PAGE)
+    assert set(FILES) == set(named)
