@@ -122,14 +122,14 @@ def by_tag() -> Json:
             f"""
 SELECT
   coalesce(tags ->> ${{tag:sqlstring}}, '') AS "Tag",
-  coalesce(sum(cost), 0) / 1e9 AS "Spend",
-  coalesce(sum(at_risk), 0) / 1e9 AS "At risk",
+  sum(cost) / 1e9 AS "Spend",
+  sum(at_risk) / 1e9 AS "At risk",
   count(*) - count(cost) AS "Unknown",
   coalesce(sum(images), 0) AS "Images"
 FROM pixelmeter_attempts
 WHERE $__timeFilter(started_at) AND {SCOPE}
 GROUP BY 1
-ORDER BY 2 DESC
+ORDER BY 2 DESC NULLS LAST
 LIMIT 100
 """
         ),
@@ -170,18 +170,18 @@ def unknown_by_reason() -> Json:
     """Return why costs are unknown, and of what models."""
     return table(
         "Unknown cost and at risk",
-        "Attempts whose cost is unknown, by the reason, with the estimate of what they may have cost.",
+        "Attempts whose cost is unknown, by the reason, with the estimate of what they may have cost where there is one.",
         sql(
             f"""
 SELECT
   cost_reason AS "Reason",
   model AS "Model",
   count(*) AS "Attempts",
-  coalesce(sum(at_risk), 0) / 1e9 AS "At risk"
+  sum(at_risk) / 1e9 AS "At risk"
 FROM pixelmeter_attempts
 WHERE $__timeFilter(started_at) AND {SCOPE} AND cost IS NULL
 GROUP BY cost_reason, model
-ORDER BY 3 DESC, 4 DESC
+ORDER BY 3 DESC, 4 DESC NULLS LAST
 LIMIT 100
 """
         ),
@@ -214,7 +214,7 @@ FROM pixelmeter_attempts
 WHERE $__timeFilter(started_at) AND {SCOPE}
 GROUP BY call_id
 HAVING sum(cost) > 0
-ORDER BY sum(cost) DESC
+ORDER BY sum(cost) DESC, min(started_at) DESC
 LIMIT 50
 """
         ),

@@ -141,7 +141,7 @@ def table(
     columns: Sequence[Json] = (),
     names: Mapping[str, str] | None = None,
     sort: str | None = None,
-    unit: str = "short",
+    unit: str = "locale",
     empty: str = _EMPTY,
 ) -> Json:
     """Return a table; `names` renames what PromQL calls its columns, and joins several queries by their labels."""

@@ -146,7 +146,7 @@ def _waiting() -> Json:
         "Waiting",
         "Attempts that ended and are not in the ledger yet.",
         ranged(f"sum by (job) ({series('pixelmeter_ledger_waiting_records')})", "{{job}}"),
-        unit="short",
+        unit="locale",
         decimals=0,
         at_least=1,
         empty=_PROGRAMS,
@@ -199,7 +199,7 @@ def _samples() -> Json:
         "Samples a scrape",
         "How much each target exposes. pixelmeter's part of it is bounded, whatever models are called.",
         ranged(f"sum by (job, instance) (scrape_samples_scraped{{{_SCRAPED}}})", "{{job}} {{instance}}"),
-        unit="short",
+        unit="locale",
         decimals=0,
     )
 

@@ -224,7 +224,7 @@ def _in_flight() -> Json:
         "In flight",
         "Attempts that have left and not ended, by gateway. Programs report it, the exporter does not.",
         ranged(f"sum by (gateway) ({series('pixelmeter_requests_in_flight')})", "{{gateway}}"),
-        unit="short",
+        unit="locale",
         decimals=0,
         stacked=True,
         empty="Only programs report this: choose their job",
