@@ -170,7 +170,7 @@ def unknown_by_reason() -> Json:
     """Return why costs are unknown, and of what models."""
     return table(
         "Unknown cost and at risk",
-        "Attempts whose cost is unknown, by the reason, with the estimate of what they may have cost where there is one.",
+        "Attempts whose cost is unknown, by the reason, with the estimate of what they may have cost, if there is one.",
         sql(
             f"""
 SELECT
