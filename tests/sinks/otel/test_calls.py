@@ -6,8 +6,6 @@ import asyncio
 import contextlib
 import contextvars
 import json
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -25,6 +23,7 @@ from pixelmeter import Meter
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.testing import Gateway
 from tests.clients import Kit, settled
+from tests.hazards.process import run_python
 from tests.interop.conftest import Metered
 from tests.interop.sdk import SAM, opened, told
 from tests.sinks.otel.conftest import Telemetry
@@ -79,6 +78,25 @@ def test_attempts_of_a_call_of_the_sdk_are_below_one_span(
     assert (attempts[0].start_time, attempts[-1].end_time) == (call.start_time, call.end_time)
     assert StatusCode.UNSET == call.status.status_code
     assert 1 == len({attempt.trace_id for attempt in Metered(meter).attempts()})
+
+
+def test_a_call_inside_a_request_of_the_program_is_below_it_with_all_its_attempts(
+    sdk_kind: Any, meter: Meter, gateway: Gateway, telemetry: Telemetry
+) -> None:
+    with telemetry.tracer.start_as_current_span("request") as request:
+        run(generate(sdk_kind, meter, gateway, BUSY, {}))
+    call = telemetry.span("image_generation")
+    assert (request.get_span_context(), 2) == (call.parent, len(children(telemetry, call)))
+
+
+def test_a_redirect_is_part_of_the_call(sdk_kind: Any, meter: Meter, gateway: Gateway, telemetry: Telemetry) -> None:
+    run(generate(sdk_kind, meter, gateway, {"redirect": 307}))
+    call = telemetry.span("image_generation")
+    assert (2, "success", 2) == (
+        facts(call)["pixelmeter.attempts"],
+        facts(call)["pixelmeter.outcome"],
+        len(children(telemetry, call)),
+    )
 
 
 @pytest.mark.parametrize(("behaviour", "outcome"), [({"status": 400}, "rejected"), ({"status": 401}, "rejected")])
@@ -141,7 +159,7 @@ except openai.APIError:
     pass
 """
     gateway.tell(status=500)
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    done = run_python(program)
     assert ("", ["generate_content m", "image_generation m"]) == (done.stderr, done.stdout.split("\n")[:2])
 
 
