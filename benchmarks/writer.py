@@ -1,6 +1,6 @@
-"""CPU per row of the ledger writers, rollup included, against the fastest bulk insert that each database has.
+"""CPU per row of the ledger writers, rollup and totals included, against the fastest bulk insert that each database has.
 
-The limit inserts rows that are ready made, without a check for duplicates and without a rollup: `executemany` on
+The limit inserts rows that are ready made, without a check for duplicates, without rollup or totals: `executemany` on
 SQLite, binary COPY on PostgreSQL, into the same table with the same indexes. Rounds are interleaved, and the medians
 compared; for PostgreSQL the CPU of the server process is added to ours.
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 
+import msgspec
+
 from pixelmeter.core.metrics import metric
 from pixelmeter.core.record import OUTCOMES
 from pixelmeter.ledger.snapshot import Total
@@ -95,3 +97,21 @@ def test_the_buckets_add_up_to_the_count() -> None:
     assert 1 == counts["0.1"]
     assert 3 == counts["0.25"] == counts["+Inf"]
     assert 1 + len(metric(HISTOGRAM).buckets) == len(counts)
+
+
+def test_a_name_that_gets_room_later_leaves_behind_what_was_counted_without_one() -> None:
+    replace = msgspec.structs.replace
+    [plain, *_] = hostile(1)
+    plain = replace(plain, gateway="aigateway", operation="generate", outcome="success", cost_source="none", images=0)
+    crowd = [replace(plain, model=f"unpriced-{number}") for number in range(60)]
+    unpriced, priced = (replace(plain, model="late", cost_source=source) for source in ("none", "priced"))
+    counts = Counts()
+
+    before, _ = counts.of([*crowd, unpriced])
+    counts.of([*crowd, unpriced, priced])
+    after, _ = counts.of([*crowd, unpriced, priced])
+
+    requests = "pixelmeter_requests_total"
+    assert "late" not in {labels[2] for labels in before[requests]}
+    assert "late" in {labels[2] for labels in after[requests]}
+    assert [] == [labels for labels, value in before[requests].items() if after[requests][labels] < value]

@@ -1,1 +1,1 @@
-"""The database: attempts, their day rollup and the spool positions, on SQLite or PostgreSQL."""
+"""The database: attempts, their day rollup, their totals and the spool positions, on SQLite or PostgreSQL."""

@@ -33,14 +33,14 @@ _STAGING = f"pixelmeter_staging_{revisions()[-1]}"
 _COLUMNS = ", ".join(FIELDS)
 
 
-def _adding(table: Table, key: Sequence[str], summed: Sequence[str]) -> str:
+def _adding(table: Table, key: Sequence[str], summed: Sequence[str]) -> bytes:
     names = ", ".join([*key, *summed])
     return f"""
 INSERT INTO {table.name} AS present ({names})
 SELECT {names} FROM json_populate_recordset(NULL::{table.name}, %s::json) ORDER BY {", ".join(key)}
 ON CONFLICT ({", ".join(key)}) DO UPDATE
 SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in summed)}
-"""
+""".encode()
 
 
 _COPY = f"COPY pixelmeter_attempts ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,7 +18,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS = 1_000_000
 
 
-class Total(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class Total(msgspec.Struct, frozen=True, gc=False):
     """The sums of one combination of labels; money in nano-dollars, time in microseconds."""
 
     gateway: str
@@ -33,26 +33,29 @@ class Total(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     attempts: int
     retries: int
     images: int
-    cost: int
-    at_risk: int
     unknown_cost_attempts: int
-    duration: int
     input_text_tokens: int
     cached_input_tokens: int
     input_image_tokens: int
     output_text_tokens: int
     output_image_tokens: int
+    cost: int
+    at_risk: int
+    duration: int
     durations: tuple[int, ...]
     """Attempts by the buckets of `core.metrics.DURATION_BUCKETS`, each counted once, and those that took longer."""
 
 
-_AS_THEY_ARE = [*TOTALS_KEY, *(name for name in Total.__struct_fields__ if name in TOTALS.c and name not in TOTALS_KEY)]
+_KEY = len(TOTALS_KEY)
+_PLAIN = ("attempts", "retries", "images", "unknown_cost_attempts", "input_text_tokens", "cached_input_tokens",
+          "input_image_tokens", "output_text_tokens", "output_image_tokens")  # fmt: skip
+_SPLIT = ("cost_usd", "cost_nano", "at_risk_usd", "at_risk_nano", "duration_s", "duration_us")
+_QUERY = select(*(TOTALS.c[name] for name in (*TOTALS_KEY, *_PLAIN, *_SPLIT, *DURATIONS))).order_by(TOTALS.c.number)
 
 
 def read_totals(connection: Connection) -> list[Total]:
     """Return all totals, in the order in which their combinations of labels came to be."""
-    statement = select(TOTALS).order_by(TOTALS.c.number)
-    return [_total(row) for row in connection.execute(statement).mappings()]
+    return [_total(row) for row in connection.execute(_QUERY)]
 
 
 def last_attempt(connection: Connection) -> int | None:
@@ -63,11 +66,15 @@ def last_attempt(connection: Connection) -> int | None:
     return ((latest if latest.tzinfo else latest.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
 
 
-def _total(row: Mapping[Any, Any]) -> Total:
-    return Total(
-        **{name: row[name] for name in _AS_THEY_ARE},
-        cost=row["cost_usd"] * NANO_PER_USD + row["cost_nano"],
-        at_risk=row["at_risk_usd"] * NANO_PER_USD + row["at_risk_nano"],
-        duration=row["duration_s"] * _MICROSECONDS + row["duration_us"],
-        durations=tuple(row[name] for name in DURATIONS),
+def _total(row: Sequence[Any]) -> Total:
+    # By position: a scrape does this for every row, and names are looked up one by one.
+    split = _KEY + len(_PLAIN)
+    dollars, nano, at_risk_dollars, at_risk_nano, seconds, microseconds = row[split : split + len(_SPLIT)]
+    values: tuple[Any, ...] = (
+        *row[:split],
+        dollars * NANO_PER_USD + nano,
+        at_risk_dollars * NANO_PER_USD + at_risk_nano,
+        seconds * _MICROSECONDS + microseconds,
+        tuple(row[split + len(_SPLIT) :]),
     )
+    return Total(*values)

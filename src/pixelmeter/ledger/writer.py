@@ -19,7 +19,7 @@ class Writer(Protocol):
         ...
 
     def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-        """Insert the attempts that the ledger does not have, add them to the day rollup, move the positions forward.
+        """Insert the attempts that the ledger does not have, add them to rollup and totals, move the positions forward.
 
         The positions of `finished` spools are deleted. Returns how many attempts were new. Repeating a write is
         harmless, also one whose commit was never confirmed.

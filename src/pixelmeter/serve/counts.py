@@ -34,35 +34,49 @@ class Histogram:
 class Counts:
     """Remembers which series there are, so that what was counted in one is counted there as long as this lives.
 
-    Given the totals in the order in which they came to be, another one after it decides the same.
+    Given the totals in the order in which they came to be, another one after it gives names the same room.
     """
 
     def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
         """Raises ConfigError where so few series are too few."""
         self._series = Series(list(_METRICS.values()), max_series)
+        self._named: dict[Labels, tuple[str, str]] = {}
         self._placed: dict[tuple[str, Labels], Labels] = {}
 
     def of(self, totals: Iterable[Total]) -> tuple[Mapping[str, Mapping[Labels, int]], Mapping[Labels, Histogram]]:
         """Return the counters by name and labels, and the histograms; money is in nano-dollars."""
-        totals = list(totals)
-        priced = {(total.gateway, total.model) for total in totals if total.cost_source != "none" or total.at_risk}
+        started: set[Labels] = set()
         counters: dict[str, dict[Labels, int]] = {name: {} for name in COUNTERS}
         histograms: dict[Labels, Histogram] = {}
         for total in totals:
-            known = (total.gateway, total.model) in priced
-            gateway, model = self._series.names(total.gateway, total.operation, total.model, priced=known)
+            gateway, model = self._names(total)
             call = (gateway, total.operation, model)
-            for name, rest in _START:
-                if name != HISTOGRAM:
-                    counters[name].setdefault(self._place(name, (*call, *rest)), 0)
-                else:
-                    histograms.setdefault(self._place(name, (*call, *rest)), Histogram())
+            if call not in started:
+                started.add(call)
+                for name, rest in _START:
+                    if name != HISTOGRAM:
+                        counters[name].setdefault(self._place(name, (*call, *rest)), 0)
+                    else:
+                        histograms.setdefault(self._place(name, (*call, *rest)), Histogram())
             for name, labels, number in _counted(total, call):
                 placed = self._place(name, labels)
                 counters[name][placed] = counters[name].get(placed, 0) + number
             placed = self._place(HISTOGRAM, (*call, total.outcome))
             histograms.setdefault(placed, Histogram()).add(total.durations, total.duration)
         return counters, histograms
+
+    def _names(self, total: Total) -> tuple[str, str]:
+        # Kept for each combination: a name that gets room later must not take along what was counted without one.
+        key = (
+            total.gateway, total.operation, total.model, total.outcome, total.error_type, total.cost_source,
+            total.cost_reason, total.size, total.quality,
+        )  # fmt: skip
+        named = self._named.get(key)
+        if named is None:
+            priced = total.cost_source != "none"
+            named = self._series.names(total.gateway, total.operation, total.model, priced=priced)
+            self._named[key] = named
+        return named
 
     def _place(self, name: str, labels: Labels) -> Labels:
         placed = self._placed.get((name, labels))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
+from types import FrameType
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -40,10 +41,14 @@ def serve_metrics(url: str, host: str, port: int, guard: Guard | None, ready: Ca
         )
         # uvicorn stops at a signal and raises it once more when it has stopped; that must not end us with an error.
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: None)
+            signal.signal(number, _ignore)
         with Adoption(lambda: adopt(url)):
             ready(_shown(listening))
             uvicorn.Server(config).run(sockets=[listening])
+
+
+def _ignore(number: int, frame: FrameType | None) -> None:
+    """Do nothing."""
 
 
 def _listen(host: str, port: int) -> socket.socket:
