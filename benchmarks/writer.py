@@ -1,4 +1,4 @@
-"""CPU per row of the ledger writers, rollup and totals included, against the fastest bulk insert that each database has.
+"""CPU per row of the ledger writers, rollup and totals included, against the fastest bulk insert of each database.
 
 The limit inserts rows that are ready made, without a check for duplicates, without rollup or totals: `executemany` on
 SQLite, binary COPY on PostgreSQL, into the same table with the same indexes. Rounds are interleaved, and the medians

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import re
 import signal
 import subprocess
 import time
@@ -11,6 +12,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+import psycopg
 import pytest
 import yaml
 from sqlalchemy import text
@@ -164,6 +166,26 @@ def test_no_ledger_and_no_server_are_told_without_a_password(tmp_path: Path) -> 
         assert "correct-horse" not in shown + errors
         assert 0 == status
         assert errors
+
+
+def test_a_role_with_the_documented_rights_is_enough(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    [grant] = re.findall(r"^GRANT .*;$", PAGE, re.MULTILINE)
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'only-this'".encode())
+        admin.execute(grant.replace("role_name", name).encode())
+    try:
+        with serving(postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this")) as server:
+            scrape = server.scrape()
+            _, errors = server.stop()
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+    assert (1, 1) == (scrape.total("pixelmeter_ledger_up"), scrape.total("pixelmeter_requests_total"))
+    assert "" == errors
 
 
 def test_a_scraper_gets_the_format_that_it_asks_for(sqlite_url: str) -> None:
