@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import httpx
+import pytest
 
 from pixelmeter import Meter, instrument
 from pixelmeter.core.health import Health
@@ -133,3 +135,40 @@ def test_a_sink_is_told_what_waits_and_for_how_long_while_the_ledger_refuses(tmp
     last = watcher.healths[-1]
     assert (True, 2, 7_000_000, ()) == (last.failed, last.waiting, last.lag, last.writes)
     assert last.failures["ledger"] >= 1
+
+
+class Locked(Watcher):
+    """A sink whose library has a lock, as prometheus_client and the OpenTelemetry SDK have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lock = threading.Lock()
+
+    def record(self, attempt: Attempt) -> None:
+        with self.lock:
+            super().record(attempt)
+
+
+@pytest.mark.parametrize("in_a_context", [False, True], ids=["never closed", "closed by a collected generator"])
+@pytest.mark.timeout(30)
+def test_a_body_that_is_collected_amid_other_code_waits_for_no_lock_of_a_sink(
+    gateway: Gateway, sqlite_url: str, in_a_context: bool
+) -> None:
+    sink = Locked()
+    with (
+        Meter(sqlite_url, gateways={"127.0.0.1:*": "aigateway"}, sinks=[sink]) as meter,
+        instrument(httpx.Client(), meter) as client,
+    ):
+        ask = ("POST", f"{gateway.url}/images/generations")
+        context = client.stream(*ask, json={"model": "m", "prompt": "p"})
+        answer = (
+            context.__enter__()
+            if in_a_context
+            else client.send(client.build_request(*ask, json={"model": "m", "prompt": "p"}), stream=True)
+        )
+        with sink.lock:
+            del answer, context
+            gc.collect()
+        assert meter.flush(10)
+
+        assert ["begin", "leave", "record"] == [text.split()[0] for text in sink.told]

@@ -5,7 +5,9 @@ Knows httpx and httpx2 only by shape; `pixelmeter.httpx` and `pixelmeter.httpx2`
 
 from __future__ import annotations
 
+import sys
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from contextlib import nullcontext
 from types import TracebackType
 from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
@@ -13,6 +15,7 @@ from pixelmeter.core.exchange import Exchange
 from pixelmeter.failures import Failures
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import RequestLike
+from pixelmeter.recorder import amid_other_code
 
 __all__ = ["AsyncDriver", "AsyncTeeStream", "SyncDriver", "TeeStream"]
 
@@ -82,7 +85,15 @@ class _Tee:
 
     def __del__(self) -> None:
         # May run inside any other code of this thread, so it takes no lock: the exchange and the spool have none.
-        _tell(self._failures, self._exchange.abandon, "never_closed")
+        if not self._exchange.is_over:
+            with amid_other_code():
+                _tell(self._failures, self._exchange.abandon, "never_closed")
+
+    def _closed(self) -> None:
+        if not self._exchange.is_over:
+            # A generator that is collected ends with this exception: `client.stream(...)` closes the body then.
+            with amid_other_code() if sys.exc_info()[0] is GeneratorExit else nullcontext():
+                _tell(self._failures, self._exchange.abandon)
 
 
 class TeeStream(_Tee):
@@ -101,7 +112,7 @@ class TeeStream(_Tee):
         _tell(self._failures, self._exchange.finish)
 
     def close(self) -> None:
-        _tell(self._failures, self._exchange.abandon)
+        self._closed()
         self._inner.close()
 
 
@@ -126,7 +137,7 @@ class AsyncTeeStream(_Tee):
         _tell(self._failures, self._exchange.finish)
 
     async def aclose(self) -> None:
-        _tell(self._failures, self._exchange.abandon)
+        self._closed()
         await self._inner.aclose()
 
 

@@ -22,7 +22,7 @@ from pixelmeter.drain import Drain
 from pixelmeter.failures import Failures
 from pixelmeter.spool import Spool
 
-__all__ = ["CAPTURES", "Recorder", "Sink"]
+__all__ = ["CAPTURES", "Recorder", "Sink", "amid_other_code"]
 
 _EXIT_SECONDS = 2.0
 _SYNC_EVERY = 1_000_000
@@ -41,6 +41,27 @@ _inherited: list[object] = []
 # have modules that never get ready. Reentrant for a signal handler that forks.
 _opening = threading.RLock()
 _held: list[list[_Lock]] = []
+
+
+class _Here(threading.local):
+    amid = False
+
+
+_here = _Here()
+
+
+@contextmanager
+def amid_other_code() -> Generator[None]:
+    """Have sinks told later of what ends within: this thread may be in the middle of anything, a lock of theirs held.
+
+    That is so when a body is collected, and while a sink is at work, since then one may be collected as well. They are
+    told by whoever comes next: a call that begins or ends, or the writer.
+    """
+    before, _here.amid = _here.amid, True
+    try:
+        yield
+    finally:
+        _here.amid = before
 
 
 class _Lock(Protocol):
@@ -104,13 +125,15 @@ class Recorder:
         """Tell the sinks of an attempt that is about to leave; return what to call once its transport has answered."""
         leaving: list[Callable[[], None]] = []
         if self.sinks and not CAPTURES:
-            for sink in self.sinks:
-                try:
-                    leave = sink.begin(intent)
-                    if leave is not None:
-                        leaving.append(leave)
-                except Exception as error:
-                    self._failures.note(type(sink).__name__, error)
+            self._tell()
+            with amid_other_code():
+                for sink in self.sinks:
+                    try:
+                        leave = sink.begin(intent)
+                        if leave is not None:
+                            leaving.append(leave)
+                    except Exception as error:
+                        self._failures.note(type(sink).__name__, error)
         return leaving
 
     def begin(self, intent: Attempt) -> None:
@@ -128,14 +151,27 @@ class Recorder:
                 capture.append(attempt)
             return
         self._spool.outcome(attempt)
-        for sink in self.sinks:
-            try:
-                sink.record(attempt)
-            except Exception as error:
-                self._failures.note(type(sink).__name__, error)
-        if self.sinks and len(self._waiting) < _COUNTED:
-            self._waiting.append(self._clock.monotonic())
+        if self.sinks:
+            if len(self._waiting) < _COUNTED:
+                self._waiting.append(self._clock.monotonic())
+            self._untold.append(attempt)
+            if not _here.amid:
+                self._tell()
         self._background.wake()
+
+    def _tell(self) -> None:
+        """Tell the sinks of the attempts that have ended."""
+        with amid_other_code():
+            while self._untold:
+                try:
+                    attempt = self._untold.popleft()
+                except IndexError:  # another thread took it
+                    return
+                for sink in self.sinks:
+                    try:
+                        sink.record(attempt)
+                    except Exception as error:
+                        self._failures.note(type(sink).__name__, error)
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
@@ -164,6 +200,7 @@ class Recorder:
     def _forget_counts(self) -> None:
         # When each of the attempts ended that are not in the ledger; of many, the oldest.
         self._waiting: deque[int] = deque()
+        self._untold: deque[Attempt] = deque()
         self._dropped = 0
 
     def _make_background(self) -> Background:
@@ -209,6 +246,7 @@ class Recorder:
     def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool) -> None:
         if not self.sinks:
             return
+        self._tell()
         dropped = self._spool.status().dropped
         self._settle(dropped - self._dropped)
         self._dropped = dropped

@@ -70,6 +70,11 @@ class Exchange:
         self._decode: Decode | None = None
         self._take: Callable[[bytes], None] | None = None
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the record is out."""
+        return not self._emitters
+
     def respond(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False, cached: bool = False
     ) -> None:
