@@ -85,15 +85,16 @@ class _Tee:
 
     def __del__(self) -> None:
         # May run inside any other code of this thread, so it takes no lock: the exchange and the spool have none.
-        if not self._exchange.is_over:
-            with amid_other_code():
-                _tell(self._failures, self._exchange.abandon, "never_closed")
+        _tell(self._failures, self._abandon, True, "never_closed")
 
     def _closed(self) -> None:
+        # A generator that is collected ends with this exception: `client.stream(...)` closes the body then.
+        _tell(self._failures, self._abandon, sys.exc_info()[0] is GeneratorExit)
+
+    def _abandon(self, collected: bool, why: str | None = None) -> None:
         if not self._exchange.is_over:
-            # A generator that is collected ends with this exception: `client.stream(...)` closes the body then.
-            with amid_other_code() if sys.exc_info()[0] is GeneratorExit else nullcontext():
-                _tell(self._failures, self._exchange.abandon)
+            with amid_other_code() if collected else nullcontext():
+                self._exchange.abandon(why)
 
 
 class TeeStream(_Tee):

@@ -11,7 +11,6 @@ from typing import cast
 import pytest
 
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
 from pixelmeter.testing import Gateway
 from tests.clients import KITS, Kit
 from tests.hazards.pair import Pair, Record
@@ -55,17 +54,11 @@ def shared_meter(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Met
 
 
 @pytest.fixture
-def attempts(shared_meter: tuple[Meter, Record]) -> list[Attempt]:
-    """The attempts of this test, in the order in which they ended."""
-    record = shared_meter[1]
-    record.latest = []
-    return record.latest
-
-
-@pytest.fixture
-def pair(kit: Kit, gateway: Gateway, shared_meter: tuple[Meter, Record], attempts: list[Attempt]) -> Iterator[Pair]:
+def pair(kit: Kit, gateway: Gateway, shared_meter: tuple[Meter, Record]) -> Iterator[Pair]:
     """The bare and the metered side of a test; nothing of ours may have failed when it is over."""
-    meter = shared_meter[0]
+    meter, record = shared_meter
+    assert meter.flush(10)
+    record.latest = []
     before = dict(meter.failures.counts())
-    yield Pair(kit, gateway, meter, attempts)
+    yield Pair(kit, gateway, meter, record)
     assert before == meter.failures.counts()

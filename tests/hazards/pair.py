@@ -64,7 +64,13 @@ class Pair:
     kit: Kit
     gateway: Gateway
     meter: Meter
-    attempts: list[Attempt]
+    record: Record
+
+    @property
+    def attempts(self) -> list[Attempt]:
+        """The attempts of this test, in the order in which they ended; the sinks are told of all of them by now."""
+        assert self.meter.flush(10)
+        return self.record.latest
 
     @property
     def url(self) -> str:
