@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from itertools import product
 from typing import Any
 
 import pytest
 
-from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
+from pixelmeter.core.labels import ENDINGS, error_type, quality_label, size_label, tokens
+from pixelmeter.core.outcome import of_answer, of_error
+from pixelmeter.core.response import Answer
 from tests.factories import make_attempt
 
 
@@ -60,3 +63,20 @@ def test_every_token_is_counted_once() -> None:
 def test_more_cached_tokens_than_there_are_count_no_more_than_there_are() -> None:
     counted = make_attempt(input_text_tokens=3, cached_input_tokens=5, input_image_tokens=0, output_image_tokens=None)
     assert [("input", "cached_text", 3)] == list(tokens(counted))
+
+
+def test_every_way_in_which_an_answer_ends_an_attempt_is_listed() -> None:
+    words = ["", "server_error", "moderation_blocked", "insufficient_quota", "no_images", "ReadError"]
+    seen = set[tuple[str, str]]()
+    for status, word, images in product(
+        [200, 202, 302, 400, 401, 402, 403, 404, 408, 429, 500, 503, 504], words, [0, 1]
+    ):
+        answer = Answer(images=images, error_type=word or None, readable=True)
+        outcome, found = of_answer(status, answer, streamed=False)
+        seen.add((outcome, error_type(make_attempt(outcome=outcome, status=status, error_type=found))))
+    for error in (TimeoutError(), ConnectionError(), KeyboardInterrupt()):
+        outcome = of_error(error)
+        seen.add((outcome, error_type(make_attempt(outcome=outcome, status=None, error_type=type(error).__name__))))
+    for outcome in ("interrupted", "blocked"):
+        seen.add((outcome, error_type(make_attempt(outcome=outcome, status=None))))
+    assert set(ENDINGS) == seen

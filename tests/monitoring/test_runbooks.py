@@ -11,7 +11,7 @@ from click.testing import CliRunner
 
 from pixelmeter.cli import main
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.core.tariff import REASONS
+from pixelmeter.core.settle import UNKNOWN
 from pixelmeter.monitoring.groups import recording_groups
 from pixelmeter.monitoring.recordings import FAILED
 from pixelmeter.monitoring.rule import Alert
@@ -98,8 +98,7 @@ def test_the_options_that_a_page_would_change_are_thresholds(page: Path) -> None
 def test_every_reason_of_an_unknown_cost_is_explained() -> None:
     text = (FOLDER / "PixelmeterUnknownCost.md").read_text()
     explained = set(re.findall(r"`([a-z_]+)`", text))
-    others = {"reported_zero_unverified", "routed_model_hidden", "unparsed", "other"}
-    assert set() == {*REASONS, *others} - explained
+    assert set() == set(UNKNOWN) - {"outcome_unknown", "pending_job"} - explained
 
 
 def test_every_kind_of_failure_is_explained() -> None:

@@ -6,15 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.labels import ERROR_TYPES, OTHER
+from pixelmeter.core.labels import ENDINGS, ERROR_TYPES, OTHER
 from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.core.record import OPERATIONS, OUTCOMES
+from pixelmeter.core.settle import UNKNOWN
 from pixelmeter.errors import ConfigError
 from pixelmeter.sinks.series import Series, cost, label
 
 PROCESS = [one for one in METRICS if "process" in one.origins]
 REQUESTS = metric("pixelmeter_requests_total")
 DURATION = metric("pixelmeter_request_duration_seconds")
+UNKNOWN_COSTS = [("pixelmeter_unknown_cost_requests_total", (reason,)) for reason in UNKNOWN]
 
 
 def test_a_label_set_costs_what_the_exposition_shows_of_it() -> None:
@@ -53,13 +55,22 @@ def test_names_leave_room_for_more_labels_of_those_that_are_shown() -> None:
 
 
 def test_a_label_set_without_room_is_counted_in_one_around_it() -> None:
-    series = Series(PROCESS, 400)
+    series = Series(PROCESS, 500)
     for number in range(1000):
         series.place(REQUESTS, ("g", "generate", f"m{number}", "error", "server"))
-    assert (OTHER, "edit", OTHER, "error", OTHER) == series.place(REQUESTS, ("h", "edit", "m", "error", "server"))
+    assert (OTHER, "edit", OTHER, "error", "server") == series.place(REQUESTS, ("h", "edit", "m", "error", "server"))
+    assert (OTHER, "edit", OTHER, "success", OTHER) == series.place(REQUESTS, ("h", "edit", "m", "success", "server"))
     assert (OTHER, "edit", OTHER, OTHER) == series.place(DURATION, ("h", "edit", "m", "timeout"))
     assert (OTHER, "edit", OTHER, "success") == series.place(DURATION, ("h", "edit", "m", "success"))
-    assert 400 >= series.used
+    assert 500 >= series.used
+
+
+@pytest.mark.parametrize(("name", "rest"), [*[(REQUESTS.name, rest) for rest in ENDINGS], *UNKNOWN_COSTS])
+def test_why_an_attempt_failed_or_has_no_cost_is_told_even_without_room(name: str, rest: tuple[str, ...]) -> None:
+    series = Series(PROCESS, 500)
+    for number in range(1000):
+        series.place(REQUESTS, ("g", "generate", f"m{number}", "error", "server"))
+    assert (OTHER, "edit", OTHER, *rest) == series.place(metric(name), ("h", "edit", "m", *rest))
 
 
 def test_a_limit_below_what_must_have_room_says_how_much_that_is() -> None:

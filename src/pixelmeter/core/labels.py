@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, get_args
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.record import Attempt, Outcome
 
 __all__ = [
-    "ERROR_TYPES", "OTHER", "QUALITIES", "SIZES", "Direction", "ErrorType", "Modality", "error_type", "quality_label",
-    "size_label", "tokens",
+    "ENDINGS", "ERROR_TYPES", "OTHER", "QUALITIES", "SIZES", "Direction", "ErrorType", "Modality", "error_type",
+    "quality_label", "size_label", "tokens",
 ]  # fmt: skip
 
 ErrorType = Literal[
@@ -30,6 +30,19 @@ ErrorType = Literal[
 ]
 """Why an attempt gave no image; "" where it did, and where a job is still running."""
 ERROR_TYPES: tuple[ErrorType, ...] = get_args(ErrorType)
+ENDINGS: tuple[tuple[Outcome, ErrorType], ...] = (
+    ("success", ""),
+    ("pending", ""),
+    *(("error", each) for each in ("bad_answer", "connection", "insufficient_funds", "moderation", "server")),
+    ("timeout", "timeout"),
+    ("throttled", "throttled"),
+    ("throttled", "insufficient_funds"),
+    *(("rejected", each) for each in ("auth", "insufficient_funds", "invalid_request", "moderation", "not_found")),
+    ("cancelled", "cancelled"),
+    ("interrupted", "interrupted"),
+    ("blocked", "blocked"),
+)
+"""Every way to end, with each reason that it can have."""
 Direction = Literal["input", "output"]
 Modality = Literal["text", "cached_text", "image"]
 
@@ -50,13 +63,11 @@ _BY_STATUS: dict[int, ErrorType] = {
     402: "insufficient_funds",
     403: "auth",
     404: "not_found",
-    429: "throttled",
 }
 _BY_OUTCOME: dict[str, ErrorType] = {
     "success": "",
     "pending": "",
     "timeout": "timeout",
-    "throttled": "throttled",
     "cancelled": "cancelled",
     "interrupted": "interrupted",
     "blocked": "blocked",
@@ -69,11 +80,13 @@ _FUNDS = ("insufficient_quota", "insufficient_credits", "budget_exceeded", "bill
 def error_type(attempt: Attempt) -> ErrorType:
     """Return why the attempt gave no image."""
     settled = _BY_OUTCOME.get(attempt.outcome)
-    words = f"{attempt.error_type} {attempt.error_code}".lower() if settled != "" else ""
-    if words and any(word in words for word in _FUNDS):
-        return "insufficient_funds"
     if settled is not None:
         return settled
+    words = f"{attempt.error_type} {attempt.error_code}".lower()
+    if any(word in words for word in _FUNDS):
+        return "insufficient_funds"
+    if attempt.outcome == "throttled":
+        return "throttled"
     if any(word in words for word in _MODERATION):
         return "moderation"
     # What an exception ended has its class for a type; gateways write theirs small.

@@ -8,12 +8,13 @@ from typing import Any, Literal
 import msgspec
 
 from pixelmeter.core.gateways import Profile
+from pixelmeter.core.prices import REASONS
 from pixelmeter.core.prices import Reason as PriceReason
 from pixelmeter.core.record import Billing, CostSource, Outcome
 from pixelmeter.core.response import NumberText
 from pixelmeter.core.text import half_even
 
-__all__ = ["CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
+__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
 
 CostReason = Literal[
     "cached",
@@ -28,6 +29,15 @@ CostReason = Literal[
     "unparsed",
 ]
 """Why a cost is unknown or zero, beside the price book's own reasons."""
+UNKNOWN: tuple[CostReason | PriceReason, ...] = (
+    *REASONS,
+    "outcome_unknown",
+    "pending_job",
+    "reported_zero_unverified",
+    "routed_model_hidden",
+    "unparsed",
+)
+"""Every reason for a cost that is unknown."""
 
 _PARTS = 1_000_000
 

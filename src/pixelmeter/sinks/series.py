@@ -12,9 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import get_args
 
-from pixelmeter.core.labels import OTHER, Direction, Modality
+from pixelmeter.core.labels import ENDINGS, OTHER, Direction, Modality
 from pixelmeter.core.metrics import Metric
 from pixelmeter.core.record import OPERATIONS, OUTCOMES
+from pixelmeter.core.settle import UNKNOWN
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
 
@@ -58,6 +59,11 @@ _KEPT: Mapping[str, Labels] = {
     "modality": get_args(Modality),
 }
 _KEPT_OF_HISTOGRAMS: Mapping[str, Labels] = {**_KEPT, "outcome": ("success", OTHER)}
+# And these, without their names: an alert may turn on why.
+_KEPT_WHOLE: Mapping[str, Sequence[Labels]] = {
+    "pixelmeter_requests_total": ENDINGS,
+    "pixelmeter_unknown_cost_requests_total": [(reason,) for reason in UNKNOWN],
+}
 # Names may have this share of the room, and those without a price this: what is left is for more labels of good names.
 _NAMES_SHARE = 0.75
 _UNPRICED_SHARE = 0.5
@@ -90,6 +96,8 @@ class Series:
         for metric in metrics:
             for values in product(*(_kept(metric)[name] for name in metric.labels)):
                 self._add(metric.name, values)
+            for operation, rest in product(OPERATIONS, _KEPT_WHOLE.get(metric.name, ())):
+                self._add(metric.name, (OTHER, operation, OTHER, *rest))
         if self.used > limit:
             raise ConfigError(f"max_series is {limit}: use at least {self.used}")
         room = limit - self.used
