@@ -31,7 +31,7 @@ from prometheus_client import CollectorRegistry
 import pixelmeter
 from pixelmeter.core.health import Health
 from pixelmeter.core.record import Attempt
-from pixelmeter.recorder import Sink
+from pixelmeter.fanout import Sink
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.sinks.prometheus import PrometheusSink
 from pixelmeter.testing import Gateway

@@ -13,9 +13,9 @@ from typing import Any, ClassVar, Generic, Protocol, Self, TypeVar, cast
 
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.failures import Failures
+from pixelmeter.fanout import amid_other_code
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import RequestLike
-from pixelmeter.recorder import amid_other_code
 
 __all__ = ["AsyncDriver", "AsyncTeeStream", "SyncDriver", "TeeStream"]
 

@@ -19,11 +19,12 @@ from pixelmeter.core.routes import operation_of
 from pixelmeter.core.text import bounded
 from pixelmeter.drain import Drain
 from pixelmeter.failures import Failures
+from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.address import safe_url, spool_folder
 from pixelmeter.outgoing import Body, RequestLike, ask_of, length_of, retry_of, trace_id_of
 from pixelmeter.prices import bundled, load_book
-from pixelmeter.recorder import Recorder, Sink
+from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
@@ -87,13 +88,16 @@ class Meter:
         """Our own failures inside callers' requests."""
         self._folder = spool_folder(self.database_url, spool_dir or settings.spool_dir, settings.state_dir)
         self._spool = Spool(self._folder, self._files, self._ids, durability=settings.durability)
-        self.recorder = Recorder(
-            self._spool,
-            self._open_drain,
+        fanout = Fanout(
+            _sinks(sinks, registry, settings.sinks),
             clock=self._clock,
             failures=self.failures,
-            sinks=_sinks(sinks, registry, settings.sinks),
             backend=self.database_url.partition(":")[0].partition("+")[0],
+        )
+        self.sinks = fanout.sinks
+        """The live views, in the order in which they are told."""
+        self.recorder = Recorder(
+            self._spool, self._open_drain, clock=self._clock, failures=self.failures, fanout=fanout
         )
         """Where the attempts go."""
 
@@ -188,7 +192,7 @@ class Meter:
             tags=self._encoded_tags if tags is self._tags else encoded(tags),
             trace_id=trace_id_of(headers),
         )
-        if self.recorder.sinks:
+        if self.sinks:
             mark.leaving = self.recorder.enter(intent)
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=trace_id_of(headers))

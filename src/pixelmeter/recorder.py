@@ -7,7 +7,6 @@ import os
 import threading
 import time
 import weakref
-from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from typing import Any, Protocol
@@ -15,21 +14,20 @@ from typing import Any, Protocol
 import msgspec
 
 from pixelmeter.background import Background, Ticket
-from pixelmeter.core.health import Health
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import Drain
 from pixelmeter.failures import Failures
+from pixelmeter.fanout import Fanout
 from pixelmeter.spool import Spool
 
-__all__ = ["CAPTURES", "Recorder", "Sink", "amid_other_code"]
+__all__ = ["CAPTURES", "Recorder"]
 
 _EXIT_SECONDS = 2.0
 _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
 _FORK_SECONDS = 0.25
 _OPENING_SECONDS = 10.0
-_COUNTED = 100_000
 
 CAPTURES: list[list[Attempt]] = []
 """While there is one (`pixelmeter.testing.capture_calls`), attempts go there and nowhere else."""
@@ -43,52 +41,9 @@ _opening = threading.RLock()
 _held: list[list[_Lock]] = []
 
 
-class _Here(threading.local):
-    amid = False
-
-
-_here = _Here()
-
-
-@contextmanager
-def amid_other_code() -> Generator[None]:
-    """Have sinks told later of what ends within: this thread may be in the middle of anything, a lock of theirs held.
-
-    That is so when a body is collected, and while a sink is at work, since then one may be collected as well. They are
-    told by whoever comes next: a call that begins or ends, or the writer.
-    """
-    before, _here.amid = _here.amid, True
-    try:
-        yield
-    finally:
-        _here.amid = before
-
-
 class _Lock(Protocol):
     def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
     def release(self) -> None: ...
-
-
-class Sink(Protocol):
-    """A live view of the attempts. What it raises is counted in `Failures`, and goes no further.
-
-    `begin` and `record` run on the caller's thread or event loop, so they must not wait.
-    """
-
-    def begin(self, intent: Attempt) -> Callable[[], None] | None:
-        """Take note of an attempt that is about to leave; what is returned is called once its transport has answered.
-
-        The attempt has no trace id yet: a span that a sink makes current here gives it one.
-        """
-        ...
-
-    def record(self, attempt: Attempt) -> None:
-        """Take an attempt that has ended."""
-        ...
-
-    def observe(self, health: Health) -> None:
-        """Take note of how the ledger is doing; called on the writer's thread after each of its runs."""
-        ...
 
 
 class Recorder:
@@ -101,40 +56,25 @@ class Recorder:
         *,
         clock: Clock,
         failures: Failures,
-        sinks: Sequence[Sink] = (),
-        backend: str = "",
+        fanout: Fanout,
     ) -> None:
         self._spool = spool
         self._open_drain = open_drain
         self._clock = clock
         self._failures = failures
-        self.sinks = tuple(sinks)
-        """The live views, in the order in which they are told."""
-        self._backend = backend
+        self._fanout = fanout if fanout.sinks else None
         self._drain: Drain | None = None
         self._background = self._make_background()
         self._make_locks()
         self._synced = 0
         self._adopted: int | None = None
         self._registered = False
-        self._forget_counts()
         self.ledger_error: str | None = None
         """What the ledger last said no to, without secrets; None while it takes everything."""
 
     def enter(self, intent: Attempt) -> list[Callable[[], None]]:
         """Tell the sinks of an attempt that is about to leave; return what to call once its transport has answered."""
-        leaving: list[Callable[[], None]] = []
-        if self.sinks and not CAPTURES:
-            self._tell()
-            with amid_other_code():
-                for sink in self.sinks:
-                    try:
-                        leave = sink.begin(intent)
-                        if leave is not None:
-                            leaving.append(leave)
-                    except Exception as error:
-                        self._failures.note(type(sink).__name__, error)
-        return leaving
+        return [] if self._fanout is None or CAPTURES else self._fanout.enter(intent)
 
     def begin(self, intent: Attempt) -> None:
         """Keep an attempt that is about to leave."""
@@ -151,27 +91,9 @@ class Recorder:
                 capture.append(attempt)
             return
         self._spool.outcome(attempt)
-        if self.sinks:
-            if len(self._waiting) < _COUNTED:
-                self._waiting.append(self._clock.monotonic())
-            self._untold.append(attempt)
-            if not _here.amid:
-                self._tell()
+        if self._fanout is not None:
+            self._fanout.end(attempt, self._spool.dropped)
         self._background.wake()
-
-    def _tell(self) -> None:
-        """Tell the sinks of the attempts that have ended."""
-        with amid_other_code():
-            while self._untold:
-                try:
-                    attempt = self._untold.popleft()
-                except IndexError:  # another thread took it
-                    return
-                for sink in self.sinks:
-                    try:
-                        sink.record(attempt)
-                    except Exception as error:
-                        self._failures.note(type(sink).__name__, error)
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
@@ -194,14 +116,9 @@ class Recorder:
         self._background = self._make_background()
         self._make_locks()
         self._spool.forget()
+        if self._fanout is not None:
+            self._fanout.forget()
         self._adopted = None
-        self._forget_counts()
-
-    def _forget_counts(self) -> None:
-        # When each of the attempts ended that are not in the ledger; of many, the oldest.
-        self._waiting: deque[int] = deque()
-        self._untold: deque[Attempt] = deque()
-        self._dropped = 0
 
     def _make_background(self) -> Background:
         return Background(self._work, self._sync, self._leave, "pixelmeter-writer")
@@ -240,34 +157,11 @@ class Recorder:
             rows = self._step(self._drain)
             if not rows:
                 return
-            self._settle(rows)
             writes.append((rows, self._clock.monotonic() - started))
 
     def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool) -> None:
-        if not self.sinks:
-            return
-        self._tell()
-        dropped = self._spool.status().dropped
-        self._settle(dropped - self._dropped)
-        self._dropped = dropped
-        health = Health(
-            backend=self._backend,
-            writes=tuple(writes),
-            failed=failed,
-            waiting=len(self._waiting),
-            lag=self._clock.monotonic() - self._waiting[0] if self._waiting else 0,
-            dropped=dropped,
-            failures=self._failures.counts(),
-        )
-        for sink in self.sinks:
-            try:
-                sink.observe(health)
-            except Exception as error:
-                self._failures.note(type(sink).__name__, error)
-
-    def _settle(self, number: int) -> None:
-        for _ in range(min(number, len(self._waiting))):
-            self._waiting.popleft()
+        if self._fanout is not None:
+            self._fanout.observe(writes, failed=failed, dropped=self._spool.dropped)
 
     def _step(self, drain: Drain) -> int:
         with self._unforked():

@@ -356,7 +356,7 @@ def test_spans_come_first_however_they_are_turned_on(sqlite_url: str, monkeypatc
     monkeypatch.setenv("PIXELMETER_SINKS", "prometheus,otel")
     for registry in (None, CollectorRegistry()):
         with Meter(sqlite_url, registry=registry) as meter:
-            assert ["OtelSink", "PrometheusSink"] == [type(sink).__name__ for sink in meter.recorder.sinks]
+            assert ["OtelSink", "PrometheusSink"] == [type(sink).__name__ for sink in meter.sinks]
 
 
 def test_promtool_finds_nothing_to_say_of_the_metrics(registry: CollectorRegistry, promtool: Path) -> None:

@@ -60,7 +60,7 @@ def test_the_short_programs_of_the_page_run(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
         names: dict[str, Any] = {}
         exec(block, names)
-        [sink] = names["meter"].recorder.sinks
+        [sink] = names["meter"].sinks
         assert "PrometheusSink" == type(sink).__name__
         names["meter"].close()
 

@@ -143,6 +143,11 @@ class Spool:
                 self._files.close(segment.descriptor)
         self._start()
 
+    @property
+    def dropped(self) -> int:
+        """Outcomes lost since the start: neither the disk nor the memory had room."""
+        return self._dropped
+
     def status(self) -> SpoolStatus:
         """Return a snapshot of the counters."""
         segments = self.segments()

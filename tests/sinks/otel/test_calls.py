@@ -138,7 +138,7 @@ def test_a_call_that_was_given_up_ends_when_it_is_old(
     before = [span.name for span in telemetry.spans() if span.name.startswith("image_generation")]
     later = time.time_ns() + 91_000_000_000
     monkeypatch.setattr("pixelmeter.sinks.otel.calls.time.time_ns", lambda: later)
-    meter.recorder.sinks[0].observe(None)  # type: ignore[arg-type]
+    meter.sinks[0].observe(None)  # type: ignore[arg-type]
     after = [span for span in telemetry.spans() if span.name.startswith("image_generation")]
     assert len(before) < len(after) == 2
 

@@ -224,7 +224,7 @@ def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_the_environment_turns_the_sink_on(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIXELMETER_SINKS", "otel")
     with Meter(sqlite_url) as meter:
-        assert [OtelSink] == [type(sink) for sink in meter.recorder.sinks]
+        assert [OtelSink] == [type(sink) for sink in meter.sinks]
 
 
 async def outcomes(kit: Kit, meter: Meter, gateway: Gateway, *told: dict[str, Any]) -> list[trace.SpanContext]:
