@@ -1,0 +1,162 @@
+"""One attempt to many live views: metrics, spans, whatever a program brings."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
+from typing import Protocol
+
+from pixelmeter.core.health import Health
+from pixelmeter.core.ports import Clock
+from pixelmeter.core.record import Attempt
+from pixelmeter.failures import Failures
+
+__all__ = ["Fanout", "Sink", "amid_other_code"]
+
+_COUNTED = 100_000
+_HUNG = 5_000_000
+
+
+class Sink(Protocol):
+    """A live view of the attempts. What it raises is counted in `Failures`, and goes no further.
+
+    `begin` and `record` run on the caller's thread or event loop, so they must not wait.
+    """
+
+    def begin(self, intent: Attempt) -> Callable[[], None] | None:
+        """Take note of an attempt that is about to leave; what is returned is called once its transport has answered.
+
+        The attempt has no trace id yet: a span that a sink makes current here gives it one.
+        """
+        ...
+
+    def record(self, attempt: Attempt) -> None:
+        """Take an attempt that has ended."""
+        ...
+
+    def observe(self, health: Health) -> None:
+        """Take note of how the ledger is doing; called on the writer's thread after each of its runs.
+
+        Where that thread hangs, a call that begins or ends does it, once in five seconds.
+        """
+        ...
+
+
+class _Here(threading.local):
+    amid = False
+
+
+_here = _Here()
+
+
+@contextmanager
+def amid_other_code() -> Generator[None]:
+    """Have sinks told later of what ends within: this thread may be in the middle of anything, a lock of theirs held.
+
+    That is so when a body is collected, and while a sink is at work, since then one may be collected as well. They are
+    told by whoever comes next: a call that begins or ends, or the writer.
+    """
+    before, _here.amid = _here.amid, True
+    try:
+        yield
+    finally:
+        _here.amid = before
+
+
+class Fanout:
+    """Tells the sinks of each attempt, and of how the way to the ledger is doing."""
+
+    def __init__(self, sinks: Sequence[Sink], *, clock: Clock, failures: Failures, backend: str) -> None:
+        self.sinks = tuple(sinks)
+        """In the order in which they are told."""
+        self._clock = clock
+        self._failures = failures
+        self._backend = backend
+        self.forget()
+
+    def forget(self) -> None:
+        """Drop what belongs to the parent process; takes no lock."""
+        self._untold: deque[Attempt] = deque()
+        # When each of the attempts ended that are not in the ledger; of many, the oldest.
+        self._waiting: deque[int] = deque()
+        self._dropped = 0
+        self._observed = 0
+
+    def enter(self, intent: Attempt) -> list[Callable[[], None]]:
+        """Tell of an attempt that is about to leave; return what to call once its transport has answered."""
+        leaving: list[Callable[[], None]] = []
+        self.tell(self._dropped)
+        with amid_other_code():
+            for sink in self.sinks:
+                try:
+                    leave = sink.begin(intent)
+                    if leave is not None:
+                        leaving.append(leave)
+                except Exception as error:
+                    self._failures.note(type(sink).__name__, error)
+        return leaving
+
+    def end(self, attempt: Attempt, dropped: int) -> None:
+        """Tell of an attempt that has ended, now or soon; `dropped` is how many were lost since the start."""
+        if len(self._waiting) < _COUNTED:
+            self._waiting.append(self._clock.monotonic())
+        self._untold.append(attempt)
+        if not _here.amid:
+            self.tell(dropped)
+
+    def tell(self, dropped: int) -> None:
+        """Tell of the attempts that have ended and were not told of yet."""
+        with amid_other_code():
+            while self._untold:
+                try:
+                    attempt = self._untold.popleft()
+                except IndexError:  # another thread took it
+                    break
+                for sink in self.sinks:
+                    try:
+                        sink.record(attempt)
+                    except Exception as error:
+                        self._failures.note(type(sink).__name__, error)
+        # A database that hangs holds the writer, which then tells nobody that attempts are waiting.
+        now = self._clock.monotonic()
+        if now - self._observed > _HUNG and self._lag(now) > _HUNG:
+            self._observe(now, (), failed=False, dropped=dropped)
+
+    def observe(self, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
+        """Tell of a run of the writer: rows and microseconds of each transaction, and whether the ledger said no."""
+        self.tell(dropped)
+        self._settle(sum(rows for rows, _ in writes))
+        self._observe(self._clock.monotonic(), writes, failed=failed, dropped=dropped)
+
+    def _observe(self, now: int, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
+        self._settle(dropped - self._dropped)
+        self._dropped = dropped
+        self._observed = now
+        health = Health(
+            backend=self._backend,
+            writes=tuple(writes),
+            failed=failed,
+            waiting=len(self._waiting),
+            lag=self._lag(now),
+            dropped=dropped,
+            failures=self._failures.counts(),
+        )
+        with amid_other_code():
+            for sink in self.sinks:
+                try:
+                    sink.observe(health)
+                except Exception as error:
+                    self._failures.note(type(sink).__name__, error)
+
+    def _settle(self, number: int) -> None:
+        with suppress(IndexError):
+            for _ in range(number):
+                self._waiting.popleft()
+
+    def _lag(self, now: int) -> int:
+        try:
+            return now - self._waiting[0]
+        except IndexError:
+            return 0
