@@ -210,6 +210,7 @@ def test_a_disk_that_refuses_for_a_while_costs_nothing(
     place = Place(gateway.url, f"sqlite:///{home}/ledger.db", str(home / "spool"))
     command = [sys.executable, "-m", "tests.faults.troubles", trouble, place.gateway, place.ledger, place.spool]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert 0 == ended.returncode, ended.stderr
 
     during, after = (json.loads(line) for line in ended.stdout.splitlines())
     assert ([200, 200, 200], ledger_error is None) == (during["answers"], during["flushed"])

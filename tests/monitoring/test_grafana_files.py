@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -183,22 +181,6 @@ def test_every_service_has_a_health_check_and_a_fixed_image(name: str) -> None:
     assert service["healthcheck"]["test"][0] == "CMD"
     image = service.get("image") or re.search(r"FROM (\S+)", service["build"]["dockerfile_inline"])[1]  # type: ignore[index]
     assert re.search(r":v?\d+", image)
-
-
-def test_docker_compose_takes_the_file(tmp_path: Path) -> None:
-    docker = shutil.which("docker")
-    if docker is None or subprocess.run([docker, "compose", "version"], capture_output=True).returncode:
-        pytest.skip("Docker Compose is not installed, and no package that tests may need has it")
-    for name, text in FILES.items():
-        path = tmp_path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text)
-    secrets = re.findall(r"\$\{([A-Z_]+):\?\}", FILES["docker-compose.yml"])
-    (tmp_path / ".env").write_text("".join(f"{name}=secret\n" for name in sorted(set(secrets))))
-
-    done = subprocess.run([docker, "compose", "config", "--quiet"], cwd=tmp_path, capture_output=True, text=True)
-
-    assert 0 == done.returncode, done.stderr
 
 
 def test_the_page_names_files_that_are_exported_and_every_dashboard() -> None:
