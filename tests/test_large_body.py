@@ -27,7 +27,7 @@ def gateway() -> Iterator[Gateway]:
         yield gateway
 
 
-@pytest.mark.parametrize("way", ["streamed", "parsed"])
+@pytest.mark.parametrize("way", ["streamed", pytest.param("parsed", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("kit", KITS, ids=str)
 def test_metering_a_large_answer_adds_less_than_a_megabyte(
     kit: Kit, way: str, gateway: Gateway, tmp_path: Path

@@ -66,6 +66,7 @@ _ALIKE = (
 
 
 def upgrade() -> None:
+    _hold_writers()
     names = [*_SUMS, *_DURATIONS.values()]
     totals = op.create_table(
         "pixelmeter_totals",
@@ -74,19 +75,24 @@ def upgrade() -> None:
         *(sa.Column(name, _BIG, nullable=False) for name in names),
         sa.UniqueConstraint(*_KEY, name="pixelmeter_totals_key"),
     )
-    # An older writer that is still connected would go on without the totals. It names this column: so it fails,
-    # connects again, reads the revision, and keeps its attempts in the spool.
-    op.alter_column("pixelmeter_spools", "position", new_column_name="bytes_read")
-    if op.get_bind().dialect.name == "postgresql":
-        # Rows that are being written now are waited for, and no more come before the revision has changed.
-        op.execute("LOCK TABLE pixelmeter_attempts IN SHARE ROW EXCLUSIVE MODE")
+    # An older writer that is still connected would go on without the totals. With every attempt it names this column:
+    # so it fails, connects again, reads the revision, and keeps its attempts in the spool.
+    op.alter_column("pixelmeter_daily", "bucket", new_column_name="latency_bucket")
     if rows := _added_up(names):
         op.bulk_insert(totals, rows)
 
 
 def downgrade() -> None:
-    op.alter_column("pixelmeter_spools", "bytes_read", new_column_name="position")
+    _hold_writers()
+    op.alter_column("pixelmeter_daily", "latency_bucket", new_column_name="bucket")
     op.drop_table("pixelmeter_totals")
+
+
+def _hold_writers() -> None:
+    """Wait for the rows that are being written, and let no more come before the revision has changed."""
+    # Before anything else: writers touch this table first, so nobody then waits for us with another one in hand.
+    if op.get_bind().dialect.name == "postgresql":
+        op.execute("LOCK TABLE pixelmeter_attempts IN SHARE ROW EXCLUSIVE MODE")
 
 
 def _added_up(names: list[str]) -> list[dict[str, Any]]:

@@ -74,6 +74,7 @@ def test_it_fills_a_ledger_that_equals_the_bill_and_its_commands_can_be_pasted()
         assert shown.stdout.strip()
 
 
+@pytest.mark.slow
 def test_a_second_run_starts_with_a_fresh_ledger_and_comes_to_the_same() -> None:
     first, second = demo("--calls", "6"), demo("--calls", "6")
     assert line(first.stdout) == line(second.stdout)
@@ -105,6 +106,7 @@ def test_a_password_is_not_printed_and_the_commands_take_it_from_the_environment
     assert 0 == CliRunner().invoke(main, command[1:]).exit_code
 
 
+@pytest.mark.slow
 def test_nothing_is_left_where_nothing_is_to_be_kept(folder: Path) -> None:
     result = demo("--calls", "1", "--no-keep")
     assert 0 == result.exit_code, result.output
@@ -112,6 +114,7 @@ def test_nothing_is_left_where_nothing_is_to_be_kept(folder: Path) -> None:
     assert [] == list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_httpx_alone_will_do_and_what_is_missing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("openai", "aigateway", "httpx2"):
         monkeypatch.setitem(sys.modules, name, None)
@@ -122,6 +125,7 @@ def test_httpx_alone_will_do_and_what_is_missing_is_said(monkeypatch: pytest.Mon
     assert "0" == line(result.stdout)["difference"]
 
 
+@pytest.mark.slow
 def test_settings_and_proxies_of_the_environment_do_not_reach_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIXELMETER_SPOOL_DIR", str(folder / "production"))
     monkeypatch.setenv("PIXELMETER_PRICES", str(folder / "no-such-file.toml"))

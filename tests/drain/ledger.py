@@ -21,7 +21,7 @@ def outcomes(url: str) -> dict[str, str]:
 
 def positions(url: str) -> dict[str, int]:
     """Return the committed position of each spool file."""
-    return {str(key): int(str(value)) for key, value in ask(url, "SELECT name, bytes_read FROM pixelmeter_spools")}
+    return {str(key): int(str(value)) for key, value in ask(url, "SELECT name, position FROM pixelmeter_spools")}
 
 
 def rolled_up(url: str) -> int:

@@ -70,7 +70,7 @@ def run_adopter(seconds: float | None, folder: str, url: str) -> None:
 
 
 @pytest.mark.parametrize("draining", [False, True])
-@pytest.mark.parametrize("kills", [4, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("kills", [2, pytest.param(50, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_a_kill_loses_nothing_that_was_acknowledged(
     tmp_path: Path, sqlite_url: str, kills: int, draining: bool
 ) -> None:

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 import random
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.config import Config
@@ -21,6 +23,7 @@ from pixelmeter.ledger.schema import METADATA
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.ledger.reading import recomputed_totals, stored, totals
+from tests.ledger.test_writer_postgres import WAITING
 
 
 def test_the_migrations_lead_to_exactly_the_tables_of_the_code(ledger_url: str) -> None:
@@ -92,16 +95,44 @@ def test_a_writer_that_was_connected_before_a_migration_does_not_write_past_it(l
     assert 1 == len(stored(ledger_url))
 
 
-def test_the_position_that_an_older_writer_moves_is_not_there_any_more(ledger_url: str) -> None:
+def test_what_an_older_writer_adds_with_every_attempt_has_no_place_any_more(ledger_url: str) -> None:
     migrate.upgrade(ledger_url, "0001")
-    move = text("INSERT INTO pixelmeter_spools (name, position) VALUES ('a', 1)")
+    add = text("INSERT INTO pixelmeter_daily VALUES ('2026-05-28', '', '', '', '', '', :n, 1, 1, 1, 1, 1, 1, 1, 1) "
+               "ON CONFLICT (day, gateway, provider, operation, model, outcome, bucket) DO NOTHING")  # fmt: skip
     with changing(read_address(ledger_url)) as connection:
-        connection.execute(move)
+        connection.execute(add, {"n": 1})
 
     migrate.upgrade(ledger_url)
 
     with pytest.raises(LedgerError), changing(read_address(ledger_url)) as connection:
-        connection.execute(move)
+        connection.execute(add, {"n": 2})
+
+
+@pytest.mark.parametrize("steps", [("0001", "head"), ("head", "0001"), ("head", "base")])
+def test_a_migration_and_a_writer_in_the_middle_of_its_work_do_not_deadlock(
+    postgres_url: str, steps: tuple[str, str]
+) -> None:
+    begin, end = steps
+    migrate.upgrade(postgres_url, begin)
+    touched = ["pixelmeter_attempts", "pixelmeter_daily", "pixelmeter_totals", "pixelmeter_spools"]
+    first, *rest = [name for name in touched if name in tables(postgres_url)]
+    with (
+        ThreadPoolExecutor() as threads,
+        psycopg.connect(postgres_url) as writer,
+        psycopg.connect(postgres_url, autocommit=True) as observer,
+    ):
+        # The writer waits longer than the migration, so that it is the migration that a deadlock would end.
+        writer.execute("SET deadlock_timeout = '60s'")
+        writer.execute(f"LOCK TABLE {first} IN ROW EXCLUSIVE MODE".encode())
+        change = migrate.upgrade if end == "head" else migrate.downgrade
+        changed = threads.submit(change, postgres_url, end)
+        while observer.execute(WAITING).fetchone() != (1,):
+            assert not changed.done(), changed.result()
+        for name in rest:
+            writer.execute(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE".encode())
+        writer.commit()
+
+        assert migrate.status(postgres_url).revision == changed.result().revision
 
 
 def test_the_tables_and_versions_of_a_host_application_are_left_alone(ledger_url: str) -> None:

@@ -55,11 +55,11 @@ _ADD_TO_DAILY = _adding(DAILY, _DAILY[: len(DAILY.primary_key)], _DAILY[len(DAIL
 _ADD_TO_TOTALS = _adding(TOTALS, TOTALS_KEY, totals.SUMMED)
 _TOTALS = [*TOTALS_KEY, *totals.SUMMED]
 _MOVE = """
-INSERT INTO pixelmeter_spools AS spools (name, bytes_read) SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
-ON CONFLICT (name) DO UPDATE SET bytes_read = greatest(spools.bytes_read, excluded.bytes_read)
+INSERT INTO pixelmeter_spools AS spools (name, position) SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
+ON CONFLICT (name) DO UPDATE SET position = greatest(spools.position, excluded.position)
 """
 _FORGET = "DELETE FROM pixelmeter_spools WHERE name = ANY(%s)"
-_POSITIONS = "SELECT name, bytes_read FROM pixelmeter_spools WHERE name = ANY(%s)"
+_POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name = ANY(%s)"
 
 # What COPY sends for a column: bytes that the server's own type reads, from the cheapest dumper that makes them.
 _SENT: dict[type, str] = {

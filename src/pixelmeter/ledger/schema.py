@@ -95,7 +95,7 @@ DAILY = Table(
     Column("operation", Text, primary_key=True),
     Column("model", Text, primary_key=True),
     Column("outcome", Text, primary_key=True),
-    Column("bucket", SmallInteger, primary_key=True, autoincrement=False),
+    Column("latency_bucket", SmallInteger, primary_key=True, autoincrement=False),
     Column("attempts", _BIG, nullable=False),
     Column("calls", _BIG, nullable=False),
     Column("images", _BIG, nullable=False),
@@ -155,6 +155,6 @@ SPOOLS = Table(
     "pixelmeter_spools",
     METADATA,
     Column("name", Text, primary_key=True),
-    Column("bytes_read", _BIG, nullable=False),
+    Column("position", _BIG, nullable=False),
 )
 """How far each spool file has been read, committed together with the rows it gave."""

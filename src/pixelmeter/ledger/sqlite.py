@@ -48,11 +48,11 @@ _ADD_TO_TOTALS = _adding(TOTALS, TOTALS_KEY, totals.SUMMED)
 _spools = insert(SPOOLS)
 _MOVE = str(
     _spools.on_conflict_do_update(
-        index_elements=["name"], set_={"bytes_read": func.max(SPOOLS.c.bytes_read, _spools.excluded.bytes_read)}
+        index_elements=["name"], set_={"position": func.max(SPOOLS.c.position, _spools.excluded.position)}
     ).compile(dialect=_QMARK)
 )
 _FORGET = str(SPOOLS.delete().where(SPOOLS.c.name == "").compile(dialect=_QMARK))
-_POSITIONS = "SELECT name, bytes_read FROM pixelmeter_spools WHERE name IN (SELECT value FROM json_each(?))"
+_POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name IN (SELECT value FROM json_each(?))"
 _KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json_each(?))"
 
 _STARTED_AT = FIELDS.index("started_at")
