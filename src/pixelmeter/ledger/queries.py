@@ -105,7 +105,9 @@ def _from_rollup(
     counts = [func.sum(DAILY.c[name]) for name in ("attempts", "calls", "images")]
     errors = func.sum(case((DAILY.c.outcome.in_(ERRORS), DAILY.c.attempts), else_=0))
     statement = (
-        select(*columns, DAILY.c.latency_bucket, *counts, errors, *_money(DAILY), func.sum(DAILY.c.unknown_cost_attempts))
+        select(
+            *columns, DAILY.c.latency_bucket, *counts, errors, *_money(DAILY), func.sum(DAILY.c.unknown_cost_attempts)
+        )
         .where(DAILY.c.day >= first, DAILY.c.day < last, *filters.conditions(DAILY, connection.dialect.name))
         .group_by(*columns, DAILY.c.latency_bucket)
     )
