@@ -80,6 +80,18 @@ def test_attempts_of_a_call_of_the_sdk_are_below_one_span(
     assert 1 == len({attempt.trace_id for attempt in Metered(meter).attempts()})
 
 
+def test_spans_name_the_gateway_that_only_its_answer_tells(
+    sdk_kind: Any, sqlite_url: str, gateway: Gateway, telemetry: Telemetry
+) -> None:
+    with Meter(sqlite_url, sinks=[telemetry.sink()]) as meter:
+        run(generate(sdk_kind, meter, gateway, BUSY, {}))
+        recorded = [attempt.gateway for attempt in Metered(meter).attempts()]
+    call = telemetry.span("image_generation")
+    assert ["aigateway", "aigateway"] == recorded
+    assert recorded == [(span.attributes or {})["pixelmeter.gateway"] for span in children(telemetry, call)]
+    assert "aigateway" == facts(call)["pixelmeter.gateway"]
+
+
 def test_a_call_inside_a_request_of_the_program_is_below_it_with_all_its_attempts(
     sdk_kind: Any, meter: Meter, gateway: Gateway, telemetry: Telemetry
 ) -> None:

@@ -65,6 +65,9 @@ def _started(intent: Attempt) -> _Pairs:
 
 
 def _answer(attempt: Attempt) -> _Pairs:
+    # Again: behind a host that nobody knows, the answer tells which gateway it is.
+    yield "pixelmeter.gateway", attempt.gateway
+    yield semconv.PROVIDER_NAME, semconv.provider_of(attempt.gateway)
     yield semconv.RESPONSE_MODEL, (attempt.model or None) if attempt.outcome in ANSWERED else None
     yield semconv.STATUS_CODE, attempt.status
     yield semconv.ERROR_TYPE, error_type(attempt) or None

@@ -114,6 +114,8 @@ class CallSpans:
         call = self._open.get(attempt.call_id)
         if call is not None:
             call.attempts = max(call.attempts, attempt.attempt + 1)
+            if attempt.attempt == 0:  # the answer may have told which gateway it is
+                call.span.set_attribute("pixelmeter.gateway", attempt.gateway)
             call.outcome, call.error = attempt.outcome, error_type(attempt)
             call.until = end_time
             if not _may_be_tried_again(attempt):
