@@ -63,5 +63,7 @@ def make_attempt(**overrides: Any) -> Attempt:
         "tags": '{"team":"growth"}',
         "trace_id": None,
         "version": "0.1.0",
+        "first_image": None,
+        "remaining_requests": 599,
     }
     return Attempt(**(fields | overrides))

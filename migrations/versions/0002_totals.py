@@ -16,6 +16,7 @@ branch_labels = None
 depends_on = None
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_NEW = ("first_image", "remaining_requests")
 _KEY = (
     "gateway", "operation", "model", "outcome", "error_type", "cost_source", "cost_reason", "size", "quality",
 )  # fmt: skip
@@ -78,12 +79,16 @@ def upgrade() -> None:
     # An older writer that is still connected would go on without the totals. With every attempt it names this column:
     # so it fails, connects again, reads the revision, and keeps its attempts in the spool.
     op.alter_column("pixelmeter_daily", "bucket", new_column_name="latency_bucket")
+    for name in _NEW:
+        op.add_column("pixelmeter_attempts", sa.Column(name, _BIG))
     if rows := _added_up(names):
         op.bulk_insert(totals, rows)
 
 
 def downgrade() -> None:
     _hold_writers()
+    for name in _NEW:
+        op.drop_column("pixelmeter_attempts", name)
     op.alter_column("pixelmeter_daily", "latency_bucket", new_column_name="bucket")
     op.drop_table("pixelmeter_totals")
 

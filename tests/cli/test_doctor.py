@@ -92,6 +92,18 @@ def test_a_variable_that_cannot_be_used_is_a_problem_that_names_it(
     assert "secret" not in json.dumps(findings)
 
 
+def test_a_sink_that_shows_nothing_for_lack_of_a_library_is_pointed_out(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, with_sdk = examine("--database-url", sqlite_url, PIXELMETER_SINKS="otel")
+    monkeypatch.setitem(sys.modules, "opentelemetry.sdk", None)
+    code, without = examine("--database-url", sqlite_url, PIXELMETER_SINKS="otel")
+
+    assert {"ok"} == states(with_sdk)
+    assert (0, "warning") == (code, without["opentelemetry"]["state"])
+    assert "pixelmeter[otel]" in without["opentelemetry"]["advice"]
+
+
 def test_an_own_price_file_is_checked(sqlite_url: str, tmp_path: Path) -> None:
     prices = tmp_path / "prices.toml"
     prices.write_text("[[entry]]\n")
@@ -141,6 +153,38 @@ def test_a_postgres_role_without_rights_is_told_which_it_lacks(postgres_url: str
 
     assert (1, "problem") == (code, findings["write access"]["state"])
     assert "missing: INSERT on pixelmeter_attempts; SELECT on pixelmeter_daily" in findings["write access"]["found"]
+
+
+def test_doctor_asks_for_the_rights_that_the_page_grants(postgres_url: str, tmp_path: Path) -> None:
+    import psycopg
+
+    migrate.upgrade(postgres_url)
+    page = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text().partition("## Permissions")[2]
+    grants = page.partition("```sql\n")[2].partition("```")[0].splitlines()
+    role = f"writer_{os.getpid()}"
+    writer = postgres_url.replace(f"postgres:{PASSWORD}", f"{role}:p")
+    told: dict[str, str] = {}
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'p'".encode())
+        try:
+            for grant in grants:
+                admin.execute(grant.replace("role_name", role).encode())
+            for grant in grants:
+                table = grant.split()[grant.split().index("ON") + 1]
+                admin.execute(f"REVOKE ALL ON {table} FROM {role}".encode())
+                _, findings = examine("--database-url", writer, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+                told[table] = json.dumps(findings)
+                admin.execute(grant.replace("role_name", role).encode())
+            code, findings = examine("--database-url", writer, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+        finally:
+            admin.execute(f"DROP OWNED BY {role}".encode())
+            admin.execute(f"DROP ROLE {role}".encode())
+
+    assert (0, {"ok"}) == (code, states(findings))
+    assert 5 == len(told)
+    assert [] == [
+        table for table, found in told.items() if f"on {table}" not in found and f"table {table}" not in found
+    ]
 
 
 # Root may write everything; the first run loads what an ordinary user may not be able to read.

@@ -268,6 +268,40 @@ def test_a_stream_counts_its_final_image_and_usage_only(size: int) -> None:
     )
 
 
+def test_the_first_image_of_a_stream_is_timed_a_partial_one_included() -> None:
+    wire = _Wire("api.openai.com", model="gpt-image-2", stream=True, partial_images=1)
+    wire.exchange.respond(200, _SSE)
+    wire.clock.advance(2_000)
+    wire.exchange.feed(_events(_PARTIAL))
+    wire.clock.advance(5_000)
+    wire.exchange.feed(_events(_COMPLETED))
+    assert 2_000 == wire.attempt.first_image
+
+
+def test_without_a_stream_there_is_no_first_image_to_time() -> None:
+    wire = _Wire("api.openai.com", model="gpt-image-2")
+    wire.answer({"data": [{"b64_json": _PNG}]})
+    assert wire.attempt.first_image is None
+
+
+@pytest.mark.parametrize(
+    ("host", "text", "expected"),
+    [
+        ("api.openai.com", "599", 599),
+        ("api.aigateway.sh", "0", 0),
+        ("api.openai.com", "-1", None),
+        ("api.openai.com", "9" * 400, None),
+        ("api.openai.com", "\u0663", None),
+        ("images.example", "599", None),
+    ],
+)
+def test_what_a_known_gateway_says_it_still_takes_is_kept(host: str, text: str, expected: int | None) -> None:
+    wire = _Wire(host, model="gpt-image-2")
+    wire.exchange.respond(429, [(b"x-ratelimit-remaining-requests", text.encode("utf-8"))])
+    wire.exchange.finish()
+    assert expected == wire.attempt.remaining_requests
+
+
 def test_a_stream_cut_before_its_final_event_is_at_risk() -> None:
     wire = _Wire("api.openai.com", model="gpt-image-2", quality="low", size="1024x1024", stream=True)
     wire.exchange.respond(200, _SSE)

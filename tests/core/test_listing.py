@@ -19,6 +19,7 @@ def test_every_field_of_the_ledger_is_listed_with_its_unit_in_the_name() -> None
         "at_risk": "at_risk_usd",
         "fee": "fee_usd",
         "first_byte": "first_byte_seconds",
+        "first_image": "first_image_seconds",
         "duration": "duration_seconds",
     }
     assert tuple(renamed.get(name, name) for name in FIELDS) == COLUMNS

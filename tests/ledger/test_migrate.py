@@ -92,6 +92,7 @@ def test_a_writer_that_was_connected_before_a_migration_does_not_write_past_it(l
         with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
             writer.write([make_attempt()], {"a": 2}, [])
 
+    migrate.upgrade(ledger_url)
     assert 1 == len(stored(ledger_url))
 
 

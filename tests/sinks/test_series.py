@@ -99,7 +99,7 @@ def test_the_text_of_a_label_is_printable_and_short(text: str, shown: str) -> No
         ),
         max_size=200,
     ),
-    st.integers(400, 2000),
+    st.integers(500, 2000),
 )
 def test_the_limit_holds_and_every_set_has_a_place(
     asked: list[tuple[str, str, str, bool, str, str]], limit: int

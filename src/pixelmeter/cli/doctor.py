@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import importlib.util
 import os
 import platform
 import sqlite3
@@ -32,6 +33,7 @@ _OLD_PRICES_DAYS = 90
 _NEEDED = (
     ("pixelmeter_attempts", "SELECT, INSERT"),
     ("pixelmeter_daily", "SELECT, INSERT, UPDATE"),
+    ("pixelmeter_totals", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_spools", "SELECT, INSERT, UPDATE, DELETE"),
 )
 
@@ -71,7 +73,10 @@ def _examine(database_url: str | None) -> Iterator[_Finding]:
     except ConfigError as error:
         yield _Finding("settings", "problem", str(error), "correct the variable and run doctor again")
         return
-    yield _Finding("settings", "ok", f"durability: {settings.durability}")
+    yield _Finding("settings", "ok", f"durability: {settings.durability}; sinks: {', '.join(settings.sinks) or 'none'}")
+    if "otel" in settings.sinks and importlib.util.find_spec("opentelemetry.sdk") is None:
+        advice = 'run: pip install "pixelmeter[otel]"'
+        yield _Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
     url = database_url or settings.database_url
     try:
         address = read_address(url)

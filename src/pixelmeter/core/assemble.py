@@ -146,6 +146,8 @@ def assemble(
         at_risk=_at_risk(intent, tiers, billing=settlement.billing),
         fee_rate=fee_rate,
         fee=reported.nano if intent.byok else fee_of(settlement.cost, fee_rate),
+        first_image=wire.first_image,
+        remaining_requests=None if wire.cached else _number(_first(wire.headers, profile.limits.remaining_requests)),
     )
 
 
@@ -197,6 +199,10 @@ def _first(headers: Mapping[bytes, str], names: Sequence[str]) -> str | None:
         if (value := bounded(headers.get(name.encode()))) is not None:
             return value
     return None
+
+
+def _number(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 
 def _known(value: str | None) -> str | None:

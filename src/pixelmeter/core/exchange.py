@@ -155,8 +155,10 @@ class Exchange:
             self._take = self._skim.feed
 
     def _on_event(self, document: bytes) -> None:
-        answer = self._read()
-        if add_event(answer, document, input_images=self._terms.ask.input_images):
+        picture = add_event(self._read(), document, input_images=self._terms.ask.input_images)
+        if picture is not None and self._wire.first_image is None:
+            self._wire.first_image = self._clock.monotonic() - self._started
+        if picture == "complete":
             self._streamed_images += 1
             if self._streamed_images >= self._terms.ask.images:
                 self.finish()

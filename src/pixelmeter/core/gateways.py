@@ -83,6 +83,13 @@ class Fee(_Data, frozen=True):
     parts_per_million: int = 0
 
 
+class Limits(_Data, frozen=True):
+    """Where the gateway says how much more it takes."""
+
+    remaining_requests: tuple[str, ...] = ()
+    """Response headers, in order of preference, with the number of requests left in the window."""
+
+
 class Errors(_Data, frozen=True):
     """Which failures the gateway says it does not charge."""
 
@@ -104,6 +111,7 @@ class Profile(_Data, frozen=True):
     byok: Byok | None = None
     tag: Tag | None = None
     fee: Fee = Fee()
+    limits: Limits = Limits()
     errors: Errors = Errors()
     deployments: dict[str, str] = {}
     """Deployment name -> model, where requests name deployments."""

@@ -14,7 +14,7 @@ __all__ = ["COLUMNS", "listed", "started"]
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_PER_SECOND = 1_000_000
 _MONEY = ("cost", "reported_cost", "token_cost", "image_cost", "at_risk", "fee")
-_SECONDS = ("first_byte", "duration")
+_SECONDS = ("first_byte", "first_image", "duration")
 _RENAMED = {name: f"{name}_usd" for name in _MONEY} | {name: f"{name}_seconds" for name in _SECONDS}
 
 COLUMNS: tuple[str, ...] = tuple(_RENAMED.get(name, name) for name in FIELDS)

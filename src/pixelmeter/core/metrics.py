@@ -69,6 +69,14 @@ METRICS: tuple[Metric, ...] = (
         buckets=DURATION_BUCKETS,
     ),
     Metric(
+        name="pixelmeter_time_to_first_image_seconds",
+        kind="histogram",
+        labels=_CALL,
+        help="Time from sending an attempt that streams to its first image, a partial one included.",
+        origins=_PROCESS,
+        buckets=DURATION_BUCKETS,
+    ),
+    Metric(
         name="pixelmeter_cost_usd_total",
         kind="counter",
         labels=(*_CALL, "cost_source"),
@@ -110,6 +118,14 @@ METRICS: tuple[Metric, ...] = (
         help="Attempts that have left and not ended.",
         origins=_PROCESS,
         merge="livesum",
+    ),
+    Metric(
+        name="pixelmeter_ratelimit_remaining",
+        kind="gauge",
+        labels=("gateway", "kind"),
+        help="How much more the gateway said it takes in its window: requests, by its latest answer.",
+        origins=_PROCESS,
+        merge="mostrecent",
     ),
     Metric(
         name="pixelmeter_ledger_rows_total",

@@ -116,6 +116,10 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     """32 hex digits, from the traceparent header or the current OpenTelemetry span."""
     version: str
     """The pixelmeter version that made the record."""
+    first_image: Integer | None = None
+    """Microseconds from the start to the first image of a stream, a partial one included; None without a stream."""
+    remaining_requests: Integer | None = None
+    """How many more requests the gateway would have taken in its window, as far as it says."""
 
 
 FIELDS: tuple[str, ...] = Attempt.__struct_fields__

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
 from pixelmeter.core.imagesize import size_of
 from pixelmeter.core.text import ERROR_LIMIT, bounded, count
 
-__all__ = ["Answer", "NumberText", "add_event", "answer_of"]
+__all__ = ["Answer", "NumberText", "Picture", "add_event", "answer_of"]
+
+
+Picture = Literal["partial", "complete"]
 
 
 class NumberText(str):
@@ -66,25 +69,27 @@ def answer_of(document: bytes | None, *, input_images: int) -> Answer:
     return answer
 
 
-def add_event(answer: Answer, document: bytes, *, input_images: int) -> bool:
-    """Add a streamed event to an answer; return whether it was the end of an image."""
+def add_event(answer: Answer, document: bytes, *, input_images: int) -> Picture | None:
+    """Add a streamed event to an answer; return what it had of an image."""
     body = _object(document)
     if body is None:
-        return False
+        return None
     answer.readable = True
     kind = body.get("type")
     if not isinstance(kind, str):
-        return False
+        return None
     if kind == "error" or "error" in body:
         _error(answer, body.get("error") or body)
-        return False
+        return None
+    if kind.endswith(".partial_image"):
+        return "partial"
     if not kind.endswith(".completed"):
-        return False
+        return None
     answer.images = (answer.images or 0) + (1 if body.get("b64_json") or body.get("url") else 0)
     answer.body = body
     answer.size = _pixels(body)
     _common(answer, body, input_images)
-    return True
+    return "complete"
 
 
 def _object(document: bytes | None) -> dict[str, Any] | None:

@@ -57,6 +57,7 @@ class Wire(msgspec.Struct, gc=False):
     headers: Mapping[bytes, str] = {}
     response_bytes: int = 0
     first_byte: int | None = None
+    first_image: int | None = None
     duration: int = 0
     cached: bool = False
     """A cache of the caller gave the answer: its headers and amounts are those of an earlier attempt."""

@@ -81,6 +81,8 @@ ATTEMPTS = Table(
     Column("tags", _JSON, nullable=False),
     Column("trace_id", Text),
     Column("version", Text, nullable=False),
+    Column("first_image", _BIG),
+    Column("remaining_requests", _BIG),
     Index("pixelmeter_attempts_started_at", "started_at"),
     Index("pixelmeter_attempts_call_id", "call_id"),
 )

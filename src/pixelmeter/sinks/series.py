@@ -57,6 +57,7 @@ _KEPT: Mapping[str, Labels] = {
     "cost_source": ("reported", "priced"),
     "direction": get_args(Direction),
     "modality": get_args(Modality),
+    "kind": ("requests",),
 }
 _KEPT_OF_HISTOGRAMS: Mapping[str, Labels] = {**_KEPT, "outcome": ("success", OTHER)}
 # And these, without their names: an alert may turn on why.

@@ -32,7 +32,7 @@ def table(name: str) -> dict[str, list[str]]:
 def record_all_kinds(telemetry: Telemetry, **options: Any) -> None:
     """Record attempts that between them have every field."""
     sink = telemetry.sink(**options)
-    counted = {"cached_input_tokens": 2, "output_text_tokens": 3}
+    counted = {"cached_input_tokens": 2, "output_text_tokens": 3, "first_image": 1}
     for attempt in (
         make_attempt(requested_images=2, input_images=1, gateway="images.test:81", attempt=1, **counted),
         make_attempt(outcome="timeout", cost=None, cost_source="none", cost_reason="outcome_unknown", at_risk=1),

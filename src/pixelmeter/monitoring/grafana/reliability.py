@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring.grafana.dashboard import Line, Section, dashboard
+from pixelmeter.monitoring.grafana.load_panels import first_byte, first_image, in_flight, remaining_requests
 from pixelmeter.monitoring.grafana.panel import column, stat, table, timeseries
-from pixelmeter.monitoring.grafana.query import Json, increase, instant, moving, ranged, series, share
+from pixelmeter.monitoring.grafana.query import Json, increase, instant, moving, ranged, share
 from pixelmeter.monitoring.grafana.shared import error_steps, reasons
 from pixelmeter.monitoring.recordings import COUNTED, FAILED
 from pixelmeter.monitoring.thresholds import Thresholds
@@ -39,7 +40,11 @@ def reliability(thresholds: Thresholds) -> Json:
             ),
             Section(
                 "Latency and load",
-                (Line(8, (_slow(thresholds), _latency(thresholds))), Line(8, (_first_byte(), _in_flight()))),
+                (
+                    Line(8, (_slow(thresholds), _latency(thresholds))),
+                    Line(8, (first_byte(), first_image())),
+                    Line(8, (in_flight(), remaining_requests())),
+                ),
             ),
             Section("Alerts", (Line(7, (_alerts(),)),)),
         ),
@@ -205,29 +210,6 @@ def _latency(thresholds: Thresholds) -> Json:
         ranged(quantile, "{{model}}", exemplars=True),
         unit="s",
         steps=((None, "transparent"), (thresholds.latency_seconds, "red")),
-    )
-
-
-def _first_byte() -> Json:
-    buckets = moving("pixelmeter_time_to_first_byte_seconds_bucket", by="model, le")
-    return timeseries(
-        "Time to the first byte, p95, by model",
-        "From sending an attempt to the headers of its answer. Programs report it, the exporter does not.",
-        ranged(f"histogram_quantile(0.95, {buckets}) >= 0", "{{model}}"),
-        unit="s",
-        empty="Only programs report this: choose their job",
-    )
-
-
-def _in_flight() -> Json:
-    return timeseries(
-        "In flight",
-        "Attempts that have left and not ended, by gateway. Programs report it, the exporter does not.",
-        ranged(f"sum by (gateway) ({series('pixelmeter_requests_in_flight')})", "{{gateway}}"),
-        unit="locale",
-        decimals=0,
-        stacked=True,
-        empty="Only programs report this: choose their job",
     )
 
 

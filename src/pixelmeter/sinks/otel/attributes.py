@@ -78,6 +78,7 @@ def _answer(attempt: Attempt) -> _Pairs:
     yield "pixelmeter.image.size", attempt.size
     yield "pixelmeter.image.quality", attempt.quality
     yield "pixelmeter.first_byte.seconds", None if attempt.first_byte is None else attempt.first_byte / 1e6
+    yield "pixelmeter.first_image.seconds", None if attempt.first_image is None else attempt.first_image / 1e6
 
 
 def _tokens(attempt: Attempt) -> _Pairs:

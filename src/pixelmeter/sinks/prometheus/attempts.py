@@ -25,6 +25,10 @@ def count(attempt: Attempt, families: Families, exemplar: Exemplar) -> None:
     child("pixelmeter_request_duration_seconds", (*call, attempt.outcome)).observe(attempt.duration / 1e6, exemplar)
     if attempt.first_byte is not None:
         child("pixelmeter_time_to_first_byte_seconds", call).observe(attempt.first_byte / 1e6)
+    if attempt.first_image is not None:
+        child("pixelmeter_time_to_first_image_seconds", call).observe(attempt.first_image / 1e6)
+    if attempt.remaining_requests is not None:
+        child("pixelmeter_ratelimit_remaining", (gateway, "requests")).set(attempt.remaining_requests)
     if attempt.cost is None:
         child("pixelmeter_unknown_cost_requests_total", (*call, attempt.cost_reason or "")).inc()
     elif attempt.cost:
