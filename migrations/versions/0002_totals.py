@@ -102,7 +102,8 @@ def _hold_writers() -> None:
 
 def _added_up(names: list[str]) -> list[dict[str, Any]]:
     sums: dict[tuple[str, ...], dict[str, int]] = {}
-    for row in op.get_bind().execute(sa.text(_query())).mappings():
+    # Not all at once: sizes are what callers asked for, so there may be as many groups as rows.
+    for row in op.get_bind().execute(sa.text(_query()), execution_options={"yield_per": 1000}).mappings():
         added = sums.setdefault(_key(row), dict.fromkeys(names, 0))
         for name in names:
             added[name] += int(row[f"sum_{name}"])

@@ -136,6 +136,34 @@ def test_a_migration_and_a_writer_in_the_middle_of_its_work_do_not_deadlock(
         assert migrate.status(postgres_url).revision == changed.result().revision
 
 
+def test_a_migration_counts_the_rows_that_it_had_to_wait_for(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    migrate.downgrade(postgres_url, "0001")
+    with (
+        ThreadPoolExecutor() as threads,
+        psycopg.connect(postgres_url) as writing,
+        psycopg.connect(postgres_url, autocommit=True) as observer,
+    ):
+        # With such a default, a transaction sees what there was when it began.
+        observer.execute(
+            f"ALTER DATABASE {observer.info.dbname} SET default_transaction_isolation = 'repeatable read'".encode()
+        )
+        writing.execute(
+            "INSERT INTO pixelmeter_attempts SELECT (jsonb_populate_record(a, jsonb_build_object('id', %s::text))).* "
+            "FROM pixelmeter_attempts AS a",
+            (make_attempt().id,),
+        )
+        migrated = threads.submit(migrate.upgrade, postgres_url)
+        while observer.execute(WAITING).fetchone() != (1,):
+            assert not migrated.done(), migrated.result()
+        writing.commit()
+        migrated.result()
+
+    assert 2 == len(stored(postgres_url))
+    assert recomputed_totals(postgres_url) == totals(postgres_url)
+
+
 def test_the_tables_and_versions_of_a_host_application_are_left_alone(ledger_url: str) -> None:
     with changing(read_address(ledger_url)) as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)"))

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from contextlib import closing
 from multiprocessing.connection import Connection
 
+import psycopg
+
 from pixelmeter.core.record import Attempt
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.writer import open_writer
@@ -24,6 +26,16 @@ def test_four_processes_fill_one_new_ledger_without_an_error(ledger_url: str) ->
     assert own + len(SHARED) == len(stored(ledger_url))
     assert recomputed(ledger_url) == rollup(ledger_url)
     assert recomputed_totals(ledger_url) == totals(ledger_url)
+
+
+def test_four_processes_do_not_abort_each_other_where_the_default_of_the_database_is_strict(postgres_url: str) -> None:
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"ALTER DATABASE {admin.info.dbname} SET default_transaction_isolation = 'serializable'".encode())
+
+    results = in_processes(write_own_and_shared, postgres_url)
+
+    assert PROCESSES * BATCHES * 20 + len(SHARED) == sum(results)
+    assert recomputed_totals(postgres_url) == totals(postgres_url)
 
 
 def test_four_processes_that_open_a_missing_ledger_at_once_all_succeed(ledger_url: str) -> None:

@@ -127,7 +127,10 @@ def connect_arguments(address: Address) -> dict[str, Any]:
 def _engine(address: Address) -> Engine:
     if address.dialect == "sqlite":
         return _sqlite_engine(address.path, address.path, "BEGIN IMMEDIATE", *WRITING)
-    return create_engine(_postgres_url(address), hide_parameters=True, poolclass=NullPool)
+    # Whatever the database's default is: a migration must see the rows that it has waited for.
+    return create_engine(
+        _postgres_url(address), hide_parameters=True, poolclass=NullPool, isolation_level="READ COMMITTED"
+    )
 
 
 def _postgres_url(address: Address) -> URL:

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 import psycopg
-from psycopg import errors
+from psycopg import IsolationLevel, errors
 from psycopg.pq import TransactionStatus
 from sqlalchemy import BigInteger, Boolean, DateTime, Integer, String, Table, Text
 
@@ -111,6 +111,8 @@ class PostgresWriter:
             if self._connection is None:
                 ensure_schema(self._address)
                 self._connection = psycopg.connect(**self._arguments)
+                # Whatever the database's default is: with a stricter one, writers would abort each other.
+                self._connection.isolation_level = IsolationLevel.READ_COMMITTED
             yield self._connection
         except (psycopg.Error, OverflowError, ValueError) as error:
             raise without_secrets(error, self._address) from None
