@@ -76,6 +76,33 @@ def test_a_sink_sees_a_call_begin_leave_and_end_and_one_that_fails_hides_nothing
         assert meter.status()["failures"]["Broken"] >= 3
 
 
+class Stuck(Watcher):
+    """A sink that cannot leave."""
+
+    def begin(self, intent: Attempt) -> Callable[[], None]:
+        def leave() -> None:
+            raise ValueError
+
+        return leave
+
+
+def test_a_sink_that_cannot_leave_keeps_no_other_from_it_and_no_header_in_the_request(
+    gateway: Gateway, sqlite_url: str
+) -> None:
+    watcher = Watcher()
+    with (
+        Meter(
+            sqlite_url, gateways={"127.0.0.1:*": "aigateway"}, sinks=[watcher, Stuck()], tags={"aig_tag": "growth"}
+        ) as meter,
+        instrument(httpx.Client(), meter) as client,
+    ):
+        request = client.build_request("POST", f"{gateway.url}/images/generations", json={"model": "m", "prompt": "p"})
+        client.send(request)
+        assert {"Stuck": 1} == meter.status()["failures"]
+    assert ["begin", "leave", "record"] == [text.split()[0] for text in watcher.told]
+    assert "x-aig-tag" not in request.headers
+
+
 def test_a_sink_is_told_what_was_written_and_that_nothing_waits(sqlite_url: str) -> None:
     watcher = Watcher()
     with Meter(sqlite_url, sinks=[watcher]) as meter:
@@ -108,6 +135,24 @@ def test_a_sink_is_told_what_waits_and_for_how_long_while_the_ledger_refuses(tmp
     last = watcher.healths[-1]
     assert (True, 2, 7_000_000, ()) == (last.failed, last.waiting, last.lag, last.writes)
     assert last.failures["ledger"] >= 1
+
+
+def test_an_attempt_that_the_writer_has_at_once_waits_no_longer(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep = Spool.outcome
+
+    def keep_and_write(spool: Spool, attempt: Attempt) -> None:
+        keep(spool, attempt)
+        assert meter.flush(10)
+
+    watcher = Watcher()
+    monkeypatch.setattr(Spool, "outcome", keep_and_write)
+    with Meter(sqlite_url, sinks=[watcher]) as meter:
+        attempt = make_attempt()
+        meter.recorder.begin(attempt)
+        meter.recorder.end(attempt)
+    assert [1, 0] == [sum(rows for health in watcher.healths for rows, _ in health.writes), watcher.healths[-1].waiting]
 
 
 class Locked(Watcher):
@@ -152,6 +197,7 @@ def test_a_call_tells_what_waits_where_the_writer_hangs(clock: FakeClock) -> Non
     fanout = Fanout([watcher], clock=clock, failures=Failures(clock), backend="postgresql")
     for _ in range(13):
         clock.advance(1_000_000)
+        fanout.expect()
         fanout.end(make_attempt(), dropped=1)
 
     assert [(5, 6, 1), (11, 12, 1)] == [(h.lag // 1_000_000, h.waiting, h.dropped) for h in watcher.healths]

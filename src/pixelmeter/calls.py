@@ -54,9 +54,13 @@ class Mark:
 class Block:
     """What is known of the call that a `with pixelmeter.call()` block makes."""
 
-    __slots__ = ("_first", "_joined", "_later", "views")
+    __slots__ = ("_first", "_joined", "_later", "is_over", "outer", "views")
 
-    def __init__(self) -> None:
+    def __init__(self, outer: Block | None) -> None:
+        self.outer = outer
+        """The block around it."""
+        self.is_over = False
+        """Whether it has been left, perhaps in another context: one that still has it makes no attempts of it."""
         self._first: dict[str, str] = {}
         self._later = itertools.count(1)
         self._joined: list[None] = []
@@ -98,24 +102,28 @@ class call:
     __slots__ = ("_entered",)
 
     def __init__(self) -> None:
-        self._entered: list[tuple[Block | None, list[Callable[[BaseException | None], None]]]] = []
+        self._entered: list[tuple[Block, list[Callable[[BaseException | None], None]]]] = []
 
     def __enter__(self) -> None:
-        block, leaving = Block(), list[Callable[[BaseException | None], None]]()
-        for view in list(_views):
-            with suppress(Exception):
-                leave = view.open_call(block)
-                if leave is not None:
-                    leaving.append(leave)
-        self._entered.append((_block.get(), leaving))
+        block, leaving = Block(current_block()), list[Callable[[BaseException | None], None]]()
+        for reference in list(_views):
+            view = reference()
+            if view is not None:
+                with suppress(Exception):
+                    leave = view.open_call(block)
+                    if leave is not None:
+                        leaving.append(leave)
+        self._entered.append((block, leaving))
         _block.set(block)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        outer, leaving = self._entered.pop()
-        # Not a token: an async generator may be closed in another context, where a token would raise.
-        _block.set(outer)
+        block, leaving = self._entered.pop()
+        block.is_over = True
+        # Not a token: a generator may be closed in another context, where a token would raise, or in another block.
+        if _block.get() is block:
+            _block.set(block.outer)
         while leaving:
             with suppress(Exception):
                 leaving.pop()(error)
@@ -134,17 +142,21 @@ class _Last:
 # An SDK's retry loop runs in one task or thread, so what the last attempt there was is context, not a shared table.
 _last: ContextVar[_Last | None] = ContextVar("pixelmeter_last", default=None)
 _block: ContextVar[Block | None] = ContextVar("pixelmeter_call", default=None)
-_views: weakref.WeakSet[CallView] = weakref.WeakSet()
+# Not a WeakSet: a thread that adds a view would break the loop of another one that enters a block.
+_views: list[weakref.ref[CallView]] = []
 
 
 def show(view: CallView) -> None:
     """Tell a view of every block from now on, as long as somebody else keeps it."""
-    _views.add(view)
+    _views.append(weakref.ref(view, _views.remove))
 
 
 def current_block() -> Block | None:
     """Return the block of the running context."""
-    return _block.get()
+    block = _block.get()
+    while block is not None and block.is_over:
+        block = block.outer
+    return block
 
 
 def announced(call_id: str) -> bool:
@@ -174,7 +186,7 @@ def link(
     """
     mark = Mark()
     extensions[_EXTENSION] = mark
-    block = _block.get()
+    block = current_block()
     if block is not None:
         mark.call_id, mark.attempt = block.join(new_id)
         return mark

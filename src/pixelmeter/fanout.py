@@ -6,6 +6,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Protocol
 
 from pixelmeter.core.health import Health
@@ -93,15 +94,18 @@ class Fanout:
                 try:
                     leave = sink.begin(intent)
                     if leave is not None:
-                        leaving.append(leave)
+                        leaving.append(partial(self._leave, sink, leave))
                 except Exception as error:
                     self._failures.note(type(sink).__name__, error)
         return leaving
 
-    def end(self, attempt: Attempt, dropped: int) -> None:
-        """Tell of an attempt that has ended, now or soon; `dropped` is how many were lost since the start."""
+    def expect(self) -> None:
+        """Take note that an attempt is about to be kept for the ledger: before the writer can have it there."""
         if len(self._waiting) < _COUNTED:
             self._waiting.append(self._clock.monotonic())
+
+    def end(self, attempt: Attempt, dropped: int) -> None:
+        """Tell of an attempt that has ended, now or soon; `dropped` is how many were lost since the start."""
         self._untold.append(attempt)
         if not _here.amid:
             self.tell(dropped)
@@ -129,6 +133,12 @@ class Fanout:
         self.tell(dropped)
         self._settle(sum(rows for rows, _ in writes))
         self._observe(self._clock.monotonic(), writes, failed=failed, dropped=dropped)
+
+    def _leave(self, sink: Sink, leave: Callable[[], None]) -> None:
+        try:
+            leave()
+        except Exception as error:
+            self._failures.note(type(sink).__name__, error)
 
     def _observe(self, now: int, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
         self._settle(dropped - self._dropped)

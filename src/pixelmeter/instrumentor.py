@@ -37,9 +37,10 @@ class PixelmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     def _instrument(self, **kwargs: Any) -> None:
         try:
             self._meter: Meter | None = kwargs.get("meter") or _meter(kwargs)
-        except PixelmeterError as error:
+        except Exception as error:  # the launcher would give up on all other instrumentations as well
             self._meter = None
-            _log.error("image calls are not metered: %s", error)
+            kind = "" if isinstance(error, PixelmeterError) else f"{type(error).__name__}: "
+            _log.error("image calls are not metered: %s%s", kind, error)
             return
         self._replaced = [(kind, kind.__init__, self._metering(kind.__init__)) for kind in _client_classes()]
         for kind, _, metering in self._replaced:

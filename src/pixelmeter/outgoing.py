@@ -97,9 +97,9 @@ def trace_id_of(headers: Mapping[bytes, bytes]) -> str | None:
     parts = headers.get(_TRACEPARENT, b"").split(b"-")
     if len(parts) >= 4 and _TRACE_ID.fullmatch(parts[1]):
         return parts[1].decode("ascii").lower()
-    # Looked up, not imported: where nobody loaded it there is no current span.
+    # Looked up, not imported: where nobody loaded it, or another thread is about to, there is no current span.
     trace: Any = sys.modules.get("opentelemetry.trace")
-    if trace is None:
+    if not hasattr(trace, "get_current_span"):
         return None
     context = trace.get_current_span().get_span_context()
     return f"{context.trace_id:032x}" if context.is_valid else None

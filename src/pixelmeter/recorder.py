@@ -90,6 +90,8 @@ class Recorder:
             for capture in CAPTURES:
                 capture.append(attempt)
             return
+        if self._fanout is not None:
+            self._fanout.expect()
         self._spool.outcome(attempt)
         if self._fanout is not None:
             self._fanout.end(attempt, self._spool.dropped)

@@ -23,8 +23,9 @@ from tests.prometheus import Prometheus, eventually
 _PATIENCE = 60.0
 _OF_EXPORTER = {"Ledger readable", "Age of the latest attempt"}
 _OF_PROGRAMS = {
-    "Time to the first byte, p95, by model", "In flight", "Lag", "Waiting", "Lost", "Internal errors",
-    "Attempts written, per minute", "Time of a write", "Failed writes, per minute", "Internal errors, per minute",
+    "Time to the first byte, p95, by model", "Time to the first image, p95, by model", "In flight", "Requests left",
+    "Lag", "Waiting", "Lost", "Internal errors", "Attempts written, per minute", "Time of a write",
+    "Failed writes, per minute", "Internal errors, per minute",
 }  # fmt: skip
 EMPTY = {"pixelmeter": _OF_EXPORTER, "pixelmeter-ledger": _OF_PROGRAMS}
 """The panels that are empty, by the job that is chosen: what only the other one reports."""

@@ -6,9 +6,11 @@ import gc
 import os
 import random
 import subprocess
+import sys
 import weakref
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import httpx
@@ -248,6 +250,17 @@ def test_duration_and_cost_name_the_trace_if_it_is_kept(registry: CollectorRegis
     assert (names if kept else []) == marked(registry, trace_id)
 
 
+def test_a_call_is_metered_while_another_thread_loads_opentelemetry(
+    gateway: Gateway, sqlite_url: str, registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", ModuleType("opentelemetry.trace"))
+    with Meter(sqlite_url, gateways=GATEWAYS, registry=registry) as meter:
+        posted(meter, gateway)
+        assert {} == meter.status()["failures"]
+    scrape = Scrape(registry)
+    assert (1, 0) == (scrape.total("pixelmeter_requests_total"), scrape.total("pixelmeter_requests_in_flight"))
+
+
 def test_a_trace_that_only_the_request_tells_of_is_named(registry: CollectorRegistry) -> None:
     went(PrometheusSink(registry), trace_id="4bf92f3577b34da6a3ce929d0e0e4736")
     assert 2 == len(marked(registry, "4bf92f3577b34da6a3ce929d0e0e4736"))
@@ -292,6 +305,28 @@ print(set(codes), registry.get_sample_value("pixelmeter_requests_in_flight", {"g
         "ignore",
     )
     assert "{1} 1.0" == done.stdout.strip(), done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
+def test_a_forked_child_counts_all_that_it_drops_itself() -> None:
+    done = run_python(
+        """
+import os
+from prometheus_client import CollectorRegistry
+from pixelmeter.sinks.prometheus import PrometheusSink
+from tests.sinks.test_prometheus import health
+
+registry = CollectorRegistry()
+sink = PrometheusSink(registry)
+sink.observe(health(dropped=5))
+if not os.fork():
+    sink.observe(health(dropped=7))
+    print(registry.get_sample_value("pixelmeter_dropped_records_total"), flush=True)
+    os._exit(0)
+os.wait()
+"""
+    )
+    assert "12.0" == done.stdout.strip(), done.stderr
 
 
 def posted(meter: Meter, gateway: Gateway, count: int = 1) -> None:

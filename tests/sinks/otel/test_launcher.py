@@ -22,6 +22,7 @@ from pixelmeter.httpx import MeterTransport
 from pixelmeter.instrumentor import PixelmeterInstrumentor
 from pixelmeter.testing import Gateway
 from tests.clients import Kit
+from tests.hazards.process import run_python
 from tests.interop.conftest import Metered
 from tests.interop.sdk import SAM
 from tests.ledger.reading import stored
@@ -154,6 +155,19 @@ def test_a_setting_that_cannot_be_used_is_logged_and_the_program_runs(
         scopes = {scope for scope, _ in receiver.spans()}
     assert "image calls are not metered: PIXELMETER_DURABILITY is 'yes'" in errors
     assert {"opentelemetry.instrumentation.httpx"} == scopes
+
+
+def test_a_sink_that_cannot_be_made_is_logged_and_the_launcher_goes_on(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELMETER_DATABASE_URL", sqlite_url)
+    monkeypatch.setenv("PIXELMETER_SINKS", "prometheus")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", f"{tmp_path}/missing")
+    done = run_python(
+        "from pixelmeter.instrumentor import PixelmeterInstrumentor as P\nP().instrument()\nP().uninstrument()"
+    )
+    assert (0, True) == (done.returncode, "image calls are not metered: FileNotFoundError: " in done.stderr)
+    assert "Traceback" not in done.stderr
 
 
 @pytest.fixture

@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
 from pixelmeter.core.metrics import DURATION_BUCKETS
+from pixelmeter.sinks.otel import OtelSink
 from tests.factories import make_attempt
 from tests.sinks.otel.conftest import Telemetry
 
@@ -108,6 +111,17 @@ def test_an_exemplar_leads_to_the_span(telemetry: Telemetry) -> None:
     for name in ("gen_ai.client.operation.duration", "pixelmeter.requests", "pixelmeter.cost"):
         [exemplar] = points[name].exemplars
         assert (span.context.trace_id, span.context.span_id) == (exemplar.trace_id, exemplar.span_id)
+
+
+def test_where_no_span_is_kept_an_exemplar_leads_to_none_of_somebody_else(telemetry: Telemetry) -> None:
+    sink, attempt = OtelSink(TracerProvider(ALWAYS_OFF, shutdown_on_exit=False), telemetry.metrics), make_attempt()
+    leave = sink.begin(attempt)
+    assert leave is not None
+    leave()
+    with telemetry.tracer.start_as_current_span("another request"):
+        sink.record(attempt)
+    points = telemetry.first_points()
+    assert [] == [exemplar for point in points.values() for exemplar in point.exemplars]
 
 
 def test_names_from_outside_cannot_add_more_and_more_series(telemetry: Telemetry) -> None:

@@ -112,3 +112,42 @@ print("parent", json.dumps(sorted(span.name for span in exporter.get_finished_sp
     names = ["generate_content meta/sam-3-1-image"] * 2 + ["image_generation m", "image_generation meta/sam-3-1-image"]
     assert f"parent {json.dumps(names)} {{}}" == parent
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("provider", ["None", "MeterProvider([InMemoryMetricReader()])"], ids=["no SDK", "an SDK"])
+def test_a_child_counts_though_threads_of_its_parent_did_when_it_was_forked(provider: str) -> None:
+    program = f"""
+import os, signal, threading
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from pixelmeter.sinks.otel import OtelSink
+from tests.factories import make_attempt
+
+sink = OtelSink(None, {provider})
+stop = threading.Event()
+
+def work():
+    number = 0
+    while not stop.is_set():
+        number += 1
+        sink.record(make_attempt(model=f"m{{number}}", gateway=f"g{{number}}"))
+
+threads = [threading.Thread(target=work) for _ in range(4)]
+for thread in threads:
+    thread.start()
+codes = set()
+for _ in range(60):
+    child = os.fork()
+    if not child:
+        signal.alarm(5)
+        sink.record(make_attempt(model="own", gateway="own"))
+        os._exit(0)
+    codes.add(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    if codes != {{0}}:
+        break
+stop.set()
+print(codes)
+"""
+    done = run_python(program, "-W", "ignore")
+    assert "{0}" == done.stdout.strip(), done.stderr

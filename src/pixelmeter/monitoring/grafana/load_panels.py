@@ -31,7 +31,7 @@ def first_image() -> Json:
         " exporter does not.",
         ranged(f"histogram_quantile(0.95, {buckets}) >= 0", "{{model}}"),
         unit="s",
-        empty="Only programs that stream report this",
+        empty=_EMPTY,
     )
 
 
@@ -57,5 +57,5 @@ def remaining_requests() -> Json:
         ranged(f"min by (gateway, kind) ({series('pixelmeter_ratelimit_remaining')})", "{{gateway}} {{kind}}"),
         unit="locale",
         decimals=0,
-        empty="Only programs report this, of gateways that say it",
+        empty=_EMPTY,
     )

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import threading
+import weakref
+
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, get_meter
 
@@ -16,6 +20,7 @@ from pixelmeter.sinks.series import Series
 
 __all__ = ["Metrics"]
 
+_FORK_SECONDS = 0.25
 # What decides how many names there may be: the series that each gateway, operation and model has at least.
 _BOUNDING = (
     "pixelmeter_requests_total",
@@ -33,6 +38,9 @@ class Metrics:
 
     def __init__(self, provider: MeterProvider | None, *, latest: bool) -> None:
         """`latest` chooses the names of the conventions after 1.41."""
+        self.lock = threading.RLock()
+        """Held by whoever counts, and by a fork: a child could not get at a lock of ours or the SDK's that is held."""
+        _every.add(self)
         meter = get_meter("pixelmeter", __version__, provider)
         self._series = Series([metric(name) for name in _BOUNDING])
         self._duration = meter.create_histogram(
@@ -61,8 +69,12 @@ class Metrics:
             "pixelmeter.images", unit="{image}", description=_help("pixelmeter_images_total")
         )
 
-    def record(self, attempt: Attempt, context: Context | None) -> None:
+    def record(self, attempt: Attempt, context: Context) -> None:
         """Count an attempt that has ended; `context` has its span, for exemplars."""
+        with self.lock:
+            self._record(attempt, context)
+
+    def _record(self, attempt: Attempt, context: Context) -> None:
         error = error_type(attempt)
         gateway, model = self._names(attempt, attempt.model)
         call = {"pixelmeter.gateway": gateway, "pixelmeter.operation": attempt.operation, "pixelmeter.model": model}
@@ -105,3 +117,28 @@ class Metrics:
 
 def _help(name: str) -> str:
     return metric(name).help
+
+
+_every: weakref.WeakSet[Metrics] = weakref.WeakSet()
+_held: list[list[threading.RLock]] = []
+
+
+def _before_fork() -> None:
+    _held.append([each.lock for each in list(_every) if each.lock.acquire(timeout=_FORK_SECONDS)])
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _held.pop():
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    _held.clear()
+    for each in list(_every):
+        each.lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(
+        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
+    )

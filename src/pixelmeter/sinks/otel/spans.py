@@ -9,7 +9,15 @@ from contextlib import suppress
 from functools import partial
 
 from opentelemetry.context import Context, attach
-from opentelemetry.trace import Span, SpanKind, StatusCode, TracerProvider, get_tracer, set_span_in_context
+from opentelemetry.trace import (
+    INVALID_SPAN,
+    Span,
+    SpanKind,
+    StatusCode,
+    TracerProvider,
+    get_tracer,
+    set_span_in_context,
+)
 
 from pixelmeter._version import __version__
 from pixelmeter.calls import show
@@ -57,11 +65,12 @@ class Spans:
                     del self._open[next(iter(self._open))]
         return partial(leave, attach(set_span_in_context(span, parent)))
 
-    def end(self, attempt: Attempt) -> Context | None:
+    def end(self, attempt: Attempt) -> Context:
         """End the attempt's span; return a context with it, for exemplars."""
         span = self._open.pop(attempt.id, None)
         end_time = (attempt.started_at + attempt.duration) * 1000
-        context = None
+        # Not the current one: that may be of another request, which is told of what was collected before.
+        context = set_span_in_context(INVALID_SPAN, Context())
         if span is not None:
             attributes = ended(attempt, self._cost_attributes)
             span.set_attributes(attributes)
@@ -72,7 +81,7 @@ class Spans:
                     span.add_event("exception", {semconv.EXCEPTION_TYPE: exception}, timestamp=end_time)
                 span.set_status(StatusCode.ERROR)
             span.end(end_time)
-            context = set_span_in_context(span)
+            context = set_span_in_context(span, context)
         self._calls.ended(attempt, end_time)
         return context
 

@@ -73,6 +73,8 @@ class PrometheusSink:
         families = self._families
         backend = (health.backend,)
         with families.lock:
+            if self._generation != families.generation:
+                self._leave_to_the_parent()
             for rows, duration in health.writes:
                 families.child("pixelmeter_ledger_rows_total", backend).inc(rows)
                 families.child("pixelmeter_ledger_write_duration_seconds", backend).observe(duration / 1e6)
@@ -105,6 +107,7 @@ class PrometheusSink:
         """Take the parent's attempts out of what a forked child inherited; a worker's file begins anew by itself."""
         self._generation = self._families.generation
         flying, self._flying = self._flying, {}
+        self._dropped = 0
         if not self._families.multiprocess:
             for labels, _ in flying.values():
                 self._families.child(_IN_FLIGHT, labels).dec()
@@ -117,9 +120,9 @@ def _grown(before: int, now: int) -> int:
 
 def _is_sampled() -> bool:
     """Return False where OpenTelemetry says that the current trace is not kept."""
-    # Looked up, not imported: where nobody loaded it there is no current span.
+    # Looked up, not imported: where nobody loaded it, or another thread is about to, there is no current span.
     trace: Any = sys.modules.get("opentelemetry.trace")
-    if trace is None:
+    if not hasattr(trace, "get_current_span"):
         return True
     context = trace.get_current_span().get_span_context()
     return bool(not context.is_valid or context.trace_flags.sampled)

@@ -1,0 +1,93 @@
+"""Which block an attempt is made in: one that has been left holds nobody, wherever it was left."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pixelmeter
+from pixelmeter.calls import Block, current_block, show
+
+
+def blocks() -> Iterator[Block | None]:
+    """Give the block of a generator."""
+    with pixelmeter.call():
+        yield current_block()
+
+
+def test_a_block_that_another_task_leaves_holds_the_first_one_no_longer() -> None:
+    async def source() -> AsyncIterator[int]:
+        with pixelmeter.call():
+            yield 1
+
+    async def main() -> None:
+        numbers = source()
+        with pixelmeter.call():
+            around = current_block()
+            await anext(numbers)
+            assert around is not current_block()
+            await asyncio.create_task(numbers.aclose())  # type: ignore[attr-defined]
+            assert around is current_block()
+        assert current_block() is None
+
+    asyncio.run(main())
+
+
+def test_a_generator_that_is_closed_in_another_block_leaves_that_one_alone() -> None:
+    source = blocks()
+    assert next(source) is current_block()
+    with pixelmeter.call():
+        inner = current_block()
+        source.close()  # type: ignore[attr-defined]
+        assert inner is current_block()
+    assert current_block() is None
+
+
+def test_a_task_that_outlives_its_block_is_in_it_no_longer() -> None:
+    async def main() -> None:
+        over = asyncio.Event()
+
+        async def later() -> Block | None:
+            await over.wait()
+            return current_block()
+
+        with pixelmeter.call():
+            task = asyncio.create_task(later())
+        over.set()
+        assert await task is None
+
+    asyncio.run(main())
+
+
+class View:
+    """A view of blocks that has no interest in any."""
+
+    def open_call(self, block: Block) -> Callable[[BaseException | None], None] | None:
+        return None
+
+
+def test_views_come_and_go_while_blocks_are_entered() -> None:
+    over = threading.Event()
+
+    views = [View() for _ in range(100)]
+    for view in views:
+        show(view)
+
+    def come_and_go() -> None:
+        while not over.is_set():
+            show(View())
+
+    thread = threading.Thread(target=come_and_go)
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread.start()
+    try:
+        for _ in range(1000):
+            with pixelmeter.call():
+                pass
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(before)
