@@ -64,6 +64,16 @@ def test_a_port_that_is_taken_is_said(sqlite_url: str) -> None:
     assert f"cannot listen on 127.0.0.1 port {port}: " in result.output
 
 
+def test_a_missing_driver_is_said_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = importlib.util.find_spec
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "psycopg" else found(name))
+
+    result = run("--metrics", "--port", "0", "--database-url", "postgresql://nobody@127.0.0.1:9/none")
+
+    assert 1 == result.exit_code
+    assert 'pip install "pixelmeter[postgres]"' in result.output
+
+
 def test_a_missing_server_is_said_with_the_command_that_brings_it(monkeypatch: pytest.MonkeyPatch) -> None:
     found = importlib.util.find_spec
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "uvicorn" else found(name))

@@ -168,6 +168,33 @@ def test_no_ledger_and_no_server_are_told_without_a_password(tmp_path: Path) -> 
         assert errors
 
 
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGINT"])
+def test_a_signal_that_comes_as_soon_as_the_address_is_told_is_not_lost(sqlite_url: str, name: str) -> None:
+    code = (
+        "import os, signal\n"
+        "from pixelmeter.serve.server import serve_metrics\n"
+        f"serve_metrics({sqlite_url!r}, '127.0.0.1', 0, None, lambda _: os.kill(os.getpid(), signal.{name}))\n"
+    )
+    ended = run_python(code)
+
+    assert (0, "") == (ended.returncode, ended.stderr)
+
+
+@pytest.mark.slow
+def test_a_database_that_hangs_is_told_and_does_not_keep_the_exporter_alive(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    with psycopg.connect(postgres_url) as locking, serving(postgres_url) as server:
+        locking.execute("LOCK TABLE pixelmeter_totals IN ACCESS EXCLUSIVE MODE")
+        scrape = server.scrape()
+        status, errors = server.stop()
+
+    assert 0 == scrape.total("pixelmeter_ledger_up")
+    assert 0 == status
+    assert 1 == len(errors.splitlines())
+    assert PASSWORD not in errors
+
+
 def test_a_role_with_the_documented_rights_is_enough(postgres_url: str) -> None:
     with closing(open_writer(postgres_url)) as writer:
         writer.write([make_attempt()], {}, [])
@@ -194,12 +221,14 @@ def test_a_scraper_gets_the_format_that_it_asks_for(sqlite_url: str) -> None:
     with serving(sqlite_url) as server:
         plain = server.get(accept="text/plain")
         open_metrics = server.get(accept="application/openmetrics-text; version=1.0.0")
+        garbage = server.get(accept="application/openmetrics-text; version=new")
         health = server.get("/-/healthy")
 
     assert plain.headers["content-type"].startswith("text/plain; version=0.0.4")
     assert "gzip" == plain.headers["content-encoding"]
     assert open_metrics.headers["content-type"].startswith("application/openmetrics-text; version=1.0.0")
     assert open_metrics.text.endswith("# EOF\n")
+    assert (200, plain.headers["content-type"]) == (garbage.status_code, garbage.headers["content-type"])
     assert (200, "healthy\n") == (health.status_code, health.text)
     families = {metric.name for metric in METRICS if "ledger" in metric.origins}
     assert families == {line.split()[2] for line in plain.text.splitlines() if line.startswith("# TYPE")}

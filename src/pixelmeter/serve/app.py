@@ -23,7 +23,11 @@ def make_app(registry: CollectorRegistry, guard: Guard | None = None) -> Starlet
     def metrics(request: Request) -> Response:
         if guard is not None and not guard.lets_in(request.headers.get("authorization", "")):
             return PlainTextResponse("unauthorized\n", 401, {"www-authenticate": guard.challenge})
-        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        try:
+            encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        except TypeError:
+            # A version that is no number.
+            encode, content_type = choose_encoder("")
         return Response(encode(registry), headers={"content-type": content_type, "cache-control": "no-store"})
 
     async def healthy(_: Request) -> Response:

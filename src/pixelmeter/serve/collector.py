@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterable, Sequence
+from concurrent.futures import Future, wait
 from datetime import UTC, datetime, time
 
 from prometheus_client.core import Metric as Family
@@ -15,7 +16,7 @@ from pixelmeter._version import __version__
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.engine import open_reader
+from pixelmeter.ledger.engine import connect_arguments, open_reader
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.snapshot import Total, last_attempt, read_totals
 from pixelmeter.prices import CHECKED_ON
@@ -26,6 +27,7 @@ from pixelmeter.sinks.series import DEFAULT_LIMIT
 __all__ = ["LedgerCollector"]
 
 _FRESH = 1_000_000
+_PATIENCE = 5.0
 _log = logging.getLogger("pixelmeter")
 
 
@@ -33,18 +35,22 @@ class LedgerCollector(Collector):
     """Reads the totals in one transaction; scrapes within a second of each other share one reading.
 
     A ledger that cannot be read is `pixelmeter_ledger_up` 0, without the families that come from it: a counter that is
-    absent goes on where it was, one that is 0 would look as if it had begun anew.
+    absent goes on where it was, one that is 0 would look as if it had begun anew. So is one that does not answer within
+    `patience` seconds; scrapes then wait for the one reading that is under way.
     """
 
-    def __init__(self, url: str, *, clock: Clock, max_series: int = DEFAULT_LIMIT) -> None:
-        """Opens nothing; ConfigError for a URL or a number of series that cannot be used."""
+    def __init__(self, url: str, *, clock: Clock, max_series: int = DEFAULT_LIMIT, patience: float = _PATIENCE) -> None:
+        """Opens nothing; ConfigError for a URL or a number of series that cannot be used, and for a missing driver."""
         self._url = url
         self._address = read_address(url)
+        if self._address.dialect == "postgresql":
+            connect_arguments(self._address)
         self._clock = clock
         self._counts = Counts(max_series)
+        self._patience = patience
         self._lock = threading.Lock()
-        self._read_at: int | None = None
-        self._families: Sequence[Family] = ()
+        self._reading: Future[Sequence[Family]] | None = None
+        self._read_at = 0
         self._error: str | None = None
 
     def describe(self) -> Iterable[Family]:
@@ -53,26 +59,40 @@ class LedgerCollector(Collector):
 
     def collect(self) -> Iterable[Family]:
         """Return the families, read from the ledger unless that was just done."""
+        reading = self._shared()
+        if not wait([reading], self._patience).done:
+            self._say(f"the ledger {self._address.safe()} has not answered for {self._patience:g} seconds")
+            return [gauge("pixelmeter_ledger_up", 0), *_always()]
+        return reading.result()
+
+    def _shared(self) -> Future[Sequence[Family]]:
         with self._lock:
-            now = self._clock.monotonic()
-            if self._read_at is None or now - self._read_at >= _FRESH:
-                self._families = self._read()
-                self._read_at = self._clock.monotonic()
-            return self._families
+            reading = self._reading
+            if reading is None or (reading.done() and self._clock.monotonic() - self._read_at >= _FRESH):
+                reading = Future()
+                # A daemon, because nothing can end it while the database hangs: the process must not wait for it.
+                threading.Thread(target=self._fulfil, args=(reading,), name="pixelmeter-scrape", daemon=True).start()
+                self._reading = reading
+            return reading
+
+    def _fulfil(self, reading: Future[Sequence[Family]]) -> None:
+        try:
+            families = self._read()
+        except Exception as error:
+            self._read_at = self._clock.monotonic()
+            reading.set_exception(error)
+        else:
+            self._read_at = self._clock.monotonic()
+            reading.set_result(families)
 
     def _read(self) -> Sequence[Family]:
-        checked = datetime.combine(CHECKED_ON, time(), UTC).timestamp()
-        always = [
-            gauge("pixelmeter_price_book_timestamp_seconds", checked),
-            gauge("pixelmeter_build_info", 1, (__version__,)),
-        ]
         try:
             totals, latest = self._ask()
         except LedgerError as error:
             self._say(str(error))
-            return [gauge("pixelmeter_ledger_up", 0), *always]
+            return [gauge("pixelmeter_ledger_up", 0), *_always()]
         self._say(None)
-        families = [gauge("pixelmeter_ledger_up", 1), *always, *of_counts(*self._counts.of(totals))]
+        families = [gauge("pixelmeter_ledger_up", 1), *_always(), *of_counts(*self._counts.of(totals))]
         if latest is not None:
             families.append(gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", latest / 1e6))
         return families
@@ -87,9 +107,17 @@ class LedgerCollector(Collector):
 
     def _say(self, error: str | None) -> None:
         """Log a change, once."""
-        if error != self._error:
-            if error is None:
-                _log.warning("%s can be read again", self._address.safe())
-            else:
-                _log.warning("%s", error)
-        self._error = error
+        with self._lock:
+            before, self._error = self._error, error
+        if error is None and before is not None:
+            _log.warning("%s can be read again", self._address.safe())
+        elif error is not None and error != before:
+            _log.warning("%s", error)
+
+
+def _always() -> Sequence[Family]:
+    checked = datetime.combine(CHECKED_ON, time(), UTC).timestamp()
+    return [
+        gauge("pixelmeter_price_book_timestamp_seconds", checked),
+        gauge("pixelmeter_build_info", 1, (__version__,)),
+    ]

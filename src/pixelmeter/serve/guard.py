@@ -29,8 +29,9 @@ class Guard:
 
     def lets_in(self, authorization: str) -> bool:
         """Return whether a header's value is the right one, in a time that does not tell how much of it is."""
-        scheme, _, given = authorization.strip().partition(" ")
-        presented = given.strip().encode()
+        scheme, _, given = authorization.partition(" ")
+        # Headers are read as Latin-1; this gives the bytes that were sent.
+        presented = given.encode("latin-1").strip()
         if self._scheme == "basic":
             try:
                 presented = base64.b64decode(presented, validate=True)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import signal
 import socket
 from collections.abc import Callable
-from types import FrameType
 
 import uvicorn
 from prometheus_client import CollectorRegistry
@@ -20,7 +19,8 @@ from pixelmeter.system import SystemClock
 
 __all__ = ["serve_metrics"]
 
-_STOP_SECONDS = 5
+# A scrape waits for the database for five.
+_STOP_SECONDS = 7
 
 
 def serve_metrics(url: str, host: str, port: int, guard: Guard | None, ready: Callable[[str], None]) -> None:
@@ -39,16 +39,18 @@ def serve_metrics(url: str, host: str, port: int, guard: Guard | None, ready: Ca
             server_header=False,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
-        # uvicorn stops at a signal and raises it once more when it has stopped; that must not end us with an error.
+        server = uvicorn.Server(config)
+
+        # uvicorn takes the signals over when it has begun to run, and raises them once more when it has stopped: before
+        # that they must not get lost, and after it not end us with an error.
+        def stop(*_: object) -> None:
+            server.should_exit = True
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, _ignore)
+            signal.signal(number, stop)
         with Adoption(lambda: adopt(url)):
             ready(_shown(listening))
-            uvicorn.Server(config).run(sockets=[listening])
-
-
-def _ignore(number: int, frame: FrameType | None) -> None:
-    """Do nothing."""
+            server.run(sockets=[listening])
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,0 +1,37 @@
+"""The one header that is let in, and the many that are not."""
+
+from __future__ import annotations
+
+import base64
+import random
+
+import pytest
+
+from pixelmeter.serve.guard import Guard
+
+
+def header(scheme: str, sent: bytes) -> str:
+    """Return what the server makes of the bytes of a header."""
+    return f"{scheme} {sent.decode('latin-1')}"
+
+
+@pytest.mark.parametrize("secret", ["open-sesame", "sésame", "voilà", "开门"])
+def test_a_secret_of_any_letters_is_let_in_as_a_scraper_sends_it(secret: str) -> None:
+    bearer, basic = Guard("bearer", secret), Guard("basic", f"user:{secret}")
+    pair = base64.b64encode(f"user:{secret}".encode())
+
+    assert bearer.lets_in(header("bearer", secret.encode()))
+    assert bearer.lets_in(header("Bearer", b" " + secret.encode()))
+    assert basic.lets_in(header("BASIC", pair))
+    assert not basic.lets_in(header("Bearer", pair))
+    assert not bearer.lets_in(header("Basic", secret.encode()))
+    assert not bearer.lets_in(header("Bearer", secret.encode()[:-1]))
+
+
+def test_garbage_is_refused_without_an_error() -> None:
+    chance = random.Random(5)
+    guards = [Guard("bearer", "open-sesame"), Guard("basic", "user:open-sesame")]
+    schemes = ["", "Bearer ", "Basic ", "Basic", "basic =", "Negotiate "]
+    for _ in range(2000):
+        garbage = chance.choice(schemes) + chance.randbytes(chance.randrange(40)).decode("latin-1")
+        assert [False, False] == [guard.lets_in(garbage) for guard in guards], garbage
