@@ -84,7 +84,7 @@ def test_views_come_and_go_while_blocks_are_entered() -> None:
     sys.setswitchinterval(1e-6)
     thread.start()
     try:
-        for _ in range(1000):
+        for _ in range(3000):
             with pixelmeter.call():
                 pass
     finally:

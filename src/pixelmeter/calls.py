@@ -106,7 +106,7 @@ class call:
 
     def __enter__(self) -> None:
         block, leaving = Block(current_block()), list[Callable[[BaseException | None], None]]()
-        for reference in list(_views):
+        for reference in _views:
             view = reference()
             if view is not None:
                 with suppress(Exception):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -26,6 +26,7 @@ from pixelmeter.outgoing import Body, RequestLike, ask_of, length_of, retry_of, 
 from pixelmeter.prices import bundled, load_book
 from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
+from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded
@@ -33,8 +34,6 @@ from pixelmeter.tagging import checked, current, encoded
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from pixelmeter.sinks.otel import OtelSink
-    from pixelmeter.sinks.prometheus import PrometheusSink
 
 __all__ = ["Meter", "adopt"]
 
@@ -89,7 +88,7 @@ class Meter:
         self._folder = spool_folder(self.database_url, spool_dir or settings.spool_dir, settings.state_dir)
         self._spool = Spool(self._folder, self._files, self._ids, durability=settings.durability)
         fanout = Fanout(
-            _sinks(sinks, registry, settings.sinks),
+            chosen(sinks, registry, settings.sinks),
             clock=self._clock,
             failures=self.failures,
             backend=self.database_url.partition(":")[0].partition("+")[0],
@@ -211,35 +210,6 @@ class Meter:
 
     def _open_drain(self) -> Drain:
         return _open_drain(self.database_url, self._folder, self._spool, self._files)
-
-
-def _sinks(given: Sequence[Sink], registry: CollectorRegistry | None, named: Sequence[str]) -> Sequence[Sink]:
-    sinks = list(given)
-    for name, find in _SINKS.items():
-        if name == "prometheus" and registry is not None:
-            sinks.append(_prometheus()(registry))
-        elif name in named:
-            kind = find()
-            # One that the program made itself is not made again: all would be counted twice.
-            if not any(isinstance(each, kind) for each in given):
-                sinks.append(kind())
-    return sinks
-
-
-def _prometheus() -> type[PrometheusSink]:
-    from pixelmeter.sinks.prometheus import PrometheusSink
-
-    return PrometheusSink
-
-
-def _otel() -> type[OtelSink]:
-    from pixelmeter.sinks.otel import OtelSink
-
-    return OtelSink
-
-
-# In this order: a sink sees the span that one before it has made current.
-_SINKS: Mapping[str, Callable[[], type]] = {"otel": _otel, "prometheus": _prometheus}
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:

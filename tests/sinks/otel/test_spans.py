@@ -155,6 +155,11 @@ def test_the_error_of_an_answer_is_no_exception(telemetry: Telemetry) -> None:
     assert ("moderation", ()) == (found["error.type"], telemetry.spans()[0].events)
 
 
+def test_what_a_stream_says_of_its_error_is_no_exception(telemetry: Telemetry) -> None:
+    attributes_of(telemetry, status=200, outcome="error", error_type="Refused: a fox in the snow")
+    assert () == telemetry.spans()[0].events
+
+
 def test_what_costs_nothing_costs_0_and_what_is_unknown_has_no_cost(telemetry: Telemetry) -> None:
     free = attributes_of(telemetry, cost=0, cost_source="none", cost_reason="cached")
     assert (0.0, 0, "cached") == tuple(free[f"pixelmeter.cost.{name}"] for name in ("usd", "nano_usd", "reason"))
@@ -167,8 +172,11 @@ def test_an_edit_names_its_pictures_and_an_unknown_host_its_port(telemetry: Tele
     assert ("edit", 2, "images.corp.example", 8443) == tuple(
         found[name] for name in ("pixelmeter.operation", "pixelmeter.images.input", "server.address", "server.port")
     )
-    plain = attributes_of(telemetry, gateway="images.corp.example")
-    assert ("images.corp.example", False) == (plain["server.address"], "server.port" in plain)
+    for host in ("images.corp.example", "[2001:db8::1]"):
+        plain = attributes_of(telemetry, gateway=host)
+        assert (host, False) == (plain["server.address"], "server.port" in plain)
+        found = attributes_of(telemetry, gateway=f"{host}:8443")
+        assert (host, 8443) == (found["server.address"], found["server.port"])
 
 
 def test_azure_is_a_provider_of_its_own(telemetry: Telemetry) -> None:

@@ -32,8 +32,9 @@ def ended(attempt: Attempt, cost_attributes: CostAttributes | None) -> dict[str,
 def raised(attempt: Attempt) -> str | None:
     """Return the class name of the exception that ended the attempt; None if an answer did."""
     kind = attempt.error_type or ""
-    # Above that it is the gateway's word; what an exception ended has its class for a type, with a capital.
-    return kind if (attempt.status is None or attempt.status < 300) and kind[:1].isupper() else None
+    # Above that it is the gateway's word, and it may be below; the class of an exception is a name with a capital.
+    is_class = kind.isidentifier() and kind[:1].isupper()
+    return kind if is_class and (attempt.status is None or attempt.status < 300) else None
 
 
 _Pairs = Iterator[tuple[str, Value | None]]
@@ -52,9 +53,11 @@ def _started(intent: Attempt) -> _Pairs:
     yield semconv.RESEND_COUNT, intent.attempt or None
     # A host has a dot or a port; what has neither is the id of a profile.
     if "." in intent.gateway or ":" in intent.gateway:
-        address, _, port = intent.gateway.rpartition(":") if ":" in intent.gateway else (intent.gateway, "", "")
-        yield semconv.SERVER_ADDRESS, address
-        yield semconv.SERVER_PORT, int(port) if port.isdigit() and len(port) <= 5 else None
+        # An IPv6 address has colons of its own, within brackets.
+        address, _, port = intent.gateway.rpartition(":")
+        named = address != "" and port.isdigit() and len(port) <= 5
+        yield semconv.SERVER_ADDRESS, address if named else intent.gateway
+        yield semconv.SERVER_PORT, int(port) if named else None
     yield "pixelmeter.operation", intent.operation
     yield "pixelmeter.gateway", intent.gateway
     yield "pixelmeter.call_id", intent.call_id
