@@ -91,3 +91,26 @@ def test_views_come_and_go_while_blocks_are_entered() -> None:
         over.set()
         thread.join()
         sys.setswitchinterval(before)
+
+
+def test_a_view_that_is_collected_while_a_block_is_entered_has_no_other_passed_over() -> None:
+    views: list[View] = []
+    seen: list[int] = []
+
+    class First(View):
+        def open_call(self, block: Block) -> Callable[[BaseException | None], None] | None:
+            views.clear()
+            return None
+
+    class Last(View):
+        def open_call(self, block: Block) -> Callable[[BaseException | None], None] | None:
+            seen.append(1)
+            return None
+
+    views.append(View())
+    show(views[0])
+    first, last = First(), Last()
+    show(first)
+    show(last)
+    with pixelmeter.call():
+        assert [1] == seen

@@ -106,7 +106,8 @@ class call:
 
     def __enter__(self) -> None:
         block, leaving = Block(current_block()), list[Callable[[BaseException | None], None]]()
-        for reference in _views:
+        # Of a copy: a view that is collected meanwhile would have the next one passed over.
+        for reference in [*_views]:
             view = reference()
             if view is not None:
                 with suppress(Exception):
