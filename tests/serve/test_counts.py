@@ -80,6 +80,26 @@ def test_no_series_falls_when_the_ledger_grows_and_the_exporter_restarts() -> No
             assert [] == [labels for labels, one in histograms.items() if longer[labels].duration < one.duration]
 
 
+def test_no_series_falls_when_what_was_zero_grows_and_the_exporter_restarts() -> None:
+    replace = msgspec.structs.replace
+    grown = hostile(3000)
+    nothing = dict.fromkeys(
+        ("retries", "images", "at_risk", "unknown_cost_attempts", "input_text_tokens", "cached_input_tokens",
+         "output_image_tokens"), 0,
+    )  # fmt: skip
+    chance = random.Random(5)
+    young = [replace(total, **nothing) if chance.random() < 0.5 else total for total in grown]
+    running = Counts()
+    running.of(young)
+
+    counters, histograms = running.of(grown)
+    again, longer = Counts().of(grown)
+
+    assert (counters.keys(), histograms.keys()) == (again.keys(), longer.keys())
+    for name, values in counters.items():
+        assert values == again[name], name
+
+
 def test_dollars_are_the_nearest_number_to_the_exact_sum() -> None:
     nano = 9_007_199_254_740_993_000_000_001
     family = counter("pixelmeter_cost_usd_total", {("g", "generate", "m", "priced"): nano})

@@ -69,7 +69,7 @@ class LedgerCollector(Collector):
         with self._lock:
             reading = self._reading
             if reading is None or (reading.done() and self._clock.monotonic() - self._read_at >= _FRESH):
-                reading = Future()
+                reading = Future[Sequence[Family]]()
                 # A daemon, because nothing can end it while the database hangs: the process must not wait for it.
                 threading.Thread(target=self._fulfil, args=(reading,), name="pixelmeter-scrape", daemon=True).start()
                 self._reading = reading

@@ -60,7 +60,8 @@ class Counts:
                         histograms.setdefault(self._place(name, (*call, *rest)), Histogram())
             for name, labels, number in _counted(total, call):
                 placed = self._place(name, labels)
-                counters[name][placed] = counters[name].get(placed, 0) + number
+                if number:
+                    counters[name][placed] = counters[name].get(placed, 0) + number
             placed = self._place(HISTOGRAM, (*call, total.outcome))
             histograms.setdefault(placed, Histogram()).add(total.durations, total.duration)
         return counters, histograms
@@ -87,16 +88,21 @@ class Counts:
 
 
 def _counted(total: Total, call: Labels) -> Iterator[tuple[str, Labels, int]]:
+    """Yield the counters that a total is part of, those that may yet grow from 0 too.
+
+    So who has room follows from the combinations alone, and not from when an exporter saw which number.
+    """
     yield "pixelmeter_requests_total", (*call, total.outcome, total.error_type), total.attempts
     for name, rest, number in (
         ("pixelmeter_retries_total", (), total.retries),
         ("pixelmeter_cost_usd_total", (total.cost_source,), total.cost),
         ("pixelmeter_at_risk_usd_total", (), total.at_risk),
         ("pixelmeter_unknown_cost_requests_total", (total.cost_reason,), total.unknown_cost_attempts),
-        ("pixelmeter_images_total", (total.size, total.quality), total.images),
     ):
+        # These have room from the start, or are of a combination that always counts them.
         if number:
             yield name, (*call, *rest), number
+    yield "pixelmeter_images_total", (*call, total.size, total.quality), total.images
     gateway, _, model = call
     for direction, modality, number in (
         ("input", "text", total.input_text_tokens),
@@ -105,5 +111,4 @@ def _counted(total: Total, call: Labels) -> Iterator[tuple[str, Labels, int]]:
         ("output", "text", total.output_text_tokens),
         ("output", "image", total.output_image_tokens),
     ):
-        if number:
-            yield "pixelmeter_tokens_total", (gateway, model, direction, modality), number
+        yield "pixelmeter_tokens_total", (gateway, model, direction, modality), number
