@@ -89,7 +89,8 @@ class CallView(Protocol):
 
 
 class call:
-    """All image requests of the block are attempts of one call, also in its tasks and in threads that copy the context.
+    """All image requests of the block are attempts of one call, also in its tasks and in threads that copy the context,
+    until it is left.
 
         with pixelmeter.call():
             for wait in (0, 1, 2):
