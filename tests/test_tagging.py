@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Generator
 
 import pytest
 
@@ -64,6 +64,50 @@ def test_a_generator_closed_in_another_context_does_not_raise() -> None:
         await asyncio.create_task(generator.aclose())  # type: ignore[attr-defined]
 
     asyncio.run(close_elsewhere())
+
+
+def test_a_generator_that_is_closed_inside_another_block_leaves_its_tags_alone() -> None:
+    def generate() -> Generator[int]:
+        with tags(team="growth"):
+            yield 1
+
+    generator = generate()
+    next(generator)
+    with tags(team="design"):
+        generator.close()
+        assert {"team": "design"} == current()
+    assert current() is None
+
+
+def test_blocks_that_tasks_share_are_left_by_each_on_its_own() -> None:
+    shared = tags(team="growth")
+
+    async def inside(mine: asyncio.Event, others: asyncio.Event) -> object:
+        with shared:
+            mine.set()
+            await others.wait()
+        return current()
+
+    async def both() -> list[object]:
+        first, second = asyncio.Event(), asyncio.Event()
+        return list(await asyncio.gather(inside(first, second), inside(second, first)))
+
+    assert [None, None] == asyncio.run(both())
+
+
+def test_a_task_that_outlives_the_block_keeps_its_tags() -> None:
+    async def later(go: asyncio.Event) -> object:
+        await go.wait()
+        return current()
+
+    async def outer() -> object:
+        go = asyncio.Event()
+        with tags(team="growth"):
+            task = asyncio.create_task(later(go))
+        go.set()
+        return await task
+
+    assert {"team": "growth"} == asyncio.run(outer())
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,19 @@ _KEY_LIMIT = 64
 _VALUE_LIMIT = 256
 _AIG_TAG_LIMIT = 64
 
-_current: ContextVar[Mapping[str, str] | None] = ContextVar("pixelmeter_tags", default=None)
+
+class _Layer:
+    """What an entered block has put on top of the one around it."""
+
+    __slots__ = ("left", "outer", "tags")
+
+    def __init__(self, tags: Mapping[str, str], outer: _Layer | None) -> None:
+        self.tags = tags
+        self.outer = outer
+        self.left = False
+
+
+_current: ContextVar[_Layer | None] = ContextVar("pixelmeter_tags", default=None)
 _encode = msgspec.json.Encoder(order="sorted").encode
 
 
@@ -32,27 +44,37 @@ class tags:
     text or over 256 characters, an `aig_tag` over 64 or not ASCII.
     """
 
-    __slots__ = ("_outer", "_tags")
+    __slots__ = ("_entered", "_tags")
 
     def __init__(self, **tags: str) -> None:
         self._tags = checked(tags)
-        self._outer: list[Mapping[str, str] | None] = []
+        self._entered: list[_Layer] = []
 
     def __enter__(self) -> None:
         outer = _current.get()
-        self._outer.append(outer)
-        _current.set(checked({**outer, **self._tags}) if outer else self._tags)
+        layer = _Layer(self._tags if outer is None else checked({**outer.tags, **self._tags}), outer)
+        self._entered.append(layer)
+        _current.set(layer)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        # Not a token: an async generator may be closed in another context, where a token would raise.
-        _current.set(self._outer.pop())
+        # Not a token: a generator may be closed in another context, where a token would raise, or in another block.
+        here = _current.get()
+        layer = here if here in self._entered else self._entered[-1]
+        self._entered.remove(layer)
+        layer.left = True
+        if here is layer:
+            outer = layer.outer
+            while outer is not None and outer.left:
+                outer = outer.outer
+            _current.set(outer)
 
 
 def current() -> Mapping[str, str] | None:
     """Return the tags of the running context."""
-    return _current.get()
+    layer = _current.get()
+    return None if layer is None else layer.tags
 
 
 def encoded(tags: Mapping[str, str]) -> str:
