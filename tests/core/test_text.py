@@ -65,6 +65,6 @@ def test_text_is_cut_and_made_printable() -> None:
     assert 200 == len(bounded("x" * 1_000_000) or "")
 
 
-@pytest.mark.parametrize("value", [None, True, -1, 1.0, "1", 2**53 + 1])
+@pytest.mark.parametrize("value", [None, True, -1, 1.0, "1", 1_000_000_001])
 def test_only_sane_whole_numbers_count(value: object) -> None:
     assert count(value) is None

@@ -10,7 +10,7 @@ NAME_LIMIT = 200
 ERROR_LIMIT = 100
 _NUMBER_LIMIT = 40
 _COST_LIMIT = 1_000_000 * NANO_PER_USD
-_COUNT_LIMIT = 2**53
+_COUNT_LIMIT = 1_000_000_000
 _NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2}))?")
 _POWERS = tuple(10**power for power in range(64))
 
@@ -25,7 +25,10 @@ def bounded(value: object, limit: int = NAME_LIMIT) -> str | None:
 
 
 def count(value: object) -> int | None:
-    """Return a whole number from 0 to 2**53; None for anything else, a bool included."""
+    """Return a whole number from 0 to a billion; None for anything else, a bool included.
+
+    No call has so many tokens, and a ledger can add up nine billion of the largest.
+    """
     if type(value) is int and 0 <= value <= _COUNT_LIMIT:
         return value
     return None
