@@ -49,7 +49,7 @@ def test_a_threshold_that_cannot_be_is_one_line_and_nothing_is_written(tmp_path:
 
     assert 1 == result.exit_code
     assert 1 == len(result.stderr.splitlines())
-    assert "Error: latency_seconds is 61: it must be a bucket" in result.stderr
+    assert "Error: latency seconds is 61: it must be a bucket" in result.stderr
     assert {} == contents(tmp_path)
 
 

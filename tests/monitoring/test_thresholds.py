@@ -30,12 +30,19 @@ from pixelmeter.monitoring.thresholds import Thresholds
 )
 def test_a_threshold_out_of_its_bounds_is_refused_by_name(field: str, value: float) -> None:
     given: dict[str, Any] = {field: value}
-    with pytest.raises(ConfigError, match=f"{field} is {value:g}: it must be (above|between)"):
+    words = field.replace("_", " ")
+    with pytest.raises(ConfigError, match=f"{words} is {value:g}: it must be (above|between)"):
         Thresholds(**given)
 
 
+@pytest.mark.parametrize("runbooks", ["", "foo", "javascript:alert(1)"])
+def test_a_folder_of_runbooks_that_is_no_url_is_refused(runbooks: str) -> None:
+    with pytest.raises(ConfigError, match="it must be a URL"):
+        Thresholds(runbooks=runbooks)
+
+
 def test_a_latency_between_two_buckets_is_refused_with_the_choices() -> None:
-    with pytest.raises(ConfigError, match=r"latency_seconds is 50: .* one of 0\.1, 0\.25, .* 45, 60, 90, 120$"):
+    with pytest.raises(ConfigError, match=r"latency seconds is 50: .* one of 0\.1, 0\.25, .* 45, 60, 90, 120$"):
         Thresholds(latency_seconds=50)
 
 

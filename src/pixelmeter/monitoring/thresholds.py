@@ -46,15 +46,21 @@ class Thresholds:
         for each in fields(self):
             value = getattr(self, each.name)
             if not isinstance(value, str) and not each.metadata["above"] < value < each.metadata["below"]:
-                raise ConfigError(f"{each.name} is {value:g}: it must be {_bounds(**each.metadata)}")
+                raise ConfigError(f"{_words(each.name)} is {value:g}: it must be {_bounds(**each.metadata)}")
         if self.latency_seconds not in DURATION_BUCKETS:
             choices = ", ".join(f"{bucket:g}" for bucket in DURATION_BUCKETS)
-            raise ConfigError(f"latency_seconds is {self.latency_seconds:g}: it must be a bucket, one of {choices}")
+            raise ConfigError(f"latency seconds is {self.latency_seconds:g}: it must be a bucket, one of {choices}")
+        if not self.runbooks.startswith(("http://", "https://")):
+            raise ConfigError(f"runbooks is {self.runbooks[:80]!r}: it must be a URL, https://...")
 
     def runbook(self, alert: str) -> str:
         """Return where the runbook of an alert is."""
         return f"{self.runbooks.rstrip('/')}/{alert}.md"
 
 
+def _words(name: str) -> str:
+    return name.replace("_", " ")
+
+
 def _bounds(*, above: float, below: float, **_: object) -> str:
-    return f"above {above:g}" if below == float("inf") else f"between {above:g} and {below:g}"
+    return f"above {above:g} and finite" if below == float("inf") else f"between {above:g} and {below:g}"
