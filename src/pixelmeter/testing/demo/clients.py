@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, Protocol
 
+import pixelmeter
 from pixelmeter.testing import Gateway
 from pixelmeter.testing.demo.work import Call
 
@@ -101,7 +102,7 @@ class _AIgateway:
 
 
 class _Bare:
-    """A client of httpx or httpx2, in a program that repeats what failed as a new call."""
+    """A client of httpx or httpx2, in a program that repeats what failed itself, and says that it is one call."""
 
     def __init__(self, client: Any, errors: type[Exception]) -> None:
         self.client = client
@@ -118,11 +119,12 @@ class _Bare:
             sent = {"data": fields, "files": [("image[]", picture) for picture in _pictures(call)]}
         if call.patience is not None:
             sent["timeout"] = call.patience
-        for answer in call.answers:
-            with contextlib.suppress(self._errors):
-                response = await self._do(self.client.post, _PATHS[call.operation], headers=_told(answer), **sent)
-                if call.is_job:
-                    await self._await(response.json()["id"])
+        with pixelmeter.call():
+            for answer in call.answers:
+                with contextlib.suppress(self._errors):
+                    response = await self._do(self.client.post, _PATHS[call.operation], headers=_told(answer), **sent)
+                    if call.is_job:
+                        await self._await(response.json()["id"])
 
     async def close(self) -> None:
         await self._do(self.client.aclose if self._is_async else self.client.close)
