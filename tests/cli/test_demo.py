@@ -65,7 +65,7 @@ def test_it_fills_a_ledger_that_equals_the_bill_and_its_commands_can_be_pasted()
     assert Decimal(said["known"]) > 0
     sums = total("sqlite:///pixelmeter-demo.db")
     assert (said["known"], int(said["unknown"])) == (sums["cost_usd"], sums["unknown_cost_attempts"])
-    assert 40 == sums["calls"] < sums["attempts"]
+    assert 40 == sums["calls"] != sums["attempts"]
 
     commands = done.stdout.partition("Try next:\n")[2].splitlines()
     assert 3 == len(commands)
