@@ -133,7 +133,8 @@ def test_a_migration_and_a_writer_in_the_middle_of_its_work_do_not_deadlock(
             writer.execute(f"LOCK TABLE {name} IN ROW EXCLUSIVE MODE".encode())
         writer.commit()
 
-        assert migrate.status(postgres_url).revision == changed.result().revision
+        expected = changed.result().revision
+        assert expected == migrate.status(postgres_url).revision
 
 
 def test_a_migration_counts_the_rows_that_it_had_to_wait_for(postgres_url: str) -> None:

@@ -19,12 +19,13 @@ def exposed_registry(registry: CollectorRegistry | None = None) -> CollectorRegi
     ValueError where the variable names no folder.
     """
     from prometheus_client import REGISTRY, CollectorRegistry
-    from prometheus_client.multiprocess import MultiProcessCollector
 
     if not is_multiprocess():
         return REGISTRY if registry is None else registry
+    from pixelmeter.sinks.prometheus.workers import Workers
+
     everything = CollectorRegistry()
-    MultiProcessCollector(everything)  # type: ignore[no-untyped-call]
+    Workers(everything)
     return everything
 
 
