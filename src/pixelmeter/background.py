@@ -10,7 +10,9 @@ from collections.abc import Callable
 
 __all__ = ["Background", "Ticket"]
 
-_GATHER = 0.1
+_SHORTEST_GATHER = 0.1
+_LONGEST_GATHER = 1.0
+_GATHER_TO_WORK = 50
 _MEANWHILE = 0.25
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
@@ -33,9 +35,10 @@ class Ticket:
 class Background:
     """Starts at the first `wake`; `work` returns after how many seconds it wants to run again, None when it need not.
 
-    A run that raises is repeated after a pause that doubles from half a second to half a minute; only a ticket makes it
-    shorter, and `meanwhile` runs every quarter of a second. `leave` runs when the thread ends after a run that
-    succeeded.
+    A wake takes effect after fifty times what the latest run took, from a tenth of a second to a second: in a program
+    that is busy a run costs more than what it does, so there it does more at once. A run that raises is repeated after
+    a pause that doubles from half a second to half a minute; only a ticket makes it shorter, and `meanwhile` runs every
+    quarter of a second. `leave` runs when the thread ends after a run that succeeded.
     """
 
     def __init__(
@@ -100,12 +103,14 @@ class Background:
 
     def _loop(self, inbox: queue.SimpleQueue[Ticket | None]) -> None:
         pause = _FIRST_PAUSE
+        gather = _SHORTEST_GATHER
         again: float | None = None
         last = False
         while not last:
-            tickets = self._wait(inbox, again)
+            tickets = self._wait(inbox, again, gather)
             last = any(ticket.last for ticket in tickets)
             self._woken = False
+            begun = time.monotonic()
             try:
                 again = self._work()
                 if last:
@@ -115,6 +120,7 @@ class Background:
             except Exception:
                 self._failed = True
                 again, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            gather = min(max((time.monotonic() - begun) * _GATHER_TO_WORK, _SHORTEST_GATHER), _LONGEST_GATHER)
             if last:
                 self._thread = None
             for ticket in tickets:
@@ -124,7 +130,7 @@ class Background:
         if not inbox.empty():
             self._start()
 
-    def _wait(self, inbox: queue.SimpleQueue[Ticket | None], patience: float | None) -> list[Ticket]:
+    def _wait(self, inbox: queue.SimpleQueue[Ticket | None], patience: float | None, gather: float) -> list[Ticket]:
         """Return when it is time to work: after a wake and a moment to gather more, at a ticket, or at the time-out."""
         tickets: list[Ticket] = []
         until = None if patience is None else time.monotonic() + patience
@@ -141,7 +147,8 @@ class Background:
             if item is not None:
                 tickets.append(item)
             elif not self._failed:
-                until = time.monotonic() + _GATHER
+                soon = time.monotonic() + gather
+                until = soon if until is None else min(until, soon)
         while tickets:
             try:
                 item = inbox.get_nowait()

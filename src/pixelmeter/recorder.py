@@ -16,7 +16,7 @@ import msgspec
 from pixelmeter.background import Background, Ticket
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
-from pixelmeter.drain import Drain
+from pixelmeter.drain import GROUP, Drain
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout
 from pixelmeter.spool import Spool
@@ -157,9 +157,10 @@ class Recorder:
         while True:
             started = self._clock.monotonic()
             rows = self._step(self._drain)
-            if not rows:
+            if rows:
+                writes.append((rows, self._clock.monotonic() - started))
+            if rows < GROUP:
                 return
-            writes.append((rows, self._clock.monotonic() - started))
 
     def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool) -> None:
         if self._fanout is not None:
