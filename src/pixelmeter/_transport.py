@@ -179,7 +179,7 @@ class _Driver:
 def _from_cache(extensions: Mapping[str, Any]) -> bool:
     """Return whether the transport below answered from a cache: how hishel says so, version 2, then version 1."""
     marks = extensions.get("caching")
-    if isinstance(marks, Mapping):
+    if marks is not None and isinstance(marks, Mapping):
         return bool(cast("Mapping[str, object]", marks).get("from_cache"))
     return bool(extensions.get("hishel_from_cache"))
 

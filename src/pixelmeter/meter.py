@@ -11,6 +11,7 @@ import msgspec
 from pixelmeter._version import __version__
 from pixelmeter.calls import Mark, link, mark_of
 from pixelmeter.core.exchange import Exchange
+from pixelmeter.core.headers import by_name, length_of
 from pixelmeter.core.kinds import Kinds
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.prices import PriceBook
@@ -22,7 +23,7 @@ from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.address import safe_url, spool_folder
-from pixelmeter.outgoing import Body, RequestLike, ask_of, length_of, retry_of, trace_id_of
+from pixelmeter.outgoing import Body, RequestLike, ask_of, retry_of, trace_id_of
 from pixelmeter.prices import bundled, load_book
 from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
@@ -163,11 +164,11 @@ class Meter:
         profile = self._profiles.of_host(host)
         here = current()
         tags = {**self._tags, **here} if here else self._tags
-        headers = {name.lower(): value for name, value in request.headers.raw}
+        headers = by_name(request.headers.raw)
         body = Body(request, headers)
         # A client that follows a redirect hands the same content on as a stream.
         ask = earlier.ask if earlier is not None and body.unread else ask_of(body, profile, target, headers)
-        sent_tag = headers.get(profile.tag.request_header.encode()) if profile.tag is not None else None
+        sent_tag = headers.get(profile.tag.request_header) if profile.tag is not None else None
         if sent_tag is not None:
             tags = {**tags, "aig_tag": bounded(sent_tag.decode("latin-1"), 64) or ""}
         new_id = self._ids.new()
@@ -201,7 +202,7 @@ class Meter:
             # Last: a request that we failed to meter is left as it came, for a wrapper below or the attempt that
             # follows.
             if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
-                mark.add_header(request.headers, profile.tag.request_header, tags["aig_tag"])
+                mark.add_header(request.headers, profile.tag.request_header.decode(), tags["aig_tag"])
         except Exception:
             mark.leave()
             raise

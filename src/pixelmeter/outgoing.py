@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any, Protocol
 
 import msgspec
 
 from pixelmeter.core.gateways import Profile
+from pixelmeter.core.headers import Headers
 from pixelmeter.core.request import Ask, ask_of_fields, ask_of_json, document_of
 from pixelmeter.core.text import bounded
 
-__all__ = ["Body", "RequestLike", "ask_of", "length_of", "retry_of", "trace_id_of"]
+__all__ = ["Body", "RequestLike", "ask_of", "retry_of", "trace_id_of"]
 
 _RETRY = b"x-stainless-retry-count"
 _TRACEPARENT = b"traceparent"
-_LENGTH = b"content-length"
 _TRACE_ID = re.compile(rb"(?!0{32})[0-9A-Fa-f]{32}")
 
 
@@ -41,7 +42,7 @@ class Body:
 
     __slots__ = ("_document", "_fields")
 
-    def __init__(self, request: RequestLike, headers: Mapping[bytes, bytes]) -> None:
+    def __init__(self, request: RequestLike, headers: Headers) -> None:
         kind = headers.get(b"content-type", b"")
         self._document: bytes | None = None
         self._fields: tuple[tuple[str, str | None], ...] = ()
@@ -65,34 +66,29 @@ class Body:
         return hash(self._fields if self._document is None else self._document)
 
 
-def ask_of(body: Body, profile: Profile, target: bytes, headers: Mapping[bytes, bytes]) -> Ask:
+def ask_of(body: Body, profile: Profile, target: bytes, headers: Headers) -> Ask:
     """Return what the request asks for, its path and headers included."""
     ask = body.ask()
     if ask.model is None and profile.identity.model_in_path is not None:
         ask = msgspec.structs.replace(ask, model=_segment_after(target, profile.identity.model_in_path))
-    if profile.byok is not None and _has_name_like(headers, profile.byok.request_header_prefix.encode()):
+    if profile.byok is not None and _has_name_like(tuple(headers), profile.byok.request_header_prefix):
         ask = msgspec.structs.replace(ask, byok=True)
     return ask
 
 
-def _has_name_like(headers: Mapping[bytes, bytes], prefix: bytes) -> bool:
-    # One search in all names, and only where it finds something a look at each.
-    return prefix != b"" and prefix in b"".join(headers) and any(name.startswith(prefix) for name in headers)
+# A client sends the same few names with every request.
+@lru_cache(maxsize=256)
+def _has_name_like(names: tuple[bytes, ...], prefix: bytes) -> bool:
+    return prefix != b"" and any(name.startswith(prefix) for name in names)
 
 
-def retry_of(headers: Mapping[bytes, bytes]) -> int | None:
+def retry_of(headers: Headers) -> int | None:
     """Return the SDK's retry count; None where it sends none."""
     text = headers.get(_RETRY, b"")
     return int(text) if text.isdigit() and len(text) <= 4 else None
 
 
-def length_of(headers: Mapping[bytes, bytes]) -> int | None:
-    """Return the Content-Length."""
-    text = headers.get(_LENGTH, b"")
-    return int(text) if text.isdigit() and len(text) <= 18 else None
-
-
-def trace_id_of(headers: Mapping[bytes, bytes]) -> str | None:
+def trace_id_of(headers: Headers) -> str | None:
     """Return the trace of the request: its W3C traceparent, else that of the current OpenTelemetry span."""
     parts = headers.get(_TRACEPARENT, b"").split(b"-")
     if len(parts) >= 4 and _TRACE_ID.fullmatch(parts[1]):

@@ -72,7 +72,7 @@ def test_no_price_is_unknown_and_never_zero() -> None:
 
 
 def test_a_zero_that_proves_nothing_is_unknown() -> None:
-    reported = reported_by(_PROFILE, {b"x-cost-cents": "0"}, {})
+    reported = reported_by(_PROFILE, {b"x-cost-cents": b"0"}, {})
     assert Settlement("unknown", None, "none", "reported_zero_unverified") == _settle(reported=reported)
 
 
@@ -113,19 +113,19 @@ def test_with_the_callers_own_key_the_reported_amount_is_a_fee() -> None:
 @pytest.mark.parametrize(
     ("headers", "body", "expected"),
     [
-        ({b"x-cost-cents": "4.2"}, {}, Reported(nano=42_000_000)),
+        ({b"x-cost-cents": b"4.2"}, {}, Reported(nano=42_000_000)),
         ({}, {"usage": {"cost": NumberText("0.0387")}}, Reported(nano=38_700_000)),
         ({}, {"usage": {"cost": "0.0387"}}, Reported(nano=38_700_000)),
         ({}, {"usage": {"cost_in_usd_ticks": 200_000_000}}, Reported(nano=20_000_000)),
-        ({b"x-cost-cents": "NaN"}, {"usage": {"cost": 1}}, Reported(nano=1_000_000_000)),
-        ({b"x-cost-cents": "1e400"}, {}, Reported(text="1e400")),
-        ({b"x-cost-cents": "4, 4"}, {}, Reported(text="4, 4")),
+        ({b"x-cost-cents": b"NaN"}, {"usage": {"cost": 1}}, Reported(nano=1_000_000_000)),
+        ({b"x-cost-cents": b"1e400"}, {}, Reported(text="1e400")),
+        ({b"x-cost-cents": b"4, 4"}, {}, Reported(text="4, 4")),
         ({}, {"usage": {"cost": True}}, Reported()),
         ({}, {"usage": [1]}, Reported()),
         ({}, {}, Reported()),
     ],
 )
-def test_readers_are_asked_in_order(headers: dict[bytes, str], body: dict[str, Any], expected: Reported) -> None:
+def test_readers_are_asked_in_order(headers: dict[bytes, bytes], body: dict[str, Any], expected: Reported) -> None:
     assert expected == reported_by(_PROFILE, headers, body)
 
 

@@ -216,3 +216,44 @@ call()
     ended: Any = run_python(program(body, library="httpx", folder=tmp_path, gateway=gateway))
     assert (0, "") == (ended.returncode, ended.stderr)
     assert {"success": 4} == ledger(tmp_path)
+
+
+WATCH_TYPES = """
+import threading
+found = []
+def watch(frame, event, argument):
+    # msgspec looks at the annotations of a type when it first uses it; while a module is imported no other thread can.
+    if event == "call" and frame.f_code.co_name == "get_class_annotations":
+        outer = frame
+        while outer is not None and outer.f_code.co_name != "_load_unlocked":
+            outer = outer.f_back
+        if outer is None:
+            found.append(frame.f_locals["obj"].__name__)
+threading.setprofile(watch)
+sys.setprofile(watch)
+"""
+
+
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_two_first_calls_at_once_do_not_end_the_process(library: str, tmp_path: Path, gateway: Gateway) -> None:
+    """msgspec crashes when two threads use a type for the first time: none is left for then."""
+    user = program(
+        """
+threads = [threading.Thread(target=call) for _ in range(2)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert meter.flush(20)
+pixelmeter.Meter(price_book=sys.argv[1], gateways={"a.example": "openai"})
+sys.setprofile(None)
+print(found)
+""",
+        library=library,
+        folder=tmp_path,
+        gateway=gateway,
+    )
+    before, after = user.split("import pixelmeter\n", 1)
+    book = tmp_path / "book.toml"
+    book.write_text('gateway = "mine"\n[[price]]\nmodel = "m"\nusd_per_image = "0.01"\n')
+    code = f"{before}import pixelmeter\n{WATCH_TYPES}{after}".replace("sys.argv[1]", repr(str(book)))
+    done = run_python(code)
+    assert done.stdout.strip() == "[]", done.stderr

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from pixelmeter.core.gateways import Profile
+from pixelmeter.core.headers import Headers, first
 from pixelmeter.core.prices import Consumption
 from pixelmeter.core.record import Attempt, Operation, Outcome
 from pixelmeter.core.request import Ask
-from pixelmeter.core.response import Answer
-from pixelmeter.core.settle import Reported, Tiers, fee_of, reported_by, settle
-from pixelmeter.core.terms import Terms, Wire
+from pixelmeter.core.response import Answer, facts_of
+from pixelmeter.core.settle import Reported, Tiers, fee_of, reported_by, settle, text_at
+from pixelmeter.core.terms import Ending, Terms, Wire
 from pixelmeter.core.text import bounded
 
 __all__ = ["assemble", "intend"]
+
+_REMEMBERED = 32
 
 
 def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: str) -> Attempt:
@@ -90,13 +93,53 @@ def assemble(
     intent: Attempt, terms: Terms, wire: Wire, answer: Answer, outcome: Outcome, error_type: str | None, *, sent: bool
 ) -> Attempt:
     """Return the record of an attempt that has ended."""
+    headers = wire.headers
+    profile = terms.profiles.of_answer(terms.profile, headers)
+    deciding = terms.profiles.deciding[profile.id]
+    ending: Ending = (
+        profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(answer),
+        *map(headers.get, deciding.headers),
+        *[text_at(answer.body, path) for path in deciding.paths],
+    )  # fmt: skip
+    alike = terms.endings.get(ending)
+    if alike is None:
+        alike = _ended(intent, terms, profile, wire, answer, outcome, error_type, sent=sent)
+        if len(terms.endings) >= _REMEMBERED:
+            terms.endings.clear()
+        terms.endings[ending] = alike
+    return msgspec.structs.replace(
+        alike,
+        id=intent.id,
+        call_id=intent.call_id,
+        attempt=intent.attempt,
+        started_at=intent.started_at,
+        request_bytes=intent.request_bytes,
+        tags=intent.tags,
+        trace_id=intent.trace_id,
+        response_bytes=wire.response_bytes,
+        request_id=None if wire.cached else first(headers, profile.identity.request_id),
+        first_byte=wire.first_byte,
+        duration=wire.duration,
+        first_image=wire.first_image,
+        remaining_requests=None if wire.cached else _number(headers, profile.limits.remaining_requests),
+    )
+
+
+def _ended(
+    intent: Attempt,
+    terms: Terms,
+    profile: Profile,
+    wire: Wire,
+    answer: Answer,
+    outcome: Outcome,
+    error_type: str | None,
+    *,
+    sent: bool,
+) -> Attempt:
+    """Return what all attempts have in common that were asked and ended like this one."""
     ask = terms.ask
-    profile = terms.profiles.of_answer(terms.profile, wire.headers)
     gateway = intent.gateway if profile is terms.profile else profile.id
-    routed = _first(wire.headers, profile.identity.model)
-    model = routed or answer.model or terms.model
-    size = answer.size or _known(ask.size)
-    quality = _known(answer.quality) or _known(ask.quality)
+    model = first(wire.headers, profile.identity.model) or answer.model or terms.model
     tiers = Tiers(reason="routed_model_hidden")
     if outcome == "success" and model:
         tiers = _priced(terms, profile, answer, gateway=gateway, model=model, at=intent.started_at)
@@ -116,24 +159,20 @@ def assemble(
         intent,
         gateway=gateway,
         model=model or ask.model or "",
-        provider=_first(wire.headers, profile.identity.provider),
+        provider=first(wire.headers, profile.identity.provider),
         images=answer.images,
-        size=size,
-        quality=quality,
+        size=answer.size or _known(ask.size),
+        quality=_known(answer.quality) or _known(ask.quality),
         output_format=answer.output_format or ask.output_format,
         input_text_tokens=answer.input_text_tokens,
         input_image_tokens=answer.input_image_tokens,
         cached_input_tokens=answer.cached_input_tokens,
         output_text_tokens=answer.output_text_tokens,
         output_image_tokens=answer.output_image_tokens,
-        response_bytes=wire.response_bytes,
         status=wire.status,
         outcome=outcome,
         error_type=error_type,
         error_code=answer.error_code,
-        request_id=None if wire.cached else _first(wire.headers, profile.identity.request_id),
-        first_byte=wire.first_byte,
-        duration=wire.duration,
         billing=settlement.billing,
         cost=settlement.cost,
         cost_source=settlement.cost_source,
@@ -146,8 +185,6 @@ def assemble(
         at_risk=_at_risk(intent, tiers, billing=settlement.billing),
         fee_rate=fee_rate,
         fee=reported.nano if intent.byok else fee_of(settlement.cost, fee_rate),
-        first_image=wire.first_image,
-        remaining_requests=None if wire.cached else _number(_first(wire.headers, profile.limits.remaining_requests)),
     )
 
 
@@ -194,14 +231,8 @@ def _fee_rate(terms: Terms, profile: Profile) -> int:
     return profile.fee.parts_per_million if terms.fee_rate is None else terms.fee_rate
 
 
-def _first(headers: Mapping[bytes, str], names: Sequence[str]) -> str | None:
-    for name in names:
-        if (value := bounded(headers.get(name.encode()))) is not None:
-            return value
-    return None
-
-
-def _number(text: str | None) -> int | None:
+def _number(headers: Headers, names: Sequence[bytes]) -> int | None:
+    text = first(headers, names)
     return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 18 else None
 
 

@@ -13,6 +13,7 @@ import msgspec
 from pixelmeter.core import outcome as outcomes
 from pixelmeter.core.assemble import assemble
 from pixelmeter.core.decode import Decode, Undecodable, decoder
+from pixelmeter.core.headers import Headers, by_name, length_of
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt, Outcome
 from pixelmeter.core.response import Answer, add_event, answer_of
@@ -22,7 +23,7 @@ from pixelmeter.core.terms import Terms, Wire
 
 __all__ = ["Exchange"]
 
-_NOT_JSON = ("image/", "video/", "audio/", "application/octet-stream")
+_NOT_JSON = (b"image/", b"video/", b"audio/", b"application/octet-stream")
 
 
 class Exchange:
@@ -87,7 +88,7 @@ class Exchange:
         wire.first_byte = self._clock.monotonic() - self._started
         wire.status = status
         try:
-            wire.headers = _plain(headers)
+            wire.headers = by_name(headers)
             self._choose_reader(wire.headers, decoded=decoded)
         except Exception as error:
             self._take = None
@@ -133,19 +134,19 @@ class Exchange:
             else:
                 self._end("cancelled", why)
 
-    def _choose_reader(self, headers: dict[bytes, str], *, decoded: bool) -> None:
-        length = headers.get(b"content-length", "")
-        if not decoded and length.isdigit() and len(length) < 19 and b"transfer-encoding" not in headers:
-            self._expected = int(length)
-        kind = headers.get(b"content-type", "")
+    def _choose_reader(self, headers: Headers, *, decoded: bool) -> None:
+        if not decoded and b"transfer-encoding" not in headers:
+            self._expected = length_of(headers)
+        kind = headers.get(b"content-type", b"")
         if kind.startswith(_NOT_JSON):
             return
-        if not decoded:
+        encoding = headers.get(b"content-encoding")
+        if encoding and not decoded:
             try:
-                self._decode = decoder(headers.get(b"content-encoding", ""))
+                self._decode = decoder(encoding.decode("latin-1"))
             except Undecodable:
                 return
-        if kind.startswith("text/event-stream"):
+        if kind.startswith(b"text/event-stream"):
             self._streamed = True
             self._answer = Answer()
             self._take = EventStream(self._on_event).feed
@@ -192,13 +193,3 @@ class Exchange:
             )
         self._take = self._skim = None
         emit(attempt)
-
-
-def _plain(headers: Iterable[tuple[bytes, bytes]]) -> dict[bytes, str]:
-    plain: dict[bytes, str] = {}
-    for name, value in headers:
-        key = name.lower()
-        text = value.decode("latin-1")
-        # A header that comes twice is joined as HTTP says, so an amount that comes twice is no amount.
-        plain[key] = text if key not in plain else f"{plain[key]}, {text}"
-    return plain

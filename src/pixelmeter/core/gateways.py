@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from pixelmeter.core.headers import Headers
 from pixelmeter.core.record import NANO_PER_USD
 from pixelmeter.core.text import scaled
 
-__all__ = ["CostReader", "Profile", "ProfileError", "Profiles", "read_profile"]
+__all__ = ["CostReader", "HeaderName", "Profile", "ProfileError", "Profiles", "read_profile"]
 
 Unit = Literal["usd", "cents", "usd_ticks"]
 
@@ -24,6 +25,12 @@ _UNITS: dict[Unit, tuple[int, int]] = {
 ProfileError = msgspec.ValidationError
 
 
+class HeaderName(bytes):
+    """The name of a header, in lower case; a profile's file has it as text."""
+
+    __slots__ = ()
+
+
 class _Data(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     pass
 
@@ -32,7 +39,7 @@ class Match(_Data, frozen=True):
     """When a profile applies: by host (globs, with the port if it is not the scheme's own) or by what answers."""
 
     hosts: tuple[str, ...] = ()
-    response_header_prefixes: tuple[str, ...] = ()
+    response_header_prefixes: tuple[HeaderName, ...] = ()
 
 
 class CostReader(_Data, frozen=True, rename={"source": "from"}):
@@ -45,6 +52,11 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
     zero_is_real: bool = False
     """Whether a reported 0 means free; else it proves nothing."""
 
+    @property
+    def header(self) -> HeaderName | None:
+        """The header; None where it is the body that tells."""
+        return _header_name(self.name) if self.source == "header" else None
+
     def nano(self, text: str) -> int | None:
         """Return the nano-dollars of the text; None if it is not a sane amount."""
         nano, divisor = _UNITS[self.unit]
@@ -54,9 +66,9 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
 class Identity(_Data, frozen=True):
     """Response headers, in order of preference, and what else tells the model."""
 
-    request_id: tuple[str, ...] = ()
-    model: tuple[str, ...] = ()
-    provider: tuple[str, ...] = ()
+    request_id: tuple[HeaderName, ...] = ()
+    model: tuple[HeaderName, ...] = ()
+    provider: tuple[HeaderName, ...] = ()
     hidden_models: tuple[str, ...] = ()
     """Requested models (globs) that name no model, only a way to choose one."""
     model_in_path: str | None = None
@@ -66,14 +78,14 @@ class Identity(_Data, frozen=True):
 class Byok(_Data, frozen=True):
     """How a request says that it brings the provider's own key."""
 
-    request_header_prefix: str = ""
+    request_header_prefix: HeaderName = HeaderName()
     request_field: str = ""
 
 
 class Tag(_Data, frozen=True):
     """The gateway's own header for a spend tag."""
 
-    request_header: str
+    request_header: HeaderName
     limit: int = 64
 
 
@@ -86,7 +98,7 @@ class Fee(_Data, frozen=True):
 class Limits(_Data, frozen=True):
     """Where the gateway says how much more it takes."""
 
-    remaining_requests: tuple[str, ...] = ()
+    remaining_requests: tuple[HeaderName, ...] = ()
     """Response headers, in order of preference, with the number of requests left in the window."""
 
 
@@ -117,9 +129,37 @@ class Profile(_Data, frozen=True):
     """Deployment name -> model, where requests name deployments."""
 
 
+# Has the types worked out while one thread imports this module: two that use one first at once end the process
+# (msgspec 0.22.0).
+msgspec.json.Decoder(Profile)
+
+
 def read_profile(data: Mapping[str, Any]) -> Profile:
     """Make a profile of a parsed TOML file; ProfileError says which field is wrong."""
-    return msgspec.convert(data, Profile)
+    return msgspec.convert(data, Profile, dec_hook=_decode)
+
+
+def _decode(kind: type[Any], value: object) -> HeaderName:
+    if kind is not HeaderName or not isinstance(value, str) or not value.isascii():
+        raise ValueError(f"{value!r} is not the name of a header")
+    return _header_name(value)
+
+
+def _header_name(text: str) -> HeaderName:
+    return HeaderName(text.lower().encode())
+
+
+class Deciding(NamedTuple):
+    """What of an answer a profile looks at for its cost, model and provider."""
+
+    headers: tuple[HeaderName, ...]
+    paths: tuple[str, ...]
+
+
+def _deciding(profile: Profile) -> Deciding:
+    headers = [reader.header for reader in profile.cost if reader.header is not None]
+    paths = [reader.name for reader in profile.cost if reader.header is None]
+    return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(paths))
 
 
 class Profiles:
@@ -132,9 +172,11 @@ class Profiles:
         self._patterns = [(pattern.lower(), by_id[name]) for pattern, name in hosts.items()]
         self._patterns += [(pattern, profile) for profile in profiles for pattern in profile.match.hosts]
         self._prefixes = [
-            (prefix.encode(), profile) for profile in profiles for prefix in profile.match.response_header_prefixes
+            (prefix, profile) for profile in profiles for prefix in profile.match.response_header_prefixes
         ]
         self._known: dict[str, Profile] = {}
+        self.deciding = {profile.id: _deciding(profile) for profile in (*profiles, self._generic)}
+        """By id of a profile, what of an answer decides its cost, model and provider."""
 
     def of_host(self, host: str) -> Profile:
         """Return the profile of `host` or `host:port` (lower case)."""
@@ -145,7 +187,7 @@ class Profiles:
                 self._known[host] = profile
         return profile
 
-    def of_answer(self, profile: Profile, headers: Mapping[bytes, str]) -> Profile:
+    def of_answer(self, profile: Profile, headers: Headers) -> Profile:
         """Return the profile that the response headers (lower-case names) show, where the host alone told nothing."""
         if not profile.generic:
             return profile

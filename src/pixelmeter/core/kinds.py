@@ -12,7 +12,7 @@ from pixelmeter.core.terms import Pricing, Terms, terms_of
 
 __all__ = ["Kind", "Kinds"]
 
-_REMEMBERED = 1024
+_REMEMBERED = 256
 
 
 class Kind(NamedTuple):

@@ -50,6 +50,10 @@ class _Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     note: str = ""
 
 
+# Has the type worked out while one thread imports this module: two that use it first at once end the process
+# (msgspec 0.22.0).
+msgspec.json.Decoder(_Table)
+
 _KEYS = ("model", *(name for name in _Table.__struct_fields__ if name != "model"), *UNITS, *COUNTS)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, Literal, cast
 
 import msgspec
@@ -10,7 +10,7 @@ import msgspec
 from pixelmeter.core.imagesize import size_of
 from pixelmeter.core.text import ERROR_LIMIT, bounded, count
 
-__all__ = ["Answer", "NumberText", "Picture", "add_event", "answer_of"]
+__all__ = ["Answer", "NumberText", "Picture", "add_event", "answer_of", "facts_of"]
 
 
 Picture = Literal["partial", "complete"]
@@ -47,7 +47,12 @@ class Answer(msgspec.Struct, gc=False):
     error_type: str | None = None
     error_code: str | None = None
     body: dict[str, Any] = {}
-    """The decoded document, its long strings cut, for the profile's cost readers."""
+    """The decoded document, its long strings cut, for the profile's cost readers; the last field."""
+
+
+def facts_of(answer: Answer) -> tuple[Hashable, ...]:
+    """Return everything that an answer says, but for its document."""
+    return msgspec.structs.astuple(answer)[:-1]
 
 
 def answer_of(document: bytes | None, *, input_images: int) -> Answer:
@@ -56,17 +61,26 @@ def answer_of(document: bytes | None, *, input_images: int) -> Answer:
     if body is None:
         return Answer()
     answer = Answer(readable=True, body=body)
-    data = body.get("data")
+    data: list[Any] | None = body.get("data")
     if isinstance(data, list):
-        listed = cast("list[object]", data)
-        items = [cast("Mapping[str, Any]", item) for item in listed if isinstance(item, dict)]
-        answer.images = sum(1 for item in items if item.get("b64_json") or item.get("url"))
-        answer.size = next((size for size in (_pixels(item) for item in items) if size), None)
+        answer.images = 0
+        for item in data:
+            if isinstance(item, dict):
+                _add_image(answer, cast("Mapping[str, Any]", item))
     elif "data" not in body and isinstance(body.get("id"), str) and body.get("status") is not None:
         answer.job = True
     _common(answer, body, input_images)
-    _error(answer, body.get("error"))
+    if "error" in body:
+        _error(answer, body["error"])
     return answer
+
+
+def _add_image(answer: Answer, item: Mapping[str, Any]) -> None:
+    encoded = item.get("b64_json")
+    if encoded or item.get("url"):
+        answer.images = (answer.images or 0) + 1
+    if encoded and answer.size is None:
+        answer.size = _pixels(encoded)
 
 
 def add_event(answer: Answer, document: bytes, *, input_images: int) -> Picture | None:
@@ -85,9 +99,10 @@ def add_event(answer: Answer, document: bytes, *, input_images: int) -> Picture 
         return "partial"
     if not kind.endswith(".completed"):
         return None
-    answer.images = (answer.images or 0) + (1 if body.get("b64_json") or body.get("url") else 0)
     answer.body = body
-    answer.size = _pixels(body)
+    answer.images = answer.images or 0
+    answer.size = None
+    _add_image(answer, body)
     _common(answer, body, input_images)
     return "complete"
 
@@ -150,9 +165,8 @@ def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
     return {}
 
 
-def _pixels(item: Mapping[str, Any]) -> str | None:
-    head = item.get("b64_json")
-    return size_of(head) if isinstance(head, str) else None
+def _pixels(encoded: object) -> str | None:
+    return size_of(encoded) if isinstance(encoded, str) else None
 
 
 def _error(answer: Answer, error: object) -> None:

@@ -8,13 +8,14 @@ from typing import Any, Literal
 import msgspec
 
 from pixelmeter.core.gateways import Profile
+from pixelmeter.core.headers import Headers
 from pixelmeter.core.prices import REASONS
 from pixelmeter.core.prices import Reason as PriceReason
 from pixelmeter.core.record import Billing, CostSource, Outcome
 from pixelmeter.core.response import NumberText
 from pixelmeter.core.text import half_even
 
-__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
+__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle", "text_at"]
 
 CostReason = Literal[
     "cached",
@@ -72,11 +73,11 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 _NOTHING = Reported()
 
 
-def reported_by(profile: Profile, headers: Mapping[bytes, str], body: Mapping[str, Any]) -> Reported:
+def reported_by(profile: Profile, headers: Headers, body: Mapping[str, Any]) -> Reported:
     """Return the first amount that the profile's readers find."""
     text: str | None = None
     for reader in profile.cost:
-        found = headers.get(reader.name.encode()) if reader.source == "header" else _at(body, reader.name)
+        found = text_at(body, reader.name) if reader.header is None else _text(headers.get(reader.header))
         if found is None:
             continue
         nano = reader.nano(found)
@@ -124,7 +125,12 @@ def fee_of(cost: int | None, parts_per_million: int) -> int | None:
     return half_even(cost * parts_per_million, _PARTS)
 
 
-def _at(body: Mapping[str, Any], path: str) -> str | None:
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def text_at(body: Mapping[str, Any], path: str) -> str | None:
+    """Return the text or number under a path of keys with dots, as text; None where there is none."""
     value: Any = body
     for key in path.split("."):
         if not isinstance(value, dict):

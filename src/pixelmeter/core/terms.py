@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from fnmatch import fnmatchcase
 from typing import Protocol
 
 import msgspec
 
 from pixelmeter.core.gateways import Profile, Profiles
+from pixelmeter.core.headers import Headers
 from pixelmeter.core.prices import Consumption, Quote
+from pixelmeter.core.record import Attempt
 from pixelmeter.core.request import Ask
 
-__all__ = ["Pricing", "Terms", "Wire", "terms_of"]
+__all__ = ["Ending", "Pricing", "Terms", "Wire", "terms_of"]
+
+
+Ending = tuple[Hashable, ...]
+"""All of an answer that decides what it cost and what it is called, hashable."""
 
 
 class Pricing(Protocol):
@@ -38,6 +44,8 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     book: Pricing
     fee_rate: int | None = None
     """Parts per million; None leaves it to the profile."""
+    endings: dict[Ending, Attempt] = {}
+    """What attempts have in common that were asked like this and ended alike: most programs see few endings."""
 
 
 def terms_of(ask: Ask, profile: Profile, profiles: Profiles, book: Pricing, fee_rate: int | None = None) -> Terms:
@@ -54,7 +62,7 @@ class Wire(msgspec.Struct, gc=False):
     """What was seen of an answer, apart from its meaning."""
 
     status: int | None = None
-    headers: Mapping[bytes, str] = {}
+    headers: Headers = {}
     response_bytes: int = 0
     first_byte: int | None = None
     first_image: int | None = None

@@ -1,0 +1,58 @@
+"""Raw headers by name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from pixelmeter.core.text import bounded
+
+__all__ = ["Headers", "by_name", "first", "length_of"]
+
+Headers = Mapping[bytes, bytes]
+"""Values by lower-case name; text is made of what is asked for only."""
+
+
+class _LowerCase(dict[bytes, bytes]):
+    """Names in lower case: clients and servers send the same few again and again."""
+
+    _REMEMBERED = 1024
+    _LONGEST = 64
+
+    def __missing__(self, name: bytes) -> bytes:
+        lower = name.lower()
+        if len(self) < self._REMEMBERED and len(name) <= self._LONGEST:
+            self[name] = lower
+        return lower
+
+
+_lower_case = _LowerCase()
+
+
+def by_name(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
+    """Return the values by lower-case name; those of a name that comes twice are joined, as HTTP says.
+
+    So an amount that comes twice is no amount.
+    """
+    pairs = list(raw)
+    found = {_lower_case[name]: value for name, value in pairs}
+    if len(found) < len(pairs):
+        found.clear()
+        for name, value in pairs:
+            lower = _lower_case[name]
+            found[lower] = b"%b, %b" % (found[lower], value) if lower in found else value
+    return found
+
+
+def first(headers: Headers, names: Sequence[bytes]) -> str | None:
+    """Return the first of the named headers that is there and not empty, as bounded text."""
+    for name in names:
+        value = headers.get(name)
+        if value:
+            return bounded(value.decode("latin-1"))
+    return None
+
+
+def length_of(headers: Headers) -> int | None:
+    """Return the Content-Length."""
+    text = headers.get(b"content-length", b"")
+    return int(text) if text.isdigit() and len(text) <= 18 else None
