@@ -14,10 +14,14 @@ class Work:
         self.runs = 0
         self.left = 0
         self.fails = False
+        self.takes = 0.0
+        self.ran = threading.Event()
         self.paused = threading.Event()
 
     def run(self) -> float | None:
         self.runs += 1
+        threading.Event().wait(self.takes)
+        self.ran.set()
         if self.fails:
             raise OSError
         return None
@@ -86,3 +90,16 @@ def test_stopping_what_never_ran_starts_no_thread() -> None:
     work = Work()
     assert Background(work.run, work.meanwhile, work.leave, "test").stop().wait(0)
     assert 0 == work.runs
+
+
+def test_after_work_that_took_long_a_wake_waits_until_more_has_gathered() -> None:
+    work = Work()
+    background = Background(work.run, work.meanwhile, work.leave, "test")
+    work.takes = 0.02
+    assert background.run().wait(5)
+    work.ran.clear()
+    background.wake()
+    assert not work.ran.wait(0.3)
+    assert background.run().wait(5)
+    assert 2 == work.runs
+    assert background.stop().wait(5)

@@ -1,10 +1,12 @@
-"""What the recorder does while the ledger refuses."""
+"""When the recorder brings attempts to the ledger, and what it does while that refuses."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from pixelmeter.core.record import Attempt
 from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
 from pixelmeter.failures import Failures
@@ -45,3 +47,44 @@ def test_the_spool_is_forced_to_the_disk_also_while_the_ledger_refuses(tmp_path:
     assert files.synced.wait(4)
     assert "LedgerError" in str(recorder.status()["ledger_error"])
     assert not recorder.close(5)
+
+
+class BusyLedger:
+    """Takes everything, and each time something more has ended meanwhile."""
+
+    def __init__(self) -> None:
+        self.groups: list[int] = []
+        self.recorder: Recorder | None = None
+
+    def positions(self, names: Sequence[str]) -> Mapping[str, int]:
+        return {}
+
+    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        self.groups.append(len(attempts))
+        assert self.recorder is not None
+        self.recorder.end(make_attempt())
+        return len(attempts)
+
+    def close(self) -> None:
+        pass
+
+
+def test_what_ends_while_the_ledger_is_written_waits_for_the_next_run(tmp_path: Path) -> None:
+    """Else a busy program's writer commits a few rows at a time, without a pause."""
+    files = SystemFiles()
+    clock = SystemClock()
+    spool = Spool(str(tmp_path), files, SystemIds())
+    failures = Failures(clock)
+    alone = Fanout([], clock=clock, failures=failures, backend="sqlite")
+    ledger = BusyLedger()
+    recorder = Recorder(
+        spool, lambda: Drain(spool, files, str(tmp_path), ledger), clock=clock, failures=failures, fanout=alone
+    )
+    ledger.recorder = recorder
+    recorder.begin(make_attempt())
+    recorder.end(make_attempt())
+    recorder.end(make_attempt())
+    assert recorder.flush(5)
+    assert [2] == ledger.groups[:1]
+    assert 3 >= len(ledger.groups)
+    assert recorder.close(5)

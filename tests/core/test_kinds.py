@@ -50,4 +50,4 @@ def test_careless_model_names_do_not_grow_the_memory_of_a_process() -> None:
     kinds = _kinds()
     for number in range(3000):
         kinds.of("api.aigateway.sh", "generate", Ask(model=f"m{number}"), STARTED_AT)
-    assert 1024 >= len(kinds._known)
+    assert 256 >= len(kinds._known)

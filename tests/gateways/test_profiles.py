@@ -10,7 +10,8 @@ from typing import get_args
 import pytest
 
 from pixelmeter.core.gateways import read_profile
-from pixelmeter.core.settle import CostReason
+from pixelmeter.core.headers import first
+from pixelmeter.core.settle import CostReason, Reported, reported_by
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
 
@@ -64,6 +65,8 @@ def test_a_users_file_wins_over_the_bundled_profile_of_its_name(tmp_path: Path) 
         ('id = "x"\n[[cost]]\nfrom = "trailer"\nname = "x"\nunit = "usd"', "trailer"),
         ('id = "x"\n[[cost]]\nfrom = "header"\nname = "x"\nunit = "euro"', "euro"),
         ('id = "x"\ncosts = []', "costs"),
+        ('id = "x"\n[identity]\nrequest_id = ["x-größe"]', "'x-größe' is not the name of a header.*request_id"),
+        ('id = "x"\n[tag]\nrequest_header = 5', "5 is not the name of a header.*tag"),
         ('id = "x', "Unterminated"),
     ],
 )
@@ -72,6 +75,19 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path, 
     file.write_text(text)
     with pytest.raises(ConfigError, match=rf"mine\.toml.*{problem}"):
         load_profiles({}, str(file))
+
+
+def test_the_names_of_headers_are_written_in_any_case(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'id = "mine"\n[match]\nhosts = ["mine.example"]\nresponse_header_prefixes = ["X-Mine-"]\n'
+        '[[cost]]\nfrom = "header"\nname = "X-Mine-Cost"\nunit = "usd"\n[identity]\nrequest_id = ["X-Request-Id"]\n'
+    )
+    profiles = load_profiles({}, str(file))
+    mine = profiles.of_host("mine.example")
+    assert Reported(nano=40_000_000) == reported_by(mine, {b"x-mine-cost": b"0.04"}, {})
+    assert "req_1" == first({b"x-request-id": b"req_1"}, mine.identity.request_id)
+    assert mine is profiles.of_answer(profiles.of_host("other.example"), {b"x-mine-id": b"1"})
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -12,34 +12,18 @@ Headers = Mapping[bytes, bytes]
 """Values by lower-case name; text is made of what is asked for only."""
 
 
-class _LowerCase(dict[bytes, bytes]):
-    """Names in lower case: clients and servers send the same few again and again."""
-
-    _REMEMBERED = 1024
-    _LONGEST = 64
-
-    def __missing__(self, name: bytes) -> bytes:
-        lower = name.lower()
-        if len(self) < self._REMEMBERED and len(name) <= self._LONGEST:
-            self[name] = lower
-        return lower
-
-
-_lower_case = _LowerCase()
-
-
 def by_name(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     """Return the values by lower-case name; those of a name that comes twice are joined, as HTTP says.
 
     So an amount that comes twice is no amount.
     """
     pairs = list(raw)
-    found = {_lower_case[name]: value for name, value in pairs}
+    found = {name.lower(): value for name, value in pairs}
     if len(found) < len(pairs):
         found.clear()
         for name, value in pairs:
-            lower = _lower_case[name]
-            found[lower] = b"%b, %b" % (found[lower], value) if lower in found else value
+            lower = name.lower()
+            found[lower] = found[lower] + b", " + value if lower in found else value
     return found
 
 
