@@ -121,7 +121,7 @@ def main() -> None:
     """Measure both libraries."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=8)
-    parser.add_argument("--calls", type=int, default=250)
+    parser.add_argument("--calls", type=int, default=1000)
     options = parser.parse_args()
     with Gateway() as gateway:
         for name in ("httpx", "httpx2"):
