@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import threading
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +12,7 @@ from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout
+from pixelmeter.ledger.writer import open_writer
 from pixelmeter.recorder import Recorder
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
@@ -87,4 +89,42 @@ def test_what_ends_while_the_ledger_is_written_waits_for_the_next_run(tmp_path: 
     assert recorder.flush(5)
     assert [2] == ledger.groups[:1]
     assert 3 >= len(ledger.groups)
+    assert recorder.close(5)
+
+
+class OneFailedRead(SystemFiles):
+    """The real files, of which the second cannot be read once."""
+
+    def __init__(self) -> None:
+        self.read_from: list[int] = []
+        self.failed = False
+
+    def read(self, descriptor: int, offset: int, size: int) -> bytes:
+        self.read_from.append(descriptor)
+        if not self.failed and len(set(self.read_from)) == 2:
+            self.failed = True
+            raise OSError(errno.EIO, "once")
+        return super().read(descriptor, offset, size)
+
+
+def test_a_file_that_cannot_be_read_once_is_read_in_the_same_run(tmp_path: Path, sqlite_url: str) -> None:
+    files = OneFailedRead()
+    clock = SystemClock()
+    spool = Spool(f"{tmp_path}/spool", files, SystemIds(), segment_bytes=2000)
+    failures = Failures(clock)
+    recorder = Recorder(
+        spool,
+        lambda: Drain(spool, files, f"{tmp_path}/spool", open_writer(sqlite_url)),
+        clock=clock,
+        failures=failures,
+        fanout=Fanout([], clock=clock, failures=failures, backend="sqlite"),
+    )
+    for _ in range(30):
+        attempt = make_attempt()
+        recorder.begin(attempt)
+        spool.outcome(attempt)
+    assert len(spool.segments()) > 2
+    assert recorder.flush(10)
+    assert files.failed
+    assert 30 == recorder.status()["drain"]["committed"]
     assert recorder.close(5)

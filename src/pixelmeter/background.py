@@ -35,8 +35,8 @@ class Ticket:
 class Background:
     """Starts at the first `wake`; `work` returns after how many seconds it wants to run again, None when it need not.
 
-    A wake takes effect after fifty times what the latest run took, from a tenth of a second to a second: in a program
-    that is busy a run costs more than what it does, so there it does more at once. A run that raises is repeated after
+    A wake takes effect after fifty times the CPU that the latest run took, from a tenth of a second to a second: in a
+    program that is busy a run costs more than what it does, so there it does more at once. A run that raises is repeated after
     a pause that doubles from half a second to half a minute; only a ticket makes it shorter, and `meanwhile` runs every
     quarter of a second. `leave` runs when the thread ends after a run that succeeded.
     """
@@ -110,7 +110,7 @@ class Background:
             tickets = self._wait(inbox, again, gather)
             last = any(ticket.last for ticket in tickets)
             self._woken = False
-            begun = time.monotonic()
+            begun = time.thread_time()
             try:
                 again = self._work()
                 if last:
@@ -120,7 +120,7 @@ class Background:
             except Exception:
                 self._failed = True
                 again, pause = pause, min(pause * 2, _LONGEST_PAUSE)
-            gather = min(max((time.monotonic() - begun) * _GATHER_TO_WORK, _SHORTEST_GATHER), _LONGEST_GATHER)
+            gather = min(max((time.thread_time() - begun) * _GATHER_TO_WORK, _SHORTEST_GATHER), _LONGEST_GATHER)
             if last:
                 self._thread = None
             for ticket in tickets:

@@ -11,7 +11,7 @@ import msgspec
 from pixelmeter._version import __version__
 from pixelmeter.calls import Mark, link, mark_of
 from pixelmeter.core.exchange import Exchange
-from pixelmeter.core.headers import by_name, length_of
+from pixelmeter.core.headers import length_of
 from pixelmeter.core.kinds import Kinds
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.prices import PriceBook
@@ -164,7 +164,7 @@ class Meter:
         profile = self._profiles.of_host(host)
         here = current()
         tags = {**self._tags, **here} if here else self._tags
-        headers = by_name(request.headers.raw)
+        headers = {name.lower(): value for name, value in request.headers.raw}
         body = Body(request, headers)
         # A client that follows a redirect hands the same content on as a stream.
         ask = earlier.ask if earlier is not None and body.unread else ask_of(body, profile, target, headers)

@@ -159,7 +159,7 @@ class Recorder:
             rows = self._step(self._drain)
             if rows:
                 writes.append((rows, self._clock.monotonic() - started))
-            if rows < GROUP:
+            if not rows or (rows < GROUP and not self._drain.behind):
                 return
 
     def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool) -> None:

@@ -127,6 +127,26 @@ def test_an_attempt_reads_the_same_whatever_ended_before_it(host: str, status: i
         assert _attempt(kinds, second, 2) == after
 
 
+def test_a_number_where_text_belongs_is_unknown_and_harms_no_answer_that_has_the_text() -> None:
+    kinds = _kinds()
+    found: list[object] = []
+    for quality in (0.5, "0.5", 0.5):
+        body = {"data": [{"url": "u"}], "model": quality, "quality": quality, "error": {"code": quality}}
+        attempt = _attempt(kinds, Ending("tells.example", 200, body, [], cached=False, end="finish"), 1)
+        found.append((attempt.model, attempt.quality, attempt.error_code))
+        assert {str, type(None)} >= {type(attempt.model), type(attempt.quality), type(attempt.error_code)}
+    unknown = ("black-forest-labs/flux-2-klein-9b", None, None)
+    assert [unknown, ("0.5", "0.5", "0.5"), unknown] == found
+
+
+def test_endings_with_long_texts_are_not_remembered() -> None:
+    kinds = _kinds()
+    long = [(b"x-routing-selected", b"x" * 60_000)]
+    ended = Ending("api.aigateway.sh", 200, _BODIES[0], long, cached=False, end="finish")
+    assert 200 == len(_attempt(kinds, ended, 1).model)
+    assert {} == _kind(kinds, "api.aigateway.sh").terms.endings
+
+
 def test_answers_that_all_differ_do_not_grow_the_memory_of_a_process() -> None:
     kinds = _kinds()
     for number in range(1000):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelmeter.core.response import NumberText
 from pixelmeter.core.text import bounded, count, scaled
 
 _CENT = 10_000_000
@@ -54,7 +55,7 @@ def test_the_error_is_at_most_half_a_nano_dollar(amount: Decimal) -> None:
         assert abs(amount * 10**9 - nano) <= Decimal("0.5")
 
 
-@pytest.mark.parametrize("value", [None, 7, True, [], {}, "", b"x"])
+@pytest.mark.parametrize("value", [None, 7, True, [], {}, "", b"x", NumberText("0.5")])
 def test_only_text_is_text(value: object) -> None:
     assert bounded(value) is None
 

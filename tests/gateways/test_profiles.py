@@ -66,6 +66,7 @@ def test_a_users_file_wins_over_the_bundled_profile_of_its_name(tmp_path: Path) 
         ('id = "x"\n[[cost]]\nfrom = "header"\nname = "x"\nunit = "euro"', "euro"),
         ('id = "x"\ncosts = []', "costs"),
         ('id = "x"\n[identity]\nrequest_id = ["x-größe"]', "'x-größe' is not the name of a header.*request_id"),
+        ('id = "x"\n[[cost]]\nfrom = "header"\nname = "x-é"\nunit = "usd"', "'x-é' is not the name of a header.*cost"),
         ('id = "x"\n[tag]\nrequest_header = 5', "5 is not the name of a header.*tag"),
         ('id = "x', "Unterminated"),
     ],

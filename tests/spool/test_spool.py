@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.core.record import Attempt
+from pixelmeter.core.response import NumberText
 from pixelmeter.spool import INTENT, OUTCOME, Frame, Reader, Segment, Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt
@@ -249,7 +250,9 @@ def test_intents_that_the_disk_refuses_take_no_memory_from_outcomes(folder: str)
     assert (3, 1, 0) == (status.missed_intents, status.overflow, status.dropped)
 
 
-@pytest.mark.parametrize("unfit", [{"model": "\ud800"}, {"cost": 2**64}, {"model": "x" * 70_000}])
+@pytest.mark.parametrize(
+    "unfit", [{"model": "\ud800"}, {"cost": 2**64}, {"model": "x" * 70_000}, {"model": NumberText("1.5")}]
+)
 def test_an_attempt_that_has_no_frame_is_counted_and_does_not_raise(spool: Spool, unfit: dict[str, object]) -> None:
     spool.intent(make_attempt(**unfit))
     spool.outcome(make_attempt(**unfit))

@@ -19,6 +19,7 @@ from pixelmeter.core.text import bounded
 __all__ = ["assemble", "intend"]
 
 _REMEMBERED = 32
+_LONGEST = 200
 
 
 def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: str) -> Attempt:
@@ -96,17 +97,15 @@ def assemble(
     headers = wire.headers
     profile = terms.profiles.of_answer(terms.profile, headers)
     deciding = terms.profiles.deciding[profile.id]
-    ending: Ending = (
-        profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(answer),
-        *map(headers.get, deciding.headers),
-        *[text_at(answer.body, path) for path in deciding.paths],
-    )  # fmt: skip
+    told = (*map(headers.get, deciding.headers), *[text_at(answer.body, path) for path in deciding.paths])
+    ending: Ending = (profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(answer), told)
     alike = terms.endings.get(ending)
     if alike is None:
         alike = _ended(intent, terms, profile, wire, answer, outcome, error_type, sent=sent)
-        if len(terms.endings) >= _REMEMBERED:
-            terms.endings.clear()
-        terms.endings[ending] = alike
+        if all(text is None or len(text) <= _LONGEST for text in told):
+            if len(terms.endings) >= _REMEMBERED:
+                terms.endings.clear()
+            terms.endings[ending] = alike
     return msgspec.structs.replace(
         alike,
         id=intent.id,

@@ -52,6 +52,9 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
     zero_is_real: bool = False
     """Whether a reported 0 means free; else it proves nothing."""
 
+    def __post_init__(self) -> None:
+        _ = self.header
+
     @property
     def header(self) -> HeaderName | None:
         """The header; None where it is the body that tells."""
@@ -140,12 +143,14 @@ def read_profile(data: Mapping[str, Any]) -> Profile:
 
 
 def _decode(kind: type[Any], value: object) -> HeaderName:
-    if kind is not HeaderName or not isinstance(value, str) or not value.isascii():
-        raise ValueError(f"{value!r} is not the name of a header")
+    if kind is not HeaderName:
+        raise NotImplementedError
     return _header_name(value)
 
 
-def _header_name(text: str) -> HeaderName:
+def _header_name(text: object) -> HeaderName:
+    if not isinstance(text, str) or not text.isascii():
+        raise ValueError(f"{text!r} is not the name of a header")
     return HeaderName(text.lower().encode())
 
 

@@ -16,8 +16,11 @@ _POWERS = tuple(10**power for power in range(64))
 
 
 def bounded(value: object, limit: int = NAME_LIMIT) -> str | None:
-    """Return printable text of at most `limit` characters; None for anything but a non-empty string."""
-    if not isinstance(value, str) or not value:
+    """Return printable text of at most `limit` characters; None for anything but a non-empty string.
+
+    The text of a number (`NumberText`) is none: it is not what was meant, and cannot be spooled.
+    """
+    if type(value) is not str or not value:
         return None
     if len(value) > limit:
         value = value[:limit]

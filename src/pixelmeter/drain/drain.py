@@ -66,6 +66,8 @@ class Drain:
         self._damaged = 0
         self._unreadable: list[str] = []
         self._last_error: str | None = None
+        self.behind = False
+        """Whether the last step could not read all that was spooled before it."""
 
     def step(self) -> int:
         """Commit the next attempts that ended, GROUP at most; return how many, 0 when there is none.
@@ -144,6 +146,7 @@ class Drain:
 
     def _fill(self) -> None:
         # Counted before the files are read: an intent that was spooled before its outcome is then seen before it.
+        self.behind = False
         waiting = self._spool.overflow()
         segments = self._spool.segments()
         for segment in segments:
@@ -153,6 +156,7 @@ class Drain:
             try:
                 self._read(segment, tail)
             except OSError as error:
+                self.behind = True
                 self._note(error)
         for segment in self._tails.keys() - set(segments):
             del self._tails[segment]

@@ -165,7 +165,7 @@ class Spool:
     def _encode(self, kind: Kind, attempt: Attempt) -> bytes | None:
         try:
             return encode(kind, attempt)
-        except (ValueError, OverflowError, msgspec.MsgspecError) as error:
+        except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
             self._note(error)
             return None
 
