@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from contextlib import suppress
 
 from pixelmeter.core.ports import Clock
 
@@ -30,13 +31,20 @@ class Failures:
             if logged is None or now - logged >= _EVERY:
                 self._logged[place] = now
                 _log.warning(
-                    "pixelmeter failed in %s: %s (%d so far; the request is not affected)",
+                    "pixelmeter failed in %s: %s (%d so far; requests are not affected; `pixelmeter doctor` says more)",
                     place,
                     type(error).__name__,
                     self._counts[place],
                 )
         except Exception:  # a handler of the host may raise anything
             return
+
+    def lose(self, attempts: int) -> None:
+        """Log that attempts go with the process: neither the ledger nor the spool has taken them."""
+        with suppress(Exception):
+            _log.error(
+                "pixelmeter lost %d attempts that neither ledger nor spool took: `pixelmeter doctor` says why", attempts
+            )
 
     def counts(self) -> Mapping[str, int]:
         """Return how often each place failed."""

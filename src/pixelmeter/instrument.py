@@ -73,7 +73,9 @@ def _wrap(http_client: Any, transport_class: Any, meter: Meter, *, provisional: 
         elif transport.provisional:
             transport.meter, transport.provisional = meter, False
         elif transport.meter is not meter:
-            raise ConfigError("this client is instrumented with another meter already")
+            raise ConfigError(
+                "this client is instrumented with another meter already: go on with that one, or make a new client"
+            )
         return transport
 
     transport = metered(http_client._transport)

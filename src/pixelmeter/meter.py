@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import msgspec
 
@@ -19,6 +21,7 @@ from pixelmeter.core.record import Operation
 from pixelmeter.core.routes import operation_of
 from pixelmeter.core.text import bounded
 from pixelmeter.drain import Drain
+from pixelmeter.errors import ConfigError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
@@ -62,22 +65,23 @@ class Meter:
         database_url: str | None = None,
         *,
         tags: Mapping[str, str] | None = None,
-        price_book: PriceBook | str | None = None,
+        price_book: PriceBook | str | os.PathLike[str] | None = None,
         gateways: Mapping[str, str] | None = None,
         registry: CollectorRegistry | None = None,
         sinks: Sequence[Sink] = (),
         spool_dir: str | None = None,
     ) -> None:
         settings = from_environment()
+        if not isinstance(database_url, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ConfigError(f"database_url is a {type(database_url).__name__}: write f'sqlite:///{{path}}'")
         self.database_url = database_url or settings.database_url
         """The ledger, password included; `status()` shows it without."""
-        self._tags = checked({**settings.tags, **(tags or {})})
+        self._tags = checked({**settings.tags, **_mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
-        self._profiles = load_profiles({**settings.gateways, **(gateways or {})}, settings.profiles)
-        book = price_book or settings.prices
+        self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
         self._kinds = Kinds(
             self._profiles,
-            load_book(book) if isinstance(book, str) else book or bundled(),
+            _book(settings.prices if price_book is None else price_book),
             fee_rate=settings.fee_rate,
             version=__version__,
         )
@@ -87,7 +91,13 @@ class Meter:
         self.failures = Failures(self._clock)
         """Our own failures inside callers' requests."""
         self._folder = spool_folder(self.database_url, spool_dir or settings.spool_dir, settings.state_dir)
-        self._spool = Spool(self._folder, self._files, self._ids, durability=settings.durability)
+        self._spool = Spool(
+            self._folder,
+            self._files,
+            self._ids,
+            durability=settings.durability,
+            note=partial(self.failures.note, "spool"),
+        )
         fanout = Fanout(
             chosen(sinks, registry, settings.sinks),
             clock=self._clock,
@@ -226,6 +236,24 @@ def adopt(database_url: str | None = None, settings: Settings | None = None) -> 
         return drain.adopt()
     finally:
         drain.close()
+
+
+def _mapping(name: str, value: object) -> Mapping[str, str]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} is a {type(value).__name__}: give a dict")
+    return cast("Mapping[str, str]", value)
+
+
+def _book(given: object) -> PriceBook:
+    if given is None:
+        return bundled()
+    if isinstance(given, PriceBook):
+        return given
+    if not isinstance(given, str | os.PathLike):
+        raise ConfigError(f"price_book is a {type(given).__name__}: give a PriceBook, or the path of a price file")
+    return load_book(cast("str | os.PathLike[str]", given))
 
 
 def _open_drain(url: str, folder: str, spool: Spool, files: Files) -> Drain:

@@ -109,6 +109,12 @@ class Recorder:
         """Begin to close; the ticket tells when it is done."""
         return self._background.stop()
 
+    def tell_lost(self) -> None:
+        """Log what is in memory only, where the process is about to end."""
+        lost = self._spool.overflow() + (0 if self._drain is None else self._drain.held())
+        if lost:
+            self._failures.lose(lost)
+
     def forget(self) -> None:
         """Drop what belongs to the parent process: called in a forked child, so it takes no lock and logs nothing."""
         if self._drain is not None:
@@ -231,8 +237,9 @@ def _hook() -> None:
 def _stop_all() -> None:
     # All of them first: a ledger that hangs must not take the time of the others.
     deadline = time.monotonic() + _EXIT_SECONDS
-    for ticket in [recorder.stop() for recorder in list(_recorders)]:
+    for recorder, ticket in [(recorder, recorder.stop()) for recorder in list(_recorders)]:
         ticket.wait(max(deadline - time.monotonic(), 0))
+        recorder.tell_lost()
 
 
 def _before_fork() -> None:

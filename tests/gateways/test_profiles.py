@@ -39,6 +39,20 @@ def test_a_host_is_given_a_profile_by_pattern(host: str) -> None:
     assert "aigateway" == profiles.of_host(host).id
 
 
+@pytest.mark.parametrize(
+    ("pattern", "host"),
+    [
+        ("images.corp.example:443", "images.corp.example"),
+        ("images.corp.example:80", "images.corp.example"),
+        ("images.corp.example:8443", "images.corp.example:8443"),
+        ("[::1]:*", "[::1]:8000"),
+        ("images[12].corp.example", "images2.corp.example"),
+    ],
+)
+def test_a_pattern_means_what_it_looks_like(pattern: str, host: str) -> None:
+    assert "aigateway" == load_profiles({pattern: "aigateway"}).of_host(host).id
+
+
 def test_a_users_pattern_wins_over_a_bundled_host() -> None:
     assert "generic_openai" == load_profiles({"api.openai.com": "generic_openai"}).of_host("api.openai.com").id
 

@@ -218,6 +218,18 @@ call()
     assert {"success": 4} == ledger(tmp_path)
 
 
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_what_neither_disk_nor_ledger_took_is_told_when_the_program_ends(
+    library: str, tmp_path: Path, gateway: Gateway
+) -> None:
+    no_folder = tmp_path / "a file"
+    no_folder.write_text("")
+    done = run_python(program("call(); call()", library=library, folder=no_folder, gateway=gateway))
+    assert 0 == done.returncode
+    assert "pixelmeter failed in spool: NotADirectoryError (1 so far" in done.stderr
+    assert "pixelmeter lost 2 attempts that neither ledger nor spool took" in done.stderr
+
+
 WATCH_TYPES = """
 import threading
 found = []

@@ -98,6 +98,24 @@ def test_the_spools_of_a_server_keep_their_folder_when_the_password_changes() ->
     assert before != other
 
 
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://db.example/spend",
+        "postgresql://other@DB.example:5432/spend",
+        "postgresql://me:secret@db.example/spend?sslmode=require&connect_timeout=3",
+        "postgresql://me@/spend?host=db.example",
+    ],
+)
+def test_one_database_has_one_folder_of_spools_however_its_url_is_written(url: str) -> None:
+    expected = spool_folder("postgresql+psycopg://me@db.example/spend", None, "/state")
+    assert expected == spool_folder(url, None, "/state")
+
+
+def test_a_url_without_a_database_means_the_one_that_is_named_like_its_user() -> None:
+    assert spool_folder("postgresql://spend@db", None, "/s") != spool_folder("postgresql://other@db", None, "/s")
+
+
 def test_a_spool_folder_that_is_given_has_a_folder_for_each_ledger(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

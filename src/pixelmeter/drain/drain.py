@@ -144,6 +144,10 @@ class Drain:
             last_error=self._last_error,
         )
 
+    def held(self) -> int:
+        """Return how many attempts wait here that no file has: they go with the process."""
+        return sum(each.segment is None for each in tuple(self._ready))
+
     def _fill(self) -> None:
         # Counted before the files are read: an intent that was spooled before its outcome is then seen before it.
         self.behind = False

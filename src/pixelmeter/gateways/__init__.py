@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,6 +11,8 @@ from pixelmeter.core.gateways import Profile, ProfileError, Profiles, read_profi
 from pixelmeter.errors import ConfigError
 
 __all__ = ["load_profiles"]
+
+_IPV6 = re.compile(r"^\[(?=[0-9a-fA-F.]*:[0-9a-fA-F:.]*\])")
 
 
 def load_profiles(hosts: Mapping[str, str], path: str | None = None) -> Profiles:
@@ -23,7 +26,14 @@ def load_profiles(hosts: Mapping[str, str], path: str | None = None) -> Profiles
     for host, name in hosts.items():
         if name not in profiles:
             raise ConfigError(f"host {host!r} is given to gateway profile {name!r}: known are {', '.join(profiles)}")
-    return Profiles(tuple(profiles.values()), hosts)
+        if "/" in host:
+            raise ConfigError(f"{host!r} is no host: write it without https:// and path, such as images.corp.example")
+    return Profiles(tuple(profiles.values()), {_pattern(host): name for host, name in hosts.items()})
+
+
+def _pattern(host: str) -> str:
+    # The brackets of an IPv6 address are no character class, and the port of the scheme itself is never in a host.
+    return _IPV6.sub("[[]", host.removesuffix(":443").removesuffix(":80"))
 
 
 def _read_all(path: Path) -> list[Profile]:

@@ -33,6 +33,7 @@ _SHAPE = re.compile(
     (?:\?(?P<query>.*))?""",
     re.VERBOSE,
 )
+_POSTGRESQL_PORT = 5432
 _TOLD = frozenset({"application_name", "connect_timeout", "host", "port", "sslmode", "target_session_attrs"})
 
 
@@ -108,8 +109,8 @@ def spool_folder(url: str, override: str | None, state_dir: str) -> str:
     """Return the folder of the spools that belong to a ledger.
 
     It is `<file>.spool` beside a SQLite file; else one under `<state_dir>/pixelmeter/`, or under `override` where that
-    is given, named after host and database, the same whatever the password is. No two ledgers share one: whoever opens
-    a ledger takes in the spools that dead processes left in its folder.
+    is given, named after host, port and database, the same whatever user, password and options are. No two ledgers
+    share one: whoever opens a ledger takes in the spools that dead processes left in its folder.
     """
     address = read_address(url)
     if override:
@@ -118,7 +119,19 @@ def spool_folder(url: str, override: str | None, state_dir: str) -> str:
         return f"{address.path}.spool"
     else:
         base = os.path.join(os.path.abspath(state_dir), "pixelmeter")
-    name = os.path.basename(address.path) or f"{address.host or 'local'}-{address.database or 'default'}"
+    if address.dialect == "sqlite":
+        name, identity = os.path.basename(address.path), address.path
+    else:
+        host, port, database = _server(address)
+        name, identity = f"{host or 'local'}-{database or 'default'}", f"{host}:{port}/{database}"
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", name)[:60]
-    digest = hashlib.sha256(address.safe().encode()).hexdigest()[:8]
+    digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return os.path.join(base, f"{readable}-{digest}")
+
+
+def _server(address: Address) -> tuple[str, str, str]:
+    options = dict(address.options)
+    host = options.get("host") or address.host or ""
+    port = options.get("port") or str(address.port or _POSTGRESQL_PORT)
+    # A URL without a database means the one that is named like the user.
+    return host.lower(), port, options.get("dbname") or address.database or address.user or ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import date
 from functools import cache
+from os import PathLike
 from pathlib import Path
 
 from pixelmeter.core.pricefile import Problem, read
@@ -25,7 +26,7 @@ def bundled() -> PriceBook:
     return PriceBook(_load)
 
 
-def load_book(path: str | Path) -> PriceBook:
+def load_book(path: str | PathLike[str]) -> PriceBook:
     """Return the bundled book with the entries of a file above it.
 
     Raises PriceBookError, with the line and what to write instead, for a file that cannot be used.

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from pixelmeter.errors import ConfigError
+
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
@@ -14,9 +16,21 @@ if TYPE_CHECKING:
 
 __all__ = ["chosen"]
 
+_METHODS = ("begin", "record", "observe")
+
 
 def chosen(given: Sequence[Sink], registry: CollectorRegistry | None, named: Sequence[str]) -> Sequence[Sink]:
-    """Return the sinks, in the order in which they are told; their libraries are imported only now."""
+    """Return the sinks, in the order in which they are told; their libraries are imported only now.
+
+    Raises ConfigError for what is no sink or no registry.
+    """
+    for each in given:
+        if isinstance(each, type) or not all(callable(getattr(each, name, None)) for name in _METHODS):
+            raise ConfigError(
+                f"{str(each)[:60]!r} is no sink: give objects, such as OtelSink(); names go to PIXELMETER_SINKS"
+            )
+    if registry is not None and not callable(getattr(registry, "register", None)):
+        raise ConfigError(f"registry is a {type(registry).__name__}: give a prometheus_client.CollectorRegistry")
     sinks = list(given)
     for name, find in _SINKS.items():
         if name == "prometheus" and registry is not None:

@@ -6,8 +6,8 @@ import errno
 import itertools
 import threading
 from collections import deque
-from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import msgspec
@@ -41,13 +41,16 @@ class Spool:
         segment_bytes: int = 8 * 1024 * 1024,
         memory_frames: int = 10_000,
         durability: Durability = "process",
+        note: Callable[[Exception], None] = lambda error: None,
     ) -> None:
+        """`note` takes what the disk refused, and attempts that no frame can hold."""
         self._folder = folder
         self._files = files
         self._ids = ids
         self._segment_bytes = segment_bytes
         self._memory_frames = memory_frames
         self._synced = durability == "sync"
+        self._tell = note
         self._start()
 
     def _start(self) -> None:
@@ -139,7 +142,7 @@ class Spool:
     def forget(self) -> None:
         """Leave everything to the parent process; to be called in a child after a fork, before anything else."""
         for segment in self._segments:
-            with self._noted():
+            with suppress(OSError):
                 self._files.close(segment.descriptor)
         self._start()
 
@@ -257,3 +260,4 @@ class Spool:
     def _note(self, error: Exception) -> None:
         # An OSError's own text has the path in it.
         self._last_error = f"{type(error).__name__}: {error.strerror if isinstance(error, OSError) else error}"
+        self._tell(error)
