@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -20,7 +22,7 @@ HEAD = 'gateway = "g"\n[[price]]\nmodel = "m"\n'
         ("gateway = 3", 1, 'write gateway = "NAME" first'),
         ('\ngatewy = "g"', 2, "'gatewy' is not a key of a price file: did you mean gateway?"),
         ('[[price]]\nmodel = "m"\nusd_per_image = "1"', 1, "nothing says whose price this is"),
-        ('gateway = "g"\n[[price]]\nusd_per_image = "1"', 2, "Object missing required field `model`"),
+        ('gateway = "g"\n[[price]]\nusd_per_image = "1"', 2, "nothing says which model this is: write model"),
         (HEAD, 2, "there is no price: give one"),
         (HEAD + "usd_per_image = 0.01", 4, "usd_per_image must be USD in quotes"),
         (HEAD + 'usd_per_image = "-1"', 4, "usd_per_image must be USD in quotes"),
@@ -31,9 +33,28 @@ HEAD = 'gateway = "g"\n[[price]]\nmodel = "m"\n'
         (HEAD + 'usd_per_image_by_colour = "1"', 4, "'usd_per_image_by_colour' is not a key of a price file"),
         (HEAD + 'usd_per_image_by_size = "1"', 4, "usd_per_image_by_size is a table: write [price.usd_per_image_by_"),
         (HEAD + "usd_per_image_by_size = {}", 4, "usd_per_image_by_size is a table"),
-        (HEAD + '[price.usd_per_image_by_size]\n"<1px" = "1"', 4, "usd_per_image_by_size: write '<1px' as \"30px\""),
-        (HEAD + '[price.usd_per_image_by_steps]\nfew = "1"', 4, "usd_per_image_by_steps: write 'few' as \"30\""),
-        (HEAD + '[price.usd_per_image_by_size]\n"" = "1"', 4, "usd_per_image_by_size: sizes, qualities and steps have"),
+        (HEAD + '[price.usd_per_image_by_size]\n"<1px" = "1"', 5, "usd_per_image_by_size: write '<1px' as \"30px\""),
+        (HEAD + '[price.usd_per_image_by_steps]\nfew = "1"', 5, "usd_per_image_by_steps: write 'few' as \"30\""),
+        (HEAD + '[price.usd_per_image_by_size]\n"" = "1"', 5, "usd_per_image_by_size: sizes, qualities and steps have"),
+        (HEAD + 'usd_per_image = "1234567"', 4, "usd_per_image must be USD with at most six digits before the point"),
+        (
+            HEAD + '[price.usd_per_image_by_size]\n"1K" = "1"\n"1024*1024" = "1"',
+            6,
+            "usd_per_image_by_size: '1024*1024' is no size: write \"1024x1024\"",
+        ),
+        (
+            HEAD + '[price.usd_per_image_by_size]\n"±1" = "1"',
+            5,
+            "usd_per_image_by_size: '±1' is no size: write WIDTHxH",
+        ),
+        (HEAD + '[price.usd_per_image_by_size]\nauto = "1"', 5, 'usd_per_image_by_size: "auto" leaves the size open'),
+        (HEAD + 'usd_per_megapixel = "1"\ndefault_size = "big"', 5, "default_size: no price of the entry is for 'big'"),
+        ('gateway = "https://Img.example:8443/v1"', 1, "gateway: no gateway is named by a URL: write the host alone"),
+        (
+            HEAD + 'gateway = "Img.example:8443/v1"\nusd_per_image = "1"',
+            4,
+            'gateway: no gateway is named by a URL: write the host alone, such as "img.example:8443"',
+        ),
         (HEAD + "output_image_tokens_per_image = 1.5", 4, "output_image_tokens_per_image must be a whole number"),
         (HEAD + 'usd_per_image = "1"\nchecked_on = "today"', 5, "checked_on: Expected `date`, got `str`"),
         (HEAD + 'usd_per_image = "1"\neffective_from = 2026-01-01T00:00:00', 5, "effective_from: Expected `date"),
@@ -63,6 +84,56 @@ def test_every_entry_with_a_problem_is_told_and_the_others_are_there() -> None:
 
     assert ["b"] == [entry.model for entry in entries]
     assert [2, 8] == [problem.line for problem in problems]
+
+
+def problems_of(text: str) -> list[tuple[int, str]]:
+    """Return the line of every problem and what it is about."""
+    return [(problem.line, re.split(": | is | must ", problem.message)[0]) for problem in read(text)[1]]
+
+
+def test_every_problem_of_an_entry_is_told() -> None:
+    assert [(4, "'usd_per_imge'"), (5, "'alias'")] == problems_of(HEAD + 'usd_per_imge = "1"\nalias = ["x"]')
+    assert [(4, "usd_per_image"), (5, "checked_on"), (6, "source")] == problems_of(
+        HEAD + 'usd_per_image = 1\nchecked_on = "2026-01-01"\nsource = 3'
+    )
+    assert [(2, "nothing says which model this"), (3, "usd_per_image"), (4, "gateway")] == sorted(
+        problems_of('gateway = "g"\n[[price]]\nusd_per_image = 1\ngateway = 7')
+    )
+
+
+def test_every_problem_of_a_table_is_told_at_its_own_line() -> None:
+    text = HEAD + '[price.usd_per_image_by_size_and_quality]\n1K = { low = 1, high = 2 }\n2K = 3\n"3*3" = { low = "1" }'
+
+    assert [
+        (5, "usd_per_image_by_size_and_quality.1K.low"),
+        (5, "usd_per_image_by_size_and_quality.1K.high"),
+        (6, "usd_per_image_by_size_and_quality.2K"),
+        (7, "usd_per_image_by_size_and_quality"),
+    ] == problems_of(text)
+
+
+def test_a_line_is_never_that_of_a_later_entry() -> None:
+    text = (
+        HEAD + 'usd_per_image_by_size = { big = 1 }\n[[price]]\nmodel = "n"\n[price.usd_per_image_by_size]\nbig = "1"'
+    )
+
+    assert [(4, "usd_per_image_by_size.big")] == problems_of(text)
+
+
+def test_every_name_that_is_taken_is_told() -> None:
+    text = (
+        'gateway = "g"\n[[price]]\nmodel = "m"\naliases = ["x", "y"]\nusd_per_image = "1"\n'
+        '[[price]]\nmodel = "n"\naliases = ["x", "y"]\nusd_per_image = "1"'
+    )
+
+    assert [(8, "'x'"), (8, "'y'")] == problems_of(text)
+
+
+@pytest.mark.parametrize("size", ["1024x1024", "1024X1024", "2K", "0.5k", "1080p", "4MP", "512", "16:9", "square_hd"])
+def test_what_requests_send_as_a_size_may_be_the_key_of_a_price(size: str) -> None:
+    entries, problems = read(HEAD + f'default_size = "{size}"\n[price.usd_per_image_by_size]\n"{size}" = "1"')
+
+    assert ([], [size.lower()]) == (problems, [entry.default_size for entry in entries])
 
 
 def test_entries_written_as_one_array_are_read_too() -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import datetime
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, NamedTuple
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +17,11 @@ from pixelmeter.core.tariff import COUNTS, UNITS, Entry, Rate, atto
 __all__ = ["Problem", "read"]
 
 _PRICE = re.compile(r"\d{1,6}(\.\d{1,12})?", re.ASCII)
+_MANY_DIGITS = re.compile(r"\d{7,}(\.\d*)?", re.ASCII)
+_PLAIN_SIZE = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}|\d+(\.\d+)?(k|p|mp)?|\d{1,3}:\d{1,3}", re.ASCII)
+_WORD = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
+_TWO_NUMBERS = re.compile(r"\s*(\d{1,5})\D{1,5}(\d{1,5})\s*(px)?", re.ASCII)
+_URL = re.compile(r"\w+://|[^/]+[.:][^/]*/")
 _RANGE = re.compile(r"(<=|>)?(\d{1,9})(px)?", re.ASCII)
 _BY = ("", "size", "quality", "steps", "size_and_quality", "size_and_steps")
 _HIGHEST = 1_000_000_000
@@ -58,9 +64,10 @@ _KEYS = ("model", *(name for name in _Table.__struct_fields__ if name != "model"
 
 
 class _Wrong(Exception):
-    def __init__(self, message: str, key: str | None = None) -> None:
+    def __init__(self, message: str, *keys: str) -> None:
+        """`keys` lead to what is wrong, from the entry inwards; none where it is the entry itself."""
         super().__init__(message)
-        self.key = key
+        self.keys = keys
 
 
 def read(text: str, *, own: bool = False) -> tuple[list[Entry], list[Problem]]:
@@ -77,24 +84,33 @@ def read(text: str, *, own: bool = False) -> tuple[list[Entry], list[Problem]]:
         tables = msgspec.convert(document.pop("price", []), list[dict[str, object]], builtin_types=_DATES)
     except msgspec.ValidationError as error:
         return [], [Problem(1, f'write gateway = "NAME" first, then [[price]] above every entry: {error}')]
-    problems = [Problem(_line(lines, 0, key), _unknown(key, ("gateway", "price"))) for key in document]
+    problems = [Problem(_line(lines, (key,)), _unknown(key, ("gateway", "price"))) for key in document]
+    problems += [Problem(_line(lines, wrong.keys), str(wrong)) for wrong in _wrong_gateway(gateway)]
     starts = [number for number, line in enumerate(lines) if _HEADER.match(line)]
+    if len(starts) != len(tables):
+        # Entries that are written as one array can be anywhere.
+        starts = [0] * len(tables)
     entries: list[Entry] = []
     seen = _Seen()
-    for table, start in zip(tables, [*starts, *[0] * (len(tables) - len(starts))], strict=False):
-        try:
-            entry = _entry(table, gateway, own=own, line=start + 1)
-            seen.add(entry)
-        except _Wrong as wrong:
-            problems.append(Problem(_line(lines, start, wrong.key) if wrong.key else start + 1, str(wrong)))
-        else:
+    for number, table in enumerate(tables):
+        start = starts[number]
+        end = next((later for later in starts[number + 1 :] if later > start), len(lines))
+        entry, wrongs = _entry(table, gateway, own=own, line=start + 1)
+        if entry:
+            wrongs = seen.add(entry)
+        problems += [Problem(start + _line(lines[start:end], wrong.keys), str(wrong)) for wrong in wrongs]
+        if entry and not wrongs:
             entries.append(entry)
     return entries, problems
 
 
-def _line(lines: Sequence[str], start: int, key: str) -> int:
-    pattern = re.compile(rf"\s*(\[\s*price\s*\.\s*)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
-    return next((number + 1 for number in range(start, len(lines)) if pattern.match(lines[number])), start + 1)
+def _line(lines: Sequence[str], keys: Sequence[str]) -> int:
+    """Return the number of the line that the keys lead to, as far as it can be told; the first is 1."""
+    found = 0
+    for key in keys:
+        pattern = re.compile(rf"\s*(\[\s*price\s*\.\s*)?[\"']?{re.escape(key)}[\"']?\s*[=\].]")
+        found = next((number for number in range(found, len(lines)) if pattern.match(lines[number])), found)
+    return found + 1
 
 
 def _unknown(key: str, known: Sequence[str]) -> str:
@@ -102,31 +118,38 @@ def _unknown(key: str, known: Sequence[str]) -> str:
     return f"{key[:80]!r} is not a key of a price file" + (f": did you mean {close[0]}?" if close else "")
 
 
-def _entry(table: Mapping[str, object], gateway: str | None, *, own: bool, line: int) -> Entry:
+def _entry(
+    table: Mapping[str, object], gateway: str | None, *, own: bool, line: int
+) -> tuple[Entry | None, list[_Wrong]]:
     rates: dict[str, list[Rate]] = {}
     plain: dict[str, object] = {}
+    wrongs: list[_Wrong] = []
     for key, value in table.items():
         unit, _, by = key.partition("_by_")
         if unit in UNITS or unit in COUNTS:
-            rates.setdefault(unit, []).extend(_rates(key, unit, by, value))
+            rates.setdefault(unit, []).extend(_rates(key, unit, by, value, wrongs))
         elif key in _Table.__struct_fields__:
             plain[key] = value
         else:
-            raise _Wrong(_unknown(key, _KEYS), key)
+            wrongs.append(_Wrong(_unknown(key, _KEYS), key))
+    if not rates and not wrongs:
+        wrongs.append(_Wrong("there is no price: give one, such as usd_per_image"))
+    if not gateway and "gateway" not in plain:
+        message = 'nothing says whose price this is: write gateway = "NAME" at the top of the file or in the entry'
+        wrongs.append(_Wrong(message))
     try:
         head = msgspec.convert(plain, _Table, builtin_types=_DATES)
-    except msgspec.ValidationError as error:
-        at = re.search(r"`\$\.(\w+)", str(error))
-        message = re.sub(r" \| null| - at `.*`$", "", str(error))
-        raise _Wrong(f"{at[1]}: {message}" if at else message, at[1] if at else None) from None
-    name = head.gateway or gateway
-    if name is None:
-        raise _Wrong('nothing says whose price this is: write gateway = "NAME" at the top of the file or in the entry')
-    if not rates:
-        raise _Wrong("there is no price: give one, such as usd_per_image")
+    except msgspec.ValidationError:
+        return None, [*wrongs, *_wrong_fields(plain)]
+    wrongs += [*_wrong_gateway(head.gateway), *_wrong_default_size(head.default_size, rates)]
     if head.effective_from and head.effective_to and head.effective_to <= head.effective_from:
-        raise _Wrong("effective_to must be later than effective_from: it is the first day without", "effective_to")
-    return Entry(
+        wrongs.append(
+            _Wrong("effective_to must be later than effective_from: it is the first day without", "effective_to")
+        )
+    name = head.gateway or gateway
+    if wrongs or name is None:
+        return None, wrongs
+    entry = Entry(
         id=_id(name, head, own=own),
         gateway=name,
         model=head.model,
@@ -145,6 +168,45 @@ def _entry(table: Mapping[str, object], gateway: str | None, *, own: bool, line:
         own=own,
         line=line,
     )
+    return entry, []
+
+
+def _wrong_fields(plain: Mapping[str, object]) -> Iterator[_Wrong]:
+    # One by one: msgspec tells of the first alone.
+    if "model" not in plain:
+        yield _Wrong('nothing says which model this is: write model = "NAME"')
+    for key, value in plain.items():
+        try:
+            msgspec.convert({"model": "any", key: value}, _Table, builtin_types=_DATES)
+        except msgspec.ValidationError as error:
+            yield _Wrong(f"{key}: " + re.sub(r" \| null| - at `.*`$", "", str(error)), key)
+
+
+def _wrong_gateway(name: str | None) -> Iterator[_Wrong]:
+    if name and _URL.match(name):
+        try:
+            host = urlsplit(name if "://" in name else f"//{name}").netloc.rpartition("@")[2]
+        except ValueError:
+            host = ""
+        written = f', such as "{host[:80].lower()}"' if host else ""
+        yield _Wrong(f"gateway: no gateway is named by a URL: write the host alone{written}", "gateway")
+
+
+def _wrong_default_size(size: str | None, rates: Mapping[str, Sequence[Rate]]) -> Iterator[_Wrong]:
+    if size is None or any(rate.size == size.lower() for found in rates.values() for rate in found):
+        return
+    if not _PLAIN_SIZE.fullmatch(size.lower()):
+        yield _Wrong(
+            f"default_size: no price of the entry is for {size!r}: {_as_size(size)}, or a size of a table of the entry",
+            "default_size",
+        )
+
+
+def _as_size(word: str) -> str:
+    numbers = _TWO_NUMBERS.fullmatch(word)
+    if numbers:
+        return f'write "{numbers[1]}x{numbers[2]}"'
+    return 'write WIDTHxHEIGHT, such as "1024x1024", or a tier, such as "2K"'
 
 
 def _id(gateway: str, head: _Table, *, own: bool) -> str:
@@ -161,56 +223,94 @@ def _restricted(rate: Rate, quality: str | None) -> Rate:
     return msgspec.structs.replace(rate, quality=quality.lower()) if quality and not rate.quality else rate
 
 
-def _rates(key: str, unit: str, by: str, value: object) -> list[Rate]:
-    if by not in _BY:
-        raise _Wrong(_unknown(key, [f"{unit}_by_{name}" for name in _BY if name]), key)
-    if not by:
-        return [_rate(key, unit, value)]
+def _rates(key: str, unit: str, by: str, value: object, wrongs: list[_Wrong]) -> Iterator[Rate]:
+    """Yield the rates of a key; what is wrong with them goes to `wrongs`."""
+    try:
+        if by not in _BY:
+            raise _Wrong(_unknown(key, [f"{unit}_by_{name}" for name in _BY if name]), key)
+        if not by:
+            yield _rate((key,), unit, value)
+            return
+        words = _table((key,), value)
+    except _Wrong as wrong:
+        wrongs.append(wrong)
+        return
     first, _, second = by.partition("_and_")
-    found: list[Rate] = []
-    for word, inner in _table(key, value).items():
-        if not second:
-            found.append(_rate(key, unit, inner, **{first: word}))
+    for word, inner in words.items():
+        try:
+            others = _table((key, word), inner) if second else {"": inner}
+        except _Wrong as wrong:
+            wrongs.append(wrong)
             continue
-        found += [_rate(key, unit, item, **{first: word, second: other}) for other, item in _table(key, inner).items()]
-    return found
+        for other, item in others.items():
+            try:
+                if second:
+                    yield _rate((key, word, other), unit, item, **{first: word, second: other})
+                else:
+                    yield _rate((key, word), unit, item, **{first: word})
+            except _Wrong as wrong:
+                wrongs.append(wrong)
 
 
-def _table(key: str, value: object) -> Mapping[str, object]:
+def _table(keys: Sequence[str], value: object) -> Mapping[str, object]:
     try:
         return msgspec.convert(value, _Prices, builtin_types=_DATES)
     except msgspec.ValidationError:
-        raise _Wrong(f"{key} is a table: write [price.{key}] with a price for every word under it", key) from None
+        name = _name(keys)
+        raise _Wrong(f"{name} is a table: write [price.{name}] with a price for every word under it", *keys) from None
+
+
+def _name(keys: Sequence[str]) -> str:
+    return ".".join(key[:80] for key in keys)
 
 
 def _rate(
-    key: str, unit: str, value: object, size: str | None = None, quality: str | None = None, steps: str | None = None
+    keys: Sequence[str],
+    unit: str,
+    value: object,
+    size: str | None = None,
+    quality: str | None = None,
+    steps: str | None = None,
 ) -> Rate:
+    name = _name(keys)
     if unit in COUNTS:
         if type(value) is not int or not 0 <= value <= UNITS["usd_per_megapixel"]:
-            raise _Wrong(f"{key} must be a whole number of tokens", key)
+            raise _Wrong(f"{name} must be a whole number of tokens", *keys)
         amount, text = value, str(value)
     else:
+        if isinstance(value, str) and _MANY_DIGITS.fullmatch(value):
+            raise _Wrong(f"{name} must be USD with at most six digits before the point", *keys)
         if not isinstance(value, str) or not _PRICE.fullmatch(value):
-            raise _Wrong(f'{key} must be USD in quotes with at most 12 decimals, such as "0.010"', key)
+            raise _Wrong(f'{name} must be USD in quotes with at most 12 decimals, such as "0.010"', *keys)
         amount, text = atto(value, UNITS[unit]), value
     if any(not word or len(word) > 40 for word in (size, quality, steps) if word is not None):
-        raise _Wrong(f"{key}: sizes, qualities and steps have 1 to 40 characters", key)
-    pixels = _range(key, size, "px") if size and (size[0] in "<>" or size.endswith("px")) else None
+        raise _Wrong(f"{keys[0]}: sizes, qualities and steps have 1 to 40 characters", *keys)
+    pixels = _range(keys, size, "px") if size and (size[0] in "<>" or size.endswith("px")) else None
+    if size and not pixels:
+        _check_size(keys, size)
     return Rate(
         amount=amount,
         text=text,
         size=None if pixels else _lower(size),
         pixels=pixels,
         quality=_lower(quality),
-        steps=_range(key, steps, "") if steps else None,
+        steps=_range(keys, steps, "") if steps else None,
     )
 
 
-def _range(key: str, word: str, unit: str) -> range:
+def _check_size(keys: Sequence[str], size: str) -> None:
+    word = size.lower()
+    if word == "auto":
+        message = f'{keys[0]}: "auto" leaves the size open, so no call has this price: give it beside the table'
+        raise _Wrong(message, *keys)
+    if not _PLAIN_SIZE.fullmatch(word) and not _WORD.fullmatch(word):
+        raise _Wrong(f"{keys[0]}: {size!r} is no size: {_as_size(size)}", *keys)
+
+
+def _range(keys: Sequence[str], word: str, unit: str) -> range:
     found = _RANGE.fullmatch(word)
     if not found or (found[3] or "") != unit:
-        raise _Wrong(f'{key}: write {word[:40]!r} as "30{unit}", "<=30{unit}" or ">30{unit}"', key)
+        raise _Wrong(f'{keys[0]}: write {word[:40]!r} as "30{unit}", "<=30{unit}" or ">30{unit}"', *keys)
     number = int(found[2])
     return {"<=": range(number + 1), ">": range(number + 1, _HIGHEST)}.get(found[1], range(number, number + 1))
 
@@ -222,18 +322,25 @@ class _Seen:
         self._rates: set[tuple[object, ...]] = set()
         self._names: dict[tuple[str, str], str] = {}
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: Entry) -> list[_Wrong]:
+        """Return what earlier entries said already."""
+        wrongs: list[_Wrong] = []
         for name in (entry.model, *entry.aliases):
             owner = self._names.setdefault((entry.gateway, name), entry.model)
             if owner != entry.model:
-                raise _Wrong(f"{name!r} is a name of {owner!r} already", "model" if name == entry.model else "aliases")
+                key = "model" if name == entry.model else "aliases"
+                wrongs.append(_Wrong(f"{name!r} is a name of {owner!r} already", key))
         for unit, rates in entry.rates.items():
-            for rate in rates:
-                key = (entry.id, entry.estimate, unit, rate.size, rate.pixels, rate.quality, rate.steps)
-                if key in self._rates:
-                    raise _Wrong(
+            keys = [
+                (entry.id, entry.estimate, unit, rate.size, rate.pixels, rate.quality, rate.steps) for rate in rates
+            ]
+            if not self._rates.isdisjoint(keys) or len(set(keys)) < len(keys):
+                wrongs.append(
+                    _Wrong(
                         f"{unit} of {entry.model!r} has a price for this day already: give the newer one a later "
                         "effective_from",
                         unit,
                     )
-                self._rates.add(key)
+                )
+            self._rates.update(keys)
+        return wrongs
