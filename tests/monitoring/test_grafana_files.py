@@ -140,6 +140,14 @@ def test_compose_sets_every_variable_of_the_data_sources() -> None:
     assert set(VARIABLES) <= set(SERVICES["grafana"]["environment"])
 
 
+def test_compose_and_the_page_ask_for_encryption_in_words_that_grafana_knows() -> None:
+    known = {"disable", "require", "verify-ca", "verify-full"}
+    [told] = re.findall(r"`PIXELMETER_LEDGER_SSLMODE`: ([^.]*?),\s+as", PAGE.read_text())
+
+    assert SERVICES["grafana"]["environment"]["PIXELMETER_LEDGER_SSLMODE"] in known
+    assert known == set(re.findall("`([^`]+)`", told))
+
+
 def test_compose_takes_every_secret_from_outside_and_insists_on_it() -> None:
     for service in SERVICES.values():
         for name, value in service.get("environment", {}).items():

@@ -15,6 +15,7 @@ VARIABLES = (
     "PIXELMETER_PROMETHEUS_URL",
     "PIXELMETER_LEDGER_ADDRESS",
     "PIXELMETER_LEDGER_DATABASE",
+    "PIXELMETER_LEDGER_SSLMODE",
     "PIXELMETER_LEDGER_READER",
     "PIXELMETER_LEDGER_READER_PASSWORD",
 )
@@ -54,7 +55,11 @@ def _ledger() -> Json:
         "access": "proxy",
         "url": "$PIXELMETER_LEDGER_ADDRESS",
         "user": "$PIXELMETER_LEDGER_READER",
-        "jsonData": {"database": "$PIXELMETER_LEDGER_DATABASE", "sslmode": "prefer", "postgresVersion": 1500},
+        "jsonData": {
+            "database": "$PIXELMETER_LEDGER_DATABASE",
+            "sslmode": "$PIXELMETER_LEDGER_SSLMODE",
+            "postgresVersion": 1500,
+        },
         "secureJsonData": {"password": "$PIXELMETER_LEDGER_READER_PASSWORD"},
     }
 
