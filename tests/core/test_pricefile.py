@@ -91,14 +91,31 @@ def problems_of(text: str) -> list[tuple[int, str]]:
     return [(problem.line, re.split(": | is | must ", problem.message)[0]) for problem in read(text)[1]]
 
 
-def test_every_problem_of_an_entry_is_told() -> None:
-    assert [(4, "'usd_per_imge'"), (5, "'alias'")] == problems_of(HEAD + 'usd_per_imge = "1"\nalias = ["x"]')
-    assert [(4, "usd_per_image"), (5, "checked_on"), (6, "source")] == problems_of(
-        HEAD + 'usd_per_image = 1\nchecked_on = "2026-01-01"\nsource = 3'
-    )
-    assert [(2, "nothing says which model this"), (3, "usd_per_image"), (4, "gateway")] == sorted(
-        problems_of('gateway = "g"\n[[price]]\nusd_per_image = 1\ngateway = 7')
-    )
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (HEAD + 'usd_per_imge = "1"\nalias = ["x"]', [(4, "'usd_per_imge'"), (5, "'alias'")]),
+        (
+            HEAD + 'usd_per_image = 1\nchecked_on = "2026-01-01"\nsource = 3\ndefault_size = "big"',
+            [(4, "usd_per_image"), (5, "checked_on"), (6, "source"), (7, "default_size")],
+        ),
+        (
+            "[[price]]\nusd_per_image = 1\neffective_to = 2026-01-01T00:00:00",
+            [
+                (1, "nothing says which model this is"),
+                (1, "nothing says whose price this"),
+                (2, "usd_per_image"),
+                (3, "effective_to"),
+            ],
+        ),
+        (
+            HEAD + '[price.usd_per_image_by_size]\n"2*2" = 1',
+            [(5, "usd_per_image_by_size"), (5, "usd_per_image_by_size.2*2")],
+        ),
+    ],
+)
+def test_every_problem_of_an_entry_is_told(text: str, expected: list[tuple[int, str]]) -> None:
+    assert expected == sorted(problems_of(text))
 
 
 def test_every_problem_of_a_table_is_told_at_its_own_line() -> None:

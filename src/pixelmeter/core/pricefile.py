@@ -24,12 +24,13 @@ _TWO_NUMBERS = re.compile(r"\s*(\d{1,5})\D{1,5}(\d{1,5})\s*(px)?", re.ASCII)
 _URL = re.compile(r"\w+://|[^/]+[.:][^/]*/")
 _RANGE = re.compile(r"(<=|>)?(\d{1,9})(px)?", re.ASCII)
 _BY = ("", "size", "quality", "steps", "size_and_quality", "size_and_steps")
+_LONGEST_WORD = 40
 _HIGHEST = 1_000_000_000
 _DATES = (datetime.date, datetime.datetime, datetime.time)
 _HEADER = re.compile(r"\s*\[\[\s*price\s*\]\]")
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_Word = Annotated[str, msgspec.Meta(min_length=1, max_length=40)]
+_Word = Annotated[str, msgspec.Meta(min_length=1, max_length=_LONGEST_WORD)]
 _Prices = Annotated[dict[str, object], msgspec.Meta(min_length=1)]
 
 
@@ -63,11 +64,11 @@ msgspec.json.Decoder(_Table)
 _KEYS = ("model", *(name for name in _Table.__struct_fields__ if name != "model"), *UNITS, *COUNTS)
 
 
-class _Wrong(Exception):
-    def __init__(self, message: str, *keys: str) -> None:
-        """`keys` lead to what is wrong, from the entry inwards; none where it is the entry itself."""
-        super().__init__(message)
-        self.keys = keys
+class _Wrong(NamedTuple):
+    """What is wrong with an entry; `keys` lead to it from the entry inwards, none where it is the entry itself."""
+
+    message: str
+    keys: Sequence[str] = ()
 
 
 def read(text: str, *, own: bool = False) -> tuple[list[Entry], list[Problem]]:
@@ -85,7 +86,7 @@ def read(text: str, *, own: bool = False) -> tuple[list[Entry], list[Problem]]:
     except msgspec.ValidationError as error:
         return [], [Problem(1, f'write gateway = "NAME" first, then [[price]] above every entry: {error}')]
     problems = [Problem(_line(lines, (key,)), _unknown(key, ("gateway", "price"))) for key in document]
-    problems += [Problem(_line(lines, wrong.keys), str(wrong)) for wrong in _wrong_gateway(gateway)]
+    problems += [Problem(_line(lines, wrong.keys), wrong.message) for wrong in _wrong_gateway(gateway)]
     starts = [number for number, line in enumerate(lines) if _HEADER.match(line)]
     if len(starts) != len(tables):
         # Entries that are written as one array can be anywhere.
@@ -98,7 +99,7 @@ def read(text: str, *, own: bool = False) -> tuple[list[Entry], list[Problem]]:
         entry, wrongs = _entry(table, gateway, own=own, line=start + 1)
         if entry:
             wrongs = seen.add(entry)
-        problems += [Problem(start + _line(lines[start:end], wrong.keys), str(wrong)) for wrong in wrongs]
+        problems += [Problem(start + _line(lines[start:end], wrong.keys), wrong.message) for wrong in wrongs]
         if entry and not wrongs:
             entries.append(entry)
     return entries, problems
@@ -131,20 +132,20 @@ def _entry(
         elif key in _Table.__struct_fields__:
             plain[key] = value
         else:
-            wrongs.append(_Wrong(_unknown(key, _KEYS), key))
+            wrongs.append(_Wrong(_unknown(key, _KEYS), [key]))
     if not rates and not wrongs:
         wrongs.append(_Wrong("there is no price: give one, such as usd_per_image"))
     if not gateway and "gateway" not in plain:
         message = 'nothing says whose price this is: write gateway = "NAME" at the top of the file or in the entry'
         wrongs.append(_Wrong(message))
+    wrongs += [*_wrong_gateway(plain.get("gateway")), *_wrong_default_size(plain.get("default_size"), rates)]
     try:
         head = msgspec.convert(plain, _Table, builtin_types=_DATES)
     except msgspec.ValidationError:
         return None, [*wrongs, *_wrong_fields(plain)]
-    wrongs += [*_wrong_gateway(head.gateway), *_wrong_default_size(head.default_size, rates)]
     if head.effective_from and head.effective_to and head.effective_to <= head.effective_from:
         wrongs.append(
-            _Wrong("effective_to must be later than effective_from: it is the first day without", "effective_to")
+            _Wrong("effective_to must be later than effective_from: it is the first day without", ["effective_to"])
         )
     name = head.gateway or gateway
     if wrongs or name is None:
@@ -179,26 +180,26 @@ def _wrong_fields(plain: Mapping[str, object]) -> Iterator[_Wrong]:
         try:
             msgspec.convert({"model": "any", key: value}, _Table, builtin_types=_DATES)
         except msgspec.ValidationError as error:
-            yield _Wrong(f"{key}: " + re.sub(r" \| null| - at `.*`$", "", str(error)), key)
+            yield _Wrong(f"{key}: " + re.sub(r" \| null| - at `.*`$", "", str(error)), [key])
 
 
-def _wrong_gateway(name: str | None) -> Iterator[_Wrong]:
-    if name and _URL.match(name):
+def _wrong_gateway(name: object) -> Iterator[_Wrong]:
+    if isinstance(name, str) and _URL.match(name):
         try:
             host = urlsplit(name if "://" in name else f"//{name}").netloc.rpartition("@")[2]
         except ValueError:
             host = ""
         written = f', such as "{host[:80].lower()}"' if host else ""
-        yield _Wrong(f"gateway: no gateway is named by a URL: write the host alone{written}", "gateway")
+        yield _Wrong(f"gateway: no gateway is named by a URL: write the host alone{written}", ["gateway"])
 
 
-def _wrong_default_size(size: str | None, rates: Mapping[str, Sequence[Rate]]) -> Iterator[_Wrong]:
-    if size is None or any(rate.size == size.lower() for found in rates.values() for rate in found):
+def _wrong_default_size(size: object, rates: Mapping[str, Sequence[Rate]]) -> Iterator[_Wrong]:
+    if not isinstance(size, str) or not 0 < len(size) <= _LONGEST_WORD or _PLAIN_SIZE.fullmatch(size.lower()):
         return
-    if not _PLAIN_SIZE.fullmatch(size.lower()):
+    if not any(rate.size == size.lower() for found in rates.values() for rate in found):
         yield _Wrong(
             f"default_size: no price of the entry is for {size!r}: {_as_size(size)}, or a size of a table of the entry",
-            "default_size",
+            ["default_size"],
         )
 
 
@@ -225,92 +226,86 @@ def _restricted(rate: Rate, quality: str | None) -> Rate:
 
 def _rates(key: str, unit: str, by: str, value: object, wrongs: list[_Wrong]) -> Iterator[Rate]:
     """Yield the rates of a key; what is wrong with them goes to `wrongs`."""
-    try:
-        if by not in _BY:
-            raise _Wrong(_unknown(key, [f"{unit}_by_{name}" for name in _BY if name]), key)
-        if not by:
-            yield _rate((key,), unit, value)
-            return
-        words = _table((key,), value)
-    except _Wrong as wrong:
-        wrongs.append(wrong)
+    if by not in _BY:
+        wrongs.append(_Wrong(_unknown(key, [f"{unit}_by_{name}" for name in _BY if name]), [key]))
         return
-    first, _, second = by.partition("_and_")
-    for word, inner in words.items():
-        try:
-            others = _table((key, word), inner) if second else {"": inner}
-        except _Wrong as wrong:
-            wrongs.append(wrong)
-            continue
-        for other, item in others.items():
-            try:
-                if second:
-                    yield _rate((key, word, other), unit, item, **{first: word, second: other})
-                else:
-                    yield _rate((key, word), unit, item, **{first: word})
-            except _Wrong as wrong:
-                wrongs.append(wrong)
+    kinds = by.split("_and_") if by else []
+    for keys, price in _prices([key], value, len(kinds), wrongs):
+        words: dict[str, str] = dict(zip(kinds, keys[1:], strict=True))
+        found = [*_wrong_amount(keys, unit, price), *_wrong_words(keys, words)]
+        wrongs += found
+        if not found:
+            yield _rate(unit, price, **words)
 
 
-def _table(keys: Sequence[str], value: object) -> Mapping[str, object]:
+def _prices(
+    keys: Sequence[str], value: object, depth: int, wrongs: list[_Wrong]
+) -> Iterator[tuple[Sequence[str], object]]:
+    """Yield the prices of a table that is so deep, with the keys that lead to them."""
+    if not depth:
+        yield keys, value
+        return
     try:
-        return msgspec.convert(value, _Prices, builtin_types=_DATES)
+        table = msgspec.convert(value, _Prices, builtin_types=_DATES)
     except msgspec.ValidationError:
         name = _name(keys)
-        raise _Wrong(f"{name} is a table: write [price.{name}] with a price for every word under it", *keys) from None
+        wrongs.append(_Wrong(f"{name} is a table: write [price.{name}] with a price for every word under it", keys))
+        return
+    for word, inner in table.items():
+        yield from _prices([*keys, word], inner, depth - 1, wrongs)
 
 
 def _name(keys: Sequence[str]) -> str:
     return ".".join(key[:80] for key in keys)
 
 
-def _rate(
-    keys: Sequence[str],
-    unit: str,
-    value: object,
-    size: str | None = None,
-    quality: str | None = None,
-    steps: str | None = None,
-) -> Rate:
-    name = _name(keys)
+def _wrong_amount(keys: Sequence[str], unit: str, value: object) -> Iterator[_Wrong]:
     if unit in COUNTS:
         if type(value) is not int or not 0 <= value <= UNITS["usd_per_megapixel"]:
-            raise _Wrong(f"{name} must be a whole number of tokens", *keys)
-        amount, text = value, str(value)
-    else:
-        if isinstance(value, str) and _MANY_DIGITS.fullmatch(value):
-            raise _Wrong(f"{name} must be USD with at most six digits before the point", *keys)
-        if not isinstance(value, str) or not _PRICE.fullmatch(value):
-            raise _Wrong(f'{name} must be USD in quotes with at most 12 decimals, such as "0.010"', *keys)
-        amount, text = atto(value, UNITS[unit]), value
-    if any(not word or len(word) > 40 for word in (size, quality, steps) if word is not None):
-        raise _Wrong(f"{keys[0]}: sizes, qualities and steps have 1 to 40 characters", *keys)
-    pixels = _range(keys, size, "px") if size and (size[0] in "<>" or size.endswith("px")) else None
-    if size and not pixels:
-        _check_size(keys, size)
+            yield _Wrong(f"{_name(keys)} must be a whole number of tokens", keys)
+    elif isinstance(value, str) and _MANY_DIGITS.fullmatch(value):
+        yield _Wrong(f"{_name(keys)} must be USD with at most six digits before the point", keys)
+    elif not isinstance(value, str) or not _PRICE.fullmatch(value):
+        yield _Wrong(f'{_name(keys)} must be USD in quotes with at most 12 decimals, such as "0.010"', keys)
+
+
+def _wrong_words(keys: Sequence[str], words: Mapping[str, str]) -> Iterator[_Wrong]:
+    for kind, word in words.items():
+        if not word or len(word) > _LONGEST_WORD:
+            yield _Wrong(f"{keys[0]}: sizes, qualities and steps have 1 to {_LONGEST_WORD} characters", keys)
+        elif kind == "steps" or (kind == "size" and _counts_pixels(word)):
+            unit = "px" if kind == "size" else ""
+            if _range(word, unit) is None:
+                yield _Wrong(f'{keys[0]}: write {word!r} as "30{unit}", "<=30{unit}" or ">30{unit}"', keys)
+        elif kind == "size" and word.lower() == "auto":
+            yield _Wrong(f'{keys[0]}: "auto" leaves the size open, so no call has this price: leave it out', keys)
+        elif kind == "size" and not _PLAIN_SIZE.fullmatch(word.lower()) and not _WORD.fullmatch(word.lower()):
+            yield _Wrong(f"{keys[0]}: {word!r} is no size: {_as_size(word)}", keys)
+
+
+def _rate(
+    unit: str, value: object, size: str | None = None, quality: str | None = None, steps: str | None = None
+) -> Rate:
+    text = str(value)
+    pixels = _range(size, "px") if size and _counts_pixels(size) else None
     return Rate(
-        amount=amount,
+        amount=int(text) if unit in COUNTS else atto(text, UNITS[unit]),
         text=text,
         size=None if pixels else _lower(size),
         pixels=pixels,
         quality=_lower(quality),
-        steps=_range(keys, steps, "") if steps else None,
+        steps=_range(steps, "") if steps else None,
     )
 
 
-def _check_size(keys: Sequence[str], size: str) -> None:
-    word = size.lower()
-    if word == "auto":
-        message = f'{keys[0]}: "auto" leaves the size open, so no call has this price: give it beside the table'
-        raise _Wrong(message, *keys)
-    if not _PLAIN_SIZE.fullmatch(word) and not _WORD.fullmatch(word):
-        raise _Wrong(f"{keys[0]}: {size!r} is no size: {_as_size(size)}", *keys)
+def _counts_pixels(size: str) -> bool:
+    return size[0] in "<>" or size.endswith("px")
 
 
-def _range(keys: Sequence[str], word: str, unit: str) -> range:
+def _range(word: str, unit: str) -> range | None:
     found = _RANGE.fullmatch(word)
     if not found or (found[3] or "") != unit:
-        raise _Wrong(f'{keys[0]}: write {word[:40]!r} as "30{unit}", "<=30{unit}" or ">30{unit}"', *keys)
+        return None
     number = int(found[2])
     return {"<=": range(number + 1), ">": range(number + 1, _HIGHEST)}.get(found[1], range(number, number + 1))
 
@@ -329,7 +324,7 @@ class _Seen:
             owner = self._names.setdefault((entry.gateway, name), entry.model)
             if owner != entry.model:
                 key = "model" if name == entry.model else "aliases"
-                wrongs.append(_Wrong(f"{name!r} is a name of {owner!r} already", key))
+                wrongs.append(_Wrong(f"{name!r} is a name of {owner!r} already", [key]))
         for unit, rates in entry.rates.items():
             keys = [
                 (entry.id, entry.estimate, unit, rate.size, rate.pixels, rate.quality, rate.steps) for rate in rates
@@ -339,7 +334,7 @@ class _Seen:
                     _Wrong(
                         f"{unit} of {entry.model!r} has a price for this day already: give the newer one a later "
                         "effective_from",
-                        unit,
+                        [unit],
                     )
                 )
             self._rates.update(keys)
