@@ -103,7 +103,7 @@ def problems_of(text: str) -> list[tuple[int, str]]:
             "[[price]]\nusd_per_image = 1\neffective_to = 2026-01-01T00:00:00",
             [
                 (1, "nothing says which model this is"),
-                (1, "nothing says whose price this"),
+                (1, "nothing says whose price this is"),
                 (2, "usd_per_image"),
                 (3, "effective_to"),
             ],
