@@ -16,6 +16,9 @@ _DAYS = (
     "day BETWEEN ($__timeFrom()::timestamptz AT TIME ZONE 'UTC')::date"
     " AND ($__timeTo()::timestamptz AT TIME ZONE 'UTC')::date"
 )
+# The rollup adds up what is known, so its sum is 0 where nothing is.
+_KNOWN = "CASE WHEN sum(cost) = 0 AND sum(unknown_cost_attempts) > 0 THEN NULL ELSE coalesce(sum(cost), 0) / 1e9 END"
+_UNKNOWN = "Unknown"
 _TRACE = (
     "/explore?schemaVersion=1&panes=%7B%22a%22:%7B%22datasource%22:%22${traces}%22,%22queries%22:%5B%7B%22refId%22:"
     "%22A%22,%22datasource%22:%7B%22type%22:%22tempo%22,%22uid%22:%22${traces}%22%7D,%22queryType%22:%22traceql%22,"
@@ -28,9 +31,10 @@ def spend_this_month() -> Json:
     return stat(
         "Spend this month",
         "Known cost since the month began.",
-        _of_month("coalesce(sum(cost), 0) / 1e9"),
+        _of_month(_KNOWN),
         unit="currencyUSD",
         decimals=2,
+        empty=_UNKNOWN,
     )
 
 
@@ -43,24 +47,29 @@ def forecast() -> Json:
         sql(
             f"""
 WITH spend AS (
-  SELECT day, sum(cost) / 1e9 AS dollars
+  SELECT day, {_KNOWN} AS dollars
   FROM pixelmeter_daily
   WHERE {SCOPE}
   GROUP BY day
 ), pace AS (
   SELECT
-    sum(dollars) / greatest(extract(epoch FROM now() - min(day)::timestamp AT TIME ZONE 'UTC') / 86400, 1) AS a_day
+    sum(dollars) FILTER (WHERE day > {_TODAY} - 7) / greatest(
+      extract(epoch FROM now() - greatest(min(day), {_TODAY} - 6)::timestamp AT TIME ZONE 'UTC') / 86400, 1
+    ) AS a_day
   FROM spend
-  WHERE day > {_TODAY} - 7
 )
 SELECT
-  coalesce((SELECT sum(dollars) FROM spend WHERE day >= {_MONTH}), 0)
-  + coalesce((SELECT a_day FROM pace), 0)
-  * extract(epoch FROM ({_MONTH} + interval '1 month') AT TIME ZONE 'UTC' - now()) / 86400 AS forecast
+  CASE WHEN (SELECT count(day) > 0 AND count(dollars) = 0 FROM spend WHERE day >= least({_MONTH}, {_TODAY} - 6))
+  THEN NULL
+  ELSE coalesce((SELECT sum(dollars) FROM spend WHERE day >= {_MONTH}), 0)
+    + coalesce((SELECT a_day FROM pace), 0)
+    * extract(epoch FROM ({_MONTH} + interval '1 month') AT TIME ZONE 'UTC' - now()) / 86400
+  END AS forecast
 """
         ),
         unit="currencyUSD",
         decimals=2,
+        empty=_UNKNOWN,
     )
 
 
@@ -93,13 +102,14 @@ def spend_in_range() -> Json:
         "Known cost of the attempts that were sent in this time range.",
         sql(
             f"""
-SELECT coalesce(sum(cost), 0) / 1e9 AS spend
+SELECT CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost) / 1e9 END AS spend
 FROM pixelmeter_attempts
 WHERE $__timeFilter(started_at) AND {SCOPE}
 """
         ),
         unit="currencyUSD",
         decimals=4,
+        empty=_UNKNOWN,
     )
 
 
@@ -241,10 +251,10 @@ WHERE day >= {_MONTH} AND {SCOPE}
 def _daily(name: str) -> Json:
     return timeseries(
         f"Spend by day and {name}",
-        "Known cost; a bar is a day of UTC, and the last one has only begun.",
+        "Known cost; a bar is a day of UTC, and the last one has only begun. A day without any known cost has no bar.",
         sql(
             f"""
-SELECT day::timestamp AT TIME ZONE 'UTC' AS time, {name} AS metric, sum(cost) / 1e9 AS value
+SELECT day::timestamp AT TIME ZONE 'UTC' AS time, {name} AS metric, {_KNOWN} AS value
 FROM pixelmeter_daily
 WHERE {_DAYS} AND {SCOPE}
 GROUP BY 1, 2

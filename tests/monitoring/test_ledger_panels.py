@@ -1,0 +1,98 @@
+"""What the panels that ask the ledger say of a ledger that is known row by row, on a real PostgreSQL."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from psycopg import Connection
+
+from pixelmeter.core.record import Attempt
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+from tests.monitoring.asking import Row, ledger, panels, rows, statement
+
+Ask = Callable[..., Row]
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+DAY = timedelta(days=1)
+BARS = ("Spend by day and model", "Spend by day and gateway")
+
+
+def spent(dollars: float, at: datetime) -> Attempt:
+    return make_attempt(
+        cost=round(dollars * 10**9), cost_source="priced", started_at=(at - EPOCH) // timedelta(microseconds=1)
+    )
+
+
+def unknown(at: datetime) -> Attempt:
+    started_at = (at - EPOCH) // timedelta(microseconds=1)
+    return make_attempt(cost=None, cost_source="none", cost_reason="no_price", started_at=started_at)
+
+
+@pytest.fixture
+def connection(postgres_url: str) -> Iterator[Connection[Row]]:
+    """A connection to a new ledger, in a transaction, so that it is one moment for all statements."""
+    open_writer(postgres_url).close()
+    with ledger(postgres_url) as opened:
+        yield opened
+
+
+@pytest.fixture
+def now(connection: Connection[Row]) -> datetime:
+    """The moment that the ledger takes for now."""
+    moment: datetime = rows(connection, "SELECT now() AS moment")[0]["moment"]
+    return moment.astimezone(UTC)
+
+
+@pytest.fixture
+def ask(connection: Connection[Row], postgres_url: str) -> Ask:
+    """Write attempts to the ledger, and return the one row that a panel gets."""
+
+    def told(title: str, *attempts: Attempt) -> Row:
+        with closing(open_writer(postgres_url)) as writer:
+            writer.write(attempts, {}, [])
+        [target] = [target for panel, target in panels("grafana-postgresql-datasource") if panel["title"] == title]
+        [row] = rows(connection, statement(target))
+        return row
+
+    return told
+
+
+@pytest.mark.parametrize(("oldest", "counted"), [(300, 6), (3, 3), (1, 1)])
+def test_the_forecast_spreads_a_batch_over_the_week_or_the_age_of_the_ledger(
+    ask: Ask, now: datetime, oldest: int, counted: int
+) -> None:
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    month = midnight.replace(day=1)
+    next_month = (month + 31 * DAY).replace(day=1)
+    yesterday = midnight - DAY
+    answer = ask("Forecast for the month", spent(0, midnight - oldest * DAY), spent(100, yesterday))
+
+    so_far = 100 if yesterday >= month else 0
+    a_day = 100 / ((now - midnight) / DAY + counted)
+    assert math.isclose(so_far + a_day * ((next_month - now) / DAY), answer["forecast"], rel_tol=1e-9)
+
+
+@pytest.mark.parametrize("title", ["Spend this month", "Spend, by the ledger", "Forecast for the month", *BARS])
+def test_unknown_cost_alone_is_no_spend_of_zero(ask: Ask, now: datetime, title: str) -> None:
+    *_, value = ask(title, unknown(now), unknown(now)).values()
+
+    assert value is None
+
+
+@pytest.mark.parametrize("title", ["Spend this month", "Spend, by the ledger", *BARS])
+def test_known_cost_beside_unknown_cost_is_spend(ask: Ask, now: datetime, title: str) -> None:
+    *_, value = ask(title, unknown(now), spent(1.5, now)).values()
+
+    assert 1.5 == value
+
+
+@pytest.mark.parametrize("title", ["Spend this month", "Spend, by the ledger", "Forecast for the month"])
+def test_where_nothing_was_sent_nothing_was_spent(ask: Ask, title: str) -> None:
+    *_, value = ask(title).values()
+
+    assert 0 == value
