@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import importlib.util
 import socket
+import sys
 from pathlib import Path
 
 import pytest
@@ -65,8 +66,7 @@ def test_a_port_that_is_taken_is_said(sqlite_url: str) -> None:
 
 
 def test_a_missing_driver_is_said_before_anything_is_served(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = importlib.util.find_spec
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "psycopg" else found(name))
+    monkeypatch.setitem(sys.modules, "psycopg", None)
 
     result = run("--metrics", "--port", "0", "--database-url", "postgresql://nobody@127.0.0.1:9/none")
 

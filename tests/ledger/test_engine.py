@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import closing
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTooNew
+from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing, ensure_schema, open_engine, open_reader
 from pixelmeter.ledger.writer import open_writer
@@ -34,10 +36,37 @@ def test_errors_of_an_engine_never_show_bound_values(ledger_url: str) -> None:
 
 
 def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    monkeypatch.setitem(sys.modules, "psycopg", None)
+    monkeypatch.delitem(sys.modules, "pixelmeter.ledger.postgres", raising=False)
 
-    with pytest.raises(ConfigError, match=r'pip install "pixelmeter\[postgres\]"'):
-        open_engine("postgresql://db/spend")
+    for use in (open_engine, open_reader, open_writer):
+        with pytest.raises(ConfigError, match=r'pip install "pixelmeter\[postgres\]"'):
+            use("postgresql://db/spend")
+
+
+def test_an_option_that_postgres_does_not_have_is_named_without_its_value() -> None:
+    for use in (open_engine, open_reader, open_writer):
+        with pytest.raises(ConfigError, match="options that PostgreSQL does not: pasword, nosuch;") as raised:
+            use("postgresql://db/spend?pasword=canary&nosuch=1&sslmode=disable")
+        assert "canary" not in str(raised.value)
+
+
+def test_a_folder_in_place_of_a_file_is_said_to_be_one_and_nothing_is_made(tmp_path: Path) -> None:
+    folder = tmp_path / "ledger"
+    folder.mkdir()
+    url = f"sqlite:///{folder}"
+
+    for use in (
+        lambda: open_engine(url),
+        lambda: open_reader(url),
+        lambda: open_writer(url).positions([]),
+        lambda: migrate.status(url),
+        lambda: migrate.upgrade(url),
+    ):
+        with pytest.raises(LedgerError, match=f"{folder} is a folder: name a file .* sqlite:///{folder}/pixelmeter.db"):
+            use()
+
+    assert [folder] == list(tmp_path.iterdir())
 
 
 def test_a_reader_cannot_write(ledger_url: str) -> None:

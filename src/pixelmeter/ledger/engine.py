@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import os
 import sqlite3
 from collections.abc import Generator
@@ -21,7 +20,17 @@ from pixelmeter.ledger.address import Address, read_address, safe_url, spool_fol
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.lock import PATIENCE, write_lock
 
-__all__ = ["changing", "connect_arguments", "ensure_schema", "open_engine", "open_reader", "safe_url", "spool_folder"]
+__all__ = [
+    "changing",
+    "connect_arguments",
+    "ensure_schema",
+    "open_engine",
+    "open_reader",
+    "reading",
+    "require_driver",
+    "safe_url",
+    "spool_folder",
+]
 
 WRITING = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """What every writing connection to SQLite sets: readers never wait, and a commit survives a power cut."""
@@ -40,8 +49,9 @@ _PATIENT = {
 def open_engine(url: str) -> Engine:
     """Return an engine that may write; it connects when it is used and keeps no connection open.
 
-    ConfigError for a URL that cannot be used and for a missing driver. On SQLite a transaction takes the write lock
-    at its begin; hold `lock.write_lock` around it, or use `changing`, which does.
+    ConfigError for a URL that cannot be used and for a missing driver, LedgerError for a folder in place of a SQLite
+    file. On SQLite a transaction takes the write lock at its begin; hold `lock.write_lock` around it, or use
+    `changing`, which does.
     """
     return _engine(read_address(url))
 
@@ -53,6 +63,17 @@ def open_reader(url: str) -> Engine:
     the one of this pixelmeter, ConfigError for a URL that cannot be used.
     """
     address = read_address(url)
+    with reading(address) as connection:
+        version.check(version.current(connection))
+        return connection.engine
+
+
+@contextlib.contextmanager
+def reading(address: Address) -> Generator[Connection]:
+    """Give a connection that cannot change the database, whatever its schema is and also where it has no ledger.
+
+    LedgerError when there is no SQLite file or the database refuses, ConfigError for a URL that cannot be used.
+    """
     if address.dialect == "sqlite":
         engine = _sqlite_reader(address.path)
     else:
@@ -64,10 +85,9 @@ def open_reader(url: str) -> Engine:
         )
     try:
         with engine.connect() as connection:
-            version.check(version.current(connection))
+            yield connection
     except SQLAlchemyError as error:
         raise without_secrets(error, address) from None
-    return engine
 
 
 @contextlib.contextmanager
@@ -111,9 +131,21 @@ def ensure_schema(address: Address, patience: float = PATIENCE) -> None:
 
 
 def connect_arguments(address: Address) -> dict[str, Any]:
-    """Return the keyword arguments of `psycopg.connect`; ConfigError where the driver is not installed."""
-    if importlib.util.find_spec("psycopg") is None:
-        raise ConfigError('PostgreSQL needs a driver that is not installed: pip install "pixelmeter[postgres]"')
+    """Return the keyword arguments of `psycopg.connect`.
+
+    ConfigError where the driver is not installed, and for options that it does not have.
+    """
+    require_driver()
+    from psycopg.pq import Conninfo
+
+    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
+    unknown = [key for key, _ in address.options if key not in known]
+    if unknown:
+        # Names alone: a value may be a secret whose name is misspelt.
+        raise ConfigError(
+            f"the database URL has options that PostgreSQL does not: {', '.join(unknown)}; "
+            "those of libpq, such as sslmode, may stand after the ?"
+        )
     named = {
         "user": address.user,
         "password": address.password,
@@ -124,8 +156,19 @@ def connect_arguments(address: Address) -> dict[str, Any]:
     return {**_PATIENT, **{key: value for key, value in named.items() if value}, **dict(address.options)}
 
 
+def require_driver() -> None:
+    """Raise ConfigError, with what to install, where the driver of PostgreSQL cannot be imported."""
+    try:
+        import psycopg  # noqa: F401  # pyright: ignore[reportUnusedImport]
+    except ImportError:
+        raise ConfigError(
+            'PostgreSQL needs a driver that is not installed: pip install "pixelmeter[postgres]"'
+        ) from None
+
+
 def _engine(address: Address) -> Engine:
     if address.dialect == "sqlite":
+        _refuse_folder(address.path)
         return _sqlite_engine(address.path, address.path, "BEGIN IMMEDIATE", *WRITING)
     # Whatever the database's default is: a migration must see the rows that it has waited for.
     return create_engine(
@@ -174,7 +217,15 @@ def _sqlite_connect(database: str, *pragmas: str) -> sqlite3.Connection:
     return connection
 
 
+def _refuse_folder(path: str) -> None:
+    if os.path.isdir(path):
+        raise LedgerError(
+            f"{path} is a folder: name a file in the database URL, such as sqlite:///{path}/pixelmeter.db"
+        )
+
+
 def _sqlite_reader(path: str) -> Engine:
+    _refuse_folder(path)
     if not os.path.exists(path):
         raise LedgerError(f"there is no ledger at {path} yet: meter a call, or name another with --database-url")
     uri = f"file:{quote(path)}?mode=ro"

@@ -9,14 +9,12 @@ from dataclasses import dataclass
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
-from sqlalchemy.exc import SQLAlchemyError
 
 from pixelmeter._assets import asset_dir
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.engine import changing, open_engine
-from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.engine import changing, reading
 
 __all__ = ["Status", "downgrade", "head", "status", "upgrade"]
 
@@ -42,13 +40,9 @@ def status(url: str) -> Status:
     address = read_address(url)
     known = version.revisions()
     found = None
-    # Connecting would make a SQLite file that is not there.
     if address.dialect == "postgresql" or os.path.exists(address.path):
-        try:
-            with open_engine(url).connect() as connection:
-                found = version.current(connection)
-        except SQLAlchemyError as error:
-            raise without_secrets(error, address) from None
+        with reading(address) as connection:
+            found = version.current(connection)
     state = "too new"
     if found is None:
         state = "absent"

@@ -41,6 +41,9 @@ def open_writer(url: str) -> Writer:
         from pixelmeter.ledger.sqlite import SqliteWriter
 
         return SqliteWriter(address)
+    from pixelmeter.ledger.engine import require_driver
+
+    require_driver()
     from pixelmeter.ledger.postgres import PostgresWriter
 
     return PostgresWriter(address)
