@@ -7,15 +7,20 @@ import re
 import sqlite3
 import subprocess
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from click.testing import CliRunner
 
 from pixelmeter.cli import main
+from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import migrate, version
+from pixelmeter.ledger.engine import open_engine
+from pixelmeter.ledger.writer import open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt
@@ -138,8 +143,6 @@ def test_a_wrong_password_is_a_problem_and_not_shown(postgres_url: str, tmp_path
 
 
 def test_a_postgres_role_without_rights_is_told_which_it_lacks(postgres_url: str, tmp_path: Path) -> None:
-    import psycopg
-
     migrate.upgrade(postgres_url)
     role = f"reader_{os.getpid()}"
     with psycopg.connect(postgres_url, autocommit=True) as admin:
@@ -157,8 +160,6 @@ def test_a_postgres_role_without_rights_is_told_which_it_lacks(postgres_url: str
 
 
 def test_doctor_asks_for_the_rights_that_the_page_grants(postgres_url: str, tmp_path: Path) -> None:
-    import psycopg
-
     migrate.upgrade(postgres_url)
     page = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text().partition("## Permissions")[2]
     grants = page.partition("```sql\n")[2].partition("```")[0].splitlines()
@@ -184,6 +185,130 @@ def test_doctor_asks_for_the_rights_that_the_page_grants(postgres_url: str, tmp_
     assert (0, {"ok"}) == (code, states(findings))
     assert 5 == len(told)
     assert [] == [name for name, found in told.items() if not re.search(rf"(on|table) {name}\b", found)]
+
+
+@contextlib.contextmanager
+def role_on(url: str) -> Iterator[tuple[str, str, psycopg.Connection]]:
+    """Give a new role without rights, the URL with it, and a connection that may do everything."""
+    role = f"role_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'swordfish'")
+        try:
+            yield role, url.replace(f"postgres:{PASSWORD}", f"{role}:swordfish"), admin
+        finally:
+            admin.execute(f"DROP OWNED BY {role}")
+            admin.execute(f"DROP ROLE {role}")
+
+
+def test_a_role_that_may_not_make_the_ledger_is_told_what_to_run_and_that_helps(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    spool = str(tmp_path / "spool")
+    with role_on(postgres_url) as (role, url, admin):
+        admin.execute("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
+        code, findings = examine("--database-url", url, PIXELMETER_SPOOL_DIR=spool)
+        with pytest.raises(LedgerError, match="permission denied"):
+            open_writer(url).positions([])
+        told = findings["write access"]
+        admin.execute(told["advice"].partition("or run: ")[2])
+        code_then, findings_then = examine("--database-url", url, PIXELMETER_SPOOL_DIR=spool)
+        with contextlib.closing(open_writer(url)) as writer:
+            writer.positions([])
+
+    assert (1, "problem") == (code, told["state"])
+    assert f"{role} may not make the tables in schema public" == told["found"]
+    assert "pixelmeter db upgrade" in told["advice"]
+    assert (0, {"ok"}) == (code_then, states(findings_then))
+
+
+def test_a_role_without_any_schema_is_told_so(postgres_url: str, tmp_path: Path) -> None:
+    with role_on(postgres_url) as (role, url, admin):
+        admin.execute("REVOKE ALL ON SCHEMA public FROM PUBLIC")
+        code, findings = examine("--database-url", url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+
+    assert (1, f"{role} has no schema to make tables in") == (code, findings["write access"]["found"])
+
+
+def test_a_database_of_another_program_is_fine_and_stays_as_it_is(ledger_url: str, tmp_path: Path) -> None:
+    with open_engine(ledger_url).begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE theirs (a integer)")
+
+    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+
+    assert (0, {"ok"}) == (code, states(findings))
+    assert "has no ledger yet" in findings["database"]["found"]
+    assert "absent" == migrate.status(ledger_url).state
+    with contextlib.closing(open_writer(ledger_url)) as writer:
+        writer.positions([])
+
+
+def test_a_ledger_that_lost_its_version_is_a_problem_because_calls_cannot_be_written(
+    ledger_url: str, tmp_path: Path
+) -> None:
+    with open_engine(ledger_url).begin() as connection:
+        connection.exec_driver_sql("CREATE TABLE pixelmeter_attempts (a integer)")
+
+    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+
+    assert (1, "problem") == (code, findings["database"]["state"])
+    assert "not pixelmeter_schema, which says its version" in findings["database"]["found"]
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("postgresql://me:secret@127.0.0.1:1/img", "start the server, or correct host and port"),
+        ("postgresql://me:secret@127.0.0.1:1/img?nosuch=1", "correct --database-url or PIXELMETER_DATABASE_URL"),
+        ("sqlite:////tmp", "name another file in the database URL"),
+    ],
+)
+def test_what_to_do_about_a_database_that_cannot_be_reached_is_said(tmp_path: Path, url: str, advice: str) -> None:
+    code, findings = examine("--database-url", url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+
+    told = findings["database"]["advice"]
+    assert (1, "problem") == (code, findings["database"]["state"])
+    assert told.startswith(advice)
+    assert told.endswith("; attempts wait in the spool meanwhile")
+    assert "secret" not in json.dumps(findings)
+
+
+def test_what_to_do_about_a_database_or_a_role_that_does_not_exist_is_said(postgres_url: str, tmp_path: Path) -> None:
+    def advice(url: str) -> str:
+        _, findings = examine("--database-url", url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+        told: str = findings["database"]["advice"]
+        return told
+
+    assert advice(f"{postgres_url}_x").startswith("create it with `createdb`, or correct the name")
+    assert advice(postgres_url.replace(PASSWORD, "x")).startswith("correct user and password in the database URL")
+
+
+def test_where_the_spool_cannot_be_written_either_attempts_are_said_to_be_in_memory_only(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    _, findings = examine(
+        "--database-url", "postgresql://me@127.0.0.1:1/img", PIXELMETER_SPOOL_DIR=str(tmp_path / "file")
+    )
+
+    assert "problem" == findings["spool"]["state"]
+    assert "attempts are in memory only meanwhile" in findings["database"]["advice"]
+    assert "wait in the spool" not in json.dumps(findings)
+
+
+def test_what_dead_processes_left_for_an_outdated_ledger_needs_the_upgrade_first(
+    sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    head = migrate.upgrade(sqlite_url).head
+    monkeypatch.setattr(version, "revisions", lambda: (head, "9999"))
+    files = SystemFiles()
+    dead = Spool(str(tmp_path / "ledger.db.spool"), files, SystemIds())
+    dead.outcome(make_attempt())
+    files.close(dead.segments()[0].descriptor)
+
+    _, findings = examine("--database-url", sqlite_url)
+
+    assert findings["spool of dead processes"]["advice"].startswith(
+        "run `pixelmeter db upgrade` first, then run `pixelmeter report`"
+    )
 
 
 # Root may write everything; the first run loads what an ordinary user may not be able to read.
