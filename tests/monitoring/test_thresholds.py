@@ -19,6 +19,8 @@ from pixelmeter.monitoring.thresholds import Thresholds
         ("objective", 1.0),
         ("objective", 0.0),
         ("objective", math.nan),
+        ("objective", 0.9999999),
+        ("latency_objective", 0.999999),
         ("latency_objective", 1.5),
         ("minimum_requests", 0.0),
         ("spend_spike_ratio", 1.0),
@@ -31,8 +33,12 @@ from pixelmeter.monitoring.thresholds import Thresholds
 def test_a_threshold_out_of_its_bounds_is_refused_by_name(field: str, value: float) -> None:
     given: dict[str, Any] = {field: value}
     words = field.replace("_", " ")
-    with pytest.raises(ConfigError, match=f"{words} is {value:g}: it must be (above|between)"):
+    with pytest.raises(ConfigError, match=f"{words} is {value:.9g}: it must be (above|between)"):
         Thresholds(**given)
+
+
+def test_five_nines_are_an_objective() -> None:
+    assert 0.99999 == Thresholds(objective=0.99999).objective
 
 
 @pytest.mark.parametrize("runbooks", ["", "foo", "javascript:alert(1)"])

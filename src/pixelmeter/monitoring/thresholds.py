@@ -10,6 +10,8 @@ from pixelmeter.errors import ConfigError
 __all__ = ["Thresholds"]
 
 _RUNBOOKS = "https://github.com/pixelmeter/pixelmeter/blob/main/docs/runbooks"
+# An objective this close to 1 allows no failure, and the burn of what it allows is a division by nothing.
+_CERTAINTY = 0.999_999
 
 
 def _number(default: float, unit: str, help: str, above: float = 0, below: float = float("inf")) -> float:
@@ -24,9 +26,9 @@ class Thresholds:
     Raises ConfigError for a number out of its bounds, and for a latency that no bucket of the histogram ends at.
     """
 
-    objective: float = _number(0.99, "share", "how many attempts should succeed, of those that count", below=1)
+    objective: float = _number(0.99, "share", "how many attempts should succeed, of those that count", below=_CERTAINTY)
     latency_seconds: float = _number(60.0, "seconds", "how long an image may take; a bucket of the histogram")
-    latency_objective: float = _number(0.95, "share", "how many images should come within that time", below=1)
+    latency_objective: float = _number(0.95, "share", "how many images should come within that time", below=_CERTAINTY)
     minimum_requests: float = _number(
         10, "attempts", "fewer attempts (or images) in its window, and an alert on a share is silent"
     )
@@ -46,7 +48,7 @@ class Thresholds:
         for each in fields(self):
             value = getattr(self, each.name)
             if not isinstance(value, str) and not each.metadata["above"] < value < each.metadata["below"]:
-                raise ConfigError(f"{_words(each.name)} is {value:g}: it must be {_bounds(**each.metadata)}")
+                raise ConfigError(f"{_words(each.name)} is {value:.9g}: it must be {_bounds(**each.metadata)}")
         if self.latency_seconds not in DURATION_BUCKETS:
             choices = ", ".join(f"{bucket:g}" for bucket in DURATION_BUCKETS)
             raise ConfigError(f"latency seconds is {self.latency_seconds:g}: it must be a bucket, one of {choices}")
