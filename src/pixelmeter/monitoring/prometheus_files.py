@@ -45,11 +45,6 @@ _ALERTMANAGER: dict[str, Any] = {
             "target_matchers": ['severity=~"warning|info"'],
             "equal": ["alertname", "job", "gateway"],
         },
-        {
-            "source_matchers": ['alertname="PixelmeterLedgerDown"'],
-            "target_matchers": ['alertname="PixelmeterMetricsAbsent"'],
-            "equal": ["job"],
-        },
     ],
     "receivers": [
         {"name": "team", "webhook_configs": [{"url": "http://127.0.0.1:9095/team", "send_resolved": True}]},
