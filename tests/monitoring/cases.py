@@ -65,8 +65,8 @@ def _attempts(error_type: str = "", outcome: str = "success") -> str:
     return f'pixelmeter_requests_total{{{_MODEL},outcome="{outcome}",error_type="{error_type}"}}'
 
 
-def _counter(name: str, labels: str = "", model: str = "m") -> str:
-    named = _MODEL.replace('model="m"', f'model="{model}"')
+def _counter(name: str, labels: str = "", model: str = "m", instance: str = "a") -> str:
+    named = _MODEL.replace('model="m"', f'model="{model}"').replace('instance="a"', f'instance="{instance}"')
     return f"{name}{{{named}{labels}}}"
 
 
@@ -96,11 +96,19 @@ _UNKNOWN = _counter("pixelmeter_unknown_cost_requests_total", ',reason="no_price
 _LOST = _counter("pixelmeter_unknown_cost_requests_total", ',reason="outcome_unknown"')
 
 
-def _images(cost: str, images: str, model: str = "m") -> dict[str, str]:
+def _images(cost: str, images: str, model: str = "m", instance: str = "a") -> dict[str, str]:
     return {
-        _counter("pixelmeter_cost_usd_total", ',cost_source="priced"', model): cost,
-        _counter("pixelmeter_images_total", ',size="",quality=""', model): images,
+        _counter("pixelmeter_cost_usd_total", ',cost_source="priced"', model, instance): cost,
+        _counter("pixelmeter_images_total", ',size="",quality=""', model, instance): images,
     }
+
+
+def _deployment(end: str) -> dict[str, str]:
+    """Twenty programs take over from one, with two images each for what an image cost before."""
+    found = _images("0+0.04x1440 stale", "0+1x1440 stale", instance="old")
+    for number in range(20):
+        found |= _images(f"_x1441 0 0.04x5 {end.format(0.08)}", f"_x1442 1x5 {end.format(2)}", instance=f"new{number}")
+    return found
 
 
 CASES = [
@@ -221,6 +229,21 @@ CASES = [
         at="70m",
     ),
     Case(
+        name="the first cut-off attempts of a ledger are seen, though its exporter is new",
+        alert="PixelmeterInterruptedCalls",
+        series={_LEDGER_UP: "_x60 1x120", _LEDGER_CUT: "_x70 3x110"},
+        at="71m",
+        firing={
+            "About 3 attempts through gw were cut off by the end of their process; they may have been billed.": _CUT_OFF
+        },
+    ),
+    Case(
+        name="cut-off attempts of before an exporter that was new and has ended are old",
+        alert="PixelmeterInterruptedCalls",
+        series={_LEDGER_UP: "_x60 1x10 stale", _LEDGER_CUT: "_x60 3x10 stale"},
+        at="80m",
+    ),
+    Case(
         name="cut-off attempts of before an hour without a ledger are old",
         alert="PixelmeterInterruptedCalls",
         series={_LEDGER_UP: "1x30 0x120 1x30", _LEDGER_CUT: "3x30 _x120 3x30"},
@@ -298,6 +321,62 @@ CASES = [
         },
     ),
     Case(
+        name="each program of a deployment makes its first two images, for what they cost before",
+        alert="PixelmeterImageCostJump",
+        series=_deployment("{}x60"),
+        at="25h",
+    ),
+    Case(
+        name="each program of a deployment makes its first two images, and has ended soon after",
+        alert="PixelmeterImageCostJump",
+        series=_deployment("{}x5 stale"),
+        at="25h",
+    ),
+    Case(
+        name="sizes that were never asked for before cost what the others do",
+        alert="PixelmeterImageCostJump",
+        series={
+            **_images("0+0.4x144 57.6x6 59.2x12", "0+10x144 1440x6 1450x12"),
+            **{
+                _counter("pixelmeter_images_total", f',size="{size}",quality=""'): "_x152 1x12" for size in range(1, 31)
+            },
+        },
+        step="10m",
+        at="25h50m",
+    ),
+    Case(
+        name="yesterday at this hour there was one small image only",
+        alert="PixelmeterImageCostJump",
+        series=_images("0+0.4x130 52x13 52.01x134 52.01+0.4x20", "0+10x130 1300x13 1301x134 1301+10x20"),
+        step="10m",
+        at="48h40m",
+    ),
+    Case(
+        name="a week ago at this hour there was one small image only, and yesterday none",
+        alert="PixelmeterImageCostJump",
+        series=_images("0 0.01x1004 0.01+1x20", "0 1x1004 1+10x20"),
+        step="10m",
+        at="168h40m",
+    ),
+    Case(
+        name="half of the images had no price yesterday, and now have the same as the others",
+        alert="PixelmeterImageCostJump",
+        series={**_images("0+0.4x150 60+0.8x12", "0+20x162"), _UNKNOWN: "0+10x150 1500x12"},
+        step="10m",
+        at="26h40m",
+    ),
+    Case(
+        name="an image costs more than it did yesterday, when some answers were lost",
+        alert="PixelmeterImageCostJump",
+        series={**_images("0+0.4x150 60+1x12", "0+10x162"), _LOST: "0+1x162"},
+        step="10m",
+        at="26h40m",
+        firing={
+            "An image of m through gw costs 0.1000 USD: more than 1.5 times what it was a day, or else a week,"
+            " before.": {**_GATEWAY, "model": "m"},
+        },
+    ),
+    Case(
         name="models that share a label may be others than yesterday",
         alert="PixelmeterImageCostJump",
         series=_images("0+0.4x150 60+1x12", "0+10x162", "other"),
@@ -365,6 +444,13 @@ CASES = [
         firing={"a lost about 5 records in the last 1h; spend is under-reported.": _INSTANCE},
     ),
     Case(
+        name="lost records are seen, though their program has ended soon after",
+        alert="PixelmeterRecordsDropped",
+        series={_own("pixelmeter_dropped_records_total"): "_x90 5x5 stale"},
+        at="120m",
+        firing={"a lost about 5 records in the last 1h; spend is under-reported.": _INSTANCE},
+    ),
+    Case(
         name="records lost two hours ago are history",
         alert="PixelmeterRecordsDropped",
         series={_own("pixelmeter_dropped_records_total"): "5x180"},
@@ -401,7 +487,7 @@ CASES = [
         alert="PixelmeterLedgerDown",
         series={_own("pixelmeter_ledger_up"): "1x10 0x60"},
         at="20m",
-        firing={"a answers, but without the ledger: its numbers stand still.": _INSTANCE},
+        firing={"a answers, but cannot read the ledger: it has no numbers until it can.": _INSTANCE},
     ),
     Case(
         name="the exporter missed its database for a minute",

@@ -34,6 +34,29 @@ def selectors(expression: str) -> Iterator[tuple[str, list[str]]]:
     yield from found
 
 
+def aggregations(expression: str) -> Iterator[promql_parser.AggregateExpr]:
+    """Yield the aggregations of an expression, those inside of others too."""
+    found: list[promql_parser.AggregateExpr] = []
+
+    def visit(node: object) -> bool:
+        if isinstance(node, promql_parser.AggregateExpr):
+            found.append(node)
+        return True
+
+    promql_parser.walk(promql_parser.parse(expression), visit)
+    yield from found
+
+
+def keeps(aggregation: promql_parser.AggregateExpr, label: str) -> bool:
+    """Return whether what an aggregation gives still has a label."""
+    modifier = aggregation.modifier
+    if modifier is None:
+        return False
+    named: bool = label in modifier.labels
+    by: bool = modifier.type == promql_parser.AggModifierType.By
+    return named == by
+
+
 def unknown_names(expression: str, recorded: Collection[str] = ()) -> set[str]:
     """Return the metrics, and the labels of theirs, that neither the catalogue nor a recording rule has."""
     unknown: set[str] = set()

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections import defaultdict
 from pathlib import Path
 
 import pytest
-import yaml
 
 from pixelmeter.core.labels import ERROR_TYPES
 from pixelmeter.monitoring.groups import alert_groups, recording_groups
 from pixelmeter.monitoring.pace import UNHURRIED, Pace
-from pixelmeter.monitoring.prometheus_files import files
 from pixelmeter.monitoring.recordings import COUNTED, FAILED
 from pixelmeter.monitoring.thresholds import Thresholds
-from tests.conftest import unavailable
 from tests.monitoring.cases import ALERTS, CASES
 from tests.monitoring.promql import unknown_names
+from tests.monitoring.promtool import check, judge, written
 
 OTHERS = Thresholds(
     objective=0.9,
@@ -34,54 +30,16 @@ PACES = pytest.mark.parametrize("pace", [UNHURRIED, Pace(60)], ids=["unhurried",
 THRESHOLDS = pytest.mark.parametrize("thresholds", [Thresholds(), OTHERS], ids=["default", "other"])
 
 
-@pytest.fixture
-def promtool() -> str:
-    """The path of promtool."""
-    found = shutil.which("promtool")
-    if found is None:
-        unavailable("promtool is not installed", "apt-get install prometheus")
-    return str(found)
-
-
-def written(folder: Path, thresholds: Thresholds, pace: Pace = UNHURRIED) -> list[str]:
-    """Write the rules into a folder; return their paths."""
-    paths = []
-    for name, text in files(thresholds, pace).items():
-        if name in ("prometheus/rules.yml", "prometheus/alerts.yml"):
-            path = folder / Path(name).name
-            path.write_text(text)
-            paths.append(str(path))
-    return paths
-
-
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
-    assert 0 == done.returncode, done.stdout + done.stderr
-    return done.stdout
-
-
 @PACES
 @THRESHOLDS
-def test_promtool_has_nothing_to_say_about_the_rules(
-    promtool: str, tmp_path: Path, thresholds: Thresholds, pace: Pace
-) -> None:
-    rules = written(tmp_path, thresholds, pace)
-    run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *rules)
+def test_promtool_has_nothing_to_say_about_the_rules(tmp_path: Path, thresholds: Thresholds, pace: Pace) -> None:
+    check("check", "rules", "--lint=all", "--lint-fatal", *written(tmp_path, thresholds, pace))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("step", sorted({case.step for case in CASES}))
-def test_alerts_fire_and_are_silent_as_they_should(promtool: str, tmp_path: Path, step: str) -> None:
-    tests = {
-        "rule_files": written(tmp_path, Thresholds()),
-        "evaluation_interval": step,
-        # Left alone, promtool takes groups in any order, so an alert might look for what is not recorded yet.
-        "group_eval_order": [group.name for group in (*recording_groups(Thresholds()), *alert_groups(Thresholds()))],
-        "tests": [case.as_test() for case in CASES if case.step == step],
-    }
-    (tmp_path / "tests.yml").write_text(yaml.safe_dump(tests))
-
-    run(promtool, "test", "rules", str(tmp_path / "tests.yml"))
+def test_alerts_fire_and_are_silent_as_they_should(tmp_path: Path, step: str) -> None:
+    judge(tmp_path, step, [case.as_test() for case in CASES if case.step == step])
 
 
 def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -16,13 +17,21 @@ from pixelmeter.monitoring.groups import recording_groups
 from pixelmeter.monitoring.recordings import FAILED
 from pixelmeter.monitoring.rule import Alert
 from pixelmeter.monitoring.thresholds import Thresholds
-from tests.monitoring.cases import ALERTS
-from tests.monitoring.promql import unknown_names
+from tests.monitoring.cases import ALERTS, CASES
+from tests.monitoring.promql import aggregations, keeps, unknown_names
+from tests.monitoring.promtool import judge
 
 FOLDER = Path(__file__).parents[2] / "docs" / "runbooks"
 PAGES = sorted(FOLDER.glob("*.md"))
 RECORDED = {rule.name: rule for group in recording_groups(Thresholds()) for rule in group.rules}
 SECTIONS = ["What it means", "Look first", "What to do", "When to ignore it"]
+
+SINGLE_EVENTS = {
+    alert.name: found[1]
+    for alert in ALERTS
+    if (found := re.match(r"sum by \([a-z_, ]+\) \(\n(  \(\n.*)\n\)", alert.expression, re.DOTALL))
+}
+"""What the alerts sum that count the event with which a series is born."""
 
 page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
 
@@ -64,6 +73,32 @@ def test_the_expressions_of_a_page_name_what_exists(page: Path) -> None:
 
 
 @page
+def test_the_expressions_of_a_page_count_no_call_twice_where_both_sources_are_scraped(page: Path) -> None:
+    for expression in blocks(page.read_text(), "promql"):
+        assert all(keeps(each, "job") for each in aggregations(expression)), expression
+
+
+def test_what_a_page_looks_at_first_counts_single_events_as_its_alert_does() -> None:
+    assert SINGLE_EVENTS
+    for name, counted in SINGLE_EVENTS.items():
+        first = blocks((FOLDER / f"{name}.md").read_text(), "promql")[0]
+        assert re.fullmatch(rf"sum by \([a-z_, ]+\) \(\n{re.escape(counted)}\n\)\n", first), name
+
+
+@pytest.mark.slow
+def test_what_a_page_looks_at_first_shows_the_single_event_of_its_alert(tmp_path: Path) -> None:
+    tests: list[dict[str, Any]] = []
+    for case in CASES:
+        if case.firing and case.step == "1m" and case.alert in SINGLE_EVENTS:
+            first = blocks((FOLDER / f"{case.alert}.md").read_text(), "promql")[0]
+            shown = {"expr": f"count(({first}) > 0)", "eval_time": case.at}
+            one = {"exp_samples": [{"labels": "{}", "value": 1}]}
+            tests.append(case.as_test() | {"promql_expr_test": [shown | one]})
+
+    judge(tmp_path, "1m", tests)
+
+
+@page
 def test_the_metrics_that_a_page_names_exist(page: Path) -> None:
     parts = {f"{each.name}_{part}" for each in METRICS for part in ("bucket", "count", "sum")}
     families = {each.name for each in METRICS} | {name.split(":")[1] for name in RECORDED}
@@ -93,6 +128,13 @@ def test_the_links_of_a_page_lead_somewhere(page: Path) -> None:
 def test_the_options_that_a_page_would_change_are_thresholds(page: Path) -> None:
     named = re.findall(r"`--([a-z-]+)`", page.read_text())
     assert [] == [name for name in named if name.replace("-", "_") not in Thresholds.__dataclass_fields__]
+
+
+def test_every_status_that_refuses_access_is_listed() -> None:
+    text = (FOLDER / "PixelmeterAccessRefused.md").read_text()
+    meaning, looking = text.split("## Look first")
+    assert re.findall(r"\b40\d\b", meaning)
+    assert set(re.findall(r"\b40\d\b", meaning)) == set(re.findall(r"--status (\d+)", looking))
 
 
 def test_every_reason_of_an_unknown_cost_is_explained() -> None:

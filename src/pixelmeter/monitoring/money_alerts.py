@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pixelmeter.monitoring.growth import grown
 from pixelmeter.monitoring.pace import Pace
+from pixelmeter.monitoring.recordings import UNPRICED
 from pixelmeter.monitoring.rule import Alert, Group
 from pixelmeter.monitoring.thresholds import Thresholds
 
@@ -54,17 +55,29 @@ def _spend_spike(thresholds: Thresholds, pace: Pace) -> Alert:
 def _image_cost(thresholds: Thresholds, pace: Pace) -> Alert:
     name = "PixelmeterImageCostJump"
     cost = f'job_gateway_model:pixelmeter_image_cost_usd:ratio_increase{pace("1h")}{{model!="other"}}'
+    images = f"job_gateway_model:pixelmeter_images:increase{pace('1h')}"
+    unknown = f"job_gateway_model:pixelmeter_unknown_cost_requests:increase{pace('1h')}"
+
+    def before(duration: str) -> str:
+        # Images of unknown cost make the mean too low, so a price that becomes known would look like a jump.
+        offset = f"offset {pace(duration)}"
+        return (
+            f"  {cost} {offset} > 0\n"
+            f"  and {images} {offset} >= {thresholds.minimum_requests:g}\n"
+            f"  unless {unknown} {offset}\n"
+        )
+
     return Alert(
         name=name,
         expression=(
             f"{cost}\n"
             f"> {thresholds.image_cost_ratio:g} * (\n"
-            f"  {cost} offset {pace('1d')} > 0\n"
+            f"{before('1d')}"
             "  or\n"
-            f"  {cost} offset {pace('1w')} > 0\n"
+            f"{before('1w')}"
             ")\n"
             "and\n"
-            f"job_gateway_model:pixelmeter_images:increase{pace('1h')} >= {thresholds.minimum_requests:g}"
+            f"{images} >= {thresholds.minimum_requests:g}"
         ),
         wait=pace("15m"),
         severity="warning",
@@ -79,8 +92,7 @@ def _image_cost(thresholds: Thresholds, pace: Pace) -> Alert:
 
 def _unknown_cost(thresholds: Thresholds, pace: Pace) -> Alert:
     name = "PixelmeterUnknownCost"
-    # What nobody can look up is at risk instead: how a cut-off attempt ended, and what a job still under way costs.
-    unknown = grown("pixelmeter_unknown_cost_requests_total", "1h", pace, 'reason!~"outcome_unknown|pending_job"')
+    unknown = grown("pixelmeter_unknown_cost_requests_total", "1h", pace, UNPRICED)
     return Alert(
         name=name,
         expression=f"sum by (job, gateway, model, reason) (\n{unknown}\n)",

@@ -76,7 +76,7 @@ def _ledger_down(thresholds: Thresholds, pace: Pace) -> Alert:
         wait=pace("5m"),
         severity="critical",
         summary="The exporter cannot read the ledger.",
-        description="{{ $labels.instance }} answers, but without the ledger: its numbers stand still.",
+        description="{{ $labels.instance }} answers, but cannot read the ledger: it has no numbers until it can.",
         runbook_url=thresholds.runbook(name),
     )
 

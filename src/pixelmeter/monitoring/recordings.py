@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from pixelmeter.monitoring.growth import grown
 from pixelmeter.monitoring.pace import Pace
 from pixelmeter.monitoring.rule import Group, Recording
 from pixelmeter.monitoring.thresholds import Thresholds
 
-__all__ = ["COUNTED", "FAILED", "errors_ratio", "objective_rules", "slow_ratio", "usage_rules"]
+__all__ = ["COUNTED", "FAILED", "UNPRICED", "errors_ratio", "objective_rules", "slow_ratio", "usage_rules"]
 
 _WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
@@ -15,6 +16,9 @@ FAILED = f'error_type=~"{_FAILURES}"'
 """Attempts that failed and should not have."""
 COUNTED = f'error_type=~"|{_FAILURES}"'
 """Attempts that should succeed: not those that the caller ended, got wrong or must repeat later."""
+
+UNPRICED = 'reason!~"outcome_unknown|pending_job"'
+"""Attempts whose cost can be looked up; the others are at risk: how one ended, or what a job under way costs."""
 
 
 def errors_ratio(window: str) -> str:
@@ -39,16 +43,20 @@ def usage_rules(pace: Pace) -> Group:
     """Return rates and sums by model, and what an image cost."""
     short, hour, day = pace("5m"), pace("1h"), pace("1d")
     rules = {
-        f"job_gateway_model:pixelmeter_requests:rate{short}": _by_model("rate", "requests", short),
-        f"job_gateway_model:pixelmeter_images:increase{hour}": _by_model("increase", "images", hour),
+        f"job_gateway_model:pixelmeter_requests:rate{short}": _rate_by_model("requests", short),
+        f"job_gateway_model:pixelmeter_images:increase{hour}": _grown_by_model("images", "1h", pace),
+        f"job_gateway_model:pixelmeter_unknown_cost_requests:increase{hour}": _grown_by_model(
+            "unknown_cost_requests", "1h", pace, UNPRICED
+        ),
     }
     for window in (hour, day):
-        rules[f"job_gateway_model:pixelmeter_cost_usd:rate{window}"] = _by_model("rate", "cost_usd", window)
+        rules[f"job_gateway_model:pixelmeter_cost_usd:rate{window}"] = _rate_by_model("cost_usd", window)
         rules[f"job_gateway:pixelmeter_cost_usd:rate{window}"] = (
             f"sum by (job, gateway) (job_gateway_model:pixelmeter_cost_usd:rate{window})"
         )
     rules[f"job_gateway_model:pixelmeter_image_cost_usd:ratio_increase{hour}"] = (
-        _by_model("increase", "cost_usd", hour) + f"\n/\n(job_gateway_model:pixelmeter_images:increase{hour} > 0)"
+        # Both sides with what a series is born with: costs have a series at 0 before them, sizes of images have none.
+        _grown_by_model("cost_usd", "1h", pace) + f"\n/\n(job_gateway_model:pixelmeter_images:increase{hour} > 0)"
     )
     rules[f"job_gateway_model_le:pixelmeter_request_duration_seconds_bucket:rate{short}"] = (
         "sum by (job, gateway, model, le) (\n"
@@ -64,8 +72,12 @@ def usage_rules(pace: Pace) -> Group:
     )
 
 
-def _by_model(function: str, counted: str, window: str) -> str:
-    return f"sum by (job, gateway, model) ({function}(pixelmeter_{counted}_total[{window}]))"
+def _rate_by_model(counted: str, window: str) -> str:
+    return f"sum by (job, gateway, model) (rate(pixelmeter_{counted}_total[{window}]))"
+
+
+def _grown_by_model(counted: str, window: str, pace: Pace, matchers: str = "") -> str:
+    return f"sum by (job, gateway, model) (\n{grown(f'pixelmeter_{counted}_total', window, pace, matchers)}\n)"
 
 
 def _errors(window: str) -> str:
