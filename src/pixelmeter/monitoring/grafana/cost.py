@@ -24,7 +24,7 @@ from pixelmeter.monitoring.grafana.ledger_panels import (
     unknown_this_month,
 )
 from pixelmeter.monitoring.grafana.panel import stat, timeseries
-from pixelmeter.monitoring.grafana.query import Json, increase, instant, moving, ranged
+from pixelmeter.monitoring.grafana.query import Json, gained, instant, moving, ranged
 from pixelmeter.monitoring.grafana.shared import spend_per_image
 from pixelmeter.monitoring.thresholds import Thresholds
 
@@ -78,7 +78,7 @@ def _counted() -> Json:
         "Spend, by the counters",
         "What Prometheus saw the counters gain. It differs from the ledger where a scrape was missed, where Prometheus"
         " keeps less than this time range, and by calls of programs that the chosen jobs do not cover.",
-        instant(increase(_COST)),
+        instant(gained(_COST)),
         unit="currencyUSD",
         decimals=4,
     )
@@ -108,9 +108,9 @@ def _by_source() -> Json:
 def _at_risk(thresholds: Thresholds) -> Json:
     return timeseries(
         "At risk per hour",
-        "Estimated cost of attempts that may have been billed though they failed, as if the pace lasted an hour; the"
-        f" line is where the alert begins, at {thresholds.at_risk_usd:g} USD.",
-        ranged(f"{moving('pixelmeter_at_risk_usd_total', by='model')} * 3600", "{{model}}"),
+        "Estimated cost of attempts that may have been billed though they failed, in the hour before each point, by job"
+        f" and gateway; the line is where the alert begins, at {thresholds.at_risk_usd:g} USD.",
+        ranged(gained("pixelmeter_at_risk_usd_total", window="1h", by="job, gateway"), "{{gateway}} {{job}}"),
         unit="currencyUSD",
         steps=((None, "transparent"), (thresholds.at_risk_usd, "orange")),
     )
@@ -119,18 +119,18 @@ def _at_risk(thresholds: Thresholds) -> Json:
 def _unknown() -> Json:
     return timeseries(
         "Attempts of unknown cost, per hour",
-        "By the reason why their cost is unknown.",
-        ranged(f"{moving('pixelmeter_unknown_cost_requests_total', by='reason')} * 3600", "{{reason}}"),
+        "By the reason why their cost is unknown, in the hour before each point.",
+        ranged(gained("pixelmeter_unknown_cost_requests_total", window="1h", by="reason"), "{{reason}}"),
         unit="short",
         stacked=True,
     )
 
 
 def _images() -> Json:
-    images = f"{moving('pixelmeter_images_total', by='size, quality')} * 3600 > 0"
+    images = f"{gained('pixelmeter_images_total', window='1h', by='size, quality')} > 0"
     return timeseries(
         "Images per hour",
-        "Delivered images by size and quality, as far as the answers say.",
+        "Images delivered in the hour before each point, by size and quality, as far as the answers say.",
         ranged(f'label_replace({images}, "size", "unknown size", "size", "")', "{{size}} {{quality}}"),
         unit="short",
         stacked=True,

@@ -152,7 +152,8 @@ _GATEWAY = _labels(
 _MODEL = _labels(
     "model",
     'label_values(pixelmeter_requests_total{job=~"$job", gateway=~"$gateway"}, model)',
-    "The models that ran.",
+    'The models that ran. "other" are those that have no series of their own; the ledger has each by its name, so its'
+    ' panels show nothing for "other".',
     all_value=".*",
     with_all=True,
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixelmeter.monitoring.grafana.dashboard import Line, Section, dashboard
 from pixelmeter.monitoring.grafana.panel import column, heatmap, stat, table, timeseries
-from pixelmeter.monitoring.grafana.query import Json, increase, instant, moving, ranged, share
+from pixelmeter.monitoring.grafana.query import Json, gained, increase, instant, moving, ranged, share
 from pixelmeter.monitoring.grafana.shared import error_steps, reasons, spend_per_image
 from pixelmeter.monitoring.recordings import COUNTED, FAILED
 from pixelmeter.monitoring.thresholds import Thresholds
@@ -34,33 +34,37 @@ def overview(thresholds: Thresholds) -> Json:
 
 
 def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
+    # A model without a price stays at 0, which is not what its images cost.
+    known = f"({gained(_COST, by='gateway, model')} > 0)"
+    images = gained(_IMAGES, by="gateway, model")
     return (
         stat(
             "Spend",
             "Known cost. A counter's estimate: the exact sum is in the ledger.",
-            instant(increase(_COST)),
+            instant(gained(_COST)),
             unit="currencyUSD",
             decimals=2,
         ),
         stat(
             "At risk",
             "Estimated cost of attempts that may have been billed though they failed. Not part of the spend.",
-            instant(increase("pixelmeter_at_risk_usd_total")),
+            instant(gained("pixelmeter_at_risk_usd_total")),
             unit="currencyUSD",
             decimals=2,
         ),
         stat(
             "Unknown cost",
             "Attempts whose cost nobody knows. They are not in the spend.",
-            instant(increase("pixelmeter_unknown_cost_requests_total")),
+            instant(gained("pixelmeter_unknown_cost_requests_total")),
             unit="locale",
             decimals=0,
         ),
-        stat("Images", "Images delivered.", instant(increase(_IMAGES)), unit="locale", decimals=0),
+        stat("Images", "Images delivered.", instant(gained(_IMAGES)), unit="locale", decimals=0),
         stat(
             "Cost per image",
-            "Known cost over images delivered.",
-            instant(share(increase(_COST), increase(_IMAGES))),
+            "Known cost over the images of those models that have any. Where only some images of a model have a known"
+            " cost, the others count as free.",
+            instant(share(f"sum({known})", f"sum({images} and on (gateway, model) {known})")),
             unit="currencyUSD",
             decimals=4,
         ),
@@ -73,8 +77,8 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
         ),
         stat(
             "Failed",
-            "Share of attempts that should have succeeded and did not. Throttled, refused and cancelled ones are not"
-            " counted.",
+            "Share of attempts that should have succeeded and did not. Those that were throttled, cancelled, or refused"
+            " by moderation or as invalid are not counted.",
             instant(share(increase(_REQUESTS, FAILED), increase(_REQUESTS, COUNTED))),
             unit="percentunit",
             decimals=2,
@@ -139,17 +143,18 @@ def _spread() -> Json:
 
 
 def _models() -> Json:
-    known = f"{increase(_COST, by='model')} > 0"
+    known = f"{gained(_COST, by='model')} > 0"
+    images = gained(_IMAGES, by="model")
     return table(
         "Models",
         "Each model in this time range: what it cost, what it gave, how it failed and how long it took. Empty is not"
         " known, or nothing. A name that a gateway routes by, such as auto/image, has only the attempts that got no"
         " further.",
         instant(known, table=True),
-        instant(f"{increase('pixelmeter_at_risk_usd_total', by='model')} > 0", table=True),
-        instant(f"{increase('pixelmeter_unknown_cost_requests_total', by='model')} > 0", table=True),
-        instant(increase(_IMAGES, by="model"), table=True),
-        instant(share(f"({known})", increase(_IMAGES, by="model")), table=True),
+        instant(f"{gained('pixelmeter_at_risk_usd_total', by='model')} > 0", table=True),
+        instant(f"{gained('pixelmeter_unknown_cost_requests_total', by='model')} > 0", table=True),
+        instant(images, table=True),
+        instant(share(f"({known})", images), table=True),
         instant(increase(_REQUESTS, by="model"), table=True),
         instant(
             share(increase(_REQUESTS, FAILED, by="model"), increase(_REQUESTS, COUNTED, by="model")),

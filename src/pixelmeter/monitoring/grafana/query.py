@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from pixelmeter.core.metrics import METRICS
+from pixelmeter.core.metrics import METRICS, metric
 
-__all__ = ["LEDGER", "PROMETHEUS", "SCOPE", "Json", "increase", "instant", "moving", "ranged", "series", "share", "sql"]
+__all__ = [
+    "LEDGER", "PROMETHEUS", "SCOPE", "Json", "gained", "increase", "instant", "moving", "ranged", "series", "share",
+    "sql",
+]  # fmt: skip
 
 Json = dict[str, Any]
 
@@ -24,6 +27,8 @@ _LABELS = {
     )
 }
 
+_BEFORE = "1d"
+
 # A model's name comes from outside and may hold a quote. Between dollars it cannot end the text, because the format
 # `regex` puts a backslash before every dollar of a value.
 SCOPE = "gateway ~ ('^(' || $re$${gateway:regex}$re$ || ')$') AND model ~ ('^(' || $re$${model:regex}$re$ || ')$')"
@@ -39,6 +44,28 @@ def series(name: str, *matchers: str) -> str:
 def increase(name: str, *matchers: str, window: str = "$__range", by: str = "") -> str:
     """Return the sum of what a counter gained in a window, by labels given as "one, two"."""
     return f"{_sum(by)}(increase({series(name, *matchers)}[{window}]))"
+
+
+def gained(name: str, *matchers: str, window: str = "$__range", by: str = "") -> str:
+    """Return what `increase` does, and what series were born with in the window on top.
+
+    `increase` sees only what changes between two samples, and many a counter is born with its first event. A series
+    that was not there in the day before the window was born in it. What an exporter shows since it is new, or since its
+    ledger was away for that day, is no gain: its counters are sums of the whole ledger.
+    """
+    chosen = series(name, *matchers)
+    # The least value is the first, but where a program began again at the same address: there it is less.
+    born = f"min_over_time({chosen}[{window}])\n    unless last_over_time({chosen}[{_BEFORE}] offset {window})"
+    if "ledger" in metric(name).origins:
+        up = series("pixelmeter_ledger_up")
+        born += (
+            f"\n    unless (\n      count_over_time({chosen}[{window}])"
+            f" >= on (job, instance) group_left () sum_over_time({up}[{window}])"
+            f"\n      unless on (job, instance) max_over_time({up}[{_BEFORE}] offset {window}) > 0\n    )"
+        )
+    # With a label of its own a first value stands beside the increase of its series, not in its place.
+    first = f'label_replace(\n    {born},\n    "part", "first", "", ""\n  )'
+    return f"{_sum(by)}(\n  increase({chosen}[{window}])\n  or\n  {first}\n)"
 
 
 def moving(name: str, *matchers: str, by: str = "") -> str:

@@ -6,7 +6,7 @@ from pixelmeter.monitoring.grafana.dashboard import Line, Section, dashboard
 from pixelmeter.monitoring.grafana.load_panels import first_byte, first_image, in_flight, remaining_requests
 from pixelmeter.monitoring.grafana.panel import column, stat, table, timeseries
 from pixelmeter.monitoring.grafana.query import Json, increase, instant, moving, ranged, share
-from pixelmeter.monitoring.grafana.shared import error_steps, reasons
+from pixelmeter.monitoring.grafana.shared import allowed, error_steps, reasons
 from pixelmeter.monitoring.recordings import COUNTED, FAILED
 from pixelmeter.monitoring.thresholds import Thresholds
 
@@ -15,6 +15,8 @@ __all__ = ["reliability"]
 _REQUESTS = "pixelmeter_requests_total"
 _DURATION = "pixelmeter_request_duration_seconds"
 _SUCCESS = 'outcome="success"'
+# The outcome of an attempt that was refused for lack of funds is "throttled" too.
+_THROTTLED = 'error_type="throttled"'
 _WINDOWS = ("1h", "6h", "1d", "3d")
 _BURN_STEPS = ((None, "transparent"), (1, "green"), (3, "yellow"), (6, "orange"), (14.4, "red"))
 _LEFT_STEPS = ((None, "red"), (0, "orange"), (0.25, "green"))
@@ -25,8 +27,8 @@ def reliability(thresholds: Thresholds) -> Json:
     return dashboard(
         "pixelmeter-reliability",
         "Reliability",
-        f"Objectives: {thresholds.objective:.4%} of attempts succeed, and {thresholds.latency_objective:.4%} of images"
-        f" come within {thresholds.latency_seconds:g} seconds.".replace(".0000%", " %"),
+        f"Objectives: {100 * thresholds.objective:.9g} % of attempts succeed, and"
+        f" {100 * thresholds.latency_objective:.9g} % of images come within {thresholds.latency_seconds:g} seconds.",
         (
             Section(
                 "Objectives", (Line(4, _numbers(thresholds)), Line(8, (_burn(thresholds), _slow_burn(thresholds))))
@@ -70,8 +72,8 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
     return (
         stat(
             "Succeeded",
-            "Share of the attempts that should have succeeded, in this time range. Throttled, refused and cancelled"
-            " ones are not counted.",
+            "Share of the attempts that should have succeeded, in this time range. Those that were throttled,"
+            " cancelled, or refused by moderation or as invalid are not counted.",
             instant(f"1 - {_errors('$__range')}"),
             unit="percentunit",
             decimals=2,
@@ -80,7 +82,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
         stat(
             "Error budget left",
             "How much of the failures that the objective allows in thirty days has not happened.",
-            instant(f"1 - ({_errors('30d')}) / {_allowed(objective)}"),
+            instant(f"1 - ({_errors('30d')}) / {allowed(objective)}"),
             unit="percentunit",
             decimals=1,
             steps=_LEFT_STEPS,
@@ -96,7 +98,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
         stat(
             "Latency budget left",
             "How much of the slow images that the objective allows in thirty days has not happened.",
-            instant(f"1 - ({_slowness(thresholds, '30d')}) / {_allowed(latency_objective)}"),
+            instant(f"1 - ({_slowness(thresholds, '30d')}) / {allowed(latency_objective)}"),
             unit="percentunit",
             decimals=1,
             steps=_LEFT_STEPS,
@@ -104,7 +106,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
         stat(
             "Throttled",
             "Share of attempts that the gateway turned away because they were too many, in this time range.",
-            instant(share(increase(_REQUESTS, 'outcome="throttled"'), increase(_REQUESTS))),
+            instant(share(increase(_REQUESTS, _THROTTLED), increase(_REQUESTS))),
             unit="percentunit",
             decimals=2,
             steps=((None, "green"), (thresholds.throttled_ratio, "orange")),
@@ -120,16 +122,12 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
     )
 
 
-def _allowed(objective: float) -> float:
-    return round(1 - objective, 6)
-
-
 def _burn(thresholds: Thresholds) -> Json:
     return timeseries(
         "Burn of the error budget",
         "How many times faster than allowed failures come, in windows of four lengths. At 1 the budget of thirty days"
         " lasts thirty days; the lines are where the alerts begin.",
-        *(ranged(f"({_errors(window)}) / {_allowed(thresholds.objective)}", f"over {window}") for window in _WINDOWS),
+        *(ranged(f"({_errors(window)}) / {allowed(thresholds.objective)}", f"over {window}") for window in _WINDOWS),
         unit="short",
         decimals=1,
         steps=_BURN_STEPS,
@@ -142,7 +140,7 @@ def _slow_burn(thresholds: Thresholds) -> Json:
         "Burn of the latency budget",
         "How many times more often than allowed images take too long, in windows of four lengths.",
         *(
-            ranged(f"({_slowness(thresholds, window)}) / {_allowed(thresholds.latency_objective)}", f"over {window}")
+            ranged(f"({_slowness(thresholds, window)}) / {allowed(thresholds.latency_objective)}", f"over {window}")
             for window in _WINDOWS
         ),
         unit="short",
@@ -157,7 +155,7 @@ def _failed(label: str, thresholds: Thresholds) -> Json:
     return timeseries(
         f"Failed, by {label}",
         f"Share of the attempts that should have succeeded and did not; the objective allows"
-        f" {_allowed(thresholds.objective):.4g}.",
+        f" {allowed(thresholds.objective):.4g}.",
         ranged(share(failed, counted), f"{{{{{label}}}}}"),
         unit="percentunit",
         steps=((None, "transparent"), *error_steps(thresholds)[1:]),
@@ -166,7 +164,7 @@ def _failed(label: str, thresholds: Thresholds) -> Json:
 
 
 def _throttled(thresholds: Thresholds) -> Json:
-    throttled = moving(_REQUESTS, 'outcome="throttled"', by="gateway")
+    throttled = moving(_REQUESTS, _THROTTLED, by="gateway")
     return timeseries(
         "Throttled, by gateway",
         "Share of attempts that the gateway turned away because they were too many; the line is where the alert"
@@ -197,7 +195,7 @@ def _slow(thresholds: Thresholds) -> Json:
         " allows.",
         ranged(f"1 - {share(within, every)}", "{{gateway}}"),
         unit="percentunit",
-        steps=((None, "transparent"), (_allowed(thresholds.latency_objective), "orange")),
+        steps=((None, "transparent"), (allowed(thresholds.latency_objective), "orange")),
         at_least=0.1,
     )
 
@@ -219,7 +217,8 @@ def _alerts() -> Json:
         "What the rules of pixelmeter found at the end of this time range, pending ones included.",
         instant(
             'sum by (alertname, severity, alertstate, job, gateway, model) (ALERTS{alertname=~"Pixelmeter.+",'
-            ' job=~"$job"})',
+            # That nothing is scraped is of no job.
+            ' job=~"$job|"})',
             table=True,
         ),
         names={

@@ -3,26 +3,32 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring.grafana.panel import Steps, timeseries
-from pixelmeter.monitoring.grafana.query import Json, moving, ranged, share
+from pixelmeter.monitoring.grafana.query import Json, gained, moving, ranged, share
 from pixelmeter.monitoring.thresholds import Thresholds
 
-__all__ = ["error_steps", "reasons", "spend_per_image"]
+__all__ = ["allowed", "error_steps", "reasons", "spend_per_image"]
+
+
+def allowed(objective: float) -> float:
+    """Return the share of failures that an objective leaves, without the noise of floats, and never 0."""
+    return float(f"{1 - objective:.6g}")
 
 
 def error_steps(thresholds: Thresholds) -> Steps:
     """Return green while the objective is met, and red from where an hour of it wakes somebody."""
-    allowed = round(1 - thresholds.objective, 6)
-    return (None, "green"), (allowed, "orange"), (round(min(14.4 * allowed, 1), 6), "red")
+    left = allowed(thresholds.objective)
+    return (None, "green"), (left, "orange"), (float(f"{min(14.4 * left, 1):.6g}"), "red")
 
 
 def spend_per_image() -> Json:
     """Return what an image of each model costs, over time."""
     # A model without a price stays at 0, which is not what its images cost.
-    known = f"({moving('pixelmeter_cost_usd_total', by='model')} > 0)"
+    window = "$__rate_interval"
+    known = f"({gained('pixelmeter_cost_usd_total', window=window, by='model')} > 0)"
     return timeseries(
         "Cost per image",
         "Known cost over images delivered, by model; a model without any known cost has no line.",
-        ranged(share(known, moving("pixelmeter_images_total", by="model")), "{{model}}"),
+        ranged(share(known, gained("pixelmeter_images_total", window=window, by="model")), "{{model}}"),
         unit="currencyUSD",
         decimals=4,
     )

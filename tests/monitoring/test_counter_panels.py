@@ -1,0 +1,197 @@
+"""What the panels that ask Prometheus say of series that are known sample by sample, by promtool."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+import yaml
+
+from pixelmeter.monitoring.grafana.shared import allowed, error_steps
+from pixelmeter.monitoring.thresholds import Thresholds
+from tests.conftest import unavailable
+from tests.monitoring.asking import panels
+from tests.monitoring.linter import filled
+
+Said = Callable[[str, Mapping[str, str], Mapping[str, float]], None]
+
+_VALUES = {"__range": "1h", "__rate_interval": "5m", "job": ".+", "gateway": ".*", "model": ".*"}
+_NOW = 180
+"""Minutes; each value of a series is a minute's."""
+_EXPORTER = 'pixelmeter_ledger_up{job="pixelmeter-ledger",instance="b"}'
+
+
+def counter(name: str, labels: str = "", *, model: str = "m", exporter: bool = False) -> str:
+    target = 'job="pixelmeter-ledger",instance="b"' if exporter else 'job="pixelmeter",instance="a"'
+    return f'pixelmeter_{name}_total{{{target},gateway="gw",operation="generate",model="{model}"{labels}}}'
+
+
+def image(size: str = "1024x1024", *, model: str = "m", exporter: bool = False) -> str:
+    return counter("images", f',size="{size}",quality="high"', model=model, exporter=exporter)
+
+
+def cost(source: str = "priced", *, model: str = "m", exporter: bool = False) -> str:
+    return counter("cost_usd", f',cost_source="{source}"', model=model, exporter=exporter)
+
+
+def since(minute: int, *values: str) -> str:
+    """Return values of a series that is there since a minute of the last hour, each for an equal part of the rest."""
+    begin = _NOW - 60 + minute
+    length = (_NOW - begin) // len(values)
+    # Of a number, promtool makes one more than is said.
+    parts = [f"_x{length}" if value == "_" else f"{value}x{length - 1}" for value in values]
+    return " ".join([f"_x{begin}", *parts, f"{values[-1]}x{_NOW}"])
+
+
+@pytest.fixture
+def said(tmp_path: Path) -> Said:
+    """Hold a panel ("kind Title", or "kind Title/place of its query") to what it says of series at the end."""
+    promtool = shutil.which("promtool")
+    if promtool is None:
+        unavailable("promtool is not installed", "apt-get install prometheus")
+
+    def hold(query: str, series: Mapping[str, str], expected: Mapping[str, float]) -> None:
+        name, _, place = query.partition("/")
+        asked = [
+            target["expr"]
+            for panel, target in panels("prometheus")
+            if f"{panel['type']} {panel['title']}" == name and target is panel["targets"][int(place or 0)]
+        ]
+        assert asked
+        samples = [{"labels": labels, "value": value} for labels, value in expected.items()]
+        test = {
+            "interval": "1m",
+            "input_series": [{"series": name, "values": values} for name, values in series.items()],
+            "promql_expr_test": [
+                {
+                    "expr": f"round({filled(expression, _VALUES)}, 0.1)",
+                    "eval_time": f"{_NOW}m",
+                    "exp_samples": samples,
+                }
+                for expression in asked
+            ],
+        }
+        path = tmp_path / "test.yml"
+        path.write_text(yaml.safe_dump({"rule_files": [], "evaluation_interval": "1m", "tests": [test]}))
+        done = subprocess.run([str(promtool), "test", "rules", str(path)], capture_output=True, text=True)
+        assert 0 == done.returncode, done.stdout + done.stderr
+
+    return hold
+
+
+@pytest.mark.parametrize(
+    ("query", "labels"),
+    [
+        ("stat Images", "{}"),
+        ("table Models/3", '{model="m"}'),
+        ("timeseries Images per hour", '{quality="high",size="%s"}'),
+    ],
+    ids=["stat", "table", "graph"],
+)
+def test_the_first_image_of_each_size_counts(said: Said, query: str, labels: str) -> None:
+    sizes = {"1024x1024": 1.0, "512x512": 3.0}
+    expected = {labels % size: number for size, number in sizes.items()} if "%" in labels else {labels: 4.0}
+
+    said(query, {image("1024x1024"): since(20, "1"), image("512x512"): since(20, "2", "3")}, expected)
+
+
+def test_an_image_of_a_program_that_has_ended_counts(said: Said) -> None:
+    said("stat Images", {image(): since(20, "1", "_")}, {"{}": 1})
+
+
+def test_what_a_series_had_before_the_time_range_does_not_count(said: Said) -> None:
+    said("stat Images", {image(): "7x179"}, {"{}": 0})
+    said("stat Images", {image(): "7x60 _x60 7x59"}, {"{}": 0})
+
+
+def test_images_of_a_program_that_began_again_count_in_both_lives(said: Said) -> None:
+    said("stat Images", {image(): since(10, "1", "3", "2")}, {"{}": 5})
+
+
+def test_a_new_exporter_brings_no_images_and_later_ones_count(said: Said) -> None:
+    brought = {_EXPORTER: since(10, "1"), image("1024x1024", exporter=True): since(10, "500")}
+
+    said("stat Images", brought, {"{}": 0})
+    said("stat Images", {**brought, image("512x512", exporter=True): since(30, "1")}, {"{}": 1})
+    said("stat Images", {**brought, _EXPORTER: "1x180"}, {"{}": 500})
+
+
+@pytest.mark.parametrize(
+    ("query", "labels"),
+    [("stat Spend", "{}"), ("stat Spend, by the counters", "{}"), ("table Models/0", '{model="m"}')],
+)
+def test_the_cost_that_a_new_model_of_the_exporter_is_born_with_is_spend(said: Said, query: str, labels: str) -> None:
+    said(query, {_EXPORTER: "1x180", cost(exporter=True): since(20, "1.5")}, {labels: 1.5})
+
+
+@pytest.mark.parametrize("query", ["stat At risk", "table Models/1"])
+def test_what_a_new_model_of_the_exporter_may_have_cost_is_at_risk(said: Said, query: str) -> None:
+    labels = '{model="m"}' if "/" in query else "{}"
+
+    said(query, {_EXPORTER: "1x180", counter("at_risk_usd", exporter=True): since(20, "1.5")}, {labels: 1.5})
+
+
+@pytest.mark.parametrize(
+    ("query", "labels"),
+    [
+        ("stat Unknown cost", "{}"),
+        ("table Models/2", '{model="m"}'),
+        ("timeseries Attempts of unknown cost, per hour", '{reason="no_tokens"}'),
+    ],
+)
+def test_the_first_unknown_cost_counts(said: Said, query: str, labels: str) -> None:
+    said(query, {counter("unknown_cost_requests", ',reason="no_tokens"'): since(20, "1")}, {labels: 1})
+
+
+def test_a_first_image_costs_what_it_cost(said: Said) -> None:
+    series = {cost(): since(57, "0.2"), image(): since(57, "2")}
+
+    said("stat Cost per image", {**series, cost(): since(40, "0", "0.2")}, {"{}": 0.1})
+    said("table Models/4", series, {'{model="m"}': 0.1})
+    said("timeseries Cost per image", series, {'{model="m"}': 0.1})
+
+
+def test_images_without_any_known_cost_do_not_make_the_others_cheaper(said: Said) -> None:
+    known = {cost(): since(20, "0.2"), image(): since(20, "2")}
+    unknown = {cost(model="x"): since(20, "0"), image(model="x"): since(20, "2")}
+
+    said("stat Cost per image", {**known, **unknown}, {"{}": 0.1})
+    said("stat Cost per image", unknown, {})
+
+
+def test_what_is_at_risk_is_shown_by_what_the_alert_looks_at(said: Said) -> None:
+    series = {counter("at_risk_usd", model=model): "0x150 0.6x30" for model in ("m", "n")}
+
+    said("timeseries At risk per hour", series, {'{gateway="gw", job="pixelmeter"}': 1.2})
+
+
+@pytest.mark.parametrize(
+    ("query", "labels"), [("stat Throttled", "{}"), ("timeseries Throttled, by gateway", '{gateway="gw"}')]
+)
+def test_a_refusal_for_lack_of_funds_is_not_throttling(said: Said, query: str, labels: str) -> None:
+    series = {
+        counter("requests", f',outcome="{outcome}",error_type="{error_type}"'): f"0+{pace}x180"
+        for outcome, error_type, pace in (
+            ("success", "", 70),
+            ("throttled", "throttled", 10),
+            ("throttled", "insufficient_funds", 20),
+        )
+    }
+
+    said(query, series, {labels: 0.1})
+
+
+def test_the_alert_that_nothing_is_scraped_is_in_the_table_though_it_is_of_no_job(said: Said) -> None:
+    labels = 'alertname="PixelmeterMetricsAbsent",alertstate="firing",severity="critical"'
+
+    said("table Alerts", {f"ALERTS{{{labels}}}": "1x180"}, {f"{{{labels}}}": 1})
+
+
+def test_what_a_high_objective_allows_is_not_rounded_away() -> None:
+    assert 1.5e-06 == allowed(0.9999985)
+    assert 1e-07 == allowed(0.9999999)
+    assert 0.01 == allowed(0.99)
+    assert [None, 1.5e-06, 2.16e-05] == [value for value, _ in error_steps(Thresholds(objective=0.9999985))]
