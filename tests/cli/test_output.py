@@ -42,6 +42,10 @@ def test_a_table_aligns_numbers_and_money_to_the_right(capsys: Capture) -> None:
     assert expected == table(capsys, rows, ["name", "number", "cost_usd"], right=["cost_usd"], total=total)
 
 
+def test_the_key_of_a_tag_heads_its_column_as_it_is(capsys: Capture) -> None:
+    assert "tag:aig_tag  at risk" == table(capsys, [], ["tag:aig_tag", "at_risk"])[0]
+
+
 def test_a_table_in_a_file_is_never_cut(capsys: Capture) -> None:
     rows = [{"text": "x" * 500, "number": 10**30}]
     assert f"{'x' * 500}  {10**30}" == table(capsys, rows, ["text", "number"])[-1]

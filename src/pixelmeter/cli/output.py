@@ -81,7 +81,9 @@ def _table(
     grid: list[list[Text]] = []
     for column in columns:
         cells = [Text(plain(row.get(column))) for row in rows]
-        heading, footer = Text(column.replace("_", " ")), Text(plain(total.get(column)) if total else "")
+        # The key of a tag is somebody's name for it.
+        words = column if column.startswith("tag:") else column.replace("_", " ")
+        heading, footer = Text(words), Text(plain(total.get(column)) if total else "")
         natural = max(cell.cell_len for cell in (heading, footer, *cells))
         is_right = column in right or any(_is_number(row.get(column)) for row in rows)
         table.add_column(
