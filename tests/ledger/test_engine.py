@@ -96,6 +96,27 @@ def test_a_reader_sees_what_a_writer_commits_and_never_takes_its_lock(sqlite_url
     assert (1, 2) == (before, after)
 
 
+def test_a_reader_leaves_an_empty_log_that_the_next_writer_removes(sqlite_url: str, tmp_path: Path) -> None:
+    def beside() -> dict[str, int]:
+        return {file.name: file.stat().st_size for file in tmp_path.glob("ledger.db-*")}
+
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    after_writer = beside()
+    with open_reader(sqlite_url).connect() as reader:
+        reader.execute(text("SELECT count(*) FROM pixelmeter_attempts"))
+    after_reader = beside()
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.positions([])
+
+    assert ({}, {"ledger.db-shm", "ledger.db-wal"}, 0, {}) == (
+        after_writer,
+        set(after_reader),
+        after_reader["ledger.db-wal"],
+        beside(),
+    )
+
+
 COUNT = """
 from sqlalchemy import text
 with pixelmeter.ledger.engine.open_reader(url).connect() as connection:
