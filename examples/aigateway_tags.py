@@ -3,7 +3,9 @@
     AIGATEWAY_API_KEY=... python examples/aigateway_tags.py
 
 The client's `tag` and `pixelmeter.tags(aig_tag=...)` are the same thing: the gateway's x-aig-tag header, which its own
-usage pages go by. The ledger has it as the tag `aig_tag`. AIGATEWAY_BASE_URL names another host.
+usage pages go by. The ledger has it as the tag `aig_tag`. AIGATEWAY_BASE_URL names another host; without a profile for
+that host the ledger misses the client's tag and the gateway that of `pixelmeter.tags`, so give the host its profile:
+PIXELMETER_GATEWAYS="images.corp.example=aigateway" or Meter(gateways={"images.corp.example": "aigateway"}).
 """
 
 from __future__ import annotations
