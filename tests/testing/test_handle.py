@@ -72,6 +72,20 @@ def test_a_reset_gateway_has_forgotten_everything(gateway: Gateway) -> None:
     assert 200 == httpx.post(f"{gateway.url}/images/generations", json={}).status_code
 
 
+def test_a_request_that_breaks_off_after_a_reset_is_none_of_what_follows(gateway: Gateway) -> None:
+    host, _, port = gateway.root.removeprefix("http://").rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall(
+            b"POST /v1/images/generations HTTP/1.1\r\nhost: h\r\ncontent-length: 9\r\nexpect: 100-continue\r\n\r\n"
+        )
+        assert b"100 Continue" in connection.recv(100)
+        gateway.reset()
+        connection.shutdown(socket.SHUT_WR)
+        while connection.recv(100):
+            pass
+    assert [] == gateway.billing()
+
+
 def test_waiting_for_what_does_not_come_ends(gateway: Gateway) -> None:
     with pytest.raises(TimeoutError, match=r"0 of 1 held after 0\.01 seconds"):
         gateway.wait_held(1, seconds=0.01)

@@ -57,9 +57,15 @@ class Billing:
         self.by_tag: dict[tuple[str, str], tuple[int, int]] = {}
         """Requests and nano-dollars by month (YYYY-MM, UTC) and tag, "" for none."""
         self._sequence = 0
+        self._since = 0
 
     def write(self, entry: Entry) -> None:
-        """Append an entry; raise OSError when the file does not take it whole."""
+        """Append an entry; raise OSError when the file does not take it whole.
+
+        A request that came before the log was emptied is none of what follows.
+        """
+        if entry.received_at < self._since:
+            return
         self._sequence += 1
         line = json.dumps({"sequence": self._sequence, **asdict(entry)}).encode() + b"\n"
         if os.write(self._descriptor, line) != len(line):
@@ -73,6 +79,7 @@ class Billing:
 
     def clear(self) -> None:
         """Empty the file; sequence numbers go on."""
+        self._since = time.time_ns() // 1000
         os.ftruncate(self._descriptor, 0)
         self.entries.clear()
         self.by_tag.clear()
