@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import threading
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+
+import msgspec
 
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import Drain
@@ -128,3 +131,39 @@ def test_a_file_that_cannot_be_read_once_is_read_in_the_same_run(tmp_path: Path,
     assert files.failed
     assert 30 == recorder.status()["drain"]["committed"]
     assert recorder.close(5)
+
+
+def test_no_file_is_left_where_others_close_while_threads_record(tmp_path: Path, sqlite_url: str) -> None:
+    files = SystemFiles()
+    clock = SystemClock()
+    folder = f"{tmp_path}/spool"
+    spool = Spool(folder, files, SystemIds())
+    failures = Failures(clock)
+    recorder = Recorder(
+        spool,
+        lambda: Drain(spool, files, folder, open_writer(sqlite_url)),
+        clock=clock,
+        failures=failures,
+        fanout=Fanout([], clock=clock, failures=failures, backend="sqlite"),
+    )
+    done = threading.Event()
+
+    def close_again_and_again() -> None:
+        while not done.is_set():
+            recorder.close()
+
+    def record(number: int) -> None:
+        attempt = make_attempt()
+        recorder.begin(msgspec.structs.replace(attempt, outcome="interrupted"))
+        done.wait(0.0005 * (number % 7))
+        recorder.end(attempt)
+
+    closing = threading.Thread(target=close_again_and_again)
+    closing.start()
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(record, range(400)))
+    done.set()
+    closing.join()
+    assert recorder.close(10)
+    assert [] == list(files.list(folder))
+    assert 400 == recorder.status()["drain"]["committed"]

@@ -204,11 +204,13 @@ class Recorder:
         return None
 
     def _leave(self) -> None:
-        """Run on the background thread when it ends: a connection is closed by the thread that opened it."""
-        drain, self._drain = self._drain, None
-        if drain is not None:
+        """Run on the background thread when it ends: a connection is closed by the thread that opened it.
+
+        The drain stays for a later attempt: it knows what of the files that are left it has read.
+        """
+        if self._drain is not None:
             with self._unforked():
-                drain.close()
+                self._drain.close()
 
     def status(self) -> dict[str, Any]:
         """Return what is kept where: `spool` and `drain` (None before the first attempt), and `ledger_error`."""
