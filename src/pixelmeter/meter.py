@@ -27,7 +27,7 @@ from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.address import safe_url, spool_folder
 from pixelmeter.outgoing import Body, RequestLike, ask_of, retry_of, trace_id_of
-from pixelmeter.prices import bundled, load_book
+from pixelmeter.prices import book_of
 from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
@@ -81,7 +81,7 @@ class Meter:
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
         self._kinds = Kinds(
             self._profiles,
-            _book(settings.prices if price_book is None else price_book),
+            book_of(settings.prices if price_book is None else price_book),
             fee_rate=settings.fee_rate,
             version=__version__,
         )
@@ -244,16 +244,6 @@ def _mapping(name: str, value: object) -> Mapping[str, str]:
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name} is a {type(value).__name__}: give a dict")
     return cast("Mapping[str, str]", value)
-
-
-def _book(given: object) -> PriceBook:
-    if given is None:
-        return bundled()
-    if isinstance(given, PriceBook):
-        return given
-    if not isinstance(given, str | os.PathLike):
-        raise ConfigError(f"price_book is a {type(given).__name__}: give a PriceBook, or the path of a price file")
-    return load_book(cast("str | os.PathLike[str]", given))
 
 
 def _open_drain(url: str, folder: str, spool: Spool, files: Files) -> Drain:

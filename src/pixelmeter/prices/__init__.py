@@ -7,12 +7,13 @@ from datetime import date
 from functools import cache
 from os import PathLike
 from pathlib import Path
+from typing import cast
 
 from pixelmeter.core.pricefile import Problem, read
 from pixelmeter.core.prices import Entry, PriceBook
-from pixelmeter.errors import PriceBookError
+from pixelmeter.errors import ConfigError, PriceBookError
 
-__all__ = ["CHECKED_ON", "bundled", "bundled_names", "check", "load_book"]
+__all__ = ["CHECKED_ON", "book_of", "bundled", "bundled_names", "check", "load_book"]
 
 CHECKED_ON = date(2026, 11, 22)
 """The newest `checked_on` of the bundled files, here so that a gauge of it reads none of them."""
@@ -24,6 +25,20 @@ _FOLDER = Path(__file__).parent
 def bundled() -> PriceBook:
     """Return the book that comes with pixelmeter; its files are read when a call first needs them."""
     return PriceBook(_load)
+
+
+def book_of(given: object) -> PriceBook:
+    """Return a book as it is, that of a path as `load_book` reads it, for None the bundled one.
+
+    Raises ConfigError for anything else.
+    """
+    if given is None:
+        return bundled()
+    if isinstance(given, PriceBook):
+        return given
+    if not isinstance(given, str | PathLike):
+        raise ConfigError(f"price_book is a {type(given).__name__}: give a PriceBook, or the path of a price file")
+    return load_book(cast("str | PathLike[str]", given))
 
 
 def load_book(path: str | PathLike[str]) -> PriceBook:
