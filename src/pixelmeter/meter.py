@@ -31,7 +31,7 @@ from pixelmeter.prices import book_of
 from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
-from pixelmeter.spool import Spool
+from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt"]
+__all__ = ["Meter", "adopt", "retry"]
 
 
 class Meter:
@@ -220,7 +220,7 @@ class Meter:
         return exchange, mark
 
     def _open_drain(self) -> Drain:
-        return _open_drain(self.database_url, self._folder, self._spool, self._files)
+        return _open_drain(self.database_url, self._folder, self._spool, self._files, self.failures)
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
@@ -229,11 +229,26 @@ def adopt(database_url: str | None = None, settings: Settings | None = None) -> 
     url = database_url or settings.database_url
     folder = spool_folder(url, settings.spool_dir, settings.state_dir)
     files = SystemFiles()
-    if not any(name.endswith(".spool") for name in files.list(folder)):
+    if not sorted_out(files.list(folder)).spooled:
         return 0
-    drain = _open_drain(url, folder, Spool(folder, files, SystemIds()), files)
+    drain = _open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
     try:
         return drain.adopt()
+    finally:
+        drain.close()
+
+
+def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
+    settings = settings or from_environment()
+    url = database_url or settings.database_url
+    folder = spool_folder(url, settings.spool_dir, settings.state_dir)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).refused:
+        return 0
+    drain = _open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
+    try:
+        return drain.retry()
     finally:
         drain.close()
 
@@ -246,7 +261,7 @@ def _mapping(name: str, value: object) -> Mapping[str, str]:
     return cast("Mapping[str, str]", value)
 
 
-def _open_drain(url: str, folder: str, spool: Spool, files: Files) -> Drain:
+def _open_drain(url: str, folder: str, spool: Spool, files: Files, failures: Failures) -> Drain:
     from pixelmeter.ledger.writer import open_writer
 
-    return Drain(spool, files, folder, open_writer(url))
+    return Drain(spool, files, folder, open_writer(url), failures.set_aside)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
 import struct
 import subprocess
 import sys
@@ -16,7 +17,6 @@ import pytest
 
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import GROUP, Drain, Writer
-from pixelmeter.drain.estate import Estate, spooled
 from pixelmeter.errors import LedgerError
 from pixelmeter.spool import Spool
 from pixelmeter.spool.frames import OUTCOME, encode
@@ -86,14 +86,43 @@ def test_a_process_is_taken_over_whole_or_not_at_all(spool: Spool, heir: Drain, 
     assert 12 == heir.adopt()
 
 
-def test_a_file_that_appears_while_the_others_are_locked_is_not_left_out(spool: Spool, folder: str) -> None:
-    leave(spool)
-    ((process, names),) = spooled(FILES, folder).items()
-    estate = Estate(FILES, folder, process)
+def test_a_file_that_appears_while_the_others_are_looked_at_is_not_left_out(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    attempt = make_attempt()
+    spool = Spool(folder, FILES, SystemIds(), segment_bytes=1)
+    spool.intent(begun(attempt))
 
-    assert not estate.claim(names[:-1])
-    assert estate.claim(names)
-    estate.release()
+    class Meanwhile(SystemFiles):
+        """The process has another file, and dies, in the moment before the one that was listed is looked at."""
+
+        def adopt(self, path: str) -> int | None:
+            if spool.segments():
+                spool.outcome(attempt)
+                spool.forget()
+            return super().adopt(path)
+
+    files = Meanwhile()
+    Drain(Spool(folder, files, SystemIds()), files, folder, writer).adopt()
+
+    assert {attempt.id: "success"} == outcomes(sqlite_url)
+
+
+def test_a_process_that_left_more_files_than_can_be_open_at_once_is_taken_over(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    expected = leave(Spool(folder, FILES, SystemIds(), segment_bytes=1), ended=300)
+    writer.positions([])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        heir = Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer)
+        assert 302 == heir.adopt()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert expected == outcomes(sqlite_url)
+    assert ([], None) == (list(FILES.list(folder)), heir.status().last_error)
 
 
 def test_what_was_committed_before_the_death_is_not_handed_over_again(
