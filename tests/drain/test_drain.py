@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -133,6 +134,50 @@ def test_a_long_call_does_not_keep_old_files_and_is_not_forgotten(
     assert 1 == drain.adopt()
     found = outcomes(sqlite_url)
     assert (402, "success", "interrupted") == (len(found), found[long.id], found[endless.id])
+
+
+def test_an_intent_carried_to_a_new_file_is_on_the_disk_before_the_old_file_goes(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    class Unplugged(SystemFiles):
+        """Files of a machine that loses power when the first of them is deleted: what was not synced is gone."""
+
+        def __init__(self) -> None:
+            self.paths: dict[int, str] = {}
+            self.sizes: dict[str, int] = {}
+
+        def create(self, path: str) -> int:
+            descriptor = super().create(path)
+            self.paths[descriptor] = path
+            self.sizes[path] = 0
+            return descriptor
+
+        def sync(self, descriptor: int) -> None:
+            super().sync(descriptor)
+            self.sizes[self.paths[descriptor]] = os.fstat(descriptor).st_size
+
+        def discard(self, path: str, descriptor: int) -> None:
+            super().discard(path, descriptor)
+            for name in self.list(folder):
+                os.truncate(f"{folder}/{name}", self.sizes[f"{folder}/{name}"])
+            raise PowerCut
+
+    class PowerCut(BaseException):
+        pass
+
+    files = Unplugged()
+    spool = Spool(folder, files, SystemIds())
+    drain = Drain(spool, files, folder, writer)
+    going_on = make_attempt()
+    spool.intent(begun(going_on))
+    ended = call(spool)
+    spool.seal()
+    with pytest.raises(PowerCut):
+        drain.step()
+    spool.forget()
+    Drain(Spool(folder, SystemFiles(), SystemIds()), SystemFiles(), folder, writer).adopt()
+
+    assert {ended.id: "success", going_on.id: "interrupted"} == outcomes(sqlite_url)
 
 
 def test_an_outcome_ahead_of_the_copy_of_its_intent_leaves_nothing_open(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
@@ -45,21 +46,26 @@ class Delivery:
         Raises LedgerError, or what the writer raises; a repetition is harmless then.
         """
         group = [attempt for attempt in attempts if attempt.id not in self._kept] if self._kept else attempts
+        refused: Sequence[Refusal] = ()
         try:
             self._writer.write(group, positions, finished)
         except Exception as error:
             if not group or not self._may_be_the_data(error, doubtful=doubtful):
                 raise
-            refused = self.isolate(group, error)
+            refused = self._isolate(group, error, doubtful=doubtful)
             self.set_aside(refused)
+            self._kept.update(attempt.id for attempt, _ in refused)
             self.refused += len(refused)
+            for reason, number in Counter(_reason(error) for _, error in refused).items():
+                self._tell(number, reason)
             self._writer.write((), positions, finished)
-        number = len(self._kept)
         self._kept.clear()
-        return number
+        return len(attempts) - len(group) + len(refused)
 
-    def isolate(self, attempts: Sequence[Attempt], error: Exception) -> Sequence[Refusal]:
-        """Write what the ledger takes of a group that failed with an error; return the rest. Raises as `write`."""
+    def _isolate(
+        self, attempts: Sequence[Attempt], error: Exception, *, doubtful: bool, suspected: bool = False
+    ) -> Sequence[Refusal]:
+        """Write what the ledger takes of a group that failed with an error; return the rest."""
         alone: list[Refusal] = []
         takes = False
         failures = 0
@@ -77,17 +83,18 @@ class Delivery:
                     continue
                 parts.append((half, failed))
                 failures += not isinstance(failed, RowRefused)
-                if not self._may_be_the_data(failed, doubtful=takes or failures < _PATIENCE):
+                is_hopeless = failures > _PATIENCE and not takes
+                if is_hopeless or not self._may_be_the_data(failed, doubtful=doubtful):
                     raise failed
         refused: list[Refusal] = []
         for attempt, error in alone:
-            if isinstance(error, RowRefused):
+            if suspected or isinstance(error, RowRefused):
                 refused.append((attempt, error))
             elif not takes:
                 raise error
             elif (again := self._failure([attempt])) is not None:
                 # The first failure may have been the database's after all.
-                if not self._may_be_the_data(again, doubtful=True):
+                if not self._may_be_the_data(again, doubtful=doubtful):
                     raise again
                 refused.append((attempt, again))
         return refused
@@ -105,17 +112,15 @@ class Delivery:
                 raise LedgerError(
                     f"the ledger refuses {len(attempts)} attempts ({reason}), and the spool cannot set them aside: {why}"
                 ) from None
-            self._kept.update(attempt.id for attempt in attempts)
-            self._tell(len(attempts), reason)
 
     def refusals(self, attempts: Sequence[Attempt]) -> Sequence[Refusal]:
-        """Write what the ledger takes of a group; return the rest. Raises as `write`."""
+        """Write what the ledger takes of a group that it has refused before; return the rest. Raises as `write`."""
         error = self._failure(attempts)
         if error is None:
             return ()
-        if not self._may_be_the_data(error, doubtful=False):
+        if not self._may_be_the_data(error, doubtful=True):
             raise error
-        return self.isolate(attempts, error)
+        return self._isolate(attempts, error, doubtful=True, suspected=True)
 
     def is_answered(self) -> bool:
         """Return whether the ledger can be asked just now."""

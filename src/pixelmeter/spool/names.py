@@ -34,5 +34,6 @@ def sorted_out(names: Iterable[str]) -> Named:
 
 
 def refused_name(beginning: str, reason: str) -> str:
-    """Return the name of a file for attempts that are refused for a reason, of which it keeps the letters and digits."""
-    return f"{beginning}.{'-'.join(re.findall('[A-Za-z0-9]+', reason))[:60].strip('-') or 'unknown'}.refused"
+    """Return the name of a file for attempts that are refused for a reason; it keeps the words before a semicolon."""
+    words = re.findall("[A-Za-z0-9]+", reason.partition(";")[0])
+    return f"{beginning}.{'-'.join(words)[:60].strip('-') or 'unknown'}.refused"
