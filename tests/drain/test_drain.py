@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import os
 import sqlite3
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up
 from tests.factories import make_attempt
-from tests.faults.files import FaultyFiles
+from tests.faults.files import FaultyFiles, UnpluggedFiles
 
 
 class CountingWriter:
@@ -139,27 +138,10 @@ def test_a_long_call_does_not_keep_old_files_and_is_not_forgotten(
 def test_an_intent_carried_to_a_new_file_is_on_the_disk_before_the_old_file_goes(
     folder: str, writer: Writer, sqlite_url: str
 ) -> None:
-    class Unplugged(SystemFiles):
-        """Files of a machine that loses power when the first of them is deleted: what was not synced is gone."""
-
-        def __init__(self) -> None:
-            self.paths: dict[int, str] = {}
-            self.sizes: dict[str, int] = {}
-
-        def create(self, path: str) -> int:
-            descriptor = super().create(path)
-            self.paths[descriptor] = path
-            self.sizes[path] = 0
-            return descriptor
-
-        def sync(self, descriptor: int) -> None:
-            super().sync(descriptor)
-            self.sizes[self.paths[descriptor]] = os.fstat(descriptor).st_size
-
+    class Unplugged(UnpluggedFiles):
         def discard(self, path: str, descriptor: int) -> None:
             super().discard(path, descriptor)
-            for name in self.list(folder):
-                os.truncate(f"{folder}/{name}", self.sizes[f"{folder}/{name}"])
+            self.unplug()
             raise PowerCut
 
     class PowerCut(BaseException):

@@ -14,11 +14,12 @@ from pixelmeter.drain import GROUP, Drain, Writer
 from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError
 from pixelmeter.spool import Spool, sorted_out
+from pixelmeter.spool.frames import scan
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up
 from tests.drain.writers import POISON, Picky, refused
 from tests.factories import make_attempt
-from tests.faults.files import FaultyFiles
+from tests.faults.files import FaultyFiles, UnpluggedFiles
 
 FILES = SystemFiles()
 REASON = "UntranslatableCharacter SQLSTATE 22P05"
@@ -38,6 +39,26 @@ def spooled(spool: Spool, number: int, *poisoned: int) -> tuple[set[str], set[st
 
 def set_aside(folder: str) -> Mapping[str, int]:
     return census(FILES, folder).refused
+
+
+def ids_set_aside(folder: str) -> set[str]:
+    ids = set[str]()
+    for names in sorted_out(FILES.list(folder)).refused.values():
+        for name in names:
+            ids |= {frame.attempt.id for frame in scan(Path(folder, name).read_bytes(), 0, final=True).frames}
+    return ids
+
+
+class Mended(Picky):
+    """A ledger that takes some of the poisoned attempts by now."""
+
+    def __init__(self, writer: Writer, mended: set[str]) -> None:
+        super().__init__(writer)
+        self._mended = mended
+
+    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        self.is_cured = all(attempt.id in self._mended for attempt in attempts if attempt.model == POISON)
+        return super().write(attempts, positions, finished)
 
 
 def make_drain(folder: str, writer: Writer, files: SystemFiles = FILES) -> Drain:
@@ -182,6 +203,37 @@ def test_a_kill_in_the_middle_of_setting_aside_loses_nothing_and_doubles_nothing
     assert set(positions(sqlite_url)) == set()
 
 
+@pytest.mark.parametrize("leaver", ["step", "adopt", "retry"])
+def test_what_is_refused_is_on_the_disk_before_it_is_let_go_of(folder: str, writer: Writer, leaver: str) -> None:
+    files = UnpluggedFiles()
+
+    class Unplugged(Picky):
+        """The power goes once the position behind what was refused is committed."""
+
+        def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+            written = super().write(attempts, positions, finished)
+            if positions or finished:
+                files.unplug()
+            return written
+
+    drain = make_drain(folder, Unplugged(writer), files)
+    spool = Spool(folder, files, SystemIds())
+    for _ in range(2):  # into a file that is made, and into one that is there
+        spooled(spool, 3, 1)
+        spool.sync()
+        if leaver == "adopt":
+            spool.forget()
+            drain.adopt()
+        else:
+            Drain(spool, files, folder, drain._writer).step()
+    if leaver == "retry":
+        half = {next(iter(ids_set_aside(folder)))}
+        make_drain(folder, Mended(writer, half), files).retry()
+        files.unplug()
+
+    assert {REASON: 1 if leaver == "retry" else 2} == set_aside(folder)
+
+
 def test_a_poisoned_process_holds_up_no_other_and_neither_does_one_that_lives(
     folder: str, picky: Picky, sqlite_url: str
 ) -> None:
@@ -315,18 +367,13 @@ def test_what_was_refused_is_taken_by_the_next_process_once_the_ledger_does(
     assert ([], 30) == (list(FILES.list(folder)), rolled_up(sqlite_url))
 
 
-def test_a_retry_takes_what_it_can_and_keeps_the_rest(folder: str, spool: Spool, picky: Picky, sqlite_url: str) -> None:
-    class Half(Picky):
-        """Has been mended for some of them."""
-
-        def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-            self.is_cured = all(attempt.id in mended for attempt in attempts if attempt.model == POISON)
-            return super().write(attempts, positions, finished)
-
+def test_a_retry_takes_what_it_can_and_keeps_the_rest(
+    folder: str, spool: Spool, picky: Picky, writer: Writer, sqlite_url: str
+) -> None:
     _, bad = spooled(spool, 9, *range(9))
     mended = set(sorted(bad)[:4])
     Drain(spool, FILES, folder, picky).close()
-    drain = make_drain(folder, Half(picky._writer))
+    drain = make_drain(folder, Mended(writer, mended))
 
     assert [4, 0] == [drain.retry(), drain.retry()]
     assert (mended, {REASON: 5}) == (set(outcomes(sqlite_url)), set_aside(folder))
