@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt", "retry"]
+__all__ = ["Meter", "adopt", "count_refused", "retry"]
 
 
 class Meter:
@@ -225,32 +226,39 @@ class Meter:
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
-    settings = settings or from_environment()
-    url = database_url or settings.database_url
-    folder = spool_folder(url, settings.spool_dir, settings.state_dir)
+    url, folder = _where(database_url, settings)
     files = SystemFiles()
     if not sorted_out(files.list(folder)).spooled:
         return 0
-    drain = _open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
-    try:
+    with closing(_open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))) as drain:
         return drain.adopt()
-    finally:
-        drain.close()
 
 
 def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
-    settings = settings or from_environment()
-    url = database_url or settings.database_url
-    folder = spool_folder(url, settings.spool_dir, settings.state_dir)
+    url, folder = _where(database_url, settings)
     files = SystemFiles()
     if not sorted_out(files.list(folder)).refused:
         return 0
-    drain = _open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
-    try:
+    with closing(_open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))) as drain:
         return drain.retry()
-    finally:
-        drain.close()
+
+
+def count_refused(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Return how many attempts are kept beside the spool because the ledger has refused them."""
+    _, folder = _where(database_url, settings)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).refused:
+        return 0
+    from pixelmeter.drain.census import count_refused
+
+    return sum(count_refused(files, folder, []).values())
+
+
+def _where(database_url: str | None, settings: Settings | None) -> tuple[str, str]:
+    settings = settings or from_environment()
+    url = database_url or settings.database_url
+    return url, spool_folder(url, settings.spool_dir, settings.state_dir)
 
 
 def _mapping(name: str, value: object) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pixelmeter.core.ports import Files
 from pixelmeter.spool import Reader, sorted_out
 
-__all__ = ["Census", "census"]
+__all__ = ["Census", "census", "count_refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,6 @@ def census(files: Files, folder: str) -> Census:
     """
     living = left = waiting = 0
     unreadable: list[str] = []
-    refused: dict[str, int] = {}
     found = sorted_out(files.list(folder))
     for names in found.spooled.values():
         ids: set[str] = set()
@@ -43,12 +42,19 @@ def census(files: Files, folder: str) -> Census:
             living += not looked_at
             left += looked_at
         waiting += len(ids)
-    for reason, names in found.refused.items():
-        ids = set()
+    refused = count_refused(files, folder, unreadable)
+    return Census(living, left, waiting, unreadable, refused)
+
+
+def count_refused(files: Files, folder: str, unreadable: list[str]) -> Mapping[str, int]:
+    """Return how many attempts were set aside by the reason, and add files that cannot be read; raise OSError."""
+    refused: dict[str, int] = {}
+    for reason, names in sorted_out(files.list(folder)).refused.items():
+        ids: set[str] = set()
         for name in names:
             _look(files, folder, name, ids, unreadable)
         refused[reason.replace("-", " ")] = len(ids)
-    return Census(living, left, waiting, unreadable, refused)
+    return refused
 
 
 def _look(files: Files, folder: str, name: str, ids: set[str], unreadable: list[str]) -> bool:
