@@ -19,7 +19,9 @@ needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="only root can give fi
 T = TypeVar("T")
 
 
-def as_user(user: int, work: Callable[[], T], folder: Path, *, group: int | None = None, groups: Sequence[int] = ()) -> T:
+def as_user(
+    user: int, work: Callable[[], T], folder: Path, *, group: int | None = None, groups: Sequence[int] = ()
+) -> T:
     """Return what the work returns in a child process of the user, or raise what it raises.
 
     The user is let into `folder` by the folders above it.

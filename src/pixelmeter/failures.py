@@ -48,8 +48,8 @@ class Failures:
             if logged is None or now - logged >= _EVERY:
                 self._logged[f"refused {reason}"] = now
                 _log.warning(
-                    "pixelmeter set %d attempts aside that the ledger refuses: %s (%d so far; they are kept in the spool "
-                    "folder; `pixelmeter doctor` says what to do)",
+                    "pixelmeter set %d attempts aside that the ledger refuses: %s (%d so far; they are kept in the "
+                    "spool folder; `pixelmeter doctor` says what to do)",
                     attempts,
                     reason,
                     self._counts["refused"],

@@ -175,9 +175,7 @@ class Recorder:
         It comes after our own attempts and goes on in parts, so that thousands of files hold up nobody.
         """
         now = self._clock.monotonic()
-        if self._drain is None or not (
-            self._adopting or self._adopted is None or now - self._adopted > _ADOPT_EVERY
-        ):
+        if self._drain is None or not (self._adopting or self._adopted is None or now - self._adopted > _ADOPT_EVERY):
             return None
         if not self._adopting:
             self._adopted = now

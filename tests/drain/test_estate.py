@@ -382,9 +382,7 @@ def test_our_own_attempts_do_not_wait_until_thousands_of_files_are_taken_in(
     assert parts > 10
 
 
-def test_the_first_part_of_an_adoption_takes_something_in_already(
-    folder: str, writer: Writer, sqlite_url: str
-) -> None:
+def test_the_first_part_of_an_adoption_takes_something_in_already(folder: str, writer: Writer, sqlite_url: str) -> None:
     """Programs that end at once would else leave more than they take in."""
     leave_many(folder, 2000)
     Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer).adopt_some()

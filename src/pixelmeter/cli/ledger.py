@@ -49,4 +49,4 @@ def _take_in(url: str) -> Iterator[str]:
     with suppress(PixelmeterError, OSError):
         number = count_refused(url)
         if number:
-            yield f"{number} attempts are missing, which the ledger refuses: `pixelmeter doctor` says why and what to do"
+            yield f"{number} attempts are missing, which the ledger refuses: `pixelmeter doctor` says what to do"

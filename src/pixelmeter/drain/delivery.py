@@ -109,9 +109,8 @@ class Delivery:
                 self._spool.set_aside(attempts, reason)
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 why = error.strerror if isinstance(error, OSError) else type(error).__name__
-                raise LedgerError(
-                    f"the ledger refuses {len(attempts)} attempts ({reason}), and the spool cannot set them aside: {why}"
-                ) from None
+                told = f"the ledger refuses {len(attempts)} attempts ({reason})"
+                raise LedgerError(f"{told}, and the spool cannot set them aside: {why}") from None
 
     def refusals(self, attempts: Sequence[Attempt]) -> Sequence[Refusal]:
         """Write what the ledger takes of a group that it has refused before; return the rest. Raises as `write`."""

@@ -150,8 +150,8 @@ class Drain:
             self._adopted += adoption.adopted - before[0]
             self._interrupted += adoption.interrupted - before[1]
             self._damaged += adoption.damaged - before[2]
-            for error in adoption.errors:
-                self._note(error)
+            for failed in adoption.errors:
+                self._note(failed)
             adoption.errors.clear()
             if is_over:
                 self._adoption = self._parts = None
@@ -165,12 +165,12 @@ class Drain:
                 pass
         except OSError as error:
             self._note(error)
-        for error in retrial.errors:
-            self._note(error)
+        for failed in retrial.errors:
+            self._note(failed)
         return retrial.taken
 
     def forget(self) -> None:
-        """Let a forked child close what it has of files that its parent has locked; it must do nothing else with this."""
+        """Let go of files that are locked: all that a forked child may do, as their locks are its parent's."""
         if self._adoption is not None:
             self._adoption.release()
 
