@@ -10,6 +10,12 @@ SHORT = 16_384
 """Bytes; a document of this size is cheaper to keep than to skim."""
 
 
+def find(chunk: bytes, byte: bytes, at: int) -> int:
+    """Return where the byte is next; the end of the chunk where it is not."""
+    found = chunk.find(byte, at)
+    return len(chunk) if found < 0 else found
+
+
 class Whole:
     """Keeps a document that is known to be short, as `Skim` keeps a longer one."""
 
@@ -52,9 +58,7 @@ class Skim:
                 at += 1
                 continue
             if quote < at:
-                quote = chunk.find(b'"', at)
-                if quote < 0:
-                    quote = end
+                quote = find(chunk, b'"', at)
             stop = quote
             if self._cutting:
                 # Nothing of it is kept, so only what stands right before the quote matters: one search, not two.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from codecs import BOM_UTF8
 from collections.abc import Callable
 
-from pixelmeter.core.skim import Skim
+from pixelmeter.core.skim import Skim, find
 
 _DATA = b"data:"
 
@@ -46,9 +46,9 @@ class EventStream:
         line_feed = carriage_return = -1
         while at < end:
             if line_feed < at:
-                line_feed = _find(chunk, b"\n", at)
+                line_feed = find(chunk, b"\n", at)
             if carriage_return < at:
-                carriage_return = _find(chunk, b"\r", at)
+                carriage_return = find(chunk, b"\r", at)
             stop = min(line_feed, carriage_return)
             self._part(chunk[at:stop])
             if stop == end:
@@ -92,8 +92,3 @@ class EventStream:
             self._has_data = False
             if document is not None:
                 self._on_event(document)
-
-
-def _find(chunk: bytes, byte: bytes, at: int) -> int:
-    found = chunk.find(byte, at)
-    return len(chunk) if found < 0 else found
