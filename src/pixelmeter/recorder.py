@@ -237,10 +237,12 @@ def _hook() -> None:
 
 
 def _stop_all() -> None:
-    # All of them first: a ledger that hangs must not take the time of the others.
+    # All of them first: a ledger that hangs must not take the time of the others, nor a logging handler that raises.
     deadline = time.monotonic() + _EXIT_SECONDS
-    for recorder, ticket in [(recorder, recorder.stop()) for recorder in list(_recorders)]:
+    recorders = list(_recorders)
+    for ticket in [recorder.stop() for recorder in recorders]:
         ticket.wait(max(deadline - time.monotonic(), 0))
+    for recorder in recorders:
         recorder.tell_lost()
 
 
