@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pixelmeter.core.gateways import Profile, read_profile
 from pixelmeter.core.record import Outcome
-from pixelmeter.core.response import NumberText
 from pixelmeter.core.settle import Reported, Settlement, Tiers, fee_of, reported_by, settle
+from pixelmeter.core.usage import NumberText
 
 _PROFILE = read_profile(
     {

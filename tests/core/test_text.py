@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.response import NumberText
 from pixelmeter.core.text import bounded, count, scaled
+from pixelmeter.core.usage import NumberText
 
 _CENT = 10_000_000
 
