@@ -134,5 +134,10 @@ def test_a_fee_is_rounded_half_even(cost: int, rate: int) -> None:
     assert round(Fraction(cost * rate, 10**6)) == fee_of(cost, rate)
 
 
+@pytest.mark.parametrize(("cost", "fee"), [(10, 0), (30, 2), (50, 2), (70, 4)])
+def test_half_a_nano_dollar_of_a_fee_goes_to_the_even_neighbour(cost: int, fee: int) -> None:
+    assert fee == fee_of(cost, 50_000)
+
+
 def test_the_fee_of_an_unknown_cost_is_unknown() -> None:
     assert fee_of(None, 50_000) is None

@@ -142,7 +142,7 @@ def _ended(
     if profile is not terms.profile:
         named = named_by(ask, profile, intent.operation, intent.started_at)
     routed = first(wire.headers, profile.identity.model)
-    priced = _Priced(Tiers(reason=named.reason))
+    priced = _Priced(Tiers(reason=named.reason), _latest(named))
     if outcome == "success" or not answer.usage.is_empty:
         priced = _priced(terms, profile, answer, named, routed, gateway=gateway, at=intent.started_at)
     tiers = priced.tiers
@@ -161,7 +161,7 @@ def _ended(
     return msgspec.structs.replace(
         intent,
         gateway=gateway,
-        model=routed or answer.model or priced.model or _latest(named) or ask.model or "",
+        model=routed or answer.model or priced.model or ask.model or "",
         provider=first(wire.headers, profile.identity.provider),
         images=answer.images,
         size=answer.size or _known(ask.size),
@@ -194,7 +194,7 @@ def _ended(
 class _Priced(NamedTuple):
     tiers: Tiers
     model: str | None = None
-    """The name under which the book has it."""
+    """The model, as far as the request and the book say."""
 
 
 def _priced(
@@ -212,7 +212,7 @@ def _priced(
         return _Priced(Tiers(reason=named.reason))
     doubt = answer.usage.doubt
     if doubt == "unparsed" or doubt == "unpriced_usage":
-        return _Priced(Tiers(reason=doubt))
+        return _Priced(Tiers(reason=doubt), _latest(named))
     consumption = _consumption(terms.ask, answer, images=answer.images)
     for model in models:
         quote = terms.book.quote(
@@ -221,7 +221,7 @@ def _priced(
         if quote.reason != "no_price":
             break
     else:
-        return _Priced(Tiers())
+        return _Priced(Tiers(), _latest(named))
     if models is named.models and named.is_default and quote.token_cost is None and not answer.usage.is_empty:
         # A model that is billed by images does not count tokens: another one ran.
         return _Priced(Tiers(reason="no_model"))

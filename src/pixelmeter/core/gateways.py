@@ -208,13 +208,21 @@ def _deciding(profile: Profile) -> Deciding:
     return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(paths))
 
 
+def _looking_for_keys(generic: Profile, profiles: Sequence[Profile]) -> Profile:
+    """Return the generic profile, told how requests bring keys: only the answer shows whose they are."""
+    shown = [profile.byok for profile in profiles if profile.match.response_header_prefixes and profile.byok]
+    return msgspec.structs.replace(generic, byok=shown[0]) if shown and generic.byok is None else generic
+
+
 class Profiles:
     """Finds the profile of a host, and of an answer."""
 
     def __init__(self, profiles: Sequence[Profile], hosts: Mapping[str, str]) -> None:
+        generic = next((profile for profile in profiles if profile.generic), Profile(id="generic", generic=True))
+        self._generic = _looking_for_keys(generic, profiles)
+        profiles = [self._generic if profile is generic else profile for profile in profiles]
         by_id = {profile.id: profile for profile in profiles}
         self.ids = tuple(by_id)
-        self._generic = next((profile for profile in profiles if profile.generic), Profile(id="generic", generic=True))
         self._patterns = [(pattern.lower(), by_id[name]) for pattern, name in hosts.items()]
         self._patterns += [(pattern, profile) for profile in profiles for pattern in profile.match.hosts]
         self._prefixes = [

@@ -177,10 +177,12 @@ class _Index:
 
 def _surcharge(tariff: Tariff, region: Region | None, day: int) -> int | None:
     """Return the parts per million that a region adds; None where nothing says it."""
-    # What the user has agreed on is what the user pays.
-    if region is None or tariff.entries[0].own:
+    if region is None:
         return 0
-    return region.surcharge_of(tariff.entries[0].model, day)
+    entry = tariff.entries[0]
+    added = region.surcharge_of(entry.model, day)
+    # Where nothing says what a region adds, the user's own price is what the user pays.
+    return 0 if added is None and entry.own else added
 
 
 def _keep(cache: dict[_Key, _Kept], key: _Key, value: _Kept) -> None:

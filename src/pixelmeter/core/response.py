@@ -9,7 +9,7 @@ import msgspec
 
 from pixelmeter.core.imagesize import size_of
 from pixelmeter.core.text import ERROR_LIMIT, bounded, count
-from pixelmeter.core.usage import Block, Doubt, NumberText, Usage, blocks_of, usage_of
+from pixelmeter.core.usage import Block, Doubt, NumberText, Usage, blocks_of, has_usage, usage_of, worse
 
 __all__ = ["Answer", "Picture", "add_event", "answer_of", "facts_of"]
 
@@ -61,6 +61,8 @@ def answer_of(document: bytes | None, *, input_images: int) -> Answer:
     elif "data" not in body and isinstance(body.get("id"), str) and body.get("status") is not None:
         answer.job = True
     _common(answer, body, input_images)
+    if isinstance(data, list) and any(map(has_usage, data)):
+        _doubt(answer, "unpriced_usage")
     if "error" in body:
         _error(answer, body["error"])
     return answer
@@ -136,8 +138,7 @@ def _usage(answer: Answer, usage: Usage) -> None:
 
 
 def _doubt(answer: Answer, doubt: Doubt) -> None:
-    if answer.usage.doubt is None:
-        answer.usage = msgspec.structs.replace(answer.usage, doubt=doubt)
+    answer.usage = msgspec.structs.replace(answer.usage, doubt=worse(answer.usage.doubt, doubt))
 
 
 def _pixels(encoded: object) -> str | None:

@@ -100,12 +100,12 @@ def terms_of(
 def named_by(ask: Ask, profile: Profile, operation: Operation, at: int) -> Named:
     """Return the model that a request names to the gateway of a profile at this Unix time in microseconds."""
     models = tuple(dict.fromkeys(_models(ask, profile)))
-    is_default = not models
-    if not models and (default := _default(ask, profile, operation, at // MICROSECONDS_PER_DAY)) is not None:
+    default = None if models else _default(ask, profile, operation, at // MICROSECONDS_PER_DAY)
+    if default is not None:
         models = (default,)
     if any(profile.hides(model) for model in models):
         return Named(reason="routed_model_hidden")
-    return Named(models, is_default=is_default)
+    return Named(models, is_default=default is not None)
 
 
 def _models(ask: Ask, profile: Profile) -> Iterator[str]:

@@ -10,11 +10,12 @@ import msgspec
 
 from pixelmeter.core.text import bounded, count, whole
 
-__all__ = ["Block", "Doubt", "NumberText", "Usage", "blocks_of", "usage_of"]
+__all__ = ["Block", "Doubt", "NumberText", "Usage", "blocks_of", "has_usage", "usage_of", "worse"]
 
 Doubt = Literal["unparsed", "unpriced_tokens", "unpriced_usage"]
-"""`unparsed`: it contradicts itself; `unpriced_tokens`: it has tokens of a class that nothing is known of;
-`unpriced_usage`: it has something else that may be billed."""
+"""`unpriced_tokens`: it has tokens of a class that nothing is known of; `unpriced_usage`: it has something else that
+may be billed; `unparsed`: it contradicts itself."""
+_DOUBTS: tuple[Doubt, ...] = ("unpriced_tokens", "unpriced_usage", "unparsed")
 
 
 class NumberText(str):
@@ -86,11 +87,11 @@ def usage_of(fields: Mapping[str, Any], *, input_images: int, makes: Literal["im
 
 
 def blocks_of(body: Mapping[str, Any]) -> tuple[tuple[Block, ...], Doubt | None]:
-    """Read what stands beside the usage in an answer: `svg_usage`, and every other `*_usage` with a count in it."""
+    """Read what stands beside the usage in an answer: `svg_usage`, and every other usage with a count in it."""
     blocks: list[Block] = []
     doubt: Doubt | None = None
     for name, value in body.items():
-        if not name.endswith("_usage") or not _has_count(value):
+        if name == "usage" or "usage" not in name.lower() or not _has_count(value):
             continue
         if name == "svg_usage" and isinstance(value, dict):
             fields = cast("Mapping[str, Any]", value)
@@ -100,8 +101,21 @@ def blocks_of(body: Mapping[str, Any]) -> tuple[tuple[Block, ...], Doubt | None]
     return tuple(blocks), doubt
 
 
+def worse(one: Doubt | None, other: Doubt) -> Doubt:
+    """Return the doubt of two that says more against the bill."""
+    return other if one is None or _DOUBTS.index(one) < _DOUBTS.index(other) else one
+
+
+def has_usage(item: object) -> bool:
+    """Return whether an image of an answer comes with a usage of its own."""
+    if not isinstance(item, dict):
+        return False
+    fields = cast("Mapping[str, Any]", item)
+    return any("usage" in name.lower() and _has_count(value) for name, value in fields.items())
+
+
 class _Reading:
-    """One usage on its way into classes; of its doubts a contradiction stays, else the first."""
+    """One usage on its way into classes."""
 
     def __init__(self) -> None:
         self._doubt: Doubt | None = None
@@ -152,7 +166,7 @@ class _Reading:
             # All of the input is of one class, so what came from the cache is of it too.
             cached_text, cached_image = (None, cached) if image else (cached if text else None, None)
         if (cached_text or 0) > (text or 0) or (cached_image or 0) > (image or 0):
-            self._doubt = "unparsed"
+            self._say("unparsed")
         return cached, cached_text, cached_image
 
     def _output(
@@ -187,8 +201,7 @@ class _Reading:
             self._say("unpriced_tokens" if parts < total else "unparsed")
 
     def _say(self, doubt: Doubt) -> None:
-        if self._doubt is None or doubt == "unparsed":
-            self._doubt = doubt
+        self._doubt = worse(self._doubt, doubt)
 
     def _count(self, fields: Mapping[str, Any], *names: str) -> int | None:
         """Return the count under these names; several gateways send two, and a 0 where they have none."""
@@ -199,7 +212,7 @@ class _Reading:
                 continue
             number = _number(value)
             if number is None or (found and number and found != number):
-                self._doubt = "unparsed"
+                self._say("unparsed")
             if not found and number is not None:
                 found = number
         return found
@@ -212,7 +225,7 @@ class _Reading:
                 for key, value in cast("dict[str, Any]", details).items():
                     earlier = found.get(key)
                     if earlier and value and earlier != value:
-                        self._doubt = "unparsed"
+                        self._say("unparsed")
                     found[key] = earlier if value is None else value or earlier or value
             elif _has_count(details):
                 self._say("unpriced_tokens")
