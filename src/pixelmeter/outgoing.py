@@ -7,6 +7,7 @@ import sys
 from collections.abc import MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
+from urllib.parse import unquote
 
 import msgspec
 
@@ -109,11 +110,15 @@ class Outgoing:
 
     def ask(self, profile: Profile) -> Ask:
         """Return what it asks for, its path and headers included."""
-        document = self.document
-        ask = ask_of_fields(self._fields) if document is None else ask_of_json(document)
-        if ask.model is None and profile.identity.model_in_path is not None:
-            ask = msgspec.structs.replace(ask, model=_segment_after(self.target, profile.identity.model_in_path))
-        if profile.byok is not None and _has_name_like(tuple(self.headers), profile.byok.request_header_prefix):
+        document, fields = self.document, profile.request_fields
+        ask = ask_of_fields(self._fields, fields) if document is None else ask_of_json(document, fields)
+        if profile.identity.model_in_path is not None:
+            named = _segment_after(self.target, profile.identity.model_in_path)
+            ask = msgspec.structs.replace(ask, model=ask.model or named, deployment=named)
+        byok = profile.byok
+        if byok is not None and (
+            byok.request_field in ask.named or _has_name_like(tuple(self.headers), byok.request_header_prefix)
+        ):
             ask = msgspec.structs.replace(ask, byok=True)
         return ask
 
@@ -149,4 +154,4 @@ def _has_name_like(names: tuple[bytes, ...], prefix: bytes) -> bool:
 def _segment_after(target: bytes, name: str) -> str | None:
     segments = target.partition(b"?")[0].decode("latin-1").split("/")
     at = segments.index(name) + 1 if name in segments else len(segments)
-    return bounded(segments[at]) if at < len(segments) else None
+    return bounded(unquote(segments[at])) if at < len(segments) else None
