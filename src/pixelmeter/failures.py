@@ -51,6 +51,24 @@ class Failures:
         except Exception:  # this is the last to know
             return
 
+    def set_aside(self, attempts: int, reason: str) -> None:
+        """Count attempts that the ledger refuses, and log why: the reason has nothing of them in it."""
+        try:
+            self._counts["refused"] = self._counts.get("refused", 0) + attempts
+            now = self._clock.monotonic()
+            logged = self._logged.get(f"refused {reason}")
+            if logged is None or now - logged >= _EVERY:
+                self._logged[f"refused {reason}"] = now
+                _log.warning(
+                    "pixelmeter set %d attempts aside that the ledger refuses: %s (%d so far; they are kept in the "
+                    "spool folder; `pixelmeter doctor` says what to do)",
+                    attempts,
+                    reason,
+                    self._counts["refused"],
+                )
+        except Exception:  # a handler of the host may raise anything
+            return
+
     def lose(self, attempts: int) -> None:
         """Log that attempts go with the process: neither the ledger nor the spool has taken them."""
         with suppress(Exception):

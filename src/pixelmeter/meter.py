@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -29,7 +30,7 @@ from pixelmeter.prices import book_of
 from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
-from pixelmeter.spool import Spool
+from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt"]
+__all__ = ["Meter", "adopt", "count_refused", "retry"]
 
 
 class Meter:
@@ -202,22 +203,44 @@ class Meter:
         return f"Meter({safe_url(self.database_url)!r})"
 
     def _open_drain(self) -> Drain:
-        return _open_drain(self.database_url, self._folder, self._spool, self._files)
+        return _open_drain(self.database_url, self._folder, self._spool, self._files, self.failures)
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
+    url, folder = _where(database_url, settings)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).spooled:
+        return 0
+    with closing(_open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))) as drain:
+        return drain.adopt()
+
+
+def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
+    url, folder = _where(database_url, settings)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).refused:
+        return 0
+    with closing(_open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))) as drain:
+        return drain.retry()
+
+
+def count_refused(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Return how many attempts are kept beside the spool because the ledger has refused them."""
+    _, folder = _where(database_url, settings)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).refused:
+        return 0
+    from pixelmeter.drain.census import count_refused
+
+    return sum(count_refused(files, folder, []).values())
+
+
+def _where(database_url: str | None, settings: Settings | None) -> tuple[str, str]:
     settings = settings or from_environment()
     url = database_url or settings.database_url
-    folder = spool_folder(url, settings.spool_dir, settings.state_dir)
-    files = SystemFiles()
-    if not any(name.endswith(".spool") for name in files.list(folder)):
-        return 0
-    drain = _open_drain(url, folder, Spool(folder, files, SystemIds()), files)
-    try:
-        return drain.adopt()
-    finally:
-        drain.close()
+    return url, spool_folder(url, settings.spool_dir, settings.state_dir)
 
 
 def _mapping(name: str, value: object) -> Mapping[str, str]:
@@ -228,7 +251,7 @@ def _mapping(name: str, value: object) -> Mapping[str, str]:
     return cast("Mapping[str, str]", value)
 
 
-def _open_drain(url: str, folder: str, spool: Spool, files: Files) -> Drain:
+def _open_drain(url: str, folder: str, spool: Spool, files: Files, failures: Failures) -> Drain:
     from pixelmeter.ledger.writer import open_writer
 
-    return Drain(spool, files, folder, open_writer(url))
+    return Drain(spool, files, folder, open_writer(url), failures.set_aside)

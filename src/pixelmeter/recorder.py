@@ -26,6 +26,7 @@ __all__ = ["CAPTURES", "Recorder"]
 _EXIT_SECONDS = 2.0
 _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
+_ADOPTION_PAUSE = 0.05
 _FORK_SECONDS = 0.25
 _OPENING_SECONDS = 10.0
 
@@ -68,6 +69,7 @@ class Recorder:
         self._make_locks()
         self._synced = 0
         self._adopted: int | None = None
+        self._adopting = False
         self._registered = False
         self.ledger_error: str | None = None
         """What the ledger last said no to, without secrets; None while it takes everything."""
@@ -118,6 +120,7 @@ class Recorder:
     def forget(self) -> None:
         """Drop what belongs to the parent process: called in a forked child, so it takes no lock and logs nothing."""
         if self._drain is not None:
+            self._drain.forget()
             _inherited.append(self._drain)
             self._drain = None
         _inherited.append(self._background)
@@ -127,6 +130,7 @@ class Recorder:
         if self._fanout is not None:
             self._fanout.forget()
         self._adopted = None
+        self._adopting = False
 
     def _make_background(self) -> Background:
         return Background(self._work, self._sync, self._leave, "pixelmeter-writer")
@@ -149,17 +153,14 @@ class Recorder:
             raise
         self.ledger_error = None
         self._observe(writes, failed=False)
-        return self._sync()
+        again = self._adopt()
+        synced = self._sync()
+        return synced if again is None else again if synced is None else min(again, synced)
 
     def _write(self, writes: list[tuple[int, int]]) -> None:
         if self._drain is None:
             with _opening:
                 self._drain = self._open_drain()
-        now = self._clock.monotonic()
-        if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
-            self._adopted = now
-            with self._unforked():
-                self._drain.adopt()
         while True:
             started = self._clock.monotonic()
             rows = self._step(self._drain)
@@ -167,6 +168,24 @@ class Recorder:
                 writes.append((rows, self._clock.monotonic() - started))
             if not rows or (rows < GROUP and not self._drain.behind):
                 return
+
+    def _adopt(self) -> float | None:
+        """Take in a part of what dead processes left; return after how many seconds to go on, None at the end of it.
+
+        It comes after our own attempts and goes on in parts, so that thousands of files hold up nobody.
+        """
+        now = self._clock.monotonic()
+        if self._drain is None or not (self._adopting or self._adopted is None or now - self._adopted > _ADOPT_EVERY):
+            return None
+        if not self._adopting:
+            self._adopted = now
+        self._adopting = False
+        try:
+            with self._unforked():
+                self._adopting = self._drain.adopt_some()
+        except Exception as error:
+            self._failures.note("adoption", error)
+        return _ADOPTION_PAUSE if self._adopting else None
 
     def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool) -> None:
         if self._fanout is not None:
