@@ -12,7 +12,10 @@ __all__ = ["Writer", "open_writer"]
 
 
 class Writer(Protocol):
-    """Each call is one transaction; LedgerError when it fails, and then nothing is committed and it may be repeated."""
+    """Each call is one transaction; LedgerError when it fails, and then nothing is committed and it may be repeated.
+
+    Only a RowRefused would come again: the ledger does not take an attempt that is among those of the write.
+    """
 
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return how far each of these spool files is committed, in bytes; files never committed are left out."""
@@ -24,6 +27,10 @@ class Writer(Protocol):
         The positions of `finished` spools are deleted. Returns how many attempts were new. Repeating a write is
         harmless, also one whose commit was never confirmed.
         """
+        ...
+
+    def rest(self) -> None:
+        """Give back what a writer that has nothing to write should not hold; the next call takes it anew."""
         ...
 
     def close(self) -> None:
