@@ -46,12 +46,12 @@ def test_the_spool_is_forced_to_the_disk_also_while_the_ledger_refuses(tmp_path:
     recorder.begin(make_attempt())
     recorder.end(make_attempt())
     for _ in range(5):  # the next try is eight seconds away then
-        assert not recorder.flush(5)
+        assert not recorder.flush(0.2)
     files.synced.clear()
     recorder.end(make_attempt())
     assert files.synced.wait(4)
     assert "LedgerError" in str(recorder.status()["ledger_error"])
-    assert not recorder.close(5)
+    assert not recorder.close(0)
 
 
 class BusyLedger:

@@ -99,15 +99,15 @@ class Recorder:
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
-        return not self._registered or self._background.run().wait(timeout)
+        return not self._registered or self._background.run(timeout).wait(timeout)
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
         """Flush, and give back thread, connection and files; a later attempt would take them anew."""
-        return self.stop().wait(timeout)
+        return self.stop(timeout).wait(timeout)
 
-    def stop(self) -> Ticket:
-        """Begin to close; the ticket tells when it is done."""
-        return self._background.stop()
+    def stop(self, timeout: float = _EXIT_SECONDS) -> Ticket:
+        """Begin to close, and try for so many seconds; the ticket tells when it is done."""
+        return self._background.stop(timeout)
 
     def tell_lost(self) -> None:
         """Log what is in memory only, where the process is about to end."""
