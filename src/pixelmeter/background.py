@@ -40,7 +40,8 @@ class Background:
     A wake takes effect after fifty times the CPU that the latest run took, from a tenth of a second to a second: in a
     program that is busy a run costs more than what it does, so there it does more at once. A run that raises is
     repeated after a pause that doubles from half a second to half a minute; only a ticket makes it shorter, for as long
-    as its patience lasts, and `meanwhile` runs every quarter of a second. `leave` runs when the thread ends after a run that succeeded.
+    as its patience lasts, and `meanwhile` runs every quarter of a second. `leave` runs when the thread ends after a run
+    that succeeded.
     """
 
     def __init__(

@@ -138,10 +138,6 @@ class PostgresWriter:
             additions = _additions(rows)
         return self._run(lambda session: self._write(session, rows, additions, positions, finished))
 
-    def rest(self) -> None:
-        """Leave the server, which counts its connections; the next call connects again."""
-        self.close()
-
     def close(self) -> None:
         """Leave the server; the next write connects again."""
         session, self._session = self._session, None

@@ -107,9 +107,6 @@ class SqliteWriter:
             connection.execute("COMMIT")
         return len(batch)
 
-    def rest(self) -> None:
-        """Do nothing: a file that is open is in nobody's way."""
-
     def close(self) -> None:
         """Close the file, which may checkpoint it; the next write opens it again."""
         if self._connection is not None:

@@ -29,10 +29,6 @@ class Writer(Protocol):
         """
         ...
 
-    def rest(self) -> None:
-        """Give back what a writer that has nothing to write should not hold; the next call takes it anew."""
-        ...
-
     def close(self) -> None:
         """Let go of the database; the next call opens it again."""
         ...
