@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import msgspec
@@ -59,8 +59,7 @@ def _read_all(path: Path) -> list[Profile]:
 
 def _read(file: Path) -> Profile:
     try:
-        profile = read_profile(parse(read_text(file)))
-        hosts = tuple(_pattern(host) for host in profile.match.hosts)
+        return _with_patterns(read_profile(parse(read_text(file))))
     except UnreadableFile as error:
         raise ConfigError(f"gateway profile {file} cannot be read: {error}") from None
     except TomlError as error:
@@ -70,4 +69,16 @@ def _read(file: Path) -> Profile:
     except (RecursionError, ValueError):
         # A message cannot show a value that is too deep, or has too many digits.
         raise ConfigError(f"gateway profile {file}: a value is not what its key takes") from None
-    return msgspec.structs.replace(profile, match=msgspec.structs.replace(profile.match, hosts=hosts))
+
+
+def _with_patterns(profile: Profile) -> Profile:
+    """Return a profile with its hosts as HTTP libraries write them."""
+
+    def patterns(hosts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(_pattern(host) for host in hosts)
+
+    return msgspec.structs.replace(
+        profile,
+        match=msgspec.structs.replace(profile.match, hosts=patterns(profile.match.hosts)),
+        region=tuple(msgspec.structs.replace(region, hosts=patterns(region.hosts)) for region in profile.region),
+    )
