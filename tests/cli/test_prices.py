@@ -130,3 +130,66 @@ def test_check_of_a_missing_file_fails_with_its_name() -> None:
 
     assert 1 == result.exit_code
     assert "price file /nowhere/prices.toml cannot be read" in result.output
+
+
+YUAN = """
+gateway = "corp"
+[[price]]
+model = "house/kolors"
+cny_per_image = "0.2"
+shutdown_on = 2026-12-31
+[[exchange_rate]]
+currency = "CNY"
+usd_per_unit = "0.1402"
+effective_from = 2026-06-01
+"""
+
+
+@pytest.fixture
+def yuan(tmp_path: Path) -> str:
+    file = tmp_path / "yuan.toml"
+    file.write_text(YUAN)
+    return str(file)
+
+
+def test_list_has_a_price_in_another_currency_as_its_file_has_it(yuan: str) -> None:
+    (row,) = json.loads(run("list", "--gateway", "corp", "--prices", yuan, "--format", "json").output)
+
+    assert ("cny_per_image", None, "CNY", "0.2", "2026-12-31") == tuple(
+        row[key] for key in ("unit", "usd", "currency", "price", "shutdown_on")
+    )
+
+
+def test_a_table_has_no_column_for_what_no_row_has(own: str, yuan: str) -> None:
+    plain = run("list", "--gateway", "corp", "--prices", own).output
+    foreign = run("list", "--gateway", "corp", "--prices", yuan).output
+
+    assert [False, True] == ["currency" in text and "shutdown on" in text for text in (plain, foreign)]
+
+
+def test_show_says_by_which_rate_a_price_became_dollars(yuan: str) -> None:
+    output = run("show", "house/kolors", "-n", "3", "--prices", yuan, "--at", "2026-06-01").output
+
+    assert "house/kolors at corp: 0.08412 USD" in output
+    assert "3 x 0.02804 usd_per_image = 0.08412 USD" in output
+    assert "a CNY is 0.1402 USD since 2026-06-01: line 7 of your own file" in output
+    assert "to be shut down on 2026-12-31" in output
+
+
+def test_show_says_what_a_price_in_another_currency_lacks(yuan: str) -> None:
+    arguments = ("show", "house/kolors", "--prices", yuan, "--at", "2026-05-31")
+
+    assert "foreign_currency: its price is in another currency: give an [[exchange_rate]]" in run(*arguments).output
+    (record,) = json.loads(run(*arguments, "--format", "json").output)
+    assert (None, "foreign_currency", None) == tuple(record[key] for key in ("cost_usd", "reason", "estimate_usd"))
+
+
+def test_check_knows_a_shutdown_and_a_rate_of_exchange(yuan: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(YUAN.replace("2026-12-31", '"soon"').replace('"CNY"', '"CYN"'))
+
+    assert "nothing is wrong" in run("check", yuan).output
+    assert [
+        f"{wrong}:6: shutdown_on: Expected `date`, got `str`",
+        f"{wrong}:8: currency: 'CYN' is no other currency of ISO 4217: did you mean CNY?",
+    ] == run("check", str(wrong)).output.splitlines()

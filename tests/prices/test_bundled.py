@@ -166,10 +166,11 @@ def test_the_largest_file_is_read_in_milliseconds() -> None:
     assert min(once() for _ in range(5)) < 0.04
 
 
-def test_the_example_of_the_documentation_can_be_used(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_examples_of_the_documentation_can_be_used(tmp_path: Path) -> None:
+    prices, rates = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    yuan = '[[price]]\nmodel = "house/yuan"\ncny_per_image = "0.2"\n'
     file = tmp_path / "prices.toml"
-    file.write_text(example, encoding="utf-8")
+    file.write_text(f"{prices}\n{yuan}\n{rates}", encoding="utf-8")
 
     book = load_book(file)
 
@@ -180,6 +181,10 @@ def test_the_example_of_the_documentation_can_be_used(tmp_path: Path) -> None:
             Consumption(images=1), gateway="images.corp.example", model="house/flux", at=at("2026-11-22")
         ).image_cost
     )
+    assert [28_040_000, 28_220_000] == [
+        book.quote(Consumption(images=1), gateway="images.corp.example", model="house/yuan", at=at(day)).image_cost
+        for day in ("2026-11-30", "2026-12-01")
+    ]
 
 
 def test_a_users_file_that_is_not_there_is_named() -> None:

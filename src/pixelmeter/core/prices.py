@@ -11,11 +11,12 @@ import datetime
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TypeVar
 
-from pixelmeter.core.quote import NO_PRICE, Consumption, Line, Quote, estimate, price
+from pixelmeter.core.currency import in_usd
+from pixelmeter.core.quote import Consumption, Line, Quote, estimate, price
 from pixelmeter.core.record import MICROSECONDS_PER_DAY
-from pixelmeter.core.tariff import REASONS, Entry, Reason, Tariff
+from pixelmeter.core.tariff import REASONS, Entry, ExchangeRate, Reason, Tariff
 
-__all__ = ["REASONS", "Consumption", "Entry", "Line", "PriceBook", "Quote", "Reason"]
+__all__ = ["REASONS", "Consumption", "Entry", "ExchangeRate", "Line", "PriceBook", "Quote", "Reason"]
 
 _LONGEST_NAME = 200
 _CACHED_TARIFFS = 1024
@@ -27,9 +28,18 @@ _Kept = TypeVar("_Kept")
 class PriceBook:
     """Prices calls; entries are loaded by the name of their gateway or vendor when a call first needs them."""
 
-    def __init__(self, load: Callable[[str], Sequence[Entry]], own: Sequence[Entry] = ()) -> None:
-        """`load` returns the bundled entries of a name, none for an unknown one; `own` wins over those."""
+    def __init__(
+        self,
+        load: Callable[[str], Sequence[Entry]],
+        own: Sequence[Entry] = (),
+        exchange_rates: Sequence[ExchangeRate] = (),
+    ) -> None:
+        """`load` returns the bundled entries of a name, none for an unknown one; `own` wins over those.
+
+        `exchange_rates` are the only ones: without one, a price in another currency than USD is no price.
+        """
         self._load = load
+        self._exchange_rates = tuple(exchange_rates)
         self._own = {name: _index([entry for entry in own if entry.gateway == name]) for name in _gateways(own)}
         self._bundled: dict[str, Mapping[str, Sequence[Entry]]] = {}
         self._tariffs: dict[tuple[str, str, tuple[str, ...], int], Tariff] = {}
@@ -54,7 +64,7 @@ class PriceBook:
         quote = self._quotes.get(key)
         if quote is None:
             tariff = self._tariff(gateway, model, vendors, at)
-            quote = NO_PRICE if tariff is None else price(tariff, consumption)
+            quote = Quote(reason=tariff) if isinstance(tariff, str) else price(tariff, consumption)
             _keep(self._quotes, key, quote)
         return quote
 
@@ -67,7 +77,7 @@ class PriceBook:
             return self._estimates[key]
         except KeyError:
             tariff = self._tariff(gateway, model, vendors, at)
-            cost = None if tariff is None else estimate(tariff, consumption)
+            cost = None if isinstance(tariff, str) else estimate(tariff, consumption)
             _keep(self._estimates, key, cost)
             return cost
 
@@ -79,20 +89,25 @@ class PriceBook:
             found |= {id(entry): entry for entry in sorted(every, key=lambda entry: entry.line)}
         return tuple(found.values())
 
-    def _tariff(self, gateway: str, model: str, vendors: Sequence[str], at: int) -> Tariff | None:
+    def _tariff(self, gateway: str, model: str, vendors: Sequence[str], at: int) -> Tariff | Reason:
         if len(model) > _LONGEST_NAME or len(gateway) > _LONGEST_NAME:
-            return None
+            return "no_price"
         day = at // MICROSECONDS_PER_DAY
         key = (gateway, model, tuple(vendors), day)
-        tariff = self._tariffs.get(key)
-        if tariff is None and (entries := self._in_force(gateway, model, vendors, day)):
-            if len(self._tariffs) >= _CACHED_TARIFFS:
-                self._tariffs.clear()
-            tariff = self._tariffs[key] = Tariff(entries)
+        if tariff := self._tariffs.get(key):
+            return tariff
+        date = _EPOCH + datetime.timedelta(days=day)
+        entries = self._in_force(gateway, model, vendors, date)
+        if not entries:
+            return "no_price"
+        if (prices := in_usd(entries, self._exchange_rates, date)) is None:
+            return "foreign_currency"
+        if len(self._tariffs) >= _CACHED_TARIFFS:
+            self._tariffs.clear()
+        tariff = self._tariffs[key] = Tariff(prices)
         return tariff
 
-    def _in_force(self, gateway: str, model: str, vendors: Sequence[str], day: int) -> Sequence[Entry]:
-        date = _EPOCH + datetime.timedelta(days=day)
+    def _in_force(self, gateway: str, model: str, vendors: Sequence[str], date: datetime.date) -> Sequence[Entry]:
         for name, candidate in _candidates(gateway, model, vendors):
             for index in self._indexes(name):
                 entries = [entry for entry in index.get(candidate, ()) if entry.holds_on(date)]
