@@ -45,6 +45,16 @@ def test_list_finds_a_model_by_its_alias() -> None:
     assert {"gemini-3-pro-image"} == {row["model"] for row in rows}
 
 
+def test_an_alias_leads_to_every_entry_of_its_model() -> None:
+    by_alias = json.loads(
+        run("list", "--gateway", "openai", "--model", "gpt-image-2-2026-04-21", "--format", "json").output
+    )
+    by_name = json.loads(run("list", "--gateway", "openai", "--model", "gpt-image-2", "--format", "json").output)
+
+    assert by_name == by_alias
+    assert {None, "2026-04-21", "2026-10-14"} >= {row["from"] for row in by_alias} > {"2026-04-21"}
+
+
 def test_list_without_a_hit_says_so() -> None:
     result = run("list", "--model", "no-such-*", "--format", "json")
 
@@ -87,13 +97,20 @@ def test_show_keeps_amounts_below_a_nano_dollar_exact(own: str) -> None:
 
 
 def test_show_goes_by_the_day() -> None:
-    def reasons(day: str) -> list[str | None]:
-        options = ["--size", "1024x1024", "--at", day, "--format", "json"]
-        return [
-            answer["reason"] for answer in json.loads(run("show", "dall-e-3", "--gateway", "openai", *options).output)
-        ]
+    def costs(day: str) -> list[str | None]:
+        options = ["--gateway", "xai", "--size", "1k", "--at", day, "--format", "json"]
+        return [answer["cost_usd"] for answer in json.loads(run("show", "grok-imagine-image-quality", *options).output)]
 
-    assert ([None], ["no_price"]) == (reasons("2026-05-11"), reasons("2026-05-12"))
+    assert (["0.05"], ["0.04"]) == (costs("2026-11-01"), costs("2026-11-02"))
+
+
+def test_show_prices_a_model_after_its_shutdown_and_says_when_that_was() -> None:
+    arguments = ["show", "dall-e-3", "--gateway", "openai", "--size", "1024x1024", "--at", "2026-11-26"]
+
+    output = run(*arguments).output
+
+    assert "dall-e-3 at openai: 0.04 USD" in output
+    assert "to be shut down on 2026-05-12: the price holds for calls that succeed after that day too" in output
 
 
 def test_show_prints_csv_with_a_row_for_each_gateway() -> None:

@@ -81,12 +81,7 @@ def command() -> None:
 def list_(gateway: str | None, model: str, path: str | None, format: str) -> None:
     """List every price, your own first."""
     book = load_book(path) if path else bundled()
-    rows = [
-        row
-        for entry in _entries(book, gateway)
-        if any(fnmatchcase(name, model) for name in (entry.model, *entry.aliases))
-        for row in _rows(entry)
-    ]
+    rows = [row for entry in _named(book, gateway, lambda name: fnmatchcase(name, model)) for row in _rows(entry)]
     if not rows:
         click.echo("No such price: `pixelmeter prices list` without options has all there are.", err=True)
     _emit(rows, _COLUMNS, format)
@@ -115,7 +110,8 @@ def show(
     book = load_book(path) if path else bundled()
     moment = SystemClock().now() if at is None else _microseconds(at)
     wanted = Consumption(images=images, size=size, quality=quality)
-    names = [gateway] if gateway else list(dict.fromkeys(entry.gateway for entry in _named(book, model)))
+    named = list(_named(book, None, lambda name: name == model))
+    names = [gateway] if gateway else list(dict.fromkeys(entry.gateway for entry in named))
     if not names:
         close = sorted({entry.model for entry in _entries(book, None) if model.lower() in entry.model.lower()})
         hint = f"; there are {', '.join(close[:5])}" if close else ""
@@ -131,7 +127,7 @@ def show(
     if format == "table":
         for name, quote, estimate in answers:
             click.echo("\n".join(_explained(name, model, quote, estimate)) + "\n")
-            entries = [e for e in _named(book, model) if e.gateway == name and e.holds_on(_day(moment))]
+            entries = [entry for entry in named if entry.gateway == name and entry.holds_on(_day(moment))]
             _emit([row for entry in entries for row in _rows(entry)], _COLUMNS[2:], format)
     elif format == "json":
         emit_json([_record(name, model, quote, estimate) for name, quote, estimate in answers])
@@ -158,8 +154,13 @@ def _entries(book: PriceBook, gateway: str | None) -> Iterator[Entry]:
         yield from book.entries(name)
 
 
-def _named(book: PriceBook, model: str) -> Iterator[Entry]:
-    return (entry for entry in _entries(book, None) if model in (entry.model, *entry.aliases))
+def _named(book: PriceBook, gateway: str | None, is_name: Callable[[str], bool]) -> Iterator[Entry]:
+    """Yield all entries of the models that have such a name; one of them has the aliases of all."""
+    every = list(_entries(book, gateway))
+    found = {
+        (entry.gateway, entry.model) for entry in every if any(is_name(name) for name in (entry.model, *entry.aliases))
+    }
+    return (entry for entry in every if (entry.gateway, entry.model) in found)
 
 
 def _emit(rows: Sequence[Mapping[str, object]], columns: Sequence[str], format: str) -> None:
