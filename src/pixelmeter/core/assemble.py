@@ -188,6 +188,8 @@ def _ended(
 
 
 def _priced(terms: Terms, profile: Profile, answer: Answer, *, gateway: str, model: str, at: int) -> Tiers:
+    if not answer.decoded:
+        return Tiers(reason="not_decoded")
     if answer.usage_error:
         return Tiers(reason="unparsed")
     consumption = _consumption(terms.ask, answer, images=answer.images)

@@ -19,6 +19,7 @@ __all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of",
 
 CostReason = Literal[
     "cached",
+    "not_decoded",
     "not_sent",
     "outcome_unknown",
     "pending_job",
@@ -32,6 +33,7 @@ CostReason = Literal[
 """Why a cost is unknown or zero, beside the price book's own reasons."""
 UNKNOWN: tuple[CostReason | PriceReason, ...] = (
     *REASONS,
+    "not_decoded",
     "outcome_unknown",
     "pending_job",
     "reported_zero_unverified",
@@ -109,7 +111,8 @@ def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile
             return Settlement("unknown", None, "none", "reported_zero_unverified")
         cost = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
         if cost is None:
-            return Settlement("billed", None, "none", tiers.reason)
+            # Of an answer that nobody looked at it is not even known whether it has an image.
+            return Settlement("unknown" if tiers.reason == "not_decoded" else "billed", None, "none", tiers.reason)
         return Settlement("billed", cost, "priced")
     if status is not None and 300 <= status < 400:
         return Settlement("not_billed", 0, "none", "redirected")
