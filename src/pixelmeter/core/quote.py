@@ -93,9 +93,6 @@ class Quote(msgspec.Struct, frozen=True):
     lines: tuple[Line, ...] = ()
 
 
-NO_PRICE = Quote(reason="no_price")
-
-
 def price(tariff: Tariff, consumption: Consumption) -> Quote:
     """Return both costs, as far as the tariff and the consumption give them."""
     call = _call(tariff, consumption)
