@@ -55,9 +55,10 @@ def test_a_rate_of_the_user_makes_it_one_from_its_day_on() -> None:
     assert "foreign_currency" == quote(prices, Consumption(images=1), "2026-05-31").reason
 
 
-def test_the_newest_rate_in_force_on_the_day_of_the_call_decides() -> None:
-    later = RATE.replace("0.1402", "0.15").replace("2026-06-01", "2026-07-01") + "effective_to = 2026-08-01\n"
-    prices = book(YUAN, later + RATE)
+@pytest.mark.parametrize("first", ["older", "newer"])
+def test_the_newest_rate_in_force_on_the_day_of_the_call_decides(first: str) -> None:
+    newer = RATE.replace("0.1402", "0.15").replace("2026-06-01", "2026-07-01") + "effective_to = 2026-08-01\n"
+    prices = book(YUAN, RATE + newer if first == "older" else newer + RATE)
 
     costs = [quote(prices, Consumption(images=1), day).image_cost for day in ("2026-06-30", "2026-07-01", "2026-08-01")]
 
