@@ -19,7 +19,6 @@ from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.prices import PriceBook
 from pixelmeter.core.record import Operation
 from pixelmeter.core.routes import operation_of
-from pixelmeter.core.text import bounded
 from pixelmeter.drain import Drain
 from pixelmeter.errors import ConfigError
 from pixelmeter.failures import Failures
@@ -179,8 +178,11 @@ class Meter:
         # A client that follows a redirect hands the same content on as a stream.
         ask = earlier.ask if earlier is not None and body.unread else ask_of(body, profile, target, headers)
         sent_tag = headers.get(profile.tag.request_header) if profile.tag is not None else None
-        if sent_tag is not None:
-            tags = {**tags, "aig_tag": bounded(sent_tag.decode("latin-1"), 64) or ""}
+        if profile.tag is not None and (sent_tag is not None or "aig_tag" in tags):
+            given = tags["aig_tag"] if sent_tag is None else sent_tag.decode("latin-1")
+            cut = profile.tag.cut(given)
+            if cut != tags.get("aig_tag"):
+                tags = {**tags, "aig_tag": cut}
         new_id = self._ids.new()
         mark = link(
             request.extensions,

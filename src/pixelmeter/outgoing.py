@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, Protocol
+from urllib.parse import unquote
 
 import msgspec
 
@@ -57,9 +58,11 @@ class Body:
         """Whether nothing of it is in memory."""
         return self._document is None and not self._fields
 
-    def ask(self) -> Ask:
-        """Return what it asks for."""
-        return ask_of_fields(self._fields) if self._document is None else ask_of_json(self._document)
+    def ask(self, fields: tuple[str, ...] = ()) -> Ask:
+        """Return what it asks for, and which of the fields it has."""
+        if self._document is None:
+            return ask_of_fields(self._fields, fields)
+        return ask_of_json(self._document, fields)
 
     def same_as(self) -> int:
         """Return what is equal for two requests of the same content: how a retry is recognised. Never stored."""
@@ -68,10 +71,14 @@ class Body:
 
 def ask_of(body: Body, profile: Profile, target: bytes, headers: Headers) -> Ask:
     """Return what the request asks for, its path and headers included."""
-    ask = body.ask()
-    if ask.model is None and profile.identity.model_in_path is not None:
-        ask = msgspec.structs.replace(ask, model=_segment_after(target, profile.identity.model_in_path))
-    if profile.byok is not None and _has_name_like(tuple(headers), profile.byok.request_header_prefix):
+    ask = body.ask(profile.request_fields)
+    if profile.identity.model_in_path is not None:
+        named = _segment_after(target, profile.identity.model_in_path)
+        ask = msgspec.structs.replace(ask, model=ask.model or named, deployment=named)
+    byok = profile.byok
+    if byok is not None and (
+        byok.request_field in ask.named or _has_name_like(tuple(headers), byok.request_header_prefix)
+    ):
         ask = msgspec.structs.replace(ask, byok=True)
     return ask
 
@@ -113,4 +120,4 @@ def _form(stream: Any) -> Iterator[tuple[str, str | None]]:
 def _segment_after(target: bytes, name: str) -> str | None:
     segments = target.partition(b"?")[0].decode("latin-1").split("/")
     at = segments.index(name) + 1 if name in segments else len(segments)
-    return bounded(segments[at]) if at < len(segments) else None
+    return bounded(unquote(segments[at])) if at < len(segments) else None

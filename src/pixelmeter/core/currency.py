@@ -11,7 +11,7 @@ import msgspec
 
 from pixelmeter.core.tariff import COUNTS, UNITS, USD, Entry, ExchangeRate, Rate, usd_text
 
-__all__ = ["CURRENCIES", "EXCHANGE_DIGITS", "Unit", "decimals_of", "in_usd", "key_of", "unit_of"]
+__all__ = ["CURRENCIES", "EXCHANGE_DIGITS", "PriceKey", "decimals_of", "in_usd", "key_of", "unit_of"]
 
 # ISO 4217, the money of countries; a price is in no other, so that a slip of the pen is no currency.
 _CODES = """
@@ -30,23 +30,23 @@ _EXCHANGE_SCALE = 10**EXCHANGE_DIGITS
 _KEY = re.compile(r"([a-z]{3})_(per_\w+)", re.ASCII)
 
 
-class Unit(NamedTuple):
+class PriceKey(NamedTuple):
     """What a key of a price file is the price of: a key of UNITS or COUNTS, and the currency of the price."""
 
     name: str
     currency: str
 
 
-def unit_of(key: str) -> Unit | None:
+def unit_of(key: str) -> PriceKey | None:
     """Return what `key`, without its `_by_...`, is the price of; None for another key.
 
     `cny_per_image` is `usd_per_image` in CNY.
     """
     if key in UNITS or key in COUNTS:
-        return Unit(key, USD)
+        return PriceKey(key, USD)
     found = _KEY.fullmatch(key)
     if found and found[1].upper() in CURRENCIES and f"usd_{found[2]}" in UNITS:
-        return Unit(f"usd_{found[2]}", found[1].upper())
+        return PriceKey(f"usd_{found[2]}", found[1].upper())
     return None
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from pixelmeter.core.currency import Unit, decimals_of
+from pixelmeter.core.currency import PriceKey, decimals_of
 from pixelmeter.core.tariff import COUNTS, UNITS, Rate, atto
 
 __all__ = ["DATES", "LONGEST_WORD", "Wrong", "as_size", "is_size", "rates_of", "unknown", "wrong_fields"]
@@ -71,7 +71,7 @@ def as_size(word: str) -> str:
     return 'write WIDTHxHEIGHT, such as "1024x1024", or a tier, such as "2K"'
 
 
-def rates_of(key: str, unit: Unit, by: str, value: object, wrongs: list[Wrong]) -> Iterator[Rate]:
+def rates_of(key: str, unit: PriceKey, by: str, value: object, wrongs: list[Wrong]) -> Iterator[Rate]:
     """Yield the rates of a key; what is wrong with them goes to `wrongs`."""
     if by not in _BY:
         plain = key.partition("_by_")[0]
@@ -107,7 +107,7 @@ def _name(keys: Sequence[str]) -> str:
     return ".".join(key[:80] for key in keys)
 
 
-def _wrong_amount(keys: Sequence[str], unit: Unit, value: object) -> Iterator[Wrong]:
+def _wrong_amount(keys: Sequence[str], unit: PriceKey, value: object) -> Iterator[Wrong]:
     if unit.name in COUNTS:
         if type(value) is not int or not 0 <= value <= UNITS["usd_per_megapixel"]:
             yield Wrong(f"{_name(keys)} must be a whole number of tokens", keys)

@@ -12,13 +12,14 @@ from pixelmeter.core.headers import Headers
 from pixelmeter.core.prices import REASONS
 from pixelmeter.core.prices import Reason as PriceReason
 from pixelmeter.core.record import Billing, CostSource, Outcome
-from pixelmeter.core.response import NumberText
 from pixelmeter.core.text import half_even
+from pixelmeter.core.usage import NumberText
 
 __all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle", "text_at"]
 
 CostReason = Literal[
     "cached",
+    "no_model",
     "not_decoded",
     "not_sent",
     "outcome_unknown",
@@ -33,6 +34,7 @@ CostReason = Literal[
 """Why a cost is unknown or zero, beside the price book's own reasons."""
 UNKNOWN: tuple[CostReason | PriceReason, ...] = (
     *REASONS,
+    "no_model",
     "not_decoded",
     "outcome_unknown",
     "pending_job",
