@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from pixelmeter.background import Background, Ticket
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import GROUP, Drain
+from pixelmeter.errors import LedgerError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout
 from pixelmeter.spool import Spool
@@ -27,6 +28,7 @@ _EXIT_SECONDS = 2.0
 _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
 _ADOPTION_PAUSE = 0.05
+_IDLE = 60_000_000
 _FORK_SECONDS = 0.25
 _OPENING_SECONDS = 10.0
 
@@ -70,6 +72,7 @@ class Recorder:
         self._synced = 0
         self._adopted: int | None = None
         self._adopting = False
+        self._wrote: int | None = None
         self._registered = False
         self.ledger_error: str | None = None
         """What the ledger last said no to, without secrets; None while it takes everything."""
@@ -101,15 +104,15 @@ class Recorder:
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
-        return not self._registered or self._background.run().wait(timeout)
+        return not self._registered or self._background.run(timeout).wait(timeout)
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
         """Flush, and give back thread, connection and files; a later attempt would take them anew."""
-        return self.stop().wait(timeout)
+        return self.stop(timeout).wait(timeout)
 
-    def stop(self) -> Ticket:
-        """Begin to close; the ticket tells when it is done."""
-        return self._background.stop()
+    def stop(self, timeout: float = _EXIT_SECONDS) -> Ticket:
+        """Begin to close, and try for so many seconds; the ticket tells when it is done."""
+        return self._background.stop(timeout)
 
     def tell_lost(self) -> None:
         """Log what is in memory only, where the process is about to end."""
@@ -153,9 +156,7 @@ class Recorder:
             raise
         self.ledger_error = None
         self._observe(writes, failed=False)
-        again = self._adopt()
-        synced = self._sync()
-        return synced if again is None else again if synced is None else min(again, synced)
+        return _soonest(self._adopt(), self._sync(), self._let_go(wrote=bool(writes)))
 
     def _write(self, writes: list[tuple[int, int]]) -> None:
         if self._drain is None:
@@ -222,6 +223,20 @@ class Recorder:
         self._spool.sync()
         return None
 
+    def _let_go(self, *, wrote: bool) -> float | None:
+        """Give the database back after a minute without rows; return in how many seconds to look again."""
+        now = self._clock.monotonic()
+        if wrote or self._wrote is None:
+            self._wrote = now
+        left = self._wrote + _IDLE - now
+        if left > 0:
+            return left / 1e6
+        # What cannot be closed now is, after the next rows.
+        if self._drain is not None:
+            with suppress(LedgerError), self._unforked():
+                self._drain.rest()
+        return None
+
     def _leave(self) -> None:
         """Run on the background thread when it ends: a connection is closed by the thread that opened it.
 
@@ -241,6 +256,10 @@ class Recorder:
         }
 
 
+def _soonest(*waits: float | None) -> float | None:
+    return min((seconds for seconds in waits if seconds is not None), default=None)
+
+
 _hooked = False
 
 
@@ -256,10 +275,12 @@ def _hook() -> None:
 
 
 def _stop_all() -> None:
-    # All of them first: a ledger that hangs must not take the time of the others.
+    # All of them first: a ledger that hangs must not take the time of the others, nor a logging handler that raises.
     deadline = time.monotonic() + _EXIT_SECONDS
-    for recorder, ticket in [(recorder, recorder.stop()) for recorder in list(_recorders)]:
+    recorders = list(_recorders)
+    for ticket in [recorder.stop() for recorder in recorders]:
         ticket.wait(max(deadline - time.monotonic(), 0))
+    for recorder in recorders:
         recorder.tell_lost()
 
 

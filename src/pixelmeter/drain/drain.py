@@ -194,6 +194,10 @@ class Drain:
         finally:
             self._writer.close()
 
+    def rest(self) -> None:
+        """Give the database back until there are rows again. Raises LedgerError."""
+        self._writer.close()
+
     def status(self) -> DrainStatus:
         """Return a snapshot of the counters."""
         reading = sum(tail.reader.damaged for tail in tuple(self._tails.values()))
