@@ -216,6 +216,8 @@ def _priced(
     """Price an answer as the first of the models that the book has."""
     if not models:
         return _Priced(Tiers(reason=named.reason))
+    if not answer.decoded:
+        return _Priced(Tiers(reason="not_decoded"), _latest(named))
     doubt = answer.usage.doubt
     if doubt == "unparsed" or doubt == "unpriced_usage":
         return _Priced(Tiers(reason=doubt), _latest(named))

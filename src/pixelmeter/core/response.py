@@ -25,6 +25,8 @@ class Answer(msgspec.Struct, gc=False):
 
     readable: bool = False
     """Whether it was JSON at all."""
+    decoded: bool = True
+    """False where its Content-Encoding was left as it is, so nobody knows what it says."""
     images: int | None = None
     job: bool = False
     """It only promises: an asynchronous job was queued."""

@@ -20,6 +20,7 @@ __all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of",
 CostReason = Literal[
     "cached",
     "no_model",
+    "not_decoded",
     "not_sent",
     "outcome_unknown",
     "pending_job",
@@ -34,6 +35,7 @@ CostReason = Literal[
 UNKNOWN: tuple[CostReason | PriceReason, ...] = (
     *REASONS,
     "no_model",
+    "not_decoded",
     "outcome_unknown",
     "pending_job",
     "reported_zero_unverified",
@@ -111,7 +113,8 @@ def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile
             return Settlement("unknown", None, "none", "reported_zero_unverified")
         cost = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
         if cost is None:
-            return Settlement("billed", None, "none", tiers.reason)
+            # Of an answer that nobody looked at it is not even known whether it has an image.
+            return Settlement("unknown" if tiers.reason == "not_decoded" else "billed", None, "none", tiers.reason)
         return Settlement("billed", cost, "priced")
     if status is not None and 300 <= status < 400:
         return Settlement("not_billed", 0, "none", "redirected")
