@@ -70,15 +70,17 @@ REPLACED: Mapping[tuple[str, str, str], tuple[str, str]] = {
 """A sum of two prices to the one of them that has no row: an edit is 0.03 for the output and 0.015 for the input."""
 
 DEFAULTS: Mapping[tuple[str, str], Mapping[str, str | int]] = {
+    ("azure-openai", "dall-e-3"): {"default_size": "1024x1024", "default_quality": "standard"},
     ("cloudflare-workers-ai", "@cf/black-forest-labs/flux-1-schnell"): {"default_steps": 4},
     ("cloudflare-workers-ai", "@cf/black-forest-labs/flux-2-dev"): {"default_steps": 25},
     ("cloudflare-workers-ai", "@cf/leonardo/*"): {"default_steps": 25},
     ("fal", "openai/gpt-image-2*"): {"default_size": "1024x768", "default_quality": "high"},
     ("ideogram", "ideogram-v*"): {"default_quality": "default"},
-    ("openai", "dall-e-3"): {"default_quality": "standard"},
+    ("openai", "dall-e-[23]"): {"default_size": "1024x1024", "default_quality": "standard"},
     ("replicate", "black-forest-labs/flux-2-dev"): {"default_quality": "go_fast"},
 }
-"""What the vendor takes where the request is silent, as far as a note of the CSV says so."""
+"""What the vendor takes where the request is silent, as far as a note of the CSV says so; of DALL-E, OpenAI's API
+description of 2025 and Azure's reference: size 1024x1024, quality standard."""
 
 SIZES: Mapping[tuple[str, str], Sequence[str]] = {
     ("dezgo", "<=1MP"): ["<=1048576px"],

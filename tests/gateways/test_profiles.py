@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import openai
 import pytest
 
 from pixelmeter.core.gateways import read_profile
@@ -23,14 +25,62 @@ _DOCS = Path(__file__).parents[2] / "docs" / "gateways.md"
     [
         ("api.aigateway.sh", "aigateway"),
         ("api.openai.com", "openai"),
+        ("eu.api.openai.com", "openai"),
+        ("ae.api.openai.com", "openai"),
+        ("mtls.api.openai.com", "openai"),
+        ("mtls-us.api.openai.com", "openai"),
         ("corp.openai.azure.com", "azure"),
+        ("corp.services.ai.azure.com", "azure"),
+        ("corp.cognitiveservices.azure.com", "azure"),
+        ("eastus2.api.cognitive.microsoft.com", "azure"),
+        ("corp.openai.azure.us", "azure"),
+        ("corp.services.ai.azure.us", "azure"),
+        ("corp.cognitiveservices.azure.us", "azure"),
+        ("corp.openai.azure.cn", "azure"),
         ("images.corp.example", "generic_openai"),
         ("127.0.0.1:8123", "generic_openai"),
         ("api.openai.com.evil.example", "generic_openai"),
+        ("evilapi.openai.com", "generic_openai"),
+        ("evil.example.azure.com", "generic_openai"),
     ],
 )
 def test_known_hosts_need_nothing(host: str, profile: str) -> None:
     assert profile == load_profiles({}).of_host(host).id
+
+
+@pytest.mark.parametrize("region", ["global", "us", "eu", "ae", "au", "in", "jp"])
+def test_every_region_that_the_sdk_knows_is_openai(region: Any) -> None:
+    client = openai.OpenAI(api_key="k", data_residency=region)
+    profile = load_profiles({}).of_host(client.base_url.host)
+    assert ("openai", region == "global") == (profile.id, profile.region_of(client.base_url.host) is None)
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "day", "added"),
+    [
+        ("eu.api.openai.com", "gpt-image-2", "2026-06-01", 100_000),
+        ("mtls-eu.api.openai.com", "gpt-image-2.5-flare", "2026-06-01", 100_000),
+        ("us.api.openai.com", "gpt-image-2.6-sunburst", "2026-06-01", 100_000),
+        ("eu.api.openai.com", "gpt-image-1", "2026-06-01", 0),
+        ("eu.api.openai.com", "gpt-image-1-mini", "2026-06-01", 0),
+        ("eu.api.openai.com", "gpt-image-1.5", "2026-06-01", 0),
+        ("eu.api.openai.com", "dall-e-3", "2026-06-01", 0),
+        ("eu.api.openai.com", "chatgpt-image-latest", "2026-06-01", None),
+        ("eu.api.openai.com", "gpt-image-10", "2026-06-01", None),
+        ("mtls.api.openai.com", "chatgpt-image-latest", "2026-06-01", 0),
+        ("corp.openai.azure.us", "gpt-image-1", "2026-06-01", None),
+        ("corp.cognitiveservices.azure.cn", "gpt-image-1", "2026-06-01", None),
+    ],
+)
+def test_what_a_region_adds_is_said_for_models_of_known_age(host: str, model: str, day: str, added: int | None) -> None:
+    region = load_profiles({}).of_host(host).region_of(host)
+    assert region is not None
+    assert added == region.surcharge_of(model, (date.fromisoformat(day) - date(1970, 1, 1)).days)
+
+
+@pytest.mark.parametrize("host", ["api.openai.com", "corp.openai.azure.com", "api.aigateway.sh", "images.corp.example"])
+def test_other_hosts_have_the_plain_price(host: str) -> None:
+    assert load_profiles({}).of_host(host).region_of(host) is None
 
 
 @pytest.mark.parametrize("host", ["images.corp.example", "127.0.0.1:8123"])

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.core.record import Attempt
-from pixelmeter.core.response import NumberText
+from pixelmeter.core.usage import NumberText
 from pixelmeter.spool import INTENT, OUTCOME, Frame, Reader, Segment, Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt

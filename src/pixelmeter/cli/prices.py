@@ -42,11 +42,13 @@ _WHY: dict[Reason, str] = {
     "no_price": "no entry is in force on that day; `pixelmeter prices list` has what there is",
     "missing_usage": "it is billed by tokens, which only an answer tells",
     "unpriced_tokens": "tokens of a kind that the entry has no price for",
+    "unpriced_usage": "the answer counts something besides that may be billed",
     "missing_images": "how many images there are decides the price: give -n",
     "unknown_size": "the size decides the price, and the entry has none for this one: give --size",
     "unknown_quality": "the quality decides the price, and the entry has none for this one: give --quality",
     "unknown_steps": "the steps decide the price, and the entry has no default",
     "unknown_input_size": "the pixels of input images decide the price",
+    "regional_price": "the price of this region is not known",
     "implausible": "it would be more than a million dollars",
 }
 

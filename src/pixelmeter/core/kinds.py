@@ -37,7 +37,16 @@ class Kinds:
         key = (host, operation, ask, at // MICROSECONDS_PER_DAY)
         kind = self._known.get(key)
         if kind is None:
-            terms = terms_of(ask, self._profiles.of_host(host), self._profiles, self._book, self._fee_rate)
+            terms = terms_of(
+                ask,
+                self._profiles.of_host(host),
+                self._profiles,
+                self._book,
+                self._fee_rate,
+                host=host,
+                operation=operation,
+                at=at,
+            )
             kind = Kind(terms, intend(terms, host=host, operation=operation, at=at, version=self._version))
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()

@@ -19,6 +19,7 @@ from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address, read_address, safe_url, spool_folder
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.lock import PATIENCE, write_lock
+from pixelmeter.system import make_private
 
 __all__ = [
     "changing",
@@ -217,9 +218,12 @@ def _sqlite_engine(path: str, database: str, begin: str, *pragmas: str) -> Engin
 
 
 def _sqlite_connect(database: str, *pragmas: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        database, uri=database.startswith("file:"), timeout=PATIENCE, isolation_level=None, check_same_thread=False
-    )
+    uri = database.startswith("file:")
+    if not uri:
+        # SQLite would make it by the umask; what lies beside it takes its mode.
+        with contextlib.suppress(OSError):
+            make_private(database)
+    connection = sqlite3.connect(database, uri=uri, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         for pragma in pragmas:
             connection.execute(pragma)
