@@ -21,8 +21,8 @@ from pixelmeter.recorder import Recorder
 from pixelmeter.spool import OUTCOME, Spool
 from pixelmeter.spool.frames import encode
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
-from tests.drain.ledger import outcomes
 from tests.conftest import FakeClock
+from tests.drain.ledger import outcomes
 from tests.factories import make_attempt
 from tests.ledger.reading import stored
 
