@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import datetime
 import re
-import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, NamedTuple
 from urllib.parse import urlsplit
 
 import msgspec
 
+from pixelmeter.core.hosts import ascii_host
 from pixelmeter.core.pricetable import LONGEST_WORD, Wrong, as_size, is_size, rates_of, unknown
 from pixelmeter.core.tariff import COUNTS, UNITS, Entry, Rate
+from pixelmeter.core.toml import TomlError, parse
 
 __all__ = ["Problem", "read"]
 
@@ -40,7 +41,7 @@ class _Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     quality: _Word | None = None
     default_size: _Word | None = None
     default_quality: _Word | None = None
-    default_steps: Annotated[int, msgspec.Meta(ge=1)] | None = None
+    default_steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
     estimate: bool = False
     source: str = ""
     checked_on: datetime.date | None = None
@@ -57,11 +58,9 @@ _KEYS = ("model", *(name for name in _Table.__struct_fields__ if name != "model"
 def read(text: str, *, own: bool = False) -> tuple[list[Entry], list[Problem]]:
     """Return the entries of a file and everything that is wrong with it; entries with a problem are missing."""
     try:
-        document = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        at = re.search(r"\(at line (\d+), column \d+\)", str(error))
-        line = int(at[1]) if at else text.count("\n") + 1
-        return [], [Problem(line, f"this is not TOML: {error}")]
+        document = parse(text)
+    except TomlError as error:
+        return [], [Problem(error.line, str(error))]
     lines = text.split("\n")
     try:
         gateway = msgspec.convert(document.pop("gateway", None), _Text | None)
@@ -128,6 +127,7 @@ def _entry(
     name = head.gateway or gateway
     if wrongs or name is None:
         return None, wrongs
+    name = _as_in_urls(name)
     entry = Entry(
         id=_id(name, head, own=own),
         gateway=name,
@@ -179,6 +179,16 @@ def _wrong_default_size(size: object, rates: Mapping[str, Sequence[Rate]]) -> It
             f"default_size: no price of the entry is for {size!r}: {as_size(size)}, or a size of a table of the entry",
             ["default_size"],
         )
+
+
+def _as_in_urls(gateway: str) -> str:
+    """Return the name of a gateway; one of a host with letters beyond ASCII as attempts have it, from the URL."""
+    if gateway.isascii() or "." not in gateway:
+        return gateway
+    try:
+        return ascii_host(gateway)
+    except ValueError:
+        return gateway
 
 
 def _id(gateway: str, head: _Table, *, own: bool) -> str:

@@ -57,7 +57,7 @@ def open_engine(url: str) -> Engine:
     return _engine(read_address(url))
 
 
-def open_reader(url: str) -> Engine:
+def open_reader(url: str | Address) -> Engine:
     """Return an engine on an existing ledger that cannot change it, nor on SQLite take part in checkpoints.
 
     LedgerError when there is no ledger or it cannot be opened, SchemaOutdated or SchemaTooNew when its schema is not
@@ -244,7 +244,7 @@ def _sqlite_reader(path: str) -> Engine:
     _refuse_folder(path)
     if not os.path.exists(path):
         raise LedgerError(f"there is no ledger at {path} yet: meter a call, or name another with --database-url")
-    uri = f"file:{quote(path)}?mode=ro"
+    uri = f"file:{quote(os.fsencode(path))}?mode=ro"
     # On read-only media SQLite cannot make the shared memory of a WAL; without a WAL there is nothing it must share.
     folder = os.path.dirname(path)
     if not os.access(folder, os.W_OK) and not os.path.exists(f"{path}-wal"):

@@ -18,7 +18,7 @@ from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing, reading
 from pixelmeter.ledger.schema import ATTEMPTS
 
-__all__ = ["Status", "downgrade", "head", "status", "upgrade"]
+__all__ = ["Status", "configuration", "downgrade", "head", "status", "upgrade"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +69,16 @@ def downgrade(url: str, revision: str) -> Status:
     return _change(url, command.downgrade, revision)
 
 
-def _change(url: str, change: Callable[[Config, str], None], revision: str) -> Status:
-    address = read_address(url)
+def configuration() -> Config:
+    """Return what Alembic needs to know, but for the connection."""
     config = Config()
     config.set_main_option("script_location", str(asset_dir("migrations")).replace("%", "%%"))
+    return config
+
+
+def _change(url: str, change: Callable[[Config, str], None], revision: str) -> Status:
+    address = read_address(url)
+    config = configuration()
     with changing(address) as connection:
         found = version.current(connection)
         if found is not None and found not in version.revisions():

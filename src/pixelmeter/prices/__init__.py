@@ -12,6 +12,7 @@ from typing import cast
 from pixelmeter.core.pricefile import Problem, read
 from pixelmeter.core.prices import Entry, PriceBook
 from pixelmeter.errors import ConfigError, PriceBookError
+from pixelmeter.textfile import UnreadableFile, read_text
 
 __all__ = ["CHECKED_ON", "book_of", "bundled", "bundled_names", "check", "load_book"]
 
@@ -76,8 +77,6 @@ def _entries(path: Path, *, own: bool) -> Sequence[Entry]:
 
 def _text(path: Path) -> str:
     try:
-        return path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise PriceBookError(f"price file {path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PriceBookError(f"price file {path} is not UTF-8 text, at byte {error.start}") from error
+        return read_text(path)
+    except UnreadableFile as error:
+        raise PriceBookError(f"price file {path} cannot be read: {error}") from None
