@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 
 from pixelmeter.core.ports import Clock
+from pixelmeter.described import described
 
 __all__ = ["Failures"]
 
@@ -22,8 +23,8 @@ class Failures:
         self._counts: dict[str, int] = {}
         self._logged: dict[str, int] = {}
 
-    def note(self, place: str, error: BaseException) -> None:
-        """Count a failure; its class is logged, its text is not: that may hold what must stay private."""
+    def note(self, place: str, error: BaseException, path: str = "") -> None:
+        """Count a failure, and log what may be said of it; `path` is the file or folder of ours that it is about."""
         try:
             self._counts[place] = self._counts.get(place, 0) + 1
             now = self._clock.monotonic()
@@ -31,10 +32,12 @@ class Failures:
             if logged is None or now - logged >= _EVERY:
                 self._logged[place] = now
                 _log.warning(
-                    "pixelmeter failed in %s: %s (%d so far; requests are not affected; `pixelmeter doctor` says more)",
+                    "pixelmeter failed in %s: %s (%d so far): %s; requests are not affected, "
+                    "`pixelmeter doctor` says more",
                     place,
                     type(error).__name__,
                     self._counts[place],
+                    described(error, path) or "nothing more is known",
                 )
         except Exception:  # a handler of the host may raise anything
             return
