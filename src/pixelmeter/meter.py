@@ -98,7 +98,7 @@ class Meter:
             self._files,
             self._ids,
             durability=settings.durability,
-            note=partial(self.failures.note, "spool"),
+            note=partial(self.failures.note, "spool", path=self._folder),
         )
         fanout = Fanout(
             chosen(sinks, registry, settings.sinks),
