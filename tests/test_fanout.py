@@ -129,8 +129,9 @@ def test_a_sink_is_told_what_waits_and_for_how_long_while_the_ledger_refuses(tmp
     recorder.end(make_attempt())
     clock.advance(7_000_000)
     recorder.end(make_attempt())
-    assert not recorder.flush(5)
-    recorder.close(5)
+    while recorder.status()["ledger_error"] is None:
+        assert not recorder.flush(0.1)
+    recorder.stop().over.wait(60)
 
     last = watcher.healths[-1]
     assert (True, 2, 7_000_000, ()) == (last.failed, last.waiting, last.lag, last.writes)
@@ -197,7 +198,7 @@ def test_a_call_tells_what_waits_where_the_writer_hangs(clock: FakeClock) -> Non
     fanout = Fanout([watcher], clock=clock, failures=Failures(clock), backend="postgresql")
     for _ in range(13):
         clock.advance(1_000_000)
-        fanout.expect()
+        fanout.backlog.expect()
         fanout.end(make_attempt(), dropped=1)
 
     assert [(5, 6, 1), (11, 12, 1)] == [(h.lag // 1_000_000, h.waiting, h.dropped) for h in watcher.healths]

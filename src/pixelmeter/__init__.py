@@ -23,6 +23,7 @@ from pixelmeter.errors import (
 )
 from pixelmeter.instrument import instrument
 from pixelmeter.meter import Meter
+from pixelmeter.status import Status
 from pixelmeter.tagging import tags
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "PriceBookError",
     "SchemaOutdated",
     "SchemaTooNew",
+    "Status",
     "__version__",
     "call",
     "instrument",

@@ -95,3 +95,6 @@ class SystemFiles:
 
     def remove(self, path: str) -> None:
         os.remove(path)
+
+    def is_open(self, descriptor: int, path: str) -> bool:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))

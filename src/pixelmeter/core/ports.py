@@ -67,3 +67,7 @@ class Files(Protocol):
     def remove(self, path: str) -> None:
         """Delete the file."""
         ...
+
+    def is_open(self, descriptor: int, path: str) -> bool:
+        """Return whether the descriptor is still one of the file at the path."""
+        ...

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from pixelmeter.core.ports import Files
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain.estate import Estate, spooled
 from pixelmeter.drain.writer import GROUP, Writer, once
+from pixelmeter.errors import LedgerError
 from pixelmeter.spool import OUTCOME, Frame, Reader, Segment, Spool
 
 __all__ = ["Drain", "DrainStatus"]
@@ -40,9 +42,13 @@ class _Ready(NamedTuple):
 
 
 class _Tail:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, passed: int = 0) -> None:
         self.reader = reader
         self.exhausted = False
+        self.committed = passed
+        """How far what it gives is in the ledger."""
+        self.passed = passed
+        """Up to where outcomes are passed over."""
 
 
 class Drain:
@@ -60,7 +66,8 @@ class Drain:
         self._open: dict[str, tuple[Attempt, Segment]] = {}
         self._carried: Counter[str] = Counter()
         self._ready: deque[_Ready] = deque()
-        self._committed = 0
+        self.committed = 0
+        """Attempts in the ledger through `step`."""
         self._adopted = 0
         self._interrupted = 0
         self._damaged = 0
@@ -85,10 +92,12 @@ class Drain:
         self._writer.write(once(each.attempt for each in group), kept, names)
         for _ in group:
             self._ready.popleft()
+        for segment, tail in self._tails.items():
+            tail.committed = kept.get(segment.name, tail.committed)
         for segment in finished:
-            self._damaged += self._tails.pop(segment).reader.damaged
             self._spool.remove(segment)
-        self._committed += len(group)
+            self._damaged += self._tails.pop(segment).reader.damaged
+        self.committed += len(group)
         return len(group)
 
     def adopt(self) -> int:
@@ -123,6 +132,19 @@ class Drain:
         self._unreadable = unreadable
         return self._adopted - before
 
+    def restart(self) -> None:
+        """Begin anew with what the spool has, where a step was broken off anywhere: what it had read is not known.
+
+        What is in the ledger is passed over; of the group that was on its way, it takes what it lacks.
+        """
+        with suppress(LedgerError):
+            self._writer.close()
+        for segment, tail in list(self._tails.items()):
+            self._tails[segment] = _Tail(Reader(self._files, segment.descriptor), tail.committed)
+        self._open.clear()
+        self._carried.clear()
+        self._ready = deque(each for each in self._ready if each.segment is None)
+
     def close(self) -> None:
         """Commit what has ended by now, delete the files that are done with, close the writer. Raises LedgerError."""
         try:
@@ -136,7 +158,7 @@ class Drain:
         """Return a snapshot of the counters."""
         reading = sum(tail.reader.damaged for tail in tuple(self._tails.values()))
         return DrainStatus(
-            committed=self._committed,
+            committed=self.committed,
             adopted=self._adopted,
             interrupted=self._interrupted,
             damaged=self._damaged + reading,
@@ -174,16 +196,17 @@ class Drain:
             final = self._spool.sealed(segment)
             frames = tail.reader.read(final=final)
             for frame in frames:
-                self._match(frame, segment)
+                self._match(frame, segment, passed=frame.end <= tail.passed)
             if not frames:
                 tail.exhausted = final
                 return
 
-    def _match(self, frame: Frame, segment: Segment) -> None:
+    def _match(self, frame: Frame, segment: Segment, *, passed: bool) -> None:
         attempt = frame.attempt
         if frame.kind == OUTCOME:
             self._open.pop(attempt.id, None)
-            self._ready.append(_Ready(attempt, segment.name, frame.end))
+            if not passed:
+                self._ready.append(_Ready(attempt, segment.name, frame.end))
         elif copies := self._carried.pop(attempt.id, 0):
             # Our own copy; the outcome may have been ahead of it.
             if copies > 1:
