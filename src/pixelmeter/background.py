@@ -21,12 +21,14 @@ _MEANWHILE = 0.25
 _MEANWHILE_AT_REST = 1.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_FIRST_RETRY = 0.05
 
 
 class Ticket:
-    """A run that somebody may wait for."""
+    """A run that somebody may wait for; one that fails is tried again for `patience` seconds."""
 
-    def __init__(self, *, last: bool = False) -> None:
+    def __init__(self, patience: float = 0.0, *, last: bool = False) -> None:
+        self.deadline = time.monotonic() + patience
         self.last = last
         self.succeeded = False
         self.over = threading.Event()
@@ -53,9 +55,9 @@ class Background:
     A wake takes effect `interval` seconds later, or after the latest run where that is sooner; the first one after
     `first`, as what a run needs may take long to get ready. In a program that is busy a run costs more than what it
     does, so after much work the rest is fifty times the CPU that it took, up to a second. A run that raises is repeated
-    after a pause that doubles from half a second to half a minute; only a ticket makes it shorter, and `meanwhile` runs
-    every quarter of a second; while a long rest lasts, every second. `afterwards` runs after each run, before those who
-    wait for it are told; `leave` when the thread ends after a run that succeeded.
+    after a pause that doubles from half a second to half a minute; only a ticket makes it shorter, for as long as its
+    patience lasts, and `meanwhile` runs every quarter of a second; while a long rest lasts, every second. `afterwards`
+    runs after each run, before those who wait for it are told; `leave` when the thread ends after a run that succeeded.
 
     Whatever is no Exception ends the thread, as it would any other: `died` is told, and another thread goes on after
     the pause that a run that raises has.
@@ -91,8 +93,8 @@ class Background:
         self._sleeping = True
         self._failed = False
         self._pause = _FIRST_PAUSE
+        self._retry = _FIRST_RETRY
         self._serving: list[Ticket] = []
-        self._ran = False
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
         self.deaths = 0
@@ -115,13 +117,13 @@ class Background:
         elif not self.is_running:
             self._start()
 
-    def run(self) -> Ticket:
-        """Have the work run at once."""
-        return self._hand_in(Ticket())
+    def run(self, patience: float = 0.0) -> Ticket:
+        """Have the work run at once, and again while it fails, for so many seconds."""
+        return self._hand_in(Ticket(patience))
 
-    def stop(self) -> Ticket:
-        """Have the work run once more, if there is any, and the thread end."""
-        ticket = Ticket(last=True)
+    def stop(self, patience: float = 0.0) -> Ticket:
+        """Have the work run once more, if there is any, and the thread end; again while it fails, as `run` does."""
+        ticket = Ticket(patience, last=True)
         if self._thread is not None or self._woken or self._failed:
             return self._hand_in(ticket)
         ticket.succeeded = True
@@ -161,108 +163,110 @@ class Background:
             with forks.importing():
                 self._loop(inbox)
         except BaseException as error:
-            self._fall(error, inbox)
+            self.deaths += 1
+            self._failed = True
+            self._thread = None
+            try:
+                self._died(error)
+            finally:
+                if not self._end_what_is_over():
+                    self._start()
             raise
 
-    def _fall(self, error: BaseException, inbox: queue.SimpleQueue[Ticket | None]) -> None:
-        self.deaths += 1
-        self._failed = True
-        self._thread = None
-        serving, self._serving = self._serving, []
-        ended = self._ran and any(ticket.last for ticket in serving)
-        try:
-            self._died(error)
-        finally:
-            for ticket in serving:
-                if self._ran:
-                    ticket.end()
-                else:
-                    inbox.put(ticket)
-            if not ended or not inbox.empty():
-                self._start()
-
     def _loop(self, inbox: queue.SimpleQueue[Ticket | None]) -> None:
-        again = self._pause_once() if self._failed else None
+        again = self._until_next_try() if self._failed else None
         rest = self._first
         last = False
         while not last:
-            tickets = self._wait(inbox, again, rest)
-            last = any(ticket.last for ticket in tickets)
+            self._wait(inbox, again, rest)
             self._woken = False
             begun = time.thread_time()
-            self._ran = True
-            succeeded, again = self._work_once(last=last)
-            if not succeeded:
-                # Who asks for a run does not make the pause longer.
-                again = self._pause if tickets else self._pause_once()
-            for ticket in tickets:
-                ticket.succeeded = succeeded
-            self._afterwards()
-            self._failed = not succeeded
-            if succeeded:
-                self._pause = _FIRST_PAUSE
+            again = self._work_once()
+            if self._failed:
+                again = self._until_next_try()
             rest = max(self._interval, min((time.thread_time() - begun) * _REST_TO_WORK, _LONGEST_FOR_LOAD))
-            if last:
-                self._thread = None
-            self._serving = []
-            for ticket in tickets:
-                ticket.end()
+            last = self._end_what_is_over()
         # Whoever came too late for the last run saw a thread, and started none.
-        if self._woken or not inbox.empty():
+        if self._woken or self._serving or not inbox.empty():
             self._start()
 
-    def _work_once(self, *, last: bool) -> tuple[bool, float | None]:
+    def _work_once(self) -> float | None:
+        again: float | None = None
+        failed = False
         try:
             again = self._work()
-            if last:
+            if any(ticket.last for ticket in self._serving):
                 self._leave()
         except Exception:
-            return False, None
-        return True, again
+            failed = True
+        for ticket in self._serving:
+            ticket.succeeded = not failed
+        self._afterwards()
+        self._failed = failed
+        if not failed:
+            self._pause, self._retry = _FIRST_PAUSE, _FIRST_RETRY
+        return again
 
-    def _pause_once(self) -> float:
+    def _until_next_try(self) -> float:
+        """Return how many seconds to wait after a failure: whose time is not up has it tried again soon."""
+        if self._serving:
+            retry, self._retry = self._retry, min(self._retry * 2, _FIRST_PAUSE)
+            now = time.monotonic()
+            return max(min(retry, *(ticket.deadline - now for ticket in self._serving)), 0)
         pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        self._retry = _FIRST_RETRY
         return pause
 
-    def _wait(self, inbox: queue.SimpleQueue[Ticket | None], again: float | None, rest: float) -> list[Ticket]:
-        """Return when it is time to work, with the tickets of those who wait for that."""
-        self._ran = False
-        tickets = self._serving
+    def _end_what_is_over(self) -> bool:
+        """Tell those who need not wait any longer; return whether one of them wants the thread to end."""
+        now = time.monotonic()
+        over = [ticket for ticket in self._serving if ticket.succeeded or ticket.deadline <= now]
+        self._serving = [ticket for ticket in self._serving if ticket not in over]
+        last = any(ticket.last for ticket in over)
+        if last:
+            self._thread = None
+        for ticket in over:
+            ticket.end()
+        return last
+
+    def _wait(self, inbox: queue.SimpleQueue[Ticket | None], again: float | None, rest: float) -> None:
+        """Return when it is time to work: when that is due, after a wake and a rest, or with a ticket to serve."""
         now = time.monotonic()
         due = None if again is None else now + again
         rested = now + rest
-        while not tickets:
+        item: Ticket | None = None
+        while item is None:
             now = time.monotonic()
             if (due is not None and now >= due) or (self._woken and not self._failed and now >= rested):
-                break
-            if due is None and now >= rested:
-                item = self._sleep(inbox)
-                rested = time.monotonic() + rest
+                return
+            if due is not None and self._failed:
+                item = self._doze(inbox, due - now)
+            elif now < rested:
+                item = self._doze(inbox, (rested if due is None else min(due, rested)) - now)
             else:
-                times = [due] if due is not None and (self._failed or now >= rested) else [rested, due or rested]
-                item = self._doze(inbox, min(times) - now)
+                item = self._sleep(inbox, None if due is None else due - now)
+                rested = time.monotonic() + rest
+        while True:
             if item is not None:
-                tickets.append(item)
-        while tickets:
+                self._serving.append(item)
             try:
                 item = inbox.get_nowait()
             except queue.Empty:
-                break
-            if item is not None:
-                tickets.append(item)
-        return tickets
+                return
 
-    def _sleep(self, inbox: queue.SimpleQueue[Ticket | None]) -> Ticket | None:
-        """Return at the next wake, or with a ticket."""
+    def _sleep(self, inbox: queue.SimpleQueue[Ticket | None], seconds: float | None) -> Ticket | None:
+        """Return at the next wake, with a ticket, or after that time."""
         self._sleeping = True
         try:
             # Whoever woke us before we slept has put nothing in.
-            return None if self._woken else inbox.get()
+            return None if self._woken else inbox.get(timeout=seconds)
+        except queue.Empty:
+            return None
         finally:
             self._sleeping = False
 
     def _doze(self, inbox: queue.SimpleQueue[Ticket | None], seconds: float) -> Ticket | None:
-        """Return after that time, with a ticket before, or after something was done meanwhile."""
+        """Return with a ticket, after that time, or after something was done meanwhile."""
         step = _MEANWHILE if self._failed else _MEANWHILE_AT_REST
         try:
             return inbox.get(timeout=max(min(seconds, step), 0))

@@ -31,8 +31,6 @@ WRITE_INTERVAL = 1.0
 # Early, so that what it takes to write is at hand when a program ends soon after its first call.
 _FIRST_WRITE = 0.1
 _EXIT_SECONDS = 2.0
-_FIRST_RETRY = 0.05
-_LONGEST_RETRY = 1.0
 
 CAPTURES: list[list[Attempt]] = []
 """While there is one (`pixelmeter.testing.capture_calls`), attempts go there and nowhere else."""
@@ -114,22 +112,23 @@ class Recorder:
         self._end(self._process, attempt)
 
     def flush(self, timeout: float) -> bool:
-        """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds).
-
-        Tries again while the ledger refuses, unless with something that only a person can mend.
-        """
+        """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
         forks.check()
-        return not self._registered or self._insist(self._background.run, timeout)
+        return not self._registered or self._background.run(timeout).wait(timeout)
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
         """Flush, and give back thread, connection and files; a later attempt would take them anew."""
-        forks.check()
-        return self._insist(self._background.stop, timeout)
+        return self.stop(timeout).wait(timeout)
 
-    def stop(self) -> Ticket:
-        """Begin to close; the ticket tells when it is done."""
+    def stop(self, timeout: float = _EXIT_SECONDS) -> Ticket:
+        """Begin to close, and try for so many seconds; the ticket tells when it is done."""
         forks.check()
-        return self._background.stop()
+        return self._background.stop(timeout)
+
+    @property
+    def ledger_error(self) -> str | None:
+        """What the ledger last said no to, without secrets; None while it takes everything."""
+        return self._writing.ledger_error
 
     def tell_lost(self) -> None:
         """Log what is in memory only, where the process is about to end."""
@@ -159,7 +158,7 @@ class Recorder:
             "writer": {"running": self._background.is_running, "restarts": self._background.deaths},
             "spool": cast("SpoolCounts", msgspec.structs.asdict(self._spool.status())),
             "drain": None if drain is None else cast("DrainCounts", msgspec.structs.asdict(drain)),
-            "ledger_error": self._writing.ledger_error,
+            "ledger_error": self.ledger_error,
         }
 
     def _end(self, process: _Process, attempt: Attempt) -> None:
@@ -175,17 +174,6 @@ class Recorder:
         if self._fanout is not None:
             self._fanout.end(attempt, self._spool.dropped)
         self._background.wake()
-
-    def _insist(self, begin: Callable[[], Ticket], timeout: float) -> bool:
-        deadline = time.monotonic() + timeout
-        pause = _FIRST_RETRY
-        while not begin().wait(max(deadline - time.monotonic(), 0)):
-            left = deadline - time.monotonic()
-            if left <= 0 or self._writing.is_hopeless:
-                return False
-            time.sleep(min(pause, left))
-            pause = min(pause * 2, _LONGEST_RETRY)
-        return True
 
     def _register(self) -> None:
         self._registered = True
@@ -230,10 +218,10 @@ def _hook() -> None:
 
 
 def _stop_all() -> None:
-    # All of them first: a ledger that hangs must not take the time of the others.
+    # All of them first: a ledger that hangs must not take the time of the others, nor a logging handler that raises.
     deadline = time.monotonic() + _EXIT_SECONDS
-    for recorder, ticket in [(recorder, recorder.stop()) for recorder in list(_recorders)]:
+    recorders = list(_recorders)
+    for ticket in [*(recorder.stop() for recorder in recorders), *_leaving]:
         ticket.wait(max(deadline - time.monotonic(), 0))
+    for recorder in recorders:
         recorder.tell_lost()
-    for ticket in list(_leaving):
-        ticket.wait(max(deadline - time.monotonic(), 0))

@@ -39,8 +39,10 @@ class DrainCounts(TypedDict):
     """Those of the adopted that never ended."""
     damaged: int
     """Bytes in spool files that belong to no frame."""
+    refused: int
+    """Attempts that the ledger refuses; they are kept in files of their own beside the spool."""
     unreadable: tuple[str, ...]
-    """Files that the last adoption left in place: of another format version, without any frame, or failing."""
+    """Files that the last adoption left in place: of a newer pixelmeter, without any frame, or failing."""
     last_error: str | None
 
 

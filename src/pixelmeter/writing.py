@@ -9,7 +9,7 @@ from contextlib import contextmanager, suppress
 from pixelmeter import forks
 from pixelmeter.core.ports import Clock
 from pixelmeter.drain import GROUP, Drain, DrainStatus
-from pixelmeter.errors import ConfigError, SchemaOutdated, SchemaTooNew
+from pixelmeter.errors import LedgerError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout
 from pixelmeter.spool import Spool
@@ -18,6 +18,8 @@ __all__ = ["Writing"]
 
 _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
+_ADOPTION_PAUSE = 0.05
+_IDLE = 60_000_000
 
 
 class Writing:
@@ -46,16 +48,17 @@ class Writing:
         self._synced = 0
         self.ledger_error: str | None = None
         """What the ledger last said no to, without secrets; None while it takes everything."""
-        self.is_hopeless = False
-        """Whether that is something that only a person can mend."""
         self.forget()
 
     def forget(self) -> None:
         """Drop what belongs to the parent process."""
         if self._drain is not None:
+            self._drain.forget()
             forks.keep(self._drain)
             self._drain = None
         self._adopted: int | None = None
+        self._adopting = False
+        self._wrote: int | None = None
         self._writes: list[tuple[int, int]] = []
         self._settled = 0
         self._broken_off = False
@@ -77,14 +80,13 @@ class Writing:
             self._write()
         except Exception as error:
             self.ledger_error = f"{type(error).__name__}: {error}"
-            self.is_hopeless = isinstance(error, ConfigError | SchemaOutdated | SchemaTooNew | forks.Torn)
             self._failures.note("ledger", error)
             self.sync()
             raise
         finally:
             self._settle()
         self.ledger_error = None
-        return self.sync()
+        return _soonest(self._adopt(), self.sync(), self._rest())
 
     def tell(self) -> None:
         """Tell the sinks of the latest run."""
@@ -145,11 +147,6 @@ class Writing:
             with self._unforked():
                 self._drain.restart()
             self._broken_off = False
-        now = self._clock.monotonic()
-        if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
-            self._adopted = now
-            with self._unforked():
-                self._drain.adopt()
         while True:
             started = self._clock.monotonic()
             rows = self._step(self._drain)
@@ -162,11 +159,43 @@ class Writing:
         with self._unforked():
             return drain.step()
 
+    def _adopt(self) -> float | None:
+        """Take in a part of what dead processes left; return after how many seconds to go on, None at the end of it.
+
+        It comes after our own attempts and goes on in parts, so that thousands of files hold up nobody.
+        """
+        now = self._clock.monotonic()
+        if self._drain is None or not (self._adopting or self._adopted is None or now - self._adopted > _ADOPT_EVERY):
+            return None
+        if not self._adopting:
+            self._adopted = now
+        self._adopting = False
+        try:
+            with self._unforked():
+                self._adopting = self._drain.adopt_some()
+        except Exception as error:
+            self._failures.note("adoption", error)
+        return _ADOPTION_PAUSE if self._adopting else None
+
+    def _rest(self) -> float | None:
+        """Give the database back after a minute without rows; return in how many seconds to look again."""
+        now = self._clock.monotonic()
+        if self._writes or self._wrote is None:
+            self._wrote = now
+        left = self._wrote + _IDLE - now
+        if left > 0:
+            return left / 1e6
+        # What cannot be closed now is, after the next rows.
+        if self._drain is not None:
+            with suppress(LedgerError), self._unforked():
+                self._drain.rest()
+        return None
+
     def _settle(self) -> None:
         if self._drain is not None:
-            committed = self._drain.committed
-            self._backlog.settle(committed - self._settled, self._spool.dropped)
-            self._settled = committed
+            taken = self._drain.taken
+            self._backlog.settle(taken - self._settled, self._spool.dropped)
+            self._settled = taken
 
     @contextmanager
     def _unforked(self) -> Generator[None, None, None]:
@@ -177,3 +206,7 @@ class Writing:
             yield
         finally:
             self._inside.release()
+
+
+def _soonest(*waits: float | None) -> float | None:
+    return min((seconds for seconds in waits if seconds is not None), default=None)

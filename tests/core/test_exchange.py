@@ -6,6 +6,7 @@ import base64
 import gzip
 import json
 import struct
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -238,6 +239,81 @@ def test_a_compressed_answer_is_read_and_its_wire_bytes_counted(size: int) -> No
     assert (1, len(content)) == (wire.attempt.images, wire.attempt.response_bytes)
 
 
+@pytest.mark.parametrize(
+    "kind",
+    [
+        b"application/json",
+        b"Application/JSON; Charset=UTF-8",
+        b"application/problem+json",
+        b"text/json",
+        b"text/plain",
+        b"",
+    ],
+)
+def test_a_json_answer_is_read_whatever_its_type_is_called(kind: bytes) -> None:
+    wire = _Wire()
+    wire.exchange.respond(200, [(b"content-type", kind)])
+    wire.exchange.feed(json.dumps(_urls(2)).encode())
+    wire.exchange.finish()
+    assert ("success", 2) == (wire.attempt.outcome, wire.attempt.images)
+
+
+@pytest.mark.parametrize("kind", [b"Text/Event-Stream", b"TEXT/EVENT-STREAM;charset=utf-8", b" text/event-stream ;a=b"])
+def test_a_stream_is_one_however_its_type_is_written(kind: bytes) -> None:
+    wire = _Wire("api.openai.com", model="gpt-image-2", stream=True)
+    wire.exchange.respond(200, [(b"content-type", kind)])
+    wire.exchange.feed(_events(_COMPLETED))
+    assert ("success", 1) == (wire.attempt.outcome, wire.attempt.images)
+
+
+def _swollen(body: bytes) -> bytes:
+    return gzip.compress(body + bytes(80_000_000))
+
+
+@pytest.mark.parametrize(
+    ("encoding", "body"),
+    [(b"br", b"nobody here reads it"), (b"gzip", _swollen(b'{"data":[{"url":"u"}]}'))],
+    ids=["br", "bomb"],
+)
+def test_an_answer_that_is_not_decoded_is_a_success_of_unknown_cost_at_risk(
+    monkeypatch: pytest.MonkeyPatch, encoding: bytes, body: bytes
+) -> None:
+    for package in ("brotli", "brotlicffi"):
+        monkeypatch.setitem(sys.modules, package, None)
+    attempt = _Wire().answer(body, headers=[(b"content-encoding", encoding)])
+    assert ("success", None, None) == (attempt.outcome, attempt.error_type, attempt.images)
+    assert ("unknown", None, "not_decoded", 40_000_000) == (
+        attempt.billing,
+        attempt.cost,
+        attempt.cost_reason,
+        attempt.at_risk,
+    )
+
+
+def test_what_a_stream_had_told_before_it_turned_out_a_bomb_is_not_taken_for_all_of_it() -> None:
+    wire = _Wire("api.openai.com", model="gpt-image-2", n=2, stream=True)
+    wire.exchange.respond(200, [*_SSE, (b"content-encoding", b"gzip")])
+    wire.exchange.feed(_swollen(_events(_COMPLETED)))
+    wire.exchange.finish()
+    assert ("success", None, None, "not_decoded") == (
+        wire.attempt.outcome,
+        wire.attempt.images,
+        wire.attempt.cost,
+        wire.attempt.cost_reason,
+    )
+
+
+def test_the_gateways_word_counts_also_where_the_body_is_not_decoded() -> None:
+    headers = [(b"content-encoding", b"gzip"), (b"x-cost-cents", b"4")]
+    attempt = _Wire().answer(_swollen(b""), headers=headers)
+    assert ("billed", 40_000_000, "reported") == (attempt.billing, attempt.cost, attempt.cost_source)
+
+
+def test_a_failure_that_is_not_decoded_keeps_its_status() -> None:
+    attempt = _Wire().answer(_swollen(b""), status=502, headers=[(b"content-encoding", b"gzip")])
+    assert ("error", "http_502", "outcome_unknown") == (attempt.outcome, attempt.error_type, attempt.cost_reason)
+
+
 def _events(*events: dict[str, Any]) -> bytes:
     return b"".join(b"event: %s\ndata: %s\n\n" % (e["type"].encode(), json.dumps(e).encode()) for e in events)
 
@@ -266,6 +342,15 @@ def test_a_stream_counts_its_final_image_and_usage_only(size: int) -> None:
         wire.attempt.quality,
         wire.attempt.cost,
     )
+
+
+def test_a_stream_of_several_images_ends_with_the_last_of_those_that_were_asked_for() -> None:
+    wire = _Wire("api.openai.com", model="gpt-image-2", n=3, stream=True)
+    wire.exchange.respond(200, _SSE)
+    for delivered in range(3):
+        assert (delivered, []) == (delivered, wire.attempts)
+        wire.exchange.feed(_events(_PARTIAL, _COMPLETED))
+    assert ("success", 3) == (wire.attempt.outcome, wire.attempt.images)
 
 
 def test_the_first_image_of_a_stream_is_timed_a_partial_one_included() -> None:

@@ -65,6 +65,33 @@ def test_more_cached_tokens_than_there_are_count_no_more_than_there_are() -> Non
     assert [("input", "cached_text", 3)] == list(tokens(counted))
 
 
+@pytest.mark.parametrize(
+    "code",
+    [
+        "moderation_blocked",
+        "contentFilter",
+        "content_filter",
+        "content_policy_violation",
+        "ResponsibleAIPolicyViolation",
+        "responsible_ai_policy_violation",
+        "Content Moderated",
+        "request-moderated",
+        "InputTextSensitiveContentDetected",
+        "PROHIBITED_CONTENT",
+        "safety_violation",
+    ],
+)
+def test_a_prompt_that_moderation_refused_is_told_from_an_invalid_one(code: str) -> None:
+    refused = make_attempt(outcome="rejected", status=400, error_type="invalid_request_error", error_code=code)
+    assert "moderation" == error_type(refused)
+
+
+@pytest.mark.parametrize("code", ["invalid_size", "unknown_parameter", "content_type", "filter", "policy"])
+def test_an_invalid_request_is_no_refusal(code: str) -> None:
+    invalid = make_attempt(outcome="rejected", status=400, error_type="invalid_request_error", error_code=code)
+    assert "invalid_request" == error_type(invalid)
+
+
 def test_every_way_in_which_an_answer_ends_an_attempt_is_listed() -> None:
     words = ["", "server_error", "moderation_blocked", "insufficient_quota", "no_images", "ReadError"]
     seen = set[tuple[str, str]]()

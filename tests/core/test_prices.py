@@ -18,7 +18,7 @@ MILLION = 1_000_000
 
 
 def entries(text: str, *, own: bool = False) -> Sequence[Entry]:
-    found, problems = read(text, own=own)
+    found, problems, _ = read(text, own=own)
     assert [] == problems
     return found
 
@@ -106,7 +106,7 @@ def test_tokens_of_each_kind_have_their_own_price_and_cached_ones_are_taken_out_
     used = Consumption(
         images=1,
         input_text_tokens=100,
-        cached_input_tokens=40,
+        cached_text_tokens=40,
         input_image_tokens=600,
         cached_image_tokens=500,
         output_image_tokens=1056,
@@ -118,14 +118,14 @@ def test_tokens_of_each_kind_have_their_own_price_and_cached_ones_are_taken_out_
 
 def test_cached_tokens_cost_as_much_as_others_where_no_price_says_otherwise() -> None:
     prices = 'usd_per_1m_input_text_tokens = "5"\nusd_per_1m_output_image_tokens = "30"'
-    used = Consumption(images=1, input_text_tokens=100, cached_input_tokens=40, output_image_tokens=10)
+    used = Consumption(images=1, input_text_tokens=100, cached_text_tokens=40, output_image_tokens=10)
 
     assert 100 * 5_000 + 10 * 30_000 == quote(prices, used).token_cost
 
 
 def test_more_cached_tokens_than_tokens_never_make_a_negative_price() -> None:
-    used = Consumption(images=1, input_text_tokens=10, cached_input_tokens=99, output_image_tokens=0)
-    used_image = Consumption(images=0, input_text_tokens=10, cached_input_tokens=99, output_image_tokens=0)
+    used = Consumption(images=1, input_text_tokens=10, cached_text_tokens=99, output_image_tokens=0)
+    used_image = Consumption(images=0, input_text_tokens=10, cached_text_tokens=99, output_image_tokens=0)
 
     assert "missing_usage" == quote(TOKENS, used).reason
     assert 10 * 1_250 == quote(TOKENS, used_image).token_cost
@@ -264,7 +264,7 @@ def test_an_unread_answer_has_no_number_of_images() -> None:
 
 
 def test_every_reason_is_in_the_closed_set() -> None:
-    assert len(REASONS) == len(set(REASONS)) == 9
+    assert len(REASONS) == len(set(REASONS)) == 12
 
 
 DATED = """

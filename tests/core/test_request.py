@@ -81,3 +81,29 @@ def test_a_form_count_that_is_none_means_one(n: str) -> None:
 @given(st.binary(max_size=300))
 def test_no_body_whatever_raises(content: bytes) -> None:
     ask_of_json(content)
+
+
+_ASKED = ("provider_key_id", "quality", "stream", "x-odd name")
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"provider_key_id": "k"}, ("provider_key_id",)),
+        ({"stream": True, "quality": "low"}, ("quality", "stream")),
+        ({"x-odd name": [1], "provider_key_id": {"id": 1}}, ("provider_key_id", "x-odd name")),
+        ({"stream": False, "quality": None, "provider_key_id": ""}, ()),
+        ({"other": 1}, ()),
+    ],
+)
+def test_fields_that_a_profile_asks_about_are_named_where_they_have_a_value(
+    body: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    ask = ask_of_json(json.dumps(body | {"model": "m"}).encode(), _ASKED)
+    form = {key: None if value is None else str(value).lower() for key, value in body.items()}
+    assert ("m", named) == (ask.model, ask.named)
+    assert named == ask_of_fields([(key, value or "") for key, value in form.items()], _ASKED).named
+
+
+def test_a_file_is_no_value_of_a_field() -> None:
+    assert () == ask_of_fields([("provider_key_id", None)], _ASKED).named

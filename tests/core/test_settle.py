@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from pixelmeter.core.gateways import Profile, read_profile
 from pixelmeter.core.record import Outcome
-from pixelmeter.core.response import NumberText
 from pixelmeter.core.settle import Reported, Settlement, Tiers, fee_of, reported_by, settle
+from pixelmeter.core.usage import NumberText
 
 _PROFILE = read_profile(
     {
@@ -132,6 +132,11 @@ def test_readers_are_asked_in_order(headers: dict[bytes, bytes], body: dict[str,
 @given(st.integers(min_value=0, max_value=10**15), st.integers(min_value=0, max_value=10**6))
 def test_a_fee_is_rounded_half_even(cost: int, rate: int) -> None:
     assert round(Fraction(cost * rate, 10**6)) == fee_of(cost, rate)
+
+
+@pytest.mark.parametrize(("cost", "fee"), [(10, 0), (30, 2), (50, 2), (70, 4)])
+def test_half_a_nano_dollar_of_a_fee_goes_to_the_even_neighbour(cost: int, fee: int) -> None:
+    assert fee == fee_of(cost, 50_000)
 
 
 def test_the_fee_of_an_unknown_cost_is_unknown() -> None:

@@ -6,6 +6,7 @@ import json
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -68,3 +69,11 @@ def test_a_document_over_a_megabyte_without_its_strings_is_given_up() -> None:
     for _ in range(300):
         skim.feed(b"[1,2,3]," * 1000)
     assert skim.document() is None
+
+
+@pytest.mark.parametrize("unit", [b"[1,2,3],", b'["a","b"],', b'"\\n' + b"x" * 70 + b'",', b" "])
+def test_one_chunk_of_any_size_keeps_no_more_than_a_megabyte(unit: bytes) -> None:
+    skim = Skim()
+    skim.feed(unit * (40_000_000 // len(unit)))
+    assert skim.document() is None
+    assert 1_003_000 > len(skim._kept)

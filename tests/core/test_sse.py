@@ -54,3 +54,16 @@ def test_byte_by_byte(ending: str) -> None:
     whole = ending.join(_LINES).encode()
     *events, _ = _events([whole[at : at + 1] for at in range(len(whole))])
     assert _EXPECTED == [json.loads(event) for event in events]
+
+
+@pytest.mark.parametrize("ending", ["\n", "\r\n", "\r"])
+def test_a_byte_order_mark_before_the_first_event_hides_nothing(ending: str) -> None:
+    whole = b"\xef\xbb\xbf" + ending.join(['data: {"type":"first"}', "", 'data: {"type":"second"}', "", ""]).encode()
+    for cut in range(len(whole)):
+        events = _events([whole[:cut], whole[cut : cut + 1], whole[cut + 1 :]])
+        assert ["first", "second"] == [json.loads(event)["type"] for event in events]
+
+
+def test_the_lines_of_an_event_are_lines_of_its_document() -> None:
+    [event] = _events([b'data: {"output_tokens":1\ndata:2}\n\n'])
+    assert b' {"output_tokens":1\n2}' == event

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.response import NumberText
-from pixelmeter.core.text import bounded, count, scaled
+from pixelmeter.core.text import bounded, count, half_even, scaled, whole
+from pixelmeter.core.usage import NumberText
 
 _CENT = 10_000_000
 
@@ -69,3 +69,48 @@ def test_text_is_cut_and_made_printable() -> None:
 @pytest.mark.parametrize("value", [None, True, -1, 1.0, "1", 1_000_000_001])
 def test_only_sane_whole_numbers_count(value: object) -> None:
     assert count(value) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("50.0", 50), ("5e1", 50), ("0.5e2", 50), ("0.0", 0), ("1000000000.00", 10**9), ("1E9", 10**9), ("500e-1", 50)],
+)
+def test_a_whole_number_may_be_written_with_a_point_or_an_exponent(text: str, number: int) -> None:
+    assert number == whole(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["50.5", "-50.0", "1e10", "1e999999999", "1e-19", "5e-1", "", ".", "NaN", "0x5.0", " 50.0", "0." + "0" * 40],
+)
+def test_what_is_no_sane_whole_number_is_none(text: str) -> None:
+    assert whole(text) is None
+
+
+@pytest.mark.parametrize(
+    ("dividend", "divisor", "quotient"),
+    [
+        (1, 2, 0),
+        (3, 2, 2),
+        (5, 2, 2),
+        (7, 2, 4),
+        (15, 10, 2),
+        (25, 10, 2),
+        (26, 10, 3),
+        (24, 10, 2),
+        (4, 2, 2),
+        (0, 2, 0),
+    ],
+)
+def test_a_half_is_rounded_to_the_even_neighbour(dividend: int, divisor: int, quotient: int) -> None:
+    assert quotient == half_even(dividend, divisor)
+
+
+@pytest.mark.parametrize(("ticks", "nano"), [("5", 0), ("15", 2), ("25", 2), ("35", 4)])
+def test_an_amount_between_two_nano_dollars_is_rounded_half_to_even(ticks: str, nano: int) -> None:
+    assert nano == scaled(ticks, 1, 10)
+
+
+@pytest.mark.parametrize(("text", "nano"), [("0.00000005", 0), ("0.00000015", 2), ("25e-8", 2)])
+def test_a_fraction_of_a_nano_dollar_is_rounded_half_to_even(text: str, nano: int) -> None:
+    assert nano == scaled(text, _CENT)

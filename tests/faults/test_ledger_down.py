@@ -49,10 +49,10 @@ def check(place: Place, gateway: Gateway, *tags: str) -> None:
 def refused(place: Place, meter: Meter, tag: str) -> str:
     """Call while the ledger refuses; return what `status` says of it."""
     assert 200 == call(place, meter, tag)
-    assert not meter.flush(1)
-    while (error := meter.status()["ledger_error"]) is None:
-        assert not meter.flush(1)
-    return error
+    assert not meter.flush(0.5)
+    while meter.status()["ledger_error"] is None:
+        assert not meter.flush(0.5)
+    return str(meter.status()["ledger_error"])
 
 
 def taken(place: Place, meter: Meter, tag: str) -> None:

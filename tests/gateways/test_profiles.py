@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from datetime import date
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
+import httpx
+import httpx2
+import openai
 import pytest
 
 from pixelmeter.core.gateways import read_profile
@@ -14,6 +18,7 @@ from pixelmeter.core.headers import first
 from pixelmeter.core.settle import CostReason, Reported, reported_by
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
+from tests.textfiles import UNREADABLE, UNUSABLE
 
 _DOCS = Path(__file__).parents[2] / "docs" / "gateways.md"
 
@@ -23,14 +28,62 @@ _DOCS = Path(__file__).parents[2] / "docs" / "gateways.md"
     [
         ("api.aigateway.sh", "aigateway"),
         ("api.openai.com", "openai"),
+        ("eu.api.openai.com", "openai"),
+        ("ae.api.openai.com", "openai"),
+        ("mtls.api.openai.com", "openai"),
+        ("mtls-us.api.openai.com", "openai"),
         ("corp.openai.azure.com", "azure"),
+        ("corp.services.ai.azure.com", "azure"),
+        ("corp.cognitiveservices.azure.com", "azure"),
+        ("eastus2.api.cognitive.microsoft.com", "azure"),
+        ("corp.openai.azure.us", "azure"),
+        ("corp.services.ai.azure.us", "azure"),
+        ("corp.cognitiveservices.azure.us", "azure"),
+        ("corp.openai.azure.cn", "azure"),
         ("images.corp.example", "generic_openai"),
         ("127.0.0.1:8123", "generic_openai"),
         ("api.openai.com.evil.example", "generic_openai"),
+        ("evilapi.openai.com", "generic_openai"),
+        ("evil.example.azure.com", "generic_openai"),
     ],
 )
 def test_known_hosts_need_nothing(host: str, profile: str) -> None:
     assert profile == load_profiles({}).of_host(host).id
+
+
+@pytest.mark.parametrize("region", ["global", "us", "eu", "ae", "au", "in", "jp"])
+def test_every_region_that_the_sdk_knows_is_openai(region: Any) -> None:
+    client = openai.OpenAI(api_key="k", data_residency=region)
+    profile = load_profiles({}).of_host(client.base_url.host)
+    assert ("openai", region == "global") == (profile.id, profile.region_of(client.base_url.host) is None)
+
+
+@pytest.mark.parametrize(
+    ("host", "model", "day", "added"),
+    [
+        ("eu.api.openai.com", "gpt-image-2", "2026-06-01", 100_000),
+        ("mtls-eu.api.openai.com", "gpt-image-2.5-flare", "2026-06-01", 100_000),
+        ("us.api.openai.com", "gpt-image-2.6-sunburst", "2026-06-01", 100_000),
+        ("eu.api.openai.com", "gpt-image-1", "2026-06-01", 0),
+        ("eu.api.openai.com", "gpt-image-1-mini", "2026-06-01", 0),
+        ("eu.api.openai.com", "gpt-image-1.5", "2026-06-01", 0),
+        ("eu.api.openai.com", "dall-e-3", "2026-06-01", 0),
+        ("eu.api.openai.com", "chatgpt-image-latest", "2026-06-01", None),
+        ("eu.api.openai.com", "gpt-image-10", "2026-06-01", None),
+        ("mtls.api.openai.com", "chatgpt-image-latest", "2026-06-01", 0),
+        ("corp.openai.azure.us", "gpt-image-1", "2026-06-01", None),
+        ("corp.cognitiveservices.azure.cn", "gpt-image-1", "2026-06-01", None),
+    ],
+)
+def test_what_a_region_adds_is_said_for_models_of_known_age(host: str, model: str, day: str, added: int | None) -> None:
+    region = load_profiles({}).of_host(host).region_of(host)
+    assert region is not None
+    assert added == region.surcharge_of(model, (date.fromisoformat(day) - date(1970, 1, 1)).days)
+
+
+@pytest.mark.parametrize("host", ["api.openai.com", "corp.openai.azure.com", "api.aigateway.sh", "images.corp.example"])
+def test_other_hosts_have_the_plain_price(host: str) -> None:
+    assert load_profiles({}).of_host(host).region_of(host) is None
 
 
 @pytest.mark.parametrize("host", ["images.corp.example", "127.0.0.1:8123"])
@@ -47,10 +100,59 @@ def test_a_host_is_given_a_profile_by_pattern(host: str) -> None:
         ("images.corp.example:8443", "images.corp.example:8443"),
         ("[::1]:*", "[::1]:8000"),
         ("images[12].corp.example", "images2.corp.example"),
+        (" Images.Corp.Example ", "images.corp.example"),
+        ("images.corp.example.", "images.corp.example"),
+        ("images.corp.example", "images.corp.example."),
+        ("images.corp.example:8443", "images.corp.example.:8443"),
+        ("images.corp.example.:443", "images.corp.example."),
+        ("*.corp.example.", "images.corp.example."),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.Example.:8443", "xn--bcher-kva.example:8443"),
+        ("bu\u0308cher.example", "xn--bcher-kva.example"),
+        ("*.bücher.example:*", "images.xn--bcher-kva.example:8443"),
+        ("straße.example", "xn--strae-oqa.example"),
+        ("日本語。jp", "xn--wgv71a119e.jp"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
     ],
 )
 def test_a_pattern_means_what_it_looks_like(pattern: str, host: str) -> None:
     assert "aigateway" == load_profiles({pattern: "aigateway"}).of_host(host).id
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
+@pytest.mark.parametrize(
+    "host",
+    [
+        "bücher.example",
+        "BÜCHER.example",
+        "bücher.example.",
+        "straße.example:8443",
+        "日本語。jp",
+        "Images.Corp.example.",
+    ],
+)
+def test_a_host_matches_what_an_http_library_makes_of_it(library: Any, host: str, tmp_path: Path) -> None:
+    netloc = library.URL(f"https://{host}/v1").netloc.decode("ascii")
+    file = tmp_path / "mine.toml"
+    file.write_text(f'id = "mine"\n[match]\nhosts = ["{host}"]\n', encoding="utf-8")
+
+    assert "aigateway" == load_profiles({host: "aigateway"}).of_host(netloc).id
+    assert "mine" == load_profiles({}, str(file)).of_host(netloc).id
+
+
+def test_a_known_host_with_the_dot_of_the_root_is_known() -> None:
+    assert "openai" == load_profiles({}).of_host("api.openai.com.").id
+
+
+@pytest.mark.parametrize("host", ["b*ücher.example", "ü" * 70 + ".example", "https://images.corp.example", "a/b"])
+def test_what_can_be_no_host_is_refused(host: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'id = "mine"\n[match]\nhosts = ["{host}"]\n', encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="is no host"):
+        load_profiles({host: "aigateway"})
+    with pytest.raises(ConfigError, match=r"mine\.toml: .*is no host"):
+        load_profiles({}, str(file))
 
 
 def test_a_users_pattern_wins_over_a_bundled_host() -> None:
@@ -83,6 +185,11 @@ def test_a_users_file_wins_over_the_bundled_profile_of_its_name(tmp_path: Path) 
         ('id = "x"\n[[cost]]\nfrom = "header"\nname = "x-é"\nunit = "usd"', "'x-é' is not the name of a header.*cost"),
         ('id = "x"\n[tag]\nrequest_header = 5', "5 is not the name of a header.*tag"),
         ('id = "x', "Unterminated"),
+        *UNUSABLE.values(),
+        ('id = "x"\n[fee]\nparts_per_million = ' + "9" * 4000, "fee.parts_per_million"),
+        ('id = "x"\n[fee]\nparts_per_million = -1', "fee.parts_per_million"),
+        ('id = "x"\n[tag]\nrequest_header = 0x' + "f" * 5000, "request_header"),
+        ('id = "x"\n[tag]\nrequest_header' + ".a" * 5000 + " = 1", ""),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
@@ -90,6 +197,24 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path, 
     file.write_text(text)
     with pytest.raises(ConfigError, match=rf"mine\.toml.*{problem}"):
         load_profiles({}, str(file))
+
+
+def test_a_file_with_a_byte_order_mark_and_line_ends_of_windows_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b'\xef\xbb\xbfid = "mine"\r\n[match]\r\nhosts = ["mine.example"]\r\n')
+    assert "mine" == load_profiles({}, str(file)).of_host("mine.example").id
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_is_no_text_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.toml"
+    reason = UNREADABLE[kind](path)
+    for given in (str(path), str(tmp_path)):
+        # A folder that is named is one of profiles.
+        if given == str(path) and kind == "a folder":
+            continue
+        with pytest.raises(ConfigError, match=rf"x\.toml cannot be read: {reason}"):
+            load_profiles({}, given)
 
 
 def test_the_names_of_headers_are_written_in_any_case(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -13,8 +14,9 @@ from pixelmeter.core.record import Attempt, Operation, Outcome
 from pixelmeter.core.request import Ask
 from pixelmeter.core.response import Answer, facts_of
 from pixelmeter.core.settle import Reported, Tiers, fee_of, reported_by, settle, text_at
-from pixelmeter.core.terms import Ending, Terms, Wire
+from pixelmeter.core.terms import Ending, Named, Terms, Wire, named_by
 from pixelmeter.core.text import bounded
+from pixelmeter.core.usage import Block
 
 __all__ = ["assemble", "intend"]
 
@@ -30,15 +32,13 @@ def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: s
     """
     ask, profile = terms.ask, terms.profile
     gateway = host if profile.generic else profile.id
-    at_risk = None
-    if terms.model:
-        at_risk = terms.book.estimate(
-            _consumption(ask, Answer(), images=ask.images),
-            gateway=gateway,
-            model=terms.model,
-            at=at,
-            vendors=profile.pass_through,
+    asked = _consumption(ask, Answer(), images=ask.images)
+    estimates = (
+        terms.book.estimate(
+            asked, gateway=gateway, model=model, at=at, vendors=profile.pass_through, region=terms.region
         )
+        for model in terms.named.models
+    )
     return Attempt(
         id="",
         call_id="",
@@ -47,7 +47,7 @@ def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: s
         gateway=gateway,
         operation=operation,
         requested_model=ask.model,
-        model=ask.model or "",
+        model=_latest(terms.named) or ask.model or "",
         provider=None,
         requested_images=ask.images,
         images=None,
@@ -80,7 +80,7 @@ def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: s
         image_cost=None,
         reported_text=None,
         price_id=None,
-        at_risk=at_risk,
+        at_risk=next((estimate for estimate in estimates if estimate is not None), None),
         byok=ask.byok,
         fee_rate=_fee_rate(terms, profile),
         fee=None,
@@ -138,10 +138,16 @@ def _ended(
     """Return what all attempts have in common that were asked and ended like this one."""
     ask = terms.ask
     gateway = intent.gateway if profile is terms.profile else profile.id
-    model = first(wire.headers, profile.identity.model) or answer.model or terms.model
-    tiers = Tiers(reason="routed_model_hidden")
-    if outcome == "success" and model:
-        tiers = _priced(terms, profile, answer, gateway=gateway, model=model, at=intent.started_at)
+    named = terms.named
+    if profile is not terms.profile:
+        named = named_by(ask, profile, intent.operation, intent.started_at)
+    routed = first(wire.headers, profile.identity.model)
+    said = None if answer.model is None or profile.hides(answer.model) else answer.model
+    priced = _Priced(Tiers(reason=named.reason), _latest(named))
+    if outcome == "success" or not answer.usage.is_empty:
+        models = _models(named, routed, said)
+        priced = _priced(terms, profile, answer, named, models, gateway=gateway, at=intent.started_at)
+    tiers = priced.tiers
     reported = Reported() if wire.cached else reported_by(profile, wire.headers, answer.body)
     settlement = settle(
         outcome,
@@ -157,17 +163,17 @@ def _ended(
     return msgspec.structs.replace(
         intent,
         gateway=gateway,
-        model=model or ask.model or "",
+        model=routed or said or priced.model or ask.model or "",
         provider=first(wire.headers, profile.identity.provider),
         images=answer.images,
         size=answer.size or _known(ask.size),
         quality=_known(answer.quality) or _known(ask.quality),
         output_format=answer.output_format or ask.output_format,
-        input_text_tokens=answer.input_text_tokens,
-        input_image_tokens=answer.input_image_tokens,
-        cached_input_tokens=answer.cached_input_tokens,
-        output_text_tokens=answer.output_text_tokens,
-        output_image_tokens=answer.output_image_tokens,
+        input_text_tokens=answer.usage.input_text,
+        input_image_tokens=answer.usage.input_image,
+        cached_input_tokens=answer.usage.cached,
+        output_text_tokens=answer.usage.output_text,
+        output_image_tokens=answer.usage.output_image,
         status=wire.status,
         outcome=outcome,
         error_type=error_type,
@@ -181,47 +187,109 @@ def _ended(
         image_cost=tiers.image_cost,
         reported_text=bounded(reported.text),
         price_id=tiers.price_id,
-        at_risk=_at_risk(intent, tiers, billing=settlement.billing),
+        at_risk=_at_risk(intent, tiers, outcome, billing=settlement.billing),
         fee_rate=fee_rate,
         fee=reported.nano if intent.byok else fee_of(settlement.cost, fee_rate),
     )
 
 
-def _priced(terms: Terms, profile: Profile, answer: Answer, *, gateway: str, model: str, at: int) -> Tiers:
-    if answer.usage_error:
-        return Tiers(reason="unparsed")
+class _Priced(NamedTuple):
+    tiers: Tiers
+    model: str | None = None
+    """The model, as far as the request and the book say."""
+
+
+def _models(named: Named, routed: str | None, said: str | None) -> Sequence[str]:
+    """Return what may be priced: the model that the gateway says it chose, else that of the answer, else the
+    requested one."""
+    if routed is not None:
+        return (routed,)
+    if said is None:
+        return named.models
+    # What ran where no model was named is what the answer says, and nothing else.
+    return (said,) if named.is_default else (said, *named.models)
+
+
+def _priced(
+    terms: Terms, profile: Profile, answer: Answer, named: Named, models: Sequence[str], *, gateway: str, at: int
+) -> _Priced:
+    """Price an answer as the first of the models that the book has."""
+    if not models:
+        return _Priced(Tiers(reason=named.reason))
+    if not answer.decoded:
+        return _Priced(Tiers(reason="not_decoded"), _latest(named))
+    doubt = answer.usage.doubt
+    if doubt == "unparsed" or doubt == "unpriced_usage":
+        return _Priced(Tiers(reason=doubt), _latest(named))
     consumption = _consumption(terms.ask, answer, images=answer.images)
-    quote = terms.book.quote(consumption, gateway=gateway, model=model, at=at, vendors=profile.pass_through)
-    return Tiers(
-        token_cost=quote.token_cost,
-        image_cost=quote.image_cost,
-        price_id=quote.price_id,
-        reason=quote.reason or "no_price",
+    for model in models:
+        quote = terms.book.quote(
+            consumption, gateway=gateway, model=model, at=at, vendors=profile.pass_through, region=terms.region
+        )
+        if quote.reason != "no_price":
+            break
+    else:
+        return _Priced(Tiers(), _latest(named))
+    if models is named.models and named.is_default and quote.token_cost is None and not answer.usage.is_empty:
+        # A model that is billed by images does not count tokens: another one ran.
+        return _Priced(Tiers(reason="no_model"))
+    return _Priced(
+        Tiers(
+            token_cost=quote.token_cost,
+            image_cost=quote.image_cost,
+            price_id=quote.price_id,
+            reason=quote.reason or "no_price",
+        ),
+        model,
     )
+
+
+def _latest(named: Named) -> str | None:
+    return named.models[-1] if named.models else None
 
 
 def _consumption(ask: Ask, answer: Answer, *, images: int | None) -> Consumption:
+    usage = answer.usage
     return Consumption(
         images=images,
         size=answer.size or ask.size,
-        quality=answer.quality or ask.quality,
+        quality=_known(answer.quality) or ask.quality,
         input_images=ask.input_images,
         steps=ask.steps,
-        input_text_tokens=answer.input_text_tokens,
-        input_image_tokens=answer.input_image_tokens,
-        cached_input_tokens=answer.cached_input_tokens,
-        output_text_tokens=answer.output_text_tokens,
-        output_image_tokens=answer.output_image_tokens,
+        input_text_tokens=usage.input_text,
+        input_image_tokens=usage.input_image,
+        cached_text_tokens=usage.cached_text,
+        cached_image_tokens=usage.cached_image,
+        output_text_tokens=usage.output_text,
+        output_image_tokens=usage.output_image,
         partial_images=ask.partial_images,
+        doubt="unpriced_tokens" if usage.doubt == "unpriced_tokens" else None,
+        others=tuple(map(_used, answer.blocks)),
     )
 
 
-def _at_risk(intent: Attempt, tiers: Tiers, *, billing: str) -> int | None:
+def _used(block: Block) -> tuple[str, Consumption]:
+    usage = block.usage
+    return block.model or "", Consumption(
+        images=0,
+        input_text_tokens=usage.input_text,
+        input_image_tokens=usage.input_image,
+        cached_text_tokens=usage.cached_text,
+        cached_image_tokens=usage.cached_image,
+        output_text_tokens=usage.output_text,
+        output_image_tokens=usage.output_image,
+        doubt="unpriced_usage" if usage.doubt is not None else None,
+    )
+
+
+def _at_risk(intent: Attempt, tiers: Tiers, outcome: Outcome, *, billing: str) -> int | None:
     if billing not in ("unknown", "pending"):
         return None
-    if tiers.token_cost is not None:
-        return tiers.token_cost
-    return tiers.image_cost if tiers.image_cost is not None else intent.at_risk
+    known = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
+    if known is None:
+        return intent.at_risk
+    # What came of an answer that broke off may be less than what was made.
+    return known if outcome == "success" else max(known, intent.at_risk or 0)
 
 
 def _fee_rate(terms: Terms, profile: Profile) -> int:

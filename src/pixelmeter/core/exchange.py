@@ -12,8 +12,8 @@ import msgspec
 
 from pixelmeter.core import outcome as outcomes
 from pixelmeter.core.assemble import assemble
-from pixelmeter.core.decode import Decode, Undecodable, decoder
-from pixelmeter.core.headers import Headers, by_name, length_of
+from pixelmeter.core.decode import BrokenBody, NotDecoded, Take, decoder
+from pixelmeter.core.headers import Headers, by_name, length_of, media_type
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt, Outcome
 from pixelmeter.core.response import Answer, add_event, answer_of
@@ -32,7 +32,6 @@ class Exchange:
     __slots__ = (
         "_answer",
         "_clock",
-        "_decode",
         "_emitters",
         "_expected",
         "_intent",
@@ -68,13 +67,21 @@ class Exchange:
         self._skim: Skim | Whole | None = None
         self._streamed = False
         self._streamed_images = 0
-        self._decode: Decode | None = None
-        self._take: Callable[[bytes], None] | None = None
+        self._take: Take | None = None
 
     @property
     def is_over(self) -> bool:
         """Whether the record is out."""
         return not self._emitters
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the trace of the request is known."""
+        return self._intent.trace_id is not None
+
+    def trace(self, trace_id: str) -> None:
+        """Take the trace that the request was given on its way out."""
+        self._intent = msgspec.structs.replace(self._intent, trace_id=trace_id)
 
     def respond(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False, cached: bool = False
@@ -99,12 +106,10 @@ class Exchange:
         self._wire.response_bytes += len(chunk)
         if self._take is not None:
             try:
-                if self._decode is None:
-                    self._take(chunk)
-                else:
-                    for piece in self._decode(chunk):
-                        self._take(piece)
-            except Undecodable:
+                self._take(chunk)
+            except NotDecoded:
+                self._give_up()
+            except BrokenBody:
                 self._take = self._skim = None
             except Exception as error:
                 self._take = self._skim = None
@@ -137,23 +142,28 @@ class Exchange:
     def _choose_reader(self, headers: Headers, *, decoded: bool) -> None:
         if not decoded and b"transfer-encoding" not in headers:
             self._expected = length_of(headers)
-        kind = headers.get(b"content-type", b"")
+        kind = media_type(headers)
         if kind.startswith(_NOT_JSON):
             return
-        encoding = headers.get(b"content-encoding")
-        if encoding and not decoded:
-            try:
-                self._decode = decoder(encoding.decode("latin-1"))
-            except Undecodable:
-                return
-        if kind.startswith(b"text/event-stream"):
+        encoding = None if decoded else headers.get(b"content-encoding")
+        if kind == b"text/event-stream":
             self._streamed = True
             self._answer = Answer()
             self._take = EventStream(self._on_event).feed
         else:
-            short = self._decode is None and self._expected is not None and self._expected <= SHORT
+            short = not encoding and self._expected is not None and self._expected <= SHORT
             self._skim = Whole() if short else Skim()
             self._take = self._skim.feed
+        if encoding:
+            try:
+                self._take = decoder(encoding.decode("latin-1"), self._take) or self._take
+            except NotDecoded:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Go on without reading the body: what it says is not known, and the record tells that."""
+        self._answer = Answer(decoded=False)
+        self._take = self._skim = None
 
     def _on_event(self, document: bytes) -> None:
         picture = add_event(self._read(), document, input_images=self._terms.ask.input_images)

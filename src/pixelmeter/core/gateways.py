@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, Literal, NamedTuple
+from functools import cached_property
+from typing import Annotated, Any, Literal, NamedTuple, assert_never
 
 import msgspec
 
 from pixelmeter.core.headers import Headers
-from pixelmeter.core.record import NANO_PER_USD
-from pixelmeter.core.text import scaled
+from pixelmeter.core.hosts import without_root
+from pixelmeter.core.record import NANO_PER_USD, Operation
+from pixelmeter.core.regions import Region
+from pixelmeter.core.text import bounded, scaled
 
-__all__ = ["CostReader", "HeaderName", "Profile", "ProfileError", "Profiles", "read_profile"]
+__all__ = ["CostReader", "DefaultModel", "HeaderName", "Profile", "ProfileError", "Profiles", "read_profile"]
 
 Unit = Literal["usd", "cents", "usd_ticks"]
-
-_UNITS: dict[Unit, tuple[int, int]] = {
-    "usd": (NANO_PER_USD, 1),
-    "cents": (NANO_PER_USD // 100, 1),
-    "usd_ticks": (1, 10),  # xAI: 10^10 ticks are a dollar
-}
 
 ProfileError = msgspec.ValidationError
 
@@ -62,8 +60,15 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
 
     def nano(self, text: str) -> int | None:
         """Return the nano-dollars of the text; None if it is not a sane amount."""
-        nano, divisor = _UNITS[self.unit]
-        return scaled(text, nano, divisor)
+        match self.unit:
+            case "usd":
+                return scaled(text, NANO_PER_USD)
+            case "cents":
+                return scaled(text, NANO_PER_USD // 100)
+            case "usd_ticks":  # xAI: 10^10 ticks are a dollar
+                return scaled(text, 1, 10)
+            case _:
+                assert_never(self.unit)
 
 
 class Identity(_Data, frozen=True):
@@ -78,6 +83,20 @@ class Identity(_Data, frozen=True):
     """The path segment in front of the model (Azure: `deployments`)."""
 
 
+class DefaultModel(_Data, frozen=True):
+    """The model that runs where a request names none."""
+
+    operation: Operation
+    model: str
+    """Or a way to choose one, such as "auto"."""
+    effective_from: datetime.date | None = None
+    """The first day, UTC."""
+    effective_to: datetime.date | None = None
+    """The day after the last, UTC."""
+    unless_fields: tuple[str, ...] = ()
+    """Fields of a request with which another model runs, and nobody says which."""
+
+
 class Byok(_Data, frozen=True):
     """How a request says that it brings the provider's own key."""
 
@@ -89,13 +108,19 @@ class Tag(_Data, frozen=True):
     """The gateway's own header for a spend tag."""
 
     request_header: HeaderName
-    limit: int = 64
+    limit: Annotated[int, msgspec.Meta(ge=1, le=256)] = 64
+    """Characters; what is longer is cut before it is sent."""
+
+    def cut(self, text: str) -> str:
+        """Return the text as the gateway takes it: printable ASCII, no longer than the limit."""
+        printable = bounded(text, self.limit) or ""
+        return printable if printable.isascii() else printable.encode("ascii", "replace").decode()
 
 
 class Fee(_Data, frozen=True):
     """What the gateway takes on top of the price."""
 
-    parts_per_million: int = 0
+    parts_per_million: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
 
 
 class Limits(_Data, frozen=True):
@@ -111,7 +136,7 @@ class Errors(_Data, frozen=True):
     not_charged: frozenset[int] = frozenset()
 
 
-class Profile(_Data, frozen=True):
+class Profile(_Data, frozen=True, dict=True):
     """One gateway."""
 
     id: str
@@ -123,6 +148,7 @@ class Profile(_Data, frozen=True):
     match: Match = Match()
     cost: tuple[CostReader, ...] = ()
     identity: Identity = Identity()
+    default_model: tuple[DefaultModel, ...] = ()
     byok: Byok | None = None
     tag: Tag | None = None
     fee: Fee = Fee()
@@ -130,6 +156,23 @@ class Profile(_Data, frozen=True):
     errors: Errors = Errors()
     deployments: dict[str, str] = {}
     """Deployment name -> model, where requests name deployments."""
+    region: tuple[Region, ...] = ()
+
+    @cached_property
+    def request_fields(self) -> tuple[str, ...]:
+        """The fields of a request that this profile asks about."""
+        fields = [field for default in self.default_model for field in default.unless_fields]
+        if self.byok is not None and self.byok.request_field:
+            fields.append(self.byok.request_field)
+        return tuple(dict.fromkeys(fields))
+
+    def hides(self, model: str) -> bool:
+        """Return whether a name of a model only says how to choose one: a list is an order in which to try."""
+        return "," in model or any(fnmatchcase(model, pattern) for pattern in self.identity.hidden_models)
+
+    def region_of(self, host: str) -> Region | None:
+        """Return the region of a host (lower case); None where the plain price holds."""
+        return next((region for region in self.region if region.has(host)), None)
 
 
 # Has the types worked out while one thread imports this module: two that use one first at once end the process
@@ -167,13 +210,21 @@ def _deciding(profile: Profile) -> Deciding:
     return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(paths))
 
 
+def _looking_for_keys(generic: Profile, profiles: Sequence[Profile]) -> Profile:
+    """Return the generic profile, told how requests bring keys: only the answer shows whose they are."""
+    shown = [profile.byok for profile in profiles if profile.match.response_header_prefixes and profile.byok]
+    return msgspec.structs.replace(generic, byok=shown[0]) if shown and generic.byok is None else generic
+
+
 class Profiles:
     """Finds the profile of a host, and of an answer."""
 
     def __init__(self, profiles: Sequence[Profile], hosts: Mapping[str, str]) -> None:
+        generic = next((profile for profile in profiles if profile.generic), Profile(id="generic", generic=True))
+        self._generic = _looking_for_keys(generic, profiles)
+        profiles = [self._generic if profile is generic else profile for profile in profiles]
         by_id = {profile.id: profile for profile in profiles}
         self.ids = tuple(by_id)
-        self._generic = next((profile for profile in profiles if profile.generic), Profile(id="generic", generic=True))
         self._patterns = [(pattern.lower(), by_id[name]) for pattern, name in hosts.items()]
         self._patterns += [(pattern, profile) for profile in profiles for pattern in profile.match.hosts]
         self._prefixes = [
@@ -187,7 +238,8 @@ class Profiles:
         """Return the profile of `host` or `host:port` (lower case)."""
         profile = self._known.get(host)
         if profile is None:
-            profile = next((p for pattern, p in self._patterns if fnmatchcase(host, pattern)), self._generic)
+            plain = without_root(host)
+            profile = next((p for pattern, p in self._patterns if fnmatchcase(plain, pattern)), self._generic)
             if len(self._known) < 1000:
                 self._known[host] = profile
         return profile

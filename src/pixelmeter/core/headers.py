@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from pixelmeter.core.text import bounded
 
-__all__ = ["Headers", "by_name", "first", "length_of"]
+__all__ = ["Headers", "by_name", "first", "length_of", "media_type"]
 
 Headers = Mapping[bytes, bytes]
 """Values by lower-case name; text is made of what is asked for only."""
@@ -20,10 +20,10 @@ def by_name(raw: Iterable[tuple[bytes, bytes]]) -> Headers:
     pairs = list(raw)
     found = {name.lower(): value for name, value in pairs}
     if len(found) < len(pairs):
-        found.clear()
+        values: dict[bytes, list[bytes]] = {}
         for name, value in pairs:
-            lower = name.lower()
-            found[lower] = found[lower] + b", " + value if lower in found else value
+            values.setdefault(name.lower(), []).append(value)
+        return {name: b", ".join(several) for name, several in values.items()}
     return found
 
 
@@ -40,3 +40,8 @@ def length_of(headers: Headers) -> int | None:
     """Return the Content-Length."""
     text = headers.get(b"content-length", b"")
     return int(text) if text.isdigit() and len(text) <= 18 else None
+
+
+def media_type(headers: Headers) -> bytes:
+    """Return the type of the Content-Type in lower case, without its parameters; b"" where there is none."""
+    return headers.get(b"content-type", b"").partition(b";")[0].strip().lower()

@@ -72,8 +72,19 @@ _BY_OUTCOME: dict[str, ErrorType] = {
     "interrupted": "interrupted",
     "blocked": "blocked",
 }
-# What gateways call a refused prompt: OpenAI, Azure, and what others pass on of them.
-_MODERATION = ("moderation", "content_policy", "content_filter", "responsible_ai", "safety")
+# What gateways call a refused prompt, in small letters with nothing between the words: OpenAI, Azure (contentFilter,
+# ResponsibleAIPolicyViolation), BFL and Fireworks ("Content Moderated"), Gemini, BytePlus (SensitiveContentDetected).
+_MODERATION = (
+    "moderat",
+    "contentpolicy",
+    "contentfilter",
+    "contentviolation",
+    "responsibleai",
+    "safety",
+    "sensitivecontent",
+    "prohibitedcontent",
+)
+_BETWEEN_WORDS = str.maketrans("", "", "_- .")
 _FUNDS = ("insufficient_quota", "insufficient_credits", "budget_exceeded", "billing_hard_limit_reached")
 
 
@@ -87,7 +98,7 @@ def error_type(attempt: Attempt) -> ErrorType:
         return "insufficient_funds"
     if attempt.outcome == "throttled":
         return "throttled"
-    if any(word in words for word in _MODERATION):
+    if any(word in words.translate(_BETWEEN_WORDS) for word in _MODERATION):
         return "moderation"
     # What an exception ended has its class for a type; gateways write theirs small.
     if attempt.status is None or (attempt.outcome == "error" and (attempt.error_type or "")[:1].isupper()):

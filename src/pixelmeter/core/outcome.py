@@ -18,7 +18,7 @@ def of_answer(status: int, answer: Answer, *, streamed: bool) -> tuple[Outcome, 
         return _of_status(status), answer.error_type or f"http_{status}"
     if answer.job or (status == 202 and not answer.images):
         return "pending", None
-    if answer.images:
+    if answer.images or not answer.decoded:
         return "success", None
     if answer.error_type is not None:
         return "error", answer.error_type

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from pixelmeter.core.tariff import Call, Reason
+from typing import Literal, assert_never
+
+from pixelmeter.core.tariff import Call, ImageUnit, Reason
 
 _STARTED_MEGAPIXEL = 1024 * 1024
 _TILE = 512
 
+_AreaUnit = Literal[
+    "usd_per_megapixel",
+    "usd_per_started_megapixel",
+    "usd_per_extra_megapixel",
+    "usd_per_tile_512",
+    "usd_per_tile_512_step",
+]
 
-def quantity_of(unit: str, images: int, input_images: int, call: Call) -> int | Reason:
-    """Return how many of a unit (a key of UNITS but for tokens) a call is billed for, or what keeps that unknown."""
+
+def quantity_of(unit: ImageUnit, images: int, input_images: int, call: Call) -> int | Reason:
+    """Return how many of a unit a call is billed for, or what keeps that unknown."""
     match unit:
         case "usd_per_image" | "usd_per_first_megapixel":
             return images
@@ -23,21 +33,37 @@ def quantity_of(unit: str, images: int, input_images: int, call: Call) -> int | 
             return "unknown_input_size" if input_images else 0
         case "usd_per_step":
             return "unknown_steps" if call.steps is None else images * call.steps
-        case _ if call.sides is None:
-            return "unknown_size"
-        case "usd_per_tile_512_step":
-            return "unknown_steps" if call.steps is None else images * _by_area(unit, *call.sides) * call.steps
+        case (
+            "usd_per_megapixel"
+            | "usd_per_started_megapixel"
+            | "usd_per_extra_megapixel"
+            | "usd_per_tile_512"
+            | "usd_per_tile_512_step"
+        ):
+            return "unknown_size" if call.sides is None else _by_area(unit, images, *call.sides, call.steps)
         case _:
-            return images * _by_area(unit, *call.sides)
+            assert_never(unit)
 
 
-def _by_area(unit: str, width: int, height: int) -> int:
+def _by_area(unit: _AreaUnit, images: int, width: int, height: int, steps: int | None) -> int | Reason:
     match unit:
         case "usd_per_megapixel":
-            return width * height
+            return images * width * height
         case "usd_per_started_megapixel":
-            return -(-width * height // _STARTED_MEGAPIXEL)
+            return images * _megapixels(width, height)
         case "usd_per_extra_megapixel":
-            return -(-width * height // _STARTED_MEGAPIXEL) - 1
+            return images * (_megapixels(width, height) - 1)
+        case "usd_per_tile_512":
+            return images * _tiles(width, height)
+        case "usd_per_tile_512_step":
+            return "unknown_steps" if steps is None else images * _tiles(width, height) * steps
         case _:
-            return -(-width // _TILE) * -(-height // _TILE)
+            assert_never(unit)
+
+
+def _megapixels(width: int, height: int) -> int:
+    return -(-width * height // _STARTED_MEGAPIXEL)
+
+
+def _tiles(width: int, height: int) -> int:
+    return -(-width // _TILE) * -(-height // _TILE)

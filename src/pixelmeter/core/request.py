@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 from typing import Any, cast
 
@@ -30,6 +30,10 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_images: int = 0
     steps: int | None = None
     partial_images: int = 0
+    named: tuple[str, ...] = ()
+    """Those of the fields that were asked about that the request has, with a value."""
+    deployment: str | None = None
+    """What the path names instead of a model, where the gateway's paths do."""
     byok: bool = False
 
 
@@ -45,10 +49,18 @@ class _Body(msgspec.Struct, frozen=True, gc=False):
     image: Any = None
     image_url: Any = None
     images: Any = None
-    provider_key_id: Any = None
 
 
-_decode = msgspec.json.Decoder(_Body).decode
+@lru_cache(maxsize=64)
+def _decoder(fields: tuple[str, ...]) -> tuple[Callable[[bytes], _Body], tuple[str, ...]]:
+    """Return what decodes a body that may have these fields besides, and the attributes that they become."""
+    attributes = tuple(field if field in _Body.__struct_fields__ else f"field_{at}" for at, field in enumerate(fields))
+    others = {attribute: field for attribute, field in zip(attributes, fields, strict=True) if attribute != field}
+    kind = msgspec.defstruct(
+        "_Asked", [(name, Any, None) for name in others], bases=(_Body,), rename=others, frozen=True, gc=False
+    )
+    decode: Any = msgspec.json.Decoder(kind).decode
+    return decode, attributes
 
 
 def document_of(content: bytes) -> bytes:
@@ -60,21 +72,23 @@ def document_of(content: bytes) -> bytes:
     return skim.document() or b"{}"
 
 
-def ask_of_json(document: bytes) -> Ask:
-    """Read a JSON body; whatever cannot be read is left out."""
+def ask_of_json(document: bytes, fields: tuple[str, ...] = ()) -> Ask:
+    """Read a JSON body, and which of `fields` it has; whatever cannot be read is left out."""
+    decode, _ = _decoder(fields)
     try:
-        body = _decode(document)
+        body = decode(document)
     except (msgspec.MsgspecError, ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
         return Ask()
     if len(document) > _REMEMBERED_LIMIT:
-        return _ask(body)
+        return _ask(body, fields)
     try:
-        return _remembered_ask(body)
+        return _remembered_ask(body, fields)
     except TypeError:  # a list or an object in it
-        return _ask(body)
+        return _ask(body, fields)
 
 
-def _ask(body: _Body) -> Ask:
+def _ask(body: _Body, fields: tuple[str, ...]) -> Ask:
+    attributes = zip(fields, _decoder(fields)[1], strict=True)
     return Ask(
         model=_model(body.model),
         images=_images(body.n),
@@ -84,7 +98,7 @@ def _ask(body: _Body) -> Ask:
         input_images=_input_images(body),
         steps=_whole(body.steps) or _whole(body.num_inference_steps),
         partial_images=_whole(body.partial_images) or 0,
-        byok=body.provider_key_id is not None,
+        named=_named(fields, {field: getattr(body, attribute) for field, attribute in attributes}),
     )
 
 
@@ -92,8 +106,9 @@ def _ask(body: _Body) -> Ask:
 _remembered_ask = lru_cache(maxsize=1024)(_ask)
 
 
-def ask_of_fields(fields: Iterable[tuple[str, str | None]]) -> Ask:
-    """Read a form: pairs of a field's name and its text, None for a file, whose content is never touched."""
+def ask_of_fields(fields: Iterable[tuple[str, str | None]], asked: tuple[str, ...] = ()) -> Ask:
+    """Read a form, and which of `asked` it has: pairs of a field's name and its text, None for a file, whose content
+    is never touched."""
     text: dict[str, str] = {}
     files: list[str] = []
     for name, value in fields:
@@ -110,8 +125,12 @@ def ask_of_fields(fields: Iterable[tuple[str, str | None]]) -> Ask:
         input_images=sum(name.partition("[")[0] == "image" for name in files),
         steps=_number(text.get("steps")) or _number(text.get("num_inference_steps")),
         partial_images=_number(text.get("partial_images")) or 0,
-        byok="provider_key_id" in text,
+        named=_named(asked, text),
     )
+
+
+def _named(fields: tuple[str, ...], values: Mapping[str, object]) -> tuple[str, ...]:
+    return tuple(field for field in fields if values.get(field) not in (None, "", False, "false"))
 
 
 def _number(text: str | None) -> int | None:

@@ -9,17 +9,12 @@ import msgspec
 
 from pixelmeter.core.imagesize import size_of
 from pixelmeter.core.text import ERROR_LIMIT, bounded, count
+from pixelmeter.core.usage import Block, Doubt, NumberText, Usage, blocks_of, has_usage, usage_of, worse
 
-__all__ = ["Answer", "NumberText", "Picture", "add_event", "answer_of", "facts_of"]
+__all__ = ["Answer", "Picture", "add_event", "answer_of", "facts_of"]
 
 
 Picture = Literal["partial", "complete"]
-
-
-class NumberText(str):
-    """A JSON number with a fraction or exponent, as its text: nothing becomes a float on the way."""
-
-    __slots__ = ()
 
 
 _decode = msgspec.json.Decoder(float_hook=NumberText).decode
@@ -30,6 +25,8 @@ class Answer(msgspec.Struct, gc=False):
 
     readable: bool = False
     """Whether it was JSON at all."""
+    decoded: bool = True
+    """False where its Content-Encoding was left as it is, so nobody knows what it says."""
     images: int | None = None
     job: bool = False
     """It only promises: an asynchronous job was queued."""
@@ -37,13 +34,9 @@ class Answer(msgspec.Struct, gc=False):
     size: str | None = None
     quality: str | None = None
     output_format: str | None = None
-    input_text_tokens: int | None = None
-    input_image_tokens: int | None = None
-    cached_input_tokens: int | None = None
-    output_text_tokens: int | None = None
-    output_image_tokens: int | None = None
-    usage_error: bool = False
-    """There is a usage, and it cannot be understood."""
+    usage: Usage = Usage()
+    blocks: tuple[Block, ...] = ()
+    """Usages of other models that worked on it."""
     error_type: str | None = None
     error_code: str | None = None
     body: dict[str, Any] = {}
@@ -70,6 +63,8 @@ def answer_of(document: bytes | None, *, input_images: int) -> Answer:
     elif "data" not in body and isinstance(body.get("id"), str) and body.get("status") is not None:
         answer.job = True
     _common(answer, body, input_images)
+    if isinstance(data, list) and any(map(has_usage, data)):
+        _doubt(answer, "unpriced_usage")
     if "error" in body:
         _error(answer, body["error"])
     return answer
@@ -126,43 +121,26 @@ def _common(answer: Answer, body: Mapping[str, Any], input_images: int) -> None:
     answer.output_format = bounded(body.get("output_format"), 40)
     usage = body.get("usage")
     if isinstance(usage, dict):
-        _usage(answer, cast("Mapping[str, Any]", usage), input_images)
+        _usage(answer, usage_of(cast("Mapping[str, Any]", usage), input_images=input_images))
     elif usage is not None:
-        answer.usage_error = True
+        _doubt(answer, "unparsed")
+    blocks, doubt = blocks_of(body)
+    answer.blocks += blocks
+    if doubt is not None:
+        _doubt(answer, doubt)
 
 
-def _usage(answer: Answer, usage: Mapping[str, Any], input_images: int) -> None:
-    total_input = _tokens(answer, usage, "input_tokens", "prompt_tokens")
-    total_output = _tokens(answer, usage, "output_tokens", "completion_tokens")
-    details = _details(usage, "input_tokens_details", "prompt_tokens_details")
-    answer.input_text_tokens = _tokens(answer, details, "text_tokens")
-    answer.input_image_tokens = _tokens(answer, details, "image_tokens")
-    answer.cached_input_tokens = _tokens(answer, details, "cached_tokens")
-    if answer.input_text_tokens is None and answer.input_image_tokens is None and not input_images:
-        answer.input_text_tokens = total_input
-    details = _details(usage, "output_tokens_details", "completion_tokens_details")
-    answer.output_text_tokens = _tokens(answer, details, "text_tokens")
-    answer.output_image_tokens = _tokens(answer, details, "image_tokens")
-    if answer.output_text_tokens is None and answer.output_image_tokens is None:
-        # The Images API sends no split, and what it puts out is images.
-        answer.output_image_tokens = total_output
+def _usage(answer: Answer, usage: Usage) -> None:
+    known = answer.usage
+    if not (known.is_empty or usage.is_empty):
+        # Each image of a stream came with a usage, and nobody says whether it is of that image or of all.
+        answer.usage = Usage(doubt="unparsed")
+    elif known.is_empty and known.doubt is None:
+        answer.usage = usage
 
 
-def _tokens(answer: Answer, usage: Mapping[str, Any], *names: str) -> int | None:
-    for name in names:
-        if (value := usage.get(name)) is not None:
-            number = count(value)
-            if number is None:
-                answer.usage_error = True
-            return number
-    return None
-
-
-def _details(usage: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-    for name in names:
-        if isinstance(details := usage.get(name), dict):
-            return cast("Mapping[str, Any]", details)
-    return {}
+def _doubt(answer: Answer, doubt: Doubt) -> None:
+    answer.usage = msgspec.structs.replace(answer.usage, doubt=worse(answer.usage.doubt, doubt))
 
 
 def _pixels(encoded: object) -> str | None:
@@ -174,4 +152,6 @@ def _error(answer: Answer, error: object) -> None:
         fields = cast("Mapping[str, Any]", error)
         answer.error_type = bounded(fields.get("type"), ERROR_LIMIT)
         code = fields.get("code")
+        if code is None and isinstance(inner := fields.get("inner_error", fields.get("innererror")), dict):
+            code = cast("Mapping[str, Any]", inner).get("code")
         answer.error_code = str(code) if count(code) is not None else bounded(code, ERROR_LIMIT)

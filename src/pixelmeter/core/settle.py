@@ -12,13 +12,15 @@ from pixelmeter.core.headers import Headers
 from pixelmeter.core.prices import REASONS
 from pixelmeter.core.prices import Reason as PriceReason
 from pixelmeter.core.record import Billing, CostSource, Outcome
-from pixelmeter.core.response import NumberText
 from pixelmeter.core.text import half_even
+from pixelmeter.core.usage import NumberText
 
 __all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle", "text_at"]
 
 CostReason = Literal[
     "cached",
+    "no_model",
+    "not_decoded",
     "not_sent",
     "outcome_unknown",
     "pending_job",
@@ -32,6 +34,8 @@ CostReason = Literal[
 """Why a cost is unknown or zero, beside the price book's own reasons."""
 UNKNOWN: tuple[CostReason | PriceReason, ...] = (
     *REASONS,
+    "no_model",
+    "not_decoded",
     "outcome_unknown",
     "pending_job",
     "reported_zero_unverified",
@@ -109,7 +113,8 @@ def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile
             return Settlement("unknown", None, "none", "reported_zero_unverified")
         cost = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
         if cost is None:
-            return Settlement("billed", None, "none", tiers.reason)
+            # Of an answer that nobody looked at it is not even known whether it has an image.
+            return Settlement("unknown" if tiers.reason == "not_decoded" else "billed", None, "none", tiers.reason)
         return Settlement("billed", cost, "priced")
     if status is not None and 300 <= status < 400:
         return Settlement("not_billed", 0, "none", "redirected")

@@ -10,6 +10,12 @@ SHORT = 16_384
 """Bytes; a document of this size is cheaper to keep than to skim."""
 
 
+def find(chunk: bytes, byte: bytes, at: int) -> int:
+    """Return where the byte is next; the end of the chunk where it is not."""
+    found = chunk.find(byte, at)
+    return len(chunk) if found < 0 else found
+
+
 class Whole:
     """Keeps a document that is known to be short, as `Skim` keeps a longer one."""
 
@@ -42,24 +48,25 @@ class Skim:
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes."""
         kept = self._kept
-        if len(kept) > _DOCUMENT_LIMIT:
-            return
         at, end = 0, len(chunk)
-        while at < end:
+        quote = -1
+        while at < end and len(kept) <= _DOCUMENT_LIMIT:
             if self._escaped:
-                self._take(chunk[at : at + 1])
+                if not self._cutting:
+                    self._take(chunk[at : at + 1])
                 self._escaped = False
                 at += 1
                 continue
-            quote = chunk.find(b'"', at)
-            stop = end if quote < 0 else quote
+            if quote < at:
+                quote = find(chunk, b'"', at)
+            stop = quote
             if self._cutting:
                 # Nothing of it is kept, so only what stands right before the quote matters: one search, not two.
                 backslashes = stop
                 while backslashes > at and chunk[backslashes - 1] == _BACKSLASH:
                     backslashes -= 1
                 if (stop - backslashes) % 2:
-                    self._escaped = quote < 0
+                    self._escaped = stop == end
                     at = stop + 1
                     continue
             elif self._open:
@@ -69,8 +76,9 @@ class Skim:
                     self._escaped = True
                     at = slash + 1
                     continue
-            self._take(chunk[at:stop])
-            if quote >= 0:
+            if not self._cutting:
+                self._take(chunk[at:stop])
+            if stop < end:
                 kept += b'"'
                 self._open = 0 if self._open else len(kept)
                 self._cutting = False
@@ -81,11 +89,12 @@ class Skim:
         return None if len(self._kept) > _DOCUMENT_LIMIT else bytes(self._kept)
 
     def _take(self, piece: bytes) -> None:
-        if self._cutting:
-            return
         kept = self._kept
         start = self._open
-        if not start or len(kept) - start + len(piece) <= _STRING_LIMIT:
+        if not start:
+            kept += piece[: _DOCUMENT_LIMIT + 1 - len(kept)]
+            return
+        if len(kept) - start + len(piece) <= _STRING_LIMIT:
             kept += piece
             return
         self._cutting = True

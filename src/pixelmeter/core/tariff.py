@@ -4,50 +4,96 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
-from typing import Literal, get_args
+from typing import Literal, assert_never, get_args
 
 import msgspec
 
 Reason = Literal[
     "no_price",
+    "foreign_currency",
     "missing_usage",
     "unpriced_tokens",
+    "unpriced_usage",
     "missing_images",
     "unknown_size",
     "unknown_quality",
     "unknown_steps",
     "unknown_input_size",
+    "regional_price",
     "implausible",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
+
+USD = "USD"
 
 ATTO_PER_NANO = 1_000_000_000
 _ATTO_DIGITS = 18
 _MILLION = 1_000_000
 
-UNITS: Mapping[str, int] = {
-    "usd_per_request": 1,
-    "usd_per_image": 1,
-    "usd_per_megapixel": _MILLION,
-    "usd_per_started_megapixel": 1,
-    "usd_per_first_megapixel": 1,
-    "usd_per_extra_megapixel": 1,
-    "usd_per_step": 1,
-    "usd_per_tile_512": 1,
-    "usd_per_tile_512_step": 1,
-    "usd_per_input_image": 1,
-    "usd_per_further_input_image": 1,
-    "usd_per_input_megapixel": 1,
-    "usd_per_input_tile_512": 1,
-    "usd_per_input_tile_512_step": 1,
-    "usd_per_1m_output_image_tokens": _MILLION,
-    "usd_per_1m_output_text_tokens": _MILLION,
-    "usd_per_1m_input_text_tokens": _MILLION,
-    "usd_per_1m_cached_input_text_tokens": _MILLION,
-    "usd_per_1m_input_image_tokens": _MILLION,
-    "usd_per_1m_cached_input_image_tokens": _MILLION,
-}
+ImageUnit = Literal[
+    "usd_per_request",
+    "usd_per_image",
+    "usd_per_megapixel",
+    "usd_per_started_megapixel",
+    "usd_per_first_megapixel",
+    "usd_per_extra_megapixel",
+    "usd_per_step",
+    "usd_per_tile_512",
+    "usd_per_tile_512_step",
+    "usd_per_input_image",
+    "usd_per_further_input_image",
+    "usd_per_input_megapixel",
+    "usd_per_input_tile_512",
+    "usd_per_input_tile_512_step",
+]
+"""Keys of prices for images, pixels, tiles, steps and requests: each is counted by `quantity_of`."""
+TokenUnit = Literal[
+    "usd_per_1m_output_image_tokens",
+    "usd_per_1m_output_text_tokens",
+    "usd_per_1m_input_text_tokens",
+    "usd_per_1m_cached_input_text_tokens",
+    "usd_per_1m_input_image_tokens",
+    "usd_per_1m_cached_input_image_tokens",
+]
+"""Keys of prices for tokens."""
+Unit = ImageUnit | TokenUnit
+IMAGE_UNITS: tuple[ImageUnit, ...] = get_args(ImageUnit)
+TOKEN_UNITS: tuple[TokenUnit, ...] = get_args(TokenUnit)
+
+
+def _paid_for(unit: Unit) -> int:
+    match unit:
+        case (
+            "usd_per_request"
+            | "usd_per_image"
+            | "usd_per_started_megapixel"
+            | "usd_per_first_megapixel"
+            | "usd_per_extra_megapixel"
+            | "usd_per_step"
+            | "usd_per_tile_512"
+            | "usd_per_tile_512_step"
+            | "usd_per_input_image"
+            | "usd_per_further_input_image"
+            | "usd_per_input_megapixel"
+            | "usd_per_input_tile_512"
+            | "usd_per_input_tile_512_step"
+        ):
+            return 1
+        case (
+            "usd_per_megapixel"
+            | "usd_per_1m_output_image_tokens"
+            | "usd_per_1m_output_text_tokens"
+            | "usd_per_1m_input_text_tokens"
+            | "usd_per_1m_cached_input_text_tokens"
+            | "usd_per_1m_input_image_tokens"
+            | "usd_per_1m_cached_input_image_tokens"
+        ):
+            return _MILLION
+        case _:
+            assert_never(unit)
+
+
+UNITS: Mapping[str, int] = {unit: _paid_for(unit) for unit in (*IMAGE_UNITS, *TOKEN_UNITS)}
 """Every key of a price, and how many of what is counted one price pays for."""
 
 TOKENS_PER_IMAGE = "output_image_tokens_per_image"
@@ -71,6 +117,29 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     steps: range | None = None
 
 
+class ExchangeRate(msgspec.Struct, frozen=True, kw_only=True):
+    """One `[[exchange_rate]]` of the user's own price file."""
+
+    currency: str
+    """ISO 4217, in upper case."""
+    amount: int
+    """USD for one unit of the currency, in 1e-8 USD, exact."""
+    text: str
+    """The same, as the file has it."""
+    effective_from: datetime.date
+    """The first day, UTC."""
+    effective_to: datetime.date | None
+    """The day after the last, UTC."""
+    source: str
+    note: str
+    line: int
+    """Where it begins in its file."""
+
+    def holds_on(self, day: datetime.date) -> bool:
+        """Return whether the rate is in force."""
+        return self.effective_from <= day and (self.effective_to is None or day < self.effective_to)
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One `[[price]]` of a book."""
 
@@ -82,6 +151,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The first day, UTC."""
     effective_to: datetime.date | None
     """The day after the last, UTC."""
+    shutdown_on: datetime.date | None = None
+    """When the vendor means to end the model; the price holds on, for calls that succeed all the same."""
     quality: str | None
     """Calls of this quality alone have these prices."""
     default_size: str | None
@@ -90,6 +161,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     estimate: bool
     """Good enough to say what a call may cost, but not what it did."""
     rates: Mapping[str, tuple[Rate, ...]]
+    currency: str = USD
+    """ISO 4217, of the prices as the file has them; `rates` are in it too, until `exchange` says otherwise."""
+    exchange: ExchangeRate | None = None
+    """By which `rates` became USD."""
     source: str
     checked_on: datetime.date | None
     note: str
@@ -200,8 +275,8 @@ class Tariff:
         self.offers = _offers(entry for entry in newest if not entry.estimate)
         self.estimates = _offers(entry for entry in newest if entry.estimate)
         self.counts = {key: found for key in COUNTS if (found := self.offers.pop(key, self.estimates.get(key)))}
-        self.has_tokens = any(key.startswith("usd_per_1m_") for key in self.offers)
-        self.image_units = tuple(key for key in UNITS if key in self.offers and not key.startswith("usd_per_1m_"))
+        self.has_tokens = any(unit in self.offers for unit in TOKEN_UNITS)
+        self.image_units: tuple[ImageUnit, ...] = tuple(unit for unit in IMAGE_UNITS if unit in self.offers)
         self.default_size = next((entry.default_size for entry in newest if entry.default_size), None)
         self.default_quality = next((entry.default_quality for entry in newest if entry.default_quality), None)
         self.default_steps = next((entry.default_steps for entry in newest if entry.default_steps), None)
@@ -218,10 +293,12 @@ def _offers(newest: Iterable[Entry]) -> dict[str, Offers]:
 
 def atto(text: str, per: int) -> int:
     """Return atto-dollars for one of what `per` of cost `text` USD; exact up to 12 decimals."""
-    return int(Decimal(text).scaleb(_ATTO_DIGITS)) // per
+    # No Decimal: the context of the caller's thread would round it.
+    whole, _, decimals = text.partition(".")
+    return int(whole + decimals.ljust(_ATTO_DIGITS, "0")) // per
 
 
-def nano(amount: int) -> int:
-    """Return atto-dollars as whole nano-dollars, rounded half to even."""
-    whole, rest = divmod(amount, ATTO_PER_NANO)
-    return whole + (rest * 2 > ATTO_PER_NANO or (rest * 2 == ATTO_PER_NANO and whole % 2 == 1))
+def usd_text(amount: int) -> str:
+    """Return atto-dollars in USD, every digit and no more."""
+    whole, decimals = divmod(amount, 10**_ATTO_DIGITS)
+    return f"{whole}.{decimals:0{_ATTO_DIGITS}}".rstrip("0").rstrip(".")

@@ -37,6 +37,21 @@ def count(value: object) -> int | None:
     return None
 
 
+def whole(text: str) -> int | None:
+    """Return the whole number from 0 to a billion that the text of a JSON number stands for, such as 50.0 or 5e1.
+
+    None for any other: 50.5, a negative, more than 40 characters, an exponent outside -18 to 12.
+    """
+    number = _parts(text)
+    if number is None:
+        return None
+    digits, power = number
+    scale = _POWERS[abs(power)]
+    if power >= 0:
+        return count(digits * scale)
+    return None if digits % scale else count(digits // scale)
+
+
 def scaled(text: str, factor: int, divisor: int = 1) -> int | None:
     """Return a decimal number x factor / divisor, half-even; None if it is not a sane amount.
 
@@ -44,20 +59,28 @@ def scaled(text: str, factor: int, divisor: int = 1) -> int | None:
     characters, an exponent outside -18 to 12, a negative, NaN or a result over 10^15 (a million dollars) are not sane:
     they are refused before any conversion, because `int(Decimal("1e299999"))` freezes a process for seconds.
     """
-    text = text.strip()
-    number = _NUMBER.fullmatch(text) if len(text) <= _NUMBER_LIMIT else None
+    number = _parts(text.strip())
     if number is None:
         return None
-    whole, fraction, exponent = number.groups("")
-    power = int(exponent or 0) - len(fraction)
-    if not (whole or fraction) or not -18 <= power + len(fraction) <= 12:
-        return None
-    dividend = int(whole + fraction) * factor
+    digits, power = number
+    dividend = digits * factor
     if power >= 0:
         amount = half_even(dividend * _POWERS[power], divisor)
     else:
         amount = half_even(dividend, divisor * _POWERS[-power])
     return None if amount > _COST_LIMIT else amount
+
+
+def _parts(text: str) -> tuple[int, int] | None:
+    """Return the digits of a decimal number and the power of ten that they stand before; None if it is not sane."""
+    number = _NUMBER.fullmatch(text) if len(text) <= _NUMBER_LIMIT else None
+    if number is None:
+        return None
+    integer, fraction, exponent = number.groups("")
+    power = int(exponent or 0)
+    if not (integer or fraction) or not -18 <= power <= 12:
+        return None
+    return int(integer + fraction), power - len(fraction)
 
 
 def half_even(dividend: int, divisor: int) -> int:

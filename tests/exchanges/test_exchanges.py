@@ -1,0 +1,118 @@
+"""Documented exchanges of vendors, from an instrumented client to a row of the ledger, without any configuration.
+
+Each names where it comes from. The bodies are made up; the shapes, the counts and the prices are the source's.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import json
+import struct
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+import pixelmeter
+from pixelmeter.core.record import Attempt
+from pixelmeter.system import SystemClock
+from tests.clients import KITS, Kit
+from tests.ledger.reading import stored
+
+_PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1024, 1024) + bytes(3000)).decode()
+_ASSERTED = {"outcome", "images", "cost_usd"}
+
+
+class Exchange(msgspec.Struct, forbid_unknown_fields=True):
+    """One request and its answer, and what must be in the ledger afterwards."""
+
+    what: str
+    source: str
+    date: datetime.date
+    request: dict[str, Any]
+    response: dict[str, Any]
+    expect: dict[str, Any]
+
+
+def _exchanges() -> Iterator[Any]:
+    for file in sorted(Path(__file__).parent.glob("*.json")):
+        for exchange in msgspec.json.decode(file.read_text().replace('"PNG"', f'"{_PNG}"'), type=list[Exchange]):
+            yield pytest.param(exchange, id=f"{file.stem}: {exchange.what}")
+
+
+class Ledger:
+    """A client that is answered as the exchange says, on its day, and the ledger that it is metered into."""
+
+    def __init__(self, kit: Kit, folder: Path) -> None:
+        self._kit = kit
+        self._url = f"sqlite:///{folder}/ledger.db"
+        self._meter = pixelmeter.Meter(self._url, spool_dir=str(folder / "spool"))
+        self._client = pixelmeter.instrument(kit.client(transport=kit.mock(lambda _: self._answer)).raw, self._meter)
+        self._known: set[str] = set()
+        self._answer: Any = None
+
+    def row_of(self, exchange: Exchange) -> Attempt:
+        """Send the request, and return the one row that has come."""
+        self._answer = _answer(self._kit, exchange.response)
+        self._kit.run(self._send(exchange.request))
+        assert self._meter.flush()
+        assert {} == self._meter.status()["failures"]
+        rows = {name: row for name, row in stored(self._url).items() if name not in self._known}
+        self._known |= rows.keys()
+        [row] = rows.values()
+        return row
+
+    async def _send(self, request: Mapping[str, Any]) -> None:
+        content: dict[str, Any] = {"json": request.get("json")}
+        if "form" in request:
+            files = [(name, ("a.png", b"\x89PNG", "image/png")) for name in request["files"]]
+            content = {"data": request["form"], "files": files}
+        sent = self._client.post(request["url"], headers=request.get("headers", {}), **content)
+        if self._kit.is_async:
+            await sent
+
+    def close(self) -> None:
+        """Give back what the meter has."""
+        assert self._meter.close()
+
+
+def _answer(kit: Kit, response: Mapping[str, Any]) -> Any:
+    if "events" in response:
+        text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in response["events"])
+        kind = "text/event-stream; charset=utf-8"
+    else:
+        text, kind = json.dumps(response["json"]), "application/json"
+    headers = {"content-type": kind} | response.get("headers", {})
+    return kit.package.Response(response["status"], headers=headers, content=text.encode())
+
+
+@pytest.fixture(scope="module", params=KITS, ids=str)
+def ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
+    ledger = Ledger(request.param, tmp_path_factory.mktemp("exchanges"))
+    yield ledger
+    ledger.close()
+
+
+@pytest.mark.parametrize("exchange", list(_exchanges()))
+def test_an_exchange_is_in_the_ledger_at_what_it_cost(
+    ledger: Ledger, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noon = datetime.datetime.combine(exchange.date, datetime.time(12), datetime.UTC)
+    monkeypatch.setattr(SystemClock, "now", lambda _: int(noon.timestamp()) * 1_000_000)
+
+    row = ledger.row_of(exchange)
+
+    expected = exchange.expect
+    cost = None if expected["cost_usd"] is None else int(Decimal(expected["cost_usd"]).scaleb(9))
+    assert (expected["outcome"], expected["images"], cost, expected.get("cost_reason")) == (
+        row.outcome,
+        row.images,
+        row.cost,
+        row.cost_reason,
+    )
+    others = expected.keys() - _ASSERTED
+    assert {name: expected[name] for name in others} == {name: getattr(row, name) for name in others}

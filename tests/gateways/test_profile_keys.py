@@ -1,0 +1,224 @@
+"""Every key of a profile changes what is recorded or sent: a key that nothing reads is a promise that is not kept."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import re
+import tomllib
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+import httpx
+import msgspec
+import pytest
+
+import pixelmeter
+from pixelmeter.core.gateways import Profile
+from pixelmeter.core.record import Attempt
+from pixelmeter.system import SystemClock
+from pixelmeter.testing import capture_calls
+
+_HOST = "images.corp.example"
+_PRICES = """
+gateway = "corp"
+[[price]]
+model = "house/flux"
+usd_per_image = "0.04"
+[[price]]
+gateway = "vendor"
+model = "theirs"
+usd_per_image = "0.05"
+"""
+_NOW = int(datetime.datetime(2026, 6, 1, tzinfo=datetime.UTC).timestamp()) * 1_000_000
+_READ_BY_PEOPLE = {"evidence"}
+"""Keys that are for whoever reads the file."""
+
+# By key: the profile without it or with another value, the one with it, and the call that shows the difference.
+_BASE = f'id = "corp"\n[match]\nhosts = ["{_HOST}"]\n'
+_COST = '[[cost]]\nfrom = "header"\nname = "x-cost"\nunit = "cents"\n'
+_BODY_COST = '[[cost]]\nfrom = "body"\nname = "bill.sum"\nunit = "cents"\n'
+_TAG = '[tag]\nrequest_header = "x-corp-tag"\n'
+_DEFAULT = '[[default_model]]\noperation = "generate"\nmodel = "house/flux"\n'
+_REGION = f'[[region]]\nhosts = ["{_HOST}"]\n'
+_ADDED = f'{_REGION}[[region.surcharge]]\nmodels = ["house/*"]\nparts_per_million = 100_000\n'
+_SILENT = {"model": None}
+_CASES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
+    "id": (_BASE, _BASE.replace('id = "corp"', 'id = "other"'), {}),
+    "generic": (_BASE, "generic = true\n" + _BASE, {}),
+    "pass_through": (_BASE, 'pass_through = ["vendor"]\n' + _BASE, {"body": {"model": "theirs"}}),
+    "match.hosts": (_BASE.replace(_HOST, "elsewhere.example"), _BASE, {}),
+    "match.response_header_prefixes": (
+        'id = "corp"\n',
+        'id = "corp"\n[match]\nresponse_header_prefixes = ["x-corp-"]\n',
+        {"answer": {"x-corp-id": "1"}},
+    ),
+    "cost.from": (_BASE + _COST, _BASE + _COST.replace("header", "body"), {"answer": {"x-cost": "7"}}),
+    "cost.name": (_BASE + _COST, _BASE + _COST.replace("x-cost", "x-other"), {"answer": {"x-cost": "7"}}),
+    "cost.unit": (_BASE + _BODY_COST, _BASE + _BODY_COST.replace("cents", "usd_ticks"), {}),
+    "cost.zero_is_real": (_BASE + _COST, _BASE + _COST + "zero_is_real = true\n", {"answer": {"x-cost": "0"}}),
+    "identity.request_id": (_BASE, _BASE + '[identity]\nrequest_id = ["x-id"]\n', {"answer": {"x-id": "r"}}),
+    "identity.model": (_BASE, _BASE + '[identity]\nmodel = ["x-model"]\n', {"answer": {"x-model": "m"}}),
+    "identity.provider": (_BASE, _BASE + '[identity]\nprovider = ["x-by"]\n', {"answer": {"x-by": "p"}}),
+    "identity.hidden_models": (_BASE, _BASE + '[identity]\nhidden_models = ["house/*"]\n', {}),
+    "identity.model_in_path": (
+        _BASE,
+        _BASE + '[identity]\nmodel_in_path = "deployments"\n',
+        {"body": _SILENT, "path": "/deployments/house%2Fflux/images/generations"},
+    ),
+    "default_model.operation": (_BASE + _DEFAULT, _BASE + _DEFAULT.replace("generate", "edit"), {"body": _SILENT}),
+    "default_model.model": (_BASE + _DEFAULT, _BASE + _DEFAULT.replace("flux", "other"), {"body": _SILENT}),
+    "default_model.effective_from": (
+        _BASE + _DEFAULT,
+        _BASE + _DEFAULT + "effective_from = 2026-06-02\n",
+        {"body": _SILENT},
+    ),
+    "default_model.effective_to": (
+        _BASE + _DEFAULT,
+        _BASE + _DEFAULT + "effective_to = 2026-06-01\n",
+        {"body": _SILENT},
+    ),
+    "default_model.unless_fields": (
+        _BASE + _DEFAULT,
+        _BASE + _DEFAULT + 'unless_fields = ["background"]\n',
+        {"body": _SILENT | {"background": "opaque"}},
+    ),
+    "byok.request_header_prefix": (
+        _BASE + '[byok]\nrequest_header_prefix = "x-none-"\n',
+        _BASE + '[byok]\nrequest_header_prefix = "X-Key-"\n',
+        {"headers": {"x-key-vendor": "k"}},
+    ),
+    "byok.request_field": (
+        _BASE + '[byok]\nrequest_field = "other"\n',
+        _BASE + '[byok]\nrequest_field = "key"\n',
+        {"body": {"key": "k"}},
+    ),
+    "tag.request_header": (_BASE + _TAG, _BASE + _TAG.replace("corp", "own"), {"tag": "hero"}),
+    "tag.limit": (_BASE + _TAG, _BASE + _TAG + "limit = 3\n", {"tag": "hero"}),
+    "fee.parts_per_million": (_BASE, _BASE + "[fee]\nparts_per_million = 50_000\n", {}),
+    "limits.remaining_requests": (
+        _BASE,
+        _BASE + '[limits]\nremaining_requests = ["x-left"]\n',
+        {"answer": {"x-left": "9"}},
+    ),
+    "errors.not_charged": (_BASE, _BASE + "[errors]\nnot_charged = [400]\n", {"status": 400}),
+    "deployments": (_BASE, _BASE + '[deployments]\nimg = "house/flux"\n', {"body": {"model": "img"}}),
+    "region.hosts": (_BASE + _ADDED.replace(_HOST, "elsewhere.example"), _BASE + _ADDED, {}),
+    "region.surcharge.models": (_BASE + _ADDED, _BASE + _ADDED.replace("house", "other"), {}),
+    "region.surcharge.parts_per_million": (_BASE + _ADDED, _BASE + _ADDED.replace("100_000", "200_000"), {}),
+    "region.surcharge.effective_from": (_BASE + _ADDED, _BASE + _ADDED + "effective_from = 2026-06-02\n", {}),
+    "region.surcharge.effective_to": (_BASE + _ADDED, _BASE + _ADDED + "effective_to = 2026-06-01\n", {}),
+}
+_OWN = {"id", "call_id", "first_byte", "duration"}
+
+
+def _keys(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
+    hints = get_type_hints(kind)
+    for field in msgspec.structs.fields(kind):
+        inner = [one for one in (hints[field.name], *get_args(hints[field.name])) if _is_table(one)]
+        if inner:
+            yield from _keys(inner[0], f"{prefix}{field.encode_name}.")
+        else:
+            yield prefix + field.encode_name
+
+
+def _is_table(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def _seen(folder: Path, profile: str, **call: Any) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return what is recorded of a call, but for what is its own, and the headers that were sent."""
+    folder.mkdir()
+    (folder / "profile.toml").write_text(profile)
+    (folder / "prices.toml").write_text(_PRICES)
+    sent: dict[str, str] = {}
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        sent.update(request.headers)
+        images = {"data": [{"url": "u"}], "bill": {"sum": 3}}
+        return httpx.Response(call.get("status", 200), headers=call.get("answer", {}), json=images)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PIXELMETER_PROFILES", str(folder / "profile.toml"))
+        patch.setattr(SystemClock, "now", lambda _: _NOW)
+        meter = pixelmeter.Meter(f"sqlite:///{folder}/a.db", price_book=folder / "prices.toml")
+        with (
+            capture_calls() as calls,
+            pixelmeter.tags(**({"aig_tag": call["tag"]} if "tag" in call else {})),
+            pixelmeter.instrument(httpx.Client(transport=httpx.MockTransport(answer)), meter) as client,
+        ):
+            client.post(
+                f"https://{_HOST}{call.get('path', '/v1/images/generations')}",
+                headers=call.get("headers", {}),
+                json={key: value for key, value in ({"model": "house/flux"} | call.get("body", {})).items() if value},
+            )
+    [attempt] = calls
+    return {name: value for name, value in msgspec.structs.asdict(attempt).items() if name not in _OWN}, sent
+
+
+@pytest.mark.parametrize("key", _CASES)
+def test_a_key_of_a_profile_changes_a_result(tmp_path: Path, key: str) -> None:
+    without, with_it, call = _CASES[key]
+    before = _seen(tmp_path / "without", without, **call)
+    assert before == _seen(tmp_path / "again", without, **call)
+    assert before != _seen(tmp_path / "with", with_it, **call)
+
+
+def test_every_key_that_a_profile_may_have_is_tried() -> None:
+    assert set(_keys(Profile)) == _CASES.keys() | _READ_BY_PEOPLE
+
+
+def test_every_key_that_a_profile_may_have_is_documented() -> None:
+    page = Path(__file__).parents[2] / "docs" / "gateways.md"
+    [text] = re.findall(r"```toml\n(.*?)```", page.read_text(), re.DOTALL)
+    shown = set(_paths(tomllib.loads(text)))
+    assert set(_keys(Profile)) - {"generic"} == shown
+
+
+def _paths(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in table.items():
+        tables = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
+        if not tables or prefix + name == "deployments":
+            yield prefix + name
+        for one in tables if prefix + name != "deployments" else ():
+            yield from _paths(one, f"{prefix}{name}.")
+
+
+def test_a_tag_is_sent_as_the_gateway_takes_it_and_recorded_as_it_was_sent(tmp_path: Path) -> None:
+    record, sent = _seen(tmp_path / "a", _BASE + _TAG + "limit = 3\n", tag="hero")
+    assert ("her", {"aig_tag": "her"}) == (sent["x-corp-tag"], json.loads(record["tags"]))
+
+
+def test_a_tag_of_the_request_itself_is_sent_as_it_is_and_recorded_within_the_limit(tmp_path: Path) -> None:
+    record, sent = _seen(tmp_path / "a", _BASE + _TAG + "limit = 3\n", headers={"x-corp-tag": "heroes"})
+    assert ("heroes", {"aig_tag": "her"}) == (sent["x-corp-tag"], json.loads(record["tags"]))
+
+
+@pytest.mark.parametrize(("length", "kept"), [(64, 64), (65, 64), (5000, 64)])
+def test_no_more_of_a_tag_than_aigateway_takes_is_recorded(tmp_path: Path, length: int, kept: int) -> None:
+    record, _ = _seen(
+        tmp_path / "a",
+        f'id = "mine"\n[match]\nhosts = ["{_HOST}"]\n[tag]\nrequest_header = "x-aig-tag"\n',
+        headers={"x-aig-tag": "x" * length},
+    )
+    assert kept == len(json.loads(record["tags"])["aig_tag"])
+
+
+def test_a_key_of_the_callers_own_to_an_unknown_host_is_seen_before_the_answer_shows_whose_it_is(
+    tmp_path: Path,
+) -> None:
+    record, _ = _seen(
+        tmp_path / "a",
+        'id = "elsewhere"\n',
+        headers={"x-byok-openai": "k"},
+        answer={"x-aig-provider": "p", "x-cost-cents": "0.2"},
+        body={"model": "meta/sam-3-1-image"},
+    )
+    assert (True, 10_000_000, "priced", 2_000_000) == tuple(
+        record[name] for name in ("byok", "cost", "cost_source", "fee")
+    )
+
+
+def test_attempts_have_the_fields_that_are_left_out_here() -> None:
+    assert _OWN <= set(Attempt.__struct_fields__)
