@@ -85,10 +85,7 @@ def test_texts_that_are_given_as_files_without_a_name_are_texts(
 ) -> None:
     files: Any = {"model": (None, MODEL), "n": (None, b"2"), "image": ("a.png", PICTURE)}
     assert KNOWN == known(kit.run(recorded(kit, meter, attempts, files=files)))
-    files = {
-        "image": ("a.png", PICTURE),
-        **{name: (None, io.BytesIO(b"2" if name == "n" else MODEL.encode())) for name in texts},
-    }
+    files = {"image": ("a.png", PICTURE), "model": (None, io.BytesIO(MODEL.encode())), "n": (None, io.BytesIO(b"2"))}
     assert KNOWN == known(kit.run(recorded(kit, meter, attempts, files=files)))
 
 
