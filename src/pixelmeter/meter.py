@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -23,13 +24,13 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
-from pixelmeter.ledger.address import safe_url, spool_folder
+from pixelmeter.ledger.address import Address, absolute_url, in_schema, read_address, spool_folder
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
 from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
-from pixelmeter.spool import Spool
+from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt"]
+__all__ = ["Meter", "adopt", "count_refused", "retry"]
 
 
 class Meter:
@@ -72,8 +73,11 @@ class Meter:
         settings = from_environment()
         if not isinstance(database_url, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"database_url is a {type(database_url).__name__}: write f'sqlite:///{{path}}'")
-        self.database_url = database_url or settings.database_url
-        """The ledger, password included; `status()` shows it without."""
+        url = in_schema(database_url or settings.database_url, settings.schema)
+        # Read once, here: the folder that a relative path is taken from may change as soon as the program goes on.
+        self._address = read_address(url)
+        self.database_url = absolute_url(url)
+        """The ledger, password included, the path of a SQLite file absolute; `status()` shows it without."""
         self._tags = checked({**settings.tags, **_mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
@@ -88,19 +92,19 @@ class Meter:
         self._files: Files = SystemFiles()
         self.failures = Failures(self._clock)
         """Our own failures inside callers' requests."""
-        self._folder = spool_folder(self.database_url, spool_dir or settings.spool_dir, settings.state_dir)
+        self._folder = spool_folder(self._address, spool_dir or settings.spool_dir, settings.state_dir)
         self._spool = Spool(
             self._folder,
             self._files,
             self._ids,
             durability=settings.durability,
-            note=partial(self.failures.note, "spool"),
+            note=partial(self.failures.note, "spool", path=self._folder),
         )
         fanout = Fanout(
             chosen(sinks, registry, settings.sinks),
             clock=self._clock,
             failures=self.failures,
-            backend=self.database_url.partition(":")[0].partition("+")[0],
+            backend=self._address.dialect,
         )
         self.sinks = fanout.sinks
         """The live views, in the order in which they are told."""
@@ -174,7 +178,7 @@ class Meter:
         """Return `database_url` (without secrets), `spool_dir`, the counters of `spool` and `drain`, `ledger_error`
         (None while all is well) and `failures` (our own, by place)."""
         return {
-            "database_url": safe_url(self.database_url),
+            "database_url": self._address.safe(),
             "spool_dir": self._folder,
             **self.recorder.status(),
             "failures": dict(self.failures.counts()),
@@ -199,25 +203,51 @@ class Meter:
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:
-        return f"Meter({safe_url(self.database_url)!r})"
+        return f"Meter({self._address.safe()!r})"
 
     def _open_drain(self) -> Drain:
-        return _open_drain(self.database_url, self._folder, self._spool, self._files)
+        return _open_drain(self._address, self._folder, self._spool, self._files, self.failures)
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
-    settings = settings or from_environment()
-    url = database_url or settings.database_url
-    folder = spool_folder(url, settings.spool_dir, settings.state_dir)
+    address, folder = _where(database_url, settings)
     files = SystemFiles()
-    if not any(name.endswith(".spool") for name in files.list(folder)):
+    if not sorted_out(files.list(folder)).spooled:
         return 0
-    drain = _open_drain(url, folder, Spool(folder, files, SystemIds()), files)
-    try:
+    with closing(
+        _open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
+    ) as drain:
         return drain.adopt()
-    finally:
-        drain.close()
+
+
+def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
+    address, folder = _where(database_url, settings)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).refused:
+        return 0
+    with closing(
+        _open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
+    ) as drain:
+        return drain.retry()
+
+
+def count_refused(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Return how many attempts are kept beside the spool because the ledger has refused them."""
+    _, folder = _where(database_url, settings)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).refused:
+        return 0
+    from pixelmeter.drain.census import count_refused
+
+    return sum(count_refused(files, folder, []).values())
+
+
+def _where(database_url: str | None, settings: Settings | None) -> tuple[Address, str]:
+    settings = settings or from_environment()
+    address = read_address(in_schema(database_url or settings.database_url, settings.schema))
+    return address, spool_folder(address, settings.spool_dir, settings.state_dir)
 
 
 def _mapping(name: str, value: object) -> Mapping[str, str]:
@@ -228,7 +258,7 @@ def _mapping(name: str, value: object) -> Mapping[str, str]:
     return cast("Mapping[str, str]", value)
 
 
-def _open_drain(url: str, folder: str, spool: Spool, files: Files) -> Drain:
+def _open_drain(address: Address, folder: str, spool: Spool, files: Files, failures: Failures) -> Drain:
     from pixelmeter.ledger.writer import open_writer
 
-    return Drain(spool, files, folder, open_writer(url))
+    return Drain(spool, files, folder, open_writer(address), failures.set_aside)

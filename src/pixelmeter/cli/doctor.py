@@ -20,14 +20,16 @@ from pixelmeter.cli.ledger_check import CORRECT_URL, examine
 from pixelmeter.cli.options import format_option
 from pixelmeter.cli.output import emit
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
-from pixelmeter.ledger.address import read_address, spool_folder
-from pixelmeter.settings import Settings, from_environment
-from pixelmeter.system import SystemClock, SystemFiles
+from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
+from pixelmeter.settings import Settings, from_environment, misspelt
+from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
 __all__ = ["command"]
 
 _LIBRARIES = ("pixelmeter", "httpx", "httpx2", "openai", "sqlalchemy", "psycopg")
 _OLD_PRICES_DAYS = 90
+# What the exported docker-compose.yml reads beside the variables of Grafana.
+_OF_COMPOSE = "PIXELMETER_LEDGER_PASSWORD"
 
 
 # Not the shared option: its default reads the settings, and what is wrong with those is one of the findings.
@@ -51,7 +53,8 @@ def command(database_url: str | None, format: str) -> None:
 
 
 def _examine(database_url: str | None) -> Iterator[Finding]:
-    yield from _versions()
+    yield _versions()
+    yield from _variables()
     try:
         settings = from_environment()
     except ConfigError as error:
@@ -61,34 +64,59 @@ def _examine(database_url: str | None) -> Iterator[Finding]:
     if "otel" in settings.sinks and importlib.util.find_spec("opentelemetry.sdk") is None:
         advice = 'run: pip install "pixelmeter[otel]"'
         yield Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
-    url = database_url or settings.database_url
+    url = in_schema(database_url or settings.database_url, settings.schema)
     try:
         address = read_address(url)
     except ConfigError as error:
         yield Finding("database", "problem", str(error), CORRECT_URL)
     else:
-        folder = spool_folder(url, settings.spool_dir, settings.state_dir)
-        spool = _spool(folder)
-        database = list(examine(address, is_spooled=spool.state != "problem"))
-        yield from database
-        yield spool
-        if spool.state != "problem" and os.path.isdir(folder):
-            yield from _spool_files(folder, [finding.found for finding in database if finding.state == "problem"])
+        yield from _storage(address, settings)
     yield from _prices(settings)
     yield from _profiles(settings)
 
 
-def _versions() -> Iterator[Finding]:
+def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
+    """Yield what is found of the ledger, and of the spool of attempts that wait for it."""
+    if address.dialect == "sqlite":
+        yield _sqlite()
+    folder = None
+    try:
+        folder = spool_folder(address, settings.spool_dir, settings.state_dir)
+        spool = _spool(folder)
+    except ConfigError as error:
+        spool = Finding("spool", "problem", str(error), "until then no meter can be made")
+    database = list(examine(address, is_spooled=spool.state != "problem"))
+    yield from database
+    yield spool
+    if folder is not None and spool.state != "problem" and os.path.isdir(folder):
+        yield from _spool_files(folder, [finding.found for finding in database if finding.state == "problem"])
+
+
+def _versions() -> Finding:
     found = [f"Python {platform.python_version()}"]
     for name in _LIBRARIES:
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    yield Finding("versions", "ok", ", ".join(found))
+    return Finding("versions", "ok", ", ".join(found))
+
+
+def _variables() -> Iterator[Finding]:
+    if not misspelt():
+        return
+    from pixelmeter.monitoring.grafana.provisioning import VARIABLES
+
+    for name, meant in misspelt(besides=[*VARIABLES, _OF_COMPOSE]).items():
+        question = f": did you mean {meant}?" if meant else ""
+        told = f"{name} is not a variable of pixelmeter{question}"
+        yield Finding("variable", "warning", told, "nothing reads it; docs/settings.md has those that there are")
+
+
+def _sqlite() -> Finding:
     version = sqlite3.sqlite_version_info
     sound = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    yield Finding(
+    return Finding(
         "sqlite",
         "ok",
         f"SQLite {sqlite3.sqlite_version}",
@@ -111,6 +139,10 @@ def _spool(folder: str) -> Finding:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         advice = "make it this user's, or set PIXELMETER_SPOOL_DIR: until then a kill loses calls"
         return Finding("spool", "problem", f"{folder} cannot be written", advice)
+    reason = distrusted(folder)
+    if reason is not None:
+        advice = "make it private (chown, chmod 700), or set PIXELMETER_SPOOL_DIR: until then a kill loses calls"
+        return Finding("spool", "problem", f"{folder}: {reason}", advice)
     if mode & 0o077:
         return Finding("spool", "warning", f"{folder} has mode {mode:04o}", f"run: chmod 700 {folder}")
     return Finding("spool", "ok", f"{folder} has mode {mode:04o}")
@@ -129,8 +161,14 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
             advice = f"{first} first, then {advice}"
         told = f"{found.left} files, at most {found.waiting} attempts wait in them"
         yield Finding("spool of dead processes", "warning", told, advice)
+    for reason, number in found.refused.items():
+        advice = (
+            "they are kept in the spool folder; make the ledger take them, then run `pixelmeter db retry`; where a "
+            "character is at fault, that is a database with the encoding UTF8"
+        )
+        yield Finding("refused attempts", "problem", f"{number} attempts, which the ledger refuses: {reason}", advice)
     if found.unreadable:
-        advice = "they are kept; a newer pixelmeter or another user may read them"
+        advice = "they are kept; a newer pixelmeter, their owner or root (`pixelmeter report`) may read them"
         yield Finding("unreadable spool files", "problem", ", ".join(found.unreadable), advice)
 
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, assert_never
 
 import msgspec
 
 from pixelmeter.core.headers import Headers
+from pixelmeter.core.hosts import without_root
 from pixelmeter.core.record import NANO_PER_USD, Operation
 from pixelmeter.core.regions import Region
 from pixelmeter.core.text import bounded, scaled
@@ -118,7 +120,7 @@ class Tag(_Data, frozen=True):
 class Fee(_Data, frozen=True):
     """What the gateway takes on top of the price."""
 
-    parts_per_million: int = 0
+    parts_per_million: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
 
 
 class Limits(_Data, frozen=True):
@@ -134,7 +136,7 @@ class Errors(_Data, frozen=True):
     not_charged: frozenset[int] = frozenset()
 
 
-class Profile(_Data, frozen=True):
+class Profile(_Data, frozen=True, dict=True):
     """One gateway."""
 
     id: str
@@ -156,7 +158,7 @@ class Profile(_Data, frozen=True):
     """Deployment name -> model, where requests name deployments."""
     region: tuple[Region, ...] = ()
 
-    @property
+    @cached_property
     def request_fields(self) -> tuple[str, ...]:
         """The fields of a request that this profile asks about."""
         fields = [field for default in self.default_model for field in default.unless_fields]
@@ -236,7 +238,8 @@ class Profiles:
         """Return the profile of `host` or `host:port` (lower case)."""
         profile = self._known.get(host)
         if profile is None:
-            profile = next((p for pattern, p in self._patterns if fnmatchcase(host, pattern)), self._generic)
+            plain = without_root(host)
+            profile = next((p for pattern, p in self._patterns if fnmatchcase(plain, pattern)), self._generic)
             if len(self._known) < 1000:
                 self._known[host] = profile
         return profile

@@ -6,13 +6,16 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pixelmeter.core.record import Attempt
-from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.address import Address, read_address
 
 __all__ = ["Writer", "open_writer"]
 
 
 class Writer(Protocol):
-    """Each call is one transaction; LedgerError when it fails, and then nothing is committed and it may be repeated."""
+    """Each call is one transaction; LedgerError when it fails, and then nothing is committed and it may be repeated.
+
+    Only a RowRefused would come again: the ledger does not take an attempt that is among those of the write.
+    """
 
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return how far each of these spool files is committed, in bytes; files never committed are left out."""
@@ -31,7 +34,7 @@ class Writer(Protocol):
         ...
 
 
-def open_writer(url: str) -> Writer:
+def open_writer(url: str | Address) -> Writer:
     """Return the writer of a ledger; nothing is opened before its first call, which makes a missing ledger.
 
     ConfigError for a URL that cannot be used and for a missing driver. One thread at a time may use a writer.

@@ -15,7 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from pixelmeter._version import __version__
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.engine import connect_arguments, open_reader
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.snapshot import Total, last_attempt, read_totals
@@ -39,9 +39,10 @@ class LedgerCollector(Collector):
     `patience` seconds; scrapes then wait for the one reading that is under way.
     """
 
-    def __init__(self, url: str, *, clock: Clock, max_series: int = DEFAULT_LIMIT, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self, url: str | Address, *, clock: Clock, max_series: int = DEFAULT_LIMIT, patience: float = _PATIENCE
+    ) -> None:
         """Opens nothing; ConfigError for a URL or a number of series that cannot be used, and for a missing driver."""
-        self._url = url
         self._address = read_address(url)
         if self._address.dialect == "postgresql":
             connect_arguments(self._address)
@@ -100,7 +101,7 @@ class LedgerCollector(Collector):
     def _ask(self) -> tuple[Sequence[Total], int | None]:
         # Opened anew each time: the file may be another one by now, and the schema a newer one.
         try:
-            with open_reader(self._url).connect() as connection:
+            with open_reader(self._address).connect() as connection:
                 return read_totals(connection), last_attempt(connection)
         except SQLAlchemyError as error:
             raise without_secrets(error, self._address) from None
