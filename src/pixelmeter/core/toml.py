@@ -13,8 +13,8 @@ _LONGEST_MESSAGE = 300
 _AT = re.compile(r"\(at line (\d{1,9}), column \d+\)")
 _MANY_DIGITS = re.compile(r"[0-9][0-9_]{3999,}")
 _DEEP = 50
-# A list of tables, and what is in those.
-_DEPTH_OF_DATES = 3
+# Lists of tables in tables of a list, and more.
+_DEPTH_OF_DATES = 8
 # In a tuple, where a library that stops the clock does not replace it.
 _DATE = (cast("type[datetime.date]", datetime.date.__mro__[-2]),)
 
@@ -55,7 +55,7 @@ def _real(value: Any, depth: int = _DEPTH_OF_DATES) -> Any:
     if not depth or not isinstance(value, dict | list):
         return value
     if isinstance(value, list):
-        return [_real(each, depth - 1) for each in cast("list[Any]", value)]
+        return [_real(each, depth - 1) for each in cast("Any", value)]
     return {key: _real(each, depth - 1) for key, each in cast("dict[str, Any]", value).items()}
 
 
