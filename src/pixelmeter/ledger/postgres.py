@@ -351,7 +351,8 @@ def _additions(attempts: Sequence[Attempt]) -> tuple[str, str]:
 
 def _by_day(attempts: Sequence[Attempt]) -> Iterator[tuple[Sequence[Any], Sequence[int]]]:
     for (day, *key), sums in summarise(attempts).items():
-        yield (date.fromordinal(_EPOCH_DAY + day), *key), sums
+        # As text: where the clock is stopped for a test, a date is of a class that JSON does not know.
+        yield (date.fromordinal(_EPOCH_DAY + day).isoformat(), *key), sums
 
 
 def _json(names: Sequence[str], additions: Iterable[tuple[Sequence[Any], Sequence[int]]]) -> str:
