@@ -28,6 +28,7 @@ __all__ = ["command"]
 
 _LIBRARIES = ("pixelmeter", "httpx", "httpx2", "openai", "sqlalchemy", "psycopg")
 _OLD_PRICES_DAYS = 90
+_SHOWN = 5
 # What the exported docker-compose.yml reads beside the variables of Grafana.
 _OF_COMPOSE = "PIXELMETER_LEDGER_PASSWORD"
 
@@ -169,7 +170,9 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
         yield Finding("refused attempts", "problem", f"{number} attempts, which the ledger refuses: {reason}", advice)
     if found.unreadable:
         advice = "they are kept; a newer pixelmeter, their owner or root (`pixelmeter report`) may read them"
-        yield Finding("unreadable spool files", "problem", ", ".join(found.unreadable), advice)
+        shown = ", ".join(found.unreadable[:_SHOWN])
+        more = f" and {len(found.unreadable) - _SHOWN} more" if len(found.unreadable) > _SHOWN else ""
+        yield Finding("unreadable spool files", "problem", f"{shown}{more}", advice)
 
 
 def _prices(settings: Settings) -> Iterator[Finding]:
