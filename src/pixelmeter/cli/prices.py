@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import click
 
 from pixelmeter.cli.options import format_option
-from pixelmeter.cli.output import emit, emit_json, plain
+from pixelmeter.cli.output import emit, emit_json, plain, say
 from pixelmeter.core.money import exact_usd
 from pixelmeter.core.prices import Consumption, Entry, Line, PriceBook, Quote, Reason
 from pixelmeter.core.record import MICROSECONDS_PER_DAY
@@ -37,6 +37,8 @@ _COLUMNS = (
     "checked_on",
     "file",
 )
+_NAMES = ("gateway", "model", "unit")
+_DROP = ("file", "checked_on", "estimate", "steps", "to", "from", "quality", "size")
 _ATTO_DIGITS = 18
 _WHY: dict[Reason, str] = {
     "no_price": "no entry is in force on that day; `pixelmeter prices list` has what there is",
@@ -87,7 +89,7 @@ def list_(gateway: str | None, model: str, path: str | None, format: str) -> Non
     ]
     if not rows:
         click.echo("No such price: `pixelmeter prices list` without options has all there are.", err=True)
-    emit(rows, _COLUMNS, format, right=["usd"])
+    emit(rows, _COLUMNS, format, right=["usd"], names=_NAMES, drop=_DROP)
 
 
 @command.command()
@@ -128,9 +130,11 @@ def show(
     ]
     if format == "table":
         for name, quote, estimate in answers:
-            click.echo("\n".join(_explained(name, model, quote, estimate)) + "\n")
+            for line in _explained(name, model, quote, estimate):
+                say(line)
+            click.echo()
             entries = [e for e in _named(book, model) if e.gateway == name and e.holds_on(_day(moment))]
-            emit([row for entry in entries for row in _rows(entry)], _COLUMNS[2:], format, right=["usd"])
+            emit([row for entry in entries for row in _rows(entry)], _COLUMNS[2:], format, right=["usd"], drop=_DROP)
     elif format == "json":
         emit_json([_record(name, model, quote, estimate) for name, quote, estimate in answers])
     else:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-from sqlalchemy.exc import DBAPIError
-
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address
 
@@ -25,7 +23,8 @@ def without_secrets(error: BaseException, address: Address) -> LedgerError:
 
     It quotes the database only where no row can be in the text: what a server says of bad data repeats the data.
     """
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    # What SQLAlchemy raises wraps what the driver did.
+    cause = getattr(error, "orig", None) or error
     state: str | None = getattr(cause, "sqlstate", None)
     name = type(cause).__name__
     if address.dialect == "sqlite":

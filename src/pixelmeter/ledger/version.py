@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select
 
-from pixelmeter._assets import asset_dir
-from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.revisions import VERSION_TABLE, check, revisions
 from pixelmeter.ledger.schema import ATTEMPTS, METADATA
 
 __all__ = ["VERSION_TABLE", "check", "create_if_absent", "current", "revisions"]
-
-VERSION_TABLE = "pixelmeter_schema"
 
 # Exactly the table that Alembic makes for itself under this name.
 _VERSION = Table(
@@ -21,38 +19,12 @@ _VERSION = Table(
 )
 
 
-def revisions() -> tuple[str, ...]:
-    """Return every schema revision of this pixelmeter, oldest first; each migration file's name begins with its own.
-
-    Read from the file names because a program that only writes should not pay for importing Alembic.
-    """
-    files = (asset_dir("migrations") / "versions").glob("[0-9]*_*.py")
-    return tuple(sorted(file.name.partition("_")[0] for file in files))
-
-
 def current(connection: Connection) -> str | None:
     """Return the ledger's schema revision; None where there is no ledger."""
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
     revision: str | None = connection.scalar(select(_VERSION.c.version_num))
     return revision
-
-
-def check(found: str | None) -> None:
-    """Raise SchemaOutdated, SchemaTooNew, or LedgerError where there is no ledger, unless `found` is what we need."""
-    known = revisions()
-    if found == known[-1]:
-        return
-    if found is None:
-        raise LedgerError("there is no ledger in this database yet: run `pixelmeter db upgrade`, or meter a call")
-    if found in known:
-        raise SchemaOutdated(
-            f"the ledger has schema {found} and this pixelmeter needs {known[-1]}: run `pixelmeter db upgrade`"
-        )
-    raise SchemaTooNew(
-        f"the ledger has schema {found}, made by a newer pixelmeter; this one knows up to {known[-1]}: "
-        "upgrade the package with `pip install --upgrade pixelmeter`"
-    )
 
 
 def create_if_absent(connection: Connection) -> None:

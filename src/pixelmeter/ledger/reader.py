@@ -1,0 +1,95 @@
+"""Reading a ledger with plain SQL through the driver: no library that takes longer to import than the answer takes."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections.abc import Generator, Sequence
+from typing import Any, Literal
+
+from pixelmeter.ledger.address import Address, read_address
+from pixelmeter.ledger.driver import connect_arguments, read_only_uri
+from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.lock import PATIENCE
+from pixelmeter.ledger.revisions import VERSION_TABLE, check
+
+__all__ = ["Dialect", "Reader", "reading_ledger"]
+
+Dialect = Literal["sqlite", "postgresql"]
+
+_IS_THERE: dict[Dialect, str] = {
+    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?",
+    "postgresql": "SELECT 1 WHERE to_regclass(?) IS NOT NULL",
+}
+
+
+class Reader:
+    """A ledger as it was at the first question, until `refresh`; nothing that it is asked can change it."""
+
+    def __init__(self, dialect: Dialect, connection: Any) -> None:
+        self.dialect: Dialect = dialect
+        self._connection = connection
+
+    def rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Sequence[Any]]:
+        """Return what a statement finds; each `?` in it stands for a parameter, and no other `?` or `%` may be there.
+
+        LedgerError where the database refuses.
+        """
+        if self.dialect == "postgresql":
+            statement = statement.replace("?", "%s")
+        elif not self._connection.in_transaction:
+            self._connection.execute("BEGIN")
+        found: list[Sequence[Any]] = self._connection.execute(statement, parameters).fetchall()
+        return found
+
+    def refresh(self) -> None:
+        """Let the next question see what others have committed meanwhile."""
+        self._connection.rollback()
+
+
+@contextlib.contextmanager
+def reading_ledger(url: str) -> Generator[Reader]:
+    """Give a reader of an existing ledger; on SQLite it takes no part in checkpoints.
+
+    LedgerError when there is no ledger or it cannot be read, SchemaOutdated or SchemaTooNew when its schema is not the
+    one of this pixelmeter, ConfigError for a URL that cannot be used.
+    """
+    address = read_address(url)
+    connect = _sqlite if address.dialect == "sqlite" else _postgres
+    with connect(address) as reader:
+        check(_revision(reader))
+        yield reader
+
+
+def _revision(reader: Reader) -> str | None:
+    if not reader.rows(_IS_THERE[reader.dialect], [VERSION_TABLE]):
+        return None
+    found = reader.rows(f"SELECT version_num FROM {VERSION_TABLE}")
+    return found[0][0] if found else None
+
+
+@contextlib.contextmanager
+def _sqlite(address: Address) -> Generator[Reader]:
+    try:
+        connection = sqlite3.connect(read_only_uri(address.path), uri=True, timeout=PATIENCE, isolation_level=None)
+        with contextlib.closing(connection):
+            yield Reader("sqlite", connection)
+    except sqlite3.Error as error:
+        raise without_secrets(error, address) from None
+
+
+@contextlib.contextmanager
+def _postgres(address: Address) -> Generator[Reader]:
+    arguments = connect_arguments(address)
+    import psycopg
+
+    try:
+        with contextlib.closing(psycopg.connect(**arguments)) as connection:
+            connection.read_only = True
+            # All that is printed together is of one moment.
+            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+            # Poolers that change the server's session between transactions lose prepared statements.
+            connection.prepare_threshold = None
+            yield Reader("postgresql", connection)
+    except (psycopg.Error, UnicodeError) as error:
+        raise without_secrets(error, address) from None
