@@ -79,7 +79,7 @@ def test_an_older_schema_is_refused_with_the_command_that_helps(
     ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     set_revision(ledger_url, "0001")
-    monkeypatch.setattr("pixelmeter.ledger.revisions.revisions", lambda: ("0001", "0002"))
+    monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0001", "0002"))
 
     with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
         ensure_schema(read_address(ledger_url))

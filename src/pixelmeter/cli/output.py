@@ -9,10 +9,12 @@ import sys
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import click
 
-from pixelmeter.cli.table import Column, laid_out, terminal_width, wrapped
+if TYPE_CHECKING:
+    from pixelmeter.cli.table import Column
 
 __all__ = ["emit", "emit_json", "plain", "say", "table_columns", "write_csv"]
 
@@ -44,6 +46,8 @@ def emit(
     elif format == "csv":
         write_csv(rows, columns)
     else:
+        from pixelmeter.cli.table import laid_out, terminal_width
+
         found = table_columns(rows, columns, right=right, total=total, names=names, drop=drop)
         for line in laid_out(found, terminal_width(), has_total=total is not None):
             sys.stdout.write(f"{line}\n")
@@ -65,6 +69,8 @@ def write_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, h
 
 def say(text: str) -> None:
     """Print a sentence, wrapped at the words on a terminal; text from outside cannot steer it."""
+    from pixelmeter.cli.table import terminal_width, wrapped
+
     for line in wrapped(plain(text), terminal_width()):
         click.echo(line)
 
@@ -87,6 +93,8 @@ def table_columns(
     drop: Sequence[str] = (),
 ) -> list[Column]:
     """Return the columns of a table, with what is in them as text."""
+    from pixelmeter.cli.table import Column
+
     return [
         Column(
             # The key of a tag is somebody's name for it.

@@ -11,7 +11,7 @@ from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.driver import connect_arguments, read_only_uri
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.lock import PATIENCE
-from pixelmeter.ledger.revisions import VERSION_TABLE, check
+from pixelmeter.ledger.version import VERSION_TABLE, check
 
 __all__ = ["Dialect", "Reader", "reading_ledger"]
 

@@ -2,33 +2,76 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select
+from functools import cache
+from typing import TYPE_CHECKING
 
-from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.revisions import VERSION_TABLE, check, revisions
-from pixelmeter.ledger.schema import ATTEMPTS, METADATA
+from pixelmeter._assets import asset_dir
+from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
+
+# SQLAlchemy is imported late: who only reads asks for the version too, and takes half as long without it.
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
 
 __all__ = ["VERSION_TABLE", "check", "create_if_absent", "current", "revisions"]
 
-# Exactly the table that Alembic makes for itself under this name.
-_VERSION = Table(
-    VERSION_TABLE,
-    MetaData(),
-    Column("version_num", String(32), nullable=False),
-    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
-)
+VERSION_TABLE = "pixelmeter_schema"
+
+
+@cache
+def _version() -> Table:
+    """Return exactly the table that Alembic makes for itself under this name."""
+    from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, String, Table
+
+    return Table(
+        VERSION_TABLE,
+        MetaData(),
+        Column("version_num", String(32), nullable=False),
+        PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+    )
+
+
+def revisions() -> tuple[str, ...]:
+    """Return every schema revision of this pixelmeter, oldest first; each migration file's name begins with its own.
+
+    Read from the file names because a program that only writes should not pay for importing Alembic.
+    """
+    files = (asset_dir("migrations") / "versions").glob("[0-9]*_*.py")
+    return tuple(sorted(file.name.partition("_")[0] for file in files))
 
 
 def current(connection: Connection) -> str | None:
     """Return the ledger's schema revision; None where there is no ledger."""
+    from sqlalchemy import inspect, select
+
     if not inspect(connection).has_table(VERSION_TABLE):
         return None
-    revision: str | None = connection.scalar(select(_VERSION.c.version_num))
+    revision: str | None = connection.scalar(select(_version().c.version_num))
     return revision
+
+
+def check(found: str | None) -> None:
+    """Raise SchemaOutdated, SchemaTooNew, or LedgerError where there is no ledger, unless `found` is what we need."""
+    known = revisions()
+    if found == known[-1]:
+        return
+    if found is None:
+        raise LedgerError("there is no ledger in this database yet: run `pixelmeter db upgrade`, or meter a call")
+    if found in known:
+        raise SchemaOutdated(
+            f"the ledger has schema {found} and this pixelmeter needs {known[-1]}: run `pixelmeter db upgrade`"
+        )
+    raise SchemaTooNew(
+        f"the ledger has schema {found}, made by a newer pixelmeter; this one knows up to {known[-1]}: "
+        "upgrade the package with `pip install --upgrade pixelmeter`"
+    )
 
 
 def create_if_absent(connection: Connection) -> None:
     """Make the tables in a database that has none of them, at the newest revision; no commit."""
+    from sqlalchemy import inspect
+
+    from pixelmeter.ledger.schema import ATTEMPTS, METADATA
+
     if current(connection) is not None:
         return
     if inspect(connection).has_table(ATTEMPTS.name):
@@ -37,5 +80,5 @@ def create_if_absent(connection: Connection) -> None:
             "restore it, or use another database"
         )
     METADATA.create_all(connection)
-    _VERSION.create(connection, checkfirst=True)
-    connection.execute(_VERSION.insert().values(version_num=revisions()[-1]))
+    _version().create(connection, checkfirst=True)
+    connection.execute(_version().insert().values(version_num=revisions()[-1]))
