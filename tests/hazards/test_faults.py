@@ -20,10 +20,23 @@ from tests.clients import Body, Client, Kit, each, failure, seen
 from tests.hazards.pair import MOCK, URLS, asked, json_headers
 
 SOURCE = str(Path(pixelmeter.__file__).parent)
-# What is the caller's own call passed on, or called by the caller; and the counter of failures, which guards itself.
-PASSAGE = ("_transport.py", "httpx.py", "httpx2.py", "failures.py", "tagging.py")
+# What the caller calls itself; and the counter of failures, which guards itself.
+OUTSIDE = ("failures.py", "tagging.py")
+# The caller's own call passed on.
+PASSAGE = (
+    "_Sync.__call__",
+    "_Async.__call__",
+    "_Replacement._method",
+    "send",
+    "send_async",
+    "TeeStream.__iter__",
+    "TeeStream.close",
+    "AsyncTeeStream.__aiter__",
+    "AsyncTeeStream.aclose",
+    "_Tee._closed",
+)
 # What catches the failures of all that it calls.
-GUARDS = ("Meter.begin",)
+GUARDS = ("Layer.enter", "tell", "_watch", "_Tee._tell", "_Open.__del__")
 EVENTS = b'data: {"type":"image_generation.completed","b64_json":"AAAA","usage":{"output_tokens":200}}\n\n'
 
 Scene = Callable[[Kit, Client], Awaitable[Any]]
@@ -51,8 +64,8 @@ def traced(on_call: Callable[[CodeType], object]) -> Generator[Callable[[], None
 
     def trace(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        ours = code.co_filename.startswith(SOURCE) and not code.co_filename.endswith(PASSAGE)
-        if ours and event == "call" and code.co_qualname not in GUARDS:
+        ours = code.co_filename.startswith(SOURCE) and not code.co_filename.endswith(OUTSIDE)
+        if ours and event == "call" and code.co_qualname not in (*PASSAGE, *GUARDS):
             on_call(code)
 
     sys.settrace(trace)
@@ -127,7 +140,7 @@ async def called(kit: Kit, client: Client, scene: Scene) -> list[CodeType]:
 
 async def planted(kit: Kit, client: Client, scene: Scene, victim: CodeType, *, once: bool) -> object:
     """Play the scene while the victim fails, the first time or always; return what the caller sees."""
-    failures = client.raw._transport.meter.failures
+    failures = vars(client.raw)["_send_single_request"].layer.meter.failures
 
     def plant(code: CodeType) -> None:
         if code is victim:

@@ -4,14 +4,18 @@ import os
 import subprocess
 import sys
 from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.engine import ensure_schema
+from pixelmeter.ledger.queries import grouped
 from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.snapshot import read_totals
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.ledger.unprivileged import run_unprivileged
@@ -73,6 +77,26 @@ def test_what_a_database_says_of_a_question_is_an_error_without_its_values(ledge
     assert PASSWORD not in str(raised.value)
 
 
+def test_a_ledger_in_a_schema_of_its_own_is_read_there_and_nowhere_else(postgres_url: str) -> None:
+    for url, number in ((postgres_url, 1), (f"{postgres_url}?schema=image_spend", 2)):
+        with closing(open_writer(url)) as writer:
+            writer.write([make_attempt(model=f"pixelmeter_daily-{n}") for n in range(number)], {}, [])
+    epoch, far = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+    def seen(url: str) -> tuple[int, int, int, int]:
+        with reading_ledger(url) as reader:
+            return (
+                count(reader),
+                sum(group.attempts for group in grouped(reader, ["model"], epoch, far)),
+                len(attempts(reader, limit=9)),
+                sum(total.attempts for total in read_totals(reader)),
+            )
+
+    assert [(1,) * 4, (2,) * 4] == [seen(postgres_url), seen(f"{postgres_url}?schema=image_spend")]
+    with pytest.raises(LedgerError, match="there is no ledger"), reading_ledger(f"{postgres_url}?schema=elsewhere"):
+        pass
+
+
 def test_a_reader_leaves_an_empty_log_that_the_next_writer_removes(sqlite_url: str, tmp_path: Path) -> None:
     def beside() -> dict[str, int]:
         return {file.name: file.stat().st_size for file in tmp_path.glob("ledger.db-*")}
@@ -97,6 +121,7 @@ def test_a_reader_leaves_an_empty_log_that_the_next_writer_removes(sqlite_url: s
 def test_a_ledger_in_a_folder_that_is_read_only_can_be_read(sqlite_url: str, tmp_path: Path) -> None:
     with closing(open_writer(sqlite_url)) as writer:
         writer.write([make_attempt()], {}, [])
+    (tmp_path / "ledger.db").chmod(0o644)
     tmp_path.chmod(0o555)
     code = f"""
 from pixelmeter.ledger.reader import reading_ledger

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 
 import click
 
+from pixelmeter.errors import PixelmeterError
 from pixelmeter.ledger.address import spool_folder
 from pixelmeter.ledger.reader import Reader, reading_ledger
 from pixelmeter.settings import from_environment
+from pixelmeter.spool.names import sorted_out
 from pixelmeter.system import SystemFiles
 
 __all__ = ["open_ledger_for_reading"]
@@ -21,35 +23,42 @@ def open_ledger_for_reading(url: str) -> Generator[Reader]:
 
     LedgerError when there is no ledger or it cannot be read. What cannot be taken in is only warned of.
     """
-    warning = _take_in(url)
+    warnings = list(_take_in(url))
     with reading_ledger(url) as reader:
-        if warning:
-            click.echo(warning, err=True)
+        for warning in warnings:
+            click.echo(f"Warning: {warning}", err=True)
         yield reader
 
 
-def _take_in(url: str) -> str | None:
-    """Return a warning where the spools of dead processes could not be read."""
-    try:
-        if not _is_left(url):
-            return None
-        from pixelmeter.meter import adopt
-
-        adopt(url)
-    except Exception as error:
-        return f"Warning: attempts of processes that died may be missing: {' '.join(str(error).split())}"
-    return None
-
-
-def _is_left(url: str) -> bool:
-    # What takes spools in takes longer to import than the rest of a command does to run.
+def _take_in(url: str) -> Iterator[str]:
+    """Yield a warning where the spools of dead processes could not be read, and one where attempts are refused."""
     settings = from_environment()
     folder = spool_folder(url, settings.spool_dir, settings.state_dir)
     files = SystemFiles()
-    for name in files.list(folder):
-        if name.endswith(".spool"):
-            descriptor = files.adopt(f"{folder}/{name}")
-            if descriptor is not None:
-                files.close(descriptor)
-                return True
-    return False
+    try:
+        found = sorted_out(files.list(folder))
+        # What takes spools in takes longer to import than the rest of a command does to run.
+        if any(_is_left(files, f"{folder}/{name}") for names in found.spooled.values() for name in names):
+            from pixelmeter.meter import adopt
+
+            adopt(url)
+            found = sorted_out(files.list(folder))
+    except Exception as error:
+        yield f"attempts of processes that died may be missing: {' '.join(str(error).split())}"
+        return
+    if found.refused:
+        from pixelmeter.meter import count_refused
+
+        with suppress(PixelmeterError, OSError):
+            number = count_refused(url)
+            if number:
+                yield f"{number} attempts are missing, which the ledger refuses: `pixelmeter doctor` says what to do"
+
+
+def _is_left(files: SystemFiles, path: str) -> bool:
+    """Return whether a spool file has outlived the process that wrote it."""
+    descriptor = files.adopt(path)
+    if descriptor is None:
+        return False
+    files.close(descriptor)
+    return True

@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, quote, unquote
 
 from pixelmeter.errors import ConfigError
 
-__all__ = ["Address", "read_address", "safe_url", "spool_folder"]
+__all__ = ["Address", "in_schema", "read_address", "safe_url", "spool_folder"]
 
 _SUPPORTED = (
     "use sqlite:///pixelmeter.db (a path after three slashes, four for an absolute one) "
@@ -34,6 +34,7 @@ _SHAPE = re.compile(
     re.VERBOSE,
 )
 _POSTGRESQL_PORT = 5432
+_SCHEMA = re.compile("(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _TOLD = frozenset({"application_name", "connect_timeout", "host", "port", "sslmode", "target_session_attrs"})
 
 
@@ -49,6 +50,12 @@ class Address:
     port: int | None = None
     database: str = ""
     options: Sequence[tuple[str, str]] = ()
+    schema: str | None = None
+    """The schema of PostgreSQL that the tables are in; None leaves it to the `search_path` of the role."""
+
+    def qualified(self, table: str) -> str:
+        """Return the name of a table as it stands in SQL."""
+        return f'"{self.schema}".{table}' if self.schema else table
 
     def __repr__(self) -> str:
         return f"Address({self.safe()})"
@@ -60,7 +67,8 @@ class Address:
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         host = f"[{self.host}]" if self.host and ":" in self.host else self.host or ""
         port = f":{self.port}" if self.port else ""
-        options = "&".join(f"{key}={quote(value) if key in _TOLD else '***'}" for key, value in self.options)
+        told = [f"{key}={quote(value) if key in _TOLD else '***'}" for key, value in self.options]
+        options = "&".join(told + ([f"schema={self.schema}"] if self.schema else []))
         return f"postgresql://{user}{host}{port}/{quote(self.database)}{'?' if options else ''}{options}"
 
 
@@ -78,6 +86,7 @@ def read_address(url: str) -> Address:
     database = unquote(part["database"] or "")
     if dialect == "sqlite":
         return Address("sqlite", path=_sqlite_path(database, part))
+    options = parse_qsl(part["query"] or "", keep_blank_values=True)
     return Address(
         "postgresql",
         user=unquote(part["user"]) if part["user"] else None,
@@ -85,8 +94,25 @@ def read_address(url: str) -> Address:
         host=part["ipv6"] or part["host"] or None,
         port=int(part["port"]) if part["port"] else None,
         database=database,
-        options=tuple(parse_qsl(part["query"] or "", keep_blank_values=True)),
+        options=tuple((key, value) for key, value in options if key != "schema"),
+        schema=_checked_schema(dict(options).get("schema")),
     )
+
+
+def in_schema(url: str, schema: str | None) -> str:
+    """Return the URL of a ledger in this schema, where it is one of PostgreSQL that names none itself."""
+    if not schema or not url.startswith("postgres") or "schema" in dict(parse_qsl(url.partition("?")[2])):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}schema={quote(schema, safe='')}"
+
+
+def _checked_schema(name: str | None) -> str | None:
+    if name and not _SCHEMA.fullmatch(name):
+        raise ConfigError(
+            f"{name[:70]!r} cannot be the schema of the ledger (PIXELMETER_SCHEMA, or ?schema= in the database URL): "
+            "use at most 63 lower-case letters, digits and _, the first no digit, and no pg_ in front"
+        )
+    return name or None
 
 
 def _sqlite_path(database: str, part: dict[str, str | None]) -> str:
@@ -109,8 +135,8 @@ def spool_folder(url: str, override: str | None, state_dir: str) -> str:
     """Return the folder of the spools that belong to a ledger.
 
     It is `<file>.spool` beside a SQLite file; else one under `<state_dir>/pixelmeter/`, or under `override` where that
-    is given, named after host, port and database, the same whatever user, password and options are. No two ledgers
-    share one: whoever opens a ledger takes in the spools that dead processes left in its folder.
+    is given, named after host, port, database and schema, the same whatever user, password and options are. No two
+    ledgers share one: whoever opens a ledger takes in the spools that dead processes left in its folder.
     """
     address = read_address(url)
     if override:
@@ -124,6 +150,9 @@ def spool_folder(url: str, override: str | None, state_dir: str) -> str:
     else:
         host, port, database = _server(address)
         name, identity = f"{host or 'local'}-{database or 'default'}", f"{host}:{port}/{database}"
+        if address.schema:
+            # A database may have any character in its name but this one.
+            name, identity = f"{name}-{address.schema}", f"{identity}\0{address.schema}"
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", name)[:60]
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return os.path.join(base, f"{readable}-{digest}")

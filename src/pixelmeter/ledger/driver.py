@@ -23,7 +23,7 @@ _PATIENT = {
 
 
 def connect_arguments(address: Address) -> dict[str, Any]:
-    """Return the keyword arguments of `psycopg.connect`.
+    """Return the keyword arguments of `psycopg.connect`, without those that each of its users has of its own.
 
     ConfigError where the driver is not installed, and for options that it does not have.
     """
@@ -45,7 +45,9 @@ def connect_arguments(address: Address) -> dict[str, Any]:
         "port": address.port,
         "dbname": address.database,
     }
-    return {**_PATIENT, **{key: value for key, value in named.items() if value}, **dict(address.options)}
+    given = {key: value for key, value in named.items() if value}
+    # Not left to the database, whose own encoding may be one in which the driver returns bytes.
+    return {**_PATIENT, **given, **dict(address.options), "client_encoding": "UTF8"}
 
 
 def require_driver() -> None:

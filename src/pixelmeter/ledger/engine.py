@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sqlite3
 from collections.abc import Generator
+from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
@@ -16,6 +17,7 @@ from pixelmeter.ledger.address import Address, read_address, safe_url, spool_fol
 from pixelmeter.ledger.driver import connect_arguments, read_only_uri, refuse_folder, require_driver
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.lock import PATIENCE, write_lock
+from pixelmeter.system import make_private
 
 __all__ = [
     "changing",
@@ -51,12 +53,7 @@ def reading(address: Address) -> Generator[Connection]:
     if address.dialect == "sqlite":
         engine = _sqlite_engine(address.path, read_only_uri(address.path), "BEGIN")
     else:
-        engine = create_engine(
-            _postgres_url(address),
-            hide_parameters=True,
-            poolclass=NullPool,
-            execution_options={"postgresql_readonly": True},
-        )
+        engine = _postgres_engine(address, postgresql_readonly=True)
     try:
         with engine.connect() as connection:
             yield connection
@@ -68,7 +65,7 @@ def reading(address: Address) -> Generator[Connection]:
 def changing(address: Address, patience: float = PATIENCE) -> Generator[Connection]:
     """Give a connection in one transaction that nobody else changes the schema in, committed at the end.
 
-    LedgerError when the database refuses, or others write to a SQLite file for `patience` seconds; nothing is changed
+    LedgerError when the database refuses, or others hold what is needed for `patience` seconds; nothing is changed
     then.
     """
     engine = _engine(address)
@@ -78,6 +75,9 @@ def changing(address: Address, patience: float = PATIENCE) -> Generator[Connecti
                 yield connection
         else:
             with engine.begin() as connection:
+                # Nobody waits for good: neither we for others, nor they for one of us that was stopped in the middle.
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000)}")
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '1min'")
                 # The number is arbitrary: "pixelmet" in ASCII.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(8100137781808686452)")
                 yield connection
@@ -109,8 +109,20 @@ def _engine(address: Address) -> Engine:
         refuse_folder(address.path)
         return _sqlite_engine(address.path, address.path, "BEGIN IMMEDIATE", *WRITING)
     # Whatever the database's default is: a migration must see the rows that it has waited for.
+    return _postgres_engine(address, isolation_level="READ COMMITTED")
+
+
+def _postgres_engine(address: Address, **options: Any) -> Engine:
+    if address.schema:
+        options["schema_translate_map"] = {None: address.schema}
     return create_engine(
-        _postgres_url(address), hide_parameters=True, poolclass=NullPool, isolation_level="READ COMMITTED"
+        _postgres_url(address),
+        # No statement may outlive its transaction: behind a pooler, the next one may have another server process.
+        connect_args={"prepare_threshold": None},
+        use_native_hstore=False,
+        hide_parameters=True,
+        poolclass=NullPool,
+        execution_options=options,
     )
 
 
@@ -143,9 +155,12 @@ def _sqlite_engine(path: str, database: str, begin: str, *pragmas: str) -> Engin
 
 
 def _sqlite_connect(database: str, *pragmas: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        database, uri=database.startswith("file:"), timeout=PATIENCE, isolation_level=None, check_same_thread=False
-    )
+    uri = database.startswith("file:")
+    if not uri:
+        # SQLite would make it by the umask; what lies beside it takes its mode.
+        with contextlib.suppress(OSError):
+            make_private(database)
+    connection = sqlite3.connect(database, uri=uri, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         for pragma in pragmas:
             connection.execute(pragma)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import sqlite3
 from collections.abc import Generator, Sequence
 from typing import Any, Literal
@@ -17,6 +18,7 @@ __all__ = ["Dialect", "Reader", "reading_ledger"]
 
 Dialect = Literal["sqlite", "postgresql"]
 
+_TABLE = re.compile(r"\bpixelmeter_(?:attempts|daily|schema|spools|totals)\b")
 _IS_THERE: dict[Dialect, str] = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?",
     "postgresql": "SELECT 1 WHERE to_regclass(?) IS NOT NULL",
@@ -26,15 +28,18 @@ _IS_THERE: dict[Dialect, str] = {
 class Reader:
     """A ledger as it was at the first question, until `refresh`; nothing that it is asked can change it."""
 
-    def __init__(self, dialect: Dialect, connection: Any) -> None:
-        self.dialect: Dialect = dialect
+    def __init__(self, address: Address, connection: Any) -> None:
+        self.dialect: Dialect = address.dialect
+        self._address = address
         self._connection = connection
 
     def rows(self, statement: str, parameters: Sequence[object] = ()) -> list[Sequence[Any]]:
         """Return what a statement finds; each `?` in it stands for a parameter, and no other `?` or `%` may be there.
 
-        LedgerError where the database refuses.
+        Tables are named without their schema. LedgerError where the database refuses.
         """
+        if self._address.schema:
+            statement = _TABLE.sub(lambda table: self._address.qualified(table[0]), statement)
         if self.dialect == "postgresql":
             statement = statement.replace("?", "%s")
         elif not self._connection.in_transaction:
@@ -57,12 +62,12 @@ def reading_ledger(url: str) -> Generator[Reader]:
     address = read_address(url)
     connect = _sqlite if address.dialect == "sqlite" else _postgres
     with connect(address) as reader:
-        check(_revision(reader))
+        check(_revision(reader, address))
         yield reader
 
 
-def _revision(reader: Reader) -> str | None:
-    if not reader.rows(_IS_THERE[reader.dialect], [VERSION_TABLE]):
+def _revision(reader: Reader, address: Address) -> str | None:
+    if not reader.rows(_IS_THERE[reader.dialect], [address.qualified(VERSION_TABLE)]):
         return None
     found = reader.rows(f"SELECT version_num FROM {VERSION_TABLE}")
     return found[0][0] if found else None
@@ -73,7 +78,7 @@ def _sqlite(address: Address) -> Generator[Reader]:
     try:
         connection = sqlite3.connect(read_only_uri(address.path), uri=True, timeout=PATIENCE, isolation_level=None)
         with contextlib.closing(connection):
-            yield Reader("sqlite", connection)
+            yield Reader(address, connection)
     except sqlite3.Error as error:
         raise without_secrets(error, address) from None
 
@@ -90,6 +95,6 @@ def _postgres(address: Address) -> Generator[Reader]:
             connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
             # Poolers that change the server's session between transactions lose prepared statements.
             connection.prepare_threshold = None
-            yield Reader("postgresql", connection)
+            yield Reader(address, connection)
     except (psycopg.Error, UnicodeError) as error:
         raise without_secrets(error, address) from None
