@@ -95,9 +95,9 @@ def make_private(path: str) -> None:
 def distrusted(folder: str) -> str | None:
     """Return why a folder is not safe to keep files in, as others could take them away; None when it is.
 
-    Raises OSError. It is safe in the hands of this user or of root, as long as nobody else can write to it, or only under a sticky bit,
-    which lets them remove nothing but their own. A group that has no member but those two is nobody else. Root trusts
-    whoever owns the folder. Where there are no owners (Windows) the folder above decides.
+    Raises OSError. It is safe in the hands of this user or of root, as long as nobody else can write to it, or only
+    under a sticky bit, which lets them remove nothing but their own. A group that has no member but those two is nobody
+    else. Root trusts whoever owns the folder. Where there are no owners (Windows) the folder above decides.
     """
     if not hasattr(os, "geteuid"):
         return None
