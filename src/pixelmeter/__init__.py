@@ -47,6 +47,7 @@ else:
     def __dir__() -> list[str]:
         return sorted({*globals(), *_LATE})
 
+
 __all__ = [
     "ConfigError",
     "LedgerError",

@@ -24,7 +24,7 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
-from pixelmeter.ledger.address import safe_url, spool_folder
+from pixelmeter.ledger.address import Address, absolute_url, read_address, spool_folder
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
 from pixelmeter.recorder import Recorder
@@ -73,8 +73,11 @@ class Meter:
         settings = from_environment()
         if not isinstance(database_url, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"database_url is a {type(database_url).__name__}: write f'sqlite:///{{path}}'")
-        self.database_url = database_url or settings.database_url
-        """The ledger, password included; `status()` shows it without."""
+        url = database_url or settings.database_url
+        # Read once, here: the folder that a relative path is taken from may change as soon as the program goes on.
+        self._address = read_address(url)
+        self.database_url = absolute_url(url)
+        """The ledger, password included, the path of a SQLite file absolute; `status()` shows it without."""
         self._tags = checked({**settings.tags, **_mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
@@ -89,7 +92,7 @@ class Meter:
         self._files: Files = SystemFiles()
         self.failures = Failures(self._clock)
         """Our own failures inside callers' requests."""
-        self._folder = spool_folder(self.database_url, spool_dir or settings.spool_dir, settings.state_dir)
+        self._folder = spool_folder(self._address, spool_dir or settings.spool_dir, settings.state_dir)
         self._spool = Spool(
             self._folder,
             self._files,
@@ -101,7 +104,7 @@ class Meter:
             chosen(sinks, registry, settings.sinks),
             clock=self._clock,
             failures=self.failures,
-            backend=self.database_url.partition(":")[0].partition("+")[0],
+            backend=self._address.dialect,
         )
         self.sinks = fanout.sinks
         """The live views, in the order in which they are told."""
@@ -175,7 +178,7 @@ class Meter:
         """Return `database_url` (without secrets), `spool_dir`, the counters of `spool` and `drain`, `ledger_error`
         (None while all is well) and `failures` (our own, by place)."""
         return {
-            "database_url": safe_url(self.database_url),
+            "database_url": self._address.safe(),
             "spool_dir": self._folder,
             **self.recorder.status(),
             "failures": dict(self.failures.counts()),
@@ -200,29 +203,33 @@ class Meter:
         await asyncio.to_thread(self.close)
 
     def __repr__(self) -> str:
-        return f"Meter({safe_url(self.database_url)!r})"
+        return f"Meter({self._address.safe()!r})"
 
     def _open_drain(self) -> Drain:
-        return _open_drain(self.database_url, self._folder, self._spool, self._files, self.failures)
+        return _open_drain(self._address, self._folder, self._spool, self._files, self.failures)
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
-    url, folder = _where(database_url, settings)
+    address, folder = _where(database_url, settings)
     files = SystemFiles()
     if not sorted_out(files.list(folder)).spooled:
         return 0
-    with closing(_open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))) as drain:
+    with closing(
+        _open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
+    ) as drain:
         return drain.adopt()
 
 
 def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
-    url, folder = _where(database_url, settings)
+    address, folder = _where(database_url, settings)
     files = SystemFiles()
     if not sorted_out(files.list(folder)).refused:
         return 0
-    with closing(_open_drain(url, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))) as drain:
+    with closing(
+        _open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
+    ) as drain:
         return drain.retry()
 
 
@@ -237,10 +244,10 @@ def count_refused(database_url: str | None = None, settings: Settings | None = N
     return sum(count_refused(files, folder, []).values())
 
 
-def _where(database_url: str | None, settings: Settings | None) -> tuple[str, str]:
+def _where(database_url: str | None, settings: Settings | None) -> tuple[Address, str]:
     settings = settings or from_environment()
-    url = database_url or settings.database_url
-    return url, spool_folder(url, settings.spool_dir, settings.state_dir)
+    address = read_address(database_url or settings.database_url)
+    return address, spool_folder(address, settings.spool_dir, settings.state_dir)
 
 
 def _mapping(name: str, value: object) -> Mapping[str, str]:
@@ -251,7 +258,7 @@ def _mapping(name: str, value: object) -> Mapping[str, str]:
     return cast("Mapping[str, str]", value)
 
 
-def _open_drain(url: str, folder: str, spool: Spool, files: Files, failures: Failures) -> Drain:
+def _open_drain(address: Address, folder: str, spool: Spool, files: Files, failures: Failures) -> Drain:
     from pixelmeter.ledger.writer import open_writer
 
-    return Drain(spool, files, folder, open_writer(url), failures.set_aside)
+    return Drain(spool, files, folder, open_writer(address), failures.set_aside)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from difflib import get_close_matches
 from typing import Literal
 
 import msgspec
@@ -13,13 +13,42 @@ import msgspec
 from pixelmeter.core.text import scaled
 from pixelmeter.errors import ConfigError
 
-__all__ = ["COST_ATTRIBUTES", "DURABILITIES", "SINKS", "CostAttributes", "Durability", "Settings", "from_environment"]
+__all__ = [
+    "COST_ATTRIBUTES",
+    "DURABILITIES",
+    "SINKS",
+    "VARIABLES",
+    "CostAttributes",
+    "Durability",
+    "Settings",
+    "absolute_path",
+    "from_environment",
+    "misspelt",
+]
 
 Durability = Literal["process", "sync"]
 DURABILITIES: tuple[Durability, ...] = ("process", "sync")
 CostAttributes = Literal["semconv", "openlit"]
 COST_ATTRIBUTES: tuple[CostAttributes, ...] = ("semconv", "openlit")
 SINKS = ("otel", "prometheus")
+
+VARIABLES: Mapping[str, str] = {
+    "PIXELMETER_DATABASE_URL": "the ledger",
+    "PIXELMETER_TAGS": "tags of every attempt",
+    "PIXELMETER_PRICES": "a price file of your own",
+    "PIXELMETER_GATEWAYS": "hosts and their gateway profiles",
+    "PIXELMETER_PROFILES": "gateway profiles of your own",
+    "PIXELMETER_FEE_PERCENT": "the gateway's fee",
+    "PIXELMETER_SINKS": "live views to turn on",
+    "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
+    "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
+    "PIXELMETER_DURABILITY": "what an attempt survives",
+}
+"""Every variable of pixelmeter's own, and what it is for."""
+
+_PREFIX = "PIXELMETER_"
+# Of the test suite, which runs the commands with its own environment.
+_TESTS = f"{_PREFIX}TEST_"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,8 +59,8 @@ class Settings:
     """`PIXELMETER_DATABASE_URL`: the SQLAlchemy URL of the ledger."""
     spool_dir: str | None = None
     """`PIXELMETER_SPOOL_DIR`: the spool folder; by default it follows from the database."""
-    state_dir: str = ""
-    """Where spools of server databases live: `$XDG_STATE_HOME`, else `~/.local/state`."""
+    state_dir: str | None = None
+    """Where spools of server databases live: `$XDG_STATE_HOME`, else `~/.local/state`; None without a home folder."""
     prices: str | None = None
     """`PIXELMETER_PRICES`: a price file whose entries win over the bundled ones."""
     profiles: str | None = None
@@ -53,17 +82,20 @@ class Settings:
 
 
 def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
-    """Read the settings; ConfigError names the variable that cannot be used."""
+    """Read the settings; ConfigError names the variable that cannot be used.
+
+    An empty variable is one that is not set, spaces around a value are dropped, and relative paths become absolute.
+    """
     env = os.environ if environment is None else environment
-    durability = env.get("PIXELMETER_DURABILITY") or "process"
+    durability = _text(env, "PIXELMETER_DURABILITY") or "process"
     if durability not in DURABILITIES:
-        raise ConfigError(f"PIXELMETER_DURABILITY is {durability!r}: use one of {', '.join(DURABILITIES)}")
+        raise ConfigError(f"PIXELMETER_DURABILITY is {durability[:40]!r}: use one of {', '.join(DURABILITIES)}")
     return Settings(
-        database_url=env.get("PIXELMETER_DATABASE_URL") or "sqlite:///pixelmeter.db",
-        spool_dir=env.get("PIXELMETER_SPOOL_DIR") or None,
-        state_dir=env.get("XDG_STATE_HOME") or str(Path(env.get("HOME") or "~").expanduser() / ".local" / "state"),
-        prices=env.get("PIXELMETER_PRICES") or None,
-        profiles=env.get("PIXELMETER_PROFILES") or None,
+        database_url=_text(env, "PIXELMETER_DATABASE_URL") or "sqlite:///pixelmeter.db",
+        spool_dir=_path(env, "PIXELMETER_SPOOL_DIR"),
+        state_dir=_state_dir(env),
+        prices=_path(env, "PIXELMETER_PRICES"),
+        profiles=_path(env, "PIXELMETER_PROFILES"),
         gateways=_pairs(env, "PIXELMETER_GATEWAYS"),
         tags=_pairs(env, "PIXELMETER_TAGS"),
         fee_rate=_fee_rate(env),
@@ -74,18 +106,106 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
     )
 
 
+def misspelt(
+    environment: Mapping[str, str] | None = None, *, besides: Collection[str] = ()
+) -> Mapping[str, str | None]:
+    """Return the variables that look like ours and are none, each with the one that was meant if one is close.
+
+    Those in `besides` are somebody else's.
+    """
+    env = os.environ if environment is None else environment
+    endings = [name.removeprefix(_PREFIX) for name in VARIABLES]
+    found: dict[str, str | None] = {}
+    for name in sorted(env):
+        plain = name.upper().replace("-", "_")
+        if name in VARIABLES or name in besides or plain.startswith(_TESTS):
+            continue
+        if plain.startswith(_PREFIX):
+            near = get_close_matches(plain.removeprefix(_PREFIX), endings, n=1)
+            found[name] = _PREFIX + near[0] if near else None
+        elif close := get_close_matches(plain, VARIABLES, n=1, cutoff=0.85):
+            found[name] = close[0]
+    return found
+
+
+def absolute_path(path: str, named: str) -> str:
+    """Return a path that stays the same wherever the program goes: absolute, `~` replaced by the home folder.
+
+    ConfigError, which says what was `named` so, where there is no home folder, or where the current folder is gone.
+    """
+    if "\0" in path:
+        raise ConfigError(f"{named} has a NUL character, which no path can have")
+    expanded = _expanded(path)
+    if expanded is None:
+        user, home = path[1:].partition("/")[0], "HOME is not set and this user has no home folder"
+        raise ConfigError(f"{named} begins with ~, but {f'there is no user {user[:40]!r}' if user else home}")
+    try:
+        return os.path.abspath(expanded)
+    except OSError as error:
+        raise ConfigError(
+            f"{named} is a relative path, and the current folder cannot be told ({error.strerror}): "
+            "write an absolute path"
+        ) from None
+
+
+def _expanded(path: str) -> str | None:
+    if not path.startswith("~"):
+        return path
+    user, slash, rest = path.partition("/")
+    if user == "~":
+        home = _home(os.environ)
+        return None if home is None else os.path.join(home, rest)
+    expanded = os.path.expanduser(path)
+    # Without a slash it may as well be the name of a file.
+    return None if expanded == path and slash else expanded
+
+
+def _state_dir(env: Mapping[str, str]) -> str | None:
+    given = _text(env, "XDG_STATE_HOME")
+    # The specification says to ignore one that is relative.
+    if given is not None and os.path.isabs(given):
+        return given
+    home = _home(env)
+    return None if home is None else os.path.join(os.path.abspath(home), ".local", "state")
+
+
+def _home(env: Mapping[str, str]) -> str | None:
+    """Return the user's home folder; None for a user who has none, such as a container's id without a name."""
+    given = _text(env, "HOME")
+    if given is not None:
+        return given
+    try:
+        import pwd
+    except ImportError:  # Windows
+        home = os.path.expanduser("~")
+        return None if home == "~" else home
+    try:
+        return pwd.getpwuid(os.getuid()).pw_dir or None
+    except KeyError:
+        return None
+
+
+def _text(env: Mapping[str, str], name: str) -> str | None:
+    return env.get(name, "").strip() or None
+
+
+def _path(env: Mapping[str, str], name: str) -> str | None:
+    text = _text(env, name)
+    return None if text is None else absolute_path(text, name)
+
+
 def _pairs(env: Mapping[str, str], name: str) -> dict[str, str]:
-    text = env.get(name, "").strip()
+    text = _text(env, name) or ""
     if text.startswith("{"):
         try:
             return msgspec.json.decode(text, type=dict[str, str])
-        except msgspec.MsgspecError as error:
-            raise ConfigError(f"{name} is no JSON object of strings: {error}") from None
+        except (msgspec.MsgspecError, UnicodeError, RecursionError) as error:
+            raise ConfigError(f"{name} is no JSON object of strings: {str(error)[:200]}") from None
     pairs: dict[str, str] = {}
     for item in filter(None, (part.strip() for part in text.split(","))):
         key, separator, value = item.partition("=")
         if not separator or not key.strip() or not value.strip():
-            raise ConfigError(f"{name} has {item!r}: write NAME=VALUE pairs with commas between, or a JSON object")
+            raise ConfigError(f"{name} has {item[:80]!r}: write NAME=VALUE pairs with commas between, or a JSON object")
         pairs[key.strip()] = value.strip()
     return pairs
 
@@ -99,8 +219,8 @@ def _sinks(env: Mapping[str, str]) -> tuple[str, ...]:
 
 
 def _cost_attributes(env: Mapping[str, str]) -> CostAttributes | None:
-    text = env.get("PIXELMETER_COST_ATTRIBUTES", "").strip()
-    if not text:
+    text = _text(env, "PIXELMETER_COST_ATTRIBUTES")
+    if text is None:
         return None
     for known in COST_ATTRIBUTES:
         if text == known:
@@ -113,8 +233,8 @@ def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
 
 
 def _fee_rate(env: Mapping[str, str]) -> int | None:
-    text = env.get("PIXELMETER_FEE_PERCENT", "").strip()
-    if not text:
+    text = _text(env, "PIXELMETER_FEE_PERCENT")
+    if text is None:
         return None
     rate = scaled(text, 10_000)
     if rate is None or rate > 1_000_000:

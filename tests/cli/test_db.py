@@ -2,14 +2,18 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shlex
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner, Result
 
 from pixelmeter.cli import main
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.version import revisions
+from pixelmeter.ledger.writer import open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes
@@ -40,6 +44,81 @@ def test_downgrade_to_base_asks_first(sqlite_url: str) -> None:
 
     assert (1, "current") == (refused.exit_code, kept)
     assert (0, "absent") == (done.exit_code, migrate.status(sqlite_url).state)
+
+
+@pytest.fixture
+def filled_url(ledger_url: str) -> str:
+    """A ledger of two rows; one tells when its first image came."""
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([make_attempt(), make_attempt(first_image=7)], {"spool": 3}, [])
+    return ledger_url
+
+
+def test_a_downgrade_says_what_it_discards_and_asks(filled_url: str) -> None:
+    refused = run("downgrade", "0001", "--database-url", filled_url, answer="n\n")
+    kept = migrate.status(filled_url).state
+    agreed = run("downgrade", "0001", "--database-url", filled_url, answer="y\n")
+
+    assert (1, "current") == (refused.exit_code, kept)
+    for told in (
+        "the column first_image of pixelmeter_attempts with its 1 values",
+        "the column remaining_requests of pixelmeter_attempts with its 2 values",
+        "the table pixelmeter_totals with its 1 rows",
+    ):
+        assert told in refused.stderr
+    assert "bucket" not in refused.stderr
+    assert (0, "0001") == (agreed.exit_code, migrate.status(filled_url).revision)
+
+
+@pytest.mark.parametrize("answer", ["", None, "\n"])
+def test_a_downgrade_that_nobody_can_answer_for_changes_nothing_and_names_the_option(
+    filled_url: str, answer: str | None
+) -> None:
+    result = run("downgrade", "base", "--database-url", filled_url, answer=answer)
+
+    assert (1, "current") == (result.exit_code, migrate.status(filled_url).state)
+    assert "the table pixelmeter_attempts with its 2 rows" in result.stderr
+    assert "nothing was changed; --yes goes on without asking" in result.stderr.splitlines()[-1]
+
+
+def test_a_downgrade_offers_a_copy_and_that_command_makes_one(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/my ledger%25.db"
+    with closing(open_writer(url)) as writer:
+        writer.write([make_attempt()], {}, [])
+
+    refused = run("downgrade", "base", "--database-url", url)
+    [line] = [line for line in refused.stderr.splitlines() if line.startswith("Make a copy first: ")]
+    program, source, backup = shlex.split(line.partition(": ")[2])
+    word, target = shlex.split(backup)
+    with closing(sqlite3.connect(source, uri=True)) as ledger, closing(sqlite3.connect(target)) as copy:
+        ledger.backup(copy)
+        rows = copy.execute("SELECT count(*) FROM pixelmeter_attempts").fetchall()
+
+    assert ("sqlite3", ".backup", [(1,)]) == (program, word, rows)
+
+
+def test_the_copy_of_a_server_is_offered_without_its_password(postgres_url: str) -> None:
+    run("upgrade", "--database-url", postgres_url)
+
+    refused = run("downgrade", "base", "--database-url", postgres_url)
+
+    assert "Make a copy first: pg_dump " in refused.stderr
+    assert PASSWORD not in refused.stderr
+
+
+def test_a_downgrade_that_discards_nothing_does_not_ask(filled_url: str) -> None:
+    same = run("downgrade", migrate.head(), "--database-url", filled_url)
+    nowhere = run("downgrade", "9999", "--database-url", filled_url)
+
+    assert (0, "") == (same.exit_code, same.stderr)
+    assert (1, 1) == (nowhere.exit_code, len(nowhere.stderr.splitlines()))
+
+
+def test_no_ledger_has_nothing_to_ask_about(ledger_url: str) -> None:
+    result = run("downgrade", "base", "--database-url", ledger_url)
+
+    assert "Go on?" not in result.stderr
+    assert "Traceback" not in result.output
 
 
 def test_an_unknown_revision_is_one_line_that_names_the_known_ones(sqlite_url: str) -> None:

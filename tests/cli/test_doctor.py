@@ -25,6 +25,7 @@ from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt
 from tests.postgres import PASSWORD
+from tests.textfiles import UNREADABLE, UNUSABLE
 
 Findings = Mapping[str, dict[str, Any]]
 
@@ -62,6 +63,62 @@ def test_versions_are_told(sqlite_url: str) -> None:
 
     assert all(name in findings["versions"]["found"] for name in ("Python ", "pixelmeter ", "httpx2 ", "openai "))
     assert f"SQLite {sqlite3.sqlite_version}" == findings["sqlite"]["found"]
+
+
+def test_advice_on_sqlite_is_not_given_for_a_server(postgres_url: str, tmp_path: Path) -> None:
+    for url in (postgres_url, "postgresql://me@127.0.0.1:1/img"):
+        _, findings = examine("--database-url", url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+        assert "sqlite" not in findings
+        assert "SQLite" not in json.dumps(findings)
+
+
+def test_a_variable_that_is_misspelt_is_a_warning_with_the_one_that_was_meant(
+    sqlite_url: str, postgres_url: str, tmp_path: Path
+) -> None:
+    for url in (sqlite_url, postgres_url):
+        spool = {"PIXELMETER_SPOOL_DIR": str(tmp_path / "spool")}
+        code, findings = examine("--database-url", url, PIXELMETER_DATABSE_URL="postgresql://me:secret@h/d", **spool)
+        assert (0, "warning") == (code, findings["variable"]["state"])
+        assert "PIXELMETER_DATABSE_URL" in findings["variable"]["found"]
+        assert findings["variable"]["found"].endswith(": did you mean PIXELMETER_DATABASE_URL?")
+        assert "secret" not in json.dumps(findings)
+
+
+def test_the_variables_of_the_exported_files_are_no_warning(sqlite_url: str) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "dashboards.md").read_text()
+    names = set(re.findall(r"PIXELMETER_[A-Z_]+", page))
+    assert len(names) > 6
+
+    _, findings = examine("--database-url", sqlite_url, **dict.fromkeys(names - {"PIXELMETER_DATABASE_URL"}, "1"))
+
+    assert "variable" not in findings
+
+
+@pytest.mark.parametrize("kind", UNUSABLE)
+def test_files_of_ones_own_that_are_no_toml_are_problems(sqlite_url: str, tmp_path: Path, kind: str) -> None:
+    text, told = UNUSABLE[kind]
+    file = tmp_path / "own.toml"
+    file.write_text(text)
+
+    code, findings = examine("--database-url", sqlite_url, PIXELMETER_PRICES=str(file), PIXELMETER_PROFILES=str(file))
+
+    assert (1, "problem", "problem") == (code, findings["own prices"]["state"], findings["gateways"]["state"])
+    assert f"{file}{told}" in findings["own prices"]["found"]
+    assert f"{file}{told}" in findings["gateways"]["found"]
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_files_of_ones_own_that_cannot_be_read_are_problems(sqlite_url: str, tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "own.toml"
+    told = UNREADABLE[kind](file)
+
+    code, findings = examine(
+        "--database-url", sqlite_url, PIXELMETER_PRICES=str(file), PIXELMETER_PROFILES=str(tmp_path)
+    )
+
+    assert (1, "problem", "problem") == (code, findings["own prices"]["state"], findings["gateways"]["state"])
+    assert f"{file} cannot be read: {told}" in findings["own prices"]["found"]
+    assert f"{file} cannot be read: {told}" in findings["gateways"]["found"]
 
 
 @pytest.mark.parametrize(

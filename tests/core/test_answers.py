@@ -187,7 +187,7 @@ class TestBillsReadInPart:
             'usd_per_1m_output_text_tokens = "12"\n[[price]]\nmodel = "gpt-image-2"\n'
             'usd_per_1m_input_text_tokens = "5"\nusd_per_1m_output_image_tokens = "30"'
         )
-        entries, problems = read(text, own=True)
+        entries, problems, _ = read(text, own=True)
         assert [] == problems
         svg = {"model": "author", "input_tokens": 5, "output_tokens": 7, "reasoning_tokens": 3, "total_tokens": 12}
         call = _Call(book=PriceBook(lambda name: (), own=entries))

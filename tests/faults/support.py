@@ -13,7 +13,7 @@ import json
 import multiprocessing
 import os
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from multiprocessing.synchronize import Event
 from typing import Any
 
@@ -43,9 +43,16 @@ class Place:
     gateway: str
     ledger: str
     spool: str
+    folders: tuple[str, ...] = field(default=(), kw_only=True)
+    """Where relative paths of ledger and spool are taken from, and where the process then goes, again and again."""
 
     def meter(self) -> pixelmeter.Meter:
+        self.go_home()
         return pixelmeter.Meter(self.ledger, gateways=GATEWAYS, spool_dir=self.spool)
+
+    def go_home(self) -> None:
+        if self.folders:
+            os.chdir(self.folders[0])
 
 
 def call(place: Place, meter: pixelmeter.Meter, tag: str, **behaviour: Any) -> int:
@@ -65,16 +72,22 @@ def call_for_ever(place: Place, report: str, name: str, *, sdk: bool, started: E
     meter = place.meter()
     answered = os.open(report, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     numbers = itertools.count()
+    ways = itertools.cycle(place.folders)
+
+    def goes_on() -> bool:
+        if place.folders:
+            os.chdir(next(ways))
+        return True
 
     def calls(caller: int, send: Any) -> None:
-        while True:
+        while goes_on():
             tag = f"{name}-{caller}-{next(numbers)}"
             with pixelmeter.tags(aig_tag=tag), contextlib.suppress(httpx.HTTPError, openai.OpenAIError):
                 send(_body(next(numbers)))
             os.write(answered, f"{tag}\n".encode())
 
     async def async_calls(caller: int, send: Any) -> None:
-        while True:
+        while goes_on():
             tag = f"{name}-{caller}-{next(numbers)}"
             with pixelmeter.tags(aig_tag=tag), contextlib.suppress(httpx.HTTPError, openai.OpenAIError):
                 await send(_body(next(numbers)))
@@ -93,6 +106,7 @@ def call_for_ever(place: Place, report: str, name: str, *, sdk: bool, started: E
 
 def recover(place: Place) -> None:
     """Take over what dead processes left."""
+    place.go_home()
     adopt(place.ledger, Settings(spool_dir=place.spool))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import random
 import sys
@@ -54,6 +55,24 @@ def kill_round(place: Place, folder: Path, name: str, chance: random.Random, pro
 def test_a_ledger_after_kills_equals_what_the_gateway_billed(
     tmp_path: Path, ledger_url: str, rounds: int, processes: int
 ) -> None:
+    check_rounds(Place("", ledger_url, str(tmp_path / "spool")), ledger_url, tmp_path, rounds, processes)
+
+
+@pytest.mark.parametrize("rounds", [5, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+def test_a_relative_ledger_of_programs_that_change_folders_equals_what_the_gateway_billed(
+    tmp_path: Path, rounds: int
+) -> None:
+    folders = (tmp_path / "home", tmp_path / "away", Path("/"))
+    for folder in folders[:2]:
+        folder.mkdir()
+    place = Place("", "sqlite:///ledger.db", "spool", folders=tuple(map(str, folders)))
+    check_rounds(place, f"sqlite:///{tmp_path}/home/ledger.db", tmp_path, rounds, processes=2)
+    assert [] == list((tmp_path / "away").iterdir())
+    assert [] == list((tmp_path / "home").rglob("*.spool"))
+
+
+def check_rounds(where: Place, ledger_url: str, tmp_path: Path, rounds: int, processes: int) -> None:
+    """Run the rounds and compare ledger, bill and what the callers saw; the gateway of `where` is made here."""
     seed = time.time_ns() % 1_000_000
     sys.stdout.write(f"seed {seed}\n")
     chance = random.Random(seed)
@@ -64,7 +83,7 @@ def test_a_ledger_after_kills_equals_what_the_gateway_billed(
         gateway.tell(cut="before_headers", every=37)
         gateway.tell(transfer="chunked", chunk=50, every=2)
         gateway.tell(delay=0.02, every=5)
-        place = Place(gateway.url, ledger_url, str(tmp_path / "spool"))
+        place = dataclasses.replace(where, gateway=gateway.url)
         for number in range(rounds):
             kill_round(place, tmp_path, f"{seed}-{number}", chance, processes)
         billing = gateway.billing()

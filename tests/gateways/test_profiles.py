@@ -8,6 +8,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, get_args
 
+import httpx
+import httpx2
 import openai
 import pytest
 
@@ -16,6 +18,7 @@ from pixelmeter.core.headers import first
 from pixelmeter.core.settle import CostReason, Reported, reported_by
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
+from tests.textfiles import UNREADABLE, UNUSABLE
 
 _DOCS = Path(__file__).parents[2] / "docs" / "gateways.md"
 
@@ -97,10 +100,59 @@ def test_a_host_is_given_a_profile_by_pattern(host: str) -> None:
         ("images.corp.example:8443", "images.corp.example:8443"),
         ("[::1]:*", "[::1]:8000"),
         ("images[12].corp.example", "images2.corp.example"),
+        (" Images.Corp.Example ", "images.corp.example"),
+        ("images.corp.example.", "images.corp.example"),
+        ("images.corp.example", "images.corp.example."),
+        ("images.corp.example:8443", "images.corp.example.:8443"),
+        ("images.corp.example.:443", "images.corp.example."),
+        ("*.corp.example.", "images.corp.example."),
+        ("bücher.example", "xn--bcher-kva.example"),
+        ("BÜCHER.Example.:8443", "xn--bcher-kva.example:8443"),
+        ("bu\u0308cher.example", "xn--bcher-kva.example"),
+        ("*.bücher.example:*", "images.xn--bcher-kva.example:8443"),
+        ("straße.example", "xn--strae-oqa.example"),
+        ("日本語。jp", "xn--wgv71a119e.jp"),
+        ("xn--bcher-kva.example", "xn--bcher-kva.example"),
     ],
 )
 def test_a_pattern_means_what_it_looks_like(pattern: str, host: str) -> None:
     assert "aigateway" == load_profiles({pattern: "aigateway"}).of_host(host).id
+
+
+@pytest.mark.parametrize("library", [httpx, httpx2], ids=lambda library: library.__name__)
+@pytest.mark.parametrize(
+    "host",
+    [
+        "bücher.example",
+        "BÜCHER.example",
+        "bücher.example.",
+        "straße.example:8443",
+        "日本語。jp",
+        "Images.Corp.example.",
+    ],
+)
+def test_a_host_matches_what_an_http_library_makes_of_it(library: Any, host: str, tmp_path: Path) -> None:
+    netloc = library.URL(f"https://{host}/v1").netloc.decode("ascii")
+    file = tmp_path / "mine.toml"
+    file.write_text(f'id = "mine"\n[match]\nhosts = ["{host}"]\n', encoding="utf-8")
+
+    assert "aigateway" == load_profiles({host: "aigateway"}).of_host(netloc).id
+    assert "mine" == load_profiles({}, str(file)).of_host(netloc).id
+
+
+def test_a_known_host_with_the_dot_of_the_root_is_known() -> None:
+    assert "openai" == load_profiles({}).of_host("api.openai.com.").id
+
+
+@pytest.mark.parametrize("host", ["b*ücher.example", "ü" * 70 + ".example", "https://images.corp.example", "a/b"])
+def test_what_can_be_no_host_is_refused(host: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(f'id = "mine"\n[match]\nhosts = ["{host}"]\n', encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="is no host"):
+        load_profiles({host: "aigateway"})
+    with pytest.raises(ConfigError, match=r"mine\.toml: .*is no host"):
+        load_profiles({}, str(file))
 
 
 def test_a_users_pattern_wins_over_a_bundled_host() -> None:
@@ -133,6 +185,11 @@ def test_a_users_file_wins_over_the_bundled_profile_of_its_name(tmp_path: Path) 
         ('id = "x"\n[[cost]]\nfrom = "header"\nname = "x-é"\nunit = "usd"', "'x-é' is not the name of a header.*cost"),
         ('id = "x"\n[tag]\nrequest_header = 5', "5 is not the name of a header.*tag"),
         ('id = "x', "Unterminated"),
+        *UNUSABLE.values(),
+        ('id = "x"\n[fee]\nparts_per_million = ' + "9" * 4000, "fee.parts_per_million"),
+        ('id = "x"\n[fee]\nparts_per_million = -1', "fee.parts_per_million"),
+        ('id = "x"\n[tag]\nrequest_header = 0x' + "f" * 5000, "request_header"),
+        ('id = "x"\n[tag]\nrequest_header' + ".a" * 5000 + " = 1", ""),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path, text: str, problem: str) -> None:
@@ -140,6 +197,24 @@ def test_a_file_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path, 
     file.write_text(text)
     with pytest.raises(ConfigError, match=rf"mine\.toml.*{problem}"):
         load_profiles({}, str(file))
+
+
+def test_a_file_with_a_byte_order_mark_and_line_ends_of_windows_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_bytes(b'\xef\xbb\xbfid = "mine"\r\n[match]\r\nhosts = ["mine.example"]\r\n')
+    assert "mine" == load_profiles({}, str(file)).of_host("mine.example").id
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_what_is_no_text_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "x.toml"
+    reason = UNREADABLE[kind](path)
+    for given in (str(path), str(tmp_path)):
+        # A folder that is named is one of profiles.
+        if given == str(path) and kind == "a folder":
+            continue
+        with pytest.raises(ConfigError, match=rf"x\.toml cannot be read: {reason}"):
+            load_profiles({}, given)
 
 
 def test_the_names_of_headers_are_written_in_any_case(tmp_path: Path) -> None:

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.address import read_address, safe_url, spool_folder
+from pixelmeter.ledger.address import absolute_url, read_address, safe_url, spool_folder
+from pixelmeter.ledger.attempts import attempts
+from pixelmeter.ledger.reader import reading_ledger
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
 
 SECRET = "hunter2"
 
@@ -69,11 +74,55 @@ def test_a_safe_url_still_says_which_database_it_is() -> None:
         ("sqlite:///:memory:", "give SQLite a file"),
         ("sqlite:///file:x?mode=memory", "cannot have"),
         ("sqlite://pixelmeter.db", "three slashes"),
+        ("sqlite:///a.db?mode=ro", "cannot have"),
+        ("sqlite:///a%00b.db", "NUL"),
+        ("postgresql://db:0/spend", "port 0: use one from 1 to 65535"),
+        ("postgresql://db:65536/spend", "port 65536"),
+        ("postgresql://db:" + "1" * 5000 + "/spend", "cannot be read"),
+        ("postgresql://db:٣/spend", "cannot be read"),
+        ("postgresql://me:123/x@db/spend", "percent-encoded"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_answered_with_what_to_write(url: str, advice: str) -> None:
     with pytest.raises(ConfigError, match=advice):
         read_address(url)
+
+
+@pytest.mark.parametrize("option", ["user=x@y", "options=-c%20a=b@c", "passfile=/home/me@corp/pass"])
+def test_an_at_sign_in_an_option_is_the_options(option: str) -> None:
+    address = read_address(f"postgresql://db.example:5433/spend?{option}")
+
+    assert (None, None, "db.example", 5433, "spend") == (
+        address.user,
+        address.password,
+        address.host,
+        address.port,
+        address.database,
+    )
+    assert [tuple(option.replace("%20", " ").split("=", 1))] == list(address.options)
+
+
+def test_spaces_around_a_url_are_dropped(tmp_path: Path) -> None:
+    assert f"{tmp_path}/a b.db" == read_address(f" sqlite:///{tmp_path}/a b.db\n").path
+    assert "spend" == read_address(" postgresql://db/spend ").database
+
+
+@pytest.mark.parametrize("name", ["plain.db", "a%b.db", "a?b.db", "a#b.db", "a b.db", "ü.db", "\udcff.db"])
+def test_the_url_of_a_path_leads_to_that_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.chdir(tmp_path)
+    url = absolute_url(f"sqlite:///{name.replace('%', '%25').replace('?', '%3F')}")
+
+    assert f"{tmp_path}/{name}" == read_address(url).path == read_address(safe_url(url)).path
+    with closing(open_writer(url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    with reading_ledger(url) as reader:
+        assert 1 == len(attempts(reader, limit=9))
+
+
+def test_an_address_comes_back_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = read_address("sqlite:///plain.db")
+    monkeypatch.chdir(tmp_path)
+    assert address is read_address(address)
 
 
 def test_a_sqlite_path_is_absolute_and_free_of_links(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

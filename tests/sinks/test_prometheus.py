@@ -19,7 +19,7 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ALWAYS_ON
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from prometheus_client.openmetrics.exposition import generate_latest as openmetrics
 
 from pixelmeter import Meter, instrument
@@ -33,7 +33,7 @@ from pixelmeter.sinks.prometheus import PrometheusSink, exposed_registry
 from pixelmeter.sinks.series import START
 from pixelmeter.testing import Gateway
 from tests.factories import make_attempt
-from tests.hazards.process import run_python
+from tests.hazards.process import environment, run_python
 from tests.ledger.reading import stored
 from tests.sinks.exposition import Scrape
 
@@ -176,6 +176,44 @@ def test_meters_of_one_registry_share_its_metrics(registry: CollectorRegistry) -
     assert 2 == Scrape(registry).total("pixelmeter_requests_total")
 
 
+@pytest.mark.parametrize("kind", [Counter, Gauge, Histogram, Summary])
+@pytest.mark.parametrize("name", [PROCESS[0].name, PROCESS[-1].name, "pixelmeter_request_duration_seconds"])
+def test_a_name_that_is_taken_is_told_and_nothing_is_registered(
+    registry: CollectorRegistry, sqlite_url: str, name: str, kind: Any
+) -> None:
+    theirs = kind(name, "theirs", registry=registry)
+
+    for make in (lambda: PrometheusSink(registry), lambda: Meter(sqlite_url, registry=registry)):
+        with pytest.raises(ConfigError, match=f"{name.removesuffix('_total')}.*give another one"):
+            make()
+    assert [theirs] == list(registry._collector_to_names)
+
+    registry.unregister(theirs)
+    went(PrometheusSink(registry))
+    assert 1 == Scrape(registry).total("pixelmeter_requests_total")
+
+
+def test_a_folder_of_workers_that_is_not_there_is_told(tmp_path: Path) -> None:
+    code = (
+        "import pixelmeter, prometheus_client\n"
+        "try:\n    pixelmeter.Meter('sqlite:////nowhere/a.db', registry=prometheus_client.REGISTRY)\n"
+        "except pixelmeter.ConfigError as error:\n    print(error)\n"
+        "print([name for name in prometheus_client.REGISTRY._names_to_collectors if 'pixelmeter' in name])"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", code],
+        env=environment() | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path / "nowhere")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    told, left = ended.stdout.splitlines()
+    assert (0, "", "[]") == (ended.returncode, ended.stderr, left)
+    assert told.startswith(f"PROMETHEUS_MULTIPROC_DIR cannot be used: {tmp_path}/nowhere/")
+    assert told.endswith("No such file or directory")
+
+
 def test_a_registry_is_not_kept_alive() -> None:
     registry = CollectorRegistry()
     PrometheusSink(registry)
@@ -271,7 +309,7 @@ def test_a_forked_child_takes_none_of_the_parents_attempts_for_its_own() -> None
     done = run_python(
         """
 import os, threading
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from pixelmeter.sinks.prometheus import PrometheusSink
 from tests.factories import make_attempt
 
@@ -312,7 +350,7 @@ def test_a_forked_child_counts_all_that_it_drops_itself() -> None:
     done = run_python(
         """
 import os
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Summary
 from pixelmeter.sinks.prometheus import PrometheusSink
 from tests.sinks.test_prometheus import health
 

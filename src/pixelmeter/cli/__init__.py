@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from pixelmeter._version import __version__
+from pixelmeter.cli.streams import guarded
 from pixelmeter.errors import PixelmeterError
 
 __all__ = ["COMMANDS", "main"]
@@ -40,6 +41,13 @@ class _Commands(click.Group):
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run the command and end the process, as click does; streams that fail end it too."""
+        if not extra.get("standalone_mode", True):
+            return super().main(*args, **extra)
+        with guarded():
+            return super().main(*args, **extra)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import click
 
 from pixelmeter.cli.options import database_url_option, format_option
-from pixelmeter.cli.output import emit
+from pixelmeter.cli.output import emit, plain
+from pixelmeter.ledger.address import read_address
 
 if TYPE_CHECKING:
     from pixelmeter.ledger.migrate import Status
@@ -33,14 +36,17 @@ def upgrade(revision: str, database_url: str) -> None:
 
 @command.command()
 @click.argument("revision")
-@click.option("--yes", is_flag=True, help="Do not ask before `base` removes every attempt.")
+@click.option("--yes", is_flag=True, help="Do not ask before columns or tables are discarded.")
 @database_url_option
 def downgrade(revision: str, yes: bool, database_url: str) -> None:
-    """Bring the schema down to REVISION; `base` removes pixelmeter's tables with everything in them."""
+    """Bring the schema down to REVISION; `base` removes pixelmeter's tables with everything in them.
+
+    Says what would be discarded and asks; where nobody can answer, --yes is needed.
+    """
     from pixelmeter.ledger import migrate
 
-    if revision == "base" and not yes:
-        click.confirm("This deletes every recorded attempt. Go on?", abort=True)
+    if not yes:
+        _ask(database_url, revision)
     _say(migrate.downgrade(database_url, revision))
 
 
@@ -70,6 +76,35 @@ def retry(database_url: str) -> None:
     click.echo(f"{taken} attempts are in the ledger now, {left} are still refused")
     if left:
         sys.exit(1)
+
+
+def _ask(database_url: str, revision: str) -> None:
+    """Return once somebody has agreed to what a downgrade discards, or if that is nothing."""
+    from pixelmeter.ledger.losses import losses
+
+    found = losses(database_url, revision)
+    if not found:
+        return
+    for line in (
+        f"The downgrade to {revision} discards for good:",
+        *(f"  {loss}" for loss in found),
+        f"Make a copy first: {_copy(database_url)}",
+    ):
+        click.echo(plain(line), err=True)
+    try:
+        click.confirm("Go on?", abort=True, err=True)
+    except click.Abort:
+        # At the end of the input too: nobody is there to answer.
+        raise click.ClickException("nothing was changed; --yes goes on without asking") from None
+
+
+def _copy(database_url: str) -> str:
+    """Return the command that copies a ledger."""
+    address = read_address(database_url)
+    if address.dialect == "postgresql":
+        return "pg_dump --format=custom --table='pixelmeter_*' --file=pixelmeter.dump, with the database URL behind it"
+    source, target = f"file:{quote(address.path)}?mode=ro", f"{address.path}.copy"
+    return shlex.join(["sqlite3", source, f".backup {shlex.quote(target)}"])
 
 
 def _say(now: Status) -> None:

@@ -20,14 +20,16 @@ from pixelmeter.cli.ledger_check import CORRECT_URL, examine
 from pixelmeter.cli.options import format_option
 from pixelmeter.cli.output import emit
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
-from pixelmeter.ledger.address import read_address, spool_folder
-from pixelmeter.settings import Settings, from_environment
+from pixelmeter.ledger.address import Address, read_address, spool_folder
+from pixelmeter.settings import Settings, from_environment, misspelt
 from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
 __all__ = ["command"]
 
 _LIBRARIES = ("pixelmeter", "httpx", "httpx2", "openai", "sqlalchemy", "psycopg")
 _OLD_PRICES_DAYS = 90
+# What the exported docker-compose.yml reads beside the variables of Grafana.
+_OF_COMPOSE = "PIXELMETER_LEDGER_PASSWORD"
 
 
 # Not the shared option: its default reads the settings, and what is wrong with those is one of the findings.
@@ -51,7 +53,8 @@ def command(database_url: str | None, format: str) -> None:
 
 
 def _examine(database_url: str | None) -> Iterator[Finding]:
-    yield from _versions()
+    yield _versions()
+    yield from _variables()
     try:
         settings = from_environment()
     except ConfigError as error:
@@ -67,28 +70,53 @@ def _examine(database_url: str | None) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding("database", "problem", str(error), CORRECT_URL)
     else:
-        folder = spool_folder(url, settings.spool_dir, settings.state_dir)
-        spool = _spool(folder)
-        database = list(examine(address, is_spooled=spool.state != "problem"))
-        yield from database
-        yield spool
-        if spool.state != "problem" and os.path.isdir(folder):
-            yield from _spool_files(folder, [finding.found for finding in database if finding.state == "problem"])
+        yield from _storage(address, settings)
     yield from _prices(settings)
     yield from _profiles(settings)
 
 
-def _versions() -> Iterator[Finding]:
+def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
+    """Yield what is found of the ledger, and of the spool of attempts that wait for it."""
+    if address.dialect == "sqlite":
+        yield _sqlite()
+    folder = None
+    try:
+        folder = spool_folder(address, settings.spool_dir, settings.state_dir)
+        spool = _spool(folder)
+    except ConfigError as error:
+        spool = Finding("spool", "problem", str(error), "until then no meter can be made")
+    database = list(examine(address, is_spooled=spool.state != "problem"))
+    yield from database
+    yield spool
+    if folder is not None and spool.state != "problem" and os.path.isdir(folder):
+        yield from _spool_files(folder, [finding.found for finding in database if finding.state == "problem"])
+
+
+def _versions() -> Finding:
     found = [f"Python {platform.python_version()}"]
     for name in _LIBRARIES:
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:
             continue
-    yield Finding("versions", "ok", ", ".join(found))
+    return Finding("versions", "ok", ", ".join(found))
+
+
+def _variables() -> Iterator[Finding]:
+    if not misspelt():
+        return
+    from pixelmeter.monitoring.grafana.provisioning import VARIABLES
+
+    for name, meant in misspelt(besides=[*VARIABLES, _OF_COMPOSE]).items():
+        question = f": did you mean {meant}?" if meant else ""
+        told = f"{name} is not a variable of pixelmeter{question}"
+        yield Finding("variable", "warning", told, "nothing reads it; docs/settings.md has those that there are")
+
+
+def _sqlite() -> Finding:
     version = sqlite3.sqlite_version_info
     sound = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
-    yield Finding(
+    return Finding(
         "sqlite",
         "ok",
         f"SQLite {sqlite3.sqlite_version}",

@@ -29,6 +29,10 @@ _ADVICE = (
         r"Connection refused|Is the server running|timeout expired",
         "start the server, or correct host and port in the database URL",
     ),
+    (
+        r"local user with ID \d+ does not exist",
+        "name a user in the database URL: postgresql://user:password@host/database",
+    ),
     (r"failed to resolve host|could not translate host", "correct the host in the database URL"),
     (r'database "[^"]*" does not exist', "create it with `createdb`, or correct the name in the database URL"),
     (

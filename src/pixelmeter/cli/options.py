@@ -12,6 +12,7 @@ import click
 from pixelmeter.core.periods import moment
 from pixelmeter.core.record import OPERATIONS, OUTCOMES
 from pixelmeter.errors import ConfigError
+from pixelmeter.ledger.address import absolute_url
 from pixelmeter.settings import from_environment
 
 __all__ = ["FORMATS", "database_url_option", "filter_options", "format_option", "range_options"]
@@ -23,11 +24,12 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def database_url_option(command: _Command) -> _Command:
-    """Add `--database-url`, by default the one of the environment; the parameter is `database_url: str`."""
+    """Add `--database-url`, by default the one of the environment; the parameter is `database_url: str`, absolute."""
     return click.option(
         "--database-url",
         metavar="URL",
         default=lambda: from_environment().database_url,
+        callback=_absolute,
         show_default="PIXELMETER_DATABASE_URL, else sqlite:///pixelmeter.db",
         help="The ledger, as an SQLAlchemy URL.",
     )(command)
@@ -91,6 +93,10 @@ def filter_options(command: _Command) -> _Command:
     ):
         command = option(command)
     return command
+
+
+def _absolute(_: click.Context, __: click.Parameter, value: str) -> str:
+    return absolute_url(value)
 
 
 def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from pixelmeter.cli.options import database_url_option
+from pixelmeter.cli.streams import discard_output
 
 __all__ = ["command"]
 
@@ -44,6 +45,12 @@ def command(
     if guard is None and not is_loopback(host):
         raise click.UsageError(f"{host} can be reached from elsewhere: give --token-file or --basic-auth-file")
     shown = safe_url(database_url)
-    serve_metrics(
-        database_url, host, port, guard, lambda address: click.echo(f"metrics of {shown} at {address}/metrics")
-    )
+
+    def tell(address: str) -> None:
+        try:
+            click.echo(f"metrics of {shown} at {address}/metrics")
+        except OSError:
+            # Nobody reads it: no reason not to serve.
+            discard_output()
+
+    serve_metrics(database_url, host, port, guard, tell)

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, assert_never
 import msgspec
 
 from pixelmeter.core.headers import Headers
+from pixelmeter.core.hosts import without_root
 from pixelmeter.core.record import NANO_PER_USD, Operation
 from pixelmeter.core.regions import Region
 from pixelmeter.core.text import bounded, scaled
@@ -118,7 +119,7 @@ class Tag(_Data, frozen=True):
 class Fee(_Data, frozen=True):
     """What the gateway takes on top of the price."""
 
-    parts_per_million: int = 0
+    parts_per_million: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)] = 0
 
 
 class Limits(_Data, frozen=True):
@@ -237,7 +238,8 @@ class Profiles:
         """Return the profile of `host` or `host:port` (lower case)."""
         profile = self._known.get(host)
         if profile is None:
-            profile = next((p for pattern, p in self._patterns if fnmatchcase(host, pattern)), self._generic)
+            plain = without_root(host)
+            profile = next((p for pattern, p in self._patterns if fnmatchcase(plain, pattern)), self._generic)
             if len(self._known) < 1000:
                 self._known[host] = profile
         return profile

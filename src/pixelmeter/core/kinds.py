@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from pixelmeter.core.assemble import intend
 from pixelmeter.core.gateways import Profiles
+from pixelmeter.core.hosts import without_root
 from pixelmeter.core.record import MICROSECONDS_PER_DAY, Attempt, Operation
 from pixelmeter.core.request import Ask
 from pixelmeter.core.terms import Pricing, Terms, terms_of
@@ -37,17 +38,18 @@ class Kinds:
         key = (host, operation, ask, at // MICROSECONDS_PER_DAY)
         kind = self._known.get(key)
         if kind is None:
+            named = without_root(host)
             terms = terms_of(
                 ask,
                 self._profiles.of_host(host),
                 self._profiles,
                 self._book,
                 self._fee_rate,
-                host=host,
+                host=named,
                 operation=operation,
                 at=at,
             )
-            kind = Kind(terms, intend(terms, host=host, operation=operation, at=at, version=self._version))
+            kind = Kind(terms, intend(terms, host=named, operation=operation, at=at, version=self._version))
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[key] = kind

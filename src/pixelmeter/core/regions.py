@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from fnmatch import fnmatchcase
+from typing import Annotated
 
 import msgspec
 
@@ -17,7 +18,7 @@ class Surcharge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
 
     models: tuple[str, ...]
     """Globs over the names that the price book has for them."""
-    parts_per_million: int
+    parts_per_million: Annotated[int, msgspec.Meta(ge=0, le=1_000_000)]
     """Of the price: 10 % is 100_000; 0 says that nothing is added."""
     effective_from: datetime.date | None = None
     """The first day, UTC."""

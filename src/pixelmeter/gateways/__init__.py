@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import msgspec
+
 from pixelmeter.core.gateways import Profile, ProfileError, Profiles, read_profile
+from pixelmeter.core.hosts import ascii_host
+from pixelmeter.core.toml import TomlError, parse
 from pixelmeter.errors import ConfigError
+from pixelmeter.textfile import UnreadableFile, read_text
 
 __all__ = ["load_profiles"]
 
@@ -25,26 +29,56 @@ def load_profiles(hosts: Mapping[str, str], path: str | None = None) -> Profiles
         profiles |= {profile.id: profile for profile in _read_all(Path(path))}
     for host, name in hosts.items():
         if name not in profiles:
-            raise ConfigError(f"host {host!r} is given to gateway profile {name!r}: known are {', '.join(profiles)}")
-        if "/" in host:
-            raise ConfigError(f"{host!r} is no host: write it without https:// and path, such as images.corp.example")
+            raise ConfigError(
+                f"host {host[:80]!r} is given to gateway profile {name[:80]!r}: known are {', '.join(profiles)}"
+            )
     return Profiles(tuple(profiles.values()), {_pattern(host): name for host, name in hosts.items()})
 
 
 def _pattern(host: str) -> str:
-    # The brackets of an IPv6 address are no character class, and the port of the scheme itself is never in a host.
-    return _IPV6.sub("[[]", host.removesuffix(":443").removesuffix(":80"))
+    """Return the pattern of hosts that a user means; ConfigError for what can be none."""
+    shown = repr(host[:80])
+    if "/" in host:
+        raise ConfigError(f"{shown} is no host: write it without https:// and path, such as images.corp.example")
+    try:
+        # The port of the scheme itself is never in a host.
+        plain = ascii_host(host.strip().removesuffix(":443").removesuffix(":80"))
+    except ValueError as error:
+        raise ConfigError(f"{shown} is no host: {error}") from None
+    # The brackets of an IPv6 address are no character class.
+    return _IPV6.sub("[[]", plain)
 
 
 def _read_all(path: Path) -> list[Profile]:
-    if not path.exists():
-        raise ConfigError(f"there is no gateway profile at {path}")
-    files = sorted(path.glob("*.toml")) if path.is_dir() else [path]
+    try:
+        files = sorted(file for file in path.iterdir() if file.suffix == ".toml") if path.is_dir() else [path]
+    except OSError as error:
+        raise ConfigError(f"gateway profiles in {path} cannot be read: {error.strerror}") from None
     return [_read(file) for file in files]
 
 
 def _read(file: Path) -> Profile:
     try:
-        return read_profile(tomllib.loads(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError, ProfileError) as error:
+        return _with_patterns(read_profile(parse(read_text(file))))
+    except UnreadableFile as error:
+        raise ConfigError(f"gateway profile {file} cannot be read: {error}") from None
+    except TomlError as error:
+        raise ConfigError(f"gateway profile {file}:{error.line}: {error}") from None
+    except (ConfigError, ProfileError) as error:
         raise ConfigError(f"gateway profile {file}: {error}") from error
+    except (RecursionError, ValueError):
+        # A message cannot show a value that is too deep, or has too many digits.
+        raise ConfigError(f"gateway profile {file}: a value is not what its key takes") from None
+
+
+def _with_patterns(profile: Profile) -> Profile:
+    """Return a profile with its hosts as HTTP libraries write them."""
+
+    def patterns(hosts: Iterable[str]) -> tuple[str, ...]:
+        return tuple(_pattern(host) for host in hosts)
+
+    return msgspec.structs.replace(
+        profile,
+        match=msgspec.structs.replace(profile.match, hosts=patterns(profile.match.hosts)),
+        region=tuple(msgspec.structs.replace(region, hosts=patterns(region.hosts)) for region in profile.region),
+    )

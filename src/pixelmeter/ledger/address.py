@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote
 
 from pixelmeter.errors import ConfigError
+from pixelmeter.settings import absolute_path
 
-__all__ = ["Address", "in_schema", "read_address", "safe_url", "spool_folder"]
+__all__ = ["Address", "absolute_url", "in_schema", "read_address", "safe_url", "spool_folder"]
 
 _SUPPORTED = (
     "use sqlite:///pixelmeter.db (a path after three slashes, four for an absolute one) "
@@ -25,16 +27,18 @@ _DIALECTS: dict[str, Literal["sqlite", "postgresql"]] = {
     "postgresql": "postgresql",
     "postgresql+psycopg": "postgresql",
 }
+# User, password, host and port end at the first slash or question mark; behind it an @ is one of an option's value.
 _SHAPE = re.compile(
     r"""(?P<scheme>[a-z0-9+]+)://
-    (?:(?P<user>[^:/?@]*)(?::(?P<password>[^@]*))?@)?
-    (?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^/:?@]*))(?::(?P<port>\d*))?
+    (?:(?P<user>[^:/?@]*)(?::(?P<password>[^/?@]*))?@)?
+    (?:\[(?P<ipv6>[^\]]+)\]|(?P<host>[^/:?@]*))(?::(?P<port>[0-9]{0,5}))?
     (?:/(?P<database>[^?]*))?
     (?:\?(?P<query>.*))?""",
-    re.VERBOSE,
+    re.VERBOSE | re.DOTALL,
 )
 _POSTGRESQL_PORT = 5432
 _SCHEMA = re.compile("(?!pg_)[a-z_][a-z0-9_]{0,62}")
+_HIGHEST_PORT = 65535
 _TOLD = frozenset({"application_name", "connect_timeout", "host", "port", "sslmode", "target_session_attrs"})
 
 
@@ -60,10 +64,15 @@ class Address:
     def __repr__(self) -> str:
         return f"Address({self.safe()})"
 
+    def secrets(self) -> AbstractSet[str]:
+        """Return what must never be shown, decoded."""
+        values = [self.password, *(value for key, value in self.options if _is_secret(key))]
+        return {value for value in values if value}
+
     def safe(self) -> str:
         """Return the URL as it may be shown: no password, and of the options only those that hold no secret."""
         if self.dialect == "sqlite":
-            return f"sqlite:///{self.path}"
+            return _sqlite_url(self.path)
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         host = f"[{self.host}]" if self.host and ":" in self.host else self.host or ""
         port = f":{self.port}" if self.port else ""
@@ -72,28 +81,37 @@ class Address:
         return f"postgresql://{user}{host}{port}/{quote(self.database)}{'?' if options else ''}{options}"
 
 
-def read_address(url: str) -> Address:
-    """Take a database URL apart; ConfigError, which never quotes the URL, says what to write instead."""
+def _is_secret(option: str) -> bool:
+    return any(word in option.lower() for word in ("password", "secret", "token"))
+
+
+def read_address(url: str | Address) -> Address:
+    """Take a database URL apart; ConfigError, which never quotes the URL, says what to write instead.
+
+    A relative path of SQLite is taken from the current folder, once: an Address comes back as it is.
+    """
+    if isinstance(url, Address):
+        return url
+    url = url.strip()
     shape = _SHAPE.fullmatch(url)
     dialect = _DIALECTS.get(url.partition("://")[0])
     if dialect is None:
         raise ConfigError(f"the database URL names no database that pixelmeter knows: {_SUPPORTED}")
-    if shape is None:
+    part = {} if shape is None else shape.groupdict()
+    if shape is None or (dialect == "postgresql" and "@" in (part["database"] or "")):
         raise ConfigError(
             f"the database URL cannot be read: {_SUPPORTED}, with @ : / ? # in a password percent-encoded (@ is %40)"
         )
-    part = shape.groupdict()
-    database = unquote(part["database"] or "")
     if dialect == "sqlite":
-        return Address("sqlite", path=_sqlite_path(database, part))
+        return Address("sqlite", path=_sqlite_path(unquote(part["database"] or "", errors="surrogateescape"), part))
     options = parse_qsl(part["query"] or "", keep_blank_values=True)
     return Address(
         "postgresql",
         user=unquote(part["user"]) if part["user"] else None,
         password=unquote(part["password"]) if part["password"] else None,
         host=part["ipv6"] or part["host"] or None,
-        port=int(part["port"]) if part["port"] else None,
-        database=database,
+        port=_port(part["port"]),
+        database=unquote(part["database"] or ""),
         options=tuple((key, value) for key, value in options if key != "schema"),
         schema=_checked_schema(dict(options).get("schema")),
     )
@@ -115,15 +133,34 @@ def _checked_schema(name: str | None) -> str | None:
     return name or None
 
 
-def _sqlite_path(database: str, part: dict[str, str | None]) -> str:
+def absolute_url(url: str) -> str:
+    """Return a URL of the same database that stays so wherever the program goes: SQLite's with an absolute path."""
+    address = read_address(url)
+    return _sqlite_url(address.path) if address.dialect == "sqlite" else url.strip()
+
+
+def _port(digits: str | None) -> int | None:
+    if not digits:
+        return None
+    port = int(digits)
+    if not 0 < port <= _HIGHEST_PORT:
+        raise ConfigError(f"the database URL has port {port}: use one from 1 to {_HIGHEST_PORT}")
+    return port
+
+
+def _sqlite_path(database: str, part: Mapping[str, str | None]) -> str:
     if part["host"] or part["user"] or part["query"]:
         raise ConfigError(f"the SQLite URL has a host or options, which it cannot have: {_SUPPORTED}")
     if not database or database.startswith((":memory:", "file:")):
         raise ConfigError("the ledger must outlive the process: give SQLite a file, such as sqlite:///pixelmeter.db")
-    return os.path.realpath(os.path.expanduser(database))
+    return os.path.realpath(absolute_path(database, "the path of the database URL"))
 
 
-def safe_url(url: str) -> str:
+def _sqlite_url(path: str) -> str:
+    return "sqlite:///" + path.replace("%", "%25").replace("?", "%3F")
+
+
+def safe_url(url: str | Address) -> str:
     """Return the URL as it may be logged or printed: without the password and without secret options."""
     try:
         return read_address(url).safe()
@@ -131,18 +168,25 @@ def safe_url(url: str) -> str:
         return "(a database URL that cannot be read)"
 
 
-def spool_folder(url: str, override: str | None, state_dir: str) -> str:
+def spool_folder(url: str | Address, override: str | None, state_dir: str | None) -> str:
     """Return the folder of the spools that belong to a ledger.
 
     It is `<file>.spool` beside a SQLite file; else one under `<state_dir>/pixelmeter/`, or under `override` where that
     is given, named after host, port, database and schema, the same whatever user, password and options are. No two
     ledgers share one: whoever opens a ledger takes in the spools that dead processes left in its folder.
+
+    ConfigError where that needs the folder of the user's state, and there is none.
     """
     address = read_address(url)
     if override:
-        base = os.path.abspath(os.path.expanduser(override))
+        base = absolute_path(os.fspath(override), "the spool folder")
     elif address.dialect == "sqlite":
         return f"{address.path}.spool"
+    elif state_dir is None:
+        raise ConfigError(
+            "there is no folder for the spool, because this user has no home folder: set PIXELMETER_SPOOL_DIR to one "
+            "that outlives the process (or XDG_STATE_HOME, or HOME)"
+        )
     else:
         base = os.path.join(os.path.abspath(state_dir), "pixelmeter")
     if address.dialect == "sqlite":

@@ -76,7 +76,7 @@ def read_only_uri(path: str) -> str:
     refuse_folder(path)
     if not os.path.exists(path):
         raise LedgerError(f"there is no ledger at {path} yet: meter a call, or name another with --database-url")
-    uri = f"file:{quote(path)}?mode=ro"
+    uri = f"file:{quote(os.fsencode(path))}?mode=ro"
     # On read-only media SQLite cannot make the shared memory of a WAL; without a WAL there is nothing it must share.
     if not os.access(os.path.dirname(path), os.W_OK) and not os.path.exists(f"{path}-wal"):
         uri += "&immutable=1"

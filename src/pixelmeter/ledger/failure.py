@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sqlite3
+from urllib.parse import quote
 
 from pixelmeter.errors import LedgerError, RowRefused
 from pixelmeter.ledger.address import Address
@@ -15,6 +17,7 @@ CHARACTERS_ADVICE = "make a database that takes all characters: createdb -E UTF8
 # Connection, authorisation, missing objects and rights, resources, operator: none of these quote a row.
 _HARMLESS = re.compile("08|25|28|3D|3F|40|42501|42P01|53|55|57|58")
 _ASIDE = re.compile("\n(?:DETAIL|CONTEXT):")
+_LONG = 8
 _HINTS = {
     "42501": "; see docs/ledger.md for the permissions that pixelmeter needs, or run `pixelmeter db upgrade` as a "
     "role that may create tables",
@@ -38,7 +41,7 @@ def without_secrets(error: BaseException, address: Address) -> LedgerError:
     name = type(cause).__name__
     if address.dialect == "sqlite":
         # SQLite's messages name tables and columns, never values.
-        told = _clean(str(cause), address) if type(cause).__module__ == "sqlite3" else name
+        told = _sqlite(cause) if isinstance(cause, sqlite3.Error) else name
     elif state is not None and not _HARMLESS.match(state):
         told = f"{name} (SQLSTATE {state})"
     elif state is not None or name == "OperationalError":
@@ -68,6 +71,32 @@ def refusal(error: BaseException, address: Address, encoding: str = "") -> RowRe
     return RowRefused(f"the ledger {address.safe()} refuses an attempt: {told}")
 
 
+def _sqlite(cause: sqlite3.Error) -> str:
+    told = " ".join(str(cause).split())
+    code: str | None = getattr(cause, "sqlite_errorname", None)
+    # Such as SQLITE_IOERR_WRITE: the message alone does not say which step failed.
+    return (
+        f"{told} ({code})" if code and code.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_CORRUPT")) else told
+    )
+
+
 def _clean(text: str, address: Address) -> str:
-    first = " ".join(_ASIDE.split(text, maxsplit=1)[0].split())
-    return first.replace(address.password, "***") if address.password else first
+    """Return the first part of a message on one line, every secret of the URL masked."""
+    first = _ASIDE.split(text, maxsplit=1)[0]
+    public = {address.user, address.host, address.database, str(address.port)}
+    for secret in sorted(address.secrets() - public, key=len, reverse=True):
+        for form in dict.fromkeys((secret, quote(secret, safe=""), quote(secret))):
+            first = _mask(form, first)
+    return " ".join(first.split())
+
+
+def _mask(secret: str, text: str) -> str:
+    """Return the text with a secret masked: a long one as a word of its own, a short one where a value would stand.
+
+    A short password is a part of ordinary words, or is one. A server that told it would quote it, or give it as an
+    option or in a URL.
+    """
+    found = re.escape(secret)
+    if len(secret) < _LONG:
+        return re.sub(rf"""(?P<before>["'`“«=]|:(?=[^\s@]*@)){found}(?=["'`”»@&;,\s]|$)""", r"\g<before>***", text)
+    return re.sub(rf"(?<!\w){found}(?!\w)", "***", text)

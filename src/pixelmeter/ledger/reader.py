@@ -6,6 +6,7 @@ import contextlib
 import re
 import sqlite3
 from collections.abc import Generator, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 from pixelmeter.ledger.address import Address, read_address
@@ -14,7 +15,7 @@ from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.lock import PATIENCE
 from pixelmeter.ledger.version import VERSION_TABLE, check
 
-__all__ = ["Dialect", "Reader", "reading_ledger"]
+__all__ = ["Dialect", "Reader", "reading_database", "reading_ledger"]
 
 Dialect = Literal["sqlite", "postgresql"]
 
@@ -47,30 +48,36 @@ class Reader:
         found: list[Sequence[Any]] = self._connection.execute(statement, parameters).fetchall()
         return found
 
+    def revision(self) -> str | None:
+        """Return the schema revision of the ledger; None where there is no ledger."""
+        if not self.rows(_IS_THERE[self.dialect], [self._address.qualified(VERSION_TABLE)]):
+            return None
+        found = self.rows(f"SELECT version_num FROM {VERSION_TABLE}")
+        return found[0][0] if found else None
+
     def refresh(self) -> None:
         """Let the next question see what others have committed meanwhile."""
         self._connection.rollback()
 
 
 @contextlib.contextmanager
-def reading_ledger(url: str) -> Generator[Reader]:
+def reading_ledger(url: str | Address) -> Generator[Reader]:
     """Give a reader of an existing ledger; on SQLite it takes no part in checkpoints.
 
     LedgerError when there is no ledger or it cannot be read, SchemaOutdated or SchemaTooNew when its schema is not the
     one of this pixelmeter, ConfigError for a URL that cannot be used.
     """
-    address = read_address(url)
-    connect = _sqlite if address.dialect == "sqlite" else _postgres
-    with connect(address) as reader:
-        check(_revision(reader, address))
+    with reading_database(read_address(url)) as reader:
+        check(reader.revision())
         yield reader
 
 
-def _revision(reader: Reader, address: Address) -> str | None:
-    if not reader.rows(_IS_THERE[reader.dialect], [address.qualified(VERSION_TABLE)]):
-        return None
-    found = reader.rows(f"SELECT version_num FROM {VERSION_TABLE}")
-    return found[0][0] if found else None
+def reading_database(address: Address) -> AbstractContextManager[Reader]:
+    """Return a reader of a database, whatever its schema is and also where it has no ledger, to be entered.
+
+    LedgerError when there is no SQLite file or the database refuses, ConfigError for a URL that cannot be used.
+    """
+    return _sqlite(address) if address.dialect == "sqlite" else _postgres(address)
 
 
 @contextlib.contextmanager

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from pixelmeter.core.record import Attempt
-from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.address import Address, read_address
 
 __all__ = ["Writer", "open_writer"]
 
@@ -34,7 +34,7 @@ class Writer(Protocol):
         ...
 
 
-def open_writer(url: str) -> Writer:
+def open_writer(url: str | Address) -> Writer:
     """Return the writer of a ledger; nothing is opened before its first call, which makes a missing ledger.
 
     ConfigError for a URL that cannot be used and for a missing driver. One thread at a time may use a writer.

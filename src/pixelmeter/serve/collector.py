@@ -14,7 +14,7 @@ from prometheus_client.registry import Collector
 from pixelmeter._version import __version__
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.driver import connect_arguments
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.snapshot import Total, last_attempt, read_totals
@@ -38,9 +38,10 @@ class LedgerCollector(Collector):
     `patience` seconds; scrapes then wait for the one reading that is under way.
     """
 
-    def __init__(self, url: str, *, clock: Clock, max_series: int = DEFAULT_LIMIT, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self, url: str | Address, *, clock: Clock, max_series: int = DEFAULT_LIMIT, patience: float = _PATIENCE
+    ) -> None:
         """Opens nothing; ConfigError for a URL or a number of series that cannot be used, and for a missing driver."""
-        self._url = url
         self._address = read_address(url)
         if self._address.dialect == "postgresql":
             connect_arguments(self._address)
@@ -98,7 +99,7 @@ class LedgerCollector(Collector):
 
     def _ask(self) -> tuple[Sequence[Total], int | None]:
         # Opened anew each time: the file may be another one by now, and the schema a newer one.
-        with reading_ledger(self._url) as reader:
+        with reading_ledger(self._address) as reader:
             return read_totals(reader), last_attempt(reader)
 
     def _say(self, error: str | None) -> None:

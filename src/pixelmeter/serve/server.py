@@ -10,11 +10,13 @@ import uvicorn
 from prometheus_client import CollectorRegistry
 
 from pixelmeter.errors import ConfigError
+from pixelmeter.ledger.address import absolute_url
 from pixelmeter.meter import adopt
 from pixelmeter.serve.adoption import Adoption
 from pixelmeter.serve.app import make_app
 from pixelmeter.serve.collector import LedgerCollector
 from pixelmeter.serve.guard import Guard
+from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
 
 __all__ = ["serve_metrics"]
@@ -28,6 +30,8 @@ def serve_metrics(url: str, host: str, port: int, guard: Guard | None, ready: Ca
 
     ConfigError for an address that cannot be had and a database URL that cannot be used.
     """
+    settings = from_environment()
+    url = absolute_url(url)
     registry = CollectorRegistry()
     registry.register(LedgerCollector(url, clock=SystemClock()))
     app = make_app(registry, guard)
@@ -48,7 +52,7 @@ def serve_metrics(url: str, host: str, port: int, guard: Guard | None, ready: Ca
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
-        with Adoption(lambda: adopt(url)):
+        with Adoption(lambda: adopt(url, settings)):
             ready(_shown(listening))
             server.run(sockets=[listening])
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import weakref
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pixelmeter.core.health import Health
 from pixelmeter.core.metrics import METRICS, Metric
+from pixelmeter.errors import ConfigError
 from pixelmeter.sinks.prometheus.exposition import is_multiprocess
 from pixelmeter.sinks.series import START, Labels, Series, label
 
@@ -33,7 +35,7 @@ class Families:
         metrics = [metric for metric in METRICS if "process" in metric.origins]
         self._metrics = {metric.name: metric for metric in metrics}
         self._series = Series(metrics, max_series)
-        self._families = {metric.name: _family(metric, registry) for metric in metrics}
+        self._families = _registered(metrics, registry)
         self._children: dict[tuple[str, Labels], Any] = {}
         self._started: set[Labels] = set()
         self.lock = threading.RLock()
@@ -72,7 +74,10 @@ class Families:
 
 
 def families_of(registry: CollectorRegistry, max_series: int) -> Families:
-    """Return the families of a registry; the first sink that asks makes them, and its `max_series` holds."""
+    """Return the families of a registry; the first sink that asks makes them, and its `max_series` holds.
+
+    ConfigError where the registry has a metric of such a name already.
+    """
     with _making:
         _hook()
         families = _of.get(registry)
@@ -82,31 +87,58 @@ def families_of(registry: CollectorRegistry, max_series: int) -> Families:
 
 
 class _Shown:
-    """A family as it is shown: without `_created`, which would double the series of counters for little use."""
+    """All families as they are shown: without `_created`, which would double the series of counters for little use.
 
-    def __init__(self, family: Any) -> None:
-        self._family = family
-        self.describe = family.describe
+    They are one collector, so that a registry takes all of them or none.
+    """
+
+    def __init__(self, metrics: Sequence[Metric]) -> None:
+        self._metrics = metrics
+        self.families: Mapping[str, Any] = {}
+
+    def describe(self) -> Iterable[PrometheusMetric]:
+        """Return what the families are called, before they are there."""
+        from prometheus_client.metrics_core import Metric as Described
+
+        return [Described(metric.name.removesuffix("_total"), metric.help, metric.kind) for metric in self._metrics]
 
     def collect(self) -> Iterable[PrometheusMetric]:
-        """Return the family with its samples."""
-        [shown] = self._family.collect()
-        shown.samples = [sample for sample in shown.samples if not sample.name.endswith("_created")]
-        return [shown]
+        """Return the families with their samples."""
+        for family in self.families.values():
+            [shown] = family.collect()
+            shown.samples = [sample for sample in shown.samples if not sample.name.endswith("_created")]
+            yield shown
 
 
-def _family(metric: Metric, registry: CollectorRegistry) -> Any:
+def _registered(metrics: Sequence[Metric], registry: CollectorRegistry) -> Mapping[str, Any]:
+    """Return the families by name, in the registry; ConfigError, and nothing is left in it, where that cannot be."""
+    shown = _Shown(metrics)
+    try:
+        registry.register(shown)
+    except ValueError as error:
+        taken = sorted(re.findall(r"\bpixelmeter_\w+", str(error)))
+        raise ConfigError(
+            f"the Prometheus registry has metrics of pixelmeter's names already ({', '.join(taken[:3])}): give another "
+            "one, Meter(registry=CollectorRegistry())"
+        ) from None
+    try:
+        shown.families = {metric.name: _family(metric) for metric in metrics}
+    except OSError as error:
+        registry.unregister(shown)
+        raise ConfigError(
+            f"PROMETHEUS_MULTIPROC_DIR cannot be used: {error.filename or 'its files'}: {error.strerror}"
+        ) from None
+    return shown.families
+
+
+def _family(metric: Metric) -> Any:
     from prometheus_client import Counter, Gauge, Histogram
 
-    family: Any
     if metric.kind == "counter":
-        family = Counter(metric.name, metric.help, metric.labels, registry=None)
-    elif metric.kind == "histogram":
-        family = Histogram(metric.name, metric.help, metric.labels, registry=None, buckets=metric.buckets)
-    else:
-        family = Gauge(metric.name, metric.help, metric.labels, registry=None, multiprocess_mode=metric.merge or "all")
-    registry.register(_Shown(family))
-    return family
+        return Counter(metric.name, metric.help, metric.labels, registry=None)
+    if metric.kind == "histogram":
+        return Histogram(metric.name, metric.help, metric.labels, registry=None, buckets=metric.buckets)
+    return Gauge(metric.name, metric.help, metric.labels, registry=None, multiprocess_mode=metric.merge or "all")
 
 
 _of: weakref.WeakKeyDictionary[CollectorRegistry, Families] = weakref.WeakKeyDictionary()

@@ -29,7 +29,8 @@ class PrometheusSink:
     """Counts attempts as they end, and shows how the ledger is doing.
 
     `registry` is prometheus_client's default one where none is given. Sinks of one registry feed the same metrics, and
-    the first of them says how many series there are at most, `max_series`. Raises ConfigError where that is too few.
+    the first of them says how many series there are at most, `max_series`. Raises ConfigError where that is too few,
+    and where the registry has a metric of such a name already.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None, *, max_series: int = DEFAULT_LIMIT) -> None:

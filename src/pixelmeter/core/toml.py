@@ -1,0 +1,52 @@
+"""TOML that users write: parsed, or refused with the line and a reason."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from typing import Any
+
+__all__ = ["TomlError", "parse"]
+
+_LONGEST_MESSAGE = 300
+_AT = re.compile(r"\(at line (\d{1,9}), column \d+\)")
+_MANY_DIGITS = re.compile(r"[0-9][0-9_]{3999,}")
+_DEEP = 50
+
+
+class TomlError(ValueError):
+    """Why a text is no TOML that can be used; `line` is where, the first is 1."""
+
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def parse(text: str) -> dict[str, Any]:
+    """Return the document; TomlError for everything that cannot be read, however it is wrong."""
+    try:
+        return tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        message = str(error)
+        at = _AT.search(message)
+        line = int(at[1]) if at else text.count("\n") + 1
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[:_LONGEST_MESSAGE]} … (at line {line})"
+        raise TomlError(line, f"this is not TOML: {message}") from None
+    except RecursionError:
+        raise TomlError(_deep_line(text), "lists or tables lie too deep within each other") from None
+    except ValueError:
+        # What Python says of an integer that has more digits than it converts.
+        found = _MANY_DIGITS.search(text)
+        line = text.count("\n", 0, found.start()) + 1 if found else 1
+        raise TomlError(line, "a number has too many digits") from None
+
+
+def _deep_line(text: str) -> int:
+    """Return the first line that opens more brackets than anybody needs, as far as it can be told."""
+    depth = 0
+    for number, line in enumerate(text.split("\n"), start=1):
+        depth += line.count("[") + line.count("{") - line.count("]") - line.count("}")
+        if depth > _DEEP or line.count("[") > _DEEP or line.count("{") > _DEEP:
+            return number
+    return 1
