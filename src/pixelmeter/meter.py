@@ -24,7 +24,7 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
-from pixelmeter.ledger.address import Address, absolute_url, read_address, spool_folder
+from pixelmeter.ledger.address import Address, absolute_url, in_schema, read_address, spool_folder
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
 from pixelmeter.recorder import Recorder
@@ -73,7 +73,7 @@ class Meter:
         settings = from_environment()
         if not isinstance(database_url, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"database_url is a {type(database_url).__name__}: write f'sqlite:///{{path}}'")
-        url = database_url or settings.database_url
+        url = in_schema(database_url or settings.database_url, settings.schema)
         # Read once, here: the folder that a relative path is taken from may change as soon as the program goes on.
         self._address = read_address(url)
         self.database_url = absolute_url(url)
@@ -98,7 +98,7 @@ class Meter:
             self._files,
             self._ids,
             durability=settings.durability,
-            note=partial(self.failures.note, "spool"),
+            note=partial(self.failures.note, "spool", path=self._folder),
         )
         fanout = Fanout(
             chosen(sinks, registry, settings.sinks),
@@ -246,7 +246,7 @@ def count_refused(database_url: str | None = None, settings: Settings | None = N
 
 def _where(database_url: str | None, settings: Settings | None) -> tuple[Address, str]:
     settings = settings or from_environment()
-    address = read_address(database_url or settings.database_url)
+    address = read_address(in_schema(database_url or settings.database_url, settings.schema))
     return address, spool_folder(address, settings.spool_dir, settings.state_dir)
 
 

@@ -95,9 +95,9 @@ def make_private(path: str) -> None:
 def distrusted(folder: str) -> str | None:
     """Return why a folder is not safe to keep files in, as others could take them away; None when it is.
 
-    Raises OSError. It is safe in the hands of this user or of root, as long as nobody else can write to it, or only
-    under a sticky bit, which lets them remove nothing but their own. A group that has no member but those two is nobody
-    else. Root trusts whoever owns the folder. Where there are no owners (Windows) the folder above decides.
+    It is safe in the hands of this user or of root, as long as nobody else can write to it, or only under a sticky bit,
+    which lets them remove nothing but their own. A group that has no member but those two is nobody else. Root trusts
+    whoever owns the folder. Where there are no owners (Windows) the folder above decides. Raises OSError.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -180,6 +180,7 @@ class SystemFiles:
             # Between our open and our lock somebody may have adopted the empty file, and removed it.
             if (has_locks() and not lock(descriptor)) or os.fstat(descriptor).st_nlink == 0:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            _close_reader(descriptor)
             if not hasattr(os, "pread"):
                 _readers[descriptor] = os.open(path, os.O_RDONLY | _BINARY)
         except OSError:
@@ -207,16 +208,14 @@ class SystemFiles:
         _force(descriptor)
 
     def close(self, descriptor: int) -> None:
-        reader = _readers.pop(descriptor, None)
-        if reader is not None:
-            os.close(reader)
+        _close_reader(descriptor)
         os.close(descriptor)
 
     def remove(self, path: str) -> None:
         os.remove(path)
 
     def discard(self, path: str, descriptor: int) -> None:
-        if _msvcrt is not None:
+        if _fcntl is None:
             # Windows deletes no file that is open. Whoever finds it in between reads what the ledger has.
             self.close(descriptor)
             self.remove(path)
@@ -236,6 +235,7 @@ class SystemFiles:
         except FileNotFoundError:
             return None
         try:
+            _close_reader(descriptor)
             taken = lock(descriptor)
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
@@ -249,6 +249,13 @@ class SystemFiles:
             os.close(descriptor)
             return None
         return descriptor
+
+
+def _close_reader(descriptor: int) -> None:
+    """Close the opening for reads; one may be left of a file whose descriptor somebody else has closed."""
+    reader = _readers.pop(descriptor, None)
+    if reader is not None:
+        os.close(reader)
 
 
 def _make_folders(path: str) -> None:

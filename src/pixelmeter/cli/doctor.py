@@ -20,7 +20,7 @@ from pixelmeter.cli.ledger_check import CORRECT_URL, examine
 from pixelmeter.cli.options import format_option
 from pixelmeter.cli.output import emit
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
-from pixelmeter.ledger.address import Address, read_address, spool_folder
+from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.settings import Settings, from_environment, misspelt
 from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
@@ -64,7 +64,7 @@ def _examine(database_url: str | None) -> Iterator[Finding]:
     if "otel" in settings.sinks and importlib.util.find_spec("opentelemetry.sdk") is None:
         advice = 'run: pip install "pixelmeter[otel]"'
         yield Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
-    url = database_url or settings.database_url
+    url = in_schema(database_url or settings.database_url, settings.schema)
     try:
         address = read_address(url)
     except ConfigError as error:

@@ -12,7 +12,7 @@ from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote
 
 from pixelmeter.errors import ConfigError
-from pixelmeter.settings import absolute_path
+from pixelmeter.settings import absolute_path, checked_schema
 
 __all__ = ["Address", "absolute_url", "in_schema", "read_address", "safe_url", "spool_folder"]
 
@@ -37,7 +37,6 @@ _SHAPE = re.compile(
     re.VERBOSE | re.DOTALL,
 )
 _POSTGRESQL_PORT = 5432
-_SCHEMA = re.compile("(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _HIGHEST_PORT = 65535
 _TOLD = frozenset({"application_name", "connect_timeout", "host", "port", "sslmode", "target_session_attrs"})
 
@@ -105,6 +104,7 @@ def read_address(url: str | Address) -> Address:
     if dialect == "sqlite":
         return Address("sqlite", path=_sqlite_path(unquote(part["database"] or "", errors="surrogateescape"), part))
     options = parse_qsl(part["query"] or "", keep_blank_values=True)
+    schema = dict(options).get("schema")
     return Address(
         "postgresql",
         user=unquote(part["user"]) if part["user"] else None,
@@ -113,24 +113,16 @@ def read_address(url: str | Address) -> Address:
         port=_port(part["port"]),
         database=unquote(part["database"] or ""),
         options=tuple((key, value) for key, value in options if key != "schema"),
-        schema=_checked_schema(dict(options).get("schema")),
+        schema=checked_schema(schema, "schema= in the database URL") if schema else None,
     )
 
 
 def in_schema(url: str, schema: str | None) -> str:
     """Return the URL of a ledger in this schema, where it is one of PostgreSQL that names none itself."""
+    url = url.strip()
     if not schema or not url.startswith("postgres") or "schema" in dict(parse_qsl(url.partition("?")[2])):
         return url
     return f"{url}{'&' if '?' in url else '?'}schema={quote(schema, safe='')}"
-
-
-def _checked_schema(name: str | None) -> str | None:
-    if name and not _SCHEMA.fullmatch(name):
-        raise ConfigError(
-            f"{name[:70]!r} cannot be the schema of the ledger (PIXELMETER_SCHEMA, or ?schema= in the database URL): "
-            "use at most 63 lower-case letters, digits and _, the first no digit, and no pg_ in front"
-        )
-    return name or None
 
 
 def absolute_url(url: str) -> str:
