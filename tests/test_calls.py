@@ -1,4 +1,4 @@
-"""Which block an attempt is made in: one that has been left holds nobody, wherever it was left."""
+"""Which call an attempt belongs to: the retry that an SDK counts, and the block that it is made in."""
 
 from __future__ import annotations
 
@@ -6,9 +6,53 @@ import asyncio
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
 
 import pixelmeter
 from pixelmeter.calls import Block, current_block, show
+from pixelmeter.testing import capture_calls
+
+
+@pytest.fixture
+def client(tmp_path: Path) -> Iterator[httpx.Client]:
+    """A metered client that is told to come again."""
+    meter = pixelmeter.Meter(f"sqlite:///{tmp_path}/ledger.db")
+    with httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(503))) as client:
+        yield pixelmeter.instrument(client, meter)
+
+
+def numbered(client: httpx.Client, *sent: dict[str, object]) -> list[tuple[int, int]]:
+    """Send requests one after the other; return for each which of the calls it was of, and its number in that."""
+    with capture_calls() as attempts:
+        for one in sent:
+            given = {"retry": 0, "prompt": "a fox", "path": "generations", "host": "g.test"} | one
+            headers = {} if given["retry"] is None else {"x-stainless-retry-count": str(given["retry"])}
+            url = f"https://{given['host']}/v1/images/{given['path']}"
+            client.post(url, json={"model": "m", "prompt": given["prompt"]}, headers=headers)
+    calls = list(dict.fromkeys(attempt.call_id for attempt in attempts))
+    return [(calls.index(attempt.call_id), attempt.attempt) for attempt in attempts]
+
+
+def test_a_retry_of_the_same_content_is_the_next_attempt_of_its_call(client: httpx.Client) -> None:
+    assert [(0, 0), (0, 1), (0, 2), (1, 0)] == numbered(client, {}, {"retry": 1}, {"retry": 2}, {})
+
+
+@pytest.mark.parametrize("other", [{"prompt": "a dog"}, {"path": "edits"}, {"host": "h.test"}])
+def test_a_retry_of_another_content_or_to_another_place_is_of_another_call(
+    client: httpx.Client, other: dict[str, object]
+) -> None:
+    assert [(0, 0), (1, 1)] == numbered(client, {}, {"retry": 1} | other)
+
+
+@pytest.mark.parametrize("retries", [(0, 0), (0, 2), (1, 1), (1, 0), (2, 1), (0, None), (None, 0)])
+def test_what_is_not_the_retry_after_the_latest_is_of_another_call(
+    client: httpx.Client, retries: tuple[int | None, int | None]
+) -> None:
+    first, second = retries
+    assert [(0, first or 0), (1, second or 0)] == numbered(client, {"retry": first}, {"retry": second})
 
 
 def blocks() -> Iterator[Block | None]:
