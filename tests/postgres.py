@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import json
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -98,6 +96,8 @@ class Server:
         data = Path(self.folder) / "data"
         data.mkdir(mode=0o700)
         if os.geteuid() == 0:
+            import pwd
+
             nobody = pwd.getpwnam("nobody")
             for path in (self.folder, data):
                 os.chown(path, nobody.pw_uid, nobody.pw_gid)
@@ -140,6 +140,9 @@ def _count(note: Path, change: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    # Here and below: this file is read, and no server is started, where a system without such modules is acted.
+    import fcntl
+
     with open(folder / "postgres.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -163,6 +166,8 @@ def ordinary_user() -> dict[str, Any]:
     """Return how to start a process that is not root: the server refuses to run as root."""
     if os.geteuid() != 0:
         return {"cwd": "/"}
+    import pwd
+
     nobody = pwd.getpwnam("nobody")
     return {"cwd": "/", "user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 

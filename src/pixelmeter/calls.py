@@ -63,11 +63,11 @@ class Mark:
         """What wants to know that the transport has answered."""
         self.passages: list[Any] = []
         """The layers of ours that the request, or one that it follows from, is passing just now."""
-        self._added: tuple[MutableMapping[str, str], str] | None = None
+        self._added: tuple[Callable[[], MutableMapping[str, str]], str] | None = None
 
-    def add_header(self, headers: MutableMapping[str, str], name: str, value: str) -> None:
+    def add_header(self, headers: Callable[[], MutableMapping[str, str]], name: str, value: str) -> None:
         """Send a header with this attempt, and with no other: a client copies headers to where it is redirected."""
-        headers[name] = value
+        headers()[name] = value
         self._added = headers, name
 
     def leave(self) -> None:
@@ -75,8 +75,8 @@ class Mark:
         while self.leaving:
             self.leaving.pop()()
         if self._added is not None:
-            headers, name = self._added
-            headers.pop(name, None)
+            (headers, name), self._added = self._added, None
+            headers().pop(name, None)
 
 
 class Block(Call):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import MutableMapping, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote
@@ -46,7 +46,7 @@ class Outgoing:
         content: bytes | None = None,
         fields: Fields = (),
         context: MutableMapping[str, Any],
-        sent_headers: MutableMapping[str, str],
+        sent_headers: Callable[[], MutableMapping[str, str]],
     ) -> None:
         self.method = method
         self.host = host
@@ -60,7 +60,7 @@ class Outgoing:
         self.context = context
         """What the library carries along with the request, and copies to the ones that follow from it."""
         self.sent_headers = sent_headers
-        """Where a header that is set is sent with the request."""
+        """Gives what is sent as headers, just now: whoever passes the request on may change or replace it."""
 
     @property
     def fields(self) -> Fields:
@@ -93,7 +93,7 @@ class Outgoing:
     @property
     def sent_trace_id(self) -> str | None:
         """The trace that a tracer below us has put into the request since, as its W3C traceparent."""
-        return _trace_in(self.sent_headers.get("traceparent", "").encode()) if _TRACER in sys.modules else None
+        return _trace_in(self.sent_headers().get("traceparent", "").encode()) if _TRACER in sys.modules else None
 
     @property
     def trace_id(self) -> str | None:

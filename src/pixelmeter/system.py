@@ -95,9 +95,9 @@ def make_private(path: str) -> None:
 def distrusted(folder: str) -> str | None:
     """Return why a folder is not safe to keep files in, as others could take them away; None when it is.
 
-    Raises OSError. It is safe in the hands of this user or of root, as long as nobody else can write to it, or only
-    under a sticky bit, which lets them remove nothing but their own. A group that has no member but those two is nobody
-    else. Root trusts whoever owns the folder. Where there are no owners (Windows) the folder above decides.
+    It is safe in the hands of this user or of root, as long as nobody else can write to it, or only under a sticky bit,
+    which lets them remove nothing but their own. A group that has no member but those two is nobody else. Root trusts
+    whoever owns the folder. Where there are no owners (Windows) the folder above decides. Raises OSError.
     """
     if not hasattr(os, "geteuid"):
         return None
@@ -136,13 +136,21 @@ def _is_theirs_alone(group: int, users: frozenset[int]) -> bool:
 
 
 class SystemClock:
-    """Unix time to stamp, the performance counter to measure."""
+    """Unix time to stamp, a clock that nobody sets to measure."""
 
     def now(self) -> int:
         return time.time_ns() // 1000
 
-    def monotonic(self) -> int:
-        return time.perf_counter_ns() // 1000
+    if hasattr(time, "CLOCK_MONOTONIC"):
+
+        def monotonic(self) -> int:
+            # The same clock as the performance counter, and goes on where freezegun has stopped that.
+            return time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+
+    else:  # Windows
+
+        def monotonic(self) -> int:
+            return time.perf_counter_ns() // 1000
 
 
 class SystemIds:
@@ -180,6 +188,7 @@ class SystemFiles:
             # Between our open and our lock somebody may have adopted the empty file, and removed it.
             if (has_locks() and not lock(descriptor)) or os.fstat(descriptor).st_nlink == 0:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            _close_reader(descriptor)
             if not hasattr(os, "pread"):
                 _readers[descriptor] = os.open(path, os.O_RDONLY | _BINARY)
         except OSError:
@@ -207,16 +216,14 @@ class SystemFiles:
         _force(descriptor)
 
     def close(self, descriptor: int) -> None:
-        reader = _readers.pop(descriptor, None)
-        if reader is not None:
-            os.close(reader)
+        _close_reader(descriptor)
         os.close(descriptor)
 
     def remove(self, path: str) -> None:
         os.remove(path)
 
     def discard(self, path: str, descriptor: int) -> None:
-        if _msvcrt is not None:
+        if _fcntl is None:
             # Windows deletes no file that is open. Whoever finds it in between reads what the ledger has.
             self.close(descriptor)
             self.remove(path)
@@ -227,6 +234,9 @@ class SystemFiles:
         finally:
             self.close(descriptor)
 
+    def is_open(self, descriptor: int, path: str) -> bool:
+        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+
     def _take(self, path: str, flags: int) -> int | None:
         if not _NO_FOLLOW and os.path.islink(path):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
@@ -236,6 +246,7 @@ class SystemFiles:
         except FileNotFoundError:
             return None
         try:
+            _close_reader(descriptor)
             taken = lock(descriptor)
             found = os.fstat(descriptor)
             if not stat.S_ISREG(found.st_mode):
@@ -249,6 +260,13 @@ class SystemFiles:
             os.close(descriptor)
             return None
         return descriptor
+
+
+def _close_reader(descriptor: int) -> None:
+    """Close the opening for reads; one may be left of a file whose descriptor somebody else has closed."""
+    reader = _readers.pop(descriptor, None)
+    if reader is not None:
+        os.close(reader)
 
 
 def _make_folders(path: str) -> None:

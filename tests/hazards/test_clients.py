@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import importlib
 import json
 import logging
 import socket
@@ -28,11 +27,6 @@ from tests.hazards.pair import KLEIN, MOCK, URLS, Pair, asked, json_headers
 
 BILLED = ("success", "billed", 40_000_000, None)
 NOT_SENT = ("not_billed", 0, "not_sent", None)
-
-
-def transports(pair: Pair) -> Any:
-    """Return the module that has the meter transports of the kit's library."""
-    return importlib.import_module(f"pixelmeter.{pair.kit.package.__name__}")
 
 
 async def test_hazard_25_a_proxy_of_the_environment_stays_in_the_way(
@@ -124,10 +118,8 @@ async def test_hazard_27_an_sdks_retries_are_attempts_of_one_call(pair: Pair) ->
 
 
 async def test_hazard_28_transports_of_ours_around_each_other_make_one_record(pair: Pair) -> None:
-    names = ("AsyncHTTPTransport", "AsyncMeterTransport") if pair.kit.is_async else ("HTTPTransport", "MeterTransport")
-    inner = getattr(pair.kit.package, names[0])(verify=False)
-    ours = getattr(transports(pair), names[1])
-    client = pair.kit.client(transport=ours(pair.meter, ours(pair.meter, inner)))
+    inner = pair.bare().raw._transport
+    client = pair.kit.client(transport=pair.meter_transport(pair.meter_transport(inner)))
     pixelmeter.instrument(client.raw, pair.meter)
     pixelmeter.instrument(client.raw, pair.meter)
     await client.post(pair.url, **asked())

@@ -16,6 +16,7 @@ import pytest
 
 import pixelmeter
 from pixelmeter import Meter
+from pixelmeter.failures import settle
 from tests.clients import Body, Client, Kit, each, failure, seen
 from tests.hazards.pair import MOCK, URLS, asked, json_headers
 
@@ -223,21 +224,35 @@ async def test_hazard_07_a_fault_in_what_only_the_first_request_calls_is_counted
 class Raising(logging.Handler):
     """A handler of the host that is broken."""
 
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+        self.emitted = 0
+
     def emit(self, record: logging.LogRecord) -> None:
-        raise ZeroDivisionError("the handler")
+        self.emitted += 1
+        raise self.error
 
 
-async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(kit: Kit, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [ZeroDivisionError(), SystemExit(1), KeyboardInterrupt(), GeneratorExit()],
+    ids=lambda error: type(error).__name__,
+)
+async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(
+    kit: Kit, error: BaseException, tmp_path: Path
+) -> None:
     logger = logging.getLogger("pixelmeter")
-    handler = Raising()
+    handler = Raising(error)
     logger.addHandler(handler)
     try:
         with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
             client = metered(kit, meter, "read")
             functions = await called(kit, client, read)
-            victim = next(function for function in functions if function.co_name == "ask_of")
+            victim = next(function for function in functions if function.co_qualname == "Outgoing.ask")
             result = await planted(kit, client, read, victim, once=True)
-            assert {"request": 1} == meter.failures.counts()
+            settle(timeout=60)
+            assert ({"request": 1}, 1) == (meter.failures.counts(), handler.emitted)
             await client.close()
     finally:
         logger.removeHandler(handler)
@@ -257,14 +272,15 @@ async def test_hazard_29_a_logging_handler_that_makes_image_calls_does_not_recur
 
         client = metered(kit, meter, "read")
         functions = await called(kit, client, read)
-        victim = next(function for function in functions if function.co_name == "ask_of")
+        victim = next(function for function in functions if function.co_qualname == "Outgoing.ask")
         handler = Posting()
         logging.getLogger("pixelmeter").addHandler(handler)
         try:
             result = await planted(kit, client, read, victim, once=False)
+            settle(timeout=60)
         finally:
             logging.getLogger("pixelmeter").removeHandler(handler)
-        assert {"request": 2} == meter.failures.counts()
+        assert {"request": 1} == meter.failures.counts()
         own.run(other.close())
         await client.close()
     assert [200] == kinds

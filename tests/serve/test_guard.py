@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import base64
 import random
+from pathlib import Path
 
 import pytest
 
-from pixelmeter.serve.guard import Guard
+from pixelmeter.errors import ConfigError
+from pixelmeter.serve.guard import Guard, read_guard
 
 
 def header(scheme: str, sent: bytes) -> str:
@@ -35,3 +37,18 @@ def test_garbage_is_refused_without_an_error() -> None:
     for _ in range(2000):
         garbage = chance.choice(schemes) + chance.randbytes(chance.randrange(40)).decode("latin-1")
         assert [False, False] == [guard.lets_in(garbage) for guard in guards], garbage
+
+
+@pytest.mark.parametrize("text", [b"\xef\xbb\xbfopen-sesame\r\n", b" open-sesame "])
+def test_a_file_of_any_editor_is_read(tmp_path: Path, text: bytes) -> None:
+    (tmp_path / "token").write_bytes(text)
+    guard = read_guard(tmp_path / "token", None)
+    assert guard is not None
+    assert guard.lets_in("Bearer open-sesame")
+
+
+def test_a_file_without_an_end_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="/dev/zero must hold one line of at most 10,000 characters"):
+        read_guard(Path("/dev/zero"), None)
+    with pytest.raises(ConfigError, match="Is a directory"):
+        read_guard(tmp_path, None)

@@ -69,7 +69,7 @@ class _Pool(HttpxLayer):
             content=content,
             fields=fields,
             context=request.extensions,
-            sent_headers={},
+            sent_headers=dict,
         )
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:

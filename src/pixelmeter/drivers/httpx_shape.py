@@ -123,7 +123,7 @@ class HttpxLayer(Layer):
             content=content,
             fields=fields,
             context=request.extensions,
-            sent_headers=request.headers,
+            sent_headers=lambda: request.headers,
         )
 
     def put(self, response: Any, tee: Callable[[Any], Any]) -> None:

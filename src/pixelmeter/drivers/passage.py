@@ -58,7 +58,7 @@ class Passage:
         self.meter = meter
         self.exchange = exchange
         self.mark = mark
-        self.outgoing = outgoing
+        self.outgoing: Outgoing | None = outgoing
         """The request as it was when its attempt began."""
         self.outer: Passage | None = None
         """What was the latest of the context before."""
@@ -99,7 +99,7 @@ class Passage:
         """Leave the layer and the context, once it is over."""
         self._trace()
         # Whatever was started meanwhile may keep its context, and this in it, for as long as it lives.
-        self.layer = None
+        self.layer = self.outgoing = None
         # Not a token: in another context, where a generator may be closed, that would raise.
         if _latest.get() is self:
             _latest.set(self.outer)
@@ -108,7 +108,7 @@ class Passage:
             self.mark.leave()
 
     def _trace(self) -> None:
-        if self._begun and not self.exchange.is_traced:
+        if self._begun and self.outgoing is not None and not self.exchange.is_traced:
             trace_id = self.outgoing.sent_trace_id
             if trace_id is not None:
                 self.exchange.trace(trace_id)
@@ -136,7 +136,7 @@ def tell(failures: Failures, step: Callable[..., object], *what: object) -> None
 def _enter(layer: Layer, outgoing: Outgoing) -> Passage | None:
     around = _around(outgoing, layer)
     if around is not None and around.hand_on(layer):
-        passage = Passage(layer, around.meter, around.exchange, around.mark, around.outgoing, begun=False)
+        passage = Passage(layer, around.meter, around.exchange, around.mark, outgoing, begun=False)
     else:
         meter = layer.meter if around is None else around.meter
         if meter is None:
@@ -153,7 +153,7 @@ def _around(outgoing: Outgoing, layer: Layer) -> Passage | None:
     around = _current()
     if around is not None:
         same = mark is not None and mark.passages is around.mark.passages
-        return around if same or _is_below(layer, around) or _same(outgoing, around.outgoing) else None
+        return around if same or _is_below(layer, around) or _is_same(outgoing, around) else None
     # A transport that hops to a thread without the context. The same request sent twice at once looks alike, but
     # enters where the other one entered.
     waiting = [each for each in [*mark.passages] if _is_below(layer, each)] if mark is not None else []
@@ -165,5 +165,6 @@ def _is_below(layer: Layer, passage: Passage) -> bool:
     return other is not None and layer is not other and layer.is_below(other)
 
 
-def _same(one: Outgoing, other: Outgoing) -> bool:
-    return one.target == other.target and one.same_as == other.same_as
+def _is_same(outgoing: Outgoing, passage: Passage) -> bool:
+    other = passage.outgoing
+    return other is not None and outgoing.target == other.target and outgoing.same_as == other.same_as

@@ -45,7 +45,7 @@ def write_lock(path: str, patience: float = PATIENCE) -> Generator[None]:
 
 def _share_as_the_ledger(descriptor: int, path: str) -> None:
     """Give the lock the group and the mode of the ledger: whoever can open it can hold up all writers."""
-    if not hasattr(os, "fchmod"):
+    if not hasattr(os, "geteuid"):
         return
     with contextlib.suppress(OSError):
         ledger, found = os.stat(path), os.fstat(descriptor)

@@ -13,6 +13,8 @@ from pixelmeter.errors import ConfigError
 
 __all__ = ["Guard", "is_loopback", "read_guard"]
 
+_LONGEST = 10_000
+
 
 class Guard:
     """Knows the one `Authorization` that is let in; keeps a digest of it, and shows nothing of it."""
@@ -70,11 +72,15 @@ def is_loopback(host: str) -> bool:
 
 def _line(path: Path) -> str:
     try:
-        text = path.read_text(encoding="utf-8").strip()
+        # A pipe is welcome here, as `--token-file <(command)` gives one.
+        with path.open("rb") as file:
+            text = file.read(_LONGEST + 1).decode("utf-8-sig").strip()
     except OSError as error:
         raise ConfigError(f"{path} cannot be read: {error.strerror}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"{path} is not UTF-8 text") from None
+    if len(text) > _LONGEST:
+        raise ConfigError(f"{path} must hold one line of at most {_LONGEST:,} characters")
     if not text or "\n" in text:
         raise ConfigError(f"{path} must hold one line")
     return text
