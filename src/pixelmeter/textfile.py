@@ -31,7 +31,7 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if data.startswith(_UTF_16):
         raise UnreadableFile("it is UTF-16: save it as UTF-8")
     try:
-        # Not "utf-8-sig": a codec is imported, which fails where the user may not read the interpreter's files.
+        # Not "utf-8-sig": a codec must be imported, which not every user id may do.
         text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1

@@ -176,12 +176,12 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
 
 
 def _prices(settings: Settings) -> Iterator[Finding]:
-    from pixelmeter.prices import bundled, bundled_names, check
+    from pixelmeter.prices import check, checked_days
 
-    checked = [entry.checked_on for name in bundled_names() for entry in bundled().entries(name) if entry.checked_on]
+    first, last = checked_days()
     today = datetime.datetime.fromtimestamp(SystemClock().now() / 1e6, datetime.UTC).date()
-    age = (today - max(checked)).days
-    found = f"bundled prices, checked from {min(checked)} to {max(checked)}"
+    age = (today - last).days
+    found = f"bundled prices, checked from {first} to {last}"
     if age > _OLD_PRICES_DAYS:
         advice = "run: pip install --upgrade pixelmeter; or give your own file with PIXELMETER_PRICES"
         yield Finding("prices", "warning", f"{found}, {age} days ago", advice)
