@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -47,6 +48,8 @@ def act(*, with_locks: bool = True) -> None:
         sys.modules.pop(module, None)
     for name in _NAMES:
         delattr(os, name)
+    for name in ("CLOCK_MONOTONIC", "clock_gettime", "clock_gettime_ns"):
+        delattr(time, name)
     remove = os.remove
 
     def remove_unless_open(path: Any, *, dir_fd: int | None = None) -> None:
