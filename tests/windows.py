@@ -35,6 +35,14 @@ class _Forbidden:
         return None
 
 
+def _opened(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:
+        # That of the listing itself.
+        return ""
+
+
 def act(*, with_locks: bool = True) -> None:
     """Take away what Windows has not; without locks, it is a system that has neither sort of them."""
     import fcntl
@@ -54,7 +62,7 @@ def act(*, with_locks: bool = True) -> None:
 
     def remove_unless_open(path: Any, *, dir_fd: int | None = None) -> None:
         there = os.path.realpath(path)
-        if any(there == os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")):
+        if any(there == _opened(each) for each in os.listdir("/proc/self/fd")):
             raise PermissionError(errno.EACCES, "The process cannot access the file because it is being used", path)
         remove(path, dir_fd=dir_fd)
 
