@@ -6,7 +6,7 @@ import threading
 import time
 from typing import Any
 
-from pixelmeter.background import Background, Ticket
+from pixelmeter.background import Background
 
 
 class Work:
@@ -84,9 +84,9 @@ def test_tries_for_one_that_waits_do_not_lengthen_the_pauses_afterwards() -> Non
     pauses: list[float | None] = []
 
     class Watched(Background):
-        def _wait(self, inbox: Any, patience: float | None, gather: float) -> list[Ticket]:
-            pauses.append(patience)
-            return super()._wait(inbox, patience, gather)
+        def _wait(self, inbox: Any, again: float | None, rest: float) -> None:
+            pauses.append(again)
+            super()._wait(inbox, again, rest)
 
     work = Work()
     background = Watched(work.run, work.meanwhile, work.leave, "test")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing, ensure_schema, open_engine
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
 from tests.postgres import PASSWORD
 
 
