@@ -12,7 +12,7 @@ else
 PYTEST += -m "not slow"
 endif
 
-.PHONY: all demo test check bench pictures wheel clean lock
+.PHONY: all demo test check bench pictures prices-diff wheel clean lock
 .DELETE_ON_ERROR:
 
 all: check test
@@ -35,6 +35,9 @@ bench: $(READY)
 
 pictures: $(READY)
 	@$(BIN)/python -m scripts.render.pictures
+
+prices-diff: $(READY)
+	@$(BIN)/python -m scripts.compare_price_book
 
 wheel: $(READY)
 	@$(BIN)/python -m build --quiet --no-isolation --outdir dist .

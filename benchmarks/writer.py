@@ -88,11 +88,11 @@ def postgres_contest(url: str) -> tuple[Work, Work]:
     ensure_schema(address)
     connection = psycopg.connect(url, autocommit=True)
     connection.execute("CREATE TABLE limit_attempts (LIKE pixelmeter_attempts INCLUDING ALL)")
-    copy_command = postgres._COPY.replace(b"pixelmeter_attempts", b"limit_attempts")
     writer = postgres.PostgresWriter(address)
+    copy_command = writer._sql.copy.replace(b"pixelmeter_attempts", b"limit_attempts")
     writer.write([make_attempt()], {}, [])
-    assert writer._connection is not None
-    our_backend = writer._connection.info.backend_pid
+    assert writer._session is not None
+    our_backend = writer._session.connection.info.backend_pid
     limit_backend = connection.info.backend_pid
 
     def limit(batches: Sequence[Sequence[Attempt]]) -> float:

@@ -16,6 +16,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
+from pixelmeter.core.currency import key_of
+from pixelmeter.core.tariff import USD
 from scripts.price_decisions import (
     DEFAULTS,
     EXACT_MEGAPIXELS,
@@ -43,15 +45,17 @@ class Row:
     size: str
     quality: str
     price: str
+    currency: str
     effective_from: str
     effective_to: str
+    shutdown_on: str
     source: str
     checked_on: str
     note: str
 
     @property
     def key(self) -> str:
-        """The key of the TOML."""
+        """The key of the TOML, as it would be for a price in USD."""
         key = KEYS.get((self.unit, self.size)) or KEYS[self.unit, ""]
         if key == "usd_per_started_megapixel" and self.vendor in EXACT_MEGAPIXELS:
             return "usd_per_megapixel"
@@ -101,12 +105,16 @@ def toml(value: Value) -> str:
 
 
 def prices(group: Iterable[Row]) -> dict[str, dict[tuple[str, ...], str]]:
-    """Return prices by key and then by the words they depend on: none, or a size, a quality, steps, or two of them."""
+    """Return prices by key and then by the words they depend on: none, or a size, a quality, steps, or two of them.
+
+    The key has the currency: `cny_per_image`.
+    """
     order = list(KEYS.values())
     result: dict[str, dict[tuple[str, ...], str]] = defaultdict(dict)
     for row in sorted(group, key=lambda row: order.index(KEYS.get((row.unit, row.size), "usd_per_image"))):
         suffix, size = row.cell
-        key = f"{row.key}_by_{suffix}" if suffix and not row.entry_quality else row.key
+        plain = key_of(row.key, row.currency or USD)
+        key = f"{plain}_by_{suffix}" if suffix and not row.entry_quality else plain
         quality = "" if row.entry_quality else row.quality.removeprefix("steps").removeprefix("=")
         for word in SIZES.get((row.vendor, size), [size]):
             words = tuple(filter(None, (word, quality)))
@@ -147,6 +155,7 @@ def entry(group: Sequence[Row], aliases: Sequence[str], estimate: bool) -> str:
     lines += [f"aliases = {toml(aliases)}"] * bool(aliases)
     lines += [f"effective_from = {first.effective_from}"] * bool(first.effective_from)
     lines += [f"effective_to = {first.effective_to}"] * bool(first.effective_to)
+    lines += [f"shutdown_on = {first.shutdown_on}"] * bool(first.shutdown_on)
     lines += [f"quality = {toml(first.entry_quality)}"] * bool(first.entry_quality)
     lines += ["estimate = true"] * estimate
     lines += [f"{key} = {toml(value)}" for table in defaults for key, value in table.items()]
@@ -170,7 +179,7 @@ def book(vendor: str, every: Sequence[Row]) -> str:
     """Return the file of one vendor."""
     by_tokens = {row.model for row in every if row.unit == "1M_tokens_output_image"}
     aliases: dict[str, dict[str, None]] = defaultdict(dict)
-    groups: dict[tuple[str, bool, str, str, str], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, bool, str, str, str, str], list[Row]] = defaultdict(list)
     comments: list[str] = []
     for row in every:
         aliases[row.model].update(dict.fromkeys(row.aliases))
@@ -179,7 +188,8 @@ def book(vendor: str, every: Sequence[Row]) -> str:
             continue
         # Where the vendor bills tokens, a price per image is a rounded sum of the output tokens alone.
         estimate = row.model in by_tokens and row.unit in ("image", "input_image")
-        groups[row.model, estimate, row.effective_from, row.effective_to, row.entry_quality].append(row)
+        days = (row.effective_from, row.effective_to, row.shutdown_on)
+        groups[row.model, estimate, *days, row.entry_quality].append(row)
     entries: list[str] = []
     for key in sorted(groups):
         model, estimate = key[:2]

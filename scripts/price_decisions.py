@@ -60,6 +60,9 @@ LEFT_OUT: Mapping[tuple[str, str, str, str], str] = {
         "*",
         "*",
     ): "the source has no rate for output image tokens, so images would be underpriced",
+    ("siliconflow-cn", "Kwai-Kolors/Kolors", "image", "0"): (
+        "free, by a third party: nobody's word makes a cost of nothing, and the answer does not say it"
+    ),
     ("xai", "[*]", "request", "*"): "a fee for violating the usage guidelines, not a price of a request",
 }
 """Rows that would price a call wrongly: vendor, model, unit with quality, price (patterns) to the reason."""
@@ -78,6 +81,7 @@ DEFAULTS: Mapping[tuple[str, str], Mapping[str, str | int]] = {
     ("ideogram", "ideogram-v*"): {"default_quality": "default"},
     ("openai", "dall-e-[23]"): {"default_size": "1024x1024", "default_quality": "standard"},
     ("replicate", "black-forest-labs/flux-2-dev"): {"default_quality": "go_fast"},
+    ("together", "openai/gpt-image-1.5"): {"default_size": "1024x1024", "default_quality": "medium"},
 }
 """What the vendor takes where the request is silent, as far as a note of the CSV says so; of DALL-E, OpenAI's API
 description of 2025 and Azure's reference: size 1024x1024, quality standard."""
@@ -113,6 +117,7 @@ TOKENS: Mapping[tuple[str, str], tuple[str, Mapping[str, Value]]] = {
         {"output_image_tokens_per_image_by_size": {"512": 747, "1K": 1120, "2K": 1680, "4K": 2520}},
     ),
     ("vertex-ai", "gemini-3.1-flash-lite-image"): (_GEMINI, {"output_image_tokens_per_image_by_size": {"1K": 1120}}),
+    ("vertex-ai", "gemini-nano-banana-2.1"): (_GEMINI, {"output_image_tokens_per_image_by_size": {"1K": 1120}}),
 }
 """Tokens of an image, to estimate what a call costs before its usage is known."""
 TOKENS_CHECKED_ON = "2026-11-22"

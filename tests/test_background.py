@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from typing import Any
 
-from pixelmeter.background import Background
+from pixelmeter.background import Background, Ticket
 
 
 class Work:
@@ -47,6 +48,61 @@ def test_work_that_fails_is_not_repeated_at_every_wake() -> None:
     assert work.runs <= 2
     work.fails = False
     assert background.stop().wait(5)
+
+
+def test_a_run_that_fails_is_tried_again_until_the_patience_of_whoever_waits_is_over() -> None:
+    for hand_in in (Background.run, Background.stop):
+        work = Work()
+        background = Background(work.run, work.meanwhile, work.leave, "test")
+        work.fails = True
+        background.wake()
+        ticket = hand_in(background, 60)
+        for _ in range(4):
+            assert work.ran.wait(60)
+            work.ran.clear()
+        assert not ticket.over.is_set()
+        work.fails = False
+        assert ticket.wait(60)
+        assert background.stop().wait(60)
+        assert 1 == work.left
+
+
+def test_the_end_of_one_that_waits_does_not_end_the_tries_for_another() -> None:
+    work = Work()
+    background = Background(work.run, work.meanwhile, work.leave, "test")
+    work.fails = True
+    background.wake()
+    patient = background.run(60)
+    assert not background.stop(0.1).wait(60)
+    assert not patient.over.is_set()
+    work.fails = False
+    assert patient.wait(60)
+    assert background.stop().wait(60)
+
+
+def test_tries_for_one_that_waits_do_not_lengthen_the_pauses_afterwards() -> None:
+    pauses: list[float | None] = []
+
+    class Watched(Background):
+        def _wait(self, inbox: Any, patience: float | None, gather: float) -> list[Ticket]:
+            pauses.append(patience)
+            return super()._wait(inbox, patience, gather)
+
+    work = Work()
+    background = Watched(work.run, work.meanwhile, work.leave, "test")
+    work.fails = True
+    assert not background.run(1.5).wait(60)
+    runs = work.runs
+    while work.runs == runs:
+        assert work.ran.wait(60)
+        work.ran.clear()
+    work.fails = False
+    assert background.stop().wait(60)
+
+    retried, [afterwards, *_] = pauses[1:runs], pauses[runs:]
+    assert [0.05, 0.1, 0.2, 0.4] == retried[:4]
+    assert all(pause is not None and pause <= 0.5 for pause in retried)
+    assert 0.5 == afterwards
 
 
 def test_something_else_is_done_during_a_pause() -> None:

@@ -14,7 +14,7 @@ import pixelmeter
 from pixelmeter.core.text import scaled
 from pixelmeter.described import described
 from pixelmeter.errors import LedgerError
-from pixelmeter.failures import Failures
+from pixelmeter.failures import Failures, settle
 from pixelmeter.testing import Gateway
 from tests.conftest import FakeClock
 from tests.faults.support import GATEWAYS
@@ -23,6 +23,7 @@ SECRET = "PROMPT-canary"
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[str]:
+    settle(30)
     return [record.getMessage() for record in caplog.records if record.name == "pixelmeter"]
 
 

@@ -53,3 +53,19 @@ def test_a_client_of_another_meter_is_refused_with_what_to_do(tmp_path: Path) ->
     client = pixelmeter.instrument(httpx.Client(), first)
     with pytest.raises(ConfigError, match="go on with that one, or make a new client"):
         pixelmeter.instrument(client, second)
+
+
+@pytest.mark.parametrize(
+    ("percent", "rate", "fee"), [("10", 100_000, 4_000_000), ("0", 0, 0), (None, 50_000, 2_000_000)]
+)
+def test_the_environment_says_what_fee_the_gateway_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, percent: str | None, rate: int, fee: int
+) -> None:
+    if percent is not None:
+        monkeypatch.setenv("PIXELMETER_FEE_PERCENT", percent)
+    meter = pixelmeter.Meter(f"sqlite:///{tmp_path}/a.db")
+    answer = httpx.Response(200, headers={"x-cost-cents": "4"}, json={"data": [{"url": "u"}]})
+    client = pixelmeter.instrument(httpx.Client(transport=httpx.MockTransport(lambda _: answer)), meter)
+    with capture_calls() as calls, client:
+        client.post("https://api.aigateway.sh/v1/images/generations", json={"model": MODEL})
+    assert [(40_000_000, rate, fee)] == [(call.cost, call.fee_rate, call.fee) for call in calls]

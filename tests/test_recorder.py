@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import msgspec
+import pytest
 
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import Drain
@@ -17,9 +18,13 @@ from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.recorder import Recorder
-from pixelmeter.spool import Spool
+from pixelmeter.spool import OUTCOME, Spool
+from pixelmeter.spool.frames import encode
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
+from tests.conftest import FakeClock
+from tests.drain.ledger import outcomes
 from tests.factories import make_attempt
+from tests.ledger.reading import stored
 
 
 class SyncedFiles(SystemFiles):
@@ -46,12 +51,12 @@ def test_the_spool_is_forced_to_the_disk_also_while_the_ledger_refuses(tmp_path:
     recorder.begin(make_attempt())
     recorder.end(make_attempt())
     for _ in range(5):  # the next try is eight seconds away then
-        assert not recorder.flush(5)
+        assert not recorder.flush(0.2)
     files.synced.clear()
     recorder.end(make_attempt())
     assert files.synced.wait(4)
     assert "LedgerError" in str(recorder.status()["ledger_error"])
-    assert not recorder.close(5)
+    assert not recorder.close(0)
 
 
 class BusyLedger:
@@ -167,3 +172,159 @@ def test_no_file_is_left_where_others_close_while_threads_record(tmp_path: Path,
     assert recorder.close(10)
     assert [] == list(files.list(folder))
     assert 400 == recorder.status()["drain"]["committed"]
+
+
+def recorder_on(folder: str, url: str, files: SystemFiles) -> tuple[Recorder, Failures]:
+    clock = SystemClock()
+    failures = Failures(clock)
+    spool = Spool(folder, files, SystemIds())
+    alone = Fanout([], clock=clock, failures=failures, backend="sqlite")
+    recorder = Recorder(
+        spool, lambda: Drain(spool, files, folder, open_writer(url)), clock=clock, failures=failures, fanout=alone
+    )
+    return recorder, failures
+
+
+def recorded(recorder: Recorder) -> Attempt:
+    attempt = make_attempt()
+    recorder.begin(msgspec.structs.replace(attempt, outcome="interrupted"))
+    recorder.end(attempt)
+    return attempt
+
+
+class WaitingFiles(SystemFiles):
+    """The real files of dead processes, of which more than 100 are deleted only when the test says so."""
+
+    def __init__(self, number: int) -> None:
+        self.left = number
+        self.discarded = 0
+        self.go_on = threading.Event()
+        self.are_gone = threading.Event()
+
+    def discard(self, path: str, descriptor: int) -> None:
+        self.discarded += 1
+        assert self.discarded <= 100 or self.go_on.wait(60)
+        super().discard(path, descriptor)
+        if self.discarded >= self.left:
+            self.are_gone.set()
+
+
+def test_our_own_attempts_are_in_the_ledger_while_thousands_of_dead_processes_wait(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    folder = f"{tmp_path}/spool"
+    files = WaitingFiles(2000)
+    files.make_folder(folder)
+    for _ in range(2000):
+        name = f"{SystemIds().new()}-000001.spool"
+        (tmp_path / "spool" / name).write_bytes(encode(OUTCOME, make_attempt()))
+    recorder, _ = recorder_on(folder, sqlite_url, files)
+    own = recorded(recorder)
+    assert recorder.flush(30)
+    found = outcomes(sqlite_url)
+    assert own.id in found
+    assert len(found) <= 201
+    files.go_on.set()
+    assert files.are_gone.wait(90)  # without another call
+    assert recorder.close(10)
+
+    assert 2001 == len(outcomes(sqlite_url))
+
+
+def test_an_adoption_that_fails_is_counted_and_does_not_make_a_flush_fail(tmp_path: Path, sqlite_url: str) -> None:
+    class Odd(SystemFiles):
+        def check_folder(self, path: str) -> None:
+            raise RuntimeError("a bug")
+
+        def make_folder(self, path: str) -> None:
+            (tmp_path / "spool").mkdir(exist_ok=True)
+
+    recorder, failures = recorder_on(f"{tmp_path}/spool", sqlite_url, Odd())
+    own = recorded(recorder)
+
+    assert recorder.flush(30)
+    assert ([own.id], 1, None) == (list(outcomes(sqlite_url)), failures.counts()["adoption"], recorder.ledger_error)
+    assert recorder.close(10)
+
+
+def test_a_database_is_given_back_after_a_minute_without_rows(
+    tmp_path: Path, ledger_url: str, clock: FakeClock
+) -> None:
+    files = SystemFiles()
+    folder = f"{tmp_path}/spool"
+    spool = Spool(folder, files, SystemIds())
+    failures = Failures(clock)
+    writer = ClosedWriter(ledger_url)
+    recorder = Recorder(
+        spool,
+        lambda: Drain(spool, files, folder, writer),
+        clock=clock,
+        failures=failures,
+        fanout=Fanout([], clock=clock, failures=failures, backend="sqlite"),
+    )
+
+    def call() -> None:
+        attempt = make_attempt()
+        recorder.begin(attempt)
+        recorder.end(attempt)
+        assert recorder.flush(60)
+
+    call()
+    clock.advance(59_000_000)
+    call()
+    clock.advance(59_000_000)
+    assert recorder.flush(60)
+    kept = writer.closed
+    clock.advance(1_000_000)
+    assert recorder.flush(60)
+    given_back = writer.closed
+    call()
+
+    assert (0, 1) == (kept, given_back)
+    assert 3 == len(stored(ledger_url))
+    assert recorder.close(60)
+
+
+def test_nobody_need_call_for_the_database_to_be_given_back(
+    tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelmeter.recorder._IDLE", 300_000)
+    clock = SystemClock()
+    files = SystemFiles()
+    folder = f"{tmp_path}/spool"
+    spool = Spool(folder, files, SystemIds())
+    failures = Failures(clock)
+    writer = ClosedWriter(sqlite_url)
+    recorder = Recorder(
+        spool,
+        lambda: Drain(spool, files, folder, writer),
+        clock=clock,
+        failures=failures,
+        fanout=Fanout([], clock=clock, failures=failures, backend="sqlite"),
+    )
+    recorder.begin(make_attempt())
+    recorder.end(make_attempt())
+
+    assert writer.closing.wait(60)
+    assert 1 == len(stored(sqlite_url))
+    assert recorder.close(60)
+
+
+class ClosedWriter:
+    """A real writer that tells when it is closed."""
+
+    def __init__(self, url: str) -> None:
+        self._writer = open_writer(url)
+        self.closed = 0
+        self.closing = threading.Event()
+
+    def positions(self, names: Sequence[str]) -> Mapping[str, int]:
+        return self._writer.positions(names)
+
+    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        return self._writer.write(attempts, positions, finished)
+
+    def close(self) -> None:
+        self._writer.close()
+        self.closed += 1
+        self.closing.set()

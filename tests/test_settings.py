@@ -89,6 +89,10 @@ def test_a_value_may_have_an_equals_sign() -> None:
         ("PIXELMETER_GATEWAYS", "{" * 5000),
         ("PIXELMETER_FEE_PERCENT", "9" * 5000),
         ("PIXELMETER_PRICES", "a\0b"),
+        ("PIXELMETER_SCHEMA", "Meter"),
+        ("PIXELMETER_SCHEMA", 'a"; DROP SCHEMA public'),
+        ("PIXELMETER_SCHEMA", "pg_meter"),
+        ("PIXELMETER_SCHEMA", "a" * 64),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
@@ -100,6 +104,7 @@ def test_a_variable_that_cannot_be_used_is_named(name: str, value: str) -> None:
 def test_spaces_around_a_value_are_dropped(around: str) -> None:
     plain = {
         "PIXELMETER_DATABASE_URL": "sqlite:////srv/a.db",
+        "PIXELMETER_SCHEMA": "meter",
         "PIXELMETER_SPOOL_DIR": "/s",
         "PIXELMETER_PRICES": "/p.toml",
         "PIXELMETER_PROFILES": "/g",

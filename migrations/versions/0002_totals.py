@@ -67,7 +67,6 @@ _ALIKE = (
 
 
 def upgrade() -> None:
-    _hold_writers()
     names = [*_SUMS, *_DURATIONS.values()]
     totals = op.create_table(
         "pixelmeter_totals",
@@ -86,18 +85,10 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    _hold_writers()
     for name in _NEW:
         op.drop_column("pixelmeter_attempts", name)
     op.alter_column("pixelmeter_daily", "latency_bucket", new_column_name="bucket")
     op.drop_table("pixelmeter_totals")
-
-
-def _hold_writers() -> None:
-    """Wait for the rows that are being written, and let no more come before the revision has changed."""
-    # Before anything else: writers touch this table first, so nobody then waits for us with another one in hand.
-    if op.get_bind().dialect.name == "postgresql":
-        op.execute("LOCK TABLE pixelmeter_attempts IN SHARE ROW EXCLUSIVE MODE")
 
 
 def _added_up(names: list[str]) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from pixelmeter._version import __version__
 from pixelmeter.calls import call
+from pixelmeter.drivers.instrument import instrument
 from pixelmeter.errors import (
     ConfigError,
     LedgerError,
@@ -21,7 +22,6 @@ from pixelmeter.errors import (
     SchemaOutdated,
     SchemaTooNew,
 )
-from pixelmeter.instrument import instrument
 from pixelmeter.meter import Meter
 from pixelmeter.tagging import tags
 

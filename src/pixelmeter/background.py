@@ -16,12 +16,14 @@ _GATHER_TO_WORK = 50
 _MEANWHILE = 0.25
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
+_FIRST_RETRY = 0.05
 
 
 class Ticket:
-    """A run that somebody may wait for."""
+    """A run that somebody may wait for; one that fails is tried again for `patience` seconds."""
 
-    def __init__(self, *, last: bool = False) -> None:
+    def __init__(self, patience: float = 0.0, *, last: bool = False) -> None:
+        self.deadline = time.monotonic() + patience
         self.last = last
         self.succeeded = False
         self.over = threading.Event()
@@ -37,8 +39,9 @@ class Background:
 
     A wake takes effect after fifty times the CPU that the latest run took, from a tenth of a second to a second: in a
     program that is busy a run costs more than what it does, so there it does more at once. A run that raises is
-    repeated after a pause that doubles from half a second to half a minute; only a ticket makes it shorter, and
-    `meanwhile` runs every quarter of a second. `leave` runs when the thread ends after a run that succeeded.
+    repeated after a pause that doubles from half a second to half a minute; only a ticket makes it shorter, for as long
+    as its patience lasts, and `meanwhile` runs every quarter of a second. `leave` runs when the thread ends after a run
+    that succeeded.
     """
 
     def __init__(
@@ -67,13 +70,13 @@ class Background:
         if self._thread is None:
             self._start()
 
-    def run(self) -> Ticket:
-        """Have the work run at once."""
-        return self._hand_in(Ticket())
+    def run(self, patience: float = 0.0) -> Ticket:
+        """Have the work run at once, and again while it fails, for so many seconds."""
+        return self._hand_in(Ticket(patience))
 
-    def stop(self) -> Ticket:
-        """Have the work run once more, if there is any, and the thread end."""
-        ticket = Ticket(last=True)
+    def stop(self, patience: float = 0.0) -> Ticket:
+        """Have the work run once more, if there is any, and the thread end; again while it fails, as `run` does."""
+        ticket = Ticket(patience, last=True)
         if self._thread is not None or self._woken or self._failed:
             return self._hand_in(ticket)
         ticket.succeeded = True
@@ -103,29 +106,41 @@ class Background:
 
     def _loop(self, inbox: queue.SimpleQueue[Ticket | None]) -> None:
         pause = _FIRST_PAUSE
+        retry = _FIRST_RETRY
         gather = _SHORTEST_GATHER
         again: float | None = None
+        tickets: list[Ticket] = []
         last = False
         while not last:
-            tickets = self._wait(inbox, again, gather)
-            last = any(ticket.last for ticket in tickets)
+            tickets += self._wait(inbox, again, gather)
             self._woken = False
             begun = time.thread_time()
             try:
                 again = self._work()
-                if last:
+                if any(ticket.last for ticket in tickets):
                     self._leave()
                 self._failed = False
-                pause = _FIRST_PAUSE
+                pause, retry = _FIRST_PAUSE, _FIRST_RETRY
             except Exception:
                 self._failed = True
-                again, pause = pause, min(pause * 2, _LONGEST_PAUSE)
+            # Whose time is not up has it tried again.
+            now = time.monotonic()
+            over = [ticket for ticket in tickets if not self._failed or ticket.deadline <= now]
+            tickets = [ticket for ticket in tickets if self._failed and ticket.deadline > now]
+            last = any(ticket.last for ticket in over)
+            if tickets:
+                again = min(retry, *(ticket.deadline - now for ticket in tickets))
+                retry = min(retry * 2, _FIRST_PAUSE)
+            elif self._failed:
+                again, pause, retry = pause, min(pause * 2, _LONGEST_PAUSE), _FIRST_RETRY
             gather = min(max((time.thread_time() - begun) * _GATHER_TO_WORK, _SHORTEST_GATHER), _LONGEST_GATHER)
             if last:
                 self._thread = None
-            for ticket in tickets:
+            for ticket in over:
                 ticket.succeeded = not self._failed
                 ticket.over.set()
+        for ticket in tickets:
+            inbox.put(ticket)
         # Whoever came too late for the last run saw a thread, and started none.
         if not inbox.empty():
             self._start()

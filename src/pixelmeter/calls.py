@@ -8,64 +8,30 @@ from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 from pixelmeter.core.request import Ask
 
-__all__ = ["Block", "CallView", "Mark", "announced", "call", "current_block", "link", "mark_of", "show"]
+__all__ = ["Block", "Call", "CallView", "Mark", "announced", "call", "current_block", "link", "mark_of", "show"]
 
 _EXTENSION = "pixelmeter"
 
 
-class Mark:
-    """Left in a request's extensions: it has been metered, as this attempt of this call.
+class Call:
+    """What numbers the attempts of a call; may be asked by several threads at once."""
 
-    Clients copy extensions to the request that follows a redirect or a challenge, so the mark also links those.
-    """
+    __slots__ = ("_first", "_joined", "_later", "_start")
 
-    __slots__ = ("_added", "ask", "attempt", "call_id", "in_transport", "leaving")
-
-    def __init__(self) -> None:
-        self.call_id = ""
-        self.attempt = 0
-        self.in_transport = False
-        """Whether the attempt is on its way through a metered transport just now."""
-        self.ask = Ask()
-        """What was asked for: the request that follows may not tell it any more."""
-        self.leaving: list[Callable[[], None]] = []
-        """What wants to know that the transport has answered."""
-        self._added: tuple[MutableMapping[str, str], str] | None = None
-
-    def add_header(self, headers: MutableMapping[str, str], name: str, value: str) -> None:
-        """Send a header with this attempt, and with no other: a client copies headers to where it is redirected."""
-        headers[name] = value
-        self._added = headers, name
-
-    def leave(self) -> None:
-        """The transport has given its answer: leave the request as it came."""
-        self.in_transport = False
-        while self.leaving:
-            self.leaving.pop()()
-        if self._added is not None:
-            headers, name = self._added
-            headers.pop(name, None)
-
-
-class Block:
-    """What is known of the call that a `with pixelmeter.call()` block makes."""
-
-    __slots__ = ("_first", "_joined", "_later", "is_over", "outer", "views")
-
-    def __init__(self, outer: Block | None) -> None:
-        self.outer = outer
-        """The block around it."""
-        self.is_over = False
-        """Whether it has been left, perhaps in another context: one that still has it makes no attempts of it."""
+    def __init__(self, start: int = 0) -> None:
+        self._start = start
         self._first: dict[str, str] = {}
-        self._later = itertools.count(1)
+        self._later = itertools.count(start + 1)
         self._joined: list[None] = []
-        self.views: dict[object, object] = {}
-        """What each view of the block keeps of it, under a key of its own."""
+
+    @property
+    def id(self) -> str:
+        """The id of its first attempt; empty before there is one."""
+        return self._first.get("id", "")
 
     @property
     def attempts(self) -> int:
@@ -73,11 +39,59 @@ class Block:
         return len(self._joined)
 
     def join(self, new_id: str) -> tuple[str, int]:
-        """Return the id of the call and the number of the next attempt; may be called by several threads at once."""
-        # Each step is atomic, so the call has the id of the attempt that is number 0.
+        """Return the id of the call and the number of the next attempt."""
+        # Each step is atomic, so the call has the id of the attempt with the first number.
         first = self._first.setdefault("id", new_id)
         self._joined.append(None)
-        return first, 0 if first == new_id else next(self._later)
+        return first, self._start if first == new_id else next(self._later)
+
+
+class Mark:
+    """Left in what a library carries along with a request: it has been sent before, as an attempt of this call.
+
+    Clients copy that to the request that follows a redirect or a challenge, so the mark also links those.
+    """
+
+    __slots__ = ("_added", "ask", "attempt", "call", "call_id", "leaving", "passages")
+
+    def __init__(self, call: Call, new_id: str) -> None:
+        self.call = call
+        self.call_id, self.attempt = call.join(new_id)
+        self.ask = Ask()
+        """What was asked for: the request that follows may not tell it any more."""
+        self.leaving: list[Callable[[], None]] = []
+        """What wants to know that the transport has answered."""
+        self.passages: list[Any] = []
+        """The layers of ours that the request, or one that it follows from, is passing just now."""
+        self._added: tuple[Callable[[], MutableMapping[str, str]], str] | None = None
+
+    def add_header(self, headers: Callable[[], MutableMapping[str, str]], name: str, value: str) -> None:
+        """Send a header with this attempt, and with no other: a client copies headers to where it is redirected."""
+        headers()[name] = value
+        self._added = headers, name
+
+    def leave(self) -> None:
+        """The transport has given its answer: leave the request as it came."""
+        while self.leaving:
+            self.leaving.pop()()
+        if self._added is not None:
+            (headers, name), self._added = self._added, None
+            headers().pop(name, None)
+
+
+class Block(Call):
+    """What is known of the call that a `with pixelmeter.call()` block makes."""
+
+    __slots__ = ("is_over", "outer", "views")
+
+    def __init__(self, outer: Block | None) -> None:
+        super().__init__()
+        self.outer = outer
+        """The block around it."""
+        self.is_over = False
+        """Whether it has been left, perhaps in another context: one that still has it makes no attempts of it."""
+        self.views: dict[object, object] = {}
+        """What each view of the block keeps of it, under a key of its own."""
 
 
 class CallView(Protocol):
@@ -132,13 +146,12 @@ class call:
 
 
 class _Last:
-    __slots__ = ("attempt", "call_id", "key", "retry")
+    __slots__ = ("call", "key", "retry")
 
-    def __init__(self, key: object, retry: int, call_id: str, attempt: int) -> None:
+    def __init__(self, call: Call, key: object, retry: int) -> None:
+        self.call = call
         self.key = key
         self.retry = retry
-        self.call_id = call_id
-        self.attempt = attempt
 
 
 # An SDK's retry loop runs in one task or thread, so what the last attempt there was is context, not a shared table.
@@ -164,42 +177,49 @@ def current_block() -> Block | None:
 def announced(call_id: str) -> bool:
     """Return whether the context's latest attempt is of this call, and of an SDK that counts its retries."""
     last = _last.get()
-    return last is not None and last.call_id == call_id
+    return last is not None and last.call.id == call_id
 
 
-def mark_of(extensions: dict[str, object]) -> Mark | None:
-    """Return the mark of an earlier attempt or of an outer wrapper."""
-    mark = extensions.get(_EXTENSION)
+def mark_of(context: MutableMapping[str, Any]) -> Mark | None:
+    """Return the mark of the latest attempt that the request, or one that it follows from, has made."""
+    mark = context.get(_EXTENSION)
     return mark if isinstance(mark, Mark) else None
 
 
 def link(
-    extensions: dict[str, object],
-    earlier: Mark | None,
+    context: MutableMapping[str, Any],
     *,
+    within: Mark | None,
     retry: int | None,
     key: Callable[[], object],
     new_id: str,
 ) -> Mark:
     """Mark a request as the next attempt of the call it belongs to; a new call takes `new_id`.
 
-    `retry` is what the SDK says (`x-stainless-retry-count`; None when it says nothing), `key` gives something equal for
-    the same content to the same place.
+    `within` is the mark of the request that a wrapper sends again, `retry` is what the SDK says
+    (`x-stainless-retry-count`; None when it says nothing), `key` gives something equal for the same content to the same
+    place.
     """
-    mark = Mark()
-    extensions[_EXTENSION] = mark
+    earlier = within or mark_of(context)
     block = current_block()
-    if block is not None:
-        mark.call_id, mark.attempt = block.join(new_id)
-        return mark
-    if earlier is not None:
-        mark.call_id, mark.attempt = earlier.call_id, earlier.attempt + 1
-    else:
-        mark.call_id, mark.attempt = new_id, retry or 0
-    if retry is not None:
-        here = key()
-        last = _last.get()
-        if earlier is None and retry and last is not None and last.retry == retry - 1 and last.key == here:
-            mark.call_id, mark.attempt = last.call_id, last.attempt + 1
-        _last.set(_Last(here, retry, mark.call_id, mark.attempt))
+    if earlier is None:
+        mark = Mark(block or _call_of(retry, key), new_id)
+        earlier = cast("Mark", context.setdefault(_EXTENSION, mark))
+        if earlier is mark:
+            return mark
+    # It has been sent before, perhaps by another thread just now.
+    mark = Mark(block or earlier.call, new_id)
+    mark.passages = earlier.passages
+    context[_EXTENSION] = mark
     return mark
+
+
+def _call_of(retry: int | None, key: Callable[[], object]) -> Call:
+    """Return the call that this task or thread goes on with, or a new one."""
+    if retry is None:
+        return Call()
+    here, last = key(), _last.get()
+    again = last is not None and last.retry == retry - 1 and last.key == here
+    call = last.call if last is not None and again else Call(retry)
+    _last.set(_Last(call, here, retry))
+    return call

@@ -6,11 +6,20 @@ PixelmeterError
  +-- LedgerError       the database
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
       +-- SchemaTooNew     it was made by a newer pixelmeter
+      +-- RowRefused       it refuses the data of a write, however often that is tried
 """
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "LedgerError", "PixelmeterError", "PriceBookError", "SchemaOutdated", "SchemaTooNew"]
+__all__ = [
+    "ConfigError",
+    "LedgerError",
+    "PixelmeterError",
+    "PriceBookError",
+    "RowRefused",
+    "SchemaOutdated",
+    "SchemaTooNew",
+]
 
 
 class PixelmeterError(Exception):
@@ -38,3 +47,7 @@ class SchemaOutdated(LedgerError):
 
 class SchemaTooNew(LedgerError):
     """The ledger was made by a newer pixelmeter: upgrade the package."""
+
+
+class RowRefused(LedgerError):
+    """The ledger refuses the data of a write, whatever the number of tries."""

@@ -2,17 +2,32 @@
 
 from __future__ import annotations
 
+import _thread
+import atexit
 import logging
+import os
+from _thread import LockType
+from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
 
 from pixelmeter.core.ports import Clock
 from pixelmeter.described import described
 
-__all__ = ["Failures"]
+__all__ = ["Failures", "settle"]
 
 _EVERY = 60_000_000
+_EXIT_SECONDS = 0.5
 _log = logging.getLogger("pixelmeter")
+# What is being logged, and by which process: a forked child has no threads of its parent.
+_lines: deque[tuple[int, LockType]] = deque()
+
+
+def settle(timeout: float = _EXIT_SECONDS) -> None:
+    """Wait until what is being logged has been; at most so many seconds for each line."""
+    for process, line in list(_lines):
+        if process == os.getpid() and line.acquire(timeout=timeout):
+            line.release()
 
 
 class Failures:
@@ -27,17 +42,32 @@ class Failures:
         """Count a failure, and log what may be said of it; `path` is the file or folder of ours that it is about."""
         try:
             self._counts[place] = self._counts.get(place, 0) + 1
-            now = self._clock.monotonic()
-            logged = self._logged.get(place)
-            if logged is None or now - logged >= _EVERY:
-                self._logged[place] = now
-                _log.warning(
+            if self._is_due(place):
+                _warn(
                     "pixelmeter failed in %s: %s (%d so far): %s; requests are not affected, "
                     "`pixelmeter doctor` says more",
                     place,
                     type(error).__name__,
                     self._counts[place],
                     described(error, path) or "nothing more is known",
+                )
+        except Exception:  # this is the last to know
+            return
+
+    def set_aside(self, attempts: int, reason: str) -> None:
+        """Count attempts that the ledger refuses, and log why: the reason has nothing of them in it."""
+        try:
+            self._counts["refused"] = self._counts.get("refused", 0) + attempts
+            now = self._clock.monotonic()
+            logged = self._logged.get(f"refused {reason}")
+            if logged is None or now - logged >= _EVERY:
+                self._logged[f"refused {reason}"] = now
+                _log.warning(
+                    "pixelmeter set %d attempts aside that the ledger refuses: %s (%d so far; they are kept in the "
+                    "spool folder; `pixelmeter doctor` says what to do)",
+                    attempts,
+                    reason,
+                    self._counts["refused"],
                 )
         except Exception:  # a handler of the host may raise anything
             return
@@ -52,3 +82,40 @@ class Failures:
     def counts(self) -> Mapping[str, int]:
         """Return how often each place failed."""
         return dict(self._counts)
+
+    def _is_due(self, place: str) -> bool:
+        now = self._clock.monotonic()
+        logged = self._logged.get(place)
+        if logged is not None and now - logged < _EVERY:
+            return False
+        self._logged[place] = now
+        return True
+
+
+_registered = False
+
+
+def _warn(message: str, *arguments: object) -> None:
+    """Log on a thread of its own.
+
+    A handler of the host may raise anything, SystemExit and KeyboardInterrupt included. On the caller's thread these
+    could not be told from those of a signal, which are the caller's; on another one no signal is handled.
+    """
+    global _registered
+    if not _registered:
+        _registered = True
+        atexit.register(settle)
+    line = _thread.allocate_lock()
+    line.acquire()
+    entry = os.getpid(), line
+    _lines.append(entry)
+    # Not a `Thread`, which takes locks when it starts: a body may be collected in the middle of that.
+    _thread.start_new_thread(_warn_here, (entry, message, arguments))
+
+
+def _warn_here(entry: tuple[int, LockType], message: str, arguments: tuple[object, ...]) -> None:
+    with suppress(BaseException):
+        _log.warning(message, *arguments)
+    with suppress(ValueError):
+        _lines.remove(entry)
+    entry[1].release()

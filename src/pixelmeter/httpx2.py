@@ -8,33 +8,6 @@
 
 from __future__ import annotations
 
-import httpx2
-
-from pixelmeter._transport import AsyncDriver, AsyncTeeStream, SyncDriver, TeeStream
-from pixelmeter.meter import Meter
+from pixelmeter.drivers.httpx2 import AsyncMeterTransport, MeterTransport
 
 __all__ = ["AsyncMeterTransport", "MeterTransport"]
-
-
-class _Tee(TeeStream, httpx2.SyncByteStream): ...
-
-
-class _AsyncTee(AsyncTeeStream, httpx2.AsyncByteStream): ...
-
-
-class MeterTransport(SyncDriver[httpx2.Request, httpx2.Response], httpx2.BaseTransport):
-    """Records the image calls of an `httpx2.Client`; `inner` (a new HTTPTransport by default) sends them."""
-
-    _tee = _Tee
-
-    def __init__(self, meter: Meter, inner: httpx2.BaseTransport | None = None) -> None:
-        super().__init__(meter, inner or httpx2.HTTPTransport())
-
-
-class AsyncMeterTransport(AsyncDriver[httpx2.Request, httpx2.Response], httpx2.AsyncBaseTransport):
-    """Records the image calls of an `httpx2.AsyncClient`; `inner` (a new AsyncHTTPTransport by default) sends them."""
-
-    _tee = _AsyncTee
-
-    def __init__(self, meter: Meter, inner: httpx2.AsyncBaseTransport | None = None) -> None:
-        super().__init__(meter, inner or httpx2.AsyncHTTPTransport())

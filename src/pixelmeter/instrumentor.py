@@ -10,8 +10,8 @@ from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
+from pixelmeter.drivers.instrument import instrument_unless_metered
 from pixelmeter.errors import PixelmeterError
-from pixelmeter.instrument import instrument_unless_metered
 from pixelmeter.meter import Meter
 from pixelmeter.sinks.otel import OtelSink
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import closing
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, cast
@@ -17,20 +18,19 @@ from pixelmeter.core.headers import length_of
 from pixelmeter.core.kinds import Kinds
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.prices import PriceBook
-from pixelmeter.core.record import Operation
 from pixelmeter.core.routes import operation_of
 from pixelmeter.drain import Drain
 from pixelmeter.errors import ConfigError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
-from pixelmeter.ledger.address import Address, absolute_url, read_address, spool_folder
-from pixelmeter.outgoing import Body, RequestLike, ask_of, retry_of, trace_id_of
+from pixelmeter.ledger.address import Address, absolute_url, in_schema, read_address, spool_folder
+from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
 from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
-from pixelmeter.spool import Spool
+from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded
 
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt"]
+__all__ = ["Meter", "adopt", "count_refused", "retry"]
 
 
 class Meter:
@@ -73,7 +73,7 @@ class Meter:
         settings = from_environment()
         if not isinstance(database_url, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ConfigError(f"database_url is a {type(database_url).__name__}: write f'sqlite:///{{path}}'")
-        url = database_url or settings.database_url
+        url = in_schema(database_url or settings.database_url, settings.schema)
         # Read once, here: the folder that a relative path is taken from may change as soon as the program goes on.
         self._address = read_address(url)
         self.database_url = absolute_url(url)
@@ -113,22 +113,58 @@ class Meter:
         )
         """Where the attempts go."""
 
-    def begin(self, request: RequestLike) -> tuple[Exchange, Mark] | None:
-        """Start to meter a request that is about to leave; None if it is no image operation or is metered already."""
-        if request.method != "POST":
-            return None
+    def begin(self, outgoing: Outgoing, within: Mark | None = None) -> tuple[Exchange, Mark]:
+        """Start to meter an image request that is about to leave, as the next attempt of the one it is sent within."""
+        operation = operation_of(outgoing.method, outgoing.target)
+        if operation is None:
+            raise ValueError("this is no image operation")
+        profile = self._profiles.of_host(outgoing.host)
+        here = current()
+        tags = {**self._tags, **here} if here else self._tags
+        earlier = within or mark_of(outgoing.context)
+        # A client that follows a redirect may hand the same content on as a stream.
+        ask = earlier.ask if earlier is not None and outgoing.unread else outgoing.ask(profile)
+        sent_tag = outgoing.headers.get(profile.tag.request_header) if profile.tag is not None else None
+        if profile.tag is not None and (sent_tag is not None or "aig_tag" in tags):
+            given = tags["aig_tag"] if sent_tag is None else sent_tag.decode("latin-1")
+            cut = profile.tag.cut(given)
+            if cut != tags.get("aig_tag"):
+                tags = {**tags, "aig_tag": cut}
+        new_id = self._ids.new()
+        mark = link(
+            outgoing.context,
+            within=within,
+            retry=outgoing.retry,
+            key=lambda: (outgoing.host, outgoing.target, outgoing.same_as),
+            new_id=new_id,
+        )
+        mark.ask = ask
+        now = self._clock.now()
+        kind = self._kinds.of(outgoing.host, operation, ask, now)
+        intent = msgspec.structs.replace(
+            kind.intent,
+            id=new_id,
+            call_id=mark.call_id,
+            attempt=mark.attempt,
+            started_at=now,
+            request_bytes=length_of(outgoing.headers),
+            tags=self._encoded_tags if tags is self._tags else encoded(tags),
+            trace_id=outgoing.trace_id,
+        )
+        if self.sinks:
+            mark.leaving = self.recorder.enter(intent)
+            if intent.trace_id is None:
+                intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            target: bytes = request.url.raw_path
-            operation = operation_of("POST", target)
-            if operation is None:
-                return None
-            earlier = mark_of(request.extensions)
-            if earlier is not None and earlier.in_transport:
-                return None
-            return self._begin(request, target, operation, earlier)
-        except Exception as error:
-            self.failures.note("request", error)
-            return None
+            exchange = Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note)
+            self.recorder.begin(intent)
+            # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
+            if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
+                mark.add_header(outgoing.sent_headers, profile.tag.request_header.decode(), tags["aig_tag"])
+        except Exception:
+            mark.leave()
+            raise
+        return exchange, mark
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Bring every attempt that has ended into the ledger; return whether all are there in time (seconds)."""
@@ -169,78 +205,49 @@ class Meter:
     def __repr__(self) -> str:
         return f"Meter({self._address.safe()!r})"
 
-    def _begin(
-        self, request: RequestLike, target: bytes, operation: Operation, earlier: Mark | None
-    ) -> tuple[Exchange, Mark]:
-        host: str = request.url.netloc.decode("ascii")
-        profile = self._profiles.of_host(host)
-        here = current()
-        tags = {**self._tags, **here} if here else self._tags
-        headers = {name.lower(): value for name, value in request.headers.raw}
-        body = Body(request, headers)
-        # A client that follows a redirect hands the same content on as a stream.
-        ask = earlier.ask if earlier is not None and body.unread else ask_of(body, profile, target, headers)
-        sent_tag = headers.get(profile.tag.request_header) if profile.tag is not None else None
-        if profile.tag is not None and (sent_tag is not None or "aig_tag" in tags):
-            given = tags["aig_tag"] if sent_tag is None else sent_tag.decode("latin-1")
-            cut = profile.tag.cut(given)
-            if cut != tags.get("aig_tag"):
-                tags = {**tags, "aig_tag": cut}
-        new_id = self._ids.new()
-        mark = link(
-            request.extensions,
-            earlier,
-            retry=retry_of(headers),
-            key=lambda: (host, target, body.same_as()),
-            new_id=new_id,
-        )
-        mark.ask = ask
-        now = self._clock.now()
-        kind = self._kinds.of(host, operation, ask, now)
-        intent = msgspec.structs.replace(
-            kind.intent,
-            id=new_id,
-            call_id=mark.call_id,
-            attempt=mark.attempt,
-            started_at=now,
-            request_bytes=length_of(headers),
-            tags=self._encoded_tags if tags is self._tags else encoded(tags),
-            trace_id=trace_id_of(headers),
-        )
-        if self.sinks:
-            mark.leaving = self.recorder.enter(intent)
-            if intent.trace_id is None:
-                intent = msgspec.structs.replace(intent, trace_id=trace_id_of(headers))
-        try:
-            exchange = Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note)
-            self.recorder.begin(intent)
-            # Last: a request that we failed to meter is left as it came, for a wrapper below or the attempt that
-            # follows.
-            if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
-                mark.add_header(request.headers, profile.tag.request_header.decode(), tags["aig_tag"])
-        except Exception:
-            mark.leave()
-            raise
-        mark.in_transport = True
-        return exchange, mark
-
     def _open_drain(self) -> Drain:
-        return _open_drain(self._address, self._folder, self._spool, self._files)
+        return _open_drain(self._address, self._folder, self._spool, self._files, self.failures)
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
-    settings = settings or from_environment()
-    address = read_address(database_url or settings.database_url)
-    folder = spool_folder(address, settings.spool_dir, settings.state_dir)
+    address, folder = _where(database_url, settings)
     files = SystemFiles()
-    if not any(name.endswith(".spool") for name in files.list(folder)):
+    if not sorted_out(files.list(folder)).spooled:
         return 0
-    drain = _open_drain(address, folder, Spool(folder, files, SystemIds()), files)
-    try:
+    with closing(
+        _open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
+    ) as drain:
         return drain.adopt()
-    finally:
-        drain.close()
+
+
+def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
+    address, folder = _where(database_url, settings)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).refused:
+        return 0
+    with closing(
+        _open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
+    ) as drain:
+        return drain.retry()
+
+
+def count_refused(database_url: str | None = None, settings: Settings | None = None) -> int:
+    """Return how many attempts are kept beside the spool because the ledger has refused them."""
+    _, folder = _where(database_url, settings)
+    files = SystemFiles()
+    if not sorted_out(files.list(folder)).refused:
+        return 0
+    from pixelmeter.drain.census import count_refused
+
+    return sum(count_refused(files, folder, []).values())
+
+
+def _where(database_url: str | None, settings: Settings | None) -> tuple[Address, str]:
+    settings = settings or from_environment()
+    address = read_address(in_schema(database_url or settings.database_url, settings.schema))
+    return address, spool_folder(address, settings.spool_dir, settings.state_dir)
 
 
 def _mapping(name: str, value: object) -> Mapping[str, str]:
@@ -251,7 +258,7 @@ def _mapping(name: str, value: object) -> Mapping[str, str]:
     return cast("Mapping[str, str]", value)
 
 
-def _open_drain(address: Address, folder: str, spool: Spool, files: Files) -> Drain:
+def _open_drain(address: Address, folder: str, spool: Spool, files: Files, failures: Failures) -> Drain:
     from pixelmeter.ledger.writer import open_writer
 
-    return Drain(spool, files, folder, open_writer(address))
+    return Drain(spool, files, folder, open_writer(address), failures.set_aside)

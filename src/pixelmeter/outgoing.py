@@ -1,120 +1,154 @@
-"""A request of httpx or httpx2, read without touching it."""
+"""A request that is about to leave: the one shape that everything behind a driver knows."""
 
 from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, MutableMapping, Sequence
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
+from pixelmeter.core.forms import Fields, multipart_fields, urlencoded_fields
 from pixelmeter.core.gateways import Profile
-from pixelmeter.core.headers import Headers
+from pixelmeter.core.headers import Headers, media_type
 from pixelmeter.core.request import Ask, ask_of_fields, ask_of_json, document_of
 from pixelmeter.core.text import bounded
 
-__all__ = ["Body", "RequestLike", "ask_of", "retry_of", "trace_id_of"]
+__all__ = ["Outgoing"]
 
 _RETRY = b"x-stainless-retry-count"
-_TRACEPARENT = b"traceparent"
+_TRACER = "opentelemetry.trace"
 _TRACE_ID = re.compile(rb"(?!0{32})[0-9A-Fa-f]{32}")
+_BLANK_LIMIT = 64
+_BLANK = b"\xef\xbb\xbf \t\r\n"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
-class RequestLike(Protocol):
-    """What both libraries' requests have."""
+class Outgoing:
+    """What a driver tells of a request.
 
-    method: str
-    stream: Any
-    extensions: Any
+    `content` is the body where all of it is in memory, `fields` the fields of a form as far as the library keeps them;
+    neither for a stream, which stays unread. The body is let go as soon as it has been read.
+    """
 
-    @property
-    def url(self) -> Any: ...
-    @property
-    def headers(self) -> Any: ...
-    @property
-    def content(self) -> bytes: ...
+    __slots__ = ("_content", "_document", "_fields", "context", "headers", "host", "method", "sent_headers", "target")
 
-
-class Body:
-    """What of a request's body is in memory: a JSON document, or the fields of a form; a stream stays unread."""
-
-    __slots__ = ("_document", "_fields")
-
-    def __init__(self, request: RequestLike, headers: Headers) -> None:
-        kind = headers.get(b"content-type", b"")
+    def __init__(
+        self,
+        *,
+        method: str,
+        host: str,
+        target: bytes,
+        headers: Sequence[tuple[bytes, bytes]],
+        content: bytes | None = None,
+        fields: Fields = (),
+        context: MutableMapping[str, Any],
+        sent_headers: Callable[[], MutableMapping[str, str]],
+    ) -> None:
+        self.method = method
+        self.host = host
+        """With the port, where it is not the scheme's own."""
+        self.target = target
+        """Path and query, as sent."""
+        self.headers: Headers = {name.lower(): value for name, value in headers}
+        self._content = content
+        self._fields = fields
         self._document: bytes | None = None
-        self._fields: tuple[tuple[str, str | None], ...] = ()
-        # `content` raises for a stream that has not been read, and reading it would use it up.
-        if kind.startswith(b"application/json") and hasattr(request, "_content"):
-            self._document = document_of(request.content)
-        elif kind.startswith(b"multipart/form-data"):
-            self._fields = tuple(_form(request.stream))
+        self.context = context
+        """What the library carries along with the request, and copies to the ones that follow from it."""
+        self.sent_headers = sent_headers
+        """Gives what is sent as headers, just now: whoever passes the request on may change or replace it."""
+
+    @property
+    def fields(self) -> Fields:
+        """The fields of a form."""
+        self._read()
+        return self._fields
+
+    @property
+    def document(self) -> bytes | None:
+        """The JSON document, its long strings cut; None where the body is none, or is not in memory."""
+        self._read()
+        return self._document
 
     @property
     def unread(self) -> bool:
-        """Whether nothing of it is in memory."""
-        return self._document is None and not self._fields
+        """Whether nothing of the body can be known."""
+        return self.document is None and not self.fields
 
-    def ask(self, fields: tuple[str, ...] = ()) -> Ask:
-        """Return what it asks for, and which of the fields it has."""
-        if self._document is None:
-            return ask_of_fields(self._fields, fields)
-        return ask_of_json(self._document, fields)
-
+    @property
     def same_as(self) -> int:
-        """Return what is equal for two requests of the same content: how a retry is recognised. Never stored."""
-        return hash(self._fields if self._document is None else self._document)
+        """What is equal for two requests of the same content: how a retry is recognised. Never stored."""
+        return hash(self.fields if self.document is None else self.document)
+
+    @property
+    def retry(self) -> int | None:
+        """The SDK's retry count; None where it sends none."""
+        text = self.headers.get(_RETRY, b"")
+        return int(text) if text.isdigit() and len(text) <= 4 else None
+
+    @property
+    def sent_trace_id(self) -> str | None:
+        """The trace that a tracer below us has put into the request since, as its W3C traceparent."""
+        return _trace_in(self.sent_headers().get("traceparent", "").encode()) if _TRACER in sys.modules else None
+
+    @property
+    def trace_id(self) -> str | None:
+        """The trace of the request: its W3C traceparent, else that of the current OpenTelemetry span."""
+        trace_id = _trace_in(self.headers.get(b"traceparent", b""))
+        if trace_id is not None:
+            return trace_id
+        # Looked up, not imported: where nobody loaded it, or another thread is about to, there is no current span.
+        trace: Any = sys.modules.get(_TRACER)
+        if not hasattr(trace, "get_current_span"):
+            return None
+        context = trace.get_current_span().get_span_context()
+        return f"{context.trace_id:032x}" if context.is_valid else None
+
+    def ask(self, profile: Profile) -> Ask:
+        """Return what it asks for, its path and headers included."""
+        document, fields = self.document, profile.request_fields
+        ask = ask_of_fields(self._fields, fields) if document is None else ask_of_json(document, fields)
+        if profile.identity.model_in_path is not None:
+            named = _segment_after(self.target, profile.identity.model_in_path)
+            ask = msgspec.structs.replace(ask, model=ask.model or named, deployment=named)
+        byok = profile.byok
+        if byok is not None and (
+            byok.request_field in ask.named or _has_name_like(tuple(self.headers), byok.request_header_prefix)
+        ):
+            ask = msgspec.structs.replace(ask, byok=True)
+        return ask
+
+    def _read(self) -> None:
+        content, self._content = self._content, None
+        if not content or self._fields:
+            return
+        kind = media_type(self.headers)
+        if kind == b"multipart/form-data":
+            self._fields = multipart_fields(content, self.headers[b"content-type"])
+        elif kind == b"application/x-www-form-urlencoded":
+            self._fields = urlencoded_fields(content)
+        # Servers do not insist on the type, so what begins like an object is read as one.
+        elif _is_json(kind) or content[:_BLANK_LIMIT].lstrip(_BLANK).startswith(b"{"):
+            self._document = document_of(content.removeprefix(_BYTE_ORDER_MARK))
 
 
-def ask_of(body: Body, profile: Profile, target: bytes, headers: Headers) -> Ask:
-    """Return what the request asks for, its path and headers included."""
-    ask = body.ask(profile.request_fields)
-    if profile.identity.model_in_path is not None:
-        named = _segment_after(target, profile.identity.model_in_path)
-        ask = msgspec.structs.replace(ask, model=ask.model or named, deployment=named)
-    byok = profile.byok
-    if byok is not None and (
-        byok.request_field in ask.named or _has_name_like(tuple(headers), byok.request_header_prefix)
-    ):
-        ask = msgspec.structs.replace(ask, byok=True)
-    return ask
+def _trace_in(traceparent: bytes) -> str | None:
+    parts = traceparent.split(b"-")
+    return parts[1].decode("ascii").lower() if len(parts) >= 4 and _TRACE_ID.fullmatch(parts[1]) else None
+
+
+def _is_json(kind: bytes) -> bool:
+    return kind in (b"application/json", b"text/json") or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
 
 # A client sends the same few names with every request.
 @lru_cache(maxsize=256)
 def _has_name_like(names: tuple[bytes, ...], prefix: bytes) -> bool:
     return prefix != b"" and any(name.startswith(prefix) for name in names)
-
-
-def retry_of(headers: Headers) -> int | None:
-    """Return the SDK's retry count; None where it sends none."""
-    text = headers.get(_RETRY, b"")
-    return int(text) if text.isdigit() and len(text) <= 4 else None
-
-
-def trace_id_of(headers: Headers) -> str | None:
-    """Return the trace of the request: its W3C traceparent, else that of the current OpenTelemetry span."""
-    parts = headers.get(_TRACEPARENT, b"").split(b"-")
-    if len(parts) >= 4 and _TRACE_ID.fullmatch(parts[1]):
-        return parts[1].decode("ascii").lower()
-    # Looked up, not imported: where nobody loaded it, or another thread is about to, there is no current span.
-    trace: Any = sys.modules.get("opentelemetry.trace")
-    if not hasattr(trace, "get_current_span"):
-        return None
-    context = trace.get_current_span().get_span_context()
-    return f"{context.trace_id:032x}" if context.is_valid else None
-
-
-def _form(stream: Any) -> Iterator[tuple[str, str | None]]:
-    # Both libraries keep the fields of a form in the stream's `fields`; where they do not, nothing is known of it.
-    for field in getattr(stream, "fields", ()):
-        value = getattr(field, "value", None)
-        if isinstance(value, bytes):
-            value = value.decode("utf-8", "replace")
-        yield str(field.name), None if value is None else str(value)
 
 
 def _segment_after(target: bytes, name: str) -> str | None:

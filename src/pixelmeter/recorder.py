@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from pixelmeter.background import Background, Ticket
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import GROUP, Drain
+from pixelmeter.errors import LedgerError
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout
 from pixelmeter.spool import Spool
@@ -26,6 +27,8 @@ __all__ = ["CAPTURES", "Recorder"]
 _EXIT_SECONDS = 2.0
 _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
+_ADOPTION_PAUSE = 0.05
+_IDLE = 60_000_000
 _FORK_SECONDS = 0.25
 _OPENING_SECONDS = 10.0
 
@@ -68,6 +71,8 @@ class Recorder:
         self._make_locks()
         self._synced = 0
         self._adopted: int | None = None
+        self._adopting = False
+        self._wrote: int | None = None
         self._registered = False
         self.ledger_error: str | None = None
         """What the ledger last said no to, without secrets; None while it takes everything."""
@@ -99,15 +104,15 @@ class Recorder:
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
-        return not self._registered or self._background.run().wait(timeout)
+        return not self._registered or self._background.run(timeout).wait(timeout)
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
         """Flush, and give back thread, connection and files; a later attempt would take them anew."""
-        return self.stop().wait(timeout)
+        return self.stop(timeout).wait(timeout)
 
-    def stop(self) -> Ticket:
-        """Begin to close; the ticket tells when it is done."""
-        return self._background.stop()
+    def stop(self, timeout: float = _EXIT_SECONDS) -> Ticket:
+        """Begin to close, and try for so many seconds; the ticket tells when it is done."""
+        return self._background.stop(timeout)
 
     def tell_lost(self) -> None:
         """Log what is in memory only, where the process is about to end."""
@@ -118,6 +123,7 @@ class Recorder:
     def forget(self) -> None:
         """Drop what belongs to the parent process: called in a forked child, so it takes no lock and logs nothing."""
         if self._drain is not None:
+            self._drain.forget()
             _inherited.append(self._drain)
             self._drain = None
         _inherited.append(self._background)
@@ -127,6 +133,7 @@ class Recorder:
         if self._fanout is not None:
             self._fanout.forget()
         self._adopted = None
+        self._adopting = False
 
     def _make_background(self) -> Background:
         return Background(self._work, self._sync, self._leave, "pixelmeter-writer")
@@ -149,17 +156,12 @@ class Recorder:
             raise
         self.ledger_error = None
         self._observe(writes, failed=False)
-        return self._sync()
+        return _soonest(self._adopt(), self._sync(), self._let_go(wrote=bool(writes)))
 
     def _write(self, writes: list[tuple[int, int]]) -> None:
         if self._drain is None:
             with _opening:
                 self._drain = self._open_drain()
-        now = self._clock.monotonic()
-        if self._adopted is None or now - self._adopted > _ADOPT_EVERY:
-            self._adopted = now
-            with self._unforked():
-                self._drain.adopt()
         while True:
             started = self._clock.monotonic()
             rows = self._step(self._drain)
@@ -167,6 +169,24 @@ class Recorder:
                 writes.append((rows, self._clock.monotonic() - started))
             if not rows or (rows < GROUP and not self._drain.behind):
                 return
+
+    def _adopt(self) -> float | None:
+        """Take in a part of what dead processes left; return after how many seconds to go on, None at the end of it.
+
+        It comes after our own attempts and goes on in parts, so that thousands of files hold up nobody.
+        """
+        now = self._clock.monotonic()
+        if self._drain is None or not (self._adopting or self._adopted is None or now - self._adopted > _ADOPT_EVERY):
+            return None
+        if not self._adopting:
+            self._adopted = now
+        self._adopting = False
+        try:
+            with self._unforked():
+                self._adopting = self._drain.adopt_some()
+        except Exception as error:
+            self._failures.note("adoption", error)
+        return _ADOPTION_PAUSE if self._adopting else None
 
     def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool) -> None:
         if self._fanout is not None:
@@ -203,6 +223,20 @@ class Recorder:
         self._spool.sync()
         return None
 
+    def _let_go(self, *, wrote: bool) -> float | None:
+        """Give the database back after a minute without rows; return in how many seconds to look again."""
+        now = self._clock.monotonic()
+        if wrote or self._wrote is None:
+            self._wrote = now
+        left = self._wrote + _IDLE - now
+        if left > 0:
+            return left / 1e6
+        # What cannot be closed now is, after the next rows.
+        if self._drain is not None:
+            with suppress(LedgerError), self._unforked():
+                self._drain.rest()
+        return None
+
     def _leave(self) -> None:
         """Run on the background thread when it ends: a connection is closed by the thread that opened it.
 
@@ -222,6 +256,10 @@ class Recorder:
         }
 
 
+def _soonest(*waits: float | None) -> float | None:
+    return min((seconds for seconds in waits if seconds is not None), default=None)
+
+
 _hooked = False
 
 
@@ -237,10 +275,12 @@ def _hook() -> None:
 
 
 def _stop_all() -> None:
-    # All of them first: a ledger that hangs must not take the time of the others.
+    # All of them first: a ledger that hangs must not take the time of the others, nor a logging handler that raises.
     deadline = time.monotonic() + _EXIT_SECONDS
-    for recorder, ticket in [(recorder, recorder.stop()) for recorder in list(_recorders)]:
+    recorders = list(_recorders)
+    for ticket in [recorder.stop() for recorder in recorders]:
         ticket.wait(max(deadline - time.monotonic(), 0))
+    for recorder in recorders:
         recorder.tell_lost()
 
 

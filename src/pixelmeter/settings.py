@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
@@ -22,6 +23,7 @@ __all__ = [
     "Durability",
     "Settings",
     "absolute_path",
+    "checked_schema",
     "from_environment",
     "misspelt",
 ]
@@ -34,6 +36,7 @@ SINKS = ("otel", "prometheus")
 
 VARIABLES: Mapping[str, str] = {
     "PIXELMETER_DATABASE_URL": "the ledger",
+    "PIXELMETER_SCHEMA": "the schema of PostgreSQL that the ledger is in",
     "PIXELMETER_TAGS": "tags of every attempt",
     "PIXELMETER_PRICES": "a price file of your own",
     "PIXELMETER_GATEWAYS": "hosts and their gateway profiles",
@@ -46,6 +49,7 @@ VARIABLES: Mapping[str, str] = {
 }
 """Every variable of pixelmeter's own, and what it is for."""
 
+_SCHEMA = re.compile("(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _PREFIX = "PIXELMETER_"
 # Of the test suite, which runs the commands with its own environment.
 _TESTS = f"{_PREFIX}TEST_"
@@ -57,6 +61,8 @@ class Settings:
 
     database_url: str = "sqlite:///pixelmeter.db"
     """`PIXELMETER_DATABASE_URL`: the SQLAlchemy URL of the ledger."""
+    schema: str | None = None
+    """`PIXELMETER_SCHEMA`: the schema that a ledger of PostgreSQL is in; by default the first of the search path."""
     spool_dir: str | None = None
     """`PIXELMETER_SPOOL_DIR`: the spool folder; by default it follows from the database."""
     state_dir: str | None = None
@@ -92,6 +98,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         raise ConfigError(f"PIXELMETER_DURABILITY is {durability[:40]!r}: use one of {', '.join(DURABILITIES)}")
     return Settings(
         database_url=_text(env, "PIXELMETER_DATABASE_URL") or "sqlite:///pixelmeter.db",
+        schema=_schema(env),
         spool_dir=_path(env, "PIXELMETER_SPOOL_DIR"),
         state_dir=_state_dir(env),
         prices=_path(env, "PIXELMETER_PRICES"),
@@ -158,6 +165,21 @@ def _expanded(path: str) -> str | None:
     expanded = os.path.expanduser(path)
     # Without a slash it may as well be the name of a file.
     return None if expanded == path and slash else expanded
+
+
+def checked_schema(name: str, named: str) -> str:
+    """Return the name of a schema of PostgreSQL; ConfigError, which says what was `named` so, for one that is none."""
+    if _SCHEMA.fullmatch(name) is None:
+        raise ConfigError(
+            f"{named} is {name[:70]!r}: use at most 63 lower-case letters, digits and _, the first no digit, "
+            "and no pg_ in front"
+        )
+    return name
+
+
+def _schema(env: Mapping[str, str]) -> str | None:
+    text = _text(env, "PIXELMETER_SCHEMA")
+    return None if text is None else checked_schema(text, "PIXELMETER_SCHEMA")
 
 
 def _state_dir(env: Mapping[str, str]) -> str | None:

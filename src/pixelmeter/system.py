@@ -1,21 +1,138 @@
-"""The real clock, identities and files."""
+"""The real clock, identities, files and locks."""
 
 from __future__ import annotations
 
 import errno
-import fcntl
+import functools
+import importlib
 import os
 import stat
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from types import ModuleType
 
 import uuid_utils
 
-__all__ = ["SystemClock", "SystemFiles", "SystemIds"]
+__all__ = ["SystemClock", "SystemFiles", "SystemIds", "distrusted", "has_locks", "lock", "make_private", "unlock"]
 
-_OPEN = os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC
+
+def _where_it_is(module: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(module)
+    except ImportError:
+        return None
+
+
+# POSIX has the one, Windows the other.
+_fcntl = _where_it_is("fcntl")
+_msvcrt = None if _fcntl is not None else _where_it_is("msvcrt")
+
+_NO_FOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_BINARY = getattr(os, "O_BINARY", 0)
+_OPEN = os.O_RDWR | _NO_FOLLOW | _BINARY
+_NO_WAIT = getattr(os, "O_NONBLOCK", 0)
 # macOS has no fdatasync.
 _force = getattr(os, "fdatasync", os.fsync)
+# On Windows nobody else can read or write what is locked, so a byte is locked that no file of ours reaches.
+_LOCKED_BYTE = 1 << 30
+# Where a read moves the place of the next one, other threads append meanwhile: so reads have an opening of their own.
+_readers: dict[int, int] = {}
+_ROOT = 0
+
+
+def lock(descriptor: int) -> bool:
+    """Lock a file for this opening of it; False when somebody has it. Raises OSError.
+
+    The kernel lets go of it when the last descriptor of the opening is closed, however that comes about: those of
+    forked children count. On a system without locks nobody ever gets one.
+    """
+    if _fcntl is not None:
+        try:
+            _fcntl.flock(descriptor, _fcntl.LOCK_EX | _fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+    return _msvcrt is not None and _lock_a_byte(descriptor, _msvcrt.LK_NBLCK)
+
+
+def unlock(descriptor: int) -> None:
+    """Let go of a lock at once, forked children or not. Raises OSError."""
+    if _fcntl is not None:
+        _fcntl.flock(descriptor, _fcntl.LOCK_UN)
+    elif _msvcrt is not None:
+        _lock_a_byte(descriptor, _msvcrt.LK_UNLCK)
+
+
+def has_locks() -> bool:
+    """Return whether this system has locks that a process lets go of when it dies."""
+    return _fcntl is not None or _msvcrt is not None
+
+
+def _lock_a_byte(descriptor: int, mode: int) -> bool:
+    assert _msvcrt is not None
+    os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
+    try:
+        _msvcrt.locking(descriptor, mode, 1)
+    except OSError as error:
+        if error.errno in {errno.EACCES, errno.EDEADLK}:
+            return False
+        raise
+    return True
+
+
+def make_private(path: str) -> None:
+    """Make an empty file that only this user can read and write, whatever the umask; one that is there stays."""
+    with suppress(FileExistsError):
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _BINARY, 0o600)
+        try:
+            if hasattr(os, "fchmod"):
+                os.fchmod(descriptor, 0o600)
+        finally:
+            os.close(descriptor)
+
+
+def distrusted(folder: str) -> str | None:
+    """Return why a folder is not safe to keep files in, as others could take them away; None when it is.
+
+    It is safe in the hands of this user or of root, as long as nobody else can write to it, or only under a sticky bit,
+    which lets them remove nothing but their own. A group that has no member but those two is nobody else. Root trusts
+    whoever owns the folder. Where there are no owners (Windows) the folder above decides. Raises OSError.
+    """
+    if not hasattr(os, "geteuid"):
+        return None
+    user, found = os.geteuid(), os.stat(folder)
+    trusted = {user, _ROOT, found.st_uid} if user == _ROOT else {user, _ROOT}
+    if {found.st_uid, os.lstat(folder).st_uid} - trusted:
+        return f"the spool folder belongs to another user (id {found.st_uid})"
+    if found.st_mode & stat.S_ISVTX:
+        return None
+    if found.st_mode & stat.S_IWOTH:
+        return "everybody can write to the spool folder"
+    if found.st_mode & stat.S_IWGRP and not _is_theirs_alone(found.st_gid, frozenset({*trusted, found.st_uid})):
+        return f"the group {found.st_gid} can write to the spool folder"
+    return None
+
+
+@functools.lru_cache(maxsize=16)
+def _is_theirs_alone(group: int, users: frozenset[int]) -> bool:
+    """Return whether nobody else is in a group, as far as this system knows its members."""
+    if group == _ROOT:
+        return True
+    if os.geteuid() != _ROOT and group not in {os.getegid(), *os.getgroups()}:
+        return False
+    import grp
+    import pwd
+
+    try:
+        members = grp.getgrgid(group).gr_mem
+    except KeyError:
+        # Containers give groups by number, which no file of theirs names.
+        members = []
+    with suppress(KeyError):
+        if all(pwd.getpwnam(name).pw_uid in users for name in members):
+            return all(entry.pw_uid in users for entry in pwd.getpwall() if entry.pw_gid == group)
+    return False
 
 
 class SystemClock:
@@ -36,10 +153,17 @@ class SystemIds:
 
 
 class SystemFiles:
-    """Files of this machine, locked with flock: the kernel releases the lock of a process however it ends."""
+    """Files of this machine, locked: the kernel releases the lock of a process however it ends."""
 
     def make_folder(self, path: str) -> None:
-        os.makedirs(path, mode=0o700, exist_ok=True)
+        _make_folders(path)
+        self.check_folder(path)
+
+    def check_folder(self, path: str) -> None:
+        reason = distrusted(path)
+        if reason is not None:
+            advice = "make it private (chown, chmod 700), or set PIXELMETER_SPOOL_DIR"
+            raise PermissionError(errno.EPERM, f"{reason}: {advice}", path)
 
     def list(self, folder: str) -> Sequence[str]:
         try:
@@ -47,51 +171,98 @@ class SystemFiles:
         except FileNotFoundError:
             return ()
 
+    def exists(self, path: str) -> bool:
+        return os.path.lexists(path)
+
     def create(self, path: str) -> int:
         descriptor = os.open(path, _OPEN | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Between our open and our lock somebody may have adopted the empty file, and removed it.
-            if os.fstat(descriptor).st_nlink == 0:
+            if (has_locks() and not lock(descriptor)) or os.fstat(descriptor).st_nlink == 0:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+            _close_reader(descriptor)
+            if not hasattr(os, "pread"):
+                _readers[descriptor] = os.open(path, os.O_RDONLY | _BINARY)
         except OSError:
             os.close(descriptor)
             raise
         return descriptor
 
     def adopt(self, path: str) -> int | None:
-        try:
-            # Opening a pipe that somebody left here must not wait for its other end.
-            descriptor = os.open(path, _OPEN | os.O_NONBLOCK)
-        except FileNotFoundError:
-            return None
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            found = os.fstat(descriptor)
-            if not stat.S_ISREG(found.st_mode):
-                raise OSError(errno.EINVAL, "not a regular file", path)
-        except BlockingIOError:
-            os.close(descriptor)
-            return None
-        except OSError:
-            os.close(descriptor)
-            raise
-        if found.st_nlink == 0:
-            os.close(descriptor)
-            return None
-        return descriptor
+        return self._take(path, 0)
+
+    def extend(self, path: str) -> int | None:
+        return self._take(path, os.O_APPEND)
 
     def append(self, descriptor: int, data: bytes) -> int:
         return os.write(descriptor, data)
 
     def read(self, descriptor: int, offset: int, size: int) -> bytes:
-        return os.pread(descriptor, size, offset)
+        if hasattr(os, "pread"):
+            return os.pread(descriptor, size, offset)
+        reader = _readers.get(descriptor, descriptor)
+        os.lseek(reader, offset, os.SEEK_SET)
+        return os.read(reader, size)
 
     def sync(self, descriptor: int) -> None:
         _force(descriptor)
 
     def close(self, descriptor: int) -> None:
+        _close_reader(descriptor)
         os.close(descriptor)
 
     def remove(self, path: str) -> None:
         os.remove(path)
+
+    def discard(self, path: str, descriptor: int) -> None:
+        if _fcntl is None:
+            # Windows deletes no file that is open. Whoever finds it in between reads what the ledger has.
+            self.close(descriptor)
+            self.remove(path)
+            return
+        # The lock goes last: nobody may find the file without it.
+        try:
+            self.remove(path)
+        finally:
+            self.close(descriptor)
+
+    def _take(self, path: str, flags: int) -> int | None:
+        if not _NO_FOLLOW and os.path.islink(path):
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
+        try:
+            # Opening a pipe that somebody left here must not wait for its other end.
+            descriptor = os.open(path, _OPEN | _NO_WAIT | flags)
+        except FileNotFoundError:
+            return None
+        try:
+            _close_reader(descriptor)
+            taken = lock(descriptor)
+            found = os.fstat(descriptor)
+            if not stat.S_ISREG(found.st_mode):
+                raise OSError(errno.EINVAL, "not a regular file", path)
+            if taken and hasattr(os, "geteuid") and os.geteuid() not in {found.st_uid, _ROOT}:
+                raise PermissionError(errno.EPERM, f"it belongs to another user (id {found.st_uid})", path)
+        except OSError:
+            os.close(descriptor)
+            raise
+        if not taken or found.st_nlink == 0:
+            os.close(descriptor)
+            return None
+        return descriptor
+
+
+def _close_reader(descriptor: int) -> None:
+    """Close the opening for reads; one may be left of a file whose descriptor somebody else has closed."""
+    reader = _readers.pop(descriptor, None)
+    if reader is not None:
+        os.close(reader)
+
+
+def _make_folders(path: str) -> None:
+    missing: list[str] = []
+    while path and not os.path.isdir(path):
+        missing.append(path)
+        path = os.path.dirname(path)
+    while missing:
+        with suppress(FileExistsError):
+            os.mkdir(missing.pop(), 0o700)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import shlex
 import sqlite3
@@ -13,6 +14,9 @@ from pixelmeter.cli import main
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.version import revisions
 from pixelmeter.ledger.writer import open_writer
+from pixelmeter.spool import Spool
+from pixelmeter.system import SystemFiles, SystemIds
+from tests.drain.ledger import outcomes
 from tests.factories import make_attempt
 from tests.postgres import PASSWORD
 
@@ -133,3 +137,41 @@ def test_the_table_of_status_hides_the_password(postgres_url: str) -> None:
     assert 0 == result.exit_code
     assert PASSWORD not in result.output
     assert "127.0.0.1" in result.output
+
+
+def test_what_the_ledger_refused_is_told_by_every_command_until_a_retry_brings_it_in(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    migrate.upgrade(sqlite_url)
+    spool = Spool(f"{tmp_path}/ledger.db.spool", SystemFiles(), SystemIds())
+    spool.set_aside([make_attempt(model="no"), make_attempt(model="yes")], "IntegrityError")
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute(
+            "CREATE TRIGGER picky BEFORE INSERT ON pixelmeter_attempts WHEN NEW.model = 'no' "
+            "BEGIN SELECT RAISE(ABORT, 'refused'); END"
+        )
+
+    report = CliRunner().invoke(main, ["report", "--format", "csv", "--database-url", sqlite_url])
+    first = run("retry", "--database-url", sqlite_url)
+    again = run("retry", "--database-url", sqlite_url)
+    doctor = CliRunner().invoke(main, ["doctor", "--format", "json", "--database-url", sqlite_url])
+    with contextlib.closing(sqlite3.connect(tmp_path / "ledger.db")) as connection:
+        connection.execute("DROP TRIGGER picky")
+    last = run("retry", "--database-url", sqlite_url)
+    then = CliRunner().invoke(main, ["report", "--format", "csv", "--database-url", sqlite_url])
+
+    assert "Warning: 2 attempts are missing, which the ledger refuses: `pixelmeter doctor`" in report.stderr
+    assert (1, "1 attempts are in the ledger now, 1 are still refused\n") == (first.exit_code, first.stdout)
+    assert (1, "0 attempts are in the ledger now, 1 are still refused\n") == (again.exit_code, again.stdout)
+    findings = [each for each in json.loads(doctor.stdout) if each["check"] == "refused attempts"]
+    assert ["problem"] == [each["state"] for each in findings]
+    assert all("1 attempts" in each["found"] and "pixelmeter db retry" in each["advice"] for each in findings)
+    assert 1 == doctor.exit_code
+    assert (0, "1 attempts are in the ledger now, 0 are still refused\n") == (last.exit_code, last.stdout)
+    assert ("", 2) == (then.stderr, len(outcomes(sqlite_url)))
+
+
+def test_a_retry_with_nothing_to_retry_makes_no_ledger(sqlite_url: str, tmp_path: Path) -> None:
+    result = run("retry", "--database-url", sqlite_url)
+
+    assert (0, []) == (result.exit_code, list(tmp_path.iterdir()))

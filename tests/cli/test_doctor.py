@@ -390,7 +390,8 @@ def test_a_read_only_ledger_and_spool_are_problems(sqlite_url: str, tmp_path: Pa
             break
         folder.chmod(0o711)
     tmp_path.chmod(0o555)
-    (tmp_path / "ledger.db").chmod(0o444)
+    for file in (path for path in tmp_path.iterdir() if path.is_file()):
+        file.chmod(0o444)
 
     ended = subprocess.run([sys.executable, "-c", _AS_NOBODY, sqlite_url], capture_output=True, text=True)
     tmp_path.chmod(0o755)
@@ -434,6 +435,18 @@ def test_a_spool_folder_that_others_may_read_is_a_warning_with_the_command(sqlit
     code, findings = examine("--database-url", sqlite_url)
 
     assert (0, "warning", f"run: chmod 700 {folder}") == (code, findings["spool"]["state"], findings["spool"]["advice"])
+
+
+def test_a_spool_folder_that_strangers_can_write_to_is_a_problem(sqlite_url: str, tmp_path: Path) -> None:
+    folder = tmp_path / "ledger.db.spool"
+    folder.mkdir()
+    folder.chmod(0o777)
+
+    code, findings = examine("--database-url", sqlite_url)
+
+    assert (1, "problem") == (code, findings["spool"]["state"])
+    assert f"{folder}: everybody can write to the spool folder" == findings["spool"]["found"]
+    assert "chmod 700" in findings["spool"]["advice"]
 
 
 def test_a_table_and_csv_are_printed_too(sqlite_url: str) -> None:

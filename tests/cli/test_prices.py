@@ -45,6 +45,16 @@ def test_list_finds_a_model_by_its_alias() -> None:
     assert {"gemini-3-pro-image"} == {row["model"] for row in rows}
 
 
+def test_an_alias_leads_to_every_entry_of_its_model() -> None:
+    by_alias = json.loads(
+        run("list", "--gateway", "openai", "--model", "gpt-image-2-2026-04-21", "--format", "json").output
+    )
+    by_name = json.loads(run("list", "--gateway", "openai", "--model", "gpt-image-2", "--format", "json").output)
+
+    assert by_name == by_alias
+    assert {None, "2026-04-21", "2026-10-14"} >= {row["from"] for row in by_alias} > {"2026-04-21"}
+
+
 def test_list_without_a_hit_says_so() -> None:
     result = run("list", "--model", "no-such-*", "--format", "json")
 
@@ -87,13 +97,20 @@ def test_show_keeps_amounts_below_a_nano_dollar_exact(own: str) -> None:
 
 
 def test_show_goes_by_the_day() -> None:
-    def reasons(day: str) -> list[str | None]:
-        options = ["--size", "1024x1024", "--at", day, "--format", "json"]
-        return [
-            answer["reason"] for answer in json.loads(run("show", "dall-e-3", "--gateway", "openai", *options).output)
-        ]
+    def costs(day: str) -> list[str | None]:
+        options = ["--gateway", "xai", "--size", "1k", "--at", day, "--format", "json"]
+        return [answer["cost_usd"] for answer in json.loads(run("show", "grok-imagine-image-quality", *options).output)]
 
-    assert ([None], ["no_price"]) == (reasons("2026-05-11"), reasons("2026-05-12"))
+    assert (["0.05"], ["0.04"]) == (costs("2026-11-01"), costs("2026-11-02"))
+
+
+def test_show_prices_a_model_after_its_shutdown_and_says_when_that_was() -> None:
+    arguments = ["show", "dall-e-3", "--gateway", "openai", "--size", "1024x1024", "--at", "2026-11-26"]
+
+    output = run(*arguments).output
+
+    assert "dall-e-3 at openai: 0.04 USD" in output
+    assert "to be shut down on 2026-05-12: the price holds for calls that succeed after that day too" in output
 
 
 def test_show_prints_csv_with_a_row_for_each_gateway() -> None:
@@ -130,3 +147,66 @@ def test_check_of_a_missing_file_fails_with_its_name() -> None:
 
     assert 1 == result.exit_code
     assert "price file /nowhere/prices.toml cannot be read" in result.output
+
+
+YUAN = """
+gateway = "corp"
+[[price]]
+model = "house/kolors"
+cny_per_image = "0.2"
+shutdown_on = 2026-12-31
+[[exchange_rate]]
+currency = "CNY"
+usd_per_unit = "0.1402"
+effective_from = 2026-06-01
+"""
+
+
+@pytest.fixture
+def yuan(tmp_path: Path) -> str:
+    file = tmp_path / "yuan.toml"
+    file.write_text(YUAN)
+    return str(file)
+
+
+def test_list_has_a_price_in_another_currency_as_its_file_has_it(yuan: str) -> None:
+    (row,) = json.loads(run("list", "--gateway", "corp", "--prices", yuan, "--format", "json").output)
+
+    assert ("cny_per_image", None, "CNY", "0.2", "2026-12-31") == tuple(
+        row[key] for key in ("unit", "usd", "currency", "price", "shutdown_on")
+    )
+
+
+def test_a_table_has_no_column_for_what_no_row_has(own: str, yuan: str) -> None:
+    plain = run("list", "--gateway", "corp", "--prices", own).output
+    foreign = run("list", "--gateway", "corp", "--prices", yuan).output
+
+    assert [False, True] == ["currency" in text and "shutdown on" in text for text in (plain, foreign)]
+
+
+def test_show_says_by_which_rate_a_price_became_dollars(yuan: str) -> None:
+    output = run("show", "house/kolors", "-n", "3", "--prices", yuan, "--at", "2026-06-01").output
+
+    assert "house/kolors at corp: 0.08412 USD" in output
+    assert "3 x 0.02804 usd_per_image = 0.08412 USD" in output
+    assert "a CNY is 0.1402 USD since 2026-06-01: line 7 of your own file" in output
+    assert "to be shut down on 2026-12-31" in output
+
+
+def test_show_says_what_a_price_in_another_currency_lacks(yuan: str) -> None:
+    arguments = ("show", "house/kolors", "--prices", yuan, "--at", "2026-05-31")
+
+    assert "foreign_currency: its price is in another currency: give an [[exchange_rate]]" in run(*arguments).output
+    (record,) = json.loads(run(*arguments, "--format", "json").output)
+    assert (None, "foreign_currency", None) == tuple(record[key] for key in ("cost_usd", "reason", "estimate_usd"))
+
+
+def test_check_knows_a_shutdown_and_a_rate_of_exchange(yuan: str, tmp_path: Path) -> None:
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text(YUAN.replace("2026-12-31", '"soon"').replace('"CNY"', '"CYN"'))
+
+    assert "nothing is wrong" in run("check", yuan).output
+    assert [
+        f"{wrong}:6: shutdown_on: Expected `date`, got `str`",
+        f"{wrong}:8: currency: 'CYN' is no other currency of ISO 4217: did you mean CNY?",
+    ] == run("check", str(wrong)).output.splitlines()

@@ -101,8 +101,8 @@ class TestNames:
         assert ("vendor/unheard-of", None, "no_price") == (attempt.model, *_money(attempt))
 
     def test_a_way_to_choose_that_an_answer_repeats_is_no_model(self) -> None:
-        call = _Call(_AIGATEWAY, Ask(model="meta/sam-3-1-image"))
-        assert 10_000_000 == call.answer(data=[_IMAGE], model="auto").cost
+        attempt = _Call(_AIGATEWAY, Ask(model="meta/sam-3-1-image")).answer(data=[_IMAGE], model="auto")
+        assert ("meta/sam-3-1-image", 10_000_000) == (attempt.model, attempt.cost)
 
     def test_behind_aigateway_a_model_of_openai_has_openais_price(self) -> None:
         call = _Call(_AIGATEWAY, Ask(model="openai/gpt-image-2"))
@@ -143,7 +143,7 @@ class TestNames:
 
     @pytest.mark.parametrize("host", ["res.openai.azure.us", "res.services.ai.azure.cn"])
     def test_a_cloud_with_a_price_list_of_its_own_has_no_price(self, host: str) -> None:
-        call = _Call(host)
+        call = _Call(host, Ask(model="gpt-image-1", size="1024x1024", quality="low"))
         assert (None, "regional_price", None) == (
             *_money(call.answer(data=[_IMAGE], usage=_USAGE)),
             call.intent.at_risk,
@@ -152,6 +152,10 @@ class TestNames:
     def test_the_quality_that_was_asked_for_is_not_lost_where_the_answer_repeats_auto(self) -> None:
         call = _Call(ask=Ask(model="dall-e-3", size="1024x1024", quality="hd"), day="2026-03-01")
         assert 80_000_000 == call.answer(data=[_IMAGE], quality="auto").cost
+
+    def test_what_may_be_lost_at_a_regional_host_has_its_surcharge(self) -> None:
+        ask = Ask(model="gpt-image-2", size="1024x1024", quality="low")
+        assert (6_000_000, 6_600_000) == (_Call(ask=ask).intent.at_risk, _Call("eu.api.openai.com", ask).intent.at_risk)
 
 
 class TestBillsReadInPart:
@@ -187,7 +191,7 @@ class TestBillsReadInPart:
             'usd_per_1m_output_text_tokens = "12"\n[[price]]\nmodel = "gpt-image-2"\n'
             'usd_per_1m_input_text_tokens = "5"\nusd_per_1m_output_image_tokens = "30"'
         )
-        entries, problems = read(text, own=True)
+        entries, problems, _ = read(text, own=True)
         assert [] == problems
         svg = {"model": "author", "input_tokens": 5, "output_tokens": 7, "reasoning_tokens": 3, "total_tokens": 12}
         call = _Call(book=PriceBook(lambda name: (), own=entries))

@@ -271,7 +271,9 @@ def _swollen(body: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("encoding", "body"), [(b"br", b"nobody here reads it"), (b"gzip", _swollen(b'{"data":[{"url":"u"}]}'))]
+    ("encoding", "body"),
+    [(b"br", b"nobody here reads it"), (b"gzip", _swollen(b'{"data":[{"url":"u"}]}'))],
+    ids=["br", "bomb"],
 )
 def test_an_answer_that_is_not_decoded_is_a_success_of_unknown_cost_at_risk(
     monkeypatch: pytest.MonkeyPatch, encoding: bytes, body: bytes

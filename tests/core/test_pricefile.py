@@ -72,13 +72,13 @@ HEAD = 'gateway = "g"\n[[price]]\nmodel = "m"\n'
     ],
 )
 def test_a_problem_has_its_line_and_the_way_out(text: str, line: int, message: str) -> None:
-    _, (problem,) = read(text)
+    (problem,) = read(text).problems
 
     assert (line, message) == (problem.line, problem.message[: len(message)])
 
 
 def test_every_entry_with_a_problem_is_told_and_the_others_are_there() -> None:
-    entries, problems = read(
+    entries, problems, _ = read(
         'gateway = "g"\n[[price]]\nmodel = "a"\n\n[[price]]\nmodel = "b"\nusd_per_image = "1"\n[[price]]\nmodel = "c"\n'
     )
 
@@ -88,7 +88,7 @@ def test_every_entry_with_a_problem_is_told_and_the_others_are_there() -> None:
 
 def problems_of(text: str) -> list[tuple[int, str]]:
     """Return the line of every problem and what it is about."""
-    return [(problem.line, re.split(": | is | must ", problem.message)[0]) for problem in read(text)[1]]
+    return [(problem.line, re.split(": | is | must ", problem.message)[0]) for problem in read(text).problems]
 
 
 @pytest.mark.parametrize(
@@ -148,22 +148,22 @@ def test_every_name_that_is_taken_is_told() -> None:
 
 @pytest.mark.parametrize("size", ["1024x1024", "1024X1024", "2K", "0.5k", "1080p", "4MP", "512", "16:9", "square_hd"])
 def test_what_requests_send_as_a_size_may_be_the_key_of_a_price(size: str) -> None:
-    entries, problems = read(HEAD + f'default_size = "{size}"\n[price.usd_per_image_by_size]\n"{size}" = "1"')
+    entries, problems, _ = read(HEAD + f'default_size = "{size}"\n[price.usd_per_image_by_size]\n"{size}" = "1"')
 
     assert ([], [size.lower()]) == (problems, [entry.default_size for entry in entries])
 
 
 def test_entries_written_as_one_array_are_read_too() -> None:
-    entries, problems = read('price = [{ gateway = "g", model = "m", usd_per_image = "1" }]')
+    entries, problems, _ = read('price = [{ gateway = "g", model = "m", usd_per_image = "1" }]')
 
     assert (["g:m"], []) == ([entry.id for entry in entries], problems)
 
 
 def test_two_gateways_may_give_one_name_to_two_models() -> None:
-    _, problems = read(
+    problems = read(
         '[[price]]\ngateway = "a"\nmodel = "m"\naliases = ["x"]\nusd_per_image = "1"\n'
         '[[price]]\ngateway = "b"\nmodel = "n"\naliases = ["x"]\nusd_per_image = "1"\n'
-    )
+    ).problems
 
     assert [] == problems
 
@@ -171,13 +171,13 @@ def test_two_gateways_may_give_one_name_to_two_models() -> None:
 def test_own_entries_have_their_own_ids() -> None:
     text = HEAD + 'quality = "Batch"\neffective_from = 2026-01-01\nusd_per_image = "1"'
 
-    assert ["own:g:m[Batch]@2026-01-01"] == [entry.id for entry in read(text, own=True)[0]]
+    assert ["own:g:m[Batch]@2026-01-01"] == [entry.id for entry in read(text, own=True).entries]
 
 
 @given(st.text(max_size=200))
 def test_any_text_at_all_gives_entries_or_problems(text: str) -> None:
     for document in (text, HEAD + text):
-        entries, problems = read(document)
+        entries, problems, _ = read(document)
 
         assert all(1 <= problem.line <= document.count("\n") + 1 for problem in problems)
         assert len(entries) <= document.count("model")

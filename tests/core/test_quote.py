@@ -26,7 +26,7 @@ _EU = Region(
 
 def _book(*models: str, own: bool = False) -> PriceBook:
     text = 'gateway = "g"\n' + "".join(f'[[price]]\nmodel = "{model}"\n{TOKENS}' for model in models)
-    found, problems = read(text, own=own)
+    found, problems, _ = read(text, own=own)
     assert [] == problems
     return PriceBook(lambda name: [] if own else found, own=found if own else ())
 

@@ -18,7 +18,7 @@ from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up
 from tests.factories import make_attempt
-from tests.faults.files import FaultyFiles
+from tests.faults.files import FaultyFiles, UnpluggedFiles
 
 
 class CountingWriter:
@@ -133,6 +133,33 @@ def test_a_long_call_does_not_keep_old_files_and_is_not_forgotten(
     assert 1 == drain.adopt()
     found = outcomes(sqlite_url)
     assert (402, "success", "interrupted") == (len(found), found[long.id], found[endless.id])
+
+
+def test_an_intent_carried_to_a_new_file_is_on_the_disk_before_the_old_file_goes(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    class Unplugged(UnpluggedFiles):
+        def discard(self, path: str, descriptor: int) -> None:
+            super().discard(path, descriptor)
+            self.unplug()
+            raise PowerCut
+
+    class PowerCut(BaseException):
+        pass
+
+    files = Unplugged()
+    spool = Spool(folder, files, SystemIds())
+    drain = Drain(spool, files, folder, writer)
+    going_on = make_attempt()
+    spool.intent(begun(going_on))
+    ended = call(spool)
+    spool.seal()
+    with pytest.raises(PowerCut):
+        drain.step()
+    spool.forget()
+    Drain(Spool(folder, SystemFiles(), SystemIds()), SystemFiles(), folder, writer).adopt()
+
+    assert {ended.id: "success", going_on.id: "interrupted"} == outcomes(sqlite_url)
 
 
 def test_an_outcome_ahead_of_the_copy_of_its_intent_leaves_nothing_open(

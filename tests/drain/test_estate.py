@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import resource
+import signal
 import struct
 import subprocess
 import sys
@@ -16,14 +18,16 @@ import pytest
 
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import GROUP, Drain, Writer
-from pixelmeter.drain.estate import Estate, spooled
+from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.writer import open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.spool.frames import OUTCOME, encode
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up
 from tests.factories import make_attempt
 from tests.faults.files import FaultyFiles
+from tests.users import NOBODY, SOMEBODY, as_user, needs_root
 
 FILES = SystemFiles()
 
@@ -86,14 +90,43 @@ def test_a_process_is_taken_over_whole_or_not_at_all(spool: Spool, heir: Drain, 
     assert 12 == heir.adopt()
 
 
-def test_a_file_that_appears_while_the_others_are_locked_is_not_left_out(spool: Spool, folder: str) -> None:
-    leave(spool)
-    ((process, names),) = spooled(FILES, folder).items()
-    estate = Estate(FILES, folder, process)
+def test_a_file_that_appears_while_the_others_are_looked_at_is_not_left_out(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    attempt = make_attempt()
+    spool = Spool(folder, FILES, SystemIds(), segment_bytes=1)
+    spool.intent(begun(attempt))
 
-    assert not estate.claim(names[:-1])
-    assert estate.claim(names)
-    estate.release()
+    class Meanwhile(SystemFiles):
+        """The process has another file, and dies, in the moment before the one that was listed is looked at."""
+
+        def adopt(self, path: str) -> int | None:
+            if spool.segments():
+                spool.outcome(attempt)
+                spool.forget()
+            return super().adopt(path)
+
+    files = Meanwhile()
+    Drain(Spool(folder, files, SystemIds()), files, folder, writer).adopt()
+
+    assert {attempt.id: "success"} == outcomes(sqlite_url)
+
+
+def test_a_process_that_left_more_files_than_can_be_open_at_once_is_taken_over(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    expected = leave(Spool(folder, FILES, SystemIds(), segment_bytes=1), ended=300)
+    writer.positions([])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        heir = Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer)
+        assert 302 == heir.adopt()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    assert expected == outcomes(sqlite_url)
+    assert ([], None) == (list(FILES.list(folder)), heir.status().last_error)
 
 
 def test_what_was_committed_before_the_death_is_not_handed_over_again(
@@ -256,3 +289,183 @@ def test_processes_that_adopt_at_once_share_the_work(folder: str, sqlite_url: st
     assert expected == outcomes(sqlite_url)
     assert len(expected) == rolled_up(sqlite_url)
     assert [] == list(FILES.list(folder))
+
+
+class Counted(SystemFiles):
+    """The real files, and how often they were asked for what."""
+
+    def __init__(self) -> None:
+        self.lists = self.names = self.opens = 0
+
+    def list(self, folder: str) -> Sequence[str]:
+        names = super().list(folder)
+        self.lists += 1
+        self.names += len(names)
+        return names
+
+    def adopt(self, path: str) -> int | None:
+        self.opens += 1
+        return super().adopt(path)
+
+
+class CountedWriter:
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self.asked = 0
+
+    def positions(self, names: Sequence[str]) -> Mapping[str, int]:
+        self.asked += 1
+        return self._writer.positions(names)
+
+    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        self.asked += 1
+        return self._writer.write(attempts, positions, finished)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+def leave_many(folder: str, number: int) -> set[str]:
+    """Let so many processes die, each with one finished call."""
+    FILES.make_folder(folder)
+    ids = set[str]()
+    for _ in range(number):
+        attempt = make_attempt()
+        ids.add(attempt.id)
+        Path(folder, f"{SystemIds().new()}-000001.spool").write_bytes(encode(OUTCOME, attempt))
+    return ids
+
+
+def test_twice_as_many_dead_processes_are_twice_the_work(tmp_path: Path, writer: Writer, sqlite_url: str) -> None:
+    work: list[tuple[int, int, int, int]] = []
+    everything = set[str]()
+    for number in (500, 1000, 2000, 4000):
+        folder = f"{tmp_path}/spool-{number}"
+        everything |= leave_many(folder, number)
+        files, counted = Counted(), CountedWriter(writer)
+        assert number == Drain(Spool(folder, files, SystemIds()), files, folder, counted).adopt()
+        work.append((files.lists, files.names // number, files.opens // number, counted.asked * 50 // number))
+        assert [] == list(FILES.list(folder))
+
+    assert everything == set(outcomes(sqlite_url))
+    assert all(lists <= 6 and names <= 4 and opens == 2 and asked <= 1 for lists, names, opens, asked in work), work
+
+
+def test_looking_at_twice_as_many_files_is_twice_the_work(tmp_path: Path) -> None:
+    for number in (100, 200):
+        folder = f"{tmp_path}/spool-{number}"
+        leave_many(folder, number)
+        files = Counted()
+        assert number == census(files, folder).waiting
+        assert (2, 2 * number, number) == (files.lists, files.names, files.opens)
+
+
+def test_our_own_attempts_do_not_wait_until_thousands_of_files_are_taken_in(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    left = leave_many(folder, 1200)
+    own = Spool(folder, FILES, SystemIds())
+    drain = Drain(own, FILES, folder, CountedWriter(writer))
+    parts = 0
+    more = True
+    while more:
+        attempt = make_attempt()
+        own.outcome(attempt)
+        assert 1 == drain.step()
+        before = len(outcomes(sqlite_url))
+        assert attempt.id in outcomes(sqlite_url)
+        more = drain.adopt_some()
+        parts += 1
+        assert len(outcomes(sqlite_url)) - before <= 100
+
+    assert left <= set(outcomes(sqlite_url))
+    assert parts > 10
+
+
+def test_the_first_part_of_an_adoption_takes_something_in_already(folder: str, writer: Writer, sqlite_url: str) -> None:
+    """Programs that end at once would else leave more than they take in."""
+    leave_many(folder, 2000)
+    Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer).adopt_some()
+
+    assert 100 == len(outcomes(sqlite_url))
+
+
+def test_a_child_forked_in_the_middle_of_an_adoption_does_not_keep_its_locks(
+    folder: str, writer: Writer, sqlite_url: str
+) -> None:
+    expected = leave(Spool(folder, FILES, SystemIds()), ended=GROUP + 10)
+    drain = Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer)
+    assert drain.adopt_some()  # the first group of it
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        drain.forget()
+        os.write(writing, b"forgotten")
+        os.close(writing)
+        signal.pause()
+    try:
+        assert b"forgotten" == os.read(reading, 100)
+        drain.close()
+        heir = Drain(Spool(folder, FILES, SystemIds()), FILES, folder, writer)
+        heir.adopt()
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        os.close(reading)
+        os.close(writing)
+
+    assert expected == outcomes(sqlite_url)
+    assert [] == list(FILES.list(folder))
+
+
+def test_a_call_that_a_forked_child_ended_is_not_cut_off_though_its_parent_died(
+    folder: str, heir: Drain, sqlite_url: str
+) -> None:
+    attempt = make_attempt()
+    parent = Spool(folder, FILES, SystemIds())
+    parent.intent(begun(attempt))
+    child = Spool(folder, FILES, SystemIds())
+    child.outcome(attempt)
+    parent.forget()
+    child.forget()
+    heir.adopt()
+
+    assert ({attempt.id: "success"}, 0) == (outcomes(sqlite_url), heir.status().interrupted)
+
+
+def test_a_folder_that_strangers_can_write_to_is_not_adopted_from(folder: str, heir: Drain, sqlite_url: str) -> None:
+    leave_many(folder, 1)
+    Path(folder).chmod(0o777)
+    assert 0 == heir.adopt()
+    assert "PermissionError: everybody can write to the spool folder" in str(heir.status().last_error)
+    Path(folder).chmod(0o700)
+
+    assert 1 == heir.adopt()
+    assert 1 == len(outcomes(sqlite_url))
+
+
+@needs_root
+def test_a_file_that_another_user_slipped_in_is_left_where_it_is_and_told(folder: str, sqlite_url: str) -> None:
+    Path(folder).parent.chmod(0o777)
+    FILES.make_folder(folder)
+    Path(folder).chmod(0o1777)
+    os.chown(folder, NOBODY, NOBODY)
+    own = leave_many(folder, 1)
+    mine = FILES.list(folder)[0]
+    forged = leave_many(folder, 1)
+    theirs = next(name for name in FILES.list(folder) if name != mine)
+    for name, owner in ((mine, NOBODY), (theirs, SOMEBODY)):
+        os.chown(f"{folder}/{name}", owner, owner)
+        Path(folder, name).chmod(0o666)
+
+    def adopt() -> tuple[int, tuple[str, ...], str | None]:
+        drain = Drain(Spool(folder, FILES, SystemIds()), FILES, folder, open_writer(sqlite_url))
+        drain.adopt()
+        return drain.status().adopted, drain.status().unreadable, drain.status().last_error
+
+    told = "PermissionError: it belongs to another user (id 12345)"
+    assert (1, (theirs,), told) == as_user(NOBODY, adopt, Path(folder))
+    assert own == set(outcomes(sqlite_url))
+    os.chown(sqlite_url.removeprefix("sqlite:///"), 0, 0)
+    assert (1, (), None) == adopt()
+    assert own | forged == set(outcomes(sqlite_url))

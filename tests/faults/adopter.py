@@ -6,7 +6,7 @@ import sys
 
 from pixelmeter.drain import Drain
 from pixelmeter.ledger.writer import open_writer
-from pixelmeter.spool import Spool
+from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.system import SystemFiles, SystemIds
 
 
@@ -14,7 +14,7 @@ def main(folder: str, url: str) -> None:
     files = SystemFiles()
     drain = Drain(Spool(folder, files, SystemIds()), files, folder, open_writer(url))
     # The other adopters hold some of them for a moment.
-    while files.list(folder):
+    while sorted_out(files.list(folder)).spooled:
         drain.adopt()
     drain.close()
 

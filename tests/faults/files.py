@@ -83,3 +83,33 @@ class FaultyFiles(SystemFiles):
     def remove(self, path: str) -> None:
         self._count("remove")
         super().remove(path)
+
+
+class UnpluggedFiles(SystemFiles):
+    """The real files of a machine that can lose power: what was not forced to the disk is gone then."""
+
+    def __init__(self) -> None:
+        self._paths: dict[int, str] = {}
+        self._synced: dict[str, int] = {}
+
+    def unplug(self) -> None:
+        """Lose the power."""
+        for path, size in self._synced.items():
+            if self.exists(path):
+                os.truncate(path, size)
+
+    def create(self, path: str) -> int:
+        descriptor = super().create(path)
+        self._paths[descriptor] = path
+        self._synced[path] = 0
+        return descriptor
+
+    def extend(self, path: str) -> int | None:
+        descriptor = super().extend(path)
+        if descriptor is not None:
+            self._paths[descriptor] = path
+        return descriptor
+
+    def sync(self, descriptor: int) -> None:
+        super().sync(descriptor)
+        self._synced[self._paths[descriptor]] = os.fstat(descriptor).st_size

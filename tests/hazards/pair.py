@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -97,6 +98,11 @@ class Pair:
         client = self.kit.client(**options)
         pixelmeter.instrument(client.raw, self.meter)
         return client
+
+    def meter_transport(self, inner: Any) -> Any:
+        """Return a meter transport around another transport."""
+        binding = importlib.import_module(f"pixelmeter.{self.kit.package.__name__}")
+        return (binding.AsyncMeterTransport if self.kit.is_async else binding.MeterTransport)(self.meter, inner)
 
     async def both(
         self, scene: Callable[[Client], Awaitable[Any]], *, transport: Callable[[], Any] | None = None, **options: Any

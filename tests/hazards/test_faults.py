@@ -16,14 +16,28 @@ import pytest
 
 import pixelmeter
 from pixelmeter import Meter
+from pixelmeter.failures import settle
 from tests.clients import Body, Client, Kit, each, failure, seen
 from tests.hazards.pair import MOCK, URLS, asked, json_headers
 
 SOURCE = str(Path(pixelmeter.__file__).parent)
-# What is the caller's own call passed on, or called by the caller; and the counter of failures, which guards itself.
-PASSAGE = ("_transport.py", "httpx.py", "httpx2.py", "failures.py", "tagging.py")
+# What the caller calls itself; and the counter of failures, which guards itself.
+OUTSIDE = ("failures.py", "tagging.py")
+# The caller's own call passed on.
+PASSAGE = (
+    "_Sync.__call__",
+    "_Async.__call__",
+    "_Replacement._method",
+    "send",
+    "send_async",
+    "TeeStream.__iter__",
+    "TeeStream.close",
+    "AsyncTeeStream.__aiter__",
+    "AsyncTeeStream.aclose",
+    "_Tee._closed",
+)
 # What catches the failures of all that it calls.
-GUARDS = ("Meter.begin",)
+GUARDS = ("Layer.enter", "tell", "_watch", "_Tee._tell", "_Open.__del__")
 EVENTS = b'data: {"type":"image_generation.completed","b64_json":"AAAA","usage":{"output_tokens":200}}\n\n'
 
 Scene = Callable[[Kit, Client], Awaitable[Any]]
@@ -51,8 +65,8 @@ def traced(on_call: Callable[[CodeType], object]) -> Generator[Callable[[], None
 
     def trace(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
-        ours = code.co_filename.startswith(SOURCE) and not code.co_filename.endswith(PASSAGE)
-        if ours and event == "call" and code.co_qualname not in GUARDS:
+        ours = code.co_filename.startswith(SOURCE) and not code.co_filename.endswith(OUTSIDE)
+        if ours and event == "call" and code.co_qualname not in (*PASSAGE, *GUARDS):
             on_call(code)
 
     sys.settrace(trace)
@@ -127,7 +141,7 @@ async def called(kit: Kit, client: Client, scene: Scene) -> list[CodeType]:
 
 async def planted(kit: Kit, client: Client, scene: Scene, victim: CodeType, *, once: bool) -> object:
     """Play the scene while the victim fails, the first time or always; return what the caller sees."""
-    failures = client.raw._transport.meter.failures
+    failures = vars(client.raw)["_send_single_request"].layer.meter.failures
 
     def plant(code: CodeType) -> None:
         if code is victim:
@@ -210,21 +224,35 @@ async def test_hazard_07_a_fault_in_what_only_the_first_request_calls_is_counted
 class Raising(logging.Handler):
     """A handler of the host that is broken."""
 
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
+        self.emitted = 0
+
     def emit(self, record: logging.LogRecord) -> None:
-        raise ZeroDivisionError("the handler")
+        self.emitted += 1
+        raise self.error
 
 
-async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(kit: Kit, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [ZeroDivisionError(), SystemExit(1), KeyboardInterrupt(), GeneratorExit()],
+    ids=lambda error: type(error).__name__,
+)
+async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(
+    kit: Kit, error: BaseException, tmp_path: Path
+) -> None:
     logger = logging.getLogger("pixelmeter")
-    handler = Raising()
+    handler = Raising(error)
     logger.addHandler(handler)
     try:
         with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
             client = metered(kit, meter, "read")
             functions = await called(kit, client, read)
-            victim = next(function for function in functions if function.co_name == "ask_of")
+            victim = next(function for function in functions if function.co_qualname == "Outgoing.ask")
             result = await planted(kit, client, read, victim, once=True)
-            assert {"request": 1} == meter.failures.counts()
+            settle(timeout=60)
+            assert ({"request": 1}, 1) == (meter.failures.counts(), handler.emitted)
             await client.close()
     finally:
         logger.removeHandler(handler)
@@ -244,14 +272,15 @@ async def test_hazard_29_a_logging_handler_that_makes_image_calls_does_not_recur
 
         client = metered(kit, meter, "read")
         functions = await called(kit, client, read)
-        victim = next(function for function in functions if function.co_name == "ask_of")
+        victim = next(function for function in functions if function.co_qualname == "Outgoing.ask")
         handler = Posting()
         logging.getLogger("pixelmeter").addHandler(handler)
         try:
             result = await planted(kit, client, read, victim, once=False)
+            settle(timeout=60)
         finally:
             logging.getLogger("pixelmeter").removeHandler(handler)
-        assert {"request": 2} == meter.failures.counts()
+        assert {"request": 1} == meter.failures.counts()
         own.run(other.close())
         await client.close()
     assert [200] == kinds

@@ -171,8 +171,7 @@ print([attempt.outcome for attempt in attempts])
 
 @pytest.mark.parametrize("wrong", [None, "", "no response"])
 async def test_hazard_06_a_wrong_answer_of_an_inner_transport_is_handed_on_as_it_is(pair: Pair, wrong: object) -> None:
-    transport = pair.kit.wire(lambda request: wrong)
-    metered = pair.metered(transport=transport).raw._transport
+    metered = pair.meter_transport(pair.kit.wire(lambda request: wrong))
     request = pair.kit.package.Request("POST", MOCK, json={"model": "m", "prompt": "p"})
     if pair.kit.is_async:
         assert wrong is await metered.handle_async_request(request)
@@ -273,8 +272,7 @@ async def test_hazard_32_an_upgraded_connection_passes_untouched(pair: Pair) -> 
         streams.append(pair.kit.stream(Body()))
         return library.Response(101, stream=streams[-1], extensions={"network_stream": streams})
 
-    client = pair.metered(transport=pair.kit.wire(answer))
-    transport = client.raw._transport
+    transport = pair.meter_transport(pair.kit.wire(answer))
     request = library.Request("POST", MOCK, json={"model": "m", "prompt": "p"})
     if pair.kit.is_async:
         response = await transport.handle_async_request(request)

@@ -15,7 +15,7 @@ import pytest
 
 from tests.conftest import unavailable
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
 
 CHECKOUT = Path(__file__).parents[2]
 ARCHIVE = CHECKOUT / ".cache" / "httpx-0.28.1.tar.gz"
@@ -27,16 +27,11 @@ EDITS = {
     'Config(app=app, lifespan="off", loop="asyncio")': (
         'Config(app=app, lifespan="off", loop="asyncio", port={port}, log_level="error")'
     ),
-    # A metered transport is of another class than the one it wraps, and passes on the rest.
-    "isinstance(transport, httpx.HTTPTransport)": (
-        'isinstance(getattr(transport, "inner", transport), httpx.HTTPTransport)'
-    ),
-    "isinstance(async_transport, httpx.AsyncHTTPTransport)": (
-        'isinstance(getattr(async_transport, "inner", async_transport), httpx.AsyncHTTPTransport)'
-    ),
-    "assert transport == proxy_transport": 'assert getattr(transport, "inner", transport) == proxy_transport',
 }
-"""What is changed in the suite's files, the same for all runs."""
+"""What is changed in the suite's files, the same for all runs: its server's port, and its log."""
+
+WAIT = 900
+"""Seconds for a run that takes half a minute on a machine that has nothing else to do."""
 
 OPTIONS = [
     "-q",
@@ -104,7 +99,7 @@ def unpack(home: Path) -> None:
 
 def outcomes(process: subprocess.Popen[str], home: Path) -> dict[str, str]:
     """Wait for the suite; return the outcome of each of its tests."""
-    process.wait(timeout=100)
+    process.wait(timeout=WAIT)
     written = home / "outcomes.json"
     assert written.exists(), (home / "output").read_text()[-4000:]
     found: dict[str, str] = json.loads(written.read_text())

@@ -127,6 +127,7 @@ with pixelmeter.ledger.engine.open_reader(url).connect() as connection:
 def test_a_ledger_in_a_folder_that_is_read_only_can_be_read(sqlite_url: str, tmp_path: Path) -> None:
     with closing(open_writer(sqlite_url)) as writer:
         writer.write([make_attempt()], {}, [])
+    (tmp_path / "ledger.db").chmod(0o644)
     tmp_path.chmod(0o555)
     try:
         printed = run_unprivileged(COUNT, sqlite_url, tmp_path)

@@ -42,8 +42,8 @@ def test_every_row_of_the_input_is_priced_or_left_out_for_a_reason() -> None:
         for rate in rates
     }
 
-    assert 761 == len(list(rows())) == len(INPUT.read_text(encoding="utf-8").splitlines()) - 1
-    assert 761 - 15 == len(kept)
+    assert 842 == len(list(rows())) == len(INPUT.read_text(encoding="utf-8").splitlines()) - 1
+    assert 842 - 16 == len(kept)
     assert [] == [row for row in kept if (row.vendor, row.model, row.key, Decimal(row.price)) not in prices]
 
 
@@ -93,11 +93,40 @@ def test_gpt_image_2_is_priced_by_tokens_and_by_nothing_else() -> None:
         ("1024x1792", "hd", 12),
     ],
 )
-def test_dall_e_3_costs_by_size_and_quality_until_it_was_shut_down(size: str, quality: str | None, cents: int) -> None:
+def test_dall_e_3_costs_by_size_and_quality_before_and_after_its_shutdown(
+    size: str, quality: str | None, cents: int
+) -> None:
     asked = Consumption(images=1, size=size, quality=quality)
 
-    assert cents * USD // 100 == quote("openai", "dall-e-3", asked, "2026-05-11").image_cost
-    assert "no_price" == quote("openai", "dall-e-3", asked, "2026-05-12").reason
+    for day in ("2026-05-11", "2026-05-12", "2026-11-26"):
+        assert cents * USD // 100 == quote("openai", "dall-e-3", asked, day).image_cost
+
+
+def test_no_bundled_price_stops_but_for_the_one_that_follows_it() -> None:
+    every = [entry for name in bundled_names() for entry in bundled().entries(name)]
+    starts = {(entry.gateway, entry.model, entry.effective_from) for entry in every}
+
+    ended = [entry for entry in every if entry.effective_to]
+
+    assert {"grok-imagine-image-quality", "grok-imagine-image-pro"} == {entry.model for entry in ended}
+    assert [] == [entry.id for entry in ended if (entry.gateway, entry.model, entry.effective_to) not in starts]
+
+
+def test_prices_in_yuan_wait_for_a_rate_of_the_user(tmp_path: Path) -> None:
+    asked = Consumption(images=2)
+    file = tmp_path / "rates.toml"
+    file.write_text(
+        '[[exchange_rate]]\ncurrency = "CNY"\nusd_per_unit = "0.14"\neffective_from = 2026-01-01\n', encoding="utf-8"
+    )
+
+    foreign = {
+        entry.gateway for name in bundled_names() for entry in bundled().entries(name) if entry.currency != "USD"
+    }
+    known = load_book(file).quote(asked, gateway="volcengine", model="doubao-seedream-4-0-250828", at=at("2026-11-22"))
+
+    assert {"siliconflow-cn", "volcengine"} == foreign
+    assert "foreign_currency" == quote("volcengine", "doubao-seedream-4-0-250828", asked).reason
+    assert 2 * 28_000_000 == known.image_cost
 
 
 def test_flux_2_pro_has_a_first_and_extra_megapixels() -> None:
@@ -166,10 +195,11 @@ def test_the_largest_file_is_read_in_milliseconds() -> None:
     assert min(once() for _ in range(5)) < 0.04
 
 
-def test_the_example_of_the_documentation_can_be_used(tmp_path: Path) -> None:
-    (example,) = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+def test_the_examples_of_the_documentation_can_be_used(tmp_path: Path) -> None:
+    prices, rates = re.findall(r"```toml\n(.*?)```", DOCUMENT.read_text(encoding="utf-8"), re.DOTALL)
+    yuan = '[[price]]\nmodel = "house/yuan"\ncny_per_image = "0.2"\n'
     file = tmp_path / "prices.toml"
-    file.write_text(example, encoding="utf-8")
+    file.write_text(f"{prices}\n{yuan}\n{rates}", encoding="utf-8")
 
     book = load_book(file)
 
@@ -180,6 +210,10 @@ def test_the_example_of_the_documentation_can_be_used(tmp_path: Path) -> None:
             Consumption(images=1), gateway="images.corp.example", model="house/flux", at=at("2026-11-22")
         ).image_cost
     )
+    assert [28_040_000, 28_220_000] == [
+        book.quote(Consumption(images=1), gateway="images.corp.example", model="house/yuan", at=at(day)).image_cost
+        for day in ("2026-11-30", "2026-12-01")
+    ]
 
 
 def test_a_users_file_that_is_not_there_is_named() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 import msgspec
+import pytest
 
 from pixelmeter.core.metrics import metric
 from pixelmeter.core.record import OUTCOMES
@@ -19,7 +20,7 @@ GAUGES = 4
 def hostile(number: int) -> list[Total]:
     """Return totals whose names come from somebody who wants many series."""
     chance = random.Random(11)
-    return [
+    drawn = [
         Total(
             gateway=chance.choice(["aigateway", f"host-{chance.randrange(10**6)}.example"]),
             operation=chance.choice(["generate", "edit"]),
@@ -45,6 +46,15 @@ def hostile(number: int) -> list[Total]:
             durations=(1, 2, *[0] * 15),
         )
         for _ in range(number)
+    ]
+    # In a ledger, what has no source has no cost, and a cost that is unknown has a reason.
+    return [
+        msgspec.structs.replace(
+            total,
+            cost=0 if total.cost_source == "none" else total.cost,
+            unknown_cost_attempts=total.unknown_cost_attempts if total.cost_reason else 0,
+        )
+        for total in drawn
     ]
 
 
@@ -80,7 +90,8 @@ def test_no_series_falls_when_the_ledger_grows_and_the_exporter_restarts() -> No
             assert [] == [labels for labels, one in histograms.items() if longer[labels].duration < one.duration]
 
 
-def test_no_series_falls_when_what_was_zero_grows_and_the_exporter_restarts() -> None:
+@pytest.mark.parametrize("limit", [DEFAULT_LIMIT + number for number in (-12, -5, -1, 0, 1, 7, 20)])
+def test_no_series_falls_when_what_was_zero_grows_and_the_exporter_restarts(limit: int) -> None:
     replace = msgspec.structs.replace
     grown = hostile(3000)
     nothing = dict.fromkeys(
@@ -89,11 +100,11 @@ def test_no_series_falls_when_what_was_zero_grows_and_the_exporter_restarts() ->
     )  # fmt: skip
     chance = random.Random(5)
     young = [replace(total, **nothing) if chance.random() < 0.5 else total for total in grown]
-    running = Counts()
+    running = Counts(limit)
     running.of(young)
 
     counters, histograms = running.of(grown)
-    again, longer = Counts().of(grown)
+    again, longer = Counts(limit).of(grown)
 
     assert (counters.keys(), histograms.keys()) == (again.keys(), longer.keys())
     for name, values in counters.items():

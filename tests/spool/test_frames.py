@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.record import FIELDS, Attempt
 from pixelmeter.spool.frames import INTENT, LARGEST_FRAME, OUTCOME, encode, scan
 from tests.factories import make_attempt
 
@@ -129,6 +129,14 @@ def test_an_attempt_of_a_later_version_with_more_fields_can_be_read() -> None:
     longer = [*msgspec.structs.astuple(ATTEMPTS[0]), "a new field"]
 
     assert ATTEMPTS[:1] == attempts(framed(msgspec.msgpack.encode((1, OUTCOME, longer))))
+
+
+@pytest.mark.parametrize("field", ["operation", "outcome", "billing", "cost_source"])
+def test_an_attempt_with_a_word_that_a_later_version_added_is_left_to_that_version(field: str) -> None:
+    later = [getattr(ATTEMPTS[0], name) if name != field else "teleported" for name in FIELDS]
+    found = scan(framed(msgspec.msgpack.encode((1, OUTCOME, [*later, "a new field"]))) + FRAMES[1], 0, final=True)
+
+    assert (ATTEMPTS[1:2], 1, 0) == ([frame.attempt for frame in found.frames], found.foreign, found.damaged)
 
 
 def test_an_attempt_that_is_too_large_is_refused() -> None:

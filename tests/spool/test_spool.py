@@ -332,6 +332,7 @@ def test_durability_sync_puts_an_outcome_into_another_file_when_the_sync_fails(f
     assert [attempt, attempt] == spooled(spool)
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there are no forks on this system")
 def test_a_forked_child_begins_a_file_of_its_own_and_leaves_the_parents_alone(spool: Spool, folder: str) -> None:
     files = SystemFiles()
     mine, childs = make_attempt(), make_attempt()

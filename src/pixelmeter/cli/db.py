@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -20,7 +21,7 @@ __all__ = ["command"]
 
 @click.group()
 def command() -> None:
-    """Upgrade, downgrade or inspect the ledger's schema."""
+    """Upgrade, downgrade or inspect the ledger's schema; try again what the ledger has refused."""
 
 
 @command.command()
@@ -59,6 +60,22 @@ def status(format: str, database_url: str) -> None:
     found = migrate.status(database_url)
     row = {"database": found.database, "state": found.state, "revision": found.revision, "needed": found.head}
     emit([row], list(row), format)
+
+
+@command.command()
+@database_url_option
+def retry(database_url: str) -> None:
+    """Try again with the attempts that the ledger has refused; exit with 1 if it refuses some of them still.
+
+    They are kept beside the spool, and `pixelmeter doctor` says why. Do this once the reason is gone.
+    """
+    from pixelmeter import meter
+
+    taken = meter.retry(database_url)
+    left = meter.count_refused(database_url)
+    click.echo(f"{taken} attempts are in the ledger now, {left} are still refused")
+    if left:
+        sys.exit(1)
 
 
 def _ask(database_url: str, revision: str) -> None:

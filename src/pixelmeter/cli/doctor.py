@@ -20,9 +20,9 @@ from pixelmeter.cli.ledger_check import CORRECT_URL, examine
 from pixelmeter.cli.options import format_option
 from pixelmeter.cli.output import emit
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
-from pixelmeter.ledger.address import Address, read_address, spool_folder
+from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.settings import Settings, from_environment, misspelt
-from pixelmeter.system import SystemClock, SystemFiles
+from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
 __all__ = ["command"]
 
@@ -64,7 +64,7 @@ def _examine(database_url: str | None) -> Iterator[Finding]:
     if "otel" in settings.sinks and importlib.util.find_spec("opentelemetry.sdk") is None:
         advice = 'run: pip install "pixelmeter[otel]"'
         yield Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
-    url = database_url or settings.database_url
+    url = in_schema(database_url or settings.database_url, settings.schema)
     try:
         address = read_address(url)
     except ConfigError as error:
@@ -139,6 +139,10 @@ def _spool(folder: str) -> Finding:
     if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
         advice = "make it this user's, or set PIXELMETER_SPOOL_DIR: until then a kill loses calls"
         return Finding("spool", "problem", f"{folder} cannot be written", advice)
+    reason = distrusted(folder)
+    if reason is not None:
+        advice = "make it private (chown, chmod 700), or set PIXELMETER_SPOOL_DIR: until then a kill loses calls"
+        return Finding("spool", "problem", f"{folder}: {reason}", advice)
     if mode & 0o077:
         return Finding("spool", "warning", f"{folder} has mode {mode:04o}", f"run: chmod 700 {folder}")
     return Finding("spool", "ok", f"{folder} has mode {mode:04o}")
@@ -157,8 +161,14 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
             advice = f"{first} first, then {advice}"
         told = f"{found.left} files, at most {found.waiting} attempts wait in them"
         yield Finding("spool of dead processes", "warning", told, advice)
+    for reason, number in found.refused.items():
+        advice = (
+            "they are kept in the spool folder; make the ledger take them, then run `pixelmeter db retry`; where a "
+            "character is at fault, that is a database with the encoding UTF8"
+        )
+        yield Finding("refused attempts", "problem", f"{number} attempts, which the ledger refuses: {reason}", advice)
     if found.unreadable:
-        advice = "they are kept; a newer pixelmeter or another user may read them"
+        advice = "they are kept; a newer pixelmeter, their owner or root (`pixelmeter report`) may read them"
         yield Finding("unreadable spool files", "problem", ", ".join(found.unreadable), advice)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
 import click
+
+from pixelmeter.errors import PixelmeterError
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,22 +28,25 @@ def open_ledger_for_reading(url: str) -> Generator[Connection]:
     from pixelmeter.ledger.engine import open_reader
     from pixelmeter.ledger.failure import without_secrets
 
-    warning = _take_in(url)
+    warnings = list(_take_in(url))
     try:
         with open_reader(url).connect() as connection:
-            if warning:
-                click.echo(warning, err=True)
+            for warning in warnings:
+                click.echo(f"Warning: {warning}", err=True)
             yield connection
     except SQLAlchemyError as error:
         raise without_secrets(error, read_address(url)) from None
 
 
-def _take_in(url: str) -> str | None:
-    """Return a warning where the spools of dead processes could not be read."""
-    try:
-        from pixelmeter.meter import adopt
+def _take_in(url: str) -> Iterator[str]:
+    """Yield a warning where the spools of dead processes could not be read, and one where attempts are refused."""
+    from pixelmeter.meter import adopt, count_refused
 
+    try:
         adopt(url)
     except Exception as error:
-        return f"Warning: attempts of processes that died may be missing: {' '.join(str(error).split())}"
-    return None
+        yield f"attempts of processes that died may be missing: {' '.join(str(error).split())}"
+    with suppress(PixelmeterError, OSError):
+        number = count_refused(url)
+        if number:
+            yield f"{number} attempts are missing, which the ledger refuses: `pixelmeter doctor` says what to do"

@@ -62,7 +62,8 @@ def examine(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
                 version.check(found)
                 yield Finding("database", "ok", f"{address.safe()} has schema {found}")
             if address.dialect == "postgresql":
-                yield _postgres_access(connection, is_there=found is not None)
+                yield from _encoding(connection)
+                yield _postgres_access(connection, address, is_there=found is not None)
     except (LedgerError, ConfigError) as error:
         meanwhile = (
             "attempts wait in the spool meanwhile"
@@ -86,12 +87,10 @@ def _advice(error: Exception) -> str:
 
 
 def _absent(address: Address, connection: Connection) -> Finding:
-    from sqlalchemy import inspect
-
     from pixelmeter.ledger.schema import ATTEMPTS
-    from pixelmeter.ledger.version import VERSION_TABLE
+    from pixelmeter.ledger.version import VERSION_TABLE, has_table
 
-    if inspect(connection).has_table(ATTEMPTS.name):
+    if has_table(connection, ATTEMPTS.name):
         told = f"{address.safe()} has the table {ATTEMPTS.name} but not {VERSION_TABLE}, which says its version"
         return Finding("database", "problem", told, "restore that table, or name another database in the database URL")
     advice = "the first image call makes it, or `pixelmeter db upgrade`"
@@ -111,22 +110,29 @@ def _sqlite_access(path: str) -> Iterator[Finding]:
         yield Finding("write access", "ok", f"to {path} and its folder")
 
 
-def _postgres_access(connection: Connection, is_there: bool) -> Finding:
+def _encoding(connection: Connection) -> Iterator[Finding]:
+    from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters
+
+    encoding: str = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+    if lacks_characters(encoding):
+        told = f"it is {encoding}: the database refuses attempts with a character that it lacks"
+        yield Finding("encoding", "warning", told, CHARACTERS_ADVICE)
+
+
+def _postgres_access(connection: Connection, address: Address, *, is_there: bool) -> Finding:
     def may(question: str, *names: str) -> bool:
         return bool(connection.exec_driver_sql(f"SELECT {question}", names).scalar())
 
     if may("pg_is_in_recovery()"):
         return Finding("write access", "problem", "the server is a standby", "name the primary in the database URL")
     if not is_there:
-        return _may_create(connection)
+        return _may_create(connection, address.schema)
     refused = [
         f"{right} on {table}"
         for table, rights in _NEEDED
         for right in rights.split(", ")
-        if not may("has_table_privilege(%s, %s)", table, right)
+        if not may("has_table_privilege(%s, %s)", address.qualified(table), right)
     ]
-    if not may("has_database_privilege(current_database(), 'TEMPORARY')"):
-        refused.append("TEMPORARY on the database")
     if refused:
         return Finding(
             "write access", "problem", f"missing: {'; '.join(refused)}", "grant it; docs/ledger.md has the SQL"
@@ -134,16 +140,27 @@ def _postgres_access(connection: Connection, is_there: bool) -> Finding:
     return Finding("write access", "ok", "to all tables")
 
 
-def _may_create(connection: Connection) -> Finding:
-    role, schema, may = connection.exec_driver_sql(
-        "SELECT quote_ident(current_user), quote_ident(current_schema()),"
-        " coalesce(has_schema_privilege(current_schema(), 'CREATE'), false)"
+def _may_create(connection: Connection, named: str | None) -> Finding:
+    role, schema, is_there, may, database = connection.exec_driver_sql(
+        "SELECT quote_ident(current_user), quote_ident(name), to_regnamespace(quote_ident(name)) IS NOT NULL,"
+        " coalesce(CASE WHEN to_regnamespace(quote_ident(name)) IS NULL"
+        " THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege(name, 'CREATE') END,"
+        " false), quote_ident(current_database()) FROM (SELECT coalesce(%s, current_schema()) AS name) AS schemas",
+        (named,),
     ).one()
-    if may:
+    if may and schema:
         return Finding("write access", "ok", f"{role} may make the tables in schema {schema}")
+    grant = f"GRANT USAGE, CREATE ON SCHEMA {schema or 'public'} TO {role}"
+    if schema and not is_there:
+        grant = f"CREATE SCHEMA {schema} AUTHORIZATION {role}"
     advice = (
         "let a role that may create tables run `pixelmeter db upgrade`, then grant what docs/ledger.md lists; "
-        f"or run: GRANT USAGE, CREATE ON SCHEMA {schema or 'public'} TO {role}"
+        f"or run: {grant}"
     )
-    told = f"{role} may not make the tables in schema {schema}" if schema else f"{role} has no schema to make tables in"
+    if schema is None:
+        told = f"{role} has no schema to make tables in"
+    elif is_there:
+        told = f"{role} may not make the tables in schema {schema}"
+    else:
+        told = f"{role} may not make the schema {schema} in the database {database}"
     return Finding("write access", "problem", told, advice)

@@ -12,7 +12,7 @@ import click
 from pixelmeter.core.periods import moment
 from pixelmeter.core.record import OPERATIONS, OUTCOMES
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.address import absolute_url
+from pixelmeter.ledger.address import absolute_url, in_schema
 from pixelmeter.settings import from_environment
 
 __all__ = ["FORMATS", "database_url_option", "filter_options", "format_option", "range_options"]
@@ -24,7 +24,10 @@ _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
 def database_url_option(command: _Command) -> _Command:
-    """Add `--database-url`, by default the one of the environment; the parameter is `database_url: str`, absolute."""
+    """Add `--database-url`, by default the one of the environment; the parameter is `database_url: str`, absolute.
+
+    It names the schema of the environment, where it is a URL of PostgreSQL without one.
+    """
     return click.option(
         "--database-url",
         metavar="URL",
@@ -95,7 +98,7 @@ def filter_options(command: _Command) -> _Command:
 
 
 def _absolute(_: click.Context, __: click.Parameter, value: str) -> str:
-    return absolute_url(value)
+    return absolute_url(in_schema(value, from_environment().schema))
 
 
 def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
-from collections.abc import Callable, Iterator
-from decimal import Decimal
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, TypeVar
 
@@ -13,10 +12,11 @@ import click
 
 from pixelmeter.cli.options import format_option
 from pixelmeter.cli.output import emit, emit_json, plain
+from pixelmeter.core.currency import key_of
 from pixelmeter.core.money import exact_usd
 from pixelmeter.core.prices import Consumption, Entry, Line, PriceBook, Quote, Reason
 from pixelmeter.core.record import MICROSECONDS_PER_DAY
-from pixelmeter.core.tariff import UNITS
+from pixelmeter.core.tariff import UNITS, USD, usd_text
 from pixelmeter.prices import bundled, bundled_names, check, load_book
 from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
@@ -31,15 +31,19 @@ _COLUMNS = (
     "quality",
     "steps",
     "usd",
+    "currency",
+    "price",
     "from",
     "to",
+    "shutdown_on",
     "estimate",
     "checked_on",
     "file",
 )
-_ATTO_DIGITS = 18
+_FOREIGN = ("currency", "price")
 _WHY: dict[Reason, str] = {
     "no_price": "no entry is in force on that day; `pixelmeter prices list` has what there is",
+    "foreign_currency": "its price is in another currency: give an [[exchange_rate]] of that day in your own file",
     "missing_usage": "it is billed by tokens, which only an answer tells",
     "unpriced_tokens": "tokens of a kind that the entry has no price for",
     "unpriced_usage": "the answer counts something besides that may be billed",
@@ -79,15 +83,10 @@ def command() -> None:
 def list_(gateway: str | None, model: str, path: str | None, format: str) -> None:
     """List every price, your own first."""
     book = load_book(path) if path else bundled()
-    rows = [
-        row
-        for entry in _entries(book, gateway)
-        if any(fnmatchcase(name, model) for name in (entry.model, *entry.aliases))
-        for row in _rows(entry)
-    ]
+    rows = [row for entry in _named(book, gateway, lambda name: fnmatchcase(name, model)) for row in _rows(entry)]
     if not rows:
         click.echo("No such price: `pixelmeter prices list` without options has all there are.", err=True)
-    emit(rows, _COLUMNS, format, right=["usd"])
+    _emit(rows, _COLUMNS, format)
 
 
 @command.command()
@@ -113,7 +112,8 @@ def show(
     book = load_book(path) if path else bundled()
     moment = SystemClock().now() if at is None else _microseconds(at)
     wanted = Consumption(images=images, size=size, quality=quality)
-    names = [gateway] if gateway else list(dict.fromkeys(entry.gateway for entry in _named(book, model)))
+    named = list(_named(book, None, lambda name: name == model))
+    names = [gateway] if gateway else list(dict.fromkeys(entry.gateway for entry in named))
     if not names:
         close = sorted({entry.model for entry in _entries(book, None) if model.lower() in entry.model.lower()})
         hint = f"; there are {', '.join(close[:5])}" if close else ""
@@ -129,8 +129,8 @@ def show(
     if format == "table":
         for name, quote, estimate in answers:
             click.echo("\n".join(_explained(name, model, quote, estimate)) + "\n")
-            entries = [e for e in _named(book, model) if e.gateway == name and e.holds_on(_day(moment))]
-            emit([row for entry in entries for row in _rows(entry)], _COLUMNS[2:], format, right=["usd"])
+            entries = [entry for entry in named if entry.gateway == name and entry.holds_on(_day(moment))]
+            _emit([row for entry in entries for row in _rows(entry)], _COLUMNS[2:], format)
     elif format == "json":
         emit_json([_record(name, model, quote, estimate) for name, quote, estimate in answers])
     else:
@@ -156,23 +156,40 @@ def _entries(book: PriceBook, gateway: str | None) -> Iterator[Entry]:
         yield from book.entries(name)
 
 
-def _named(book: PriceBook, model: str) -> Iterator[Entry]:
-    return (entry for entry in _entries(book, None) if model in (entry.model, *entry.aliases))
+def _named(book: PriceBook, gateway: str | None, is_name: Callable[[str], bool]) -> Iterator[Entry]:
+    """Yield all entries of the models that have such a name; one of them has the aliases of all."""
+    every = list(_entries(book, gateway))
+    found = {
+        (entry.gateway, entry.model) for entry in every if any(is_name(name) for name in (entry.model, *entry.aliases))
+    }
+    return (entry for entry in every if (entry.gateway, entry.model) in found)
+
+
+def _emit(rows: Sequence[Mapping[str, object]], columns: Sequence[str], format: str) -> None:
+    # A table has no room for what is empty nearly always.
+    empty = {
+        column for column in (*_FOREIGN, "shutdown_on") if format == "table" and not any(row[column] for row in rows)
+    }
+    emit(rows, [column for column in columns if column not in empty], format, right=["usd", "price"])
 
 
 def _rows(entry: Entry) -> Iterator[dict[str, object]]:
     for unit in UNITS:
         for rate in entry.rates.get(unit, ()):
+            foreign = entry.currency != USD
             yield {
                 "gateway": entry.gateway,
                 "model": entry.model,
-                "unit": unit,
+                "unit": key_of(unit, entry.currency),
                 "size": _span(rate.pixels, "px") or rate.size,
                 "quality": rate.quality,
                 "steps": _span(rate.steps, ""),
-                "usd": rate.text,
+                "usd": None if foreign else rate.text,
+                "currency": entry.currency if foreign else None,
+                "price": rate.text if foreign else None,
                 "from": entry.effective_from and entry.effective_from.isoformat(),
                 "to": entry.effective_to and entry.effective_to.isoformat(),
+                "shutdown_on": entry.shutdown_on and entry.shutdown_on.isoformat(),
                 "estimate": entry.estimate,
                 "checked_on": entry.checked_on and entry.checked_on.isoformat(),
                 "file": "own" if entry.own else "bundled",
@@ -195,12 +212,18 @@ def _explained(name: str, model: str, quote: Quote, estimate: int | None) -> Ite
         if estimate is not None:
             yield f"  an estimate, the dearest where size or quality is open: {exact_usd(estimate)} USD"
     for line in quote.lines:
-        yield f"  {line.quantity} x {line.price} {line.unit} = {_usd(line)} USD"
+        yield f"  {line.quantity} x {line.price} {line.unit} = {usd_text(line.atto)} USD"
     entries: list[Entry] = []
     for entry in (line.entry for line in quote.lines if line.entry not in entries):
         entries.append(entry)
         yield f"  entry: {plain(entry.id)}, line {entry.line} of {'your own' if entry.own else 'the bundled'} file"
         yield f"  source: {plain(entry.source) or 'not given'}; checked on {entry.checked_on or 'an unknown day'}"
+        if entry.exchange:
+            rate = entry.exchange
+            where = f"line {rate.line} of your own file"
+            yield f"  a {rate.currency} is {rate.text} USD since {rate.effective_from}: {where}"
+        if entry.shutdown_on:
+            yield f"  to be shut down on {entry.shutdown_on}: the price holds for calls that succeed after that day too"
         if entry.note:
             yield f"  note: {plain(entry.note)}"
 
@@ -223,15 +246,14 @@ def _line_record(line: Line) -> dict[str, object]:
         "quantity": line.quantity,
         "unit": line.unit,
         "usd": line.price,
-        "amount_usd": _usd(line),
+        "amount_usd": usd_text(line.atto),
         "source": line.entry.source,
         "checked_on": line.entry.checked_on and line.entry.checked_on.isoformat(),
+        "currency": line.entry.currency,
+        "exchange_rate": line.entry.exchange and line.entry.exchange.text,
+        "shutdown_on": line.entry.shutdown_on and line.entry.shutdown_on.isoformat(),
         "note": line.entry.note,
     }
-
-
-def _usd(line: Line) -> str:
-    return format(Decimal(line.atto).scaleb(-_ATTO_DIGITS).normalize(), "f")
 
 
 def _day(moment: int) -> datetime.date:

@@ -142,9 +142,11 @@ def _ended(
     if profile is not terms.profile:
         named = named_by(ask, profile, intent.operation, intent.started_at)
     routed = first(wire.headers, profile.identity.model)
+    said = None if answer.model is None or profile.hides(answer.model) else answer.model
     priced = _Priced(Tiers(reason=named.reason), _latest(named))
     if outcome == "success" or not answer.usage.is_empty:
-        priced = _priced(terms, profile, answer, named, routed, gateway=gateway, at=intent.started_at)
+        models = _models(named, routed, said)
+        priced = _priced(terms, profile, answer, named, models, gateway=gateway, at=intent.started_at)
     tiers = priced.tiers
     reported = Reported() if wire.cached else reported_by(profile, wire.headers, answer.body)
     settlement = settle(
@@ -161,7 +163,7 @@ def _ended(
     return msgspec.structs.replace(
         intent,
         gateway=gateway,
-        model=routed or answer.model or priced.model or ask.model or "",
+        model=routed or said or priced.model or ask.model or "",
         provider=first(wire.headers, profile.identity.provider),
         images=answer.images,
         size=answer.size or _known(ask.size),
@@ -197,17 +199,21 @@ class _Priced(NamedTuple):
     """The model, as far as the request and the book say."""
 
 
-def _priced(
-    terms: Terms, profile: Profile, answer: Answer, named: Named, routed: str | None, *, gateway: str, at: int
-) -> _Priced:
-    """Price an answer as the model that the gateway says it chose, else as that of the answer, else as the requested
-    one: the first of them that the book has."""
+def _models(named: Named, routed: str | None, said: str | None) -> Sequence[str]:
+    """Return what may be priced: the model that the gateway says it chose, else that of the answer, else the
+    requested one."""
     if routed is not None:
-        models: Sequence[str] = (routed,)
-    elif answer.model is None or profile.hides(answer.model):
-        models = named.models
-    else:
-        models = (answer.model,) if named.is_default else (answer.model, *named.models)
+        return (routed,)
+    if said is None:
+        return named.models
+    # What ran where no model was named is what the answer says, and nothing else.
+    return (said,) if named.is_default else (said, *named.models)
+
+
+def _priced(
+    terms: Terms, profile: Profile, answer: Answer, named: Named, models: Sequence[str], *, gateway: str, at: int
+) -> _Priced:
+    """Price an answer as the first of the models that the book has."""
     if not models:
         return _Priced(Tiers(reason=named.reason))
     if not answer.decoded:

@@ -74,6 +74,15 @@ class Exchange:
         """Whether the record is out."""
         return not self._emitters
 
+    @property
+    def is_traced(self) -> bool:
+        """Whether the trace of the request is known."""
+        return self._intent.trace_id is not None
+
+    def trace(self, trace_id: str) -> None:
+        """Take the trace that the request was given on its way out."""
+        self._intent = msgspec.structs.replace(self._intent, trace_id=trace_id)
+
     def respond(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False, cached: bool = False
     ) -> None:

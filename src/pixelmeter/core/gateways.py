@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Annotated, Any, Literal, NamedTuple, assert_never
 
 import msgspec
@@ -135,7 +136,7 @@ class Errors(_Data, frozen=True):
     not_charged: frozenset[int] = frozenset()
 
 
-class Profile(_Data, frozen=True):
+class Profile(_Data, frozen=True, dict=True):
     """One gateway."""
 
     id: str
@@ -157,7 +158,7 @@ class Profile(_Data, frozen=True):
     """Deployment name -> model, where requests name deployments."""
     region: tuple[Region, ...] = ()
 
-    @property
+    @cached_property
     def request_fields(self) -> tuple[str, ...]:
         """The fields of a request that this profile asks about."""
         fields = [field for default in self.default_model for field in default.unless_fields]

@@ -33,11 +33,19 @@ class Files(Protocol):
     """The file operations of the spool; each one that fails raises OSError."""
 
     def make_folder(self, path: str) -> None:
-        """Create the folder and its parents, readable by this user only (0700)."""
+        """Create the folder and its parents, readable by this user only (0700); then as `check_folder`."""
+        ...
+
+    def check_folder(self, path: str) -> None:
+        """Raise PermissionError, which says what to do, where others could take files out of the folder."""
         ...
 
     def list(self, folder: str) -> Sequence[str]:
         """Return the names in a folder, sorted; a folder that is not there has none."""
+        ...
+
+    def exists(self, path: str) -> bool:
+        """Return whether there is something of this name."""
         ...
 
     def create(self, path: str) -> int:
@@ -45,7 +53,14 @@ class Files(Protocol):
         ...
 
     def adopt(self, path: str) -> int | None:
-        """Open an existing file and lock it; None when its owner still lives, or when it is gone."""
+        """Open an existing file of this user and lock it; None when its owner still lives, or when it is gone.
+
+        Root may have those of other users too.
+        """
+        ...
+
+    def extend(self, path: str) -> int | None:
+        """As `adopt`, open to append."""
         ...
 
     def append(self, descriptor: int, data: bytes) -> int:
@@ -66,4 +81,8 @@ class Files(Protocol):
 
     def remove(self, path: str) -> None:
         """Delete the file."""
+        ...
+
+    def discard(self, path: str, descriptor: int) -> None:
+        """Delete a file that is locked by us and close it; nobody finds it without its lock where that can be."""
         ...

@@ -10,16 +10,17 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from pixelmeter.core.currency import unit_of
+from pixelmeter.core.exchangetable import exchange_rate
 from pixelmeter.core.hosts import ascii_host
-from pixelmeter.core.pricetable import LONGEST_WORD, Wrong, as_size, is_size, rates_of, unknown
-from pixelmeter.core.tariff import COUNTS, UNITS, Entry, Rate
+from pixelmeter.core.pricetable import DATES, LONGEST_WORD, Wrong, as_size, is_size, rates_of, unknown, wrong_fields
+from pixelmeter.core.tariff import COUNTS, UNITS, USD, Entry, ExchangeRate, Rate
 from pixelmeter.core.toml import TomlError, parse
 
-__all__ = ["Problem", "read"]
+__all__ = ["PriceFile", "Problem", "read"]
 
 _URL = re.compile(r"\w+://|[^/]+[.:][^/]*/")
-_DATES = (datetime.date, datetime.datetime, datetime.time)
-_HEADER = re.compile(r"\s*\[\[\s*price\s*\]\]")
+_HEADER = re.compile(r"\s*\[\[\s*(price|exchange_rate)\s*\]\]")
 
 _Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
 _Word = Annotated[str, msgspec.Meta(min_length=1, max_length=LONGEST_WORD)]
@@ -32,12 +33,21 @@ class Problem(NamedTuple):
     message: str
 
 
+class PriceFile(NamedTuple):
+    """What a price file says, and what is wrong with it: what has a problem is missing."""
+
+    entries: list[Entry]
+    problems: list[Problem]
+    exchange_rates: list[ExchangeRate]
+
+
 class _Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     model: _Text
     gateway: _Text | None = None
     aliases: list[_Text] = []
     effective_from: datetime.date | None = None
     effective_to: datetime.date | None = None
+    shutdown_on: datetime.date | None = None
     quality: _Word | None = None
     default_size: _Word | None = None
     default_quality: _Word | None = None
@@ -55,36 +65,61 @@ msgspec.json.Decoder(_Table)
 _KEYS = ("model", *(name for name in _Table.__struct_fields__ if name != "model"), *UNITS, *COUNTS)
 
 
-def read(text: str, *, own: bool = False) -> tuple[list[Entry], list[Problem]]:
-    """Return the entries of a file and everything that is wrong with it; entries with a problem are missing."""
+def read(text: str, *, own: bool = False) -> PriceFile:
+    """Return what a file says and everything that is wrong with it; a user's `own` file may have rates of exchange."""
     try:
         document = parse(text)
     except TomlError as error:
-        return [], [Problem(error.line, str(error))]
+        return PriceFile([], [Problem(error.line, str(error))], [])
     lines = text.split("\n")
     try:
         gateway = msgspec.convert(document.pop("gateway", None), _Text | None)
-        tables = msgspec.convert(document.pop("price", []), list[dict[str, object]], builtin_types=_DATES)
+        tables = msgspec.convert(document.pop("price", []), list[dict[str, object]], builtin_types=DATES)
     except msgspec.ValidationError as error:
-        return [], [Problem(1, f'write gateway = "NAME" first, then [[price]] above every entry: {error}')]
-    problems = [Problem(_line(lines, (key,)), unknown(key, ("gateway", "price"))) for key in document]
+        message = 'write gateway = "NAME" first, then [[price]] above every entry'
+        return PriceFile([], [Problem(1, f"{message}: {error}")], [])
+    try:
+        exchange = msgspec.convert(document.pop("exchange_rate", []), list[dict[str, object]], builtin_types=DATES)
+    except msgspec.ValidationError as error:
+        line = _line(lines, ("exchange_rate",))
+        return PriceFile([], [Problem(line, f"write [[exchange_rate]] above every rate of exchange: {error}")], [])
+    problems = [Problem(_line(lines, (key,)), unknown(key, ("gateway", "price", "exchange_rate"))) for key in document]
     problems += [Problem(_line(lines, wrong.keys), wrong.message) for wrong in _wrong_gateway(gateway)]
-    starts = [number for number, line in enumerate(lines) if _HEADER.match(line)]
-    if len(starts) != len(tables):
-        # Entries that are written as one array can be anywhere.
-        starts = [0] * len(tables)
-    entries: list[Entry] = []
+    file = PriceFile([], problems, [])
     seen = _Seen()
-    for number, table in enumerate(tables):
-        start = starts[number]
-        end = next((later for later in starts[number + 1 :] if later > start), len(lines))
+    for table, start, section in _sections(lines, "price", tables):
         entry, wrongs = _entry(table, gateway, own=own, line=start + 1)
         if entry:
             wrongs = seen.add(entry)
-        problems += [Problem(start + _line(lines[start:end], wrong.keys), wrong.message) for wrong in wrongs]
+        problems += [Problem(start + _line(section, wrong.keys), wrong.message) for wrong in wrongs]
         if entry and not wrongs:
-            entries.append(entry)
-    return entries, problems
+            file.entries.append(entry)
+    days: set[tuple[str, datetime.date]] = set()
+    for table, start, section in _sections(lines, "exchange_rate", exchange):
+        wrongs = [] if own else [Wrong("a rate of exchange stands in a file of your own")]
+        rate = exchange_rate(table, start + 1, wrongs)
+        if rate and (rate.currency, rate.effective_from) in days:
+            message = f"{rate.currency} has a rate from this day already: give the newer one a later effective_from"
+            wrongs.append(Wrong(message, ["effective_from"]))
+        problems += [Problem(start + _line(section, wrong.keys), wrong.message) for wrong in wrongs]
+        if rate and not wrongs:
+            days.add((rate.currency, rate.effective_from))
+            file.exchange_rates.append(rate)
+    return file
+
+
+def _sections(
+    lines: Sequence[str], name: str, tables: Sequence[Mapping[str, object]]
+) -> Iterator[tuple[Mapping[str, object], int, Sequence[str]]]:
+    """Yield the tables of a name, each with the number of its first line (from 0) and its lines."""
+    headers = [(number, found[1]) for number, line in enumerate(lines) if (found := _HEADER.match(line))]
+    ends = [number for number, _ in headers[1:]] + [len(lines)]
+    spans = [(start, end) for (start, header), end in zip(headers, ends, strict=False) if header == name]
+    if len(spans) != len(tables):
+        # Tables that are written as one array can be anywhere.
+        spans = [(0, len(lines))] * len(tables)
+    for table, (start, end) in zip(tables, spans, strict=True):
+        yield table, start, lines[start:end]
 
 
 def _line(lines: Sequence[str], keys: Sequence[str]) -> int:
@@ -101,11 +136,14 @@ def _entry(
 ) -> tuple[Entry | None, list[Wrong]]:
     rates: dict[str, list[Rate]] = {}
     plain: dict[str, object] = {}
+    currency = None
     wrongs: list[Wrong] = []
     for key, value in table.items():
-        unit, _, by = key.partition("_by_")
-        if unit in UNITS or unit in COUNTS:
-            rates.setdefault(unit, []).extend(rates_of(key, unit, by, value, wrongs))
+        price, _, by = key.partition("_by_")
+        if unit := unit_of(price):
+            rates.setdefault(unit.name, []).extend(rates_of(key, unit, by, value, wrongs))
+            if unit.name in UNITS and unit.currency != (currency := currency or unit.currency):
+                wrongs.append(Wrong(f"{key}: the entry has prices in {currency}: write one entry a currency", [key]))
         elif key in _Table.__struct_fields__:
             plain[key] = value
         else:
@@ -117,13 +155,15 @@ def _entry(
         wrongs.append(Wrong(message))
     wrongs += [*_wrong_gateway(plain.get("gateway")), *_wrong_default_size(plain.get("default_size"), rates)]
     try:
-        head = msgspec.convert(plain, _Table, builtin_types=_DATES)
+        head = msgspec.convert(plain, _Table, builtin_types=DATES)
     except msgspec.ValidationError:
         return None, [*wrongs, *_wrong_fields(plain)]
     if head.effective_from and head.effective_to and head.effective_to <= head.effective_from:
         wrongs.append(
             Wrong("effective_to must be later than effective_from: it is the first day without", ["effective_to"])
         )
+    if head.effective_from and head.shutdown_on and head.shutdown_on <= head.effective_from:
+        wrongs.append(Wrong("shutdown_on must be later than effective_from: nothing ends first", ["shutdown_on"]))
     name = head.gateway or gateway
     if wrongs or name is None:
         return None, wrongs
@@ -135,12 +175,14 @@ def _entry(
         aliases=tuple(head.aliases),
         effective_from=head.effective_from,
         effective_to=head.effective_to,
+        shutdown_on=head.shutdown_on,
         quality=_lower(head.quality),
         default_size=_lower(head.default_size),
         default_quality=_lower(head.default_quality),
         default_steps=head.default_steps,
         estimate=head.estimate,
         rates={unit: tuple(_restricted(rate, head.quality) for rate in found) for unit, found in rates.items()},
+        currency=currency or USD,
         source=head.source,
         checked_on=head.checked_on,
         note=head.note,
@@ -151,14 +193,9 @@ def _entry(
 
 
 def _wrong_fields(plain: Mapping[str, object]) -> Iterator[Wrong]:
-    # One by one: msgspec tells of the first alone.
     if "model" not in plain:
         yield Wrong('nothing says which model this is: write model = "NAME"')
-    for key, value in plain.items():
-        try:
-            msgspec.convert({"model": "any", key: value}, _Table, builtin_types=_DATES)
-        except msgspec.ValidationError as error:
-            yield Wrong(f"{key}: " + re.sub(r" \| null| - at `.*`$", "", str(error)), [key])
+    yield from wrong_fields(plain, _Table, {"model": "any"})
 
 
 def _wrong_gateway(name: object) -> Iterator[Wrong]:

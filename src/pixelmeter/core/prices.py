@@ -13,12 +13,13 @@ import datetime
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
-from pixelmeter.core.quote import NO_PRICE, Consumption, Line, Quote, besides, estimate, price
+from pixelmeter.core.currency import in_usd
+from pixelmeter.core.quote import Consumption, Line, Quote, besides, estimate, price
 from pixelmeter.core.record import MICROSECONDS_PER_DAY
 from pixelmeter.core.regions import Region
-from pixelmeter.core.tariff import REASONS, Entry, Reason, Tariff
+from pixelmeter.core.tariff import REASONS, Entry, ExchangeRate, Reason, Tariff
 
-__all__ = ["REASONS", "Consumption", "Entry", "Line", "PriceBook", "Quote", "Reason"]
+__all__ = ["REASONS", "Consumption", "Entry", "ExchangeRate", "Line", "PriceBook", "Quote", "Reason"]
 
 _LONGEST_NAME = 200
 _CACHED_TARIFFS = 1024
@@ -33,9 +34,18 @@ _Key = tuple[str, str, tuple[str, ...], int, Region | None, Consumption]
 class PriceBook:
     """Prices calls; entries are loaded by the name of their gateway or vendor when a call first needs them."""
 
-    def __init__(self, load: Callable[[str], Sequence[Entry]], own: Sequence[Entry] = ()) -> None:
-        """`load` returns the bundled entries of a name, none for an unknown one; `own` wins over those."""
+    def __init__(
+        self,
+        load: Callable[[str], Sequence[Entry]],
+        own: Sequence[Entry] = (),
+        exchange_rates: Sequence[ExchangeRate] = (),
+    ) -> None:
+        """`load` returns the bundled entries of a name, none for an unknown one; `own` wins over those.
+
+        `exchange_rates` are the only ones: without one, a price in another currency than USD is no price.
+        """
         self._load = load
+        self._exchange_rates = tuple(exchange_rates)
         self._own = {name: _Index([entry for entry in own if entry.gateway == name]) for name in _gateways(own)}
         self._bundled: dict[str, _Index] = {}
         self._tariffs: dict[tuple[str, str, tuple[str, ...], int], Tariff] = {}
@@ -88,8 +98,8 @@ class PriceBook:
             return self._estimates[key]
         except KeyError:
             tariff = self._tariff(gateway, model, vendors, day)
-            surcharge = None if tariff is None else _surcharge(tariff, region, day)
-            cost = None if tariff is None or surcharge is None else estimate(tariff, consumption, surcharge)
+            surcharge = None if isinstance(tariff, str) else _surcharge(tariff, region, day)
+            cost = None if isinstance(tariff, str) or surcharge is None else estimate(tariff, consumption, surcharge)
             _keep(self._estimates, key, cost)
             return cost
 
@@ -111,34 +121,39 @@ class PriceBook:
         region: Region | None,
     ) -> Quote:
         tariff = self._tariff(gateway, model, vendors, day)
-        if tariff is None:
-            return NO_PRICE
+        if isinstance(tariff, str):
+            return Quote(reason=tariff)
         surcharge = _surcharge(tariff, region, day)
         if surcharge is None:
             return Quote(reason="regional_price")
         others: list[Line] = []
         for other, used in consumption.others:
             its = self._tariff(gateway, other, vendors, day)
-            added = None if its is None else _surcharge(its, region, day)
-            lines = None if its is None or added is None else besides(its, used, added)
+            added = None if isinstance(its, str) else _surcharge(its, region, day)
+            lines = None if isinstance(its, str) or added is None else besides(its, used, added)
             if lines is None:
                 return Quote(reason="unpriced_usage")
             others += lines
         return price(tariff, consumption, surcharge, others)
 
-    def _tariff(self, gateway: str, model: str, vendors: Sequence[str], day: int) -> Tariff | None:
+    def _tariff(self, gateway: str, model: str, vendors: Sequence[str], day: int) -> Tariff | Reason:
         if len(model) > _LONGEST_NAME or len(gateway) > _LONGEST_NAME:
-            return None
+            return "no_price"
         key = (gateway, model, tuple(vendors), day)
-        tariff = self._tariffs.get(key)
-        if tariff is None and (entries := self._in_force(gateway, model, vendors, day)):
-            if len(self._tariffs) >= _CACHED_TARIFFS:
-                self._tariffs.clear()
-            tariff = self._tariffs[key] = Tariff(entries)
+        if tariff := self._tariffs.get(key):
+            return tariff
+        date = _EPOCH + datetime.timedelta(days=day)
+        entries = self._in_force(gateway, model, vendors, date)
+        if not entries:
+            return "no_price"
+        if (prices := in_usd(entries, self._exchange_rates, date)) is None:
+            return "foreign_currency"
+        if len(self._tariffs) >= _CACHED_TARIFFS:
+            self._tariffs.clear()
+        tariff = self._tariffs[key] = Tariff(prices)
         return tariff
 
-    def _in_force(self, gateway: str, model: str, vendors: Sequence[str], day: int) -> Sequence[Entry]:
-        date = _EPOCH + datetime.timedelta(days=day)
+    def _in_force(self, gateway: str, model: str, vendors: Sequence[str], date: datetime.date) -> Sequence[Entry]:
         for name, candidate in _candidates(gateway, model, vendors):
             for index in self._indexes(name):
                 entries = [entry for entry in index.find(candidate) if entry.holds_on(date)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -9,14 +10,18 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from pixelmeter.core.currency import PriceKey, decimals_of
 from pixelmeter.core.tariff import COUNTS, UNITS, Rate, atto
 
-__all__ = ["LONGEST_WORD", "Wrong", "as_size", "is_size", "rates_of", "unknown"]
+__all__ = ["DATES", "LONGEST_WORD", "Wrong", "as_size", "is_size", "rates_of", "unknown", "wrong_fields"]
+
+DATES = (datetime.date, datetime.datetime, datetime.time)
+"""What TOML has read already."""
 
 LONGEST_WORD = 40
 """Characters of a size, a quality or a number of steps."""
 
-_PRICE = re.compile(r"\d{1,6}(\.\d{1,12})?", re.ASCII)
+_PRICE = re.compile(r"\d{1,6}(\.(\d{1,12}))?", re.ASCII)
 _MANY_DIGITS = re.compile(r"\d{7,}(\.\d*)?", re.ASCII)
 _PLAIN_SIZE = re.compile(r"[1-9]\d{0,4}x[1-9]\d{0,4}|\d+(\.\d+)?(k|p|mp)?|\d{1,3}:\d{1,3}", re.ASCII)
 _WORD = re.compile(r"[a-z][a-z0-9_-]*", re.ASCII)
@@ -41,6 +46,18 @@ def unknown(key: str, known: Sequence[str]) -> str:
     return f"{key[:80]!r} is not a key of a price file" + (f": did you mean {close[0]}?" if close else "")
 
 
+def wrong_fields(
+    fields: Mapping[str, object], table: type[msgspec.Struct], filled: Mapping[str, object]
+) -> Iterator[Wrong]:
+    """Yield what is wrong with each field by itself; `filled` has right values of those that must be there."""
+    # One by one: msgspec tells of the first alone.
+    for key, value in fields.items():
+        try:
+            msgspec.convert({**filled, key: value}, table, builtin_types=DATES)
+        except msgspec.ValidationError as error:
+            yield Wrong(f"{key}: " + re.sub(r" \| null| - at `.*`$", "", str(error)), [key])
+
+
 def is_size(word: str) -> bool:
     """Return whether a word (lower case) is a size by its form: WIDTHxHEIGHT, a tier or a ratio."""
     return _PLAIN_SIZE.fullmatch(word) is not None
@@ -54,10 +71,11 @@ def as_size(word: str) -> str:
     return 'write WIDTHxHEIGHT, such as "1024x1024", or a tier, such as "2K"'
 
 
-def rates_of(key: str, unit: str, by: str, value: object, wrongs: list[Wrong]) -> Iterator[Rate]:
+def rates_of(key: str, unit: PriceKey, by: str, value: object, wrongs: list[Wrong]) -> Iterator[Rate]:
     """Yield the rates of a key; what is wrong with them goes to `wrongs`."""
     if by not in _BY:
-        wrongs.append(Wrong(unknown(key, [f"{unit}_by_{name}" for name in _BY if name]), [key]))
+        plain = key.partition("_by_")[0]
+        wrongs.append(Wrong(unknown(key, [f"{plain}_by_{name}" for name in _BY if name]), [key]))
         return
     kinds = by.split("_and_") if by else []
     for keys, price in _prices([key], value, len(kinds), wrongs):
@@ -65,7 +83,7 @@ def rates_of(key: str, unit: str, by: str, value: object, wrongs: list[Wrong]) -
         found = [*_wrong_amount(keys, unit, price), *_wrong_words(keys, words)]
         wrongs += found
         if not found:
-            yield _rate(unit, price, **words)
+            yield _rate(unit.name, price, **words)
 
 
 def _prices(
@@ -89,14 +107,18 @@ def _name(keys: Sequence[str]) -> str:
     return ".".join(key[:80] for key in keys)
 
 
-def _wrong_amount(keys: Sequence[str], unit: str, value: object) -> Iterator[Wrong]:
-    if unit in COUNTS:
+def _wrong_amount(keys: Sequence[str], unit: PriceKey, value: object) -> Iterator[Wrong]:
+    if unit.name in COUNTS:
         if type(value) is not int or not 0 <= value <= UNITS["usd_per_megapixel"]:
             yield Wrong(f"{_name(keys)} must be a whole number of tokens", keys)
-    elif isinstance(value, str) and _MANY_DIGITS.fullmatch(value):
-        yield Wrong(f"{_name(keys)} must be USD with at most six digits before the point", keys)
-    elif not isinstance(value, str) or not _PRICE.fullmatch(value):
-        yield Wrong(f'{_name(keys)} must be USD in quotes with at most 12 decimals, such as "0.010"', keys)
+        return
+    limit = decimals_of(unit.name, unit.currency)
+    price = _PRICE.fullmatch(value) if isinstance(value, str) else None
+    if isinstance(value, str) and _MANY_DIGITS.fullmatch(value):
+        yield Wrong(f"{_name(keys)} must be {unit.currency} with at most six digits before the point", keys)
+    elif price is None or len(price[2] or "") > limit:
+        decimals = f'at most {limit} decimals, such as "0.010"'
+        yield Wrong(f"{_name(keys)} must be {unit.currency} in quotes with {decimals}", keys)
 
 
 def _wrong_words(keys: Sequence[str], words: Mapping[str, str]) -> Iterator[Wrong]:

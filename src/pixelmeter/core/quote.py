@@ -104,9 +104,6 @@ class Quote(msgspec.Struct, frozen=True):
     lines: tuple[Line, ...] = ()
 
 
-NO_PRICE = Quote(reason="no_price")
-
-
 def price(tariff: Tariff, consumption: Consumption, surcharge: int = 0, others: Sequence[Line] = ()) -> Quote:
     """Return both costs, as far as the tariff and the consumption give them, in nano-dollars.
 

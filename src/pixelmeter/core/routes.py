@@ -6,6 +6,11 @@ from functools import lru_cache
 
 from pixelmeter.core.record import Operation
 
+__all__ = ["METHODS", "operation_of"]
+
+METHODS = frozenset({"POST"})
+"""Requests with another method are no image operations."""
+
 _ROUTES: tuple[tuple[bytes, Operation], ...] = (
     (b"/images/generations", "generate"),
     (b"/images/edits", "edit"),

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Mapping
-from decimal import Decimal
 from typing import Literal, assert_never, get_args
 
 import msgspec
 
 Reason = Literal[
     "no_price",
+    "foreign_currency",
     "missing_usage",
     "unpriced_tokens",
     "unpriced_usage",
@@ -23,6 +23,8 @@ Reason = Literal[
     "implausible",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
+
+USD = "USD"
 
 ATTO_PER_NANO = 1_000_000_000
 _ATTO_DIGITS = 18
@@ -115,6 +117,29 @@ class Rate(msgspec.Struct, frozen=True, kw_only=True):
     steps: range | None = None
 
 
+class ExchangeRate(msgspec.Struct, frozen=True, kw_only=True):
+    """One `[[exchange_rate]]` of the user's own price file."""
+
+    currency: str
+    """ISO 4217, in upper case."""
+    amount: int
+    """USD for one unit of the currency, in 1e-8 USD, exact."""
+    text: str
+    """The same, as the file has it."""
+    effective_from: datetime.date
+    """The first day, UTC."""
+    effective_to: datetime.date | None
+    """The day after the last, UTC."""
+    source: str
+    note: str
+    line: int
+    """Where it begins in its file."""
+
+    def holds_on(self, day: datetime.date) -> bool:
+        """Return whether the rate is in force."""
+        return self.effective_from <= day and (self.effective_to is None or day < self.effective_to)
+
+
 class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """One `[[price]]` of a book."""
 
@@ -126,6 +151,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """The first day, UTC."""
     effective_to: datetime.date | None
     """The day after the last, UTC."""
+    shutdown_on: datetime.date | None = None
+    """When the vendor means to end the model; the price holds on, for calls that succeed all the same."""
     quality: str | None
     """Calls of this quality alone have these prices."""
     default_size: str | None
@@ -134,6 +161,10 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     estimate: bool
     """Good enough to say what a call may cost, but not what it did."""
     rates: Mapping[str, tuple[Rate, ...]]
+    currency: str = USD
+    """ISO 4217, of the prices as the file has them; `rates` are in it too, until `exchange` says otherwise."""
+    exchange: ExchangeRate | None = None
+    """By which `rates` became USD."""
     source: str
     checked_on: datetime.date | None
     note: str
@@ -262,4 +293,12 @@ def _offers(newest: Iterable[Entry]) -> dict[str, Offers]:
 
 def atto(text: str, per: int) -> int:
     """Return atto-dollars for one of what `per` of cost `text` USD; exact up to 12 decimals."""
-    return int(Decimal(text).scaleb(_ATTO_DIGITS)) // per
+    # No Decimal: the context of the caller's thread would round it.
+    whole, _, decimals = text.partition(".")
+    return int(whole + decimals.ljust(_ATTO_DIGITS, "0")) // per
+
+
+def usd_text(amount: int) -> str:
+    """Return atto-dollars in USD, every digit and no more."""
+    whole, decimals = divmod(amount, 10**_ATTO_DIGITS)
+    return f"{whole}.{decimals:0{_ATTO_DIGITS}}".rstrip("0").rstrip(".")

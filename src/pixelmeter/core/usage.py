@@ -78,6 +78,7 @@ _FREE = re.compile(
     r"|(.*_)?(time|duration|latency|seconds|ms|timestamp|created|speed|width|height|pixels|megapixels|size|resolution|steps)"
 )
 _LONGEST_NAME = 64
+_NOTHING: Mapping[str, Any] = {}
 _DEEPEST = 8
 
 
@@ -203,37 +204,44 @@ class _Reading:
     def _say(self, doubt: Doubt) -> None:
         self._doubt = worse(self._doubt, doubt)
 
-    def _count(self, fields: Mapping[str, Any], *names: str) -> int | None:
-        """Return the count under these names; several gateways send two, and a 0 where they have none."""
-        found: int | None = None
-        for name in names:
-            value = fields.get(name)
-            if value is None:
-                continue
-            number = _number(value)
-            if number is None or (found and number and found != number):
-                self._say("unparsed")
-            if not found and number is not None:
-                found = number
-        return found
+    def _count(self, fields: Mapping[str, Any], name: str, other: str | None = None) -> int | None:
+        """Return the count under a name, or two; several gateways send both, and a 0 where they have none."""
+        found = self._one(fields.get(name))
+        second = None if other is None else self._one(fields.get(other))
+        if found and second and found != second:
+            self._say("unparsed")
+        return found if second is None else found or second
+
+    def _one(self, value: object) -> int | None:
+        if value is None:
+            return None
+        number = _number(value)
+        if number is None:
+            self._say("unparsed")
+        return number
 
     def _details(self, fields: Mapping[str, Any], *names: str) -> Mapping[str, Any]:
-        found: dict[str, Any] = {}
+        found: dict[str, Any] | None = None
         for name in names:
             details = fields.get(name)
+            if details is None:
+                continue
             if isinstance(details, dict):
-                for key, value in cast("dict[str, Any]", details).items():
-                    earlier = found.get(key)
-                    if earlier and value and earlier != value:
-                        self._say("unparsed")
-                    found[key] = earlier if value is None else value or earlier or value
+                each = cast("dict[str, Any]", details)
+                found = each if found is None else self._merged(found, each)
             elif _has_count(details):
                 self._say("unpriced_tokens")
-        return found
+        return _NOTHING if found is None else found
+
+    def _merged(self, one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+        for name in one.keys() & other.keys():
+            if one[name] and other[name] and one[name] != other[name]:
+                self._say("unparsed")
+        return {**other, **{name: value for name, value in one.items() if value or not other.get(name)}}
 
     def _unknown(self, fields: Mapping[str, Any], known: frozenset[str], *, of_tokens: bool = False) -> None:
-        for name, value in fields.items():
-            if name in known or not _has_count(value):
+        for name in fields.keys() - known:
+            if not _has_count(fields[name]):
                 continue
             word = name[:_LONGEST_NAME].lower()
             if "token" in word:

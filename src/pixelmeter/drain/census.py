@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 from pixelmeter.core.ports import Files
-from pixelmeter.drain.estate import spooled
-from pixelmeter.spool import Reader
+from pixelmeter.spool import Reader, sorted_out
 
-__all__ = ["Census", "census"]
+__all__ = ["Census", "census", "count_refused"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +22,9 @@ class Census:
     waiting: int
     """Attempts in the files that are left; some may be in the ledger already."""
     unreadable: Sequence[str]
-    """Files of another format version, without any frame, or closed to this user, each with the reason if known."""
+    """Files of a newer pixelmeter, without any frame, or closed to this user, each with the reason if known."""
+    refused: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Attempts that were set aside because the ledger refuses them, by the reason."""
 
 
 def census(files: Files, folder: str) -> Census:
@@ -33,26 +34,45 @@ def census(files: Files, folder: str) -> Census:
     """
     living = left = waiting = 0
     unreadable: list[str] = []
-    for names in spooled(files, folder).values():
+    found = sorted_out(files.list(folder))
+    for names in found.spooled.values():
         ids: set[str] = set()
         for name in names:
-            try:
-                descriptor = files.adopt(f"{folder}/{name}")
-                if descriptor is None:
-                    living += 1
-                    continue
-                left += 1
-                try:
-                    reader = Reader(files, descriptor)
-                    ids.update(_ids(reader))
-                finally:
-                    files.close(descriptor)
-                if reader.foreign or (reader.damaged and not reader.frames):
-                    unreadable.append(name)
-            except OSError as error:
-                unreadable.append(f"{name} ({error.strerror})")
+            looked_at = _look(files, folder, name, ids, unreadable)
+            living += not looked_at
+            left += looked_at
         waiting += len(ids)
-    return Census(living, left, waiting, unreadable)
+    refused = count_refused(files, folder, unreadable)
+    return Census(living, left, waiting, unreadable, refused)
+
+
+def count_refused(files: Files, folder: str, unreadable: list[str]) -> Mapping[str, int]:
+    """Return how many attempts were set aside by the reason, and add files that cannot be read; raise OSError."""
+    refused: dict[str, int] = {}
+    for reason, names in sorted_out(files.list(folder)).refused.items():
+        ids: set[str] = set()
+        for name in names:
+            _look(files, folder, name, ids, unreadable)
+        refused[reason.replace("-", " ")] = len(ids)
+    return refused
+
+
+def _look(files: Files, folder: str, name: str, ids: set[str], unreadable: list[str]) -> bool:
+    """Add the attempts of a file, or say why they cannot be read; False where somebody has the file."""
+    try:
+        descriptor = files.adopt(f"{folder}/{name}")
+        if descriptor is None:
+            return False
+        try:
+            reader = Reader(files, descriptor)
+            ids.update(_ids(reader))
+        finally:
+            files.close(descriptor)
+        if reader.foreign or (reader.damaged and not reader.frames):
+            unreadable.append(name)
+    except OSError as error:
+        unreadable.append(f"{name} ({error.strerror})")
+    return True
 
 
 def _ids(reader: Reader) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Callable, Iterator
 from itertools import islice
 from typing import NamedTuple
 
@@ -10,7 +11,9 @@ import msgspec
 
 from pixelmeter.core.ports import Files
 from pixelmeter.core.record import Attempt
-from pixelmeter.drain.estate import Estate, spooled
+from pixelmeter.drain.adoption import Adoption
+from pixelmeter.drain.delivery import Delivery
+from pixelmeter.drain.retrial import Retrial
 from pixelmeter.drain.writer import GROUP, Writer, once
 from pixelmeter.spool import OUTCOME, Frame, Reader, Segment, Spool
 
@@ -28,9 +31,15 @@ class DrainStatus(msgspec.Struct, frozen=True):
     """Those of the adopted that never ended."""
     damaged: int
     """Bytes in spool files that belong to no frame."""
+    refused: int
+    """Attempts that the ledger refuses; they are kept in files of their own beside the spool."""
     unreadable: tuple[str, ...]
-    """Files that the last `adopt` left in place: of another format version, without any frame, or failing."""
+    """Files that the last `adopt` left in place: of a newer pixelmeter, without any frame, or failing."""
     last_error: str | None
+
+
+_FAILURES = 3
+"""Steps in a row that the ledger fails before one of the attempts is suspected."""
 
 
 class _Ready(NamedTuple):
@@ -51,20 +60,35 @@ class Drain:
     For one thread. After a fork the child makes its own, with a writer of its own.
     """
 
-    def __init__(self, spool: Spool, files: Files, folder: str, writer: Writer) -> None:
+    def __init__(
+        self,
+        spool: Spool,
+        files: Files,
+        folder: str,
+        writer: Writer,
+        tell: Callable[[int, str], None] = lambda number, reason: None,
+    ) -> None:
+        """`tell` takes how many attempts were set aside because the ledger refuses them, and why."""
         self._spool = spool
         self._files = files
         self._folder = folder
         self._writer = writer
+        # One each: what one of them knows of a group that failed is not forgotten when the other succeeds.
+        self._own, self._adopting = (Delivery(writer, spool, tell) for _ in range(2))
         self._tails: dict[Segment, _Tail] = {}
         self._open: dict[str, tuple[Attempt, Segment]] = {}
         self._carried: Counter[str] = Counter()
         self._ready: deque[_Ready] = deque()
+        self._failures = 0
+        self._adoption: Adoption | None = None
+        self._parts: Iterator[None] | None = None
+        self._late: dict[str, None] = {}
+        self._was_retried = False
         self._committed = 0
         self._adopted = 0
         self._interrupted = 0
         self._damaged = 0
-        self._unreadable: list[str] = []
+        self._unreadable: tuple[str, ...] = ()
         self._last_error: str | None = None
         self.behind = False
         """Whether the last step could not read all that was spooled before it."""
@@ -72,7 +96,8 @@ class Drain:
     def step(self) -> int:
         """Commit the next attempts that ended, GROUP at most; return how many, 0 when there is none.
 
-        Raises LedgerError; then they stay here, and the next step tries again.
+        Those that the ledger refuses are set aside. Raises LedgerError; then they stay here, and the next step tries
+        again.
         """
         self._fill()
         group = list(islice(self._ready, GROUP))
@@ -82,55 +107,96 @@ class Drain:
         names = [segment.name for segment in finished]
         positions = {each.segment: each.end for each in group if each.segment is not None}
         kept = {name: end for name, end in positions.items() if name not in names}
-        self._writer.write(once(each.attempt for each in group), kept, names)
+        self._failures += 1
+        doubtful = self._failures > _FAILURES
+        refused = self._own.write(once(each.attempt for each in group), kept, names, doubtful=doubtful)
+        self._failures = 0
         for _ in group:
             self._ready.popleft()
         for segment in finished:
             self._damaged += self._tails.pop(segment).reader.damaged
             self._spool.remove(segment)
-        self._committed += len(group)
+        self._committed += len(group) - refused
         return len(group)
 
     def adopt(self) -> int:
-        """Commit what dead processes left in the folder and delete it; return how many attempts.
+        """Commit what dead processes left in the folder and delete it; return how many attempts. Raises LedgerError."""
+        before = self._adopted
+        while self.adopt_some():
+            pass
+        return self._adopted - before
+
+    def adopt_some(self) -> bool:
+        """Commit the next part of what dead processes left, one transaction at most; return whether there may be more.
 
         An attempt that has an intent but no outcome becomes a row as the intent stands. Files that cannot be read stay
-        and are named by `status`. Raises LedgerError; then nothing is deleted that the ledger does not have.
+        and are named by `status`. Once, what the ledger refused earlier is tried again. Raises LedgerError; then
+        nothing is deleted that the ledger does not have, and the next call begins anew.
         """
-        unreadable: list[str] = []
-        before = self._adopted
+        if self._adoption is None or self._parts is None:
+            self._adoption = Adoption(self._files, self._folder, self._writer, self._adopting, self._late)
+            self._parts = self._pass(self._adoption)
+        adoption = self._adoption
+        before = adoption.adopted, adoption.interrupted, adoption.damaged
+        is_over = True
         try:
-            processes = spooled(self._files, self._folder)
+            next(self._parts)
+            is_over = False
+        except StopIteration:
+            self._unreadable = tuple(adoption.unreadable)
         except OSError as error:
             self._note(error)
-            return 0
-        for process, names in processes.items():
-            estate = Estate(self._files, self._folder, process)
-            try:
-                if not estate.claim(names):
-                    continue
-                self._adopted += estate.commit(self._writer)
-                self._interrupted += estate.interrupted
-                self._damaged += estate.damaged()
-                unreadable += estate.unreadable()
-            except OSError as error:
-                estate.error = error
-            finally:
-                estate.release()
-            if estate.error is not None:
-                self._note(estate.error)
-                unreadable += [name for name in names if name not in unreadable]
-        self._unreadable = unreadable
-        return self._adopted - before
+        finally:
+            self._adopted += adoption.adopted - before[0]
+            self._interrupted += adoption.interrupted - before[1]
+            self._damaged += adoption.damaged - before[2]
+            for failed in adoption.errors:
+                self._note(failed)
+            adoption.errors.clear()
+            if is_over:
+                self._adoption = self._parts = None
+        return not is_over
+
+    def retry(self) -> int:
+        """Try again with all attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
+        retrial = Retrial(self._files, self._folder, self._adopting)
+        try:
+            for _ in retrial.parts(everything=True):
+                pass
+        except OSError as error:
+            self._note(error)
+        for failed in retrial.errors:
+            self._note(failed)
+        return retrial.taken
+
+    def forget(self) -> None:
+        """Let go of files that are locked: all that a forked child may do, as their locks are its parent's."""
+        if self._adoption is not None:
+            self._adoption.release()
+
+    def _pass(self, adoption: Adoption) -> Iterator[None]:
+        yield from adoption.parts()
+        if not self._was_retried:
+            retrial = Retrial(self._files, self._folder, self._adopting)
+            yield from retrial.parts(everything=False)
+            self._was_retried = True
+            adoption.adopted += retrial.taken
+            adoption.errors += retrial.errors
 
     def close(self) -> None:
         """Commit what has ended by now, delete the files that are done with, close the writer. Raises LedgerError."""
+        self.forget()
+        self._adoption = self._parts = None
         try:
             self._spool.seal()
             while self.step() == GROUP:
                 pass
         finally:
             self._writer.close()
+
+    def rest(self) -> None:
+        """Give the database back until there are rows again. Raises LedgerError."""
+        self._writer.close()
 
     def status(self) -> DrainStatus:
         """Return a snapshot of the counters."""
@@ -140,7 +206,8 @@ class Drain:
             adopted=self._adopted,
             interrupted=self._interrupted,
             damaged=self._damaged + reading,
-            unreadable=tuple(self._unreadable),
+            refused=self._own.refused + self._adopting.refused,
+            unreadable=self._unreadable,
             last_error=self._last_error,
         )
 
@@ -209,5 +276,7 @@ class Drain:
             self._carried[attempt.id] += 1
         return not left or self._spool.sync()
 
-    def _note(self, error: OSError) -> None:
-        self._last_error = f"{type(error).__name__}: {error.strerror}"
+    def _note(self, error: Exception) -> None:
+        # Only an OSError's words are sure to have nothing of an attempt in them; its own text has the path.
+        told = f": {error.strerror}" if isinstance(error, OSError) else ""
+        self._last_error = f"{type(error).__name__}{told}"

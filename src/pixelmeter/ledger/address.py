@@ -12,9 +12,9 @@ from typing import Literal
 from urllib.parse import parse_qsl, quote, unquote
 
 from pixelmeter.errors import ConfigError
-from pixelmeter.settings import absolute_path
+from pixelmeter.settings import absolute_path, checked_schema
 
-__all__ = ["Address", "absolute_url", "read_address", "safe_url", "spool_folder"]
+__all__ = ["Address", "absolute_url", "in_schema", "read_address", "safe_url", "spool_folder"]
 
 _SUPPORTED = (
     "use sqlite:///pixelmeter.db (a path after three slashes, four for an absolute one) "
@@ -53,6 +53,12 @@ class Address:
     port: int | None = None
     database: str = ""
     options: Sequence[tuple[str, str]] = ()
+    schema: str | None = None
+    """The schema of PostgreSQL that the tables are in; None leaves it to the `search_path` of the role."""
+
+    def qualified(self, table: str) -> str:
+        """Return the name of a table as it stands in SQL."""
+        return f'"{self.schema}".{table}' if self.schema else table
 
     def __repr__(self) -> str:
         return f"Address({self.safe()})"
@@ -69,7 +75,8 @@ class Address:
         user = f"{quote(self.user, safe='')}@" if self.user else ""
         host = f"[{self.host}]" if self.host and ":" in self.host else self.host or ""
         port = f":{self.port}" if self.port else ""
-        options = "&".join(f"{key}={quote(value) if key in _TOLD else '***'}" for key, value in self.options)
+        told = [f"{key}={quote(value) if key in _TOLD else '***'}" for key, value in self.options]
+        options = "&".join(told + ([f"schema={self.schema}"] if self.schema else []))
         return f"postgresql://{user}{host}{port}/{quote(self.database)}{'?' if options else ''}{options}"
 
 
@@ -96,6 +103,8 @@ def read_address(url: str | Address) -> Address:
         )
     if dialect == "sqlite":
         return Address("sqlite", path=_sqlite_path(unquote(part["database"] or "", errors="surrogateescape"), part))
+    options = parse_qsl(part["query"] or "", keep_blank_values=True)
+    schema = dict(options).get("schema")
     return Address(
         "postgresql",
         user=unquote(part["user"]) if part["user"] else None,
@@ -103,8 +112,17 @@ def read_address(url: str | Address) -> Address:
         host=part["ipv6"] or part["host"] or None,
         port=_port(part["port"]),
         database=unquote(part["database"] or ""),
-        options=tuple(parse_qsl(part["query"] or "", keep_blank_values=True)),
+        options=tuple((key, value) for key, value in options if key != "schema"),
+        schema=checked_schema(schema, "schema= in the database URL") if schema else None,
     )
+
+
+def in_schema(url: str, schema: str | None) -> str:
+    """Return the URL of a ledger in this schema, where it is one of PostgreSQL that names none itself."""
+    url = url.strip()
+    if not schema or not url.startswith("postgres") or "schema" in dict(parse_qsl(url.partition("?")[2])):
+        return url
+    return f"{url}{'&' if '?' in url else '?'}schema={quote(schema, safe='')}"
 
 
 def absolute_url(url: str) -> str:
@@ -146,8 +164,8 @@ def spool_folder(url: str | Address, override: str | None, state_dir: str | None
     """Return the folder of the spools that belong to a ledger.
 
     It is `<file>.spool` beside a SQLite file; else one under `<state_dir>/pixelmeter/`, or under `override` where that
-    is given, named after host, port and database, the same whatever user, password and options are. No two ledgers
-    share one: whoever opens a ledger takes in the spools that dead processes left in its folder.
+    is given, named after host, port, database and schema, the same whatever user, password and options are. No two
+    ledgers share one: whoever opens a ledger takes in the spools that dead processes left in its folder.
 
     ConfigError where that needs the folder of the user's state, and there is none.
     """
@@ -168,6 +186,9 @@ def spool_folder(url: str | Address, override: str | None, state_dir: str | None
     else:
         host, port, database = _server(address)
         name, identity = f"{host or 'local'}-{database or 'default'}", f"{host}:{port}/{database}"
+        if address.schema:
+            # A database may have any character in its name but this one.
+            name, identity = f"{name}-{address.schema}", f"{identity}\0{address.schema}"
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", name)[:60]
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return os.path.join(base, f"{readable}-{digest}")

@@ -19,6 +19,7 @@ from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address, read_address, safe_url, spool_folder
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.lock import PATIENCE, write_lock
+from pixelmeter.system import make_private
 
 __all__ = [
     "changing",
@@ -77,12 +78,7 @@ def reading(address: Address) -> Generator[Connection]:
     if address.dialect == "sqlite":
         engine = _sqlite_reader(address.path)
     else:
-        engine = create_engine(
-            _postgres_url(address),
-            hide_parameters=True,
-            poolclass=NullPool,
-            execution_options={"postgresql_readonly": True},
-        )
+        engine = _postgres_engine(address, postgresql_readonly=True)
     try:
         with engine.connect() as connection:
             yield connection
@@ -94,7 +90,7 @@ def reading(address: Address) -> Generator[Connection]:
 def changing(address: Address, patience: float = PATIENCE) -> Generator[Connection]:
     """Give a connection in one transaction that nobody else changes the schema in, committed at the end.
 
-    LedgerError when the database refuses, or others write to a SQLite file for `patience` seconds; nothing is changed
+    LedgerError when the database refuses, or others hold what is needed for `patience` seconds; nothing is changed
     then.
     """
     engine = _engine(address)
@@ -104,6 +100,9 @@ def changing(address: Address, patience: float = PATIENCE) -> Generator[Connecti
                 yield connection
         else:
             with engine.begin() as connection:
+                # Nobody waits for good: neither we for others, nor they for one of us that was stopped in the middle.
+                connection.exec_driver_sql(f"SET LOCAL lock_timeout = {round(patience * 1000)}")
+                connection.exec_driver_sql("SET LOCAL idle_in_transaction_session_timeout = '1min'")
                 # The number is arbitrary: "pixelmet" in ASCII.
                 connection.exec_driver_sql("SELECT pg_advisory_xact_lock(8100137781808686452)")
                 yield connection
@@ -131,7 +130,7 @@ def ensure_schema(address: Address, patience: float = PATIENCE) -> None:
 
 
 def connect_arguments(address: Address) -> dict[str, Any]:
-    """Return the keyword arguments of `psycopg.connect`.
+    """Return the keyword arguments of `psycopg.connect`, without those that each of its users has of its own.
 
     ConfigError where the driver is not installed, and for options that it does not have.
     """
@@ -153,7 +152,9 @@ def connect_arguments(address: Address) -> dict[str, Any]:
         "port": address.port,
         "dbname": address.database,
     }
-    return {**_PATIENT, **{key: value for key, value in named.items() if value}, **dict(address.options)}
+    given = {key: value for key, value in named.items() if value}
+    # Not left to the database, whose own encoding may be one in which the driver returns bytes.
+    return {**_PATIENT, **given, **dict(address.options), "client_encoding": "UTF8"}
 
 
 def require_driver() -> None:
@@ -171,8 +172,20 @@ def _engine(address: Address) -> Engine:
         _refuse_folder(address.path)
         return _sqlite_engine(address.path, address.path, "BEGIN IMMEDIATE", *WRITING)
     # Whatever the database's default is: a migration must see the rows that it has waited for.
+    return _postgres_engine(address, isolation_level="READ COMMITTED")
+
+
+def _postgres_engine(address: Address, **options: Any) -> Engine:
+    if address.schema:
+        options["schema_translate_map"] = {None: address.schema}
     return create_engine(
-        _postgres_url(address), hide_parameters=True, poolclass=NullPool, isolation_level="READ COMMITTED"
+        _postgres_url(address),
+        # No statement may outlive its transaction: behind a pooler, the next one may have another server process.
+        connect_args={"prepare_threshold": None},
+        use_native_hstore=False,
+        hide_parameters=True,
+        poolclass=NullPool,
+        execution_options=options,
     )
 
 
@@ -205,9 +218,12 @@ def _sqlite_engine(path: str, database: str, begin: str, *pragmas: str) -> Engin
 
 
 def _sqlite_connect(database: str, *pragmas: str) -> sqlite3.Connection:
-    connection = sqlite3.connect(
-        database, uri=database.startswith("file:"), timeout=PATIENCE, isolation_level=None, check_same_thread=False
-    )
+    uri = database.startswith("file:")
+    if not uri:
+        # SQLite would make it by the umask; what lies beside it takes its mode.
+        with contextlib.suppress(OSError):
+            make_private(database)
+    connection = sqlite3.connect(database, uri=uri, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
         for pragma in pragmas:
             connection.execute(pragma)

@@ -8,10 +8,13 @@ from urllib.parse import quote
 
 from sqlalchemy.exc import DBAPIError
 
-from pixelmeter.errors import LedgerError
+from pixelmeter.errors import LedgerError, RowRefused
 from pixelmeter.ledger.address import Address
 
-__all__ = ["without_secrets"]
+__all__ = ["CHARACTERS_ADVICE", "lacks_characters", "refusal", "without_secrets"]
+
+CHARACTERS_ADVICE = "make a database that takes all characters: createdb -E UTF8 -T template0 NAME"
+"""What to do about an encoding that lacks characters."""
 
 # Connection, authorisation, missing objects and rights, resources, operator: none of these quote a row.
 _HARMLESS = re.compile("08|25|28|3D|3F|40|42501|42P01|53|55|57|58")
@@ -20,7 +23,13 @@ _LONG = 8
 _HINTS = {
     "42501": "; see docs/ledger.md for the permissions that pixelmeter needs, or run `pixelmeter db upgrade` as a "
     "role that may create tables",
+    "55P03": "; somebody else has held what pixelmeter needs for too long, and pg_stat_activity tells who",
 }
+# What the drivers call data that does not fit, and what Python calls it before a driver has seen it. 54000: an index
+# has no room for so long a key.
+_DATA = ("DataError", "IntegrityError", "OverflowError", "ValueError")
+_TOO_LONG = "54000"
+_NO_SUCH_CHARACTER = ("22021", "22P05")
 
 
 def without_secrets(error: BaseException, address: Address) -> LedgerError:
@@ -41,6 +50,26 @@ def without_secrets(error: BaseException, address: Address) -> LedgerError:
     else:
         told = name
     return LedgerError(f"the ledger {address.safe()} cannot be used: {told}")
+
+
+def lacks_characters(encoding: str) -> bool:
+    """Return whether there are characters that a database cannot store, by its encoding; "" is one that is not told."""
+    # SQL_ASCII is no encoding: such a database stores the bytes that it is sent.
+    return encoding not in ("", "UTF8", "SQL_ASCII")
+
+
+def refusal(error: BaseException, address: Address, encoding: str = "") -> RowRefused | None:
+    """Return a RowRefused where it is the data of a write that did not fit, None where it is the database that failed.
+
+    `encoding` is the database's, where the server tells it.
+    """
+    state: str | None = getattr(error, "sqlstate", None)
+    if state != _TOO_LONG and not any(kind.__name__ in _DATA for kind in type(error).__mro__):
+        return None
+    told = type(error).__name__ if state is None else f"{type(error).__name__} (SQLSTATE {state})"
+    if state in _NO_SUCH_CHARACTER and lacks_characters(encoding):
+        told += f"; {encoding}, the encoding of the database, lacks a character: {CHARACTERS_ADVICE}"
+    return RowRefused(f"the ledger {address.safe()} refuses an attempt: {told}")
 
 
 def _sqlite(cause: sqlite3.Error) -> str:

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from alembic import command
 from alembic.config import Config
 from alembic.util.exc import CommandError
+from sqlalchemy import Connection
 
 from pixelmeter._assets import asset_dir
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing, reading
+from pixelmeter.ledger.schema import ATTEMPTS
 
 __all__ = ["Status", "configuration", "downgrade", "head", "status", "upgrade"]
 
@@ -81,9 +83,21 @@ def _change(url: str, change: Callable[[Config, str], None], revision: str) -> S
         found = version.current(connection)
         if found is not None and found not in version.revisions():
             version.check(found)
+        if schema := version.schema_of(connection):
+            version.create_schema_if_absent(connection)
+            # Migrations name tables without a schema; for this transaction there is no other.
+            connection.exec_driver_sql(f'SET LOCAL search_path TO "{schema}"')
+        _hold_writers(connection)
         config.attributes["connection"] = connection
         try:
             change(config, revision)
         except CommandError as error:
             raise LedgerError(f"{error}; the revisions are base, {', '.join(version.revisions())}, head") from None
     return status(url)
+
+
+def _hold_writers(connection: Connection) -> None:
+    """Wait for the rows that are being written, and let no more come before the revision has changed."""
+    # Before anything else: writers touch this table first, so nobody then waits for us with another one in hand.
+    if connection.dialect.name == "postgresql" and version.has_table(connection, ATTEMPTS.name):
+        connection.exec_driver_sql(f"LOCK TABLE {ATTEMPTS.name} IN SHARE ROW EXCLUSIVE MODE")

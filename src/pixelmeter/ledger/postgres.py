@@ -1,65 +1,41 @@
-"""The writer of a PostgreSQL ledger: COPY into the table, by way of a temporary one where it has some of the rows."""
+"""The writer of a PostgreSQL ledger: COPY into the table, then all that others may wait for in one message.
+
+Nothing lives in the session but what a transaction makes for itself, so a pooler may give each transaction another one.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import date
+import logging
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import psycopg
-from psycopg import IsolationLevel, errors
+from psycopg import errors
 from psycopg.pq import TransactionStatus
 from sqlalchemy import BigInteger, Boolean, DateTime, Integer, String, Table, Text
 
 from pixelmeter.core.record import FIELDS, Attempt, row
-from pixelmeter.ledger import totals
+from pixelmeter.ledger import totals, version
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.engine import connect_arguments, ensure_schema
-from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets
 from pixelmeter.ledger.rollup import distinct, summarise
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, TOTALS, TOTALS_KEY
-from pixelmeter.ledger.version import revisions
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS, TOTALS_KEY
 
 __all__ = ["PostgresWriter"]
 
-_RETRIES = 5
+_T = TypeVar("_T")
+_log = logging.getLogger("pixelmeter")
+
+_TRIES = 6
+_PATIENCE = 10.0
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
-
-_STAGING = f"pixelmeter_staging_{revisions()[-1]}"
-_COLUMNS = ", ".join(FIELDS)
-
-
-def _adding(table: Table, key: Sequence[str], summed: Sequence[str]) -> bytes:
-    names = ", ".join([*key, *summed])
-    return f"""
-INSERT INTO {table.name} AS present ({names})
-SELECT {names} FROM json_populate_recordset(NULL::{table.name}, %s::json) ORDER BY {", ".join(key)}
-ON CONFLICT ({", ".join(key)}) DO UPDATE
-SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in summed)}
-""".encode()
-
-
-_COPY = f"COPY pixelmeter_attempts ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
-_STAGE = f"CREATE TEMPORARY TABLE IF NOT EXISTS {_STAGING} (LIKE pixelmeter_attempts) ON COMMIT DELETE ROWS".encode()
-_COPY_TO_STAGE = f"COPY {_STAGING} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
-_INSERT = f"""
-INSERT INTO pixelmeter_attempts ({_COLUMNS}) SELECT {_COLUMNS} FROM {_STAGING} ORDER BY id
-ON CONFLICT (id) DO NOTHING RETURNING id
-""".encode()
-_DAILY = [column.name for column in DAILY.columns]
-_ADD_TO_DAILY = _adding(DAILY, _DAILY[: len(DAILY.primary_key)], _DAILY[len(DAILY.primary_key) :])
-_ADD_TO_TOTALS = _adding(TOTALS, TOTALS_KEY, totals.SUMMED)
-_TOTALS = [*TOTALS_KEY, *totals.SUMMED]
-_MOVE = """
-INSERT INTO pixelmeter_spools AS spools (name, position) SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
-ON CONFLICT (name) DO UPDATE SET position = greatest(spools.position, excluded.position)
-"""
-_FORGET = "DELETE FROM pixelmeter_spools WHERE name = ANY(%s)"
-_POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name = ANY(%s)"
 
 # What COPY sends for a column: bytes that the server's own type reads, from the cheapest dumper that makes them.
 _SENT: dict[type, str] = {
@@ -72,91 +48,267 @@ _SENT: dict[type, str] = {
 }
 _SENT_AS = [_SENT[type(column.type)] for column in ATTEMPTS.columns]
 _ID, _CALL_ID, _STARTED_AT, _TAGS = map(FIELDS.index, ("id", "call_id", "started_at", "tags"))
+_COLUMNS = ", ".join(FIELDS)
+_DAILY = [column.name for column in DAILY.columns]
+_TOTALS = [*TOTALS_KEY, *totals.SUMMED]
+
+
+class _Sql:
+    """The statements, for the schema that an address names."""
+
+    def __init__(self, address: Address, patience: float) -> None:
+        attempts, spools = address.qualified(ATTEMPTS.name), address.qualified(SPOOLS.name)
+        milliseconds = round(patience * 1000)
+        # All of it lasts as long as the transaction: a SET would stay with a session of a pooler, for others to find.
+        # With a stricter isolation than this, writers would abort each other. The lock is the one that COPY takes; a
+        # migration waits for it or is waited for, so that the version is that of the tables that are then written.
+        self.begin = f"""
+BEGIN ISOLATION LEVEL READ COMMITTED;
+SET LOCAL lock_timeout = {milliseconds};
+SET LOCAL idle_in_transaction_session_timeout = {milliseconds};
+LOCK TABLE {attempts} IN ROW EXCLUSIVE MODE;
+SELECT (SELECT version_num FROM {address.qualified(version.VERSION_TABLE)}), pg_backend_pid()
+""".encode()
+        self.copy = f"COPY {attempts} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
+        self.insert = f"""
+INSERT INTO {attempts} ({_COLUMNS})
+SELECT {_COLUMNS} FROM json_populate_recordset(NULL::{attempts}, %s::json) ORDER BY id
+ON CONFLICT (id) DO NOTHING RETURNING id
+""".encode()
+        self.positions = f"SELECT name, position FROM {spools} WHERE name = ANY(%s)".encode()
+        self.forget = f"DELETE FROM {spools} WHERE name = ANY(%s::text[])".encode()
+        self.plain = (
+            f"""
+INSERT INTO {spools} AS present (name, position)
+SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
+ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.position)
+""".encode(),
+            _adding(address, DAILY, _DAILY[: len(DAILY.primary_key)], _DAILY[len(DAILY.primary_key) :]),
+            _adding(address, TOTALS, TOTALS_KEY, totals.SUMMED),
+        )
+        """Moves positions, adds to the day rollup, adds to the totals."""
+        self.prepare = b";".join(
+            b"PREPARE %s AS %s" % (name, statement.replace(b"%s", b"$1", 1).replace(b"%s", b"$2", 1))
+            for name, statement in zip(_PREPARED, self.plain, strict=True)
+        )
+        self.prepared = tuple(
+            b"EXECUTE %s(%s)" % (name, b", ".join([b"%s"] * statement.count(b"%s")))
+            for name, statement in zip(_PREPARED, self.plain, strict=True)
+        )
+        """The same statements, planned before; they take the server a quarter of the time for a single row."""
+
+
+_PREPARED = (b"pixelmeter_move", b"pixelmeter_add_to_daily", b"pixelmeter_add_to_totals")
+
+
+def _adding(address: Address, table: Table, key: Sequence[str], summed: Sequence[str]) -> bytes:
+    names, name = ", ".join([*key, *summed]), address.qualified(table.name)
+    return f"""
+INSERT INTO {name} AS present ({names})
+SELECT {names} FROM json_populate_recordset(NULL::{name}, %s::json) ORDER BY {", ".join(key)}
+ON CONFLICT ({", ".join(key)}) DO UPDATE
+SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in summed)}
+""".encode()
 
 
 class PostgresWriter:
-    """Writes to a PostgreSQL database; connects when first used, and again after a failure."""
+    """Writes to a PostgreSQL database; connects when first used, after a failure, and when the server hung up."""
 
-    def __init__(self, address: Address) -> None:
+    def __init__(self, address: Address, patience: float = _PATIENCE) -> None:
+        """`patience` is how many seconds a lock is waited for, and how long the server waits for us in the middle."""
         self._address = address
         self._arguments = connect_arguments(address)
-        self._connection: psycopg.Connection | None = None
+        self._sql = _Sql(address, patience)
+        self._session: _Session | None = None
+        self._may_prepare = True
+        self._is_encoding_told = False
 
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return the committed position of each spool that has one."""
-        with self._connected() as connection:
-            found = connection.execute(_POSITIONS, (list(names),)).fetchall()
-            connection.commit()
-            return dict(found)
+        return self._run(lambda session: session.positions(names))
 
     def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-        """Commit the attempts, what the new ones add to the rollup, and the positions; return how many were new."""
-        with self._connected() as connection:
-            for _ in range(_RETRIES):
-                with contextlib.suppress(errors.SerializationFailure, errors.DeadlockDetected):
-                    return _commit(connection, attempts, positions, finished)
-                connection.rollback()
-            return _commit(connection, attempts, positions, finished)
+        """Commit the attempts, what the new ones add to the rollup, and the positions; return how many were new.
+
+        RowRefused where it is the data that the server does not take.
+        """
+        # The rows of every table are touched in the order of their keys, so that concurrent writers do not deadlock.
+        rows = sorted(distinct(attempts).values(), key=attrgetter("id"))
+        with self._refusing():
+            additions = _additions(rows)
+        return self._run(lambda session: self._write(session, rows, additions, positions, finished))
 
     def close(self) -> None:
         """Leave the server; the next write connects again."""
-        if self._connection is not None:
-            self._connection.close()
-            self._connection = None
+        session, self._session = self._session, None
+        if session is not None:
+            session.connection.close()
 
-    @contextlib.contextmanager
-    def _connected(self) -> Generator[psycopg.Connection]:
-        """Give the connection; whatever fails is a LedgerError, and the server rolls it back."""
+    def _write(
+        self,
+        session: _Session,
+        rows: Sequence[Attempt],
+        additions: tuple[str, str],
+        positions: Mapping[str, int],
+        finished: Sequence[str],
+    ) -> int:
+        with self._refusing():
+            if rows:
+                try:
+                    session.copy(rows)
+                except errors.UniqueViolation:
+                    session.begin_again()
+                    rows = session.insert_new(rows)
+                    additions = _additions(rows)
+            session.commit(additions if rows else None, positions, finished)
+        return len(rows)
+
+    def _run(self, work: Callable[[_Session], _T]) -> _T:
+        """Do some work in one transaction, again where a connection of before was ended or a deadlock was lost."""
         try:
-            if self._connection is None:
-                ensure_schema(self._address)
-                self._connection = psycopg.connect(**self._arguments)
-                # Whatever the database's default is: with a stricter one, writers would abort each other.
-                self._connection.isolation_level = IsolationLevel.READ_COMMITTED
-            yield self._connection
-        except (psycopg.Error, OverflowError, ValueError) as error:
+            is_ours = self._session is None
+            is_there = False
+            for _ in range(_TRIES - 1):
+                try:
+                    return self._try(work)
+                except (errors.SerializationFailure, errors.DeadlockDetected):
+                    pass
+                except (errors.InvalidSqlStatementName, errors.DuplicatePreparedStatement):
+                    self._may_prepare = False
+                except (errors.UndefinedTable, errors.InvalidSchemaName):
+                    if is_there:
+                        raise
+                    ensure_schema(self._address)
+                    is_there = True
+                except psycopg.Error as error:
+                    if is_ours or not _has_ended(error):
+                        raise
+                    is_ours = True
+            return self._try(work)
+        except psycopg.Error as error:
             raise without_secrets(error, self._address) from None
+
+    def _try(self, work: Callable[[_Session], _T]) -> _T:
+        session = self._session
+        try:
+            if session is None:
+                session = self._session = _Session(self._arguments, self._sql)
+                self._tell_encoding(session)
+            session.begin(may_prepare=self._may_prepare)
+            return work(session)
         finally:
-            if self._connection is not None and self._connection.info.transaction_status != TransactionStatus.IDLE:
+            # The server rolls back what a connection leaves undone.
+            if session is not None and session.connection.info.transaction_status != TransactionStatus.IDLE:
                 self.close()
 
+    @contextlib.contextmanager
+    def _refusing(self) -> Generator[None]:
+        """Turn a refusal of the data into RowRefused, and let every other error pass."""
+        try:
+            yield
+        except (psycopg.Error, OverflowError, ValueError) as error:
+            refused = refusal(error, self._address, "" if self._session is None else self._session.encoding)
+            if refused is None:
+                raise
+            raise refused from None
 
-def _commit(
-    connection: psycopg.Connection, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]
-) -> int:
-    # The rows of every table are touched in the order of their keys, so that concurrent writers do not deadlock.
-    with connection.cursor() as cursor:
-        fresh: Sequence[Attempt] = sorted(distinct(attempts).values(), key=attrgetter("id"))
-        if fresh:
-            try:
-                _copy(cursor, _COPY, fresh)
-            except errors.UniqueViolation:
-                connection.rollback()
-                fresh = _insert(cursor, fresh)
-        if fresh:
-            cursor.execute(_ADD_TO_DAILY, (_json(_DAILY, _additions(fresh)),))
-            cursor.execute(_ADD_TO_TOTALS, (_json(_TOTALS, totals.summarise(fresh).items()),))
+    def _tell_encoding(self, session: _Session) -> None:
+        if self._is_encoding_told or not lacks_characters(session.encoding):
+            return
+        self._is_encoding_told = True
+        with contextlib.suppress(Exception):  # a handler of the host may raise anything
+            _log.warning(
+                "the ledger %s has the encoding %s and refuses attempts with a character that it lacks: %s",
+                self._address.safe(),
+                session.encoding,
+                CHARACTERS_ADVICE,
+            )
+
+
+class _Session:
+    """A connection, and which server process stood behind it when its statements were prepared."""
+
+    def __init__(self, arguments: Mapping[str, Any], sql: _Sql) -> None:
+        # No statement is prepared by the driver: behind a pooler the next transaction may have another server process.
+        self.connection = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
+        self._sql = sql
+        self._needed = version.revisions()[-1]
+        self._prepared_by: int | None = None
+        self._backend = 0
+        self.encoding = self.connection.info.parameter_status("server_encoding") or ""
+        """The encoding of the database, as PostgreSQL names it; "" where it is not told."""
+
+    def begin(self, *, may_prepare: bool) -> None:
+        """Begin a transaction; SchemaOutdated or SchemaTooNew where the tables are not those that we know."""
+        self.begin_again()
+        # Only a server that we talk to directly names itself as the process that it is.
+        if may_prepare and self._prepared_by is None and self._backend == self.connection.info.backend_pid:
+            self.connection.execute(self._sql.prepare)
+            self._prepared_by = self._backend
+
+    def begin_again(self) -> None:
+        """Begin a transaction, in place of one that has failed."""
+        if self.connection.info.transaction_status != TransactionStatus.IDLE:
+            self.connection.execute(b"ROLLBACK")
+        cursor = self.connection.execute(self._sql.begin)
+        while cursor.nextset():
+            pass
+        ((found, self._backend),) = cursor.fetchall()
+        if found == self._needed:
+            return
+        if found is None:
+            raise errors.UndefinedTable("the ledger has no version")
+        version.check(found)
+
+    def positions(self, names: Sequence[str]) -> Mapping[str, int]:
+        """Return the positions, and end the transaction."""
+        found = self.connection.execute(self._sql.positions, (list(names),)).fetchall()
+        self.connection.execute(b"COMMIT")
+        return dict(found)
+
+    def copy(self, attempts: Sequence[Attempt]) -> None:
+        """Insert attempts; UniqueViolation where the ledger has one of them."""
+        with self.connection.cursor() as cursor, cursor.copy(self._sql.copy) as copy:
+            copy.set_types(_SENT_AS)
+            for attempt in attempts:
+                copy.write_row(_values(attempt))
+
+    def insert_new(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+        """Insert the attempts that the ledger does not have; return which those were."""
+        found = self.connection.execute(self._sql.insert, (_rows(attempts),)).fetchall()
+        inserted = {str(identity) for (identity,) in found}
+        return [attempt for attempt in attempts if attempt.id in inserted]
+
+    def commit(self, additions: tuple[str, str] | None, positions: Mapping[str, int], finished: Sequence[str]) -> None:
+        """Move positions, add to rollup and totals, and commit.
+
+        In one message of the protocol, which the server reads to its end before it begins: nobody waits for the locks
+        of a client that was stopped in the middle, and the round trips of all that are one.
+        """
+        is_prepared = self._prepared_by is not None and self._prepared_by == self._backend
+        move, add_to_daily, add_to_totals = self._sql.prepared if is_prepared else self._sql.plain
+        statements: list[bytes] = []
+        values: list[object] = []
         if positions:
-            cursor.execute(_MOVE, (list(positions), list(positions.values())))
+            statements.append(move)
+            values += [list(positions), list(positions.values())]
         if finished:
-            cursor.execute(_FORGET, (list(finished),))
-    connection.commit()
-    return len(fresh)
+            statements.append(self._sql.forget)
+            values.append(list(finished))
+        if additions is not None:
+            statements += [add_to_daily, add_to_totals]
+            values += additions
+        with psycopg.ClientCursor(self.connection) as cursor:
+            cursor.execute(b";".join([*statements, b"COMMIT"]), values)
 
 
-def _insert(cursor: psycopg.Cursor, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
-    """Insert the attempts that the ledger does not have; return which those were."""
-    cursor.execute(_STAGE)
-    _copy(cursor, _COPY_TO_STAGE, attempts)
-    inserted = {str(identity) for (identity,) in cursor.execute(_INSERT).fetchall()}
-    return [attempt for attempt in attempts if attempt.id in inserted]
-
-
-def _copy(cursor: psycopg.Cursor, command: bytes, attempts: Sequence[Attempt]) -> None:
-    with cursor.copy(command) as copy:
-        copy.set_types(_SENT_AS)
-        for attempt in attempts:
-            copy.write_row(_values(attempt))
+def _has_ended(error: psycopg.Error) -> bool:
+    """Return whether a new connection may do better: this one is gone, or leads to what is a standby by now."""
+    # A pooler says 08P01 when it has lost the server; a driver that finds the connection closed gives no code.
+    state = error.sqlstate
+    if state is None:
+        return isinstance(error, psycopg.OperationalError)
+    return state.startswith(("08", "57P")) or state in ("25006", "25P03")
 
 
 def _values(attempt: Attempt) -> Sequence[Any]:
@@ -164,16 +316,36 @@ def _values(attempt: Attempt) -> Sequence[Any]:
     values[_ID] = bytes.fromhex(attempt.id.replace("-", ""))
     values[_CALL_ID] = bytes.fromhex(attempt.call_id.replace("-", ""))
     values[_STARTED_AT] = attempt.started_at - _MICROSECONDS_TO_2000
-    # jsonb on the wire is a version, 1, and text; it cannot hold U+0000, and one such tag must not stop the ledger.
-    values[_TAGS] = "\x01" + attempt.tags.replace("\\u0000", "\\ufffd")
+    # jsonb on the wire is a version, 1, and text.
+    values[_TAGS] = f"\x01{_tags(attempt)}"
     return values
 
 
-def _additions(attempts: Sequence[Attempt]) -> Iterator[tuple[Sequence[Any], Sequence[int]]]:
+def _rows(attempts: Iterable[Attempt]) -> str:
+    """Return attempts as a JSON array of objects, for the server to unpack."""
+    objects: list[dict[str, Any]] = []
+    for attempt in attempts:
+        values = list(row(attempt))
+        values[_STARTED_AT] = (_EPOCH + timedelta(microseconds=attempt.started_at)).isoformat()
+        values[_TAGS] = msgspec.Raw(_tags(attempt).encode())
+        objects.append(dict(zip(FIELDS, values, strict=True)))
+    return msgspec.json.encode(objects).decode()
+
+
+def _tags(attempt: Attempt) -> str:
+    # jsonb cannot hold U+0000, and one such tag must not stop the ledger.
+    return attempt.tags.replace("\\u0000", "\\ufffd")
+
+
+def _additions(attempts: Sequence[Attempt]) -> tuple[str, str]:
+    """Return what attempts add to the day rollup and to the totals, each as a JSON array of objects."""
+    return _json(_DAILY, _by_day(attempts)), _json(_TOTALS, totals.summarise(attempts).items())
+
+
+def _by_day(attempts: Sequence[Attempt]) -> Iterator[tuple[Sequence[Any], Sequence[int]]]:
     for (day, *key), sums in summarise(attempts).items():
         yield (date.fromordinal(_EPOCH_DAY + day), *key), sums
 
 
 def _json(names: Sequence[str], additions: Iterable[tuple[Sequence[Any], Sequence[int]]]) -> str:
-    """Return rows as a JSON array of objects, for the server to unpack."""
     return msgspec.json.encode([dict(zip(names, (*key, *sums), strict=True)) for key, sums in additions]).decode()

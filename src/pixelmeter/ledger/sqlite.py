@@ -17,10 +17,10 @@ from sqlalchemy import Table, func
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from pixelmeter.core.record import FIELDS, Attempt, row
-from pixelmeter.ledger import totals
+from pixelmeter.ledger import totals, version
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.engine import WRITING, ensure_schema
-from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.failure import refusal, without_secrets
 from pixelmeter.ledger.lock import PATIENCE, write_lock
 from pixelmeter.ledger.rollup import distinct, summarise
 from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS, TOTALS_KEY
@@ -55,6 +55,7 @@ _MOVE = str(
 )
 _FORGET = str(SPOOLS.delete().where(SPOOLS.c.name == "").compile(dialect=_QMARK))
 _POSITIONS = "SELECT name, position FROM pixelmeter_spools WHERE name IN (SELECT value FROM json_each(?))"
+_VERSION = f"SELECT version_num FROM {version.VERSION_TABLE}"
 _KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json_each(?))"
 
 _STARTED_AT = FIELDS.index("started_at")
@@ -73,6 +74,7 @@ class SqliteWriter:
         self._patience = patience
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
+        self._needed: tuple[str] | None = None
 
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return the committed position of each spool that has one."""
@@ -80,17 +82,26 @@ class SqliteWriter:
             return dict(connection.execute(_POSITIONS, (json.dumps(list(names)),)).fetchall())
 
     def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-        """Commit the attempts, what the new ones add to the rollup, and the positions; return how many were new."""
+        """Commit the attempts, what the new ones add to the rollup, and the positions; return how many were new.
+
+        RowRefused where it is the data that SQLite does not take.
+        """
         batch: Sequence[Attempt] = attempts
         with self._opened() as connection:
-            connection.execute("BEGIN IMMEDIATE")
-            if _insert(connection, batch) != len(batch):
-                connection.execute("ROLLBACK")
-                connection.execute("BEGIN IMMEDIATE")
-                batch = _unknown(connection, batch)
-                _insert(connection, batch)
-            connection.executemany(_ADD_TO_DAILY, _additions(batch))
-            connection.executemany(_ADD_TO_TOTALS, [(*key, *sums) for key, sums in totals.summarise(batch).items()])
+            self._begin(connection)
+            try:
+                if _insert(connection, batch) != len(batch):
+                    connection.execute("ROLLBACK")
+                    self._begin(connection)
+                    batch = _unknown(connection, batch)
+                    _insert(connection, batch)
+                connection.executemany(_ADD_TO_DAILY, _additions(batch))
+                connection.executemany(_ADD_TO_TOTALS, [(*key, *sums) for key, sums in totals.summarise(batch).items()])
+            except (sqlite3.Error, OverflowError, ValueError) as error:
+                refused = refusal(error, self._address)
+                if refused is None:
+                    raise
+                raise refused from None
             connection.executemany(_MOVE, positions.items())
             connection.executemany(_FORGET, [(name,) for name in finished])
             connection.execute("COMMIT")
@@ -101,6 +112,13 @@ class SqliteWriter:
         if self._connection is not None:
             with write_lock(self._address.path, self._patience):
                 self._drop()
+
+    def _begin(self, connection: sqlite3.Connection) -> None:
+        """Begin a transaction; SchemaOutdated or SchemaTooNew where the tables are not those that we know."""
+        connection.execute("BEGIN IMMEDIATE")
+        found = connection.execute(_VERSION).fetchone()
+        if found != self._needed:
+            version.check(found and found[0])
 
     @contextlib.contextmanager
     def _opened(self) -> Generator[sqlite3.Connection]:
@@ -131,6 +149,7 @@ class SqliteWriter:
             raise
         _OPEN.add(connection)
         self._identity = _identity(path)
+        self._needed = (version.revisions()[-1],)
         return connection
 
     def _drop(self) -> None:

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select
+from collections.abc import Mapping
+
+from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select, text
+from sqlalchemy.schema import CreateSchema
 
 from pixelmeter._assets import asset_dir
 from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.schema import ATTEMPTS, METADATA
 
-__all__ = ["VERSION_TABLE", "check", "create_if_absent", "current", "revisions"]
+__all__ = [
+    "VERSION_TABLE",
+    "check",
+    "create_if_absent",
+    "create_schema_if_absent",
+    "current",
+    "has_table",
+    "revisions",
+    "schema_of",
+]
 
 VERSION_TABLE = "pixelmeter_schema"
 
@@ -32,10 +44,21 @@ def revisions() -> tuple[str, ...]:
 
 def current(connection: Connection) -> str | None:
     """Return the ledger's schema revision; None where there is no ledger."""
-    if not inspect(connection).has_table(VERSION_TABLE):
+    if not has_table(connection, VERSION_TABLE):
         return None
     revision: str | None = connection.scalar(select(_VERSION.c.version_num))
     return revision
+
+
+def schema_of(connection: Connection) -> str | None:
+    """Return the schema of PostgreSQL that the ledger's address names; None leaves it to the `search_path`."""
+    translated: Mapping[str | None, str] = connection.get_execution_options().get("schema_translate_map") or {}
+    return translated.get(None)
+
+
+def has_table(connection: Connection, name: str) -> bool:
+    """Return whether a table is there, where the ledger is or would be."""
+    return inspect(connection).has_table(name, schema=schema_of(connection))
 
 
 def check(found: str | None) -> None:
@@ -59,11 +82,20 @@ def create_if_absent(connection: Connection) -> None:
     """Make the tables in a database that has none of them, at the newest revision; no commit."""
     if current(connection) is not None:
         return
-    if inspect(connection).has_table(ATTEMPTS.name):
+    if has_table(connection, ATTEMPTS.name):
         raise LedgerError(
             f"the table {ATTEMPTS.name} is there but {VERSION_TABLE}, which says its version, is not: "
             "restore it, or use another database"
         )
+    create_schema_if_absent(connection)
     METADATA.create_all(connection)
     _VERSION.create(connection, checkfirst=True)
     connection.execute(_VERSION.insert().values(version_num=revisions()[-1]))
+
+
+def create_schema_if_absent(connection: Connection) -> None:
+    """Make the schema that the ledger's address names, if it names one; no commit."""
+    schema = schema_of(connection)
+    # Asked first, because IF NOT EXISTS needs the right to make one where there is one too.
+    if schema and not connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": schema}):
+        connection.execute(CreateSchema(schema))

@@ -12,7 +12,10 @@ __all__ = ["Writer", "open_writer"]
 
 
 class Writer(Protocol):
-    """Each call is one transaction; LedgerError when it fails, and then nothing is committed and it may be repeated."""
+    """Each call is one transaction; LedgerError when it fails, and then nothing is committed and it may be repeated.
+
+    Only a RowRefused would come again: the ledger does not take an attempt that is among those of the write.
+    """
 
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return how far each of these spool files is committed, in bytes; files never committed are left out."""

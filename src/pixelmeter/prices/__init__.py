@@ -9,14 +9,14 @@ from os import PathLike
 from pathlib import Path
 from typing import cast
 
-from pixelmeter.core.pricefile import Problem, read
+from pixelmeter.core.pricefile import PriceFile, Problem, read
 from pixelmeter.core.prices import Entry, PriceBook
 from pixelmeter.errors import ConfigError, PriceBookError
 from pixelmeter.textfile import UnreadableFile, read_text
 
 __all__ = ["CHECKED_ON", "book_of", "bundled", "bundled_names", "check", "load_book"]
 
-CHECKED_ON = date(2026, 11, 22)
+CHECKED_ON = date(2026, 11, 26)
 """The newest `checked_on` of the bundled files, here so that a gauge of it reads none of them."""
 
 _FOLDER = Path(__file__).parent
@@ -43,16 +43,17 @@ def book_of(given: object) -> PriceBook:
 
 
 def load_book(path: str | PathLike[str]) -> PriceBook:
-    """Return the bundled book with the entries of a file above it.
+    """Return the bundled book with the entries of a file above it, and its rates of exchange.
 
     Raises PriceBookError, with the line and what to write instead, for a file that cannot be used.
     """
-    return PriceBook(_load, own=_entries(Path(path), own=True))
+    file = _read(Path(path), own=True)
+    return PriceBook(_load, own=file.entries, exchange_rates=file.exchange_rates)
 
 
 def check(path: str | Path) -> Sequence[Problem]:
     """Return everything that is wrong with a price file; PriceBookError where it cannot be read at all."""
-    return read(_text(Path(path)), own=True)[1]
+    return read(_text(Path(path)), own=True).problems
 
 
 @cache
@@ -63,16 +64,16 @@ def bundled_names() -> frozenset[str]:
 
 def _load(name: str) -> Sequence[Entry]:
     # Names come from the outside, such as the host of a request: only a known one becomes a path.
-    return _entries(_FOLDER / f"{name}.toml", own=False) if name in bundled_names() else ()
+    return _read(_FOLDER / f"{name}.toml", own=False).entries if name in bundled_names() else ()
 
 
-def _entries(path: Path, *, own: bool) -> Sequence[Entry]:
-    entries, problems = read(_text(path), own=own)
-    if problems:
+def _read(path: Path, *, own: bool) -> PriceFile:
+    file = read(_text(path), own=own)
+    if problems := file.problems:
         line, message = min(problems)
         more = f" (and {len(problems) - 1} more: pixelmeter prices check {path})" if len(problems) > 1 else ""
         raise PriceBookError(f"{path}:{line}: {message}{more}")
-    return entries
+    return file
 
 
 def _text(path: Path) -> str:

@@ -8,12 +8,13 @@ way can search for it.
 from __future__ import annotations
 
 import struct
-from typing import Final, Literal, NamedTuple
+from functools import cache
+from typing import Any, Final, Literal, NamedTuple, get_origin, get_type_hints
 from zlib import crc32
 
 import msgspec
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.record import FIELDS, Attempt
 
 __all__ = ["INTENT", "LARGEST_FRAME", "OUTCOME", "Frame", "Kind", "Scan", "encode", "scan"]
 
@@ -41,13 +42,14 @@ class Frame(NamedTuple):
 
 
 class Scan(NamedTuple):
-    """What a stretch of bytes held: whole frames, bytes that belong to none, frames of another format version."""
+    """What a stretch of bytes held: whole frames, bytes that belong to none, frames for a newer pixelmeter."""
 
     frames: list[Frame]
     used: int
     """Bytes that need not be looked at again."""
     damaged: int
     foreign: int
+    """Whole frames that a newer pixelmeter can read: of another format version, or with words that this one lacks."""
 
 
 def encode(kind: Kind, attempt: Attempt) -> bytes:
@@ -115,6 +117,17 @@ def _unsettled(data: bytes, settled: int) -> int:
 
 def _is_foreign(payload: bytes) -> bool:
     try:
-        return msgspec.msgpack.decode(_version.decode(payload)[0], type=int) != _FORMAT
+        if msgspec.msgpack.decode(_version.decode(payload)[0], type=int) == _FORMAT:
+            _newer_decoder().decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IndexError):
         return False
+    return True
+
+
+@cache
+def _newer_decoder() -> msgspec.msgpack.Decoder[Any]:
+    """Return a decoder of the same fields with any word in place of those of a closed set, which may have grown."""
+    hints = get_type_hints(Attempt, include_extras=True)
+    fields = [(name, str if get_origin(hints[name]) is Literal else hints[name]) for name in FIELDS]
+    newer = msgspec.defstruct("Newer", fields, array_like=True, gc=False)
+    return msgspec.msgpack.Decoder(tuple[Literal[1], Kind, newer])  # type: ignore[valid-type]

@@ -21,7 +21,7 @@ class Reader:
         self.damaged = 0
         """Bytes so far that belong to no frame."""
         self.foreign = 0
-        """Frames so far of another format version."""
+        """Frames so far that only a newer pixelmeter can read."""
 
     def read(self, *, final: bool) -> list[Frame]:
         """Return the next frames, some hundred at most; [] at the end of the file.

@@ -6,7 +6,7 @@ import errno
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import contextmanager, suppress
 from typing import Literal
 
@@ -15,6 +15,7 @@ import msgspec
 from pixelmeter.core.ports import Files, Ids
 from pixelmeter.core.record import Attempt
 from pixelmeter.spool.frames import INTENT, OUTCOME, Kind, encode
+from pixelmeter.spool.names import refused_name
 from pixelmeter.spool.segment import Segment
 from pixelmeter.spool.status import SpoolStatus
 
@@ -28,8 +29,8 @@ class Spool:
     """Keeps attempts in files of a folder; nothing is opened before the first of them.
 
     `intent` and `outcome` are for any thread, signal handler or finalizer: they take no lock, wait for nothing but
-    the one write, and never raise. `overflow`, `take`, `segments`, `sealed`, `carry`, `sync`, `seal` and `remove` are
-    for the one thread that drains.
+    the one write, and never raise. `overflow`, `take`, `segments`, `sealed`, `carry`, `set_aside`, `sync`, `seal` and
+    `remove` are for the one thread that drains.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Spool:
         self._segments: list[Segment] = []
         self._active: Segment | None = None
         self._overflow: deque[Attempt] = deque()
+        self._aside: dict[str, tuple[str, int]] = {}
         self._frames = 0
         self._missed_intents = 0
         self._dropped = 0
@@ -97,6 +99,24 @@ class Spool:
         frame = self._encode(INTENT, attempt)
         return None if frame is None else self._append(frame)
 
+    def set_aside(self, attempts: Iterable[Attempt], reason: str) -> None:
+        """Put attempts that the ledger refuses into a file of their own; they are on the disk once this returns.
+
+        The file is named after the reason and is not kept open, so anybody may try again meanwhile. Raises OSError.
+        """
+        self._files.make_folder(self._folder)
+        name, descriptor, size = self._extend(reason)
+        try:
+            for attempt in attempts:
+                frame = encode(OUTCOME, attempt)
+                if self._files.append(descriptor, frame) < len(frame):
+                    raise OSError(errno.ENOSPC, "the disk took a part of a frame")
+                size += len(frame)
+            self._files.sync(descriptor)
+        finally:
+            self._files.close(descriptor)
+        self._aside[reason] = name, size
+
     def overflow(self) -> int:
         """Return how many outcomes wait in memory."""
         return len(self._overflow)
@@ -125,7 +145,7 @@ class Spool:
         """
         active = self._active
         with self._noted():
-            if active is not None and active.name not in self._files.list(self._folder):
+            if active is not None and not self._files.exists(self._path(active.name)):
                 self._retire(active)
         forced = [self._force(segment) for segment in self.segments()]
         return all(forced)
@@ -133,11 +153,8 @@ class Spool:
     def remove(self, segment: Segment) -> None:
         """Delete a sealed segment; one that cannot be deleted is left to whoever adopts it."""
         self._segments.remove(segment)
-        # The lock goes last: nobody may find the file without it.
         with self._noted():
-            self._files.remove(self._path(segment.name))
-        with self._noted():
-            self._files.close(segment.descriptor)
+            self._files.discard(self._path(segment.name), segment.descriptor)
 
     def forget(self) -> None:
         """Leave everything to the parent process; to be called in a child after a fork, before anything else."""
@@ -202,8 +219,7 @@ class Spool:
         for _ in range(2):
             try:
                 self._files.make_folder(self._folder)
-                process = self._process.setdefault("id", self._ids.new())
-                name = f"{process}-{next(self._numbers):06}.spool"
+                name = f"{self._next_name()}.spool"
                 segment = Segment(name, self._files.create(self._path(name)))
             except OSError as error:
                 self._note(error)
@@ -212,6 +228,19 @@ class Spool:
             self._active = segment
             return segment
         return None
+
+    def _extend(self, reason: str) -> tuple[str, int, int]:
+        """Return the name, descriptor and size of the file that takes what is refused for a reason."""
+        name, size = self._aside.get(reason, ("", self._segment_bytes))
+        descriptor = self._files.extend(self._path(name)) if size < self._segment_bytes else None
+        if descriptor is None:
+            # Full, or somebody else is at it.
+            name, size = refused_name(self._next_name(), reason), 0
+            descriptor = self._files.create(self._path(name))
+        return name, descriptor, size
+
+    def _next_name(self) -> str:
+        return f"{self._process.setdefault('id', self._ids.new())}-{next(self._numbers):06}"
 
     def _drop(self, attempt: Attempt) -> None:
         with self._losing:

@@ -47,7 +47,7 @@ class Billing:
     """Appends entries to a file, one JSON line and one system call each."""
 
     def __init__(self, path: Path) -> None:
-        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self.entries: deque[tuple[int, Entry]] = deque(maxlen=_KEPT)
         """The latest, with their sequence numbers."""
         self.count = 0

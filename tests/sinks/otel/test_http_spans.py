@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,6 +15,7 @@ from opentelemetry.trace import SpanContext, get_current_span
 
 import pixelmeter
 from pixelmeter import Meter
+from pixelmeter.httpx2 import MeterTransport
 from pixelmeter.testing import Gateway
 from tests.clients import Client, Kit
 from tests.interop.conftest import Metered
@@ -52,11 +54,14 @@ def both(telemetry: Telemetry) -> tuple[Any, Any]:
     return telemetry.span("generate_content"), telemetry.span("POST")
 
 
-def test_with_its_wrapper_inside_the_request_is_below_the_attempt_and_carries_its_own_span(
-    kit: Kit, meter: Meter, telemetry: Telemetry
+@pytest.mark.parametrize("first", ["pixelmeter", "opentelemetry"])
+def test_whoever_came_first_the_request_is_below_the_attempt_and_carries_its_own_span(
+    first: str, kit: Kit, meter: Meter, telemetry: Telemetry
 ) -> None:
     wire = Wire(kit)
     client = kit.client(transport=wire.transport)
+    if first == "pixelmeter":
+        pixelmeter.instrument(client.raw, meter)
     instrumentor_of(kit).instrument_client(client.raw, tracer_provider=telemetry.traces)
     pixelmeter.instrument(client.raw, meter)
     kit.run(call(client))
@@ -66,12 +71,33 @@ def test_with_its_wrapper_inside_the_request_is_below_the_attempt_and_carries_it
     assert f"{wire.sent[0].trace_id:032x}" == Metered(meter).attempt().trace_id
 
 
-def test_with_its_wrapper_outside_the_attempt_is_below_the_request(
-    kit: Kit, meter: Meter, telemetry: Telemetry
+@pytest.mark.parametrize("first", ["pixelmeter", "opentelemetry"])
+def test_once_its_wrapper_is_taken_off_there_are_attempts_and_no_requests(
+    first: str, kit: Kit, meter: Meter, telemetry: Telemetry
 ) -> None:
     wire = Wire(kit)
     client = kit.client(transport=wire.transport)
+    if first == "pixelmeter":
+        pixelmeter.instrument(client.raw, meter)
+    instrumentor_of(kit).instrument_client(client.raw, tracer_provider=telemetry.traces)
     pixelmeter.instrument(client.raw, meter)
+    instrumentor_of(kit).uninstrument_client(client.raw)
+    kit.run(call(client))
+    assert ["generate_content meta/sam-3-1-image"] == [span.name for span in telemetry.spans()]
+    assert "success" == Metered(meter).attempt().outcome
+
+
+def meter_transport(kit: Kit, meter: Meter, inner: Any) -> Any:
+    """Return a meter transport around another transport."""
+    binding = importlib.import_module(f"pixelmeter.{kit.package.__name__}")
+    return (binding.AsyncMeterTransport if kit.is_async else binding.MeterTransport)(meter, inner)
+
+
+def test_around_a_meter_transport_its_request_is_above_the_attempt(
+    kit: Kit, meter: Meter, telemetry: Telemetry
+) -> None:
+    wire = Wire(kit)
+    client = kit.client(transport=meter_transport(kit, meter, wire.transport))
     instrumentor_of(kit).instrument_client(client.raw, tracer_provider=telemetry.traces)
     kit.run(call(client))
     attempt, request = both(telemetry)
@@ -80,12 +106,12 @@ def test_with_its_wrapper_outside_the_attempt_is_below_the_request(
     assert f"{wire.sent[0].trace_id:032x}" == Metered(meter).attempt().trace_id
 
 
-def test_with_its_wrapper_outside_a_retry_is_below_its_own_request(
+def test_around_a_meter_transport_a_retry_is_below_its_own_request(
     meter: Meter, gateway: Gateway, telemetry: Telemetry
 ) -> None:
     headers = told({"status": 429, "headers": {"retry-after-ms": "1"}}, {})
-    with openai.OpenAI(base_url=gateway.url, api_key="k") as client:
-        pixelmeter.instrument(client, meter)
+    http_client = openai.DefaultHttpxClient(transport=MeterTransport(meter))
+    with openai.OpenAI(base_url=gateway.url, api_key="k", http_client=http_client) as client:
         instrumentor: Any = HTTPX2ClientInstrumentor
         instrumentor.instrument_client(client._client, tracer_provider=telemetry.traces)
         client.images.generate(model="m", prompt="a fox", extra_headers=headers)

@@ -1,0 +1,37 @@
+"""Binds the shape that httpx has to httpx."""
+
+from __future__ import annotations
+
+import httpx
+
+from pixelmeter.drivers.bodies import AsyncTeeStream, TeeStream
+from pixelmeter.drivers.httpx_clients import look_below, sends_through
+from pixelmeter.drivers.httpx_shape import AsyncDriver, SyncDriver, bind
+from pixelmeter.meter import Meter
+
+__all__ = ["AsyncMeterTransport", "MeterTransport"]
+
+
+class _Tee(TeeStream, httpx.SyncByteStream): ...
+
+
+class _AsyncTee(AsyncTeeStream, httpx.AsyncByteStream): ...
+
+
+bind(httpx.Response, _Tee, _AsyncTee)
+
+
+class MeterTransport(SyncDriver[httpx.Request, httpx.Response], httpx.BaseTransport):
+    """Records the image calls of an `httpx.Client`; `inner` (a new HTTPTransport by default) sends them."""
+
+    def __init__(self, meter: Meter, inner: httpx.BaseTransport | None = None) -> None:
+        super().__init__(meter, inner or httpx.HTTPTransport(), sends_through)
+        look_below(self.inner)
+
+
+class AsyncMeterTransport(AsyncDriver[httpx.Request, httpx.Response], httpx.AsyncBaseTransport):
+    """Records the image calls of an `httpx.AsyncClient`; `inner` (a new AsyncHTTPTransport by default) sends them."""
+
+    def __init__(self, meter: Meter, inner: httpx.AsyncBaseTransport | None = None) -> None:
+        super().__init__(meter, inner or httpx.AsyncHTTPTransport(), sends_through)
+        look_below(self.inner)

@@ -1,0 +1,37 @@
+"""Binds the shape that httpx2 has to httpx2."""
+
+from __future__ import annotations
+
+import httpx2
+
+from pixelmeter.drivers.bodies import AsyncTeeStream, TeeStream
+from pixelmeter.drivers.httpx_clients import look_below, sends_through
+from pixelmeter.drivers.httpx_shape import AsyncDriver, SyncDriver, bind
+from pixelmeter.meter import Meter
+
+__all__ = ["AsyncMeterTransport", "MeterTransport"]
+
+
+class _Tee(TeeStream, httpx2.SyncByteStream): ...
+
+
+class _AsyncTee(AsyncTeeStream, httpx2.AsyncByteStream): ...
+
+
+bind(httpx2.Response, _Tee, _AsyncTee)
+
+
+class MeterTransport(SyncDriver[httpx2.Request, httpx2.Response], httpx2.BaseTransport):
+    """Records the image calls of an `httpx2.Client`; `inner` (a new HTTPTransport by default) sends them."""
+
+    def __init__(self, meter: Meter, inner: httpx2.BaseTransport | None = None) -> None:
+        super().__init__(meter, inner or httpx2.HTTPTransport(), sends_through)
+        look_below(self.inner)
+
+
+class AsyncMeterTransport(AsyncDriver[httpx2.Request, httpx2.Response], httpx2.AsyncBaseTransport):
+    """Records the image calls of an `httpx2.AsyncClient`; `inner` (a new AsyncHTTPTransport by default) sends them."""
+
+    def __init__(self, meter: Meter, inner: httpx2.AsyncBaseTransport | None = None) -> None:
+        super().__init__(meter, inner or httpx2.AsyncHTTPTransport(), sends_through)
+        look_below(self.inner)

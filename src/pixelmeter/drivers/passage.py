@@ -1,0 +1,170 @@
+"""Which sends are one attempt: a request passes every layer of ours once, and a layer passed again has sent again.
+
+A layer is an instrumented client, a meter transport, or a transport of the user's that one of these sends through. Of
+layers inside each other the outermost begins the attempt, and the innermost sees its answer, which came off the wire.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any
+
+from pixelmeter.calls import Mark, mark_of
+from pixelmeter.core.exchange import Exchange
+from pixelmeter.failures import Failures
+from pixelmeter.meter import Meter
+from pixelmeter.outgoing import Outgoing
+
+__all__ = ["Layer", "Passage", "tell"]
+
+
+class Layer:
+    """A place of ours on a request's way out."""
+
+    meter: Meter | None = None
+    """None for a layer that only looks at what another one has begun."""
+
+    def read(self, request: Any) -> Outgoing | None:
+        """Return what the library's request says; None for anything but an image operation."""
+        raise NotImplementedError
+
+    def is_below(self, other: Layer) -> bool:
+        """Return whether the other one sends through this one."""
+        raise NotImplementedError
+
+    def enter(self, request: Any) -> Passage | None:
+        """Enter with a request; None where it is not to be watched. Never raises, whatever the request is."""
+        try:
+            outgoing = self.read(request)
+            return None if outgoing is None else _enter(self, outgoing)
+        except Exception as error:
+            latest = _latest.get()
+            meter = self.meter or (None if latest is None else latest.meter)
+            if meter is not None:
+                meter.failures.note("request", error)
+            return None
+
+
+class Passage:
+    """A request on its way through one layer, from when it enters until the layer has its answer."""
+
+    __slots__ = ("_begun", "_here", "exchange", "is_over", "layer", "mark", "meter", "outer", "outgoing")
+
+    def __init__(
+        self, layer: Layer, meter: Meter, exchange: Exchange, mark: Mark, outgoing: Outgoing, *, begun: bool
+    ) -> None:
+        self.layer: Layer | None = layer
+        self.meter = meter
+        self.exchange = exchange
+        self.mark = mark
+        self.outgoing: Outgoing | None = outgoing
+        """The request as it was when its attempt began."""
+        self.outer: Passage | None = None
+        """What was the latest of the context before."""
+        self.is_over = False
+        """Whether the layer has its answer, or an error."""
+        self._begun = begun
+        # Popping is atomic: of two layers that are entered at once, one goes on with the attempt.
+        self._here = [exchange]
+
+    def enter(self) -> None:
+        """Make it the latest of the running context."""
+        self.outer = _latest.get()
+        _latest.set(self)
+        self.mark.passages.append(self)
+
+    def hand_on(self, layer: Layer) -> bool:
+        """Return whether a layer below goes on with the attempt: the first one does, what is sent after it is new."""
+        if layer is self.layer:
+            return False
+        try:
+            self._here.pop()
+        except IndexError:
+            return False
+        return True
+
+    @property
+    def is_innermost(self) -> bool:
+        """Whether no layer below has gone on with the attempt, so that this one has to see the answer."""
+        return bool(self._here)
+
+    def fail(self, error: BaseException) -> None:
+        """The layer has got an error instead of an answer."""
+        self._trace()
+        if self.is_innermost:
+            self.exchange.fail(error)
+
+    def leave(self) -> None:
+        """Leave the layer and the context, once it is over."""
+        self._trace()
+        # Whatever was started meanwhile may keep its context, and this in it, for as long as it lives.
+        self.layer = self.outgoing = None
+        # Not a token: in another context, where a generator may be closed, that would raise.
+        if _latest.get() is self:
+            _latest.set(self.outer)
+        self.mark.passages.remove(self)
+        if self._begun:
+            self.mark.leave()
+
+    def _trace(self) -> None:
+        if self._begun and self.outgoing is not None and not self.exchange.is_traced:
+            trace_id = self.outgoing.sent_trace_id
+            if trace_id is not None:
+                self.exchange.trace(trace_id)
+
+
+_latest: ContextVar[Passage | None] = ContextVar("pixelmeter_passage", default=None)
+
+
+def _current() -> Passage | None:
+    """Return the latest passage of the running context that is not over."""
+    passage = _latest.get()
+    while passage is not None and passage.is_over:
+        passage = passage.outer
+    return passage
+
+
+def tell(failures: Failures, step: Callable[..., object], *what: object) -> None:
+    """Take a step of ours inside the caller's request; when it fails that is counted, and the request goes on."""
+    try:
+        step(*what)
+    except Exception as error:
+        failures.note("exchange", error)
+
+
+def _enter(layer: Layer, outgoing: Outgoing) -> Passage | None:
+    around = _around(outgoing, layer)
+    if around is not None and around.hand_on(layer):
+        passage = Passage(layer, around.meter, around.exchange, around.mark, outgoing, begun=False)
+    else:
+        meter = layer.meter if around is None else around.meter
+        if meter is None:
+            return None
+        exchange, mark = meter.begin(outgoing, None if around is None else around.mark)
+        passage = Passage(layer, meter, exchange, mark, outgoing, begun=True)
+    passage.enter()
+    return passage
+
+
+def _around(outgoing: Outgoing, layer: Layer) -> Passage | None:
+    """Return the passage that a request, about to enter a layer, is part of; None for one that is sent by itself."""
+    mark = mark_of(outgoing.context)
+    around = _current()
+    if around is not None:
+        same = mark is not None and mark.passages is around.mark.passages
+        return around if same or _is_below(layer, around) or _is_same(outgoing, around) else None
+    # A transport that hops to a thread without the context. The same request sent twice at once looks alike, but
+    # enters where the other one entered.
+    waiting = [each for each in [*mark.passages] if _is_below(layer, each)] if mark is not None else []
+    return next((each for each in reversed(waiting) if each.is_innermost), waiting[-1] if waiting else None)
+
+
+def _is_below(layer: Layer, passage: Passage) -> bool:
+    other = passage.layer
+    return other is not None and layer is not other and layer.is_below(other)
+
+
+def _is_same(outgoing: Outgoing, passage: Passage) -> bool:
+    other = passage.outgoing
+    return other is not None and outgoing.target == other.target and outgoing.same_as == other.same_as

@@ -1,0 +1,48 @@
+"""Writers of a real ledger that refuse, fail and count."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from pixelmeter.core.record import Attempt
+from pixelmeter.drain import Writer
+from pixelmeter.errors import LedgerError, RowRefused
+
+__all__ = ["POISON", "Picky", "refused"]
+
+POISON = "模型"
+"""The model of attempts that a ledger cannot take."""
+
+
+def refused() -> Exception:
+    return RowRefused("the ledger postgresql://me@host/db refuses an attempt: UntranslatableCharacter (SQLSTATE 22P05)")
+
+
+class Picky:
+    """A real writer that fails with every group that has a poisoned attempt in it."""
+
+    def __init__(self, writer: Writer, error: Callable[[], Exception] = refused) -> None:
+        self._writer = writer
+        self._error = error
+        self.is_cured = False
+        self.is_away = False
+        self.asked = 0
+        """Transactions that were begun."""
+
+    def positions(self, names: Sequence[str]) -> Mapping[str, int]:
+        self._ask()
+        return self._writer.positions(names)
+
+    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        self._ask()
+        if not self.is_cured and any(attempt.model == POISON for attempt in attempts):
+            raise self._error()
+        return self._writer.write(attempts, positions, finished)
+
+    def close(self) -> None:
+        self._writer.close()
+
+    def _ask(self) -> None:
+        self.asked += 1
+        if self.is_away:
+            raise LedgerError("the ledger postgresql://me@host/db cannot be used: Connection refused")
