@@ -1,12 +1,14 @@
 """CPU that metering adds to an image call, beside a wrapper that does nothing and OpenTelemetry's instrumentation.
 
-    python benchmarks/overhead.py [--rounds 24] [--calls 500]
+    python benchmarks/overhead.py [--pace 0.05] [--rounds 12] [--calls 40] [--library httpx2]
 
-All variants call the same stand-in gateway (a process of its own) from this process, block by block in turn, so that
-noise hits each alike. CPU is user + system time of all threads of this process: our writer thread and OpenTelemetry's
-export thread count, and each block ends with a flush. Our attempts end up in a SQLite ledger; `nothing kept` meters and
-prices without spool and ledger. The spans of `opentelemetry` go to an exporter that drops them, those of `- sent` by
-OTLP over HTTP to a process that drops them. "of OpenTelemetry" compares the two in each round.
+Image calls come seconds apart, so `--pace` rests that many seconds before each call: caches are cold then, and each
+call is a commit of its own. All variants call the same stand-in gateway from this process, block by block in turn, so
+that noise hits each alike; where there are two CPUs, this process has one and the gateway the other. CPU is user +
+system time, of all threads of this process and of the caller's alone: our writer thread and OpenTelemetry's export
+thread count in the first, and each block ends with a flush. Our attempts end up in a SQLite ledger; `nothing kept`
+meters and prices without spool and ledger. The spans of `opentelemetry` go to an exporter that drops them, those of
+`- sent` by OTLP over HTTP to a process that drops them. "of OpenTelemetry" compares the two in each round.
 """
 
 from __future__ import annotations
@@ -14,10 +16,11 @@ from __future__ import annotations
 import argparse
 import importlib
 import multiprocessing
+import os
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any, NamedTuple
@@ -38,6 +41,10 @@ _BODY = {"model": "meta/sam-3-1-image", "prompt": "a red fox in the snow", "size
 class _Nowhere(SpanExporter):
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.SUCCESS
+
+
+# At a pace, every variant takes as long as all its pauses.
+_PACED = ("plain", "pixelmeter", "opentelemetry")
 
 
 class Variant(NamedTuple):
@@ -127,46 +134,78 @@ def _variants(library: Any, folder: str, collector: str, stack: ExitStack) -> It
     yield _opentelemetry(library, "- sent", OTLPSpanExporter(endpoint=collector), stack)
 
 
-def _block(variant: Variant, url: str, calls: int) -> float:
-    before = time.process_time()
+class Spent(NamedTuple):
+    """Microseconds of CPU a call."""
+
+    all: float
+    caller: float
+
+
+def _block(variant: Variant, url: str, calls: int, pace: float) -> Spent:
+    everything, caller = time.process_time(), time.thread_time()
     with variant.inside():
         for _ in range(calls):
+            if pace:
+                time.sleep(pace)
             variant.client.post(url, json=_BODY).json()
+    caller = time.thread_time() - caller
     variant.flush()
-    return (time.process_time() - before) / calls * 1e6
+    return Spent((time.process_time() - everything) / calls * 1e6, caller / calls * 1e6)
 
 
-def _measure(name: str, rounds: int, calls: int, url: str, collector: str) -> None:
+def _measure(name: str, options: argparse.Namespace, url: str, collector: str) -> None:
     with tempfile.TemporaryDirectory() as folder, ExitStack() as stack:
         variants = list(_variants(importlib.import_module(name), folder, collector, stack))
+        if options.pace:
+            variants = [variant for variant in variants if variant.name in _PACED]
         for variant in variants:
-            _block(variant, url, 100)
-        spent: dict[str, list[float]] = {variant.name: [] for variant in variants}
-        for number in range(rounds):
+            _block(variant, url, 100, 0)
+        spent: dict[str, list[Spent]] = {variant.name: [] for variant in variants}
+        for number in range(options.rounds):
             for variant in variants if number % 2 else reversed(variants):
-                spent[variant.name].append(_block(variant, url, calls))
+                spent[variant.name].append(_block(variant, url, options.calls, options.pace))
         for variant in variants:
             variant.client.close()
+    print(f"\n{name}: {options.rounds} rounds of {options.calls} calls each, {options.pace:g} s before each call")
+    for what in Spent._fields:
+        _print(what, {key: [getattr(one, what) for one in values] for key, values in spent.items()})
+
+
+def _print(what: str, spent: Mapping[str, Sequence[float]]) -> None:
     plain = spent["plain"]
     added = {key: [b - a for a, b in zip(plain, values, strict=True)] for key, values in spent.items()}
-    print(f"\n{name}: {rounds} rounds of {calls} calls each; plain {statistics.median(plain):.0f} µs of CPU a call")
-    print(f"{'':20} {'added µs (median)':>18} {'range':>16} {'of OpenTelemetry':>18}")
+    threads = {"all": "all threads", "caller": "the caller's"}[what]
+    heading = f"{threads}, plain {statistics.median(plain):.0f} µs"
+    print(f"{heading:26} {'added µs':>9} {'range':>14} {'of OpenTelemetry':>17}")
     for key, values in added.items():
         if key != "plain":
             spread = f"{min(values):.0f}..{max(values):.0f}"
             ratio = statistics.median(a / b for a, b in zip(values, added["opentelemetry"], strict=True))
-            print(f"{key:20} {statistics.median(values):18.0f} {spread:>16} {ratio:18.2f}")
+            print(f"{key:26} {statistics.median(values):9.0f} {spread:>14} {ratio:17.2f}")
+
+
+def part_cpus(gateway: int) -> None:
+    """Give this process one CPU and the gateway another one, where there are two."""
+    if hasattr(os, "sched_setaffinity"):
+        first, *others = sorted(os.sched_getaffinity(0))
+        if others:
+            os.sched_setaffinity(gateway, others)
+            os.sched_setaffinity(0, {first})
 
 
 def main() -> None:
     """Measure both libraries."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=24)
-    parser.add_argument("--calls", type=int, default=500)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--pace", type=float, default=0.0)
+    parser.add_argument("--rounds", type=int, default=12)
+    parser.add_argument("--calls", type=int)
+    parser.add_argument("--library", choices=("httpx", "httpx2"))
     options = parser.parse_args()
+    options.calls = options.calls or (40 if options.pace else 500)
     with Gateway() as gateway, _collector() as collector:
-        for name in ("httpx", "httpx2"):
-            _measure(name, options.rounds, options.calls, f"{gateway.url}/images/generations", collector)
+        part_cpus(gateway.pid)
+        for name in [options.library] if options.library else ["httpx", "httpx2"]:
+            _measure(name, options, f"{gateway.url}/images/generations", collector)
 
 
 if __name__ == "__main__":

@@ -58,18 +58,15 @@ class Failures:
         """Count attempts that the ledger refuses, and log why: the reason has nothing of them in it."""
         try:
             self._counts["refused"] = self._counts.get("refused", 0) + attempts
-            now = self._clock.monotonic()
-            logged = self._logged.get(f"refused {reason}")
-            if logged is None or now - logged >= _EVERY:
-                self._logged[f"refused {reason}"] = now
-                _log.warning(
+            if self._is_due(f"refused {reason}"):
+                _warn(
                     "pixelmeter set %d attempts aside that the ledger refuses: %s (%d so far; they are kept in the "
                     "spool folder; `pixelmeter doctor` says what to do)",
                     attempts,
                     reason,
                     self._counts["refused"],
                 )
-        except Exception:  # a handler of the host may raise anything
+        except Exception:  # this is the last to know
             return
 
     def lose(self, attempts: int) -> None:
@@ -109,8 +106,11 @@ def _warn(message: str, *arguments: object) -> None:
     line.acquire()
     entry = os.getpid(), line
     _lines.append(entry)
-    # Not a `Thread`, which takes locks when it starts: a body may be collected in the middle of that.
-    _thread.start_new_thread(_warn_here, (entry, message, arguments))
+    try:
+        # Not a `Thread`, which takes locks when it starts: a body may be collected in the middle of that.
+        _thread.start_new_thread(_warn_here, (entry, message, arguments))
+    except RuntimeError:  # there can be no more threads, as at the end of the interpreter
+        _lines.remove(entry)
 
 
 def _warn_here(entry: tuple[int, LockType], message: str, arguments: tuple[object, ...]) -> None:

@@ -32,7 +32,7 @@ from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
-from pixelmeter.tagging import checked, current, encoded
+from pixelmeter.tagging import checked, current, encoded, trouble
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -121,6 +121,8 @@ class Meter:
         profile = self._profiles.of_host(outgoing.host)
         here = current()
         tags = {**self._tags, **here} if here else self._tags
+        if (wrong := trouble()) is not None:
+            self.failures.note("tags", wrong)
         earlier = within or mark_of(outgoing.context)
         # A client that follows a redirect may hand the same content on as a stream.
         ask = earlier.ask if earlier is not None and outgoing.unread else outgoing.ask(profile)

@@ -2,29 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+import inspect
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Mapping
 from contextvars import ContextVar
 from types import TracebackType
+from typing import Any, TypeVar, cast
 
 import msgspec
 
 from pixelmeter.errors import ConfigError
 
-__all__ = ["checked", "current", "encoded", "tags"]
+__all__ = ["checked", "current", "encoded", "tags", "trouble"]
 
 _TAGS_LIMIT = 16
 _KEY_LIMIT = 64
 _VALUE_LIMIT = 256
 _AIG_TAG_LIMIT = 64
 
+_T = TypeVar("_T")
+
 
 class _Layer:
     """What an entered block has put on top of the one around it."""
 
-    __slots__ = ("left", "outer", "tags")
+    __slots__ = ("left", "outer", "tags", "trouble")
 
-    def __init__(self, tags: Mapping[str, str], outer: _Layer | None) -> None:
+    def __init__(self, tags: Mapping[str, str], trouble: ConfigError | None, outer: _Layer | None) -> None:
         self.tags = tags
+        self.trouble = trouble
         self.outer = outer
         self.left = False
 
@@ -39,20 +45,33 @@ class tags:
         with pixelmeter.tags(team="growth", feature="hero"):
             client.images.generate(...)
 
-    Inner blocks add to outer ones and win over them. `aig_tag` is also sent to AIgateway, as its `x-aig-tag` header,
-    where the request has none. Raises ConfigError for more than 16 tags, a key over 64 characters, a value that is no
-    text or over 256 characters, an `aig_tag` over 64 or not ASCII.
+        @pixelmeter.tags(feature="banner")
+        async def banner(customer): ...
+
+    A block, or a decorator of a `def` or `async def`, generators included. Inner blocks add to outer ones and win over
+    them. `aig_tag` is also sent to AIgateway, as its `x-aig-tag` header, where the request has none.
+
+    Never raises, so that a customer's name fails no customer's request: values become text, lose what is not printable
+    and are cut to 256 characters (`aig_tag`: 64 of ASCII); a None is no tag; a name that is not 1 to 64 printable
+    characters, and what is more than 16 tags, is left out. An attempt of which something was changed or left out counts
+    in `meter.status()["failures"]["tags"]`, and the log says so.
     """
 
-    __slots__ = ("_entered", "_tags")
+    __slots__ = ("_entered", "_tags", "_trouble")
 
-    def __init__(self, **tags: str) -> None:
-        self._tags = checked(tags)
+    def __init__(self, /, *others: object, **tags: object) -> None:
+        self._tags, self._trouble = _cleaned(tags)
+        if others:
+            self._trouble = ConfigError("pixelmeter.tags takes names and values only: tags(team='growth')")
         self._entered: list[_Layer] = []
 
     def __enter__(self) -> None:
         outer = _current.get()
-        layer = _Layer(self._tags if outer is None else checked({**outer.tags, **self._tags}), outer)
+        tags, trouble = self._tags, self._trouble
+        if outer is not None:
+            tags, too_many = _first_ones({**outer.tags, **tags})
+            trouble = trouble or too_many or outer.trouble
+        layer = _Layer(tags, trouble, outer)
         self._entered.append(layer)
         _current.set(layer)
 
@@ -70,11 +89,106 @@ class tags:
                 outer = outer.outer
             _current.set(outer)
 
+    def __call__(self, function: _T) -> _T:
+        """Return the function with the tags on while it runs; what is no function comes back as it is."""
+        given: Any = function
+        if isinstance(given, staticmethod | classmethod):
+            return cast("_T", type(given)(self(given.__func__)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        if not callable(given) or isinstance(given, type):
+            return function
+        if inspect.iscoroutinefunction(given):
+            wrapper: Callable[..., Any] = self._of_coroutine(given)
+        elif inspect.isasyncgenfunction(given):
+            wrapper = self._of_async_generator(given)
+        elif inspect.isgeneratorfunction(given):
+            wrapper = self._of_generator(given)
+        else:
+            wrapper = self._of_function(given)
+        return cast("_T", functools.wraps(given)(wrapper))
+
+    def _of_function(self, function: Callable[..., object]) -> Callable[..., object]:
+        def tagged(*arguments: object, **options: object) -> object:
+            with self:
+                result = function(*arguments, **options)
+            # Of a function that another decorator has hidden as a plain one.
+            return self._awaited(result) if inspect.iscoroutine(result) else result
+
+        return tagged
+
+    def _of_coroutine(self, function: Callable[..., Awaitable[object]]) -> Callable[..., Awaitable[object]]:
+        async def tagged(*arguments: object, **options: object) -> object:
+            with self:
+                return await function(*arguments, **options)
+
+        return tagged
+
+    async def _awaited(self, result: Awaitable[object]) -> object:
+        with self:
+            return await result
+
+    # A generator runs in the context of whoever takes from it, which must not keep the tags in between.
+
+    def _of_generator(
+        self, function: Callable[..., Generator[object, object, object]]
+    ) -> Callable[..., Generator[object, object, object]]:
+        def tagged(*arguments: object, **options: object) -> Generator[object, object, object]:
+            generator = function(*arguments, **options)
+            step: Callable[[], object] = functools.partial(next, generator)
+            while True:
+                try:
+                    with self:
+                        item = step()
+                except StopIteration as end:
+                    return end.value
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    with self:
+                        generator.close()
+                    raise
+                except BaseException as error:
+                    step = functools.partial(generator.throw, error)
+                else:
+                    step = functools.partial(generator.send, sent)
+
+        return tagged
+
+    def _of_async_generator(
+        self, function: Callable[..., AsyncGenerator[object, object]]
+    ) -> Callable[..., AsyncGenerator[object, object]]:
+        async def tagged(*arguments: object, **options: object) -> AsyncGenerator[object, object]:
+            generator = function(*arguments, **options)
+            step: Callable[[], Awaitable[object]] = generator.__anext__
+            while True:
+                try:
+                    with self:
+                        item = await step()
+                except StopAsyncIteration:
+                    return
+                try:
+                    sent = yield item
+                except GeneratorExit:
+                    with self:
+                        await generator.aclose()
+                    raise
+                except BaseException as error:
+                    step = functools.partial(generator.athrow, error)
+                else:
+                    step = functools.partial(generator.asend, sent)
+
+        return tagged
+
 
 def current() -> Mapping[str, str] | None:
     """Return the tags of the running context."""
     layer = _current.get()
     return None if layer is None else layer.tags
+
+
+def trouble() -> ConfigError | None:
+    """Return what could not be kept of the tags of the running context as it was given; None when all of it was."""
+    layer = _current.get()
+    return None if layer is None else layer.trouble
 
 
 def encoded(tags: Mapping[str, str]) -> str:
@@ -83,17 +197,53 @@ def encoded(tags: Mapping[str, str]) -> str:
 
 
 def checked(tags: Mapping[str, str]) -> dict[str, str]:
-    """Return the tags; ConfigError says which one cannot be used."""
-    if len(tags) > _TAGS_LIMIT:
-        raise ConfigError(f"{len(tags)} tags: use at most {_TAGS_LIMIT}")
+    """Return the tags of a program's settings; ConfigError says which one cannot be used as it is."""
     for key, value in tags.items():
-        if not key or len(key) > _KEY_LIMIT or not key.isprintable():
-            raise ConfigError(f"tag {key[:80]!r}: a name has 1 to {_KEY_LIMIT} printable characters")
         if not isinstance(value, str):  # pyright: ignore[reportUnnecessaryIsInstance]
-            raise ConfigError(f"tag {key!r} is {type(value).__name__}: use text, such as str(value)")
-        if len(value) > _VALUE_LIMIT or not value.isprintable():
-            raise ConfigError(f"tag {key!r}: a value has at most {_VALUE_LIMIT} printable characters")
-    aig_tag = tags.get("aig_tag", "")
-    if len(aig_tag) > _AIG_TAG_LIMIT or not aig_tag.isascii():
-        raise ConfigError(f"tag 'aig_tag': AIgateway takes at most {_AIG_TAG_LIMIT} ASCII characters")
-    return dict(tags)
+            raise ConfigError(f"tag {str(key)[:80]!r} is {type(value).__name__}: use text, such as str(value)")
+    cleaned, trouble = _cleaned(tags)
+    if trouble is not None:
+        raise trouble
+    return cleaned
+
+
+def _cleaned(given: Mapping[Any, object]) -> tuple[dict[str, str], ConfigError | None]:
+    """Return what can be kept, and the first thing that cannot be kept as it is."""
+    kept: dict[str, str] = {}
+    trouble: ConfigError | None = None
+    for key, value in given.items():
+        if not isinstance(key, str) or not 0 < len(key) <= _KEY_LIMIT or not key.isprintable():
+            trouble = trouble or ConfigError(
+                f"tag {str(key)[:80]!r}: a name has 1 to {_KEY_LIMIT} printable characters"
+            )
+        elif value is not None:
+            text, wrong = _text(key, value)
+            trouble = trouble or wrong
+            if text is not None:
+                kept[key] = text
+    kept, too_many = _first_ones(kept)
+    return kept, trouble or too_many
+
+
+def _text(key: str, value: object) -> tuple[str | None, ConfigError | None]:
+    try:
+        text = value.decode("utf-8", "replace") if isinstance(value, bytes) else str(value)
+        # Not a subclass of str: what that does with itself is not known.
+        text = str.__getitem__(text, slice(_VALUE_LIMIT + 1))
+    except Exception as error:
+        return None, ConfigError(f"tag {key!r} cannot be made text: {type(error).__name__}")
+    kept = text[:_VALUE_LIMIT]
+    if not kept.isprintable():
+        kept = "".join(character if character.isprintable() else " " for character in kept).strip()
+    limit = f"a value has at most {_VALUE_LIMIT} printable characters"
+    if key == "aig_tag":
+        kept = kept[:_AIG_TAG_LIMIT].encode("ascii", "replace").decode()
+        limit = f"AIgateway takes at most {_AIG_TAG_LIMIT} ASCII characters"
+    return kept, None if kept == text else ConfigError(f"tag {key!r}: {limit}")
+
+
+def _first_ones(tags: dict[str, str]) -> tuple[dict[str, str], ConfigError | None]:
+    if len(tags) <= _TAGS_LIMIT:
+        return tags, None
+    kept = dict(list(tags.items())[:_TAGS_LIMIT])
+    return kept, ConfigError(f"{len(tags)} tags: use at most {_TAGS_LIMIT}")

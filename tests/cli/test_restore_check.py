@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import sqlite3
@@ -144,6 +145,14 @@ def test_a_log_that_sqlite_would_drop_is_a_problem(ledger: Ledger, spoil: Any) -
 
     assert "problem" == findings["write-ahead log"]["state"]
     assert "damaged at its beginning" in findings["write-ahead log"]["found"]
+
+
+def test_a_pipe_in_place_of_a_log_or_a_ledger_holds_up_nobody(tmp_path: Path) -> None:
+    for name in ("first.db", "second.db-wal"):
+        os.mkfifo(tmp_path / name)
+    for name in ("first.db", "second.db"):
+        result = CliRunner().invoke(main, ["doctor", "--database-url", f"sqlite:///{tmp_path}/{name}"])
+        assert ("first" in name) == ("is no regular file" in result.output)
 
 
 def test_what_is_left_behind_the_end_of_a_log_is_not_counted(ledger: Ledger) -> None:

@@ -42,7 +42,7 @@ _ADVICE = (
     ),
     (r"unable to open database file|readonly database", "give this user the right to read and write it"),
     (r"malformed|SQLITE_CORRUPT", MIXED),
-    (r"file is not a database|is a folder", "name another file in the database URL"),
+    (r"file is not a database|is a folder|is no regular file", "name another file in the database URL"),
 )
 
 

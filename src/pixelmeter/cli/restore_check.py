@@ -35,6 +35,8 @@ def of_log(path: str) -> Iterator[Finding]:
     """Yield what is wrong with the log beside a database file, from the bytes of both: SQLite drops such a log."""
     from pixelmeter.ledger.wal import page_size, read_wal
 
+    if os.path.exists(path) and not os.path.isfile(path):
+        return
     try:
         log = read_wal(path)
         size = page_size(path) if os.path.exists(path) else None

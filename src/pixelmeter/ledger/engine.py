@@ -191,6 +191,8 @@ def _postgres_engine(address: Address, **options: Any) -> Engine:
 
 def _postgres_url(address: Address) -> URL:
     arguments = connect_arguments(address)
+    # Several servers, with a port each, are options to SQLAlchemy.
+    several = {name: arguments.pop(name) for name in ("host", "port") if "," in str(arguments.get(name, ""))}
     return URL.create(
         "postgresql+psycopg",
         username=arguments.pop("user", None),
@@ -198,7 +200,7 @@ def _postgres_url(address: Address) -> URL:
         host=arguments.pop("host", None),
         port=int(arguments.pop("port", 0)) or None,
         database=arguments.pop("dbname", None),
-        query=arguments,
+        query=arguments | several,
     )
 
 
@@ -238,6 +240,9 @@ def _refuse_folder(path: str) -> None:
         raise LedgerError(
             f"{path} is a folder: name a file in the database URL, such as sqlite:///{path}/pixelmeter.db"
         )
+    # SQLite would wait for the other end of a pipe.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise LedgerError(f"{path} is no regular file: name another one in the database URL")
 
 
 def _sqlite_reader(path: str) -> Engine:

@@ -27,6 +27,8 @@ class Wal(NamedTuple):
 
 def read_wal(path: str) -> Wal | None:
     """Return what the log of a database file is; None where there is none, or it is empty. Raises OSError."""
+    if not os.path.isfile(f"{path}-wal"):
+        return None
     try:
         with open(f"{path}-wal", "rb") as file:
             head = file.read(_HEADER.size)
