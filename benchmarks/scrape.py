@@ -20,7 +20,7 @@ from pathlib import Path
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 from rich.table import Table
-from sqlalchemy import func, select, text
+from sqlalchemy import text
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -28,8 +28,8 @@ from benchmarks.writer import traffic
 from pixelmeter.core.labels import QUALITIES, SIZES
 from pixelmeter.core.ports import Clock
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.engine import changing, open_reader
-from pixelmeter.ledger.schema import ATTEMPTS
+from pixelmeter.ledger.engine import changing
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.totals import SUMMED
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.serve.collector import LedgerCollector
@@ -88,9 +88,9 @@ def measured(work: Callable[[], object], rounds: int) -> tuple[float, float]:
 
 def scan(url: str) -> None:
     """Add up the requests and the cost from the attempts: two of the families that a scrape shows."""
-    columns = [ATTEMPTS.c[name] for name in ("gateway", "operation", "model", "outcome", "error_type", "cost_source")]
-    with open_reader(url).connect() as connection:
-        connection.execute(select(*columns, func.count(), func.sum(ATTEMPTS.c.cost)).group_by(*columns)).all()
+    columns = "gateway, operation, model, outcome, error_type, cost_source"
+    with reading_ledger(url) as reader:
+        reader.rows(f"SELECT {columns}, count(*), sum(cost) FROM pixelmeter_attempts GROUP BY {columns}")
 
 
 def compare(name: str, url: str, table: Table) -> None:

@@ -1,14 +1,22 @@
-"""Which block an attempt is made in: one that has been left holds nobody, wherever it was left."""
+"""Which attempts are one call: an SDK's retries, what is sent again, and blocks, which hold nobody once left."""
 
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import itertools
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
 
 import pixelmeter
-from pixelmeter.calls import Block, current_block, show
+from pixelmeter.calls import Block, Mark, current_block, link, show
+
+IDS = itertools.count()
 
 
 def blocks() -> Iterator[Block | None]:
@@ -59,6 +67,87 @@ def test_a_task_that_outlives_its_block_is_in_it_no_longer() -> None:
         assert await task is None
 
     asyncio.run(main())
+
+
+def linked(retry: int | None, content: str = "a fox", *, context: dict[str, Any] | None = None) -> Mark:
+    """Link a request of an SDK that counts its retries; each is a new one."""
+    link_id = f"id-{next(IDS)}"
+    return link({} if context is None else context, within=None, retry=retry, key=lambda: content, new_id=link_id)
+
+
+def in_a_fresh_context(body: Callable[[], None]) -> None:
+    contextvars.Context().run(body)
+
+
+def test_retries_in_order_of_the_same_content_are_one_call() -> None:
+    def body() -> None:
+        marks = [linked(retry) for retry in (0, 1, 2)]
+        assert [0, 1, 2] == [mark.attempt for mark in marks]
+        assert 1 == len({mark.call_id for mark in marks})
+
+    in_a_fresh_context(body)
+
+
+def test_a_retry_of_other_content_is_a_call_of_its_own() -> None:
+    def body() -> None:
+        first, other = linked(0, "a fox"), linked(1, "a hare")
+        assert first.call_id != other.call_id
+        assert 1 == other.attempt
+
+    in_a_fresh_context(body)
+
+
+@pytest.mark.parametrize("counts", [(0, 2), (0, 0), (1, 1), (2, 1), (1, 3)])
+def test_a_retry_out_of_order_is_a_call_of_its_own(counts: tuple[int, int]) -> None:
+    def body() -> None:
+        one, other = (linked(count) for count in counts)
+        assert one.call_id != other.call_id
+        assert counts[1] == other.attempt
+
+    in_a_fresh_context(body)
+
+
+def test_a_retry_in_another_task_is_a_call_of_its_own() -> None:
+    first = contextvars.Context().run(linked, 0)
+    assert first.call_id != contextvars.Context().run(linked, 1).call_id
+
+
+def test_of_an_sdk_that_counts_no_retries_each_request_is_a_call() -> None:
+    def body() -> None:
+        assert linked(None).call_id != linked(None).call_id
+
+    in_a_fresh_context(body)
+
+
+def test_a_request_that_is_sent_again_goes_on_with_its_call_and_a_retry_after_it_goes_on_counting() -> None:
+    def body() -> None:
+        context: dict[str, Any] = {}
+        marks = [linked(0, context=context), linked(0, context=context), linked(1)]
+        assert [0, 1, 2] == [mark.attempt for mark in marks]
+        assert 1 == len({mark.call_id for mark in marks})
+
+    in_a_fresh_context(body)
+
+
+class Hesitant(dict[str, Any]):
+    """What a request carries along, read by both threads before either of them writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.both = threading.Barrier(2, timeout=60)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        found = super().get(key, default)
+        self.both.wait()
+        return found
+
+
+def test_threads_that_send_one_request_at_once_share_its_call_and_no_number() -> None:
+    context = Hesitant()
+    with ThreadPoolExecutor(2) as threads:
+        marks = list(threads.map(lambda _: linked(None, context=context), range(2)))
+    assert [0, 1] == sorted(mark.attempt for mark in marks)
+    assert 1 == len({mark.call_id for mark in marks})
 
 
 class View:

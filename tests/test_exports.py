@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import subprocess
+import sys
 from types import ModuleType
 
 import pytest
@@ -16,6 +18,20 @@ def test_the_package_exports_what_its_page_promises() -> None:
 
 def test_every_exported_name_is_there() -> None:
     assert [] == [name for name in pixelmeter.__all__ if not hasattr(pixelmeter, name)]
+
+
+def test_a_name_that_is_not_there_is_said_to_be_missing() -> None:
+    with pytest.raises(AttributeError, match=r"^module 'pixelmeter' has no attribute 'nosuch'$"):
+        _ = pixelmeter.nosuch  # type: ignore[attr-defined]
+
+
+def test_every_exported_name_is_listed_and_can_be_starred() -> None:
+    show = "import pixelmeter; print(*dir(pixelmeter)); from pixelmeter import *; print(Meter, call, instrument, tags)"
+    done = subprocess.run([sys.executable, "-c", show], check=True, capture_output=True, text=True)
+
+    listed, used = done.stdout.splitlines()
+    assert set(pixelmeter.__all__) <= set(listed.split())
+    assert "<class 'pixelmeter.meter.Meter'>" in used
 
 
 def test_every_public_name_is_exported() -> None:

@@ -198,7 +198,7 @@ def test_a_call_tells_what_waits_where_the_writer_hangs(clock: FakeClock) -> Non
     fanout = Fanout([watcher], clock=clock, failures=Failures(clock), backend="postgresql")
     for _ in range(13):
         clock.advance(1_000_000)
-        fanout.expect()
+        fanout.backlog.expect()
         fanout.end(make_attempt(), dropped=1)
 
     assert [(5, 6, 1), (11, 12, 1)] == [(h.lag // 1_000_000, h.waiting, h.dropped) for h in watcher.healths]

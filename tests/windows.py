@@ -1,4 +1,4 @@
-"""A system that lacks what Windows lacks, acted on this one: `act()` before anything else, or `pytest -p tests.windows`.
+"""A system that lacks what Windows lacks, acted on this one by `act()`, or for tests by `pytest -p tests.windows`.
 
 `msvcrt.locking` locks as there: for an opening of a file, until that is closed. A file that is open cannot be deleted.
 """
@@ -9,10 +9,10 @@ import errno
 import importlib.util
 import os
 import sys
-from collections.abc import Sequence
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -31,7 +31,7 @@ class _Forbidden:
     """Finds nothing where Windows has nothing."""
 
     @staticmethod
-    def find_spec(name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> ModuleSpec | None:
+    def find_spec(name: str, *_: object) -> ModuleSpec | None:
         if name in _MODULES:
             raise ModuleNotFoundError(f"No module named {name!r}", name=name)
         return None
@@ -48,7 +48,7 @@ def act(*, with_locks: bool = True) -> None:
         delattr(os, name)
     remove = os.remove
 
-    def remove_unless_open(path: str, *, dir_fd: int | None = None) -> None:
+    def remove_unless_open(path: Any, *, dir_fd: int | None = None) -> None:
         there = os.path.realpath(path)
         if any(there == os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")):
             raise PermissionError(errno.EACCES, "The process cannot access the file because it is being used", path)

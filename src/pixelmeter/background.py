@@ -1,4 +1,4 @@
-"""One daemon thread that runs some work soon after it is woken, and again later when the work fails."""
+"""One daemon thread that runs some work a while after it is woken, and goes on when that fails or ends the thread."""
 
 from __future__ import annotations
 
@@ -7,13 +7,18 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
+
+from pixelmeter import forks
 
 __all__ = ["Background", "Ticket"]
 
-_SHORTEST_GATHER = 0.1
-_LONGEST_GATHER = 1.0
-_GATHER_TO_WORK = 50
+_INTERVAL = 1.0
+_FIRST_REST = 0.1
+_LONGEST_FOR_LOAD = 1.0
+_REST_TO_WORK = 50
 _MEANWHILE = 0.25
+_MEANWHILE_AT_REST = 1.0
 _FIRST_PAUSE = 0.5
 _LONGEST_PAUSE = 30.0
 _FIRST_RETRY = 0.05
@@ -27,30 +32,57 @@ class Ticket:
         self.last = last
         self.succeeded = False
         self.over = threading.Event()
+        self.then: Callable[[], object] | None = None
+        """What is done once the run is over."""
 
     def wait(self, timeout: float) -> bool:
         """Return whether the run succeeded in time (seconds)."""
         self.over.wait(timeout)
         return self.succeeded
 
+    def end(self) -> None:
+        """The run is over: do what is to follow, and tell whoever waits."""
+        then, self.then = self.then, None
+        if then is not None:
+            with suppress(Exception):
+                then()
+        self.over.set()
+
 
 class Background:
     """Starts at the first `wake`; `work` returns after how many seconds it wants to run again, None when it need not.
 
-    A wake takes effect after fifty times the CPU that the latest run took, from a tenth of a second to a second: in a
-    program that is busy a run costs more than what it does, so there it does more at once. A run that raises is
-    repeated after a pause that doubles from half a second to half a minute; only a ticket makes it shorter, for as long
-    as its patience lasts, and `meanwhile` runs every quarter of a second. `leave` runs when the thread ends after a run
-    that succeeded.
+    A wake takes effect `interval` seconds later, or after the latest run where that is sooner; the first one after
+    `first`, as what a run needs may take long to get ready. In a program that is busy a run costs more than what it
+    does, so after much work the rest is fifty times the CPU that it took, up to a second. A run that raises is repeated
+    after a pause that doubles from half a second to half a minute; only a ticket makes it shorter, for as long as its
+    patience lasts, and `meanwhile` runs every quarter of a second; while a long rest lasts, every second. `afterwards`
+    runs after each run, before those who wait for it are told; `leave` when the thread ends after a run that succeeded.
+
+    Whatever is no Exception ends the thread, as it would any other: `died` is told, and another thread goes on after
+    the pause that a run that raises has.
     """
 
     def __init__(
-        self, work: Callable[[], float | None], meanwhile: Callable[[], object], leave: Callable[[], None], name: str
+        self,
+        work: Callable[[], float | None],
+        meanwhile: Callable[[], object],
+        leave: Callable[[], None],
+        name: str,
+        *,
+        interval: float = _INTERVAL,
+        first: float = _FIRST_REST,
+        afterwards: Callable[[], None] = lambda: None,
+        died: Callable[[BaseException], None] = lambda error: None,
     ) -> None:
         self._work = work
         self._meanwhile = meanwhile
         self._leave = leave
         self._name = name
+        self._interval = interval
+        self._first = min(first, interval)
+        self._afterwards = afterwards
+        self._died = died
         self.forget()
 
     def forget(self) -> None:
@@ -58,16 +90,31 @@ class Background:
         # Only a SimpleQueue may be used from a finalizer that runs in the middle of this thread's other work.
         self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
         self._woken = False
+        self._sleeping = True
         self._failed = False
+        self._pause = _FIRST_PAUSE
+        self._retry = _FIRST_RETRY
+        self._serving: list[Ticket] = []
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self.deaths = 0
+        """How often the thread has died."""
+
+    @property
+    def is_running(self) -> bool:
+        """Whether there is a thread."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
 
     def wake(self) -> None:
-        """Have the work run soon; costs next to nothing when that is already so, never blocks, never raises."""
+        """Have the work run later; costs next to nothing when that is already so, never blocks, never raises."""
         if not self._woken:
             self._woken = True
-            self._inbox.put(None)
-        if self._thread is None:
+            if self._sleeping:
+                self._inbox.put(None)
+            if self._thread is None:
+                self._start()
+        elif not self.is_running:
             self._start()
 
     def run(self, patience: float = 0.0) -> Ticket:
@@ -80,12 +127,19 @@ class Background:
         if self._thread is not None or self._woken or self._failed:
             return self._hand_in(ticket)
         ticket.succeeded = True
-        ticket.over.set()
+        ticket.end()
         return ticket
+
+    def retire(self, ticket: Ticket) -> bool:
+        """Have the thread, if there is one, run for a last ticket; waits for nothing and starts nothing."""
+        if not self.is_running:
+            return False
+        self._inbox.put(ticket)
+        return True
 
     def _hand_in(self, ticket: Ticket) -> Ticket:
         self._inbox.put(ticket)
-        if self._thread is None:
+        if not self.is_running:
             self._start()
         return ticket
 
@@ -94,9 +148,9 @@ class Background:
         if sys.is_finalizing() or not self._starting.acquire(blocking=False):
             return
         try:
-            if self._thread is None:
+            if not self.is_running:
                 # Known before it starts: it may have ended by the time that `start` returns.
-                self._thread = threading.Thread(target=self._loop, args=(self._inbox,), name=self._name, daemon=True)
+                self._thread = threading.Thread(target=self._run, args=(self._inbox,), name=self._name, daemon=True)
                 self._thread.start()
         except RuntimeError:
             # The interpreter is going down; the spool keeps what there is for the next process.
@@ -104,71 +158,119 @@ class Background:
         finally:
             self._starting.release()
 
+    def _run(self, inbox: queue.SimpleQueue[Ticket | None]) -> None:
+        try:
+            with forks.importing():
+                self._loop(inbox)
+        except BaseException as error:
+            self.deaths += 1
+            self._failed = True
+            self._thread = None
+            try:
+                self._died(error)
+            finally:
+                if not self._end_what_is_over():
+                    self._start()
+            raise
+
     def _loop(self, inbox: queue.SimpleQueue[Ticket | None]) -> None:
-        pause = _FIRST_PAUSE
-        retry = _FIRST_RETRY
-        gather = _SHORTEST_GATHER
-        again: float | None = None
-        tickets: list[Ticket] = []
+        again = self._until_next_try() if self._failed else None
+        rest = self._first
         last = False
         while not last:
-            tickets += self._wait(inbox, again, gather)
+            self._wait(inbox, again, rest)
             self._woken = False
             begun = time.thread_time()
-            try:
-                again = self._work()
-                if any(ticket.last for ticket in tickets):
-                    self._leave()
-                self._failed = False
-                pause, retry = _FIRST_PAUSE, _FIRST_RETRY
-            except Exception:
-                self._failed = True
-            # Whose time is not up has it tried again.
-            now = time.monotonic()
-            over = [ticket for ticket in tickets if not self._failed or ticket.deadline <= now]
-            tickets = [ticket for ticket in tickets if self._failed and ticket.deadline > now]
-            last = any(ticket.last for ticket in over)
-            if tickets:
-                again = min(retry, *(ticket.deadline - now for ticket in tickets))
-                retry = min(retry * 2, _FIRST_PAUSE)
-            elif self._failed:
-                again, pause, retry = pause, min(pause * 2, _LONGEST_PAUSE), _FIRST_RETRY
-            gather = min(max((time.thread_time() - begun) * _GATHER_TO_WORK, _SHORTEST_GATHER), _LONGEST_GATHER)
-            if last:
-                self._thread = None
-            for ticket in over:
-                ticket.succeeded = not self._failed
-                ticket.over.set()
-        for ticket in tickets:
-            inbox.put(ticket)
+            again = self._work_once()
+            if self._failed:
+                again = self._until_next_try()
+            rest = max(self._interval, min((time.thread_time() - begun) * _REST_TO_WORK, _LONGEST_FOR_LOAD))
+            last = self._end_what_is_over()
         # Whoever came too late for the last run saw a thread, and started none.
-        if not inbox.empty():
+        if self._woken or self._serving or not inbox.empty():
             self._start()
 
-    def _wait(self, inbox: queue.SimpleQueue[Ticket | None], patience: float | None, gather: float) -> list[Ticket]:
-        """Return when it is time to work: after a wake and a moment to gather more, at a ticket, or at the time-out."""
-        tickets: list[Ticket] = []
-        until = None if patience is None else time.monotonic() + patience
-        while not tickets:
-            left = None if until is None else max(until - time.monotonic(), 0)
-            pausing = self._failed and left is not None and left > _MEANWHILE
-            try:
-                item = inbox.get(timeout=_MEANWHILE if pausing else left)
-            except queue.Empty:
-                if pausing:
-                    self._meanwhile()
-                    continue
-                break
+    def _work_once(self) -> float | None:
+        again: float | None = None
+        failed = False
+        try:
+            again = self._work()
+            if any(ticket.last for ticket in self._serving):
+                self._leave()
+        except Exception:
+            failed = True
+        for ticket in self._serving:
+            ticket.succeeded = not failed
+        self._afterwards()
+        self._failed = failed
+        if not failed:
+            self._pause, self._retry = _FIRST_PAUSE, _FIRST_RETRY
+        return again
+
+    def _until_next_try(self) -> float:
+        """Return how many seconds to wait after a failure: whose time is not up has it tried again soon."""
+        if self._serving:
+            retry, self._retry = self._retry, min(self._retry * 2, _FIRST_PAUSE)
+            now = time.monotonic()
+            return max(min(retry, *(ticket.deadline - now for ticket in self._serving)), 0)
+        pause, self._pause = self._pause, min(self._pause * 2, _LONGEST_PAUSE)
+        self._retry = _FIRST_RETRY
+        return pause
+
+    def _end_what_is_over(self) -> bool:
+        """Tell those who need not wait any longer; return whether one of them wants the thread to end."""
+        now = time.monotonic()
+        over = [ticket for ticket in self._serving if ticket.succeeded or ticket.deadline <= now]
+        self._serving = [ticket for ticket in self._serving if ticket not in over]
+        last = any(ticket.last for ticket in over)
+        if last:
+            self._thread = None
+        for ticket in over:
+            ticket.end()
+        return last
+
+    def _wait(self, inbox: queue.SimpleQueue[Ticket | None], again: float | None, rest: float) -> None:
+        """Return when it is time to work: when that is due, after a wake and a rest, or with a ticket to serve."""
+        now = time.monotonic()
+        due = None if again is None else now + again
+        rested = now + rest
+        item: Ticket | None = None
+        while item is None:
+            now = time.monotonic()
+            if (due is not None and now >= due) or (self._woken and not self._failed and now >= rested):
+                return
+            if due is not None and self._failed:
+                item = self._doze(inbox, due - now)
+            elif now < rested:
+                item = self._doze(inbox, (rested if due is None else min(due, rested)) - now)
+            else:
+                item = self._sleep(inbox, None if due is None else due - now)
+                rested = time.monotonic() + rest
+        while True:
             if item is not None:
-                tickets.append(item)
-            elif not self._failed:
-                soon = time.monotonic() + gather
-                until = soon if until is None else min(until, soon)
-        while tickets:
+                self._serving.append(item)
             try:
                 item = inbox.get_nowait()
             except queue.Empty:
-                break
-            if item is not None:
-                tickets.append(item)
-        return tickets
+                return
+
+    def _sleep(self, inbox: queue.SimpleQueue[Ticket | None], seconds: float | None) -> Ticket | None:
+        """Return at the next wake, with a ticket, or after that time."""
+        self._sleeping = True
+        try:
+            # Whoever woke us before we slept has put nothing in.
+            return None if self._woken else inbox.get(timeout=seconds)
+        except queue.Empty:
+            return None
+        finally:
+            self._sleeping = False
+
+    def _doze(self, inbox: queue.SimpleQueue[Ticket | None], seconds: float) -> Ticket | None:
+        """Return with a ticket, after that time, or after something was done meanwhile."""
+        step = _MEANWHILE if self._failed else _MEANWHILE_AT_REST
+        try:
+            return inbox.get(timeout=max(min(seconds, step), 0))
+        except queue.Empty:
+            if seconds > step and (self._failed or self._woken):
+                self._meanwhile()
+            return None

@@ -14,7 +14,7 @@ from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
 from pixelmeter.failures import Failures
 
-__all__ = ["Fanout", "Sink", "amid_other_code"]
+__all__ = ["Backlog", "Fanout", "Sink", "amid_other_code"]
 
 _COUNTED = 100_000
 _HUNG = 5_000_000
@@ -66,6 +66,44 @@ def amid_other_code() -> Generator[None]:
         _here.amid = before
 
 
+class Backlog:
+    """How many attempts have ended and are not in the ledger, and since when."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a forked child must; takes no lock."""
+        # When each of them ended; of many, the oldest.
+        self._ended: deque[int] = deque()
+        self._dropped = 0
+
+    def expect(self) -> None:
+        """Take note that an attempt is about to be kept for the ledger: before the writer can have it there."""
+        if len(self._ended) < _COUNTED:
+            self._ended.append(self._clock.monotonic())
+
+    def settle(self, number: int, dropped: int) -> None:
+        """Take note that so many are in the ledger now, and how many were lost since the start."""
+        number += dropped - self._dropped
+        self._dropped = dropped
+        with suppress(IndexError):
+            for _ in range(number):
+                self._ended.popleft()
+
+    def waiting(self) -> int:
+        """Return how many there are, 100,000 at most."""
+        return len(self._ended)
+
+    def lag(self) -> int:
+        """Return how many microseconds the oldest has been waiting."""
+        try:
+            return self._clock.monotonic() - self._ended[0]
+        except IndexError:
+            return 0
+
+
 class Fanout:
     """Tells the sinks of each attempt, and of how the way to the ledger is doing."""
 
@@ -75,15 +113,15 @@ class Fanout:
         self._clock = clock
         self._failures = failures
         self._backend = backend
+        self.backlog = Backlog(clock)
         self.forget()
 
     def forget(self) -> None:
         """Drop what belongs to the parent process; takes no lock."""
         self._untold: deque[Attempt] = deque()
-        # When each of the attempts ended that are not in the ledger; of many, the oldest.
-        self._waiting: deque[int] = deque()
         self._dropped = 0
         self._observed = 0
+        self.backlog.forget()
 
     def enter(self, intent: Attempt) -> list[Callable[[], None]]:
         """Tell of an attempt that is about to leave; return what to call once its transport has answered."""
@@ -98,11 +136,6 @@ class Fanout:
                 except Exception as error:
                     self._failures.note(type(sink).__name__, error)
         return leaving
-
-    def expect(self) -> None:
-        """Take note that an attempt is about to be kept for the ledger: before the writer can have it there."""
-        if len(self._waiting) < _COUNTED:
-            self._waiting.append(self._clock.monotonic())
 
     def end(self, attempt: Attempt, dropped: int) -> None:
         """Tell of an attempt that has ended, now or soon; `dropped` is how many were lost since the start."""
@@ -124,15 +157,13 @@ class Fanout:
                     except Exception as error:
                         self._failures.note(type(sink).__name__, error)
         # A database that hangs holds the writer, which then tells nobody that attempts are waiting.
-        now = self._clock.monotonic()
-        if now - self._observed > _HUNG and self._lag(now) > _HUNG:
-            self._observe(now, (), failed=False, dropped=dropped)
+        if self._clock.monotonic() - self._observed > _HUNG and self.backlog.lag() > _HUNG:
+            self._observe((), failed=False, dropped=dropped)
 
     def observe(self, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
         """Tell of a run of the writer: rows and microseconds of each transaction, and whether the ledger said no."""
         self.tell(dropped)
-        self._settle(sum(rows for rows, _ in writes))
-        self._observe(self._clock.monotonic(), writes, failed=failed, dropped=dropped)
+        self._observe(writes, failed=failed, dropped=dropped)
 
     def _leave(self, sink: Sink, leave: Callable[[], None]) -> None:
         try:
@@ -140,16 +171,16 @@ class Fanout:
         except Exception as error:
             self._failures.note(type(sink).__name__, error)
 
-    def _observe(self, now: int, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
-        self._settle(dropped - self._dropped)
+    def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
+        self.backlog.settle(0, dropped)
         self._dropped = dropped
-        self._observed = now
+        self._observed = self._clock.monotonic()
         health = Health(
             backend=self._backend,
             writes=tuple(writes),
             failed=failed,
-            waiting=len(self._waiting),
-            lag=self._lag(now),
+            waiting=self.backlog.waiting(),
+            lag=self.backlog.lag(),
             dropped=dropped,
             failures=self._failures.counts(),
         )
@@ -159,14 +190,3 @@ class Fanout:
                     sink.observe(health)
                 except Exception as error:
                     self._failures.note(type(sink).__name__, error)
-
-    def _settle(self, number: int) -> None:
-        with suppress(IndexError):
-            for _ in range(number):
-                self._waiting.popleft()
-
-    def _lag(self, now: int) -> int:
-        try:
-            return now - self._waiting[0]
-        except IndexError:
-            return 0

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import msgspec
 
@@ -31,6 +31,7 @@ from pixelmeter.recorder import Recorder
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool, sorted_out
+from pixelmeter.status import LeftFiles, Status
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded, trouble
 
@@ -109,7 +110,12 @@ class Meter:
         self.sinks = fanout.sinks
         """The live views, in the order in which they are told."""
         self.recorder = Recorder(
-            self._spool, self._open_drain, clock=self._clock, failures=self.failures, fanout=fanout
+            self._spool,
+            partial(_open_drain, self._address, self._folder, self._spool, self._files, self.failures),
+            clock=self._clock,
+            failures=self.failures,
+            fanout=fanout,
+            interval=settings.write_interval,
         )
         """Where the attempts go."""
 
@@ -118,6 +124,7 @@ class Meter:
         operation = operation_of(outgoing.method, outgoing.target)
         if operation is None:
             raise ValueError("this is no image operation")
+        receiver = self.recorder.receiver()
         profile = self._profiles.of_host(outgoing.host)
         here = current()
         tags = {**self._tags, **here} if here else self._tags
@@ -158,7 +165,7 @@ class Meter:
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            exchange = Exchange(intent, kind.terms, self._clock, self.recorder.end, self.failures.note)
+            exchange = Exchange(intent, kind.terms, self._clock, receiver, self.failures.note)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
@@ -176,14 +183,16 @@ class Meter:
         """Flush and give back thread, connection and files; what could not be written stays in the spool."""
         return self.recorder.close(timeout)
 
-    def status(self) -> dict[str, Any]:
-        """Return `database_url` (without secrets), `spool_dir`, the counters of `spool` and `drain`, `ledger_error`
-        (None while all is well) and `failures` (our own, by place)."""
+    def status(self) -> Status:
+        """Return how the meter is doing: what waits for the ledger and how long, what the ledger said last
+        (`ledger_error`, None while all is well), what the writer and the spool are at, and our own failures by place.
+        """
         return {
             "database_url": self._address.safe(),
             "spool_dir": self._folder,
             **self.recorder.status(),
-            "failures": dict(self.failures.counts()),
+            "left": self._left(),
+            "failures": self.failures.counts(),
         }
 
     def __enter__(self) -> Self:
@@ -207,8 +216,15 @@ class Meter:
     def __repr__(self) -> str:
         return f"Meter({self._address.safe()!r})"
 
-    def _open_drain(self) -> Drain:
-        return _open_drain(self._address, self._folder, self._spool, self._files, self.failures)
+    def _left(self) -> LeftFiles:
+        own = self._spool.process
+        sizes: list[int] = []
+        with suppress(OSError), os.scandir(self._folder) as entries:
+            for entry in entries:
+                if entry.name.endswith(".spool") and (own is None or not entry.name.startswith(own)):
+                    with suppress(OSError):
+                        sizes.append(entry.stat(follow_symlinks=False).st_size)
+        return {"files": len(sizes), "bytes": sum(sizes)}
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:

@@ -3,54 +3,54 @@
 from __future__ import annotations
 
 import atexit
-import os
-import threading
 import time
 import weakref
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager, suppress
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import cast
 
 import msgspec
 
+from pixelmeter import forks
 from pixelmeter.background import Background, Ticket
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
-from pixelmeter.drain import GROUP, Drain
-from pixelmeter.errors import LedgerError
+from pixelmeter.drain import Drain
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout
 from pixelmeter.spool import Spool
+from pixelmeter.status import DrainCounts, RecorderStatus, SpoolCounts
+from pixelmeter.writing import Writing
 
-__all__ = ["CAPTURES", "Recorder"]
+__all__ = ["CAPTURES", "WRITE_INTERVAL", "Recorder"]
 
+WRITE_INTERVAL = 1.0
+"""Seconds between two writes to the ledger."""
+
+# Early, so that what it takes to write is at hand when a program ends soon after its first call.
+_FIRST_WRITE = 0.1
 _EXIT_SECONDS = 2.0
-_SYNC_EVERY = 1_000_000
-_ADOPT_EVERY = 60_000_000
-_ADOPTION_PAUSE = 0.05
-_IDLE = 60_000_000
-_FORK_SECONDS = 0.25
-_OPENING_SECONDS = 10.0
 
 CAPTURES: list[list[Attempt]] = []
 """While there is one (`pixelmeter.testing.capture_calls`), attempts go there and nowhere else."""
 
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
-# What a fork left behind. Never closed or collected: a connection of the parent must not be ended by its child.
-_inherited: list[object] = []
-# Held while a writer thread imports the database libraries, and by a fork: a child forked in the middle of that would
-# have modules that never get ready. Reentrant for a signal handler that forks.
-_opening = threading.RLock()
-_held: list[list[_Lock]] = []
+# Of meters that nobody has any more, whose writers are at their last run.
+_leaving: set[Ticket] = set()
 
 
-class _Lock(Protocol):
-    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool: ...
-    def release(self) -> None: ...
+class _Process:
+    """Stands for the process in which an attempt begins."""
+
+    __slots__ = ()
 
 
 class Recorder:
-    """Keeps intents and outcomes; nothing starts before the first one, and after a fork all of it starts anew."""
+    """Keeps intents and outcomes; nothing starts before the first one, and after a fork all of it starts anew.
+
+    When the last one who has it lets go of it, what has ended is brought into the ledger, and thread and files go.
+    """
 
     def __init__(
         self,
@@ -60,22 +60,39 @@ class Recorder:
         clock: Clock,
         failures: Failures,
         fanout: Fanout,
+        interval: float = WRITE_INTERVAL,
     ) -> None:
+        """`open_drain` must not refer to whoever keeps the recorder: the writer thread keeps it."""
         self._spool = spool
-        self._open_drain = open_drain
-        self._clock = clock
-        self._failures = failures
         self._fanout = fanout if fanout.sinks else None
-        self._drain: Drain | None = None
-        self._background = self._make_background()
-        self._make_locks()
-        self._synced = 0
-        self._adopted: int | None = None
-        self._adopting = False
-        self._wrote: int | None = None
+        self._backlog = fanout.backlog
+        self._writing = Writing(spool, open_drain, clock=clock, failures=failures, fanout=fanout)
+        first = _FIRST_WRITE
+        if forks.are_coming():
+            # No thread of ours should be at anything then: what it would import and open is imported here and now.
+            first = interval
+            with suppress(Exception):
+                open_drain()
+        self._background = Background(
+            self._writing.work,
+            self._writing.sync,
+            self._writing.leave,
+            "pixelmeter-writer",
+            interval=interval,
+            first=first,
+            afterwards=self._writing.tell,
+            died=self._writing.break_off,
+        )
+        self._process = _Process()
         self._registered = False
-        self.ledger_error: str | None = None
-        """What the ledger last said no to, without secrets; None while it takes everything."""
+
+    def receiver(self) -> Callable[[Attempt], None]:
+        """Return what takes the end of an attempt that begins now; to be asked for before anything else of it.
+
+        It takes nothing in a child that is forked meanwhile: the attempt is the parent's.
+        """
+        forks.check()
+        return partial(self._end, self._process)
 
     def enter(self, intent: Attempt) -> list[Callable[[], None]]:
         """Tell the sinks of an attempt that is about to leave; return what to call once its transport has answered."""
@@ -91,19 +108,12 @@ class Recorder:
 
     def end(self, attempt: Attempt) -> None:
         """Keep an attempt that has ended."""
-        if CAPTURES:
-            for capture in CAPTURES:
-                capture.append(attempt)
-            return
-        if self._fanout is not None:
-            self._fanout.expect()
-        self._spool.outcome(attempt)
-        if self._fanout is not None:
-            self._fanout.end(attempt, self._spool.dropped)
-        self._background.wake()
+        forks.check()
+        self._end(self._process, attempt)
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
+        forks.check()
         return not self._registered or self._background.run(timeout).wait(timeout)
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
@@ -112,152 +122,89 @@ class Recorder:
 
     def stop(self, timeout: float = _EXIT_SECONDS) -> Ticket:
         """Begin to close, and try for so many seconds; the ticket tells when it is done."""
+        forks.check()
         return self._background.stop(timeout)
+
+    @property
+    def ledger_error(self) -> str | None:
+        """What the ledger last said no to, without secrets; None while it takes everything."""
+        return self._writing.ledger_error
 
     def tell_lost(self) -> None:
         """Log what is in memory only, where the process is about to end."""
-        lost = self._spool.overflow() + (0 if self._drain is None else self._drain.held())
-        if lost:
-            self._failures.lose(lost)
+        self._writing.lose()
+
+    def locks(self) -> Sequence[forks.Lock]:
+        """Return what a fork should hold, in this order."""
+        return self._writing.locks()
 
     def forget(self) -> None:
         """Drop what belongs to the parent process: called in a forked child, so it takes no lock and logs nothing."""
-        if self._drain is not None:
-            self._drain.forget()
-            _inherited.append(self._drain)
-            self._drain = None
-        _inherited.append(self._background)
-        self._background = self._make_background()
-        self._make_locks()
+        self._process = _Process()
+        self._writing.forget()
+        self._background.forget()
         self._spool.forget()
+        self._backlog.forget()
         if self._fanout is not None:
             self._fanout.forget()
-        self._adopted = None
-        self._adopting = False
 
-    def _make_background(self) -> Background:
-        return Background(self._work, self._sync, self._leave, "pixelmeter-writer")
+    def status(self) -> RecorderStatus:
+        """Return what is kept where, and how its way into the ledger is going."""
+        forks.check()
+        drain = self._writing.status()
+        return {
+            "waiting": self._backlog.waiting(),
+            "waiting_seconds": self._backlog.lag() / 1e6,
+            "writer": {"running": self._background.is_running, "restarts": self._background.deaths},
+            "spool": cast("SpoolCounts", msgspec.structs.asdict(self._spool.status())),
+            "drain": None if drain is None else cast("DrainCounts", msgspec.structs.asdict(drain)),
+            "ledger_error": self.ledger_error,
+        }
+
+    def _end(self, process: _Process, attempt: Attempt) -> None:
+        if CAPTURES:
+            for capture in CAPTURES:
+                capture.append(attempt)
+            return
+        forks.check()
+        if process is not self._process:
+            return
+        self._backlog.expect()
+        self._spool.outcome(attempt)
+        if self._fanout is not None:
+            self._fanout.end(attempt, self._spool.dropped)
+        self._background.wake()
 
     def _register(self) -> None:
         self._registered = True
         _hook()
         _recorders.add(self)
-
-    def _work(self) -> float | None:
-        """Run on the background thread: move what has ended into the ledger, and sync the spool now and then."""
-        writes: list[tuple[int, int]] = []
-        try:
-            self._write(writes)
-        except Exception as error:
-            self.ledger_error = f"{type(error).__name__}: {error}"
-            self._failures.note("ledger", error)
-            self._observe(writes, failed=True)
-            self._sync()
-            raise
-        self.ledger_error = None
-        self._observe(writes, failed=False)
-        return _soonest(self._adopt(), self._sync(), self._let_go(wrote=bool(writes)))
-
-    def _write(self, writes: list[tuple[int, int]]) -> None:
-        if self._drain is None:
-            with _opening:
-                self._drain = self._open_drain()
-        while True:
-            started = self._clock.monotonic()
-            rows = self._step(self._drain)
-            if rows:
-                writes.append((rows, self._clock.monotonic() - started))
-            if not rows or (rows < GROUP and not self._drain.behind):
-                return
-
-    def _adopt(self) -> float | None:
-        """Take in a part of what dead processes left; return after how many seconds to go on, None at the end of it.
-
-        It comes after our own attempts and goes on in parts, so that thousands of files hold up nobody.
-        """
-        now = self._clock.monotonic()
-        if self._drain is None or not (self._adopting or self._adopted is None or now - self._adopted > _ADOPT_EVERY):
-            return None
-        if not self._adopting:
-            self._adopted = now
-        self._adopting = False
-        try:
-            with self._unforked():
-                self._adopting = self._drain.adopt_some()
-        except Exception as error:
-            self._failures.note("adoption", error)
-        return _ADOPTION_PAUSE if self._adopting else None
-
-    def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool) -> None:
-        if self._fanout is not None:
-            self._fanout.observe(writes, failed=failed, dropped=self._spool.dropped)
-
-    def _step(self, drain: Drain) -> int:
-        with self._unforked():
-            return drain.step()
-
-    @contextmanager
-    def _unforked(self) -> Generator[None, None, None]:
-        """Have a fork wait for a moment: a child could hang in a lock that a database library holds just now."""
-        with self._entrance:
-            self._inside.acquire()
-        try:
-            yield
-        finally:
-            self._inside.release()
-
-    def _make_locks(self) -> None:
-        # Two, as a lock is not fair: a fork that has the entrance gets in before the thread's next step.
-        self._entrance = threading.RLock()
-        self._inside = threading.RLock()
-
-    def locks(self) -> Sequence[_Lock]:
-        """Return what a fork should hold, in this order."""
-        return self._entrance, self._inside
-
-    def _sync(self) -> float | None:
-        waited = self._clock.monotonic() - self._synced
-        if waited < _SYNC_EVERY:
-            return (_SYNC_EVERY - waited) / 1e6
-        self._synced = self._clock.monotonic()
-        self._spool.sync()
-        return None
-
-    def _let_go(self, *, wrote: bool) -> float | None:
-        """Give the database back after a minute without rows; return in how many seconds to look again."""
-        now = self._clock.monotonic()
-        if wrote or self._wrote is None:
-            self._wrote = now
-        left = self._wrote + _IDLE - now
-        if left > 0:
-            return left / 1e6
-        # What cannot be closed now is, after the next rows.
-        if self._drain is not None:
-            with suppress(LedgerError), self._unforked():
-                self._drain.rest()
-        return None
-
-    def _leave(self) -> None:
-        """Run on the background thread when it ends: a connection is closed by the thread that opened it.
-
-        The drain stays for a later attempt: it knows what of the files that are left it has read.
-        """
-        if self._drain is not None:
-            with self._unforked():
-                self._drain.close()
-
-    def status(self) -> dict[str, Any]:
-        """Return what is kept where: `spool` and `drain` (None before the first attempt), and `ledger_error`."""
-        drain = self._drain
-        return {
-            "spool": msgspec.structs.asdict(self._spool.status()),
-            "drain": None if drain is None else msgspec.structs.asdict(drain.status()),
-            "ledger_error": self.ledger_error,
-        }
+        forks.register(self)
+        last = weakref.finalize(self, _let_go, self._background, self._writing, self._spool)
+        last.atexit = False
 
 
-def _soonest(*waits: float | None) -> float | None:
-    return min((seconds for seconds in waits if seconds is not None), default=None)
+def _let_go(background: Background, writing: Writing, spool: Spool) -> None:
+    """Have the writer of a recorder that is gone write once more, and end; what it cannot write is left to others.
+
+    Called in the middle of anything, so it waits for nothing and starts no thread.
+    """
+    if forks.is_child():
+        forks.keep((background, writing, spool))
+        return
+    ticket = Ticket(last=True)
+    ticket.then = partial(_end, ticket, writing, spool)
+    _leaving.add(ticket)
+    if not background.retire(ticket):
+        _leaving.discard(ticket)
+        spool.forget()
+
+
+def _end(ticket: Ticket, writing: Writing, spool: Spool) -> None:
+    writing.lose()
+    writing.let_go()
+    spool.forget()
+    _leaving.discard(ticket)
 
 
 _hooked = False
@@ -268,38 +215,13 @@ def _hook() -> None:
     if not _hooked:
         _hooked = True
         atexit.register(_stop_all)
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-            )
 
 
 def _stop_all() -> None:
     # All of them first: a ledger that hangs must not take the time of the others, nor a logging handler that raises.
     deadline = time.monotonic() + _EXIT_SECONDS
     recorders = list(_recorders)
-    for ticket in [recorder.stop() for recorder in recorders]:
+    for ticket in [*(recorder.stop() for recorder in recorders), *_leaving]:
         ticket.wait(max(deadline - time.monotonic(), 0))
     for recorder in recorders:
         recorder.tell_lost()
-
-
-def _before_fork() -> None:
-    held: list[_Lock] = [_opening] if _opening.acquire(timeout=_OPENING_SECONDS) else []
-    deadline = time.monotonic() + _FORK_SECONDS
-    for recorder in list(_recorders):
-        held += [lock for lock in recorder.locks() if lock.acquire(timeout=max(deadline - time.monotonic(), 0))]
-    _held.append(held)
-
-
-def _after_fork_in_parent() -> None:
-    for lock in _held.pop():
-        lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _opening
-    _opening = threading.RLock()
-    _held.clear()
-    for recorder in list(_recorders):
-        recorder.forget()

@@ -46,6 +46,7 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_DURABILITY": "what an attempt survives",
+    "PIXELMETER_WRITE_INTERVAL": "how long attempts may gather before they are written to the ledger",
 }
 """Every variable of pixelmeter's own, and what it is for."""
 
@@ -79,6 +80,8 @@ class Settings:
     """`PIXELMETER_FEE_PERCENT`: the gateway's fee in parts per million; None leaves it to the profile."""
     durability: Durability = "process"
     """`PIXELMETER_DURABILITY`: `process` survives a kill, `sync` also a power cut (an fsync for every attempt)."""
+    write_interval: float = 1.0
+    """`PIXELMETER_WRITE_INTERVAL`: seconds between two writes to the ledger, 0 to 3600."""
     sinks: tuple[str, ...] = ()
     """`PIXELMETER_SINKS`: live views to turn on, `prometheus` and `otel`, with a comma between."""
     cost_attributes: CostAttributes | None = None
@@ -107,6 +110,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         tags=_pairs(env, "PIXELMETER_TAGS"),
         fee_rate=_fee_rate(env),
         durability="sync" if durability == "sync" else "process",
+        write_interval=_write_interval(env),
         sinks=_sinks(env),
         cost_attributes=_cost_attributes(env),
         latest_conventions="gen_ai_latest_experimental" in _words(env, "OTEL_SEMCONV_STABILITY_OPT_IN"),
@@ -252,6 +256,16 @@ def _cost_attributes(env: Mapping[str, str]) -> CostAttributes | None:
 
 def _words(env: Mapping[str, str], name: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(filter(None, (word.strip() for word in env.get(name, "").split(",")))))
+
+
+def _write_interval(env: Mapping[str, str]) -> float:
+    text = env.get("PIXELMETER_WRITE_INTERVAL", "").strip()
+    if not text:
+        return 1.0
+    milliseconds = scaled(text, 1000)
+    if milliseconds is None or milliseconds > 3_600_000:
+        raise ConfigError(f"PIXELMETER_WRITE_INTERVAL is {text[:40]!r}: use seconds from 0 to 3600, such as 0.5")
+    return milliseconds / 1000
 
 
 def _fee_rate(env: Mapping[str, str]) -> int | None:

@@ -100,6 +100,17 @@ def test_the_table_says_why_a_cost_is_unknown_and_shows_the_zone_asked_for(sqlit
     assert "2026-05-29 02:11:40 success 200 1 outcome_unknown $0.0400 8.12 aigateway m team=growth" in lines
 
 
+def test_columns_are_chosen_in_every_format(sqlite_url: str) -> None:
+    attempt = make_attempt(cost=10_000_000)
+    fill(sqlite_url, attempt)
+    chosen = ["--columns", "id,cost,trace_id"]
+    assert [{"id": attempt.id, "cost_usd": "0.01", "trace_id": None}] == calls(sqlite_url, *chosen)
+    assert f'"id","cost_usd","trace_id"\n"{attempt.id}",0.01,\n' == run(sqlite_url, "--format", "csv", *chosen).stdout
+    assert ["id cost usd trace id", f"{attempt.id} 0.01"] == [
+        " ".join(line.split()) for line in run(sqlite_url, *chosen).stdout.splitlines() if "─" not in line
+    ]
+
+
 def test_csv_has_every_field_and_no_formula(sqlite_url: str) -> None:
     fill(sqlite_url, make_attempt(model="@evil", error_code="-2+3", cost=None))
     (row,) = csv.DictReader(io.StringIO(run(sqlite_url, "--format", "csv").stdout))
@@ -110,7 +121,8 @@ def test_csv_has_every_field_and_no_formula(sqlite_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [["--limit", "0"], ["--call-id", "x"], ["--status", "ok"], ["--follow", "--until", "1d"]]
+    "arguments",
+    [["--limit", "0"], ["--call-id", "x"], ["--status", "ok"], ["--columns", "price"], ["--follow", "--until", "1d"]],
 )
 def test_bad_options_are_usage_errors(sqlite_url: str, arguments: list[str]) -> None:
     assert 2 == run(sqlite_url, *arguments).exit_code

@@ -2,32 +2,110 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 from click.testing import CliRunner
 
 from pixelmeter.cli import COMMANDS, main
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+
+LIBRARIES = {
+    "alembic",
+    "asyncio",
+    "httpx",
+    "httpx2",
+    "openai",
+    "opentelemetry",
+    "prometheus_client",
+    "psycopg",
+    "rich.console",
+    "rich.table",
+    "sqlalchemy",
+    "yaml",
+}
+"""What takes longer to import than a command may take."""
+
+METERING = {"pixelmeter.meter", "pixelmeter.recorder", "pixelmeter.core.exchange", "pixelmeter.drivers"}
 
 
-def test_help_imports_no_database_and_no_command() -> None:
+def imported(*arguments: str) -> set[str]:
+    """Return the modules that a fresh interpreter has after a command."""
     code = (
-        "import sys; from pixelmeter.cli import main; main(['--help'], standalone_mode=False); "
-        "heavy = {'sqlalchemy', 'alembic', 'rich', 'psycopg', 'pixelmeter.cli.report', 'pixelmeter.cli.db'}; "
-        "sys.exit(' '.join(heavy & set(sys.modules)) or 0)"
+        "import sys; from pixelmeter.cli import main\n"
+        "try: main(sys.argv[1:], prog_name='pixelmeter')\n"
+        "except SystemExit as end: assert not end.code, end.code\n"
+        "print('|'.join(sys.modules), file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (0, "") == (done.returncode, done.stderr)
-    assert all(name in done.stdout for name in COMMANDS)
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    return set(done.stderr.splitlines()[-1].split("|"))
 
 
-@pytest.mark.parametrize("name", ["report", "calls", "db"])
+@pytest.fixture
+def filled(ledger_url: str) -> str:
+    """The URL of a ledger that has all that a report tells of."""
+    writer = open_writer(ledger_url)
+    day = 86_400_000_000
+    now = time.time_ns() // 1000
+    writer.write([make_attempt(started_at=now - 2 * day), make_attempt(started_at=now - day)], {}, [])
+    writer.write([make_attempt(started_at=now - day, cost=None, cost_reason="outcome_unknown")], {}, [])
+    writer.close()
+    return ledger_url
+
+
+@pytest.mark.parametrize("option", ["--help", "--version"])
+def test_the_overview_imports_no_library_but_the_one_that_reads_command_lines(option: str) -> None:
+    modules = imported(option)
+    assert set() == modules & (LIBRARIES | METERING | {"msgspec", "rich", "tomllib"})
+    ours = {name for name in modules if name.startswith("pixelmeter")}
+    assert {"pixelmeter", "pixelmeter.cli", "pixelmeter.errors", "pixelmeter._version"} >= ours - {
+        "pixelmeter.cli.streams"
+    }
+
+
+def test_the_overview_names_every_command() -> None:
+    shown = CliRunner().invoke(main, ["--help"]).stdout
+    assert all(name in shown for name in COMMANDS)
+
+
+@pytest.mark.parametrize("name", ["report", "calls", "db", "prices"])
 def test_the_help_of_a_command_imports_no_database(name: str) -> None:
+    assert set() == imported(name, "--help") & (LIBRARIES | METERING | {"rich"})
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["report"],
+        ["report", "--by", "day,tag:team", "--format", "json"],
+        ["report", "--tags"],
+        ["calls", "--format", "csv"],
+        ["db", "status"],
+    ],
+    ids=" ".join,
+)
+def test_a_command_that_reads_imports_the_driver_and_nothing_that_meters_or_changes_schemas(
+    filled: str, arguments: list[str]
+) -> None:
+    driver = {"psycopg", "asyncio"} if filled.startswith("postgresql") else set[str]()
+    assert set() == imported(*arguments, "--database-url", filled) & (LIBRARIES | METERING) - driver
+
+
+@pytest.mark.parametrize("arguments", [["show", "meta/sam-3-1-image"], ["list", "--gateway", "xai"]], ids=" ".join)
+def test_prices_are_shown_without_a_database(arguments: list[str]) -> None:
+    assert set() == imported("prices", *arguments) & (LIBRARIES | METERING | {"sqlite3"})
+
+
+def test_only_the_price_files_that_have_the_model_are_understood() -> None:
     code = (
-        f"import sys; from pixelmeter.cli import main; main(['{name}', '--help'], standalone_mode=False); "
-        "sys.exit(' '.join({'sqlalchemy', 'alembic', 'rich', 'psycopg'} & set(sys.modules)) or 0)"
+        "import sys, tomllib; loads, understood = tomllib.loads, []\n"
+        "tomllib.loads = lambda text: understood.append(text) or loads(text)\n"
+        "from pixelmeter.cli import main; main(['prices', 'show', 'meta/sam-3-1-image'], standalone_mode=False)\n"
+        "print(*['meta/sam-3-1-image' in text for text in understood], file=sys.stderr)"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert (0, "") == (done.returncode, done.stderr)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert {"True"} == set(done.stderr.split())
 
 
 def test_the_module_runs_as_the_command() -> None:

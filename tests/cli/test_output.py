@@ -1,13 +1,10 @@
 from __future__ import annotations
 
-import contextlib
 import csv
 import io
 import json
-import os
-import pty
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
 
 import pytest
@@ -15,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.cli.output import emit, emit_json, plain, write_csv
+from tests.cli.terminal import on_a_terminal
 
 Capture = pytest.CaptureFixture[str]
 
@@ -34,7 +32,7 @@ def test_a_table_aligns_numbers_and_money_to_the_right(capsys: Capture) -> None:
     total = {"name": "total", "cost_usd": "$1,000.0100"}
     expected = [
         "name   number     cost usd",
-        "─" * 27,
+        "─" * 26,
         "a           5      $0.0100",
         "bcd            $1,000.0000",
         "total          $1,000.0100",
@@ -65,17 +63,8 @@ def test_plain_text_keeps_every_letter() -> None:
     assert "Grüße 日本 🎨 a-b_c" == plain("Grüße 日本 🎨 a-b_c")
 
 
-def test_a_number_is_never_cut_by_a_narrow_terminal() -> None:
-    row = {f"cost_{index}": f"$1,234,567.{index:04}" for index in range(8)}
-    screen = on_a_terminal(
-        lambda: emit([{"model": "openai/gpt-image-2", **row}], ["model", *row], "table", right=list(row))
-    )
-    assert all(value in screen for value in row.values())
-    assert "openai/gpt-i" in screen
-
-
 def test_csv_on_a_terminal_cannot_steer_it() -> None:
-    screen = on_a_terminal(lambda: write_csv([{"model": HOSTILE}], ["model"]))
+    screen = on_a_terminal(lambda: write_csv([{"model": HOSTILE}], ["model"]), columns=80)
     assert '"model"\n"red]8;;http://x 2Jevil[bold]"\n' == screen
 
 
@@ -134,20 +123,3 @@ def test_no_csv_cell_starts_like_a_formula_and_text_survives(values: list[str]) 
 def csv_cell(capsys: Capture, value: object) -> str:
     write_csv([{"first": "x", "value": value}], ["first", "value"])
     return list(csv.reader(io.StringIO(capsys.readouterr().out, newline="")))[1][1]
-
-
-def on_a_terminal(action: Callable[[], None]) -> str:
-    """Return what an action writes to a terminal of 80 columns."""
-    reader, writer = pty.openpty()
-    with pytest.MonkeyPatch.context() as patch, os.fdopen(writer, "w", encoding="utf-8") as terminal:
-        patch.setattr(sys, "stdout", terminal)
-        patch.setenv("NO_COLOR", "1")
-        patch.setenv("TERM", "dumb")
-        action()
-    screen = b""
-    # Linux ends a terminal that nobody writes to any more by an error.
-    with contextlib.suppress(OSError):
-        while piece := os.read(reader, 65536):
-            screen += piece
-    os.close(reader)
-    return screen.decode().replace("\r\n", "\n")

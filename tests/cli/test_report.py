@@ -78,6 +78,147 @@ def test_json_is_exactly_the_documented_shape(ledger_url: str) -> None:
     assert list(row) == list(found["rows"][0])
 
 
+UNKNOWN = {"cost": None, "fee": None, "images": None, "outcome": "timeout", "billing": "unknown"}
+
+
+@pytest.mark.parametrize("by", ["model", "model,tag:team"], ids=["rollup", "rows"])
+def test_json_has_null_where_nothing_is_known_and_zero_where_it_is_known_to_be_nothing(
+    ledger_url: str, by: str
+) -> None:
+    fill(
+        ledger_url,
+        make_attempt(model="unpriced", cost=None, fee=None, cost_reason="no_price"),
+        make_attempt(model="lost", **UNKNOWN),
+        make_attempt(model="estimated", **UNKNOWN, at_risk=10_000_000),
+        make_attempt(model="refused", cost=0, fee=0, outcome="rejected", billing="not_billed"),
+        make_attempt(model="refused and lost", cost=0, fee=0, outcome="rejected", billing="not_billed"),
+        make_attempt(model="refused and lost", **UNKNOWN),
+    )
+    found = rows(ledger_url, "--by", by, *MAY)
+    assert {
+        "unpriced": (None, "0"),
+        "lost": (None, None),
+        "estimated": (None, "0.01"),
+        "refused": ("0", "0"),
+        "refused and lost": (None, None),
+    } == {row["model"]: (row["cost_usd"], row["at_risk_usd"]) for row in found}
+    fees = {row["model"]: row["fee_usd"] for row in rows(ledger_url, "--by", by, "--with-fees", *MAY)}
+    assert {"refused": "0"} == {model: fee for model, fee in fees.items() if fee is not None}
+    total = report(ledger_url, "--by", by, *MAY)["total"]
+    assert (None, "0.01", 4) == tuple(total[key] for key in ("cost_usd", "at_risk_usd", "unknown_cost_attempts"))
+
+
+@pytest.mark.parametrize("by", ["model", "tag:team"], ids=["rollup", "rows"])
+def test_csv_is_empty_where_nothing_is_known(ledger_url: str, by: str) -> None:
+    fill(ledger_url, make_attempt(**UNKNOWN))
+    (row,) = csv.DictReader(io.StringIO(run(ledger_url, "--format", "csv", "--by", by, *MAY).stdout))
+    assert ("", "", "1") == (row["cost_usd"], row["at_risk_usd"], row["unknown_cost_attempts"])
+
+
+def test_a_report_of_nothing_costs_nothing(ledger_url: str) -> None:
+    fill(ledger_url)
+    total = report(ledger_url)["total"]
+    assert ("0", "0") == (total["cost_usd"], total["at_risk_usd"])
+
+
+def test_the_money_of_images_of_retries_and_of_failures_are_columns(ledger_url: str) -> None:
+    fill(
+        ledger_url,
+        make_attempt(cost=40_000_000, images=4),
+        make_attempt(cost=30_000_000, images=None, outcome="error"),
+        make_attempt(cost=20_000_000, images=2, attempt=1),
+        make_attempt(cost=10_000_000, images=None, outcome="timeout", attempt=2),
+        make_attempt(cost=None, images=100),
+    )
+    columns = ["--columns", "failure_cost,cost_per_image,retry_cost"]
+    sums = {"failure_cost_usd": "0.04", "cost_per_image_usd": "0.016666667", "retry_cost_usd": "0.03"}
+    found = report(ledger_url, *MAY, *columns)
+    assert ([{"model": "openai/gpt-image-2", **sums}], sums) == (found["rows"], found["total"])
+    assert ["model", *sums] == list(found["rows"][0])
+    (row,) = csv.DictReader(io.StringIO(run(ledger_url, "--format", "csv", *MAY, *columns).stdout))
+    assert {"model": "openai/gpt-image-2", **sums} == row
+    heading, _, line, *_ = run(ledger_url, *MAY, *columns).stdout.splitlines()[1:]
+    assert "model failure cost cost per image retry cost" == " ".join(heading.split())
+    assert "openai/gpt-image-2 $0.0400 $0.0167 $0.0300" == " ".join(line.split())
+
+
+def test_the_money_of_retries_and_failures_of_unknown_cost_is_not_known(ledger_url: str) -> None:
+    fill(ledger_url, make_attempt(cost=5), make_attempt(**UNKNOWN, attempt=1))
+    total = report(ledger_url, *MAY, "--columns", "cost,cost_per_image,retry_cost,failure_cost")["total"]
+    assert {
+        "cost_usd": "0.000000005",
+        "cost_per_image_usd": "0.000000005",
+        "retry_cost_usd": None,
+        "failure_cost_usd": None,
+    } == total
+    table = run(ledger_url, *MAY, "--columns", "retry_cost,failure_cost").stdout
+    assert 4 == table.partition("At risk")[0].count(" unknown")
+
+
+def test_fees_come_after_the_columns_that_are_chosen(sqlite_url: str) -> None:
+    fill(sqlite_url, make_attempt())
+    assert ["model", "cost_usd", "fee_usd"] == list(rows(sqlite_url, *MAY, "--columns", "cost", "--with-fees")[0])
+    assert ["model", "fee_usd", "p50_seconds"] == list(rows(sqlite_url, *MAY, "--columns", "fee,p50", "--with-fees")[0])
+
+
+def test_tags_are_listed_with_their_attempts_and_values(ledger_url: str) -> None:
+    fill(ledger_url, make_attempt(tags='{"team":"a"}'), make_attempt(tags='{"customer":"x","team":"b"}'))
+    result = run(ledger_url, "--tags", "--format", "json", *MAY)
+    expected = [{"tag": "team", "attempts": 2, "values": 2}, {"tag": "customer", "attempts": 1, "values": 1}]
+    assert expected == json.loads(result.stdout)
+    assert "customer         1       1" in run(ledger_url, "--tags", *MAY).stdout
+    assert '"team",2,2\n' in run(ledger_url, "--tags", "--format", "csv", *MAY).stdout
+    nothing = run(ledger_url, "--tags", "--since", "2026-01", "--until", "2026-02").stdout
+    assert "No attempt has a tag from 2026-01-01T00:00:00Z to 2026-02-01T00:00:00Z" in nothing
+
+
+def test_a_month_is_asked_for_by_its_name(ledger_url: str) -> None:
+    moments = ["2026-04-30T21:59:59+00:00", "2026-04-30T22:00:00+00:00", "2026-05-31T21:59:59+00:00",
+               "2026-05-31T22:00:00+00:00"]  # fmt: skip
+    fill(ledger_url, *(make_attempt(started_at=at(moment)) for moment in moments))
+    found = report(ledger_url, "--since", "2026-05", "--until", "2026-06", "--tz", "Europe/Berlin")
+    assert (2, "2026-04-30T22:00:00Z", "2026-05-31T22:00:00Z") == (
+        found["total"]["attempts"], found["since"], found["until"]
+    )  # fmt: skip
+    assert 4 == report(ledger_url, "--since", "2026", "--until", "2027")["total"]["attempts"]
+
+
+def test_the_range_is_told_in_the_zone_asked_for(sqlite_url: str) -> None:
+    fill(sqlite_url, make_attempt())
+    berlin = ["--tz", "Europe/Berlin", "--since", "2026-03-01", "--until"]
+    heading = run(sqlite_url, *berlin, "2026-06-01").stdout.splitlines()[0]
+    assert "2026-03-01T00:00:00+01:00 to 2026-06-01T00:00:00+02:00, known cost in USD" == heading
+    nothing = run(sqlite_url, *berlin, "2026-03-02").stdout
+    assert "Nothing fits between 2026-03-01T00:00:00+01:00 and 2026-03-02T00:00:00+01:00" in nothing
+
+
+def test_a_known_gateway_by_another_name_is_named_with_what_to_set(sqlite_url: str) -> None:
+    def unpriced(gateway: str, model: str) -> Attempt:
+        return make_attempt(gateway=gateway, model=model, cost=None, cost_reason="no_price")
+
+    fill(
+        sqlite_url,
+        unpriced("127.0.0.1:8080", "meta/sam-3-1-image"),
+        unpriced("10.0.0.1", "nobody/knows-this"),
+        unpriced("aigateway", "meta/sam-3-1-image-of-tomorrow"),
+    )
+    said = run(sqlite_url, *MAY).stdout
+    assert "3 attempts of 3 models have no price" in said
+    hint = "get a price from then on with PIXELMETER_GATEWAYS=127.0.0.1:8080=aigateway"
+    assert "127.0.0.1:8080 is no gateway that pixelmeter knows. If it is aigateway by another name" in said
+    assert f"calls of meta/sam-3-1-image {hint}" in said
+    assert "10.0.0.1 is" not in said
+
+
+def test_a_gateway_that_has_been_given_its_profile_needs_no_hint(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite_url, make_attempt(gateway="10.0.0.1", model="meta/sam-3-1-image", cost=None, cost_reason="no_price"))
+    assert "PIXELMETER_GATEWAYS" in run(sqlite_url, *MAY).stdout
+    monkeypatch.setenv("PIXELMETER_GATEWAYS", "10.0.0.1=aigateway")
+    assert "PIXELMETER_GATEWAYS" not in run(sqlite_url, *MAY).stdout
+
+
 def test_the_last_thirty_days_are_the_default(sqlite_url: str) -> None:
     now = datetime.now(UTC)
     ages = [timedelta(0), timedelta(days=29, hours=23), timedelta(days=30, hours=1)]
@@ -127,7 +268,7 @@ def test_the_table_shows_known_sums_and_says_what_they_leave_out(sqlite_url: str
     assert "a/b 2 2 2 0 $1,500.0000 75.0 % $0.0400 1 8.2 s 8.2 s" in lines
     assert "c/d 1 1 1 0 $500.0000 25.0 % 8.2 s 8.2 s" in lines
     assert "total 6 6 6 0 $2,000.0000 100.0 % $0.0400 4 8.2 s 8.2 s" in lines
-    history = "By day: 2026-05-10 █▁▄▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁ 2026-05-28, at most $1,500.0000"
+    history = "By day: 2026-05-10 █▁▄▁▁▁▁▁▁▁▁▁▁▁▁▁▁▁? 2026-05-28, at most $1,500.0000"
     assert [
         history,
         "At risk: $0.0400 more may have been charged for attempts whose billing is unknown; the sums leave it out.",
@@ -196,7 +337,10 @@ def test_a_file_that_is_not_a_ledger_is_one_clear_line(tmp_path: Path) -> None:
     ("arguments", "said"),
     [
         (["--by", "colour"], "'colour' is not a dimension: use model, day"),
-        (["--since", "yesterday"], "'yesterday' is not a time: write a date"),
+        (["--by", "model,team"], "for the tag of that name write tag:team"),
+        (["--columns", "cost,price"], "'price' is not a column: use calls, attempts"),
+        (["--since", "tomorrow"], "'tomorrow' is not a time: write a date"),
+        (["--since", "this-month", "--until", "last-month"], "must be before --until"),
         (["--tz", "Mars/Olympus"], "'Mars/Olympus' is not a time zone"),
         (["--tz", "../../etc/passwd"], "is not a time zone"),
         (["--since", "1d", "--until", "2d"], "must be before --until"),

@@ -21,7 +21,8 @@ from pixelmeter.cli import main
 from pixelmeter.cli.restore_check import of_tables
 from pixelmeter.drain import Drain
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.engine import open_reader, reading
+from pixelmeter.ledger.engine import reading
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.wal import read_wal
 from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Spool
@@ -208,8 +209,8 @@ def test_a_ledger_that_is_older_than_the_spool_of_a_living_process_is_told_and_a
     assert "wait in 1 files of living processes" in found["spool positions"]["found"]
     assert 0 == restarted.exit_code
     assert "spool positions" not in after
-    with open_reader(ledger.url).connect() as connection:
-        assert 101 == connection.exec_driver_sql("SELECT count(*) FROM pixelmeter_attempts").scalar()
+    with reading_ledger(ledger.url) as reader:
+        assert [(101,)] == reader.rows("SELECT count(*) FROM pixelmeter_attempts")
 
 
 def test_what_has_just_ended_is_not_late(ledger: Ledger) -> None:

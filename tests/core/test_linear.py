@@ -10,6 +10,7 @@ import pytest
 import zstandard
 
 from pixelmeter.core.decode import decoder
+from pixelmeter.core.forms import multipart_fields, urlencoded_fields
 from pixelmeter.core.headers import by_name
 from pixelmeter.core.response import answer_of
 from pixelmeter.core.skim import Skim
@@ -55,6 +56,14 @@ def _headers(body: bytes) -> None:
     by_name([(b"x-cost-cents", b"1")] * len(body))
 
 
+def _form(body: bytes) -> None:
+    multipart_fields(b"--xyz\r\n" + body + b"\r\n--xyz--", b"multipart/form-data; boundary=xyz")
+
+
+def _urlencoded(body: bytes) -> None:
+    urlencoded_fields(body)
+
+
 _INPUTS: dict[str, tuple[Callable[[bytes], None], Callable[[int], bytes]]] = {
     "lone carriage returns": (_events, lambda size: b"\r" * size),
     "lone line feeds": (_events, lambda size: b"\n" * size),
@@ -73,6 +82,14 @@ _INPUTS: dict[str, tuple[Callable[[bytes], None], Callable[[int], bytes]]] = {
     "keys": (_answer, lambda size: b'{"a":' * size),
     "stored blocks": (_inflate, lambda size: _stored(size * 50)),
     "frames": (_frames, lambda size: zstandard.compress(b"") * size),
+    "dashes in a form": (_form, lambda size: b"--" * size),
+    "line ends in a form": (_form, lambda size: b"\r\n" * size),
+    "nearly a boundary": (_form, lambda size: b"\r\n--x" * size),
+    "boundaries": (_form, lambda size: b"--xyz\r\n" * size),
+    "heads without end": (_form, lambda size: b"--xyz\r\ncontent-disposition: form-data" + b';a="' * size),
+    "ampersands": (_urlencoded, lambda size: b"&" * size),
+    "equals signs": (_urlencoded, lambda size: b"=" * size),
+    "percent signs": (_urlencoded, lambda size: b"a=" + b"%" * size),
     "headers of one name": (_headers, lambda size: b"x" * size),
 }
 

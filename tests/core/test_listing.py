@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import json
+from datetime import UTC
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
+import pytest
 
-from pixelmeter.core.listing import COLUMNS, listed
+from pixelmeter.core.listing import COLUMNS, OF_TABLES, cells, columns, listed
 from pixelmeter.core.record import FIELDS, Attempt
+from pixelmeter.errors import ConfigError
 from tests.factories import make_attempt
 
 
@@ -58,6 +62,52 @@ def test_what_is_unknown_is_null_and_never_zero() -> None:
     found = listed(make_attempt(**dict.fromkeys(optional)))
     assert len(optional) == sum(value is None for value in found.values())
     json.dumps(found)
+
+
+def test_a_row_of_a_table_is_ready_to_read() -> None:
+    attempt = make_attempt(cost=1_500_000_000_000, at_risk=None, duration=8_123_456, tags='{"a":"1","b":"x y"}')
+    expected = {
+        "started_at": "2026-05-29 02:11:40",
+        "outcome": "success",
+        "status": 200,
+        "images": 1,
+        "cost": "$1,500.0000",
+        "at_risk": "",
+        "seconds": "8.12",
+        "gateway": "aigateway",
+        "model": "openai/gpt-image-2",
+        "tags": "a=1 b=x y",
+    }
+    found = cells(attempt, ZoneInfo("Asia/Kathmandu"))
+    assert expected == {name: found[name] for name in OF_TABLES}
+    assert {*COLUMNS, *OF_TABLES} == found.keys()
+
+
+@pytest.mark.parametrize(
+    ("cost", "reason", "billing", "at_risk", "shown"),
+    [
+        (0, "rejected", "not_billed", None, ("$0.0000", "")),
+        (None, "no_price", "billed", None, ("no_price", "")),
+        (None, "outcome_unknown", "unknown", 5_000_000, ("outcome_unknown", "$0.0050")),
+        (None, "outcome_unknown", "unknown", 0, ("outcome_unknown", "$0.0000")),
+        (None, "outcome_unknown", "unknown", None, ("outcome_unknown", "unknown")),
+        (None, "pending_job", "pending", None, ("pending_job", "unknown")),
+        (None, None, "unknown", None, ("unknown", "unknown")),
+    ],
+)
+def test_a_row_of_a_table_never_shows_nothing_for_what_is_not_known(
+    cost: int | None, reason: str | None, billing: str, at_risk: int | None, shown: tuple[str, str]
+) -> None:
+    found = cells(make_attempt(cost=cost, cost_reason=reason, billing=billing, at_risk=at_risk), UTC)
+    assert shown == (found["cost"], found["at_risk"])
+
+
+def test_columns_are_chosen_by_the_name_of_the_ledger_of_json_or_of_the_table() -> None:
+    assert ("id", "cost_usd", "duration_seconds", "trace_id") == columns("id, cost,seconds,cost_usd,duration,trace_id")
+    assert COLUMNS == columns(",".join(FIELDS)) == columns(",".join(COLUMNS))
+    for text in ("price", "", ","):
+        with pytest.raises(ConfigError, match="id, call_id, .*, remaining_requests$"):
+            columns(text)
 
 
 def _members(annotation: Any) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.periods import PERIODS, Period, Window, moment, name_of, utc_text, windows
+from pixelmeter.core.periods import PERIODS, Period, Window, moment, name_of, range_text, utc_text, windows
 from pixelmeter.errors import ConfigError
 
 NOW = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)
@@ -43,17 +43,97 @@ def test_a_moment_is_a_date_a_time_or_how_long_ago(text: str, expected: str) -> 
     assert expected == utc_text(moment(text, now=NOW, zone=BERLIN))
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "7", "d", "-7d", "7 d", "1.5d", "2026-13-01", "9" * 5000, "7d7h"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "tomorrow",
+        "next-month",
+        "last-day",
+        "Last-Month",
+        "last month",
+        "2026-00",
+        "26-09",
+        "2026-9",
+        "0000",
+        "7",
+        "d",
+        "-7d",
+        "7 d",
+        "1.5d",
+        "2026-13-01",
+        "9" * 5000,
+        "7d7h",
+    ],
+)
 def test_anything_else_is_refused_with_what_to_write_instead(text: str) -> None:
     with pytest.raises(ConfigError, match="is not a time: write a date") as caught:
         moment(text, now=NOW, zone=UTC)
     assert len(str(caught.value)) < 200
 
 
-@pytest.mark.parametrize("text", ["999999999w", "9999999d", "0001-01-01"])
+@pytest.mark.parametrize("text", ["999999999w", "9999999d", "0001-01-01", "0001-01", "0001"])
 def test_a_moment_outside_the_calendar_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="outside the years 1 to 9999"):
         moment(text, now=NOW, zone=BERLIN)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("2026", "2025-12-31T23:00:00Z"),
+        ("2026-09", "2026-08-31T22:00:00Z"),
+        ("2026-12", "2026-11-30T23:00:00Z"),
+        ("today", "2026-05-27T22:00:00Z"),
+        ("yesterday", "2026-05-26T22:00:00Z"),
+        ("this-week", "2026-05-24T22:00:00Z"),
+        ("last-week", "2026-05-17T22:00:00Z"),
+        ("this-month", "2026-04-30T22:00:00Z"),
+        ("last-month", "2026-03-31T22:00:00Z"),
+        ("this-year", "2025-12-31T23:00:00Z"),
+        ("last-year", "2024-12-31T23:00:00Z"),
+    ],
+)
+def test_a_day_a_month_and_a_year_are_their_first_moment_in_the_zone(text: str, expected: str) -> None:
+    assert expected == utc_text(moment(text, now=NOW, zone=BERLIN))
+
+
+@pytest.mark.parametrize(
+    ("zone", "today", "yesterday", "month"),
+    [
+        ("UTC", "2026-03-01T00:00:00Z", "2026-02-28T00:00:00Z", "2026-02-01T00:00:00Z"),
+        ("America/New_York", "2026-02-28T05:00:00Z", "2026-02-27T05:00:00Z", "2026-01-01T05:00:00Z"),
+        ("Pacific/Kiritimati", "2026-02-28T10:00:00Z", "2026-02-27T10:00:00Z", "2026-01-31T10:00:00Z"),
+    ],
+)
+def test_which_day_it_is_depends_on_the_zone(zone: str, today: str, yesterday: str, month: str) -> None:
+    now = datetime(2026, 3, 1, 0, 30, tzinfo=UTC)
+    names = ("today", "yesterday", "last-month")
+    assert [today, yesterday, month] == [utc_text(moment(name, now=now, zone=ZoneInfo(zone))) for name in names]
+
+
+@pytest.mark.parametrize(
+    ("zone", "now", "hours"),
+    [
+        ("Europe/Berlin", "2026-03-30T12:00:00Z", 23),
+        ("Europe/Berlin", "2026-10-26T12:00:00Z", 25),
+        # The clocks jump over midnight there, so that the day begins at one.
+        ("Asia/Beirut", "2026-03-30T12:00:00Z", 23),
+        # They go back to 23:00 there, so that the day before has its last hour twice.
+        ("America/Sao_Paulo", "2018-02-18T12:00:00Z", 25),
+        ("Australia/Lord_Howe", "2026-04-06T00:00:00Z", 24.5),
+    ],
+)
+def test_yesterday_is_as_long_as_the_clocks_made_it(zone: str, now: str, hours: float) -> None:
+    told = datetime.fromisoformat(now)
+    start, end = (moment(name, now=told, zone=ZoneInfo(zone)) for name in ("yesterday", "today"))
+    assert hours == (end - start) / timedelta(hours=1)
+
+
+def test_a_range_is_told_to_the_second_in_its_zone() -> None:
+    since, until = datetime(2026, 3, 1, tzinfo=UTC), datetime(2026, 4, 1, 0, 0, 0, 999_999, tzinfo=UTC)
+    assert "2026-03-01T00:00:00Z to 2026-04-01T00:00:00Z" == range_text(since, until, UTC)
+    assert "2026-03-01T01:00:00+01:00 to 2026-04-01T02:00:00+02:00" == range_text(since, until, BERLIN)
 
 
 def test_names_of_periods_sort_by_time() -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import pytest
 
 from pixelmeter.core.latency import bucket
-from pixelmeter.core.report import DIMENSIONS, ERRORS, Group, dimensions, summarise, tag_of
+from pixelmeter.core.report import DIMENSIONS, ERRORS, Group, Row, dimensions, known, summarise, tag_of
 from pixelmeter.errors import ConfigError
 
 SINCE, UNTIL = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 2, 12, 30, tzinfo=UTC)
@@ -27,44 +27,57 @@ def group(*key: str | None, **overrides: int) -> Group:
     return Group(key=key, **(fields | overrides))
 
 
-def test_a_report_is_printed_with_exactly_the_documented_keys() -> None:
-    unknown = group("a/b", cost=0, fee=0, at_risk=40_000_000, unknown_cost_attempts=1, errors=1, images=0, calls=0)
-    report = summarise([group("a/b"), unknown], by=["model"], since=SINCE, until=UNTIL)
-    sums = {
-        "calls": 1,
-        "attempts": 2,
-        "images": 1,
-        "errors": 1,
-        "cost_usd": "0.01",
-        "at_risk_usd": "0.04",
-        "unknown_cost_attempts": 1,
-        "p50_seconds": 8.158,
-        "p95_seconds": 8.158,
-    }
-    expected = {
-        "since": "2026-05-01T00:00:00Z",
-        "until": "2026-05-02T12:30:00Z",
-        "rows": [{"model": "a/b", **sums}],
-        "total": sums,
-    }
-    assert expected == report.as_json()
-    assert ["model", *sums] == list(
-        summarise([unknown], by=["model"], since=SINCE, until=UNTIL).rows[0].as_json(["model"], fees=False)
-    )
+def row(**overrides: int) -> Row:
+    """Return the only row of a report on a group."""
+    return summarise([group("a", **overrides)], by=["model"], since=SINCE, until=UNTIL).rows[0]
 
 
-def test_fees_are_a_key_of_their_own() -> None:
-    total = summarise([group("a"), group("a")], by=["model"], since=SINCE, until=UNTIL).as_json(fees=True)["total"]
-    assert isinstance(total, dict)
-    assert ("0.02", "0.001") == (total["cost_usd"], total["fee_usd"])
-
-
-def test_nothing_costs_zero_and_has_no_latency() -> None:
+def test_an_empty_report_has_no_rows_and_costs_nothing() -> None:
     report = summarise([], by=["model"], since=SINCE, until=UNTIL)
     assert () == report.rows
-    assert ("0", None, None) == tuple(
-        report.total.as_json((), fees=False)[key] for key in ("cost_usd", "p50_seconds", "p95_seconds")
+    assert (0, 0, None, None) == (
+        report.total.known_cost, report.total.known_at_risk, report.total.p50_seconds, report.total.p95_seconds
+    )  # fmt: skip
+
+
+def test_a_sum_of_nothing_is_only_zero_where_nothing_is_missing() -> None:
+    assert (0, 5, None, 5) == (known(0, 0), known(5, 0), known(0, 3), known(5, 3))
+
+
+@pytest.mark.parametrize(
+    ("amount", "missing", "name"),
+    [
+        ("cost", "unknown_cost_attempts", "known_cost"),
+        ("fee", "unknown_fee_attempts", "known_fee"),
+        ("at_risk", "unestimated_attempts", "known_at_risk"),
+        ("retry_cost", "unknown_retries", "known_retry_cost"),
+        ("failure_cost", "unknown_failures", "known_failure_cost"),
+    ],
+)
+def test_each_amount_is_unknown_where_only_unknown_ones_were_added(amount: str, missing: str, name: str) -> None:
+    found = [getattr(row(**{amount: known, missing: count}), name) for known, count in ((0, 0), (7, 0), (0, 2), (7, 2))]
+    assert [0, 7, None, 7] == found
+
+
+def test_the_total_is_unknown_where_every_row_is() -> None:
+    def total(*costs: int) -> int | None:
+        groups = [group(str(number), cost=cost, unknown_cost_attempts=1) for number, cost in enumerate(costs)]
+        return summarise(groups, by=["model"], since=SINCE, until=UNTIL).total.known_cost
+
+    assert (None, 7) == (total(0, 0), total(0, 7))
+
+
+def test_the_cost_of_an_image_is_rounded_half_to_even_and_counts_images_that_have_a_price() -> None:
+    assert 10_000_000 == row(cost=40_000_000, images=9, priced_images=4).cost_per_image
+    assert (2, 4) == (row(cost=5, priced_images=2).cost_per_image, row(cost=7, priced_images=2).cost_per_image)
+
+
+def test_there_is_no_cost_of_an_image_without_images_or_without_a_cost() -> None:
+    assert (None, None) == (
+        row(images=3, priced_images=0).cost_per_image,
+        row(cost=0, unknown_cost_attempts=1, priced_images=2).cost_per_image,
     )
+    assert 0 == row(cost=0, priced_images=2).cost_per_image
 
 
 def test_groups_of_one_key_are_one_row_and_their_buckets_one_histogram() -> None:
@@ -103,3 +116,10 @@ def test_dimensions_are_read_from_a_list() -> None:
 def test_an_unknown_dimension_is_refused_with_the_known_ones(text: str) -> None:
     with pytest.raises(ConfigError, match=r"model, day, week, .* or tag:KEY"):
         dimensions(text)
+
+
+def test_a_dimension_that_may_be_a_tag_is_refused_with_how_to_write_that() -> None:
+    with pytest.raises(ConfigError, match=r"'team' is not a dimension: .*; for the tag of that name write tag:team$"):
+        dimensions("model,team")
+    with pytest.raises(ConfigError, match="or tag:KEY$"):
+        dimensions("tag:")

@@ -11,7 +11,7 @@ import msgspec
 
 from pixelmeter.core.record import Attempt
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.engine import open_reader
+from pixelmeter.ledger.reader import reading_ledger
 
 
 @dataclass
@@ -28,8 +28,8 @@ class Books:
     @classmethod
     def read(cls, ledger: str, billing: Sequence[dict[str, Any]]) -> Books:
         """Read the ledger; `billing` must have been read before, as calls may still be on their way."""
-        with open_reader(ledger).connect() as connection:
-            return cls(attempts(connection, limit=1_000_000), billing)
+        with reading_ledger(ledger) as reader:
+            return cls(attempts(reader, limit=1_000_000), billing)
 
     def check(self) -> None:
         """Every tag is in the ledger once, everything billed has a row, and the sums agree to the nano-dollar."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.engine import open_reader
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.testing.handle import Gateway
 from tests.faults.books import Books
 from tests.faults.support import Place, call, recover
@@ -111,8 +111,8 @@ def test_a_fork_in_the_middle_of_a_write_leaves_the_child_a_writer_that_works(pl
     ended = run("forks_while_its_writer_is_busy", place)
 
     assert ("", [0] * 30) == (ended.stderr, json.loads(ended.stdout))
-    with open_reader(place.ledger).connect() as connection:
-        rows = attempts(connection, limit=1_000_000)
+    with reading_ledger(place.ledger) as reader:
+        rows = attempts(reader, limit=1_000_000)
     assert 30 == sum("child" in row.tags for row in rows)
 
 

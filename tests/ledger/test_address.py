@@ -8,7 +8,7 @@ import pytest
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.address import absolute_url, read_address, safe_url, spool_folder
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.engine import open_reader
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 
@@ -118,8 +118,8 @@ def test_the_url_of_a_path_leads_to_that_path(tmp_path: Path, monkeypatch: pytes
     assert f"{tmp_path}/{name}" == read_address(url).path == read_address(safe_url(url)).path
     with closing(open_writer(url)) as writer:
         writer.write([make_attempt()], {}, [])
-    with open_reader(url).connect() as connection:
-        assert 1 == len(attempts(connection, limit=9))
+    with reading_ledger(url) as reader:
+        assert 1 == len(attempts(reader, limit=9))
 
 
 def test_an_address_comes_back_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,10 +12,10 @@ from sqlalchemy.exc import DBAPIError
 from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.engine import changing, ensure_schema, open_engine, open_reader
+from pixelmeter.ledger.engine import changing, ensure_schema, open_engine, reading
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
-from tests.ledger.unprivileged import run_unprivileged
 from tests.postgres import PASSWORD
 
 
@@ -39,13 +39,13 @@ def test_a_missing_driver_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setitem(sys.modules, "psycopg", None)
     monkeypatch.delitem(sys.modules, "pixelmeter.ledger.postgres", raising=False)
 
-    for use in (open_engine, open_reader, open_writer):
+    for use in (open_engine, read, open_writer):
         with pytest.raises(ConfigError, match=r'pip install "pixelmeter\[postgres\]"'):
             use("postgresql://db/spend")
 
 
 def test_an_option_that_postgres_does_not_have_is_named_without_its_value() -> None:
-    for use in (open_engine, open_reader, open_writer):
+    for use in (open_engine, read, open_writer):
         with pytest.raises(ConfigError, match="options that PostgreSQL does not: pasword, nosuch;") as raised:
             use("postgresql://db/spend?pasword=canary&nosuch=1&sslmode=disable")
         assert "canary" not in str(raised.value)
@@ -58,7 +58,7 @@ def test_a_folder_in_place_of_a_file_is_said_to_be_one_and_nothing_is_made(tmp_p
 
     for use in (
         lambda: open_engine(url),
-        lambda: open_reader(url),
+        lambda: read(url),
         lambda: open_writer(url).positions([]),
         lambda: migrate.status(url),
         lambda: migrate.upgrade(url),
@@ -69,80 +69,13 @@ def test_a_folder_in_place_of_a_file_is_said_to_be_one_and_nothing_is_made(tmp_p
     assert [folder] == list(tmp_path.iterdir())
 
 
-def test_a_reader_cannot_write(ledger_url: str) -> None:
-    ensure_schema(read_address(ledger_url))
-
-    with open_reader(ledger_url).connect() as connection, pytest.raises(DBAPIError):
-        connection.execute(text("DELETE FROM pixelmeter_attempts"))
-
-
-def test_a_reader_does_not_make_a_ledger(ledger_url: str) -> None:
-    with pytest.raises(LedgerError, match="there is no ledger"):
-        open_reader(ledger_url)
-
-    address = read_address(ledger_url)
-    assert not os.path.exists(address.path or "/nowhere")
-
-
-def test_a_reader_sees_what_a_writer_commits_and_never_takes_its_lock(sqlite_url: str) -> None:
-    with closing(open_writer(sqlite_url)) as writer:
-        writer.write([make_attempt()], {}, [])
-        with open_reader(sqlite_url).connect() as reader:
-            before = reader.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar()
-            writer.write([make_attempt()], {}, [])
-            reader.rollback()
-            after = reader.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar()
-
-    assert (1, 2) == (before, after)
-
-
-def test_a_reader_leaves_an_empty_log_that_the_next_writer_removes(sqlite_url: str, tmp_path: Path) -> None:
-    def beside() -> dict[str, int]:
-        return {file.name: file.stat().st_size for file in tmp_path.glob("ledger.db-*")}
-
-    with closing(open_writer(sqlite_url)) as writer:
-        writer.write([make_attempt()], {}, [])
-    after_writer = beside()
-    with open_reader(sqlite_url).connect() as reader:
-        reader.execute(text("SELECT count(*) FROM pixelmeter_attempts"))
-    after_reader = beside()
-    with closing(open_writer(sqlite_url)) as writer:
-        writer.positions([])
-
-    assert ({}, {"ledger.db-shm", "ledger.db-wal"}, 0, {}) == (
-        after_writer,
-        set(after_reader),
-        after_reader["ledger.db-wal"],
-        beside(),
-    )
-
-
-COUNT = """
-from sqlalchemy import text
-with pixelmeter.ledger.engine.open_reader(url).connect() as connection:
-    print(connection.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar())
-"""
-
-
-def test_a_ledger_in_a_folder_that_is_read_only_can_be_read(sqlite_url: str, tmp_path: Path) -> None:
-    with closing(open_writer(sqlite_url)) as writer:
-        writer.write([make_attempt()], {}, [])
-    (tmp_path / "ledger.db").chmod(0o644)
-    tmp_path.chmod(0o555)
-    try:
-        printed = run_unprivileged(COUNT, sqlite_url, tmp_path)
-    finally:
-        tmp_path.chmod(0o755)
-
-    assert "1\n" == printed
-
-
 def test_a_newer_schema_is_refused(ledger_url: str) -> None:
     set_revision(ledger_url, "9999")
 
-    for use in (lambda: ensure_schema(read_address(ledger_url)), lambda: open_reader(ledger_url)):
-        with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
-            use()
+    with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
+        ensure_schema(read_address(ledger_url))
+    with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
+        read(ledger_url)
 
 
 def test_an_older_schema_is_refused_with_the_command_that_helps(
@@ -151,9 +84,10 @@ def test_an_older_schema_is_refused_with_the_command_that_helps(
     set_revision(ledger_url, "0001")
     monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0001", "0002"))
 
-    for use in (lambda: ensure_schema(read_address(ledger_url)), lambda: open_reader(ledger_url)):
-        with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
-            use()
+    with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
+        ensure_schema(read_address(ledger_url))
+    with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
+        read(ledger_url)
 
 
 def test_tables_without_a_version_are_left_alone(ledger_url: str) -> None:
@@ -181,6 +115,12 @@ def test_a_server_that_is_not_there_is_named_without_its_password() -> None:
     assert "canary" not in str(raised.value)
 
 
+def read(url: str) -> None:
+    """Open a ledger for reading, and close it."""
+    with reading_ledger(url):
+        pass
+
+
 def set_revision(url: str, revision: str) -> None:
     address = read_address(url)
     ensure_schema(address)
@@ -196,13 +136,14 @@ def test_servers_among_the_options_are_tried_one_after_the_other(postgres_url: s
 
     with closing(open_writer(url)) as writer:
         writer.write([make_attempt()], {}, [])
-    with open_reader(url).connect() as connection:
+    with reading_ledger(url) as reader, reading(read_address(url)) as connection:
+        assert [(1,)] == reader.rows("SELECT count(*) FROM pixelmeter_attempts")
         assert 1 == connection.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar()
 
 
 def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path in (tmp_path / "pipe", Path("/dev/null")):
-        for use in (open_reader, migrate.status, migrate.upgrade, lambda url: open_writer(url).positions([])):
+        for use in (read, migrate.status, migrate.upgrade, lambda url: open_writer(url).positions([])):
             with pytest.raises(LedgerError, match="is no regular file"):
                 use(f"sqlite:///{path}")

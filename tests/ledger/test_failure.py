@@ -9,8 +9,8 @@ import pytest
 
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.engine import open_reader
 from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.reader import reading_ledger
 
 LONG = "correct-horse-battery"
 
@@ -21,8 +21,8 @@ def told(text: str, url: str) -> str:
 
 @pytest.mark.parametrize("password", ["p", "e", "on", "to", "at", "127", "server", "failed", "1", "."])
 def test_a_short_password_does_not_mangle_what_is_said(password: str) -> None:
-    with pytest.raises(LedgerError) as refused:
-        open_reader(f"postgresql://me:{password}@127.0.0.1:1/spend")
+    with pytest.raises(LedgerError) as refused, reading_ledger(f"postgresql://me:{password}@127.0.0.1:1/spend"):
+        pass
 
     assert "***" not in str(refused.value)
     assert 'connection to server at "127.0.0.1", port 1 failed: Connection refused' in str(refused.value)

@@ -11,7 +11,7 @@ import psycopg
 
 import pixelmeter
 from pixelmeter.ledger import migrate
-from pixelmeter.ledger.engine import open_reader
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.snapshot import read_totals
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
@@ -39,8 +39,8 @@ def test_writers_and_readers_all_succeed_though_there_are_more_of_them_than_conn
 
     def read(_: int) -> int:
         for _ in range(WRITES):
-            with open_reader(pooled_url).connect() as connection:
-                read_totals(connection)
+            with reading_ledger(pooled_url) as reader:
+                read_totals(reader)
         return 0
 
     migrate.upgrade(pooled_url)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
 from typing import Any
@@ -13,25 +14,24 @@ import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Connection, select
 
 from pixelmeter.core.latency import bucket
 from pixelmeter.core.periods import name_of
 from pixelmeter.core.record import Attempt
 from pixelmeter.core.report import ERRORS, Group, Report, is_period, summarise, tag_of
+from pixelmeter.core.report_columns import COLUMNS, OF_PROGRAMS, OF_TABLES, as_json
 from pixelmeter.ledger.attempts import attempts, attempts_of, identities
-from pixelmeter.ledger.engine import open_reader
 from pixelmeter.ledger.expressions import bucket_of
 from pixelmeter.ledger.filters import EVERYTHING, Filters
-from pixelmeter.ledger.queries import cost_by_period, grouped, unpriced
-from pixelmeter.ledger.schema import ATTEMPTS
+from pixelmeter.ledger.queries import cost_by_period, grouped, tag_keys, unpriced
+from pixelmeter.ledger.reader import Reader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-Fill = Callable[[Sequence[Attempt]], Connection]
+Fill = Callable[[Sequence[Attempt]], Reader]
 
 
 def at(text: str) -> int:
@@ -44,19 +44,16 @@ def moment_of(attempt: Attempt) -> datetime:
 
 @pytest.fixture
 def fill(ledger_url: str) -> Iterator[Fill]:
-    """Write attempts to a new ledger, and return a connection to read them with."""
-    opened: list[Connection] = []
+    """Write attempts to a new ledger, and return a reader of it."""
+    with ExitStack() as stack:
 
-    def write(rows: Sequence[Attempt]) -> Connection:
-        writer = open_writer(ledger_url)
-        writer.write(rows, {}, [])
-        writer.close()
-        opened.append(open_reader(ledger_url).connect())
-        return opened[-1]
+        def write(rows: Sequence[Attempt]) -> Reader:
+            writer = open_writer(ledger_url)
+            writer.write(rows, {}, [])
+            writer.close()
+            return stack.enter_context(reading_ledger(ledger_url))
 
-    yield write
-    for connection in opened:
-        connection.close()
+        yield write
 
 
 def expected_groups(
@@ -83,6 +80,15 @@ def expected_groups(
             fee=one.fee or 0,
             at_risk=one.at_risk or 0,
             unknown_cost_attempts=int(one.cost is None),
+            unestimated_attempts=int(
+                one.cost is None and one.at_risk is None and one.billing in {"unknown", "pending"}
+            ),
+            unknown_fee_attempts=int(one.fee is None),
+            priced_images=0 if one.cost is None else one.images or 0,
+            retry_cost=(one.cost or 0) if one.attempt else 0,
+            unknown_retries=int(one.attempt > 0 and one.cost is None),
+            failure_cost=(one.cost or 0) if one.outcome != "success" else 0,
+            unknown_failures=int(one.outcome != "success" and one.cost is None),
         )
 
 
@@ -105,7 +111,8 @@ def varied(count: int, start: str, days: float, seed: int = 1) -> list[Attempt]:
             duration=choose.choice([0, 1000, 1001, 8_123_456, choose.randrange(10**9)]),
             cost=choose.choice([None, 0, 1, 42_240_000, -5]),
             fee=choose.choice([None, 2_112_000]),
-            at_risk=choose.choice([None, 10_000_000]),
+            at_risk=choose.choice([None, None, 10_000_000]),
+            billing=choose.choice(["billed", "not_billed", "unknown", "pending"]),
             tags=choose.choice(['{"team":"growth"}', '{"a.b\\"c":"x","team":"core"}', "{}"]),
         )
         for _ in range(count)
@@ -127,7 +134,7 @@ MORE = ["size", "quality", "tag:team", 'tag:a.b"c', "tag:nobody"]
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def a_report_is_what_python_adds_up(rows: list[Attempt], connection: Connection, data: st.DataObject) -> None:
+def a_report_is_what_python_adds_up(rows: list[Attempt], reader: Reader, data: st.DataObject) -> None:
     start = datetime(2026, 3, 24, tzinfo=UTC)
     minutes = st.integers(0, 10 * 24 * 60)
     midnights = st.integers(0, 10).map(lambda day: day * 24 * 60)
@@ -136,12 +143,13 @@ def a_report_is_what_python_adds_up(rows: list[Attempt], connection: Connection,
     zone = data.draw(st.sampled_from(ZONES))
     names = data.draw(st.sampled_from([DIMENSIONS, DIMENSIONS + MORE]))
     by = data.draw(st.lists(st.sampled_from(names), min_size=1, max_size=4, unique=True))
+    columns = data.draw(st.sampled_from([OF_PROGRAMS, OF_TABLES, tuple(COLUMNS)]))
 
-    def report(groups: Iterator[Group]) -> Report:
-        return summarise(groups, by=by, since=since, until=until)
+    def report(groups: Iterator[Group]) -> dict[str, object]:
+        return as_json(summarise(groups, by=by, since=since, until=until), columns)
 
     expected = report(expected_groups(rows, by, since, until, zone))
-    assert expected == report(grouped(connection, by, since, until, zone))
+    assert expected == report(grouped(reader, by, since, until, zone, columns=columns))
 
 
 def test_any_report_is_what_python_adds_up_from_the_rows(fill: Fill) -> None:
@@ -152,24 +160,24 @@ def test_any_report_is_what_python_adds_up_from_the_rows(fill: Fill) -> None:
 @pytest.mark.parametrize("by", [["outcome", "day"], ["month", "model", "provider"], ["gateway"]])
 def test_the_rollup_and_the_rows_tell_the_same(fill: Fill, by: list[str]) -> None:
     rows = varied(200, "2026-03-25T00:00:00+00:00", 7)
-    connection = fill(rows)
+    reader = fill(rows)
     since, until = datetime(2026, 3, 25, 7, tzinfo=UTC), datetime(2026, 3, 30, 9, 30, tzinfo=UTC)
 
-    def report(zone: tzinfo, filters: Filters) -> Report:
-        return summarise(grouped(connection, by, since, until, zone, filters), by=by, since=since, until=until)
+    def report(columns: Sequence[str]) -> Report:
+        return summarise(grouped(reader, by, since, until, columns=columns), by=by, since=since, until=until)
 
-    # A fixed offset of zero is UTC too, but the rollup is only asked for the zone of that name.
-    from_rows = report(timezone(timedelta(0), "zero"), EVERYTHING)
-    assert from_rows == report(UTC, EVERYTHING)
+    # Some columns need the rows, and then all is read from them.
+    from_rows = report(["retry_cost"])
+    assert as_json(from_rows) == as_json(report([]))
     assert sum(since <= moment_of(one) < until for one in rows) == from_rows.total.attempts
 
 
 def test_the_parts_of_a_range_add_up_to_the_whole(fill: Fill) -> None:
-    connection = fill(varied(300, "2026-03-25T00:00:00+00:00", 7))
+    reader = fill(varied(300, "2026-03-25T00:00:00+00:00", 7))
     cuts = [datetime(2026, 3, 20, tzinfo=UTC) + timedelta(hours=11, microseconds=1) * step for step in range(40)]
 
     def total(since: datetime, until: datetime) -> int:
-        return sum(group.cost for group in grouped(connection, ["model"], since, until))
+        return sum(group.cost for group in grouped(reader, ["model"], since, until))
 
     parts = sum(total(since, until) for since, until in pairwise(cuts))
     assert total(cuts[0], cuts[-1]) == parts
@@ -177,7 +185,7 @@ def test_the_parts_of_a_range_add_up_to_the_whole(fill: Fill) -> None:
 
 def test_days_of_23_and_25_hours_hold_their_own_attempts(fill: Fill) -> None:
     berlin = ZoneInfo("Europe/Berlin")
-    connection = fill(
+    reader = fill(
         [
             make_attempt(started_at=at("2026-03-28T23:00:00+00:00"), cost=1),
             make_attempt(started_at=at("2026-03-29T21:59:59.999999+00:00"), cost=2),
@@ -188,22 +196,78 @@ def test_days_of_23_and_25_hours_hold_their_own_attempts(fill: Fill) -> None:
         ]
     )
     year = datetime(2026, 1, 1, tzinfo=UTC), datetime(2027, 1, 1, tzinfo=UTC)
-    costs = cost_by_period(connection, "day", *year, berlin)
+    costs = cost_by_period(reader, "day", *year, berlin)
     assert {"2026-03-29": 3, "2026-03-30": 4, "2026-10-25": 24, "2026-10-26": 32} == {
         day: cost for day, cost in costs.items() if cost
     }
 
 
 def test_costs_by_period_have_a_zero_where_nothing_was_spent(fill: Fill) -> None:
-    connection = fill([make_attempt(started_at=at(f"2026-05-0{day}T12:00:00+00:00"), cost=day) for day in (1, 4)])
+    reader = fill([make_attempt(started_at=at(f"2026-05-0{day}T12:00:00+00:00"), cost=day) for day in (1, 4)])
     since, until = datetime(2026, 4, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
     expected = [("2026-05-01", 1), ("2026-05-02", 0), ("2026-05-03", 0), ("2026-05-04", 4)]
-    assert expected == list(cost_by_period(connection, "day", since, until).items())
+    assert expected == list(cost_by_period(reader, "day", since, until).items())
+
+
+def test_a_period_of_which_no_cost_is_known_is_not_one_of_no_cost(fill: Fill) -> None:
+    reader = fill(
+        [
+            make_attempt(started_at=at("2026-05-01T12:00:00+00:00"), cost=None),
+            make_attempt(started_at=at("2026-05-02T12:00:00+00:00"), cost=0),
+            make_attempt(started_at=at("2026-05-03T12:00:00+00:00"), cost=None),
+            make_attempt(started_at=at("2026-05-03T12:00:00+00:00"), cost=7),
+        ]
+    )
+    assert {"2026-05-01": None, "2026-05-02": 0, "2026-05-03": 7} == cost_by_period(reader, "day", EPOCH, _far())
+
+
+def unsettled(**fields: Any) -> Attempt:
+    return make_attempt(cost=None, fee=None, billing="unknown", outcome="timeout", **fields)
+
+
+@pytest.mark.parametrize("columns", [OF_PROGRAMS, [*OF_PROGRAMS, "retry_cost"]], ids=["rollup", "rows"])
+@pytest.mark.parametrize("zone", [UTC, ZoneInfo("Asia/Kathmandu")], ids=str)
+def test_at_risk_is_unknown_where_something_is_at_risk_and_nothing_of_it_can_be_estimated(
+    fill: Fill, zone: tzinfo, columns: Sequence[str]
+) -> None:
+    reader = fill(
+        [
+            unsettled(model="none"),
+            unsettled(model="some"),
+            unsettled(model="some", at_risk=5),
+            unsettled(model="free", at_risk=0),
+            make_attempt(model="settled", cost=None, cost_reason="no_price"),
+            make_attempt(model="known"),
+        ]
+    )
+    by = ["model", "day"]
+    groups = grouped(reader, by, datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC), zone, EVERYTHING,
+                     columns)  # fmt: skip
+    rows = summarise(groups, by=by, since=EPOCH, until=EPOCH).rows
+    expected = {"none": None, "some": 5, "free": 0, "settled": 0, "known": 0}
+    assert expected == {row.key[0]: row.known_at_risk for row in rows}
+
+
+def test_the_keys_of_tags_are_counted_with_their_values(fill: Fill) -> None:
+    moments = [at(f"2026-05-0{day}T12:00:00+00:00") for day in (1, 2, 3)]
+    reader = fill(
+        [
+            make_attempt(started_at=moments[1], tags='{"customer":"acme","team":"a"}'),
+            make_attempt(started_at=moments[1], tags='{"customer":"globex","team":"a"}'),
+            make_attempt(started_at=moments[1], tags='{"a.b\\"c":"x","team":"b"}', model="odd"),
+            make_attempt(started_at=moments[0], tags='{"before":"x"}'),
+            make_attempt(started_at=moments[2], tags='{"after":"x"}'),
+            make_attempt(started_at=moments[1], tags="{}"),
+        ]
+    )
+    since, until = datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 5, 3, tzinfo=UTC)
+    assert [("team", 3, 2), ("customer", 2, 2), ('a.b"c', 1, 1)] == tag_keys(reader, since, until)
+    assert [('a.b"c', 1, 1), ("team", 1, 1)] == tag_keys(reader, since, until, Filters(model="odd"))
 
 
 def test_sums_go_past_64_bits(fill: Fill) -> None:
     largest = 2**63 - 1
-    connection = fill(
+    reader = fill(
         [
             make_attempt(started_at=at(f"2026-05-0{day}T12:00:00+00:00"), cost=largest, fee=largest, at_risk=-largest)
             for day in (1, 2, 3)
@@ -212,7 +276,7 @@ def test_sums_go_past_64_bits(fill: Fill) -> None:
     # The first day is ragged, so that both the rows and the rollup are summed.
     since, until = datetime(2026, 5, 1, 6, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
     for by in (["model"], ["size"]):
-        report = summarise(grouped(connection, by, since, until), by=by, since=since, until=until)
+        report = summarise(grouped(reader, by, since, until), by=by, since=since, until=until)
         assert (3 * largest, 3 * largest, -3 * largest) == (report.total.cost, report.total.fee, report.total.at_risk)
 
 
@@ -223,8 +287,8 @@ def test_the_latency_bucket_in_sql_is_the_one_of_python(fill: Fill) -> None:
     durations += [choose.randrange(2 ** choose.randrange(10, 63)) for _ in range(500)]
     # Each on a day of its own, because the rollup also adds up durations.
     rows = [make_attempt(duration=long, started_at=day * 86_400_000_000) for day, long in enumerate(durations)]
-    connection = fill(rows)
-    found: dict[int, int] = dict(connection.execute(select(ATTEMPTS.c.duration, bucket_of())).all())
+    reader = fill(rows)
+    found: dict[int, int] = dict(map(tuple, reader.rows(f"SELECT duration, {bucket_of()} FROM pixelmeter_attempts")))
     assert {duration: bucket(duration) for duration in durations} == found
 
 
@@ -233,24 +297,24 @@ def test_an_attempt_is_read_back_as_it_was_written(fill: Fill) -> None:
         make_attempt(started_at=at("1999-12-31T23:59:59.999999+00:00"), tags='{"a":"ü\\"","b":"2"}', byok=True),
         make_attempt(started_at=at("2026-05-28T20:26:40+00:00"), tags="{}", cost=None, images=None, status=None),
     ]
-    connection = fill(written)
-    assert written[::-1] == attempts(connection, limit=10)
-    assert written == attempts_of(connection, [one.id for one in written])
+    reader = fill(written)
+    assert written[::-1] == attempts(reader, limit=10)
+    assert written == attempts_of(reader, [one.id for one in written])
 
 
 def test_the_newest_attempts_come_first_and_no_more_than_asked_for(fill: Fill) -> None:
     same_moment = sorted([make_attempt() for _ in range(5)], key=lambda one: one.id)
     later = make_attempt(started_at=same_moment[0].started_at + 1)
-    connection = fill([*same_moment, later])
+    reader = fill([*same_moment, later])
     expected = [later.id, same_moment[4].id, same_moment[3].id]
-    assert expected == [one.id for one in attempts(connection, limit=3)]
+    assert expected == [one.id for one in attempts(reader, limit=3)]
 
 
 def test_every_filter_finds_what_it_names(fill: Fill) -> None:
     odd = make_attempt(
         model="a_b%c", gateway="g", operation="edit", outcome="timeout", status=504, tags='{"a.b\\"c":"x y"}'
     )
-    connection = fill([odd, make_attempt(model="axbxc"), make_attempt(tags='{"a":"x y"}')])
+    reader = fill([odd, make_attempt(model="axbxc"), make_attempt(tags='{"a":"x y"}')])
     for filters in (
         Filters(model="a_b%c"),
         Filters(model="A_*%?"),
@@ -262,23 +326,23 @@ def test_every_filter_finds_what_it_names(fill: Fill) -> None:
         Filters(tags={'a.b"c': "x y"}),
         Filters(model="a*", gateway="g", tags={'a.b"c': "x y"}),
     ):
-        assert [odd.id] == [one.id for one in attempts(connection, filters=filters, limit=9)], filters
-        assert {odd.id} == identities(connection, since=EPOCH, filters=filters)
-        assert 1 == sum(group.attempts for group in grouped(connection, ["model"], EPOCH, _far(), UTC, filters))
+        assert [odd.id] == [one.id for one in attempts(reader, filters=filters, limit=9)], filters
+        assert {odd.id} == identities(reader, since=EPOCH, filters=filters)
+        assert 1 == sum(group.attempts for group in grouped(reader, ["model"], EPOCH, _far(), UTC, filters))
 
 
 @pytest.mark.parametrize(
     "text", ["' OR 1=1 --", '"; DROP TABLE pixelmeter_attempts; --', "%", "_", "\\", "$1", ":start", "?", "%s", "{}"]
 )
 def test_no_text_of_a_filter_or_of_a_tag_is_taken_for_sql(fill: Fill, text: str) -> None:
-    connection = fill([make_attempt()])
+    reader = fill([make_attempt()])
     every: list[dict[str, Any]] = [
         {"gateway": text}, {"operation": text}, {"outcome": text}, {"tags": {text: "1"}}, {"tags": {"team": text}}
     ]  # fmt: skip
     for fields in every:
-        assert [] == attempts(connection, filters=Filters(**fields), limit=9)
-    assert [None] == [group.key[0] for group in grouped(connection, [f"tag:{text}"], EPOCH, _far())]
-    assert 1 == len(attempts(connection, limit=9))
+        assert [] == attempts(reader, filters=Filters(**fields), limit=9)
+    assert [None] == [group.key[0] for group in grouped(reader, [f"tag:{text}"], EPOCH, _far())]
+    assert 1 == len(attempts(reader, limit=9))
 
 
 def test_models_without_a_price_are_counted_in_the_range(fill: Fill) -> None:
@@ -286,17 +350,17 @@ def test_models_without_a_price_are_counted_in_the_range(fill: Fill) -> None:
         started_at = at(f"2026-05-0{day}T00:00:00+00:00")
         return make_attempt(model=model, cost=None, cost_reason=reason, started_at=started_at)
 
-    connection = fill([without("b"), without("a"), without("b"), without("c", "not_read"), without("b", day=3)])
+    reader = fill([without("b"), without("a"), without("b"), without("c", "not_read"), without("b", day=3)])
     since, until = datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 5, 3, tzinfo=UTC)
-    assert [("b", 2), ("a", 1)] == unpriced(connection, since, until)
-    assert [("a", 1)] == unpriced(connection, since, until, Filters(model="a"))
+    assert [("aigateway", "b", 2), ("aigateway", "a", 1)] == unpriced(reader, since, until)
+    assert [("aigateway", "a", 1)] == unpriced(reader, since, until, Filters(model="a"))
 
 
 def test_an_empty_ledger_has_no_groups(fill: Fill) -> None:
-    connection = fill([])
-    assert [] == list(grouped(connection, ["model", "day"], EPOCH, _far()))
-    assert {} == cost_by_period(connection, "day", EPOCH, _far())
-    assert [] == attempts(connection, limit=1)
+    reader = fill([])
+    assert [] == list(grouped(reader, ["model", "day"], EPOCH, _far()))
+    assert {} == cost_by_period(reader, "day", EPOCH, _far())
+    assert [] == attempts(reader, limit=1)
 
 
 def _far() -> datetime:

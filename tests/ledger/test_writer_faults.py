@@ -102,14 +102,14 @@ def test_a_connection_that_is_let_go_is_not_closed_as_a_forked_child_would_do_it
     before = set(sqlite._OPEN)
     writer = SqliteWriter(read_address(sqlite_url))
     writer.write([make_attempt()], {}, [])
-    opened = sqlite._OPEN - before
+    opened = set(sqlite._OPEN) - before
 
     del writer
 
     assert 1 == len(opened)
-    assert opened <= sqlite._OPEN
+    assert opened <= set(sqlite._OPEN)
     for connection in opened:
-        sqlite._OPEN.discard(connection)
+        del sqlite._OPEN[connection]
         connection.close()
 
 

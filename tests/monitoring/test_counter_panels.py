@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pixelmeter.monitoring.grafana.shared import allowed, error_steps
+from pixelmeter.core.settle import UNKNOWN
+from pixelmeter.monitoring.grafana.shared import UNSETTLED, allowed, error_steps
 from pixelmeter.monitoring.thresholds import Thresholds
 from tests.conftest import unavailable
 from tests.monitoring.asking import panels
@@ -144,6 +145,26 @@ def test_what_a_new_model_of_the_exporter_may_have_cost_is_at_risk(said: Said, q
 )
 def test_the_first_unknown_cost_counts(said: Said, query: str, labels: str) -> None:
     said(query, {counter("unknown_cost_requests", ',reason="no_tokens"'): since(20, "1")}, {labels: 1})
+
+
+SPEND = ["stat Spend", "stat Spend, by the counters"]
+
+
+@pytest.mark.parametrize("query", SPEND)
+def test_unknown_cost_alone_is_no_spend_of_zero(said: Said, query: str) -> None:
+    unknown = {counter("unknown_cost_requests", ',reason="no_price"'): since(20, "3")}
+
+    said(query, {cost(): since(20, "0"), **unknown}, {})
+    said(query, {cost(): since(20, "0")}, {"{}": 0})
+    said(query, {cost(): since(20, "0.5"), **unknown}, {"{}": 0.5})
+
+
+@pytest.mark.parametrize(("reason", "is_settled"), [(reason, reason not in UNSETTLED) for reason in UNKNOWN])
+def test_a_risk_that_nobody_can_estimate_is_not_one_of_zero(said: Said, reason: str, is_settled: bool) -> None:
+    unknown = {counter("unknown_cost_requests", f',reason="{reason}"'): since(20, "3")}
+
+    said("stat At risk", {counter("at_risk_usd"): since(20, "0"), **unknown}, {"{}": 0} if is_settled else {})
+    said("stat At risk", {counter("at_risk_usd"): since(20, "0.5"), **unknown}, {"{}": 0.5})
 
 
 def test_a_first_image_costs_what_it_cost(said: Said) -> None:

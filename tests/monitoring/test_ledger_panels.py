@@ -77,6 +77,47 @@ def test_the_forecast_spreads_a_batch_over_the_week_or_the_age_of_the_ledger(
     assert math.isclose(so_far + a_day * ((next_month - now) / DAY), answer["forecast"], rel_tol=1e-9)
 
 
+def refused(at: datetime) -> Attempt:
+    return make_attempt(cost=0, billing="not_billed", started_at=(at - EPOCH) // timedelta(microseconds=1))
+
+
+def lost(at: datetime, at_risk: int | None = None) -> Attempt:
+    started_at = (at - EPOCH) // timedelta(microseconds=1)
+    return make_attempt(cost=None, billing="unknown", outcome="timeout", at_risk=at_risk, started_at=started_at)
+
+
+@pytest.mark.parametrize("title", ["Spend this month", "Spend, by the ledger", "Forecast for the month", *BARS])
+def test_a_cost_of_zero_beside_unknown_cost_is_no_spend_of_zero(ask: Ask, now: datetime, title: str) -> None:
+    *_, value = ask(title, unknown(now), refused(now)).values()
+
+    assert value is None
+
+
+def test_what_a_tag_spent_and_has_at_risk_is_unknown_where_nobody_knows_it(ask: Ask, now: datetime) -> None:
+    assert (None, None) == amounts(ask("Spend by tag", lost(now), refused(now)))
+    assert (None, 0.005) == amounts(ask("Spend by tag", lost(now, at_risk=5_000_000)))
+    assert (1.5, 0.005) == amounts(ask("Spend by tag", spent(1.5, now)))
+
+
+def test_a_tag_without_any_cost_spent_nothing_and_has_nothing_at_risk(ask: Ask, now: datetime) -> None:
+    assert (0, 0) == amounts(ask("Spend by tag", refused(now)))
+
+
+def test_what_is_at_risk_this_month_is_unknown_where_nothing_of_it_can_be_estimated(ask: Ask, now: datetime) -> None:
+    title = "At risk this month"
+    answers = [ask(title, *attempts)["value"] for attempts in ([], [refused(now)], [unknown(now)], [lost(now)])]
+    assert [0, 0, 0, None] == answers
+    assert 0.005 == float(ask(title, lost(now, at_risk=5_000_000))["value"])
+
+
+def test_at_risk_by_reason_is_unknown_where_nothing_of_it_can_be_estimated(ask: Ask, now: datetime) -> None:
+    assert 0 == ask("Unknown cost and at risk", unknown(now))["At risk"]
+
+
+def amounts(row: Row) -> tuple[float | None, ...]:
+    return tuple(None if row[name] is None else float(row[name]) for name in ("Spend", "At risk"))
+
+
 @pytest.mark.parametrize("title", ["Spend this month", "Spend, by the ledger", "Forecast for the month", *BARS])
 def test_unknown_cost_alone_is_no_spend_of_zero(ask: Ask, now: datetime, title: str) -> None:
     *_, value = ask(title, unknown(now), unknown(now)).values()

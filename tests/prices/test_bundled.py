@@ -13,7 +13,7 @@ import pytest
 from pixelmeter.core.prices import Consumption, Quote
 from pixelmeter.core.tariff import COUNTS, REASONS, UNITS
 from pixelmeter.errors import PriceBookError
-from pixelmeter.prices import CHECKED_ON, bundled, bundled_names, check, load_book
+from pixelmeter.prices import CHECKED_ON, bundled, bundled_names, check, checked_days, load_book
 from scripts.make_price_book import INPUT, OUTPUT, books, left_out, rows
 
 USD = 1_000_000_000
@@ -242,6 +242,14 @@ def test_an_error_names_the_first_line_that_is_wrong_and_how_many_follow(tmp_pat
     ) == str(caught.value)
 
 
+def test_whoever_has_a_model_mentions_it() -> None:
+    found = [(name, entry) for name in bundled_names() for entry in bundled().entries(name)]
+    names = {(name, model) for name, entry in found for model in (entry.model, *entry.aliases)}
+
+    assert [] == [(name, model) for name, model in names if name not in bundled_names(model)]
+    assert frozenset() == bundled_names("no model has this name")
+
+
 def test_the_documentation_names_every_key_and_every_reason() -> None:
     text = DOCUMENT.read_text(encoding="utf-8")
 
@@ -252,3 +260,4 @@ def test_the_day_on_which_the_book_was_last_checked_is_the_newest_of_its_files()
     checked = [entry.checked_on for name in bundled_names() for entry in bundled().entries(name) if entry.checked_on]
 
     assert max(checked) == CHECKED_ON
+    assert (min(checked), max(checked)) == checked_days()

@@ -16,7 +16,7 @@ from prometheus_client import CollectorRegistry
 from pixelmeter.core.metrics import METRICS
 from pixelmeter.testing import Gateway
 from tests.sinks.pages import PAGE, program
-from tests.sinks.web.running import free_port, running
+from tests.sinks.web.running import free_port, running, until
 
 TABLE = re.compile(r"(?<=\| from \|\n\|---\|---\|---\|---\|---\|\n)(\|.*\n)+")
 
@@ -50,6 +50,31 @@ def test_a_site_of_the_page_shows_the_calls_that_it_makes(
     assert 1 == scrape.total("pixelmeter_requests_total", gateway="aigateway", model="meta/sam-3-1-image")
     assert gateway.billed_nano() / 1e9 == pytest.approx(scrape.total("pixelmeter_cost_usd_total"), rel=1e-9)
     assert scrape.has("python_info")
+
+
+@pytest.mark.slow
+def test_workers_of_uvicorn_show_the_calls_of_all_of_them(gateway: Gateway, tmp_path: Path) -> None:
+    (tmp_path / "fastapi_site.py").write_text(
+        program("fastapi_site.py").replace("https://api.aigateway.sh", gateway.root)
+    )
+    values = tmp_path / "values"
+    values.mkdir()
+    environment = {
+        "OPENAI_API_KEY": "sk-test",
+        "PIXELMETER_DATABASE_URL": f"sqlite:///{tmp_path}/ledger.db",
+        "PIXELMETER_GATEWAYS": "127.0.0.1:*=aigateway",
+        "PROMETHEUS_MULTIPROC_DIR": str(values),
+    }
+    port, calls = free_port(), 12
+    with running(
+        "uvicorn", ["--workers", "2", "--port", str(port), "fastapi_site:app"], port, tmp_path, environment
+    ) as site:
+        # Each worker makes files of its own when it is ready.
+        until(lambda: len(list(values.glob("counter_*.db"))) == 2, seconds=60)
+        for _ in range(calls):
+            site.get("/fox")
+        shown = {site.scrape().total("pixelmeter_requests_total") for _ in range(calls)}
+    assert {calls} == shown
 
 
 def test_the_short_programs_of_the_page_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,4 +36,6 @@ def test_after_the_block_calls_are_kept_again_and_two_blocks_see_the_same(gatewa
         assert meter.flush(10)
         assert (2, 1) == (len(outer), len(inner))
         assert outer[1] is inner[0]
-        assert 1 == meter.status()["drain"]["committed"]
+        drain = meter.status()["drain"]
+        assert drain is not None
+        assert 1 == drain["committed"]

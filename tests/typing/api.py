@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, assert_type
+from typing import assert_type
 
 import aigateway
 import httpx
@@ -47,7 +47,7 @@ httpx.Client(transport=pixelmeter.httpx.AsyncMeterTransport(meter))  # type: ign
 pixelmeter.Meter(sinks=[OtelSink(TracerProvider(), cost_attributes="semconv")])
 
 assert_type(meter.flush(timeout=1.0), bool)
-assert_type(meter.status(), dict[str, Any])
+assert_type(meter.status(), pixelmeter.Status)
 meter.close()
 
 with pixelmeter.Meter() as opened:

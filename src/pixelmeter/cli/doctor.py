@@ -29,6 +29,7 @@ __all__ = ["command"]
 
 _LIBRARIES = ("pixelmeter", "httpx", "httpx2", "openai", "sqlalchemy", "psycopg")
 _OLD_PRICES_DAYS = 90
+_SHOWN = 5
 # What the exported docker-compose.yml reads beside the variables of Grafana.
 _OF_COMPOSE = "PIXELMETER_LEDGER_PASSWORD"
 
@@ -175,16 +176,18 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
         yield Finding("refused attempts", "problem", f"{number} attempts, which the ledger refuses: {reason}", advice)
     if found.unreadable:
         advice = "they are kept; a newer pixelmeter, their owner or root (`pixelmeter report`) may read them"
-        yield Finding("unreadable spool files", "problem", ", ".join(found.unreadable), advice)
+        shown = ", ".join(found.unreadable[:_SHOWN])
+        more = f" and {len(found.unreadable) - _SHOWN} more" if len(found.unreadable) > _SHOWN else ""
+        yield Finding("unreadable spool files", "problem", f"{shown}{more}", advice)
 
 
 def _prices(settings: Settings) -> Iterator[Finding]:
-    from pixelmeter.prices import bundled, bundled_names, check
+    from pixelmeter.prices import check, checked_days
 
-    checked = [entry.checked_on for name in bundled_names() for entry in bundled().entries(name) if entry.checked_on]
+    first, last = checked_days()
     today = datetime.datetime.fromtimestamp(SystemClock().now() / 1e6, datetime.UTC).date()
-    age = (today - max(checked)).days
-    found = f"bundled prices, checked from {min(checked)} to {max(checked)}"
+    age = (today - last).days
+    found = f"bundled prices, checked from {first} to {last}"
     if age > _OLD_PRICES_DAYS:
         advice = "run: pip install --upgrade pixelmeter; or give your own file with PIXELMETER_PRICES"
         yield Finding("prices", "warning", f"{found}, {age} days ago", advice)

@@ -4,49 +4,61 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
 
 import click
 
 from pixelmeter.errors import PixelmeterError
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from pixelmeter.ledger.address import spool_folder
+from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.settings import from_environment
+from pixelmeter.spool.names import sorted_out
+from pixelmeter.system import SystemFiles
 
 __all__ = ["open_ledger_for_reading"]
 
 
 @contextmanager
-def open_ledger_for_reading(url: str) -> Generator[Connection]:
-    """Give a connection that cannot change the ledger, after what dead processes left behind has been taken in.
+def open_ledger_for_reading(url: str) -> Generator[Reader]:
+    """Give a reader that cannot change the ledger, after what dead processes left behind has been taken in.
 
     LedgerError when there is no ledger or it cannot be read. What cannot be taken in is only warned of.
     """
-    from sqlalchemy.exc import SQLAlchemyError
-
-    from pixelmeter.ledger.address import read_address
-    from pixelmeter.ledger.engine import open_reader
-    from pixelmeter.ledger.failure import without_secrets
-
     warnings = list(_take_in(url))
-    try:
-        with open_reader(url).connect() as connection:
-            for warning in warnings:
-                click.echo(f"Warning: {warning}", err=True)
-            yield connection
-    except SQLAlchemyError as error:
-        raise without_secrets(error, read_address(url)) from None
+    with reading_ledger(url) as reader:
+        for warning in warnings:
+            click.echo(f"Warning: {warning}", err=True)
+        yield reader
 
 
 def _take_in(url: str) -> Iterator[str]:
     """Yield a warning where the spools of dead processes could not be read, and one where attempts are refused."""
-    from pixelmeter.meter import adopt, count_refused
-
+    settings = from_environment()
+    folder = spool_folder(url, settings.spool_dir, settings.state_dir)
+    files = SystemFiles()
     try:
-        adopt(url)
+        found = sorted_out(files.list(folder))
+        # What takes spools in takes longer to import than the rest of a command does to run.
+        if any(_is_left(files, f"{folder}/{name}") for names in found.spooled.values() for name in names):
+            from pixelmeter.meter import adopt
+
+            adopt(url)
+            found = sorted_out(files.list(folder))
     except Exception as error:
         yield f"attempts of processes that died may be missing: {' '.join(str(error).split())}"
-    with suppress(PixelmeterError, OSError):
-        number = count_refused(url)
-        if number:
-            yield f"{number} attempts are missing, which the ledger refuses: `pixelmeter doctor` says what to do"
+        return
+    if found.refused:
+        from pixelmeter.meter import count_refused
+
+        with suppress(PixelmeterError, OSError):
+            number = count_refused(url)
+            if number:
+                yield f"{number} attempts are missing, which the ledger refuses: `pixelmeter doctor` says what to do"
+
+
+def _is_left(files: SystemFiles, path: str) -> bool:
+    """Return whether a spool file has outlived the process that wrote it."""
+    descriptor = files.adopt(path)
+    if descriptor is None:
+        return False
+    files.close(descriptor)
+    return True

@@ -75,7 +75,8 @@ def range_options(*, since: str | None, until: str | None) -> Callable[[_Command
                 default=default,
                 callback=_moment,
                 show_default=told,
-                help=f"{side} this date, time, or so long ago (30m, 24h, 7d, 4w).",
+                help=f"{side} this date, time, month (2026-09) or year, today, yesterday, this-week, last-month …, "
+                "or so long ago (30m, 24h, 7d, 4w).",
             )(command)
         return command
 

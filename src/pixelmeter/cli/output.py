@@ -9,17 +9,18 @@ import sys
 import unicodedata
 from collections.abc import Callable, Collection, Mapping, Sequence
 from decimal import Decimal
+from typing import TYPE_CHECKING
 
 import click
 
-__all__ = ["emit", "emit_json", "plain", "write_csv"]
+if TYPE_CHECKING:
+    from pixelmeter.cli.table import Column
+
+__all__ = ["emit", "emit_json", "plain", "say", "table_columns", "write_csv"]
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-# Wide enough that nothing is cut where the reader is a file or a pipe.
-_UNBOUNDED = 4000
-_NARROWEST = 12
 
 
 def emit(
@@ -29,18 +30,27 @@ def emit(
     *,
     right: Collection[str] = (),
     total: Mapping[str, object] | None = None,
+    names: Collection[str] = (),
+    drop: Sequence[str] = (),
 ) -> None:
     """Print rows as `table`, `json` (a list of objects) or `csv`, with these columns in this order.
 
     Numbers are aligned to the right, as are the columns named in `right`; `total` is one more row under a table's
     line. None is an empty cell, or null in JSON. Text from outside cannot steer the terminal or start a formula.
+
+    On a terminal that is too narrow, a table leaves out the columns of `drop`, in this order, then cuts those of
+    `names` and wraps other text; a number is never cut.
     """
     if format == "json":
         emit_json([{column: row.get(column) for column in columns} for row in rows])
     elif format == "csv":
         write_csv(rows, columns)
     else:
-        _table(rows, columns, right, total)
+        from pixelmeter.cli.table import laid_out, terminal_width
+
+        found = table_columns(rows, columns, right=right, total=total, names=names, drop=drop)
+        for line in laid_out(found, terminal_width(), has_total=total is not None):
+            sys.stdout.write(f"{line}\n")
 
 
 def emit_json(value: object, *, indent: int | None = 2) -> None:
@@ -57,6 +67,14 @@ def write_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, h
     writer.writerows([_cell(row.get(column), read) for column in columns] for row in rows)
 
 
+def say(text: str) -> None:
+    """Print a sentence, wrapped at the words on a terminal; text from outside cannot steer it."""
+    from pixelmeter.cli.table import terminal_width, wrapped
+
+    for line in wrapped(plain(text), terminal_width()):
+        click.echo(line)
+
+
 def plain(value: object) -> str:
     """Return the text of a value without what could steer a terminal: escape sequences and invisible characters."""
     text = _text(value)
@@ -65,43 +83,30 @@ def plain(value: object) -> str:
     return "".join(c for c in click.unstyle(text) if unicodedata.category(c) not in _INVISIBLE)
 
 
-def _table(
+def table_columns(
     rows: Sequence[Mapping[str, object]],
     columns: Sequence[str],
-    right: Collection[str],
-    total: Mapping[str, object] | None,
-) -> None:
-    from rich import box
-    from rich.console import Console, ConsoleDimensions
-    from rich.measure import Measurement
-    from rich.table import Table
-    from rich.text import Text
+    *,
+    right: Collection[str] = (),
+    total: Mapping[str, object] | None = None,
+    names: Collection[str] = (),
+    drop: Sequence[str] = (),
+) -> list[Column]:
+    """Return the columns of a table, with what is in them as text."""
+    from pixelmeter.cli.table import Column
 
-    table = Table(box=box.SIMPLE_HEAD, show_footer=total is not None, show_edge=False, padding=(0, 1, 0, 0))
-    grid: list[list[Text]] = []
-    for column in columns:
-        cells = [Text(plain(row.get(column))) for row in rows]
-        # The key of a tag is somebody's name for it.
-        words = column if column.startswith("tag:") else column.replace("_", " ")
-        heading, footer = Text(words), Text(plain(total.get(column)) if total else "")
-        natural = max(cell.cell_len for cell in (heading, footer, *cells))
-        is_right = column in right or any(_is_number(row.get(column)) for row in rows)
-        table.add_column(
-            heading,
-            footer=footer,
-            justify="right" if is_right else "left",
-            overflow="fold",
-            min_width=natural if is_right else min(natural, _NARROWEST),
+    return [
+        Column(
+            # The key of a tag is somebody's name for it.
+            heading=plain(name if name.startswith("tag:") else name.replace("_", " ")),
+            cells=[plain(row.get(name)) for row in rows],
+            footer=plain(total.get(name)) if total else "",
+            is_right=name in right or any(_is_number(row.get(name)) for row in rows),
+            is_name=name in names,
+            drop=drop.index(name) if name in drop else None,
         )
-        grid.append(cells)
-    for line in zip(*grid, strict=True):
-        table.add_row(*line)
-    console = Console(file=sys.stdout, highlight=False)
-    unbounded = console.options.update(max_width=_UNBOUNDED)
-    # A cut number is a wrong number: what does not fit runs over the edge of the terminal.
-    needed = Measurement.get(console, unbounded, table).minimum if sys.stdout.isatty() else _UNBOUNDED
-    console.size = ConsoleDimensions(max(console.width, needed), console.height)
-    console.print(table)
+        for name in columns
+    ]
 
 
 class _Bare(str):

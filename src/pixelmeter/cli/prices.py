@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import click
 
 from pixelmeter.cli.options import format_option
-from pixelmeter.cli.output import emit, emit_json, plain
+from pixelmeter.cli.output import emit, emit_json, plain, say
 from pixelmeter.core.currency import key_of
 from pixelmeter.core.money import exact_usd
 from pixelmeter.core.prices import Consumption, Entry, Line, PriceBook, Quote, Reason
@@ -40,6 +40,10 @@ _COLUMNS = (
     "checked_on",
     "file",
 )
+_NAMES = ("gateway", "model", "unit")
+_DROP = (
+    "file", "checked_on", "estimate", "shutdown_on", "steps", "currency", "to", "from", "quality", "size"
+)  # fmt: skip
 _FOREIGN = ("currency", "price")
 _WHY: dict[Reason, str] = {
     "no_price": "no entry is in force on that day; `pixelmeter prices list` has what there is",
@@ -112,7 +116,7 @@ def show(
     book = load_book(path) if path else bundled()
     moment = SystemClock().now() if at is None else _microseconds(at)
     wanted = Consumption(images=images, size=size, quality=quality)
-    named = list(_named(book, None, lambda name: name == model))
+    named = list(_named(book, None, lambda name: name == model, mentioning=model))
     names = [gateway] if gateway else list(dict.fromkeys(entry.gateway for entry in named))
     if not names:
         close = sorted({entry.model for entry in _entries(book, None) if model.lower() in entry.model.lower()})
@@ -128,7 +132,9 @@ def show(
     ]
     if format == "table":
         for name, quote, estimate in answers:
-            click.echo("\n".join(_explained(name, model, quote, estimate)) + "\n")
+            for line in _explained(name, model, quote, estimate):
+                say(line)
+            click.echo()
             entries = [entry for entry in named if entry.gateway == name and entry.holds_on(_day(moment))]
             _emit([row for entry in entries for row in _rows(entry)], _COLUMNS[2:], format)
     elif format == "json":
@@ -150,15 +156,17 @@ def check_(file: str) -> None:
     click.echo(f"{plain(file)}: nothing is wrong")
 
 
-def _entries(book: PriceBook, gateway: str | None) -> Iterator[Entry]:
-    names = [gateway] if gateway else dict.fromkeys([*book.own_gateways, *sorted(bundled_names())])
+def _entries(book: PriceBook, gateway: str | None, mentioning: str = "") -> Iterator[Entry]:
+    names = [gateway] if gateway else dict.fromkeys([*book.own_gateways, *sorted(bundled_names(mentioning))])
     for name in names:
         yield from book.entries(name)
 
 
-def _named(book: PriceBook, gateway: str | None, is_name: Callable[[str], bool]) -> Iterator[Entry]:
+def _named(
+    book: PriceBook, gateway: str | None, is_name: Callable[[str], bool], mentioning: str = ""
+) -> Iterator[Entry]:
     """Yield all entries of the models that have such a name; one of them has the aliases of all."""
-    every = list(_entries(book, gateway))
+    every = list(_entries(book, gateway, mentioning))
     found = {
         (entry.gateway, entry.model) for entry in every if any(is_name(name) for name in (entry.model, *entry.aliases))
     }
@@ -170,7 +178,8 @@ def _emit(rows: Sequence[Mapping[str, object]], columns: Sequence[str], format: 
     empty = {
         column for column in (*_FOREIGN, "shutdown_on") if format == "table" and not any(row[column] for row in rows)
     }
-    emit(rows, [column for column in columns if column not in empty], format, right=["usd", "price"])
+    shown = [column for column in columns if column not in empty]
+    emit(rows, shown, format, right=["usd", "price"], names=_NAMES, drop=_DROP)
 
 
 def _rows(entry: Entry) -> Iterator[dict[str, object]]:

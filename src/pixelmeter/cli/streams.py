@@ -10,8 +10,6 @@ from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from typing import TextIO
 
-from pixelmeter.cli.output import plain
-
 __all__ = ["discard_output", "guarded"]
 
 
@@ -68,6 +66,8 @@ def _opened(flags: int, mode: str) -> TextIO:
 def _say(error: OSError) -> None:
     told = error.strerror or str(error)
     if error.filename is not None:
+        from pixelmeter.cli.output import plain
+
         told = f"{plain(error.filename)}: {told}"
     elif not isinstance(error, ConnectionError | TimeoutError):
         # Neither a file nor a connection: a stream.

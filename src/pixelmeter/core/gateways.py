@@ -225,6 +225,7 @@ class Profiles:
         profiles = [self._generic if profile is generic else profile for profile in profiles]
         by_id = {profile.id: profile for profile in profiles}
         self.ids = tuple(by_id)
+        self.profiles = tuple(by_id.values())
         self._patterns = [(pattern.lower(), by_id[name]) for pattern, name in hosts.items()]
         self._patterns += [(pattern, profile) for profile in profiles for pattern in profile.match.hosts]
         self._prefixes = [

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from pixelmeter.errors import ConfigError
 
-__all__ = ["PERIODS", "Period", "Window", "moment", "name_of", "utc_text", "windows"]
+__all__ = ["PERIODS", "Period", "Window", "moment", "name_of", "range_text", "utc_text", "windows"]
 
 Period = Literal["day", "week", "month"]
 PERIODS: tuple[Period, ...] = ("day", "week", "month")
@@ -17,6 +17,8 @@ PERIODS: tuple[Period, ...] = ("day", "week", "month")
 _DURATION = re.compile(r"([0-9]{1,9})([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _DAY = timedelta(days=1)
+_CALENDAR = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
+_NAMED = re.compile(r"(this|last)-(week|month|year)")
 
 
 class Window(NamedTuple):
@@ -30,20 +32,39 @@ class Window(NamedTuple):
 def moment(text: str, *, now: datetime, zone: tzinfo) -> datetime:
     """Return the UTC time that "2026-05-01", "2026-05-01T12:30", "2026-05-01T12:30Z" or "7d" (ago) names.
 
-    A date is its first moment in `zone`, and a time without an offset is read there. ConfigError for anything else.
+    A day, month or year ("2026-05", "2026", "yesterday", "last-month") is its first moment in `zone`, and a time
+    without an offset is read there. ConfigError for anything else.
     """
+    text = text.strip()
     try:
-        if found := _DURATION.fullmatch(text.strip()):
+        if found := _DURATION.fullmatch(text):
             return now.astimezone(UTC) - int(found[1]) * _UNITS[found[2]]
-        written = datetime.fromisoformat(text.strip())
+        day = _day_named(text, now.astimezone(zone).date())
+        if day is not None:
+            return _midnight(day, zone)
+        written = datetime.fromisoformat(text)
         return (written if written.tzinfo else written.replace(tzinfo=zone)).astimezone(UTC)
     except OverflowError:
         raise ConfigError(f"{text[:40]!r} is outside the years 1 to 9999") from None
     except ValueError:
         raise ConfigError(
-            f"{text[:40]!r} is not a time: write a date (2026-05-01), a time (2026-05-01T12:30Z) "
-            "or how long ago (30m, 24h, 7d, 4w)"
+            f"{text[:40]!r} is not a time: write a date (2026-05-01), month (2026-05), time (2026-05-01T12:30Z), "
+            "name (today, last-month) or how long ago (24h, 7d)"
         ) from None
+
+
+def _day_named(text: str, today: date) -> date | None:
+    """Return the first day of what a text names; None where it names no day, ValueError where there is no such day."""
+    if found := _CALENDAR.fullmatch(text):
+        return date(int(found[1]), int(found[2] or 1), 1)
+    if text == "today":
+        return today
+    if text == "yesterday":
+        return today - _DAY
+    if not (found := _NAMED.fullmatch(text)):
+        return None
+    first = _first_day(today, found[2])
+    return first if found[1] == "this" else _first_day(first - _DAY, found[2])
 
 
 def windows(since: datetime, until: datetime, zone: tzinfo, period: Period) -> Iterator[Window]:
@@ -76,13 +97,21 @@ def utc_text(when: datetime) -> str:
     return when.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
 
 
+def range_text(since: datetime, until: datetime, zone: tzinfo) -> str:
+    """Return both ends to the second as `zone` has them, such as "2026-05-01T00:00:00+02:00 to …"; UTC has a Z."""
+    ends = (when.astimezone(zone).replace(microsecond=0).isoformat() for when in (since, until))
+    return " to ".join(f"{end[:-6]}Z" if end.endswith("+00:00") else end for end in ends)
+
+
 def _midnight(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day, time.min, zone).astimezone(UTC)
 
 
-def _first_day(day: date, period: Period) -> date:
+def _first_day(day: date, period: str) -> date:
     if period == "week":
         return day - timedelta(days=day.weekday())
+    if period == "year":
+        return day.replace(month=1, day=1)
     return day if period == "day" else day.replace(day=1)
 
 

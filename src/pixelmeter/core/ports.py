@@ -86,3 +86,7 @@ class Files(Protocol):
     def discard(self, path: str, descriptor: int) -> None:
         """Delete a file that is locked by us and close it; nobody finds it without its lock where that can be."""
         ...
+
+    def is_open(self, descriptor: int, path: str) -> bool:
+        """Return whether the descriptor is still one of the file at the path."""
+        ...

@@ -9,12 +9,24 @@ from datetime import datetime
 from typing import Any, NamedTuple, TypeGuard
 
 from pixelmeter.core.latency import percentile
-from pixelmeter.core.money import exact_usd
-from pixelmeter.core.periods import PERIODS, Period, utc_text
+from pixelmeter.core.periods import PERIODS, Period
 from pixelmeter.core.record import Outcome
+from pixelmeter.core.text import half_even
 from pixelmeter.errors import ConfigError
 
-__all__ = ["DIMENSIONS", "ERRORS", "Group", "Report", "Row", "dimensions", "is_period", "summarise", "tag_of"]
+__all__ = [
+    "DIMENSIONS",
+    "ERRORS",
+    "FROM_ATTEMPTS",
+    "Group",
+    "Report",
+    "Row",
+    "dimensions",
+    "is_period",
+    "known",
+    "summarise",
+    "tag_of",
+]
 
 DIMENSIONS: tuple[str, ...] = ("model", *PERIODS, "gateway", "provider", "operation", "outcome", "size", "quality")
 """What a report can be grouped by, beside "tag:KEY"."""
@@ -22,7 +34,11 @@ DIMENSIONS: tuple[str, ...] = ("model", *PERIODS, "gateway", "provider", "operat
 ERRORS: tuple[Outcome, ...] = ("error", "timeout", "throttled", "rejected")
 """The outcomes that count as errors."""
 
+FROM_ATTEMPTS = frozenset({"fee", "cost_per_image", "retry_cost", "failure_cost"})
+"""The columns that need the attempts themselves, because the day rollup does not have what they are made of."""
+
 _TAG = "tag:"
+_QUOTED = 40
 
 
 class Group(NamedTuple):
@@ -41,6 +57,17 @@ class Group(NamedTuple):
     fee: int
     at_risk: int
     unknown_cost_attempts: int
+    unestimated_attempts: int = 0
+    """Of those whose billing is unknown or pending, how many have no estimate; they are not in `at_risk`."""
+    unknown_fee_attempts: int = 0
+    priced_images: int = 0
+    """The images of attempts whose cost is known."""
+    retry_cost: int = 0
+    """What is known of the cost of attempts that repeated an earlier one."""
+    unknown_retries: int = 0
+    failure_cost: int = 0
+    """What is known of the cost of attempts that did not succeed."""
+    unknown_failures: int = 0
 
 
 @dataclass(slots=True)
@@ -58,8 +85,46 @@ class Row:
     at_risk: int = 0
     """Nano-dollars that attempts of unknown billing may have cost, estimated; not in `cost`."""
     unknown_cost_attempts: int = 0
+    unestimated_attempts: int = 0
+    unknown_fee_attempts: int = 0
+    priced_images: int = 0
+    retry_cost: int = 0
+    unknown_retries: int = 0
+    failure_cost: int = 0
+    unknown_failures: int = 0
     buckets: Counter[int] = field(default_factory=Counter[int])
     """How many attempts fell into each latency bucket (`pixelmeter.core.latency`)."""
+
+    @property
+    def known_cost(self) -> int | None:
+        """The cost in nano-dollars as far as it is known; None where nothing of it is."""
+        return known(self.cost, self.unknown_cost_attempts)
+
+    @property
+    def known_fee(self) -> int | None:
+        """The fee, likewise."""
+        return known(self.fee, self.unknown_fee_attempts)
+
+    @property
+    def known_at_risk(self) -> int | None:
+        """What is at risk, likewise: None where there are attempts of unknown billing and no estimate of any."""
+        return known(self.at_risk, self.unestimated_attempts)
+
+    @property
+    def known_retry_cost(self) -> int | None:
+        """The cost of attempts that repeated an earlier one, likewise."""
+        return known(self.retry_cost, self.unknown_retries)
+
+    @property
+    def known_failure_cost(self) -> int | None:
+        """The cost of attempts that did not succeed, likewise."""
+        return known(self.failure_cost, self.unknown_failures)
+
+    @property
+    def cost_per_image(self) -> int | None:
+        """The known cost for each image of the attempts that have one, half-even; None without such images."""
+        cost = self.known_cost
+        return None if cost is None or not self.priced_images else half_even(cost, self.priced_images)
 
     @property
     def p50_seconds(self) -> float | None:
@@ -81,24 +146,15 @@ class Row:
         self.fee += group.fee
         self.at_risk += group.at_risk
         self.unknown_cost_attempts += group.unknown_cost_attempts
-        self.buckets[group.bucket] += group.attempts
-
-    def as_json(self, by: Sequence[str], *, fees: bool) -> dict[str, object]:
-        """Return the row with a key for each dimension; money is exact decimal text in USD."""
-        money = {"cost_usd": exact_usd(self.cost), "at_risk_usd": exact_usd(self.at_risk)}
-        if fees:
-            money["fee_usd"] = exact_usd(self.fee)
-        return {
-            **dict(zip(by, self.key, strict=False)),
-            "calls": self.calls,
-            "attempts": self.attempts,
-            "images": self.images,
-            "errors": self.errors,
-            **money,
-            "unknown_cost_attempts": self.unknown_cost_attempts,
-            "p50_seconds": self.p50_seconds,
-            "p95_seconds": self.p95_seconds,
-        }
+        self.unestimated_attempts += group.unestimated_attempts
+        self.unknown_fee_attempts += group.unknown_fee_attempts
+        self.priced_images += group.priced_images
+        self.retry_cost += group.retry_cost
+        self.unknown_retries += group.unknown_retries
+        self.failure_cost += group.failure_cost
+        self.unknown_failures += group.unknown_failures
+        if group.attempts:
+            self.buckets[group.bucket] += group.attempts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -110,15 +166,6 @@ class Report:
     until: datetime
     rows: tuple[Row, ...]
     total: Row
-
-    def as_json(self, *, fees: bool = False) -> dict[str, object]:
-        """Return the report as JSON has it, the gateway's fees included when asked for."""
-        return {
-            "since": utc_text(self.since),
-            "until": utc_text(self.until),
-            "rows": [row.as_json(self.by, fees=fees) for row in self.rows],
-            "total": self.total.as_json((), fees=fees),
-        }
 
 
 def summarise(groups: Iterable[Group], *, by: Sequence[str], since: datetime, until: datetime) -> Report:
@@ -133,12 +180,18 @@ def summarise(groups: Iterable[Group], *, by: Sequence[str], since: datetime, un
     )
 
 
+def known(amount: int, unknown: int) -> int | None:
+    """Return a sum of what is known, or None if it is nothing while `unknown` attempts are not in it."""
+    return None if unknown and not amount else amount
+
+
 def dimensions(text: str) -> tuple[str, ...]:
     """Return the dimensions of a list such as "model,day,tag:team"; ConfigError names the one that is not known."""
     found = tuple(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
     for name in found:
         if name not in DIMENSIONS and not tag_of(name):
-            raise ConfigError(f"{name[:40]!r} is not a dimension: use {', '.join(DIMENSIONS)} or tag:KEY")
+            tag = f"; for the tag of that name write tag:{name[:_QUOTED]}" if not name.startswith(_TAG) else ""
+            raise ConfigError(f"{name[:_QUOTED]!r} is not a dimension: use {', '.join(DIMENSIONS)} or tag:KEY{tag}")
     if not found:
         raise ConfigError(f"name at least one dimension: {', '.join(DIMENSIONS)} or tag:KEY")
     return found

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 import tomllib
-from typing import Any
+from typing import Any, cast
 
 __all__ = ["TomlError", "parse"]
 
@@ -12,6 +13,10 @@ _LONGEST_MESSAGE = 300
 _AT = re.compile(r"\(at line (\d{1,9}), column \d+\)")
 _MANY_DIGITS = re.compile(r"[0-9][0-9_]{3999,}")
 _DEEP = 50
+# Lists of tables in tables of a list, and more.
+_DEPTH_OF_DATES = 8
+# In a tuple, where a library that stops the clock does not replace it.
+_DATE = (cast("type[datetime.date]", datetime.date.__mro__[-2]),)
 
 
 class TomlError(ValueError):
@@ -25,7 +30,8 @@ class TomlError(ValueError):
 def parse(text: str) -> dict[str, Any]:
     """Return the document; TomlError for everything that cannot be read, however it is wrong."""
     try:
-        return tomllib.loads(text)
+        document: dict[str, Any] = _real(tomllib.loads(text))
+        return document
     except tomllib.TOMLDecodeError as error:
         message = str(error)
         at = _AT.search(message)
@@ -40,6 +46,17 @@ def parse(text: str) -> dict[str, Any]:
         found = _MANY_DIGITS.search(text)
         line = text.count("\n", 0, found.start()) + 1 if found else 1
         raise TomlError(line, "a number has too many digits") from None
+
+
+def _real(value: Any, depth: int = _DEPTH_OF_DATES) -> Any:
+    """Return a value with every date of Python's own class: one of freezegun's is none to what is written in C."""
+    if isinstance(value, _DATE) and not hasattr(value, "hour"):
+        return _DATE[0](value.year, value.month, value.day)
+    if not depth or not isinstance(value, dict | list):
+        return value
+    if isinstance(value, list):
+        return [_real(each, depth - 1) for each in cast("Any", value)]
+    return {key: _real(each, depth - 1) for key, each in cast("dict[str, Any]", value).items()}
 
 
 def _deep_line(text: str) -> int:

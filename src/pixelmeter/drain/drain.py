@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, deque
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from itertools import islice
 from typing import NamedTuple
 
@@ -15,6 +16,7 @@ from pixelmeter.drain.adoption import Adoption
 from pixelmeter.drain.delivery import Delivery
 from pixelmeter.drain.retrial import Retrial
 from pixelmeter.drain.writer import GROUP, Writer, once
+from pixelmeter.errors import LedgerError
 from pixelmeter.spool import OUTCOME, Frame, Reader, Segment, Spool
 
 __all__ = ["Drain", "DrainStatus"]
@@ -49,9 +51,13 @@ class _Ready(NamedTuple):
 
 
 class _Tail:
-    def __init__(self, reader: Reader) -> None:
+    def __init__(self, reader: Reader, passed: int = 0) -> None:
         self.reader = reader
         self.exhausted = False
+        self.committed = passed
+        """How far what it gives is in the ledger."""
+        self.passed = passed
+        """Up to where outcomes are passed over."""
 
 
 class Drain:
@@ -84,6 +90,8 @@ class Drain:
         self._parts: Iterator[None] | None = None
         self._late: dict[str, None] = {}
         self._was_retried = False
+        self.taken = 0
+        """Attempts of our own that need not wait any longer: those in the ledger, and those that were set aside."""
         self._committed = 0
         self._adopted = 0
         self._interrupted = 0
@@ -113,10 +121,13 @@ class Drain:
         self._failures = 0
         for _ in group:
             self._ready.popleft()
+        for segment, tail in self._tails.items():
+            tail.committed = kept.get(segment.name, tail.committed)
         for segment in finished:
-            self._damaged += self._tails.pop(segment).reader.damaged
             self._spool.remove(segment)
+            self._damaged += self._tails.pop(segment).reader.damaged
         self._committed += len(group) - refused
+        self.taken += len(group)
         return len(group)
 
     def adopt(self) -> int:
@@ -183,6 +194,21 @@ class Drain:
             adoption.adopted += retrial.taken
             adoption.errors += retrial.errors
 
+    def restart(self) -> None:
+        """Begin anew with what the spool has, where a step was broken off anywhere: what it had read is not known.
+
+        What is in the ledger is passed over; of the group that was on its way, it takes what it lacks.
+        """
+        self.forget()
+        self._adoption = self._parts = None
+        with suppress(LedgerError):
+            self._writer.close()
+        for segment, tail in list(self._tails.items()):
+            self._tails[segment] = _Tail(Reader(self._files, segment.descriptor), tail.committed)
+        self._open.clear()
+        self._carried.clear()
+        self._ready = deque(each for each in self._ready if each.segment is None)
+
     def close(self) -> None:
         """Commit what has ended by now, delete the files that are done with, close the writer. Raises LedgerError."""
         self.forget()
@@ -241,16 +267,17 @@ class Drain:
             final = self._spool.sealed(segment)
             frames = tail.reader.read(final=final)
             for frame in frames:
-                self._match(frame, segment)
+                self._match(frame, segment, passed=frame.end <= tail.passed)
             if not frames:
                 tail.exhausted = final
                 return
 
-    def _match(self, frame: Frame, segment: Segment) -> None:
+    def _match(self, frame: Frame, segment: Segment, *, passed: bool) -> None:
         attempt = frame.attempt
         if frame.kind == OUTCOME:
             self._open.pop(attempt.id, None)
-            self._ready.append(_Ready(attempt, segment.name, frame.end))
+            if not passed:
+                self._ready.append(_Ready(attempt, segment.name, frame.end))
         elif copies := self._carried.pop(attempt.id, 0):
             # Our own copy; the outcome may have been ahead of it.
             if copies > 1:

@@ -1,22 +1,20 @@
-"""SQLAlchemy engines on a ledger, for whatever is not the hot path: the schema, migrations and reading."""
+"""SQLAlchemy engines on a database, for its schema: making it, changing it and looking what it is."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import sqlite3
 from collections.abc import Generator
 from typing import Any
-from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
-from pixelmeter.errors import ConfigError, LedgerError
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address, read_address, safe_url, spool_folder
+from pixelmeter.ledger.driver import connect_arguments, read_only_uri, refuse_folder, require_driver
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.lock import PATIENCE, write_lock
 from pixelmeter.system import make_private
@@ -26,7 +24,6 @@ __all__ = [
     "connect_arguments",
     "ensure_schema",
     "open_engine",
-    "open_reader",
     "reading",
     "require_driver",
     "safe_url",
@@ -35,16 +32,6 @@ __all__ = [
 
 WRITING = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """What every writing connection to SQLite sets: readers never wait, and a commit survives a power cut."""
-
-# So that a dead network ends in an error within half a minute instead of hours; the URL's options win.
-_PATIENT = {
-    "application_name": "pixelmeter",
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
 
 
 def open_engine(url: str) -> Engine:
@@ -57,18 +44,6 @@ def open_engine(url: str) -> Engine:
     return _engine(read_address(url))
 
 
-def open_reader(url: str | Address) -> Engine:
-    """Return an engine on an existing ledger that cannot change it, nor on SQLite take part in checkpoints.
-
-    LedgerError when there is no ledger or it cannot be opened, SchemaOutdated or SchemaTooNew when its schema is not
-    the one of this pixelmeter, ConfigError for a URL that cannot be used.
-    """
-    address = read_address(url)
-    with reading(address) as connection:
-        version.check(version.current(connection))
-        return connection.engine
-
-
 @contextlib.contextmanager
 def reading(address: Address) -> Generator[Connection]:
     """Give a connection that cannot change the database, whatever its schema is and also where it has no ledger.
@@ -76,7 +51,7 @@ def reading(address: Address) -> Generator[Connection]:
     LedgerError when there is no SQLite file or the database refuses, ConfigError for a URL that cannot be used.
     """
     if address.dialect == "sqlite":
-        engine = _sqlite_reader(address.path)
+        engine = _sqlite_engine(address.path, read_only_uri(address.path), "BEGIN")
     else:
         engine = _postgres_engine(address, postgresql_readonly=True)
     try:
@@ -129,47 +104,9 @@ def ensure_schema(address: Address, patience: float = PATIENCE) -> None:
         version.check(version.current(connection))
 
 
-def connect_arguments(address: Address) -> dict[str, Any]:
-    """Return the keyword arguments of `psycopg.connect`, without those that each of its users has of its own.
-
-    ConfigError where the driver is not installed, and for options that it does not have.
-    """
-    require_driver()
-    from psycopg.pq import Conninfo
-
-    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
-    unknown = [key for key, _ in address.options if key not in known]
-    if unknown:
-        # Names alone: a value may be a secret whose name is misspelt.
-        raise ConfigError(
-            f"the database URL has options that PostgreSQL does not: {', '.join(unknown)}; "
-            "those of libpq, such as sslmode, may stand after the ?"
-        )
-    named = {
-        "user": address.user,
-        "password": address.password,
-        "host": address.host,
-        "port": address.port,
-        "dbname": address.database,
-    }
-    given = {key: value for key, value in named.items() if value}
-    # Not left to the database, whose own encoding may be one in which the driver returns bytes.
-    return {**_PATIENT, **given, **dict(address.options), "client_encoding": "UTF8"}
-
-
-def require_driver() -> None:
-    """Raise ConfigError, with what to install, where the driver of PostgreSQL cannot be imported."""
-    try:
-        import psycopg  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    except ImportError:
-        raise ConfigError(
-            'PostgreSQL needs a driver that is not installed: pip install "pixelmeter[postgres]"'
-        ) from None
-
-
 def _engine(address: Address) -> Engine:
     if address.dialect == "sqlite":
-        _refuse_folder(address.path)
+        refuse_folder(address.path)
         return _sqlite_engine(address.path, address.path, "BEGIN IMMEDIATE", *WRITING)
     # Whatever the database's default is: a migration must see the rows that it has waited for.
     return _postgres_engine(address, isolation_level="READ COMMITTED")
@@ -233,25 +170,3 @@ def _sqlite_connect(database: str, *pragmas: str) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
-
-
-def _refuse_folder(path: str) -> None:
-    if os.path.isdir(path):
-        raise LedgerError(
-            f"{path} is a folder: name a file in the database URL, such as sqlite:///{path}/pixelmeter.db"
-        )
-    # SQLite would wait for the other end of a pipe.
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise LedgerError(f"{path} is no regular file: name another one in the database URL")
-
-
-def _sqlite_reader(path: str) -> Engine:
-    _refuse_folder(path)
-    if not os.path.exists(path):
-        raise LedgerError(f"there is no ledger at {path} yet: meter a call, or name another with --database-url")
-    uri = f"file:{quote(os.fsencode(path))}?mode=ro"
-    # On read-only media SQLite cannot make the shared memory of a WAL; without a WAL there is nothing it must share.
-    folder = os.path.dirname(path)
-    if not os.access(folder, os.W_OK) and not os.path.exists(f"{path}-wal"):
-        uri += "&immutable=1"
-    return _sqlite_engine(path, uri, "BEGIN")

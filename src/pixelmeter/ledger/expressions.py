@@ -3,69 +3,75 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from datetime import UTC, datetime
 from functools import cache
-
-from sqlalchemy import ColumnElement, Integer, String, Text, case, func, literal, literal_column, select
+from typing import NamedTuple
 
 from pixelmeter.core.latency import bucket
-from pixelmeter.ledger.schema import ATTEMPTS
+from pixelmeter.ledger.reader import Dialect
 
-__all__ = ["bucket_of", "matches", "tag_value", "wide", "wide_sum"]
+__all__ = ["Sql", "bucket_of", "like", "moment", "tag_value", "wide", "wide_sum"]
 
 _LOW_BITS = 32
 _LOW_MASK = (1 << _LOW_BITS) - 1
 _LONGEST = 2**63 - 1
 
 
-def wide_sum(column: ColumnElement[int]) -> tuple[ColumnElement[int], ColumnElement[int]]:
+class Sql(NamedTuple):
+    """A piece of a statement, with the values of its question marks."""
+
+    text: str
+    parameters: tuple[object, ...] = ()
+
+
+def wide_sum(column: str) -> str:
     """Return the two halves of a sum, for `wide` to join: SQLite's own sum() fails past 64 bits ($9.2 billion)."""
-    known = func.coalesce(column, 0)
-    return (
-        func.sum(known.bitwise_rshift(literal(_LOW_BITS, Integer))),
-        func.sum(known.bitwise_and(literal(_LOW_MASK, column.type))),
-    )
+    known = f"coalesce({column}, 0)"
+    return f"coalesce(sum({known} >> {_LOW_BITS}), 0), coalesce(sum({known} & {_LOW_MASK}), 0)"
 
 
 def wide(high: int, low: int) -> int:
-    """Return the sum that two halves stand for."""
+    """Return the sum that two halves stand for; PostgreSQL's are Decimals."""
     return (int(high) << _LOW_BITS) + int(low)
 
 
-def tag_value(key: str, dialect: str) -> ColumnElement[str]:
+def moment(when: datetime, dialect: Dialect) -> datetime | str:
+    """Return a time as the column `started_at` is compared with."""
+    when = when.astimezone(UTC)
+    return when if dialect == "postgresql" else when.replace(tzinfo=None).isoformat(" ", "microseconds")
+
+
+def tag_value(key: str, dialect: Dialect) -> Sql:
     """Return the value of a tag, NULL without it; the key may have any character."""
     if dialect == "postgresql":
-        return ATTEMPTS.c.tags.op("->>", return_type=Text())(literal(key, Text))
-    member = func.json_each(ATTEMPTS.c.tags).table_valued("key", "value")
-    return select(member.c.value.cast(Text)).where(member.c.key == literal(key, Text)).scalar_subquery()
+        return Sql("(tags ->> ?::text)", (key,))
+    return Sql("(SELECT CAST(value AS TEXT) FROM json_each(tags) WHERE key = ?)", (key,))
 
 
-def matches(column: ColumnElement[str], pattern: str) -> ColumnElement[bool]:
+def like(column: str, pattern: str, dialect: Dialect) -> Sql:
     """Return whether a column matches a shell pattern: `*` is any text, `?` any character; case does not matter."""
-    escaped = pattern.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
-    return column.ilike(literal(escaped.replace("*", "%").replace("?", "_"), String), escape="\\")
+    escaped = pattern.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    # SQLite's LIKE is blind to the case of a to z by itself.
+    operator = "ILIKE" if dialect == "postgresql" else "LIKE"
+    return Sql(f"{column} {operator} ? ESCAPE '!'", (escaped.replace("*", "%").replace("?", "_"),))
 
 
 @cache
-def bucket_of() -> ColumnElement[int]:
+def bucket_of() -> str:
     """Return the latency bucket of a row's duration, as `pixelmeter.core.latency.bucket` has it.
 
     Databases differ in their logarithms, so the bounds are worked out here, and SQL only searches them.
     """
     bounds = [_shortest(index) for index in range(1, bucket(_LONGEST) + 1)]
-    search = _search(bounds, 0, len(bounds))
-    # As one piece of text with the numbers in it: walking hundreds of parameters takes longer than a query of a day.
-    return literal_column(str(search.compile(compile_kwargs={"literal_binds": True})), Integer)
+    return _search(bounds, 0, len(bounds))
 
 
-def _search(bounds: list[int], low: int, high: int) -> ColumnElement[int]:
+def _search(bounds: list[int], low: int, high: int) -> str:
     if low == high:
-        return literal(low, Integer)
+        return str(low)
     middle = (low + high) // 2
-    duration = ATTEMPTS.c.duration
-    return case(
-        (duration < literal(bounds[middle], duration.type), _search(bounds, low, middle)),
-        else_=_search(bounds, middle + 1, high),
-    )
+    shorter, longer = _search(bounds, low, middle), _search(bounds, middle + 1, high)
+    return f"CASE WHEN duration < {bounds[middle]} THEN {shorter} ELSE {longer} END"
 
 
 def _shortest(index: int) -> int:

@@ -6,8 +6,6 @@ import re
 import sqlite3
 from urllib.parse import quote
 
-from sqlalchemy.exc import DBAPIError
-
 from pixelmeter.errors import LedgerError, RowRefused
 from pixelmeter.ledger.address import Address
 
@@ -37,7 +35,8 @@ def without_secrets(error: BaseException, address: Address) -> LedgerError:
 
     It quotes the database only where no row can be in the text: what a server says of bad data repeats the data.
     """
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    # What SQLAlchemy raises wraps what the driver did.
+    cause = getattr(error, "orig", None) or error
     state: str | None = getattr(cause, "sqlstate", None)
     name = type(cause).__name__
     if address.dialect == "sqlite":

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 
-from sqlalchemy import ColumnElement, Table
+from pixelmeter.ledger.expressions import Sql, like, moment, tag_value
+from pixelmeter.ledger.reader import Dialect
 
-from pixelmeter.ledger.expressions import matches, tag_value
-from pixelmeter.ledger.schema import ATTEMPTS
-
-__all__ = ["EVERYTHING", "Filters", "started_in"]
+__all__ = ["EVERYTHING", "Filters", "started_in", "where"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,25 +30,36 @@ class Filters:
         """Whether the day rollup has all that is asked for."""
         return self.status is None and self.call_id is None and not self.tags
 
-    def conditions(self, table: Table, dialect: str) -> Iterator[ColumnElement[bool]]:
+    def conditions(self, dialect: Dialect) -> Iterator[Sql]:
         """Yield the conditions on the rows of a table."""
         for name in ("gateway", "operation", "outcome", "status", "call_id"):
             value = getattr(self, name)
             if value is not None:
-                yield table.c[name] == value
+                yield Sql(f"{name} = ?", (value,))
         if self.model is not None:
-            yield matches(table.c.model, self.model)
+            yield like("model", self.model, dialect)
         for key, text in self.tags.items():
-            yield tag_value(key, dialect) == text
+            value = tag_value(key, dialect)
+            yield Sql(f"{value.text} = ?", (*value.parameters, text))
 
 
 EVERYTHING = Filters()
 """No condition at all."""
 
 
-def started_in(since: datetime | None, until: datetime | None) -> Iterator[ColumnElement[bool]]:
+def started_in(since: datetime | None, until: datetime | None, dialect: Dialect) -> Iterator[Sql]:
     """Yield the conditions on attempts that started in [since, until); None leaves a side open."""
     if since is not None:
-        yield ATTEMPTS.c.started_at >= since.astimezone(UTC)
+        yield Sql("started_at >= ?", (moment(since, dialect),))
     if until is not None:
-        yield ATTEMPTS.c.started_at < until.astimezone(UTC)
+        yield Sql("started_at < ?", (moment(until, dialect),))
+
+
+def where(conditions: Iterable[Sql]) -> Sql:
+    """Return the WHERE clause of conditions that must all hold; nothing where there are none."""
+    every = list(conditions)
+    if not every:
+        return Sql("", ())
+    return Sql(
+        f"WHERE {' AND '.join(one.text for one in every)}", tuple(value for one in every for value in one.parameters)
+    )

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
-
-from alembic import command
-from alembic.config import Config
-from alembic.util.exc import CommandError
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING, Literal
 
 from pixelmeter._assets import asset_dir
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.engine import changing, reading
-from pixelmeter.ledger.schema import ATTEMPTS
+from pixelmeter.ledger.reader import reading_database
+
+# Imported late: to say where a schema stands needs neither of them.
+if TYPE_CHECKING:
+    from alembic.config import Config
+    from sqlalchemy import Connection
 
 __all__ = ["Status", "configuration", "downgrade", "head", "status", "upgrade"]
 
@@ -43,8 +42,8 @@ def status(url: str) -> Status:
     known = version.revisions()
     found = None
     if address.dialect == "postgresql" or os.path.exists(address.path):
-        with reading(address) as connection:
-            found = version.current(connection)
+        with reading_database(address) as reader:
+            found = reader.revision()
     state = "too new"
     if found is None:
         state = "absent"
@@ -58,7 +57,7 @@ def upgrade(url: str, revision: str = "head") -> Status:
 
     LedgerError when the revision is unknown or the database refuses.
     """
-    return _change(url, command.upgrade, revision)
+    return _change(url, "upgrade", revision)
 
 
 def downgrade(url: str, revision: str) -> Status:
@@ -66,17 +65,24 @@ def downgrade(url: str, revision: str) -> Status:
 
     LedgerError when the revision is unknown or the database refuses.
     """
-    return _change(url, command.downgrade, revision)
+    return _change(url, "downgrade", revision)
 
 
 def configuration() -> Config:
     """Return what Alembic needs to know, but for the connection."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", str(asset_dir("migrations")).replace("%", "%%"))
     return config
 
 
-def _change(url: str, change: Callable[[Config, str], None], revision: str) -> Status:
+def _change(url: str, change: Literal["upgrade", "downgrade"], revision: str) -> Status:
+    from alembic import command
+    from alembic.util.exc import CommandError
+
+    from pixelmeter.ledger.engine import changing
+
     address = read_address(url)
     config = configuration()
     with changing(address) as connection:
@@ -90,7 +96,7 @@ def _change(url: str, change: Callable[[Config, str], None], revision: str) -> S
         _hold_writers(connection)
         config.attributes["connection"] = connection
         try:
-            change(config, revision)
+            getattr(command, change)(config, revision)
         except CommandError as error:
             raise LedgerError(f"{error}; the revisions are base, {', '.join(version.revisions())}, head") from None
     return status(url)
@@ -98,6 +104,8 @@ def _change(url: str, change: Callable[[Config, str], None], revision: str) -> S
 
 def _hold_writers(connection: Connection) -> None:
     """Wait for the rows that are being written, and let no more come before the revision has changed."""
+    from pixelmeter.ledger.schema import ATTEMPTS
+
     # Before anything else: writers touch this table first, so nobody then waits for us with another one in hand.
     if connection.dialect.name == "postgresql" and version.has_table(connection, ATTEMPTS.name):
         connection.exec_driver_sql(f"LOCK TABLE {ATTEMPTS.name} IN SHARE ROW EXCLUSIVE MODE")

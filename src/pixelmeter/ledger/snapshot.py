@@ -7,10 +7,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, func, select
 
 from pixelmeter.core.record import NANO_PER_USD
-from pixelmeter.ledger.schema import ATTEMPTS, DURATIONS, TOTALS, TOTALS_KEY
+from pixelmeter.ledger.reader import Reader
+from pixelmeter.ledger.schema import DURATIONS, TOTALS_KEY
 
 __all__ = ["Total", "last_attempt", "read_totals"]
 
@@ -50,20 +50,22 @@ _KEY = len(TOTALS_KEY)
 _PLAIN = ("attempts", "retries", "images", "unknown_cost_attempts", "input_text_tokens", "cached_input_tokens",
           "input_image_tokens", "output_text_tokens", "output_image_tokens")  # fmt: skip
 _SPLIT = ("cost_usd", "cost_nano", "at_risk_usd", "at_risk_nano", "duration_s", "duration_us")
-_QUERY = select(*(TOTALS.c[name] for name in (*TOTALS_KEY, *_PLAIN, *_SPLIT, *DURATIONS))).order_by(TOTALS.c.number)
+_QUERY = f"SELECT {', '.join((*TOTALS_KEY, *_PLAIN, *_SPLIT, *DURATIONS))} FROM pixelmeter_totals ORDER BY number"
 
 
-def read_totals(connection: Connection) -> list[Total]:
+def read_totals(reader: Reader) -> list[Total]:
     """Return all totals, in the order in which their combinations of labels came to be."""
-    return [_total(row) for row in connection.execute(_QUERY)]
+    return [_total(row) for row in reader.rows(_QUERY)]
 
 
-def last_attempt(connection: Connection) -> int | None:
+def last_attempt(reader: Reader) -> int | None:
     """Return the Unix time in microseconds at which the latest attempt was sent; None in an empty ledger."""
-    latest: datetime | None = connection.scalar(select(func.max(ATTEMPTS.c.started_at)))
+    latest: datetime | str | None = reader.rows("SELECT max(started_at) FROM pixelmeter_attempts")[0][0]
     if latest is None:
         return None
-    return ((latest if latest.tzinfo else latest.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+    if isinstance(latest, str):
+        latest = datetime.fromisoformat(latest).replace(tzinfo=UTC)
+    return (latest - _EPOCH) // timedelta(microseconds=1)
 
 
 def _total(row: Sequence[Any]) -> Total:

@@ -9,6 +9,7 @@ import json
 import operator
 import os
 import sqlite3
+import threading
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from typing import Any
@@ -16,6 +17,7 @@ from typing import Any
 from sqlalchemy import Table, func
 from sqlalchemy.dialects.sqlite import dialect, insert
 
+from pixelmeter import forks
 from pixelmeter.core.record import FIELDS, Attempt, row
 from pixelmeter.ledger import totals, version
 from pixelmeter.ledger.address import Address
@@ -61,9 +63,13 @@ _KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json
 _STARTED_AT = FIELDS.index("started_at")
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 
-# Referred to until they are closed under the lock: a forked child that let go of one would close it, and wait in
-# SQLite for a mutex that the parent's writer thread may have held at the fork.
-_OPEN: set[sqlite3.Connection] = set()
+_FORK_SECONDS = 5.0
+
+# Who opened each connection that is open, by process. Referred to until they are closed under the lock: a forked child
+# that let go of one would close it, and wait in SQLite for a mutex that the parent's writer thread may have held.
+_OPEN: dict[sqlite3.Connection, int] = {}
+# Of what is in the middle of something with SQLite, which process began it.
+_BUSY: dict[object, int] = {}
 
 
 class SqliteWriter:
@@ -75,6 +81,26 @@ class SqliteWriter:
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._needed: tuple[str] | None = None
+        self.forget()
+        forks.register(self, _FORK_SECONDS)
+
+    def locks(self) -> Sequence[forks.Lock]:
+        """Return what a fork should hold: a child cannot use SQLite that is forked in the middle of a write."""
+        return (self._using,)
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child."""
+        self._using = threading.RLock()
+
+    @contextlib.contextmanager
+    def _busy(self) -> Generator[None]:
+        here = object()
+        with self._using:
+            _BUSY[here] = os.getpid()
+            try:
+                yield
+            finally:
+                del _BUSY[here]
 
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return the committed position of each spool that has one."""
@@ -110,7 +136,7 @@ class SqliteWriter:
     def close(self) -> None:
         """Close the file, which may checkpoint it; the next write opens it again."""
         if self._connection is not None:
-            with write_lock(self._address.path, self._patience):
+            with write_lock(self._address.path, self._patience), self._busy():
                 self._drop()
 
     def _begin(self, connection: sqlite3.Connection) -> None:
@@ -126,8 +152,10 @@ class SqliteWriter:
         path = self._address.path
         if self._connection is None or self._identity != _identity(path):
             self.close()
-            ensure_schema(self._address, self._patience)
-        with write_lock(path, self._patience):
+            _close_inherited(path, self._patience)
+            with self._busy():
+                ensure_schema(self._address, self._patience)
+        with write_lock(path, self._patience), self._busy():
             try:
                 if self._connection is None:
                     self._connection = self._open()
@@ -147,7 +175,7 @@ class SqliteWriter:
         except sqlite3.Error:
             connection.close()
             raise
-        _OPEN.add(connection)
+        _OPEN[connection] = os.getpid()
         self._identity = _identity(path)
         self._needed = (version.revisions()[-1],)
         return connection
@@ -156,7 +184,25 @@ class SqliteWriter:
         if self._connection is not None:
             connection, self._connection = self._connection, None
             connection.close()
-            _OPEN.discard(connection)
+            _OPEN.pop(connection, None)
+
+
+def _close_inherited(path: str, patience: float) -> None:
+    """Close what a forked child has of its parent's connections; Torn where the parent was using one.
+
+    SQLite knows the locks on a file by process, not by connection. With an inherited one it takes the parent's for its
+    own and gets none, so the parent, or any reader, ends as if it were the last one and deletes the WAL that the child
+    writes to: its commits succeed and are gone.
+    """
+    inherited = [connection for connection, process in list(_OPEN.items()) if process != os.getpid()]
+    if not inherited:
+        return
+    if any(process != os.getpid() for process in list(_BUSY.values())):
+        raise forks.Torn("while its parent was writing, which SQLite does not survive")
+    with write_lock(path, patience):
+        for connection in inherited:
+            if _OPEN.pop(connection, None) is not None:
+                connection.close()
 
 
 def _insert(connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> int:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-
-from sqlalchemy import Column, Connection, MetaData, PrimaryKeyConstraint, String, Table, inspect, select, text
-from sqlalchemy.schema import CreateSchema
+from functools import cache
+from typing import TYPE_CHECKING
 
 from pixelmeter._assets import asset_dir
 from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
-from pixelmeter.ledger.schema import ATTEMPTS, METADATA
+
+# SQLAlchemy is imported late: who only reads asks for the version too, and takes half as long without it.
+if TYPE_CHECKING:
+    from sqlalchemy import Connection, Table
 
 __all__ = [
     "VERSION_TABLE",
@@ -24,13 +26,18 @@ __all__ = [
 
 VERSION_TABLE = "pixelmeter_schema"
 
-# Exactly the table that Alembic makes for itself under this name.
-_VERSION = Table(
-    VERSION_TABLE,
-    MetaData(),
-    Column("version_num", String(32), nullable=False),
-    PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
-)
+
+@cache
+def _version() -> Table:
+    """Return exactly the table that Alembic makes for itself under this name."""
+    from sqlalchemy import Column, MetaData, PrimaryKeyConstraint, String, Table
+
+    return Table(
+        VERSION_TABLE,
+        MetaData(),
+        Column("version_num", String(32), nullable=False),
+        PrimaryKeyConstraint("version_num", name=f"{VERSION_TABLE}_pkc"),
+    )
 
 
 def revisions() -> tuple[str, ...]:
@@ -44,9 +51,11 @@ def revisions() -> tuple[str, ...]:
 
 def current(connection: Connection) -> str | None:
     """Return the ledger's schema revision; None where there is no ledger."""
+    from sqlalchemy import select
+
     if not has_table(connection, VERSION_TABLE):
         return None
-    revision: str | None = connection.scalar(select(_VERSION.c.version_num))
+    revision: str | None = connection.scalar(select(_version().c.version_num))
     return revision
 
 
@@ -58,6 +67,8 @@ def schema_of(connection: Connection) -> str | None:
 
 def has_table(connection: Connection, name: str) -> bool:
     """Return whether a table is there, where the ledger is or would be."""
+    from sqlalchemy import inspect
+
     return inspect(connection).has_table(name, schema=schema_of(connection))
 
 
@@ -80,6 +91,8 @@ def check(found: str | None) -> None:
 
 def create_if_absent(connection: Connection) -> None:
     """Make the tables in a database that has none of them, at the newest revision; no commit."""
+    from pixelmeter.ledger.schema import ATTEMPTS, METADATA
+
     if current(connection) is not None:
         return
     if has_table(connection, ATTEMPTS.name):
@@ -89,12 +102,15 @@ def create_if_absent(connection: Connection) -> None:
         )
     create_schema_if_absent(connection)
     METADATA.create_all(connection)
-    _VERSION.create(connection, checkfirst=True)
-    connection.execute(_VERSION.insert().values(version_num=revisions()[-1]))
+    _version().create(connection, checkfirst=True)
+    connection.execute(_version().insert().values(version_num=revisions()[-1]))
 
 
 def create_schema_if_absent(connection: Connection) -> None:
     """Make the schema that the ledger's address names, if it names one; no commit."""
+    from sqlalchemy import text
+    from sqlalchemy.schema import CreateSchema
+
     schema = schema_of(connection)
     # Asked first, because IF NOT EXISTS needs the right to make one where there is one too.
     if schema and not connection.scalar(text("SELECT to_regnamespace(:name)"), {"name": schema}):

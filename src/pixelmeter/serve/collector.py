@@ -10,14 +10,13 @@ from datetime import UTC, datetime, time
 
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
-from sqlalchemy.exc import SQLAlchemyError
 
 from pixelmeter._version import __version__
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address, read_address
-from pixelmeter.ledger.engine import connect_arguments, open_reader
-from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.driver import connect_arguments
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.snapshot import Total, last_attempt, read_totals
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.serve.counts import Counts
@@ -100,11 +99,8 @@ class LedgerCollector(Collector):
 
     def _ask(self) -> tuple[Sequence[Total], int | None]:
         # Opened anew each time: the file may be another one by now, and the schema a newer one.
-        try:
-            with open_reader(self._address).connect() as connection:
-                return read_totals(connection), last_attempt(connection)
-        except SQLAlchemyError as error:
-            raise without_secrets(error, self._address) from None
+        with reading_ledger(self._address) as reader:
+            return read_totals(reader), last_attempt(reader)
 
     def _say(self, error: str | None) -> None:
         """Log a change, once."""

@@ -157,11 +157,18 @@ class Spool:
             self._files.discard(self._path(segment.name), segment.descriptor)
 
     def forget(self) -> None:
-        """Leave everything to the parent process; to be called in a child after a fork, before anything else."""
+        """Leave everything to the parent process, in a forked child before anything else; or to whoever adopts it."""
         for segment in self._segments:
             with suppress(OSError):
-                self._files.close(segment.descriptor)
+                # Where a fork was noticed late, somebody may have closed them all, and opened others.
+                if self._files.is_open(segment.descriptor, self._path(segment.name)):
+                    self._files.close(segment.descriptor)
         self._start()
+
+    @property
+    def process(self) -> str | None:
+        """What the names of this process's files begin with; None before the first of them."""
+        return self._process.get("id")
 
     @property
     def dropped(self) -> int:

@@ -24,7 +24,7 @@ from pixelmeter.monitoring.grafana.ledger_panels import (
     unknown_this_month,
 )
 from pixelmeter.monitoring.grafana.panel import stat, timeseries
-from pixelmeter.monitoring.grafana.query import Json, gained, instant, moving, ranged
+from pixelmeter.monitoring.grafana.query import Json, gained, instant, known, moving, ranged
 from pixelmeter.monitoring.grafana.shared import spend_per_image
 from pixelmeter.monitoring.thresholds import Thresholds
 
@@ -78,9 +78,10 @@ def _counted() -> Json:
         "Spend, by the counters",
         "What Prometheus saw the counters gain. It differs from the ledger where a scrape was missed, where Prometheus"
         " keeps less than this time range, and by calls of programs that the chosen jobs do not cover.",
-        instant(gained(_COST)),
+        instant(known(gained(_COST), gained("pixelmeter_unknown_cost_requests_total"))),
         unit="currencyUSD",
         decimals=4,
+        empty="Unknown",
     )
 
 

@@ -18,6 +18,13 @@ _DAYS = (
 )
 # The rollup adds up what is known, so its sum is 0 where nothing is.
 _KNOWN = "CASE WHEN sum(cost) = 0 AND sum(unknown_cost_attempts) > 0 THEN NULL ELSE coalesce(sum(cost), 0) / 1e9 END"
+# The same of the attempts, which have NULL where the rollup has 0.
+_KNOWN_OF_ATTEMPTS = "CASE WHEN sum(cost) <> 0 OR count(cost) = count(*) THEN coalesce(sum(cost), 0) / 1e9 END"
+_AT_RISK = """CASE
+    WHEN sum(at_risk) <> 0
+      OR count(*) FILTER (WHERE cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')) = 0
+    THEN coalesce(sum(at_risk), 0) / 1e9
+  END"""
 _UNKNOWN = "Unknown"
 _TRACE = (
     "/explore?schemaVersion=1&panes=%7B%22a%22:%7B%22datasource%22:%22${traces}%22,%22queries%22:%5B%7B%22refId%22:"
@@ -78,9 +85,17 @@ def at_risk_this_month() -> Json:
     return stat(
         "At risk this month",
         "Estimated cost of attempts that may have been billed though they failed. Not part of the spend.",
-        _of_month("coalesce(sum(at_risk), 0) / 1e9"),
+        sql(
+            f"""
+SELECT
+  {_AT_RISK} AS value
+FROM pixelmeter_attempts
+WHERE started_at >= {_MONTH}::timestamp AT TIME ZONE 'UTC' AND {SCOPE}
+"""
+        ),
         unit="currencyUSD",
         decimals=2,
+        empty=_UNKNOWN,
     )
 
 
@@ -102,7 +117,7 @@ def spend_in_range() -> Json:
         "Known cost of the attempts that were sent in this time range.",
         sql(
             f"""
-SELECT CASE WHEN count(*) = 0 THEN 0 ELSE sum(cost) / 1e9 END AS spend
+SELECT {_KNOWN_OF_ATTEMPTS} AS spend
 FROM pixelmeter_attempts
 WHERE $__timeFilter(started_at) AND {SCOPE}
 """
@@ -132,8 +147,8 @@ def by_tag() -> Json:
             f"""
 SELECT
   coalesce(tags ->> ${{tag:sqlstring}}, '') AS "Tag",
-  sum(cost) / 1e9 AS "Spend",
-  sum(at_risk) / 1e9 AS "At risk",
+  {_KNOWN_OF_ATTEMPTS} AS "Spend",
+  {_AT_RISK} AS "At risk",
   count(*) - count(cost) AS "Unknown",
   coalesce(sum(images), 0) AS "Images"
 FROM pixelmeter_attempts
@@ -187,7 +202,7 @@ SELECT
   cost_reason AS "Reason",
   model AS "Model",
   count(*) AS "Attempts",
-  sum(at_risk) / 1e9 AS "At risk"
+  {_AT_RISK} AS "At risk"
 FROM pixelmeter_attempts
 WHERE $__timeFilter(started_at) AND {SCOPE} AND cost IS NULL
 GROUP BY cost_reason, model
@@ -213,7 +228,7 @@ SELECT
   max(gateway) AS "Gateway",
   max(model) AS "Model",
   sum(cost) / 1e9 AS "Cost",
-  sum(at_risk) / 1e9 AS "At risk",
+  {_AT_RISK} AS "At risk",
   sum(images) AS "Images",
   count(*) AS "Attempts",
   extract(epoch FROM max(started_at + duration * interval '1 microsecond') - min(started_at)) AS "Duration",

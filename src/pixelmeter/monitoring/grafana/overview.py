@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pixelmeter.monitoring.grafana.dashboard import Line, Section, dashboard
 from pixelmeter.monitoring.grafana.panel import column, heatmap, stat, table, timeseries
-from pixelmeter.monitoring.grafana.query import Json, gained, increase, instant, moving, ranged, share
-from pixelmeter.monitoring.grafana.shared import error_steps, reasons, spend_per_image
+from pixelmeter.monitoring.grafana.query import Json, gained, increase, instant, known, moving, ranged, share
+from pixelmeter.monitoring.grafana.shared import UNSETTLED, error_steps, reasons, spend_per_image
 from pixelmeter.monitoring.recordings import COUNTED, FAILED
 from pixelmeter.monitoring.thresholds import Thresholds
 
@@ -15,6 +15,8 @@ _COST = "pixelmeter_cost_usd_total"
 _IMAGES = "pixelmeter_images_total"
 _REQUESTS = "pixelmeter_requests_total"
 _DURATION = "pixelmeter_request_duration_seconds_bucket"
+_AT_RISK = "pixelmeter_at_risk_usd_total"
+_UNKNOWN = "pixelmeter_unknown_cost_requests_total"
 _SUCCESS = 'outcome="success"'
 
 
@@ -35,27 +37,29 @@ def overview(thresholds: Thresholds) -> Json:
 
 def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
     # A model without a price stays at 0, which is not what its images cost.
-    known = f"({gained(_COST, by='gateway, model')} > 0)"
+    spent = f"({gained(_COST, by='gateway, model')} > 0)"
     images = gained(_IMAGES, by="gateway, model")
     return (
         stat(
             "Spend",
             "Known cost. A counter's estimate: the exact sum is in the ledger.",
-            instant(gained(_COST)),
+            instant(known(gained(_COST), gained(_UNKNOWN))),
             unit="currencyUSD",
             decimals=2,
+            empty="Unknown",
         ),
         stat(
             "At risk",
             "Estimated cost of attempts that may have been billed though they failed. Not part of the spend.",
-            instant(gained("pixelmeter_at_risk_usd_total")),
+            instant(known(gained(_AT_RISK), gained(_UNKNOWN, UNSETTLED))),
             unit="currencyUSD",
             decimals=2,
+            empty="Unknown",
         ),
         stat(
             "Unknown cost",
             "Attempts whose cost nobody knows. They are not in the spend.",
-            instant(gained("pixelmeter_unknown_cost_requests_total")),
+            instant(gained(_UNKNOWN)),
             unit="locale",
             decimals=0,
         ),
@@ -64,7 +68,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
             "Cost per image",
             "Known cost over the images of those models that have any. Where only some images of a model have a known"
             " cost, the others count as free.",
-            instant(share(f"sum({known})", f"sum({images} and on (gateway, model) {known})")),
+            instant(share(f"sum({spent})", f"sum({images} and on (gateway, model) {spent})")),
             unit="currencyUSD",
             decimals=4,
         ),
@@ -143,18 +147,18 @@ def _spread() -> Json:
 
 
 def _models() -> Json:
-    known = f"{gained(_COST, by='model')} > 0"
+    spent = f"{gained(_COST, by='model')} > 0"
     images = gained(_IMAGES, by="model")
     return table(
         "Models",
         "Each model in this time range: what it cost, what it gave, how it failed and how long it took. Empty is not"
         " known, or nothing. A name that a gateway routes by, such as auto/image, has only the attempts that got no"
         " further.",
-        instant(known, table=True),
-        instant(f"{gained('pixelmeter_at_risk_usd_total', by='model')} > 0", table=True),
-        instant(f"{gained('pixelmeter_unknown_cost_requests_total', by='model')} > 0", table=True),
+        instant(spent, table=True),
+        instant(f"{gained(_AT_RISK, by='model')} > 0", table=True),
+        instant(f"{gained(_UNKNOWN, by='model')} > 0", table=True),
         instant(images, table=True),
-        instant(share(f"({known})", images), table=True),
+        instant(share(f"({spent})", images), table=True),
         instant(increase(_REQUESTS, by="model"), table=True),
         instant(
             share(increase(_REQUESTS, FAILED, by="model"), increase(_REQUESTS, COUNTED, by="model")),

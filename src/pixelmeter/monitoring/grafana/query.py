@@ -7,8 +7,8 @@ from typing import Any
 from pixelmeter.core.metrics import METRICS, metric
 
 __all__ = [
-    "LEDGER", "PROMETHEUS", "SCOPE", "Json", "gained", "increase", "instant", "moving", "ranged", "series", "share",
-    "sql",
+    "LEDGER", "PROMETHEUS", "SCOPE", "Json", "gained", "increase", "instant", "known", "moving", "ranged", "series",
+    "share", "sql",
 ]  # fmt: skip
 
 Json = dict[str, Any]
@@ -76,6 +76,11 @@ def moving(name: str, *matchers: str, by: str = "") -> str:
 def share(part: str, whole: str) -> str:
     """Return one expression over another, where the other is above zero."""
     return f"{part}\n/\n({whole} > 0)"
+
+
+def known(amount: str, unknown: str) -> str:
+    """Return an amount, and nothing where it is 0 while attempts of unknown cost are not in it."""
+    return f"{amount} > 0\nor\n({amount}\nunless\n({unknown} > 0))"
 
 
 def instant(expression: str, legend: str = "", *, table: bool = False) -> Json:

@@ -6,7 +6,10 @@ from pixelmeter.monitoring.grafana.panel import Steps, timeseries
 from pixelmeter.monitoring.grafana.query import Json, gained, moving, ranged, share
 from pixelmeter.monitoring.thresholds import Thresholds
 
-__all__ = ["allowed", "error_steps", "reasons", "spend_per_image"]
+__all__ = ["UNSETTLED", "allowed", "error_steps", "reasons", "spend_per_image"]
+
+UNSETTLED = 'reason=~"outcome_unknown|pending_job|reported_zero_unverified"'
+"""The reasons for an unknown cost that leave open whether anything was charged."""
 
 
 def allowed(objective: float) -> float:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
-import weakref
+from collections.abc import Sequence
 
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, get_meter
 
+from pixelmeter import forks
 from pixelmeter._version import __version__
 from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS, metric
@@ -20,7 +20,6 @@ from pixelmeter.sinks.series import Series
 
 __all__ = ["Metrics"]
 
-_FORK_SECONDS = 0.25
 # What decides how many names there may be: the series that each gateway, operation and model has at least.
 _BOUNDING = (
     "pixelmeter_requests_total",
@@ -40,7 +39,7 @@ class Metrics:
         """`latest` chooses the names of the conventions after 1.41."""
         self.lock = threading.RLock()
         """Held by whoever counts, and by a fork: a child could not get at a lock of ours or the SDK's that is held."""
-        _every.add(self)
+        forks.register(self)
         meter = get_meter("pixelmeter", __version__, provider)
         self._series = Series([metric(name) for name in _BOUNDING])
         self._duration = meter.create_histogram(
@@ -68,6 +67,14 @@ class Metrics:
         self._images = meter.create_counter(
             "pixelmeter.images", unit="{image}", description=_help("pixelmeter_images_total")
         )
+
+    def locks(self) -> Sequence[forks.Lock]:
+        """Return what a fork should hold."""
+        return (self.lock,)
+
+    def forget(self) -> None:
+        """Begin anew, in a forked child."""
+        self.lock = threading.RLock()
 
     def record(self, attempt: Attempt, context: Context) -> None:
         """Count an attempt that has ended; `context` has its span, for exemplars."""
@@ -117,26 +124,3 @@ class Metrics:
 
 def _help(name: str) -> str:
     return metric(name).help
-
-
-_every: weakref.WeakSet[Metrics] = weakref.WeakSet()
-_held: list[list[threading.RLock]] = []
-
-
-def _before_fork() -> None:
-    _held.append([each.lock for each in list(_every) if each.lock.acquire(timeout=_FORK_SECONDS)])
-
-
-def _after_fork_in_parent() -> None:
-    for lock in _held.pop():
-        lock.release()
-
-
-def _after_fork_in_child() -> None:
-    _held.clear()
-    for each in list(_every):
-        each.lock = threading.RLock()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

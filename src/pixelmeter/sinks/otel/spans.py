@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 
@@ -19,6 +17,7 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
+from pixelmeter import forks
 from pixelmeter._version import __version__
 from pixelmeter.calls import show
 from pixelmeter.core.record import Attempt
@@ -42,7 +41,7 @@ class Spans:
         self._calls = CallSpans(self._tracer, provider)
         show(self._calls)
         self._open: dict[str, Span] = {}
-        _all.add(self)
+        forks.register(self)
 
     def begin(self, intent: Attempt) -> Callable[[], None] | None:
         """Start a span, and make it current until what is returned is called."""
@@ -89,19 +88,11 @@ class Spans:
         """End the spans of calls that nobody has tried again for long."""
         self._calls.tidy()
 
+    def locks(self) -> Sequence[forks.Lock]:
+        """Return what a fork should hold: nothing."""
+        return ()
+
     def forget(self) -> None:
         """Drop the spans that belong to the parent process."""
         self._open.clear()
         self._calls.forget()
-
-
-_all: weakref.WeakSet[Spans] = weakref.WeakSet()
-
-
-def _forget_all() -> None:
-    for spans in list(_all):
-        spans.forget()
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget_all)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from pixelmeter import forks
 from pixelmeter.core.health import Health
 from pixelmeter.core.metrics import METRICS, Metric
 from pixelmeter.errors import ConfigError
@@ -22,8 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Exemplar", "Families", "families_of"]
 
 Exemplar = dict[str, str] | None
-
-_FORK_SECONDS = 0.25
 
 
 class Families:
@@ -44,7 +42,7 @@ class Families:
         """How many forks lie between this process and the one that made the families."""
         self.healths: weakref.WeakKeyDictionary[object, Health] = weakref.WeakKeyDictionary()
         """What each sink was told last: its share in the gauges that all of them set."""
-        _every.add(self)
+        forks.register(self)
 
     def names(self, gateway: str, operation: str, model: str, *, priced: bool) -> tuple[str, str]:
         """Return the gateway and the model under which to count; what alerts watch of them is there at 0 then."""
@@ -66,7 +64,11 @@ class Families:
             self._children[name, labels] = child
         return child
 
-    def renew(self) -> None:
+    def locks(self) -> Sequence[forks.Lock]:
+        """Return what a fork should hold."""
+        return (self.lock,)
+
+    def forget(self) -> None:
         """Begin anew, in a forked child."""
         self.lock = threading.RLock()
         self.generation += 1
@@ -78,8 +80,8 @@ def families_of(registry: CollectorRegistry, max_series: int) -> Families:
 
     ConfigError where the registry has a metric of such a name already.
     """
-    with _making:
-        _hook()
+    forks.check()
+    with _making.lock:
         families = _of.get(registry)
         if families is None:
             families = _of[registry] = Families(registry, max_series)
@@ -142,34 +144,20 @@ def _family(metric: Metric) -> Any:
 
 
 _of: weakref.WeakKeyDictionary[CollectorRegistry, Families] = weakref.WeakKeyDictionary()
-_every: weakref.WeakSet[Families] = weakref.WeakSet()
-_making = threading.Lock()
-_held: list[list[threading.RLock]] = []
-_hooked = False
 
 
-def _hook() -> None:
-    global _hooked
-    if not _hooked:
-        _hooked = True
-        if hasattr(os, "register_at_fork"):
-            os.register_at_fork(
-                before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-            )
+class _Making:
+    """Who makes families has the lock."""
+
+    def __init__(self) -> None:
+        self.forget()
+        forks.register(self)
+
+    def forget(self) -> None:
+        self.lock = threading.Lock()
+
+    def locks(self) -> Sequence[forks.Lock]:
+        return (self.lock,)
 
 
-def _before_fork() -> None:
-    _held.append([each.lock for each in list(_every) if each.lock.acquire(timeout=_FORK_SECONDS)])
-
-
-def _after_fork_in_parent() -> None:
-    for lock in _held.pop():
-        lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _making
-    _making = threading.Lock()
-    _held.clear()
-    for families in list(_every):
-        families.renew()
+_making = _Making()

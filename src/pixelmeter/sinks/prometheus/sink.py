@@ -22,7 +22,7 @@ __all__ = ["PrometheusSink"]
 
 _IN_FLIGHT = "pixelmeter_requests_in_flight"
 _BACKENDS = ("sqlite", "postgresql")
-_PLACES = ("request", "exchange", "headers", "body", "answer", "record", "response", "ledger")
+_PLACES = ("request", "exchange", "headers", "body", "answer", "record", "response", "ledger", "writer")
 
 
 class PrometheusSink:

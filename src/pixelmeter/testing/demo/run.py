@@ -17,8 +17,9 @@ import pixelmeter
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.engine import ensure_schema, open_reader
+from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.filters import Filters
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.prices import bundled
 from pixelmeter.testing import Gateway
 from pixelmeter.testing.demo.books import Books, compare
@@ -82,8 +83,8 @@ def run(database_url: str, *, calls: int, seed: int = 0, done: Callable[[], obje
                 reason = meter.status()["ledger_error"] or f"not all is there after {_FLUSH_SECONDS} seconds"
                 raise LedgerError(f"the ledger does not take the attempts: {reason}")
         bill = gateway.billing()
-    with open_reader(database_url).connect() as connection:
-        rows = attempts(connection, filters=Filters(tags={TAG: name}), limit=len(bill) * 2 + 1)
+    with reading_ledger(database_url) as reader:
+        rows = attempts(reader, filters=Filters(tags={TAG: name}), limit=len(bill) * 2 + 1)
     return Result(
         name=name,
         libraries=tuple(libraries),

@@ -1,0 +1,301 @@
+"""Forks of every kind, also those that C makes and that run no hooks of Python's: parent and child keep apart."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from pixelmeter.meter import adopt
+from pixelmeter.testing import Gateway
+from tests.hazards.process import run_python
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+
+KINDS = {"with hooks": "os.fork", "without hooks": "ctypes.PyDLL(None).fork"}
+LIBRARIES = ["httpx", "httpx2"]
+
+PRELUDE = """
+import ctypes, json, os, sys, threading
+import {library} as library
+import pixelmeter
+fork = {fork}
+meter = pixelmeter.Meter("sqlite:///{folder}/ledger.db", gateways={{"127.0.0.1:*": "aigateway"}})
+client = pixelmeter.instrument(library.Client(verify=False), meter)
+body = {{"model": "black-forest-labs/flux-2-klein-9b", "prompt": "p"}}
+def call(tag, client=client):
+    with pixelmeter.tags(aig_tag=tag):
+        answer = client.post("{url}/images/generations", json=body)
+    assert answer.status_code == 200
+def call_anew(tag):
+    with library.Client(verify=False) as own:
+        call(tag, pixelmeter.instrument(own, meter))
+def at_rest():
+    'Wait for the writer to wait: no fork without hooks survives a thread that waits to run Python.'
+    def is_busy(thread):
+        frame = sys._current_frames().get(thread.ident)
+        return frame is not None and frame.f_code.co_name not in ("_sleep", "_doze")
+    while any(is_busy(thread) for thread in threading.enumerate() if thread.name == "pixelmeter-writer"):
+        threading.Event().wait(0.01)
+def child(work):
+    'Return the id of a child that does the work, and leaves without a word.'
+    at_rest()
+    process = fork()
+    if process == 0:
+        try:
+            work()
+        except BaseException:
+            import traceback
+            traceback.print_exc()
+            os._exit(1)
+        os._exit(0)
+    return process
+def ended(process):
+    assert os.waitstatus_to_exitcode(os.waitpid(process, 0)[1]) == 0
+"""
+
+
+@pytest.fixture(params=KINDS)
+def kind(request: pytest.FixtureRequest) -> str:
+    """How the fork is made."""
+    kind: str = request.param
+    return kind
+
+
+def run(body: str, kind: str, folder: Path, gateway: Gateway, library: str = "httpx") -> str:
+    """Run the program and return what it printed; it must end well and silently."""
+    prelude = PRELUDE.format(library=library, fork=KINDS[kind], folder=folder, url=gateway.url)
+    done = run_python(prelude + body, timeout=100)
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout
+
+
+def ledger(folder: Path) -> Counter[str]:
+    """Return how many attempts of each tag the ledger holds, as it stands."""
+    connection = sqlite3.connect(folder / "ledger.db")
+    try:
+        rows = connection.execute("select tags, outcome from pixelmeter_attempts").fetchall()
+    finally:
+        connection.close()
+    assert {"success"} == {outcome for _, outcome in rows}
+    return Counter(json.loads(tags)["aig_tag"] for tags, _ in rows)
+
+
+@pytest.mark.parametrize(
+    "first", ["", "call('parent')", "call('parent'); meter.flush(60)", "call('parent'); meter.close(60)"]
+)
+def test_hazard_38_a_child_writes_its_own_attempts_while_its_parent_lives(
+    gateway: Gateway, tmp_path: Path, kind: str, first: str
+) -> None:
+    library = LIBRARIES[len(first) % 2]
+    body = f"""
+{first}
+def work():
+    call_anew("child")
+    assert meter.flush(60), meter.status()
+    assert meter.status()["drain"]["committed"] == 1, meter.status()
+    assert meter.status()["failures"] == {{}}
+ended(child(work))
+call("parent")
+assert meter.flush(60)
+"""
+    run(body, kind, tmp_path, gateway, library)
+    assert {"child": 1, "parent": 2 if first else 1} == ledger(tmp_path)
+
+
+def test_hazard_38_children_of_a_child_and_of_one_parent_have_ids_of_their_own(
+    gateway: Gateway, tmp_path: Path, kind: str
+) -> None:
+    body = """
+call("parent")
+assert meter.flush(60)
+def again():
+    call_anew("grandchild")
+    assert meter.flush(60), meter.status()
+def work():
+    ended(child(again))
+    call_anew("child")
+    assert meter.flush(60), meter.status()
+for process in [child(work), child(work)]:
+    ended(process)
+"""
+    run(body, kind, tmp_path, gateway)
+    assert {"parent": 1, "child": 2, "grandchild": 2} == ledger(tmp_path)
+
+
+def test_hazard_38_a_child_keeps_its_rows_when_its_parent_closes_the_ledger(
+    gateway: Gateway, tmp_path: Path, kind: str
+) -> None:
+    """The last one who closes a SQLite file deletes its WAL; with an inherited connection a child does not count."""
+    body = """
+call("parent")
+assert meter.flush(60)
+ours, theirs = os.pipe(), os.pipe()
+def work():
+    call_anew("child")
+    assert meter.flush(60)
+    os.write(ours[1], b"x")
+    os.read(theirs[0], 1)
+    call_anew("child again")
+    assert meter.flush(60)
+process = child(work)
+os.read(ours[0], 1)
+assert meter.close(60)
+os.write(theirs[1], b"x")
+ended(process)
+"""
+    run(body, kind, tmp_path, gateway)
+    assert {"parent": 1, "child": 1, "child again": 1} == ledger(tmp_path)
+
+
+def test_hazard_38_threads_of_a_child_that_begin_at_once_share_one_spool(
+    gateway: Gateway, tmp_path: Path, kind: str
+) -> None:
+    body = """
+call("parent")
+assert meter.flush(60)
+def work():
+    together = threading.Barrier(8)
+    def calls(number):
+        together.wait()
+        call_anew(f"{number}")
+    threads = [threading.Thread(target=calls, args=(number,)) for number in range(8)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    assert meter.flush(60)
+    assert meter.status()["spool"]["frames"] == 16, meter.status()
+    assert meter.status()["drain"]["committed"] == 8, meter.status()
+ended(child(work))
+"""
+    run(body, kind, tmp_path, gateway)
+    assert {"parent": 1, **{str(number): 1 for number in range(8)}} == ledger(tmp_path)
+
+
+def test_hazard_38_an_answer_that_is_open_at_a_fork_is_the_parents(gateway: Gateway, tmp_path: Path, kind: str) -> None:
+    body = """
+with pixelmeter.tags(aig_tag="parent"):
+    request = client.build_request("POST", "%s/images/generations", json=body)
+    response = client.send(request, stream=True)
+def work():
+    global response
+    call_anew("child")
+    del response                                           # collected here: not for the child to tell
+    assert meter.flush(60)
+    assert meter.status()["drain"]["committed"] == 1, meter.status()
+ended(child(work))
+response.read()
+assert meter.flush(60)
+"""
+    run(body % gateway.url, kind, tmp_path, gateway)
+    assert {"parent": 1, "child": 1} == ledger(tmp_path)
+
+
+def test_hazard_38_files_that_a_child_opened_in_the_place_of_ours_stay_open(gateway: Gateway, tmp_path: Path) -> None:
+    """A daemon closes all that it inherits before it does anything; the numbers are given again."""
+    body = """
+call("parent")
+def work():
+    os.closerange(3, 200)
+    mine = [os.open("/dev/null", os.O_RDWR) for _ in range(100)]
+    call_anew("child")
+    assert meter.flush(60)
+    for descriptor in mine:
+        os.fstat(descriptor)
+ended(child(work))
+assert meter.flush(60)
+"""
+    run(body, "without hooks", tmp_path, gateway)
+    assert {"parent": 1, "child": 1} == ledger(tmp_path)
+
+
+def test_hazard_38_a_child_of_a_parent_that_is_in_a_transaction_keeps_its_attempts_and_says_why(
+    gateway: Gateway, tmp_path: Path, kind: str
+) -> None:
+    body = """
+call("parent")
+assert meter.flush(60)
+from pixelmeter.ledger import sqlite
+amid, go_on = threading.Event(), threading.Event()
+def summarise(batch, summarise=sqlite.summarise):
+    if os.getpid() == parent:
+        amid.set()
+        go_on.wait()
+    return summarise(batch)
+parent, sqlite.summarise = os.getpid(), summarise
+call("parent")
+meter.recorder.stop()
+amid.wait()
+def work():
+    call_anew("child")
+    assert not meter.flush(60)
+    assert "forked while its parent was writing" in meter.status()["ledger_error"], meter.status()
+    assert meter.status()["waiting"] == 1
+at_rest = lambda: None
+process = child(work)
+go_on.set()
+ended(process)
+call("parent")
+assert meter.flush(60)
+"""
+    prelude = PRELUDE.format(library="httpx", fork=KINDS[kind], folder=tmp_path, url=gateway.url)
+    done = run_python(prelude + body, timeout=100)
+    assert 0 == done.returncode, done.stderr
+    assert "pixelmeter failed in ledger: Torn" in done.stderr
+    adopt(f"sqlite:///{tmp_path}/ledger.db")
+    assert {"parent": 3, "child": 1} == ledger(tmp_path)
+
+
+def test_hazard_38_a_child_of_a_parent_that_was_importing_keeps_its_attempts_and_says_why(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    body = """
+amid, go_on = threading.Event(), threading.Event()
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "sqlalchemy" and os.getpid() == parent:
+            amid.set()
+            go_on.wait()
+parent = os.getpid()
+sys.meta_path.insert(0, Slow())
+call("parent")
+ticket = meter.recorder.stop()
+amid.wait()
+def work():
+    call_anew("child")
+    assert not meter.flush(60)
+    assert "forked while its parent's writer imported" in meter.status()["ledger_error"], meter.status()
+at_rest = lambda: None
+process = child(work)
+go_on.set()
+ended(process)
+assert ticket.wait(60)
+"""
+    prelude = PRELUDE.format(library="httpx", fork=KINDS["without hooks"], folder=tmp_path, url=gateway.url)
+    done = run_python(prelude + body, timeout=100)
+    assert 0 == done.returncode, done.stderr
+    assert "pixelmeter failed in ledger: Torn" in done.stderr
+    adopt(f"sqlite:///{tmp_path}/ledger.db")
+    assert {"parent": 1, "child": 1} == ledger(tmp_path)
+
+
+def test_hazard_38_a_child_that_never_calls_ends_at_once_and_writes_nothing(
+    gateway: Gateway, tmp_path: Path, kind: str
+) -> None:
+    body = """
+call("parent")
+at_rest()
+process = fork()
+if process == 0:
+    del client, call, meter
+    sys.exit(0)
+ended(process)
+call("parent")
+assert meter.flush(60)
+assert meter.status()["drain"]["committed"] == 2
+"""
+    run(body, kind, tmp_path, gateway)
+    assert {"parent": 2} == ledger(tmp_path)

@@ -1,0 +1,95 @@
+"""The questions of docs/ledger.md have right answers on both databases, those about nothing and about nobody knows."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pixelmeter.core.record import Attempt
+from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+
+PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+QUERIES = dict(re.findall(r"```sql\n-- ([^\n]*\?)\n(.*?);\n```", PAGE, re.DOTALL))
+MODELS = next(query for title, query in QUERIES.items() if "each model" in title)
+DAYS, TEAMS, RETRIES = (QUERIES[title] for title in QUERIES if QUERIES[title] != MODELS)
+
+
+def unknown(**fields: Any) -> Attempt:
+    return make_attempt(cost=None, fee=None, **({"billing": "unknown", "outcome": "timeout"} | fields))
+
+
+def refused(**fields: Any) -> Attempt:
+    return make_attempt(cost=0, fee=0, billing="not_billed", outcome="rejected", **fields)
+
+
+@pytest.fixture
+def reader(ledger_url: str) -> Iterator[Reader]:
+    """A reader of a ledger with a known attempt of each kind; the call of a retry is of two attempts."""
+    day = 86_400_000_000
+    first = make_attempt(model="known", cost=40_000_000, started_at=1_778_000_000_000_000)
+    attempts = [
+        first,
+        make_attempt(model="known", cost=2_000_000, call_id=first.id, attempt=1, started_at=first.started_at),
+        unknown(model="lost", tags='{"team":"lost"}', started_at=first.started_at + day),
+        unknown(model="estimated", at_risk=5_000_000, tags='{"team":"lost"}', started_at=first.started_at + day),
+        make_attempt(model="unpriced", cost=None, cost_reason="no_price", tags="{}", started_at=first.started_at),
+        refused(model="refused", tags='{"team":"refused"}', started_at=first.started_at + 2 * day),
+        refused(model="refused and lost", tags='{"team":"both"}', started_at=first.started_at + 3 * day),
+        unknown(model="refused and lost", tags='{"team":"both"}', started_at=first.started_at + 3 * day),
+        make_attempt(cost=10**12, started_at=first.started_at - 40 * day),
+    ]
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write(attempts, {}, [])
+    with reading_ledger(ledger_url) as opened:
+        yield opened
+
+
+def answers(reader: Reader, query: str) -> dict[Any, list[float | None]]:
+    found = reader.rows(query)
+    return {str(key) if key else None: [None if value is None else float(value) for value in rest]
+            for key, *rest in found}  # fmt: skip
+
+
+def test_every_question_is_asked_here() -> None:
+    assert len(re.findall(r"```sql\n(?!GRANT)", PAGE)) == len(QUERIES) == 4
+
+
+def test_what_each_model_cost(reader: Reader) -> None:
+    assert {
+        "known": [0.042, 0, 0],
+        "lost": [None, None, 1],
+        "estimated": [None, 0.005, 1],
+        "unpriced": [None, 0, 1],
+        "refused": [0, 0, 0],
+        "refused and lost": [None, None, 1],
+    } == answers(reader, MODELS)
+
+
+def test_what_each_day_cost(reader: Reader) -> None:
+    assert {
+        "2026-05-05": [0.042, 1],
+        "2026-05-06": [None, 2],
+        "2026-05-07": [0, 0],
+        "2026-05-08": [None, 1],
+    } == answers(reader, DAYS)
+
+
+def test_what_each_team_spent(reader: Reader) -> None:
+    assert {
+        "growth": [0.042, 0],
+        "lost": [None, 2],
+        None: [None, 1],
+        "refused": [0, 0],
+        "both": [None, 1],
+    } == answers(reader, TEAMS)
+
+
+def test_which_calls_needed_retries(reader: Reader) -> None:
+    assert [[2, 0.042, 0]] == list(answers(reader, RETRIES).values())

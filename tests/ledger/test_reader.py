@@ -1,0 +1,151 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.attempts import attempts
+from pixelmeter.ledger.engine import ensure_schema
+from pixelmeter.ledger.queries import grouped
+from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.snapshot import read_totals
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+from tests.ledger.unprivileged import run_unprivileged
+from tests.postgres import PASSWORD
+
+COUNT = "SELECT count(*) FROM pixelmeter_attempts"
+
+
+def count(reader: Reader) -> int:
+    number: int = reader.rows(COUNT)[0][0]
+    return number
+
+
+def test_a_reader_cannot_write(ledger_url: str) -> None:
+    ensure_schema(read_address(ledger_url))
+
+    refused = pytest.raises(LedgerError, match="readonly database|ReadOnlySqlTransaction|read-only transaction")
+    with refused, reading_ledger(ledger_url) as reader:
+        reader.rows("DELETE FROM pixelmeter_attempts")
+
+
+def test_a_reader_does_not_make_a_ledger(ledger_url: str) -> None:
+    with pytest.raises(LedgerError, match="there is no ledger"), reading_ledger(ledger_url):
+        pass
+
+    address = read_address(ledger_url)
+    assert not os.path.exists(address.path or "/nowhere")
+
+
+def test_a_reader_sees_one_moment_until_it_is_refreshed_and_never_takes_the_lock(ledger_url: str) -> None:
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+        with reading_ledger(ledger_url) as reader:
+            before = count(reader)
+            writer.write([make_attempt()], {}, [])
+            meanwhile = count(reader)
+            reader.refresh()
+            after = count(reader)
+
+    assert (1, 1, 2) == (before, meanwhile, after)
+
+
+def test_values_are_parameters_and_nothing_of_them_is_sql(ledger_url: str) -> None:
+    hostile = "'; DROP TABLE pixelmeter_attempts; -- ? %s %"
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([make_attempt(model=hostile)], {}, [])
+
+    with reading_ledger(ledger_url) as reader:
+        assert [(1,)] == [tuple(row) for row in reader.rows(f"{COUNT} WHERE model = ?", [hostile])]
+
+
+def test_what_a_database_says_of_a_question_is_an_error_without_its_values(ledger_url: str) -> None:
+    ensure_schema(read_address(ledger_url))
+
+    with pytest.raises(LedgerError, match="cannot be used: .*nowhere") as raised, reading_ledger(ledger_url) as reader:
+        reader.rows("SELECT ? FROM nowhere", ["canary"])
+
+    assert "canary" not in str(raised.value)
+    assert PASSWORD not in str(raised.value)
+
+
+def test_a_ledger_in_a_schema_of_its_own_is_read_there_and_nowhere_else(postgres_url: str) -> None:
+    for url, number in ((postgres_url, 1), (f"{postgres_url}?schema=image_spend", 2)):
+        with closing(open_writer(url)) as writer:
+            writer.write([make_attempt(model=f"pixelmeter_daily-{n}") for n in range(number)], {}, [])
+    epoch, far = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
+
+    def seen(url: str) -> tuple[int, int, int, int]:
+        with reading_ledger(url) as reader:
+            return (
+                count(reader),
+                sum(group.attempts for group in grouped(reader, ["model"], epoch, far)),
+                len(attempts(reader, limit=9)),
+                sum(total.attempts for total in read_totals(reader)),
+            )
+
+    assert [(1,) * 4, (2,) * 4] == [seen(postgres_url), seen(f"{postgres_url}?schema=image_spend")]
+    with pytest.raises(LedgerError, match="there is no ledger"), reading_ledger(f"{postgres_url}?schema=elsewhere"):
+        pass
+
+
+def test_a_reader_leaves_an_empty_log_that_the_next_writer_removes(sqlite_url: str, tmp_path: Path) -> None:
+    def beside() -> dict[str, int]:
+        return {file.name: file.stat().st_size for file in tmp_path.glob("ledger.db-*")}
+
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    after_writer = beside()
+    with reading_ledger(sqlite_url) as reader:
+        count(reader)
+    after_reader = beside()
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.positions([])
+
+    assert ({}, {"ledger.db-shm", "ledger.db-wal"}, 0, {}) == (
+        after_writer,
+        set(after_reader),
+        after_reader["ledger.db-wal"],
+        beside(),
+    )
+
+
+def test_a_ledger_in_a_folder_that_is_read_only_can_be_read(sqlite_url: str, tmp_path: Path) -> None:
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    (tmp_path / "ledger.db").chmod(0o644)
+    tmp_path.chmod(0o555)
+    code = f"""
+from pixelmeter.ledger.reader import reading_ledger
+with reading_ledger(url) as reader:
+    print(reader.rows("{COUNT}")[0][0])
+"""
+    try:
+        printed = run_unprivileged(code, sqlite_url, tmp_path)
+    finally:
+        tmp_path.chmod(0o755)
+
+    assert "1\n" == printed
+
+
+def test_reading_imports_no_library_that_only_the_schema_needs(ledger_url: str) -> None:
+    ensure_schema(read_address(ledger_url))
+    code = """
+import sys
+from pixelmeter.ledger.queries import grouped
+from pixelmeter.ledger.attempts import attempts
+from pixelmeter.ledger.reader import reading_ledger
+with reading_ledger(sys.argv[1]) as reader:
+    attempts(reader, limit=1)
+sys.exit(" ".join({"sqlalchemy", "alembic"} & set(sys.modules)) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", code, ledger_url], capture_output=True, text=True)
+    assert (0, "") == (done.returncode, done.stderr)
