@@ -78,6 +78,22 @@ def test_a_newer_schema_is_refused(ledger_url: str) -> None:
         read(ledger_url)
 
 
+@pytest.mark.parametrize("count", [1, 40])
+def test_a_newer_schema_is_refused_by_a_writer_that_was_connected_before(ledger_url: str, count: int) -> None:
+    batch = [make_attempt() for _ in range(count)]
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([make_attempt()], {"a": 1}, [])
+        set_revision(ledger_url, "9999")
+        for _ in range(2):
+            with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
+                writer.write(batch, {"a": 2}, [])
+        set_revision(ledger_url, migrate.head())
+        position = writer.positions(["a"])
+        assert count == writer.write(batch, {"a": 2}, [])
+
+    assert {"a": 1} == position
+
+
 def test_an_older_schema_is_refused_with_the_command_that_helps(
     ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
