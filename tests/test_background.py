@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pixelmeter.background import Background
+from pixelmeter.background import Background, Ticket
 
 
 class Work:

@@ -119,7 +119,6 @@ def test_spaces_around_a_value_are_dropped(around: str) -> None:
         "PIXELMETER_FEE_PERCENT": "5.5",
         "PIXELMETER_WRITE_INTERVAL": "2.5",
         "PIXELMETER_DURABILITY": "sync",
-        "PIXELMETER_WRITE_INTERVAL": "0.5",
         "PIXELMETER_COST_ATTRIBUTES": "openlit",
         "PIXELMETER_SINKS": "otel",
         "XDG_STATE_HOME": "/x",
