@@ -42,13 +42,6 @@ def test_a_tag_for_the_gateway_is_sent_and_recorded(client: Any, gateway: Gatewa
     assert "hero" == gateway.billing()[0]["tag"]
 
 
-def test_of_a_tag_that_was_sent_the_64_characters_are_kept_that_the_gateway_takes(
-    client: Any, metered: Metered
-) -> None:
-    client.post("/images/generations", json=IMAGE, headers={"x-aig-tag": "x" * 64 + "y"})
-    assert {"aig_tag": "x" * 64} == json.loads(metered.attempt().tags)
-
-
 def test_the_tag_that_was_sent_wins_over_the_one_of_the_context(
     client: Any, gateway: Gateway, metered: Metered
 ) -> None:
