@@ -110,7 +110,7 @@ def starts_nothing(place: Place) -> None:
 
     with pixelmeter.instrument(httpx.Client(), meter) as client:
         client.get(f"{place.gateway}/models")
-        meter.flush()
+        meter.flush(60)
         meter.status()
         before = seen()
     call(place, meter, "a")

@@ -156,9 +156,9 @@ def test_calls_after_close_are_metered_and_closing_twice_is_harmless(place: Plac
     earlier = writers()
     meter = place.meter()
     call(place, meter, "a")
-    assert [True, True] == [meter.close(), meter.close()]
+    assert [True, True] == [meter.close(60), meter.close(60)]
     call(place, meter, "b")
-    assert meter.close()
+    assert meter.close(60)
 
     assert {"a", "b"} == tags_of(place, gateway)
     assert [] == list(Path(place.spool).rglob("*.spool"))
@@ -185,7 +185,7 @@ def test_many_threads_share_a_meter_that_others_close_meanwhile(place: Place, ga
 
     def closes() -> None:
         while not done.is_set():
-            meter.close()
+            meter.close(60)
 
     closing = threading.Thread(target=closes)
     closing.start()
@@ -193,7 +193,7 @@ def test_many_threads_share_a_meter_that_others_close_meanwhile(place: Place, ga
         assert {200} == set(threads.map(lambda number: call(place, meter, f"{number}"), range(80)))
     done.set()
     closing.join()
-    assert meter.close()
+    assert meter.close(60)
 
     assert {str(number) for number in range(80)} == tags_of(place, gateway)
     assert [] == list(Path(place.spool).rglob("*.spool"))

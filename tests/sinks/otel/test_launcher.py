@@ -221,7 +221,7 @@ def test_a_client_that_the_program_instruments_goes_to_the_meter_it_names(
         assert 1 == len(Metered(named).attempts())
         with pytest.raises(pixelmeter.ConfigError), httpx.Client() as client:
             pixelmeter.instrument(pixelmeter.instrument(client, named), meter)
-    assert meter.flush()
+    assert meter.flush(60)
     assert not meter.status()["drain"]
 
 
