@@ -9,12 +9,15 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import pixelmeter
 from pixelmeter.calls import Block, Mark, current_block, link, show
+from pixelmeter.testing import capture_calls
 
 IDS = itertools.count()
 
@@ -105,6 +108,36 @@ def test_a_retry_out_of_order_is_a_call_of_its_own(counts: tuple[int, int]) -> N
         assert counts[1] == other.attempt
 
     in_a_fresh_context(body)
+
+
+@pytest.mark.parametrize(
+    ("other", "expected"),
+    [
+        ({}, [(0, 0), (0, 1)]),
+        ({"prompt": "a hare"}, [(0, 0), (1, 1)]),
+        ({"path": "edits"}, [(0, 0), (1, 1)]),
+        ({"host": "h.test"}, [(0, 0), (1, 1)]),
+    ],
+    ids=["the same", "another prompt", "another path", "another host"],
+)
+def test_a_client_retries_a_call_only_with_what_it_sent_and_where(
+    tmp_path: Path, other: dict[str, str], expected: list[tuple[int, int]]
+) -> None:
+    meter = pixelmeter.Meter(f"sqlite:///{tmp_path}/ledger.db")
+    with (
+        capture_calls() as attempts,
+        httpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(503))) as client,
+    ):
+        pixelmeter.instrument(client, meter)
+        for retry, given in enumerate(({}, other)):
+            sent = {"prompt": "a fox", "path": "generations", "host": "g.test"} | given
+            client.post(
+                f"https://{sent['host']}/v1/images/{sent['path']}",
+                json={"model": "m", "prompt": sent["prompt"]},
+                headers={"x-stainless-retry-count": str(retry)},
+            )
+    calls = list(dict.fromkeys(attempt.call_id for attempt in attempts))
+    assert expected == [(calls.index(attempt.call_id), attempt.attempt) for attempt in attempts]
 
 
 def test_a_retry_in_another_task_is_a_call_of_its_own() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -23,6 +24,7 @@ from pixelmeter.system import SystemFiles, SystemIds
 from pixelmeter.testing import Gateway
 from tests.conftest import FakeClock
 from tests.factories import make_attempt
+from tests.hazards.process import run_python
 
 
 class Watcher:
@@ -202,3 +204,50 @@ def test_a_call_tells_what_waits_where_the_writer_hangs(clock: FakeClock) -> Non
         fanout.end(make_attempt(), dropped=1)
 
     assert [(5, 6, 1), (11, 12, 1)] == [(h.lag // 1_000_000, h.waiting, h.dropped) for h in watcher.healths]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+def test_a_forked_child_tells_sinks_of_its_own_attempts_and_leaves_those_of_its_parent_to_it(
+    sqlite_url: str, tmp_path: Path
+) -> None:
+    program = f"""
+import os, threading
+from pixelmeter import Meter
+from pixelmeter.fanout import amid_other_code
+from tests.factories import make_attempt
+
+busy, go_on = threading.Event(), threading.Event()
+told = []
+
+class Sink:
+    def begin(self, intent):
+        return None
+    def record(self, attempt):
+        told.append(attempt.gateway)
+    def observe(self, health):
+        busy.set()
+        assert go_on.wait(60)
+
+def make(gateway):
+    attempt = make_attempt(gateway=gateway)
+    meter.recorder.begin(attempt)
+    meter.recorder.end(attempt)
+
+meter = Meter({sqlite_url!r}, sinks=[Sink()], spool_dir={str(tmp_path / "spool")!r})
+make("first")
+assert busy.wait(60)          # the writer is kept by the sink, so that it tells of nothing more
+with amid_other_code():
+    make("parent")            # waits to be told of
+child = os.fork()
+if not child:
+    told.clear()
+    make("child")
+    print(told, flush=True)
+    os._exit(0)
+assert 0 == os.waitpid(child, 0)[1]
+go_on.set()
+assert meter.flush(60)
+print(told, flush=True)
+"""
+    done = run_python(program, timeout=110)
+    assert ("['child']\n['first', 'parent']\n", "") == (done.stdout, done.stderr)

@@ -82,6 +82,14 @@ def test_every_encoding_of_the_libraries_is_read_in_chunks_with_whatever_package
     assert _BODY == _decoded(encoding, _split(encoded, size))
 
 
+@pytest.mark.parametrize("first", [b"%", b")", b"g", b"k"])
+def test_a_raw_deflate_whose_first_bytes_add_up_as_those_of_zlib_do_is_read(first: bytes) -> None:
+    body = first + b'{"data":[]}'
+    encoded = _raw_deflate(body)
+    assert 0 == int.from_bytes(encoded[:2], "big") % 31
+    assert body == _decoded("deflate", [encoded])
+
+
 @pytest.mark.parametrize("package", ["zstandard", _STANDARD_ZSTD])
 @pytest.mark.parametrize("size", [1, 9, 1000, 10_000_000])
 def test_a_body_of_many_zstd_frames_is_read_whole(only: Callable[[str | None], None], package: str, size: int) -> None:

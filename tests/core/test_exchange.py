@@ -156,6 +156,28 @@ def test_a_hidden_route_has_no_price(model: object) -> None:
     assert "routed_model_hidden" == _Wire(model=model).answer(_urls(1)).cost_reason
 
 
+@pytest.mark.parametrize(
+    ("body", "outcome"),
+    [
+        ({"id": "job_01", "status": "queued"}, "pending"),
+        ({"id": "job_01"}, "error"),
+        ({"status": "queued"}, "error"),
+        ({"id": "img_01", "status": "completed", "data": [{"url": "https://x.test/a.png"}]}, "success"),
+    ],
+)
+def test_an_answer_of_200_is_a_job_where_it_has_an_id_and_a_status_in_the_place_of_data(
+    body: dict[str, Any], outcome: str
+) -> None:
+    assert outcome == _Wire().answer(body).outcome
+
+
+@pytest.mark.parametrize("thing", [None, "x", 7, [], [{"url": "https://x.test/b.png"}]])
+def test_what_is_no_object_among_the_images_is_none(thing: object) -> None:
+    wire = _Wire()
+    wire.answer({"data": [thing, {"url": "https://x.test/a.png"}, thing]})
+    assert ("success", 1) == (wire.attempt.outcome, wire.attempt.images)
+
+
 def test_a_queued_job_is_pending_with_its_price_at_risk() -> None:
     attempt = _Wire().answer({"id": "job_01", "status": "queued", "object": "job"}, status=202)
     assert ("pending", "pending", None, 40_000_000) == (
@@ -473,11 +495,12 @@ def test_a_whole_body_closed_before_its_end_was_seen_is_a_success() -> None:
     assert "success" == wire.attempt.outcome
 
 
-def test_an_error_closed_unread_keeps_its_status() -> None:
+@pytest.mark.parametrize(("status", "outcome"), [(429, "throttled"), (300, "rejected")])
+def test_an_error_closed_unread_keeps_its_status(status: int, outcome: str) -> None:
     wire = _Wire()
-    wire.exchange.respond(429, _JSON)
+    wire.exchange.respond(status, _JSON)
     wire.exchange.abandon()
-    assert ("throttled", "not_billed") == (wire.attempt.outcome, wire.attempt.billing)
+    assert (outcome, "not_billed") == (wire.attempt.outcome, wire.attempt.billing)
 
 
 def test_an_unknown_host_is_named_by_itself_and_its_headers_are_not_believed() -> None:

@@ -8,6 +8,7 @@ import pytest
 from pixelmeter.core.labels import ENDINGS, error_type, quality_label, size_label, tokens
 from pixelmeter.core.outcome import of_answer, of_error
 from pixelmeter.core.response import Answer
+from pixelmeter.prices import bundled
 from tests.factories import make_attempt
 
 
@@ -42,6 +43,17 @@ def test_an_attempt_failed_for_one_reason_of_a_closed_set(fields: dict[str, Any]
 @pytest.mark.parametrize(("size", "expected"), [(None, ""), ("1024x1024", "1024x1024"), ("1x" + "9" * 90, "other")])
 def test_a_size_that_nobody_lists_is_other(size: str | None, expected: str) -> None:
     assert expected == size_label(make_attempt(size=size))
+
+
+@pytest.mark.parametrize("gateway", ["openai", "azure-openai"])
+def test_every_size_and_quality_that_openai_sells_has_a_label_of_its_own(gateway: str) -> None:
+    rates = [rate for entry in bundled().entries(gateway) for every in entry.rates.values() for rate in every]
+    sizes = {rate.size for rate in rates} - {None}
+    qualities = {rate.quality for rate in rates} - {None, "batch"}
+    assert sizes
+    assert qualities
+    assert sizes == {size_label(make_attempt(size=size)) for size in sizes}
+    assert qualities == {quality_label(make_attempt(quality=quality)) for quality in qualities}
 
 
 @pytest.mark.parametrize(("quality", "expected"), [(None, ""), ("medium", "medium"), ("; drop table", "other")])

@@ -53,6 +53,7 @@ def image_cost(prices: str, consumption: Consumption) -> int | None:
         ('usd_per_megapixel = "0.0013"', Consumption(images=1, size="1024x768"), 1_022_362),
         ('usd_per_started_megapixel = "0.025"', Consumption(images=2, size="1024x1024"), 2 * 1 * USD * 25 // 1000),
         ('usd_per_started_megapixel = "0.025"', Consumption(images=2, size="1920x1080"), 2 * 2 * USD * 25 // 1000),
+        ('usd_per_started_megapixel = "0.025"', Consumption(images=2, size="1025x1024"), 2 * 2 * USD * 25 // 1000),
         ('usd_per_started_megapixel = "0.025"', Consumption(images=1, size="256x256"), 1 * USD * 25 // 1000),
         ('usd_per_tile_512 = "0.0000528"', Consumption(images=1, size="1025x513"), 3 * 2 * 52_800),
         ('usd_per_tile_512_step = "0.00041"', Consumption(images=1, size="1024x512", steps=25), 2 * 25 * 410_000),

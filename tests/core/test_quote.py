@@ -125,6 +125,14 @@ class TestOtherModels:
         found = self._found(self._TEXT, self._AUTHOR, images='usd_per_image = "0.04"')
         assert 40_000_000 + 10 * 2_000 + 20 * 12_000 == found.image_cost
 
+    def test_where_no_region_speaks_of_it_the_whole_is_unknown(self) -> None:
+        region = Region(hosts=(), surcharge=(Surcharge(models=("m",), parts_per_million=100_000),))
+        used = Consumption(images=1, input_text_tokens=1, output_image_tokens=1, others=(("author", self._AUTHOR),))
+        prices = book(f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\n{self._TEXT}')
+        assert Quote(reason="unpriced_usage") == prices.quote(
+            used, gateway="g", model="m", at=at("2026-06-01"), region=region
+        )
+
     @pytest.mark.parametrize(
         ("prices", "author"),
         [

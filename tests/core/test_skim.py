@@ -71,6 +71,14 @@ def test_a_document_over_a_megabyte_without_its_strings_is_given_up() -> None:
     assert skim.document() is None
 
 
+def test_a_document_of_a_megabyte_is_kept_and_one_of_a_byte_more_is_not() -> None:
+    skim = Skim()
+    skim.feed(b" " * 1_000_000)
+    assert b" " * 1_000_000 == skim.document()
+    skim.feed(b" ")
+    assert skim.document() is None
+
+
 @pytest.mark.parametrize("unit", [b"[1,2,3],", b'["a","b"],', b'"\\n' + b"x" * 70 + b'",', b" "])
 def test_one_chunk_of_any_size_keeps_no_more_than_a_megabyte(unit: bytes) -> None:
     skim = Skim()

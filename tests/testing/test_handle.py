@@ -1,8 +1,6 @@
 from __future__ import annotations
 
-import json
 import os
-import signal
 import socket
 import subprocess
 import sys
@@ -20,14 +18,9 @@ def test_a_closed_gateway_leaves_no_process_behind() -> None:
         pid = gateway.pid
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
+    gateway.close()
     with pytest.raises(RuntimeError, match=r"use Gateway\(log=PATH\)"):
         gateway.billing()
-
-
-def test_closing_twice_is_harmless() -> None:
-    gateway = Gateway()
-    gateway.close()
-    gateway.close()
 
 
 def test_a_log_of_ones_own_outlives_the_gateway(tmp_path: Path) -> None:
@@ -40,22 +33,8 @@ def test_a_gateway_ends_when_its_standard_input_closes(tmp_path: Path) -> None:
     process = start(tmp_path / "billing.jsonl")
     assert process.stdin is not None
     process.stdin.close()
-    assert 0 == process.wait(10)
+    assert 0 == process.wait(60)
     finish(process)
-
-
-def test_a_gateway_ends_silently_on_sigterm_with_requests_held(tmp_path: Path) -> None:
-    process = start(tmp_path / "billing.jsonl")
-    assert process.stdout is not None
-    ready = json.loads(process.stdout.readline())
-    assert process.pid == ready["pid"]
-    with socket.create_connection(("127.0.0.1", int(ready["url"].rpartition(":")[2]))) as connection:
-        head = b'POST /v1/images/generations HTTP/1.1\r\nx-test-behaviour: {"hold": "before_headers"}\r\n'
-        connection.sendall(head + b"content-length: 2\r\n\r\n{}")
-        assert 200 == httpx.get(f"{ready['url']}/_control/wait?held=1").status_code
-        process.send_signal(signal.SIGTERM)
-        assert 0 == process.wait(10)
-    assert b"" == finish(process)
 
 
 def test_a_port_that_is_taken_is_an_error_that_says_so(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -89,12 +68,6 @@ def test_a_request_that_breaks_off_after_a_reset_is_none_of_what_follows(gateway
 def test_waiting_for_what_does_not_come_ends(gateway: Gateway) -> None:
     with pytest.raises(TimeoutError, match=r"0 of 1 held after 0\.01 seconds"):
         gateway.wait_held(1, seconds=0.01)
-
-
-def test_the_bill_can_be_read_over_http(gateway: Gateway) -> None:
-    httpx.post(f"{gateway.url}/images/generations", json={"model": "meta/sam-3-1-image", "n": 2})
-    answer = httpx.get(f"{gateway.root}/_control/billing").json()
-    assert {"charged_nano": 20_000_000, "attempts": gateway.billing()} == answer
 
 
 def start(log: Path) -> subprocess.Popen[bytes]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import itertools
 import struct
 import zlib
 
@@ -32,15 +31,7 @@ def test_a_picture_has_the_pixels_it_says(width: int, height: int) -> None:
     assert height * (1 + 3 * width) == len(decode(picture(width, height))[2])
 
 
-def test_the_seed_alone_decides_the_picture() -> None:
-    picture.cache_clear()
-    first = picture(64, 64, 1)
-    picture.cache_clear()
-    assert first == picture(64, 64, 1)
-    assert first != picture(64, 64, 2)
-
-
-@pytest.mark.parametrize("weight", [*itertools.chain(range(8), range(400, 480)), 65_536, 131_072 + 4, 1_000_000])
+@pytest.mark.parametrize("weight", [0, 1, 440, 65_536, 131_072 + 4, 1_000_000])
 def test_a_picture_of_any_weight_decodes_to_the_same_pixels(weight: int) -> None:
     text = b"".join(part * repeats for part, repeats in picture_text(16, 16, 0, weight))
     assert decode(picture(16, 16)) == decode(base64.b64decode(text, validate=True))

@@ -37,7 +37,7 @@ def balance_text(billing: Billing) -> str:
 def recent_text(billing: Billing, limit: int) -> str:
     """Return the JSON of /v1/usage/recent, newest first."""
     rows: list[dict[str, object]] = []
-    for _, entry in islice(reversed(billing.entries), limit):
+    for entry in islice(reversed(billing.entries), limit):
         row: dict[str, object] = {"request_id": entry.request_id, "model": entry.model, "status": entry.status}
         row |= {"latency_ms": 7, "cost_cents": number(cents(entry.charged_nano))}
         if entry.tag:

@@ -10,22 +10,18 @@ __all__ = ["adjust"]
 
 _BODIES = {
     "html": b"<html><head><title>Bad Gateway</title></head><body><h1>Bad Gateway</h1></body></html>\n",
-    "text": b"upstream connect error\n",
     "empty": b"",
 }
-_CONTENT_TYPES = {"html": "text/html", "text": "text/plain"}
 
 
 def adjust(reply: Answer, behaviour: Behaviour, dialect: str) -> Answer:
     """Return the answer with the headers and the body that the behaviour asks for."""
     changes: dict[str, str | list[str] | None] = {}
-    if behaviour.retry_after is not None:
-        changes["retry-after"] = str(behaviour.retry_after)
     if behaviour.cost_header is not None:
         text = behaviour.cost_header
         changes[COST_HEADERS.get(dialect, "x-cost-cents")] = None if text is False else text
-    if behaviour.body in _CONTENT_TYPES:
-        changes["content-type"] = _CONTENT_TYPES[behaviour.body]
+    if behaviour.body == "html":
+        changes["content-type"] = "text/html"
     changes |= {name.lower(): value for name, value in behaviour.headers.items()}
     headers = [(name, value) for name, value in reply.headers if name not in changes]
     for name, value in changes.items():

@@ -32,16 +32,12 @@ class Behaviour:
     """Whose headers and bodies to speak; None goes by the path: Azure, OpenRouter, else AIgateway."""
     status: int | None = None
     """Answer with this status; from 400 on with an error body, charged 0."""
-    type: str | None = None
-    """The error type, instead of the usual one of the status: "insufficient_credits", "rate_limited" …"""
     refusal: bool = False
     """Refuse the prompt (400), the way the gateway's moderation does."""
-    body: Literal["html", "text", "empty", "truncated"] | None = None
+    body: Literal["html", "empty", "truncated"] | None = None
     """Replace the body, or cut off its last third ("truncated")."""
     body_text: str | None = None
     """Replace the body by this text, verbatim."""
-    retry_after: str | int | None = None
-    """The retry-after header, verbatim; a 429 has "1" without it."""
     headers: dict[str, str | list[str] | None] = field(default_factory=dict[str, str | list[str] | None])
     """Set headers of the answer (a list: one header each; null: leave it out)."""
     cost_header: str | list[str] | Literal[False] | None = None
@@ -51,13 +47,11 @@ class Behaviour:
     charge_nano: int | None = None
     """What is charged for a success, in nano-dollars, instead of the price list; the cost header says the same."""
     cached_percent: int | None = None
-    """Bill as a cache hit at this share of the price; a request with `x-cache: force` gets 10."""
+    """Bill as a cache hit at this share of the price."""
     images: int | None = None
     """Deliver this many images (and charge them), whatever was asked for; 0 gives `data: []`."""
     image_bytes: int = 0
     """Make every base64 text at least this many characters long: 64_000_000 for a large answer."""
-    empty_url: bool = False
-    """Deliver "" for each url, as an image held back for safety."""
     usage: bool = True
     """Whether the answer has the usage block that its gateway sends."""
     job: bool | None = None
@@ -83,9 +77,6 @@ class Behaviour:
     """Statuses (103 …) to send before the answer."""
     delay: float = 0
     """Seconds before the headers."""
-    pause: float = 0
-    """Seconds to stop in the body, at `pause_at` bytes (1 unless said)."""
-    pause_at: int = 1
     chunk: int | None = None
     """Send the body in pieces of this many bytes, each with a system call (and a chunk) of its own."""
     transfer: Literal["length", "chunked", "close"] | None = None

@@ -48,8 +48,8 @@ class Billing:
 
     def __init__(self, path: Path) -> None:
         self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-        self.entries: deque[tuple[int, Entry]] = deque(maxlen=_KEPT)
-        """The latest, with their sequence numbers."""
+        self.entries: deque[Entry] = deque(maxlen=_KEPT)
+        """The latest."""
         self.count = 0
         """How many were written since the start or the last clearing."""
         self.charged_nano = 0
@@ -70,7 +70,7 @@ class Billing:
         line = json.dumps({"sequence": self._sequence, **asdict(entry)}).encode() + b"\n"
         if os.write(self._descriptor, line) != len(line):
             raise OSError("the billing log did not take a whole line: is the disk full?")
-        self.entries.append((self._sequence, entry))
+        self.entries.append(entry)
         self.count += 1
         self.charged_nano += entry.charged_nano
         key = (time.strftime("%Y-%m", time.gmtime(entry.received_at // 1_000_000)), entry.tag or "")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
 from typing import Any
 
 from pixelmeter.testing.behaviour import BehaviourError
@@ -21,8 +20,7 @@ async def control(state: State, head: Head, body: bytes) -> Answer:
 
     POST /_control adds a rule, DELETE /_control resets; POST /_control/release lets held requests go on; GET
     /_control/wait?held=N or ?attempts=N (with seconds=S) answers when that many are held, or were billed;
-    GET /_control/billing sums up the billing log and lists its latest 100,000 lines; POST /_control/webhook?url=&job=
-    (with secret= and signature=aig or gateway) posts a job's event.
+    POST /_control/webhook?url=&job= (with secret= and signature=aig or gateway) posts a job's event.
     """
     match head.method, head.path:
         case "POST", "/_control":
@@ -38,9 +36,6 @@ async def control(state: State, head: Head, body: bytes) -> Answer:
             return _reply({"rules": 0})
         case "POST", "/_control/release":
             return _reply({"released": state.waiting.release()})
-        case "GET", "/_control/billing":
-            attempts = [{"sequence": sequence, **asdict(entry)} for sequence, entry in state.billing.entries]
-            return _reply({"charged_nano": state.billing.charged_nano, "attempts": attempts})
         case "POST", "/_control/webhook":
             return await _webhook(state, head)
         case "GET", "/_control/wait":

@@ -1,4 +1,4 @@
-"""How an answer travels: framing, compression, pieces, pauses, and every way of not arriving."""
+"""How an answer travels: framing, compression, pieces, and every way of not arriving."""
 
 from __future__ import annotations
 
@@ -71,7 +71,6 @@ class _Delivery:
             cut = "before_headers"
         self._cut = _POINTS.get(cut) if isinstance(cut, str) else cut
         self._held = _POINTS.get(behaviour.hold) if isinstance(behaviour.hold, str) else behaviour.hold
-        self._paused = behaviour.pause_at if behaviour.pause else None
 
     async def run(self) -> bool:
         behaviour, writer = self._behaviour, self._writer
@@ -122,7 +121,7 @@ class _Delivery:
 
     def _portioned(self, pieces: Iterator[bytes]) -> Iterator[bytes]:
         """Cut the pieces down to the chunk size, and at each byte where something happens."""
-        stops = sorted({point for point in (self._cut, self._held, self._paused) if point is not None and point > 0})
+        stops = sorted({point for point in (self._cut, self._held) if point is not None and point > 0})
         sent = 0
         for piece in pieces:
             start = 0
@@ -139,9 +138,6 @@ class _Delivery:
         if point == self._held:
             await self._flush()
             await self._hold()
-        if point == self._paused:
-            await self._flush()
-            await asyncio.sleep(self._behaviour.pause)
         if point == self._cut:
             await self._flush()
             raise _Cut

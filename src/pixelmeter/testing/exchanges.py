@@ -71,8 +71,7 @@ def answer(request: Request, behaviour: Behaviour, jobs: Jobs) -> tuple[Answer, 
         headers = tuple(head_start(entry.gateway, request.request_id))
         return Answer(202, headers, plain(text.encode())), replace(entry, status=202, outcome="pending")
     host = f"http://{request.head.headers.get('host', '127.0.0.1')}"
-    force_cache = request.head.headers.get("x-cache") == "force"
-    reply, done = succeed(ask, entry, behaviour, seed=request.seed, host=host, cached=force_cache)
+    reply, done = succeed(ask, entry, behaviour, seed=request.seed, host=host)
     if behaviour.cut is not None or behaviour.reset:
         done = replace(done, outcome="cut")
     return replace(reply, status=status), replace(done, status=status)
@@ -85,7 +84,7 @@ def _fail(
     if behaviour.refusal:
         status, text, outcome = 400, refusal_text(entry.gateway), "refused"
     else:
-        text = failure_text(entry.gateway, status, behaviour.type, problem)
+        text = failure_text(entry.gateway, status, None, problem)
         outcome = _OUTCOMES.get(status, "error")
     if status == 429:
         headers.append(("retry-after", "1"))

@@ -26,7 +26,7 @@ _JOB_FILE = re.compile(r"files/jobs/([^/]+)/[^/]+")
 def page(state: State, head: Head, behaviour: Behaviour, request_id: str) -> tuple[Answer, Entry | None]:
     """Return the answer, and a line of the billing log when it is the poll that completes a job."""
     if behaviour.status is not None and behaviour.status >= 400:
-        return _failure(behaviour.status, behaviour.type, request_id), None
+        return _failure(behaviour.status, None, request_id), None
     path = _PREFIX.sub("", head.path)
     if found := _JOB.fullmatch(path):
         job = state.jobs.find(found[1])

@@ -23,7 +23,6 @@ _VENDOR_MODELS = {
     "xai": "grok-imagine-image",
     "generic": "imagen-4.0-generate-001",
 }
-_CACHE_PERCENT = 10
 _BYOK_PERCENT = 5
 
 
@@ -42,9 +41,7 @@ def price_of(model: str, images: int, tokens: Tokens | None, behaviour: Behaviou
     return charge(model, images, tokens, percent) if behaviour.charge_nano is None else behaviour.charge_nano
 
 
-def succeed(
-    ask: Ask, entry: Entry, behaviour: Behaviour, *, seed: int, host: str, cached: bool
-) -> tuple[Answer, Entry]:
+def succeed(ask: Ask, entry: Entry, behaviour: Behaviour, *, seed: int, host: str) -> tuple[Answer, Entry]:
     """Return the answer that delivers the images, and the line of the billing log with what they are charged."""
     dialect, model = entry.gateway, entry.model
     # OpenRouter takes n as an upper bound and its models make one image.
@@ -56,12 +53,12 @@ def succeed(
     if token_price(model) is not None:
         partial_images = ask.partial_images if stream else 0
         tokens = count_tokens(ask.prompt, ask.input_images, images, ask.width, ask.height, quality, partial_images)
-    percent = behaviour.cached_percent or (_CACHE_PERCENT if cached else 100)
+    percent = behaviour.cached_percent or 100
     price = price_of(model, images, tokens, behaviour, percent)
     charged = price * _BYOK_PERCENT // 1000 * 10 if ask.byok else price
     as_text = stream or _as_text(dialect, ask.response_format, priced_by_token=tokens is not None)
     link = f"{host}/v1/files/{ask.size}/{entry.request_id}"
-    links = tuple("" if behaviour.empty_url else f"{link}-{index}.png" for index in range(images))
+    links = tuple(f"{link}-{index}.png" for index in range(images))
     work = Work(
         ask=ask,
         operation=entry.operation,
