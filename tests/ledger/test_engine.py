@@ -87,7 +87,7 @@ def test_a_newer_schema_is_refused_by_a_writer_that_was_connected_before(ledger_
         for _ in range(2):
             with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
                 writer.write(batch, {"a": 2}, [])
-        set_revision(ledger_url, migrate.head())
+        say(ledger_url, migrate.head())
         position = writer.positions(["a"])
         assert count == writer.write(batch, {"a": 2}, [])
 
@@ -138,9 +138,12 @@ def read(url: str) -> None:
 
 
 def set_revision(url: str, revision: str) -> None:
-    address = read_address(url)
-    ensure_schema(address)
-    with changing(address) as connection:
+    ensure_schema(read_address(url))
+    say(url, revision)
+
+
+def say(url: str, revision: str) -> None:
+    with changing(read_address(url)) as connection:
         connection.execute(text("UPDATE pixelmeter_schema SET version_num = :revision"), {"revision": revision})
 
 
