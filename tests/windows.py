@@ -6,11 +6,9 @@
 from __future__ import annotations
 
 import errno
-import importlib.util
 import os
 import sys
 from importlib.machinery import ModuleSpec
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +16,6 @@ import pytest
 
 __all__ = ["act"]
 
-_SOURCE = Path(__file__).parents[1] / "src"
 _MODULES = frozenset({"fcntl", "grp", "pwd", "readline", "resource", "syslog", "termios"})
 _NAMES = (
     *("O_CLOEXEC", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "chown", "fchmod", "fchown", "fdatasync", "fork"),
@@ -40,6 +37,10 @@ class _Forbidden:
 def act(*, with_locks: bool = True) -> None:
     """Take away what Windows has not; without locks, it is a system that has neither sort of them."""
     import fcntl
+
+    # These take it that they are on Windows where there is an `msvcrt`, and miss the rest of it.
+    import getpass  # noqa: F401
+    import subprocess  # noqa: F401
 
     sys.meta_path.insert(0, _Forbidden())
     for module in _MODULES:
@@ -67,14 +68,7 @@ def act(*, with_locks: bool = True) -> None:
     if with_locks:
         msvcrt = ModuleType("msvcrt")
         vars(msvcrt).update(locking=locking, LK_UNLCK=0, LK_NBLCK=2)
-        # For the one module that asks for it: others would take it that they are on Windows, and miss the rest of it.
         sys.modules["msvcrt"] = msvcrt
-        spec = importlib.util.spec_from_file_location("pixelmeter.system", f"{_SOURCE}/pixelmeter/system.py")
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules["pixelmeter.system"] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules["pixelmeter.system"])
-        del sys.modules["msvcrt"]
 
 
 @pytest.hookimpl(tryfirst=True)

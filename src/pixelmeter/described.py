@@ -6,6 +6,7 @@ import errno
 import os
 from types import TracebackType
 
+from pixelmeter.core.ports import Distrusted
 from pixelmeter.errors import PixelmeterError
 
 __all__ = ["described"]
@@ -24,7 +25,9 @@ def described(error: BaseException, path: str = "") -> str:
     if isinstance(error, PixelmeterError):
         return _bounded(str(error))
     parts: list[str] = []
-    if isinstance(error, OSError) and error.errno is not None:
+    if isinstance(error, Distrusted):
+        parts.append(str(error.strerror))
+    elif isinstance(error, OSError) and error.errno is not None:
         parts.append(f"{errno.errorcode.get(error.errno, error.errno)} {os.strerror(error.errno)}")
     if path:
         named = error.filename if isinstance(error, OSError) else None

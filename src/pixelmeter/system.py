@@ -14,6 +14,8 @@ from types import ModuleType
 
 import uuid_utils
 
+from pixelmeter.core.ports import Distrusted
+
 __all__ = ["SystemClock", "SystemFiles", "SystemIds", "distrusted", "has_locks", "lock", "make_private", "unlock"]
 
 
@@ -171,7 +173,7 @@ class SystemFiles:
         reason = distrusted(path)
         if reason is not None:
             advice = "make it private (chown, chmod 700), or set PIXELMETER_SPOOL_DIR"
-            raise PermissionError(errno.EPERM, f"{reason}: {advice}", path)
+            raise Distrusted(errno.EPERM, f"{reason}: {advice}", path)
 
     def list(self, folder: str) -> Sequence[str]:
         try:
@@ -252,7 +254,7 @@ class SystemFiles:
             if not stat.S_ISREG(found.st_mode):
                 raise OSError(errno.EINVAL, "not a regular file", path)
             if taken and hasattr(os, "geteuid") and os.geteuid() not in {found.st_uid, _ROOT}:
-                raise PermissionError(errno.EPERM, f"it belongs to another user (id {found.st_uid})", path)
+                raise Distrusted(errno.EPERM, f"it belongs to another user (id {found.st_uid})", path)
         except OSError:
             os.close(descriptor)
             raise

@@ -437,7 +437,7 @@ def test_a_folder_that_strangers_can_write_to_is_not_adopted_from(folder: str, h
     leave_many(folder, 1)
     Path(folder).chmod(0o777)
     assert 0 == heir.adopt()
-    assert "PermissionError: everybody can write to the spool folder" in str(heir.status().last_error)
+    assert "Distrusted: everybody can write to the spool folder" in str(heir.status().last_error)
     Path(folder).chmod(0o700)
 
     assert 1 == heir.adopt()
@@ -463,7 +463,7 @@ def test_a_file_that_another_user_slipped_in_is_left_where_it_is_and_told(folder
         drain.adopt()
         return drain.status().adopted, drain.status().unreadable, drain.status().last_error
 
-    told = "PermissionError: it belongs to another user (id 12345)"
+    told = "Distrusted: it belongs to another user (id 12345)"
     assert (1, (theirs,), told) == as_user(NOBODY, adopt, Path(folder))
     assert own == set(outcomes(sqlite_url))
     os.chown(sqlite_url.removeprefix("sqlite:///"), 0, 0)

@@ -9,6 +9,10 @@ from collections.abc import Sequence
 from typing import Protocol
 
 
+class Distrusted(PermissionError):
+    """Others could have a hand in a file or folder; the text says how, and what to do."""
+
+
 class Clock(Protocol):
     """Two readings: one to stamp, one to measure with (it never runs backwards)."""
 
@@ -37,7 +41,7 @@ class Files(Protocol):
         ...
 
     def check_folder(self, path: str) -> None:
-        """Raise PermissionError, which says what to do, where others could take files out of the folder."""
+        """Raise Distrusted where others could take files out of the folder."""
         ...
 
     def list(self, folder: str) -> Sequence[str]:
@@ -55,7 +59,7 @@ class Files(Protocol):
     def adopt(self, path: str) -> int | None:
         """Open an existing file of this user and lock it; None when its owner still lives, or when it is gone.
 
-        Root may have those of other users too.
+        Those of other users are Distrusted, unless this is root.
         """
         ...
 
