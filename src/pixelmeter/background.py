@@ -6,6 +6,7 @@ import queue
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -87,8 +88,10 @@ class Background:
 
     def forget(self) -> None:
         """Start anew, as a forked child must: the thread and whatever it held stayed in the parent."""
-        # Only a SimpleQueue may be used from a finalizer that runs in the middle of this thread's other work.
-        self._inbox: queue.SimpleQueue[Ticket | None] = queue.SimpleQueue()
+        # Only a SimpleQueue may be used from a finalizer that runs in the middle of this thread's other work. It only
+        # says that there is something: what a thread has taken from it goes where the thread dies.
+        self._bell: queue.SimpleQueue[None] = queue.SimpleQueue()
+        self._tickets: deque[Ticket] = deque()
         self._woken = False
         self._sleeping = True
         self._failed = False
@@ -97,6 +100,7 @@ class Background:
         self._serving: list[Ticket] = []
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
+        self._wanted = False
         self.deaths = 0
         """How often the thread has died."""
 
@@ -111,7 +115,7 @@ class Background:
         if not self._woken:
             self._woken = True
             if self._sleeping:
-                self._inbox.put(None)
+                self._bell.put(None)
             if self._thread is None:
                 self._start()
         elif not self.is_running:
@@ -134,34 +138,38 @@ class Background:
         """Have the thread, if there is one, run for a last ticket; waits for nothing and starts nothing."""
         if not self.is_running:
             return False
-        self._inbox.put(ticket)
+        self._tickets.append(ticket)
+        self._bell.put(None)
         return True
 
     def _hand_in(self, ticket: Ticket) -> Ticket:
-        self._inbox.put(ticket)
+        self._tickets.append(ticket)
+        self._bell.put(None)
         if not self.is_running:
             self._start()
         return ticket
 
     def _start(self) -> None:
-        # A thread that is started now would never run, and its start would be waited for.
-        if sys.is_finalizing() or not self._starting.acquire(blocking=False):
-            return
-        try:
-            if not self.is_running:
-                # Known before it starts: it may have ended by the time that `start` returns.
-                self._thread = threading.Thread(target=self._run, args=(self._inbox,), name=self._name, daemon=True)
-                self._thread.start()
-        except RuntimeError:
-            # The interpreter is going down; the spool keeps what there is for the next process.
-            self._thread = None
-        finally:
-            self._starting.release()
+        # Who comes while another one starts a thread leaves it to that one: the thread may have died in between.
+        self._wanted = True
+        # A thread that is started at the end of the interpreter would never run, and its start would be waited for.
+        while self._wanted and not sys.is_finalizing() and self._starting.acquire(blocking=False):
+            self._wanted = False
+            try:
+                if not self.is_running:
+                    # Known before it starts: it may have ended by the time that `start` returns.
+                    self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                    self._thread.start()
+            except RuntimeError:
+                # The interpreter is going down; the spool keeps what there is for the next process.
+                self._thread = None
+            finally:
+                self._starting.release()
 
-    def _run(self, inbox: queue.SimpleQueue[Ticket | None]) -> None:
+    def _run(self) -> None:
         try:
             with forks.importing():
-                self._loop(inbox)
+                self._loop()
         except BaseException as error:
             self.deaths += 1
             self._failed = True
@@ -173,21 +181,21 @@ class Background:
                     self._start()
             raise
 
-    def _loop(self, inbox: queue.SimpleQueue[Ticket | None]) -> None:
+    def _loop(self) -> None:
         again = self._until_next_try() if self._failed else None
         rest = self._first
         last = False
         while not last:
-            self._wait(inbox, again, rest)
+            self._wait(again, rest)
             self._woken = False
             begun = time.thread_time()
             again = self._work_once()
-            if self._failed:
-                again = self._until_next_try()
             rest = max(self._interval, min((time.thread_time() - begun) * _REST_TO_WORK, _LONGEST_FOR_LOAD))
             last = self._end_what_is_over()
+            if self._failed:
+                again = self._until_next_try()
         # Whoever came too late for the last run saw a thread, and started none.
-        if self._woken or self._serving or not inbox.empty():
+        if self._woken or self._serving or self._tickets:
             self._start()
 
     def _work_once(self) -> float | None:
@@ -229,48 +237,43 @@ class Background:
             ticket.end()
         return last
 
-    def _wait(self, inbox: queue.SimpleQueue[Ticket | None], again: float | None, rest: float) -> None:
+    def _wait(self, again: float | None, rest: float) -> None:
         """Return when it is time to work: when that is due, after a wake and a rest, or with a ticket to serve."""
         now = time.monotonic()
         due = None if again is None else now + again
         rested = now + rest
-        item: Ticket | None = None
-        while item is None:
+        while not self._tickets:
             now = time.monotonic()
             if (due is not None and now >= due) or (self._woken and not self._failed and now >= rested):
                 return
             if due is not None and self._failed:
-                item = self._doze(inbox, due - now)
+                self._doze(due - now)
             elif now < rested:
-                item = self._doze(inbox, (rested if due is None else min(due, rested)) - now)
+                self._doze((rested if due is None else min(due, rested)) - now)
             else:
-                item = self._sleep(inbox, None if due is None else due - now)
+                self._sleep(None if due is None else due - now)
                 rested = time.monotonic() + rest
-        while True:
-            if item is not None:
-                self._serving.append(item)
-            try:
-                item = inbox.get_nowait()
-            except queue.Empty:
-                return
+        while self._tickets:
+            self._serving.append(self._tickets[0])
+            self._tickets.popleft()
 
-    def _sleep(self, inbox: queue.SimpleQueue[Ticket | None], seconds: float | None) -> Ticket | None:
+    def _sleep(self, seconds: float | None) -> None:
         """Return at the next wake, with a ticket, or after that time."""
         self._sleeping = True
         try:
-            # Whoever woke us before we slept has put nothing in.
-            return None if self._woken else inbox.get(timeout=seconds)
+            # Whoever woke us before we slept has rung no bell.
+            if not self._woken:
+                self._bell.get(timeout=seconds)
         except queue.Empty:
-            return None
+            pass
         finally:
             self._sleeping = False
 
-    def _doze(self, inbox: queue.SimpleQueue[Ticket | None], seconds: float) -> Ticket | None:
+    def _doze(self, seconds: float) -> None:
         """Return with a ticket, after that time, or after something was done meanwhile."""
         step = _MEANWHILE if self._failed else _MEANWHILE_AT_REST
         try:
-            return inbox.get(timeout=max(min(seconds, step), 0))
+            self._bell.get(timeout=max(min(seconds, step), 0))
         except queue.Empty:
             if seconds > step and (self._failed or self._woken):
                 self._meanwhile()
-            return None

@@ -151,11 +151,7 @@ class Fanout:
                     attempt = self._untold.popleft()
                 except IndexError:  # another thread took it
                     break
-                for sink in self.sinks:
-                    try:
-                        sink.record(attempt)
-                    except Exception as error:
-                        self._failures.note(type(sink).__name__, error)
+                self._all(partial(_record, attempt))
         # A database that hangs holds the writer, which then tells nobody that attempts are waiting.
         if self._clock.monotonic() - self._observed > _HUNG and self.backlog.lag() > _HUNG:
             self._observe((), failed=False, dropped=dropped)
@@ -185,8 +181,25 @@ class Fanout:
             failures=self._failures.counts(),
         )
         with amid_other_code():
-            for sink in self.sinks:
-                try:
-                    sink.observe(health)
-                except Exception as error:
-                    self._failures.note(type(sink).__name__, error)
+            self._all(partial(_observe, health))
+
+    def _all(self, tell: Callable[[Sink], None]) -> None:
+        """Tell each sink; what is no Exception goes on to whoever is to get it, once the others have been told."""
+        raised: BaseException | None = None
+        for sink in self.sinks:
+            try:
+                tell(sink)
+            except Exception as error:
+                self._failures.note(type(sink).__name__, error)
+            except BaseException as error:
+                raised = raised or error
+        if raised is not None:
+            raise raised
+
+
+def _record(attempt: Attempt, sink: Sink) -> None:
+    sink.record(attempt)
+
+
+def _observe(health: Health, sink: Sink) -> None:
+    sink.observe(health)

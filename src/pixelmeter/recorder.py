@@ -14,6 +14,7 @@ import msgspec
 
 from pixelmeter import forks
 from pixelmeter.background import Background, Ticket
+from pixelmeter.collected import catch_up
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.record import Attempt
 from pixelmeter.drain import Drain
@@ -114,6 +115,7 @@ class Recorder:
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
         forks.check()
+        catch_up()
         return not self._registered or self._background.run(timeout).wait(timeout)
 
     def close(self, timeout: float = _EXIT_SECONDS) -> bool:
@@ -123,6 +125,7 @@ class Recorder:
     def stop(self, timeout: float = _EXIT_SECONDS) -> Ticket:
         """Begin to close, and try for so many seconds; the ticket tells when it is done."""
         forks.check()
+        catch_up()
         return self._background.stop(timeout)
 
     @property

@@ -31,7 +31,8 @@ def read_text(path: str | os.PathLike[str]) -> str:
     if data.startswith(_UTF_16):
         raise UnreadableFile("it is UTF-16: save it as UTF-8")
     try:
-        text = data.decode("utf-8-sig")
+        # Not "utf-8-sig": a codec must be imported, which not every user id may do.
+        text = data.decode().removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UnreadableFile(f"it is not UTF-8 text, at byte {error.start} in line {line}") from None

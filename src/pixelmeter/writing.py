@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 
 from pixelmeter import forks
+from pixelmeter.collected import catch_up
 from pixelmeter.core.ports import Clock
 from pixelmeter.drain import GROUP, Drain, DrainStatus
 from pixelmeter.errors import LedgerError
@@ -76,6 +77,7 @@ class Writing:
     def work(self) -> float | None:
         """Move what has ended into the ledger, and sync the spool now and then; raise what the ledger says no with."""
         self._writes = []
+        catch_up()
         try:
             self._write()
         except Exception as error:

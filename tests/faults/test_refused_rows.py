@@ -132,7 +132,9 @@ def test_rows_that_an_encoding_cannot_hold_hold_up_no_others_and_are_not_lost(
         call(place, meter, "poisoned")
     call(place, meter, "after")
     assert meter.flush(30)
-    assert 1 == meter.status()["drain"]["refused"] == meter.status()["failures"]["refused"]
+    drain = meter.status()["drain"]
+    assert drain is not None
+    assert 1 == drain["refused"] == meter.status()["failures"]["refused"]
     assert taken | {"before", "after"} == tags_in(url, gateway)
     assert meter.close(30)
 

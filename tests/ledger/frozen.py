@@ -17,16 +17,18 @@ def main(url: str, patience: float, identity: str) -> None:
     commit = postgres._Session.commit
     stops = [True]
 
-    def stop_and_commit(session: postgres._Session, *arguments: Any) -> None:
+    def stop_and_commit(session: postgres._Session, rest: Any) -> None:
         if stops:
             stops.clear()
             os.kill(os.getpid(), signal.SIGSTOP)
-        commit(session, *arguments)
+        commit(session, rest)
 
     writer = postgres.PostgresWriter(read_address(url), patience)
     writer.write([make_attempt()], {}, [])
     setattr(postgres._Session, "commit", stop_and_commit)  # noqa: B010
-    writer.write([make_attempt(id=identity)], {"frozen": 1}, [])
+    # Enough for a transaction in several messages.
+    many = [make_attempt() for _ in range(postgres._FEW)]
+    writer.write([make_attempt(id=identity), *many], {"frozen": 1}, [])
     writer.close()
 
 

@@ -21,6 +21,8 @@ class Relay:
         self._sockets: list[socket.socket] = []
         self.port: int = self._listener.getsockname()[1]
         self._on_commit: OnCommit | None = None
+        self.mute = False
+        """Whether answers are swallowed."""
         self.has_acted = False
         """Whether the message has come."""
         threading.Thread(target=self._accept, daemon=True).start()
@@ -61,7 +63,8 @@ class Relay:
     def _answers(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := server.recv(1 << 20):
-                client.sendall(data)
+                if not self.mute:
+                    client.sendall(data)
         cut(client)
 
 

@@ -46,6 +46,12 @@ def relay(postgres_server: Server) -> Iterator[Relay]:
         yield relay
 
 
+@pytest.fixture(params=[1, 40])
+def batch(request: pytest.FixtureRequest) -> list[Attempt]:
+    """One attempt, which goes in one message, and many, which are copied first."""
+    return [make_attempt() for _ in range(request.param)]
+
+
 def agree(url: str, *attempts: Attempt) -> None:
     """Check that these attempts are in the ledger, once, and the sums with them."""
     assert {attempt.id for attempt in attempts} == set(stored(url))
@@ -54,46 +60,48 @@ def agree(url: str, *attempts: Attempt) -> None:
 
 
 def test_a_commit_whose_answer_never_came_is_repeated_without_harm(
-    relay: Relay, postgres_server: Server, postgres_url: str, admin: psycopg.Connection
+    relay: Relay, postgres_server: Server, postgres_url: str, admin: psycopg.Connection, batch: list[Attempt]
 ) -> None:
     def lose_the_answer(message: bytes, client: socket.socket, server: socket.socket) -> None:
-        cut(client)
+        relay.mute = True
         server.sendall(message)
-        while admin.execute("SELECT count(*) FROM pixelmeter_attempts").fetchone() != (2,):
+        while admin.execute("SELECT count(*) FROM pixelmeter_attempts").fetchone() != (1 + len(batch),):
             pass
+        cut(client)
+        relay.mute = False
 
-    first, second = make_attempt(), make_attempt()
+    first = make_attempt()
     url = postgres_url.replace(f":{postgres_server.port}/", f":{relay.port}/")
     with closing(open_writer(url)) as writer:
         writer.write([first], {"a": 1}, [])
         relay.act(lose_the_answer)
-        assert 0 == writer.write([second], {"a": 2}, [])
+        assert 0 == writer.write(batch, {"a": 2}, [])
         position = writer.positions(["a"])
 
     assert relay.has_acted
     assert {"a": 2} == position
-    agree(postgres_url, first, second)
+    agree(postgres_url, first, *batch)
 
 
 def test_a_server_that_is_gone_at_the_commit_has_it_again(
-    relay: Relay, postgres_server: Server, postgres_url: str
+    relay: Relay, postgres_server: Server, postgres_url: str, batch: list[Attempt]
 ) -> None:
     def hang_up(_message: bytes, _client: socket.socket, server: socket.socket) -> None:
         cut(server)
 
-    first, second = make_attempt(), make_attempt()
+    first = make_attempt()
     url = postgres_url.replace(f":{postgres_server.port}/", f":{relay.port}/")
     with closing(open_writer(url)) as writer:
         writer.write([first], {}, [])
         relay.act(hang_up)
-        assert 1 == writer.write([second], {"a": 2}, [])
+        assert len(batch) == writer.write(batch, {"a": 2}, [])
 
     assert relay.has_acted
-    agree(postgres_url, first, second)
+    agree(postgres_url, first, *batch)
 
 
 def test_a_client_that_stops_in_the_middle_of_its_last_message_is_in_nobodys_way(
-    relay: Relay, postgres_server: Server, postgres_url: str
+    relay: Relay, postgres_server: Server, postgres_url: str, batch: list[Attempt]
 ) -> None:
     stuck, go_on = threading.Event(), threading.Event()
 
@@ -103,7 +111,7 @@ def test_a_client_that_stops_in_the_middle_of_its_last_message_is_in_nobodys_way
         assert go_on.wait(100)
         server.sendall(message[-1:])
 
-    first, second = make_attempt(), make_attempt()
+    first = make_attempt()
     others = [make_attempt() for _ in range(WRITES)]
     url = postgres_url.replace(f":{postgres_server.port}/", f":{relay.port}/")
     with (
@@ -113,7 +121,7 @@ def test_a_client_that_stops_in_the_middle_of_its_last_message_is_in_nobodys_way
     ):
         writer.write([first], {}, [])
         relay.act(stop_before_the_end)
-        written = threads.submit(writer.write, [second], {"a": 1}, [])
+        written = threads.submit(writer.write, batch, {"a": 1}, [])
         assert stuck.wait(100)
         try:
             for attempt in others:
@@ -121,9 +129,9 @@ def test_a_client_that_stops_in_the_middle_of_its_last_message_is_in_nobodys_way
             assert not written.done()
         finally:
             go_on.set()
-        assert 1 == written.result()
+        assert len(batch) == written.result()
 
-    agree(postgres_url, first, second, *others)
+    agree(postgres_url, first, *batch, *others)
 
 
 @contextlib.contextmanager
@@ -188,27 +196,27 @@ def test_the_server_ends_the_transaction_of_a_writer_that_stays_stopped_which_th
 
 
 def test_a_lock_that_somebody_holds_is_waited_for_so_long_and_no_longer(
-    postgres_url: str, admin: psycopg.Connection
+    postgres_url: str, admin: psycopg.Connection, batch: list[Attempt]
 ) -> None:
-    first, second = make_attempt(), make_attempt()
+    first = make_attempt()
     with closing(PostgresWriter(read_address(postgres_url), patience=0.2)) as writer:
         writer.write([first], {"a": 1}, [])
         for held in ("pixelmeter_totals FOR UPDATE", "pixelmeter_daily FOR UPDATE", "pixelmeter_spools FOR UPDATE"):
             with psycopg.connect(postgres_url) as holder:
                 holder.execute(f"SELECT FROM {held}".encode())
                 with pytest.raises(LedgerError, match="lock timeout; somebody else has held") as raised:
-                    writer.write([second], {"a": 2}, [])
+                    writer.write(batch, {"a": 2}, [])
                 assert not isinstance(raised.value, RowRefused)
         assert [] == admin.execute(IN_TRANSACTION).fetchall()
-        assert 1 == writer.write([second], {"a": 2}, [])
+        assert len(batch) == writer.write(batch, {"a": 2}, [])
 
-    agree(postgres_url, first, second)
+    agree(postgres_url, first, *batch)
 
 
 def test_a_writer_that_is_ended_while_it_waits_for_a_lock_begins_again(
-    postgres_url: str, admin: psycopg.Connection
+    postgres_url: str, admin: psycopg.Connection, batch: list[Attempt]
 ) -> None:
-    first, second = make_attempt(), make_attempt()
+    first = make_attempt()
     with (
         closing(open_writer(postgres_url)) as writer,
         psycopg.connect(postgres_url) as holder,
@@ -216,54 +224,49 @@ def test_a_writer_that_is_ended_while_it_waits_for_a_lock_begins_again(
     ):
         writer.write([first], {}, [])
         holder.execute("SELECT FROM pixelmeter_totals FOR UPDATE")
-        written = threads.submit(writer.write, [second], {"a": 1}, [])
+        written = threads.submit(writer.write, batch, {"a": 1}, [])
         while admin.execute(WAITING).fetchone() != (1,):
             assert not written.done(), written.result()
         admin.execute(f"{END_OTHERS} AND pid <> {holder.info.backend_pid}".encode())
         while admin.execute(WAITING).fetchone() != (1,):
             assert not written.done(), written.result()
         holder.rollback()
-        assert 1 == written.result()
+        assert len(batch) == written.result()
 
-    agree(postgres_url, first, second)
+    agree(postgres_url, first, *batch)
 
 
-def test_an_attempt_that_somebody_else_is_just_adding_is_added_once(
-    postgres_url: str, admin: psycopg.Connection
+def test_attempts_that_somebody_else_is_just_adding_are_added_once(
+    postgres_url: str, admin: psycopg.Connection, batch: list[Attempt]
 ) -> None:
-    known, new = sorted((make_attempt(), make_attempt()), key=lambda attempt: attempt.id)
+    first, new = make_attempt(), make_attempt()
     with (
         closing(open_writer(postgres_url)) as writer,
         closing(open_writer(postgres_url)) as other,
         psycopg.connect(postgres_url) as holder,
         ThreadPoolExecutor() as threads,
     ):
-        writer.write([make_attempt(id=make_attempt().id)], {}, [])
-        first = set(stored(postgres_url))
-        # The other waits with its row inserted and not committed, so that the writer waits for the other.
+        assert (1, 0) == (writer.write([first], {}, []), other.write([first], {}, []))
+        # The other waits with its rows inserted and not committed, so that the writer waits for the other.
         holder.execute("SELECT FROM pixelmeter_totals FOR UPDATE")
-        added = threads.submit(other.write, [known], {}, [])
+        added = threads.submit(other.write, batch, {}, [])
         while admin.execute(WAITING).fetchone() != (1,):
             assert not added.done(), added.result()
-        written = threads.submit(writer.write, [known, new], {"a": 1}, [])
+        written = threads.submit(writer.write, [*batch, new], {"a": 1}, [])
         while admin.execute(WAITING).fetchone() != (2,):
             assert not written.done(), written.result()
         holder.rollback()
-        assert (1, 1) == (added.result(), written.result())
+        assert (len(batch), 1) == (added.result(), written.result())
 
-    assert {*first, known.id, new.id} == set(stored(postgres_url))
-    assert recomputed(postgres_url) == rollup(postgres_url)
-    assert recomputed_totals(postgres_url) == totals(postgres_url)
+    agree(postgres_url, first, new, *batch)
 
 
-def test_statements_that_the_server_has_forgotten_are_sent_in_full(
-    postgres_url: str,
-) -> None:
-    attempts = [make_attempt() for _ in range(3)]
+def test_statements_that_the_server_has_forgotten_are_sent_in_full(postgres_url: str, batch: list[Attempt]) -> None:
+    first, last = make_attempt(), make_attempt()
     with closing(PostgresWriter(read_address(postgres_url))) as writer:
-        for attempt in attempts:
-            writer.write([attempt], {"a": 1}, [])
+        for attempts in ([first], batch, [last]):
+            writer.write(attempts, {"a": 1}, [])
             assert writer._session is not None
             writer._session.connection.execute("DISCARD ALL")
 
-    agree(postgres_url, *attempts)
+    agree(postgres_url, first, last, *batch)

@@ -85,7 +85,8 @@ def _report(ctx: click.Context, *arguments: str, url: str) -> None:
 
 def _say_how_the_books_stand(books: Books) -> None:
     billed, known, rest = (exact_usd(nano) for nano in (books.billed, books.known, books.unknown_billed))
-    click.echo(f"\ngateway billed ${billed}, ledger says ${known}, unknown {books.unknown}")
+    told = "nothing is known" if books.unknown and not books.known else f"${known}"
+    click.echo(f"\ngateway billed ${billed}, ledger says {told}, unknown {books.unknown}")
     difference = exact_usd(books.difference)
     click.echo(f"For those of unknown cost it billed ${rest}, which leaves a difference of ${difference}.")
     if books.missing:

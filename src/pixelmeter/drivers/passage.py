@@ -11,6 +11,7 @@ from contextvars import ContextVar
 from typing import Any
 
 from pixelmeter.calls import Mark, mark_of
+from pixelmeter.collected import catch_up
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.failures import Failures
 from pixelmeter.meter import Meter
@@ -134,6 +135,7 @@ def tell(failures: Failures, step: Callable[..., object], *what: object) -> None
 
 
 def _enter(layer: Layer, outgoing: Outgoing) -> Passage | None:
+    catch_up()
     around = _around(outgoing, layer)
     if around is not None and around.hand_on(layer):
         passage = Passage(layer, around.meter, around.exchange, around.mark, outgoing, begun=False)

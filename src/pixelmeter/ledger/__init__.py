@@ -7,7 +7,7 @@ from collections.abc import Mapping
 __all__ = ["include_name"]
 
 
-def include_name(name: str | None, type_: str, parent_names: Mapping[str, str | None]) -> bool:
+def include_name(name: str | None, type_: str, _parent_names: Mapping[str, str | None]) -> bool:
     """Return whether a name in a database is somebody else's: False for every table of pixelmeter.
 
     For the `include_name` of Alembic, so that the `revision --autogenerate` of an application that shares its database

@@ -1,4 +1,4 @@
-"""The writer of a PostgreSQL ledger: COPY into the table, then all that others may wait for in one message.
+"""The writer of a PostgreSQL ledger: all that others may wait for goes in one message, after a COPY of many attempts.
 
 Nothing lives in the session but what a transaction makes for itself, so a pooler may give each transaction another one.
 """
@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from operator import attrgetter
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 import psycopg
@@ -34,6 +34,8 @@ _log = logging.getLogger("pixelmeter")
 
 _TRIES = 6
 _PATIENCE = 10.0
+# Up to so many attempts, JSON in the message that commits costs less than a COPY with round trips of its own.
+_FEW = 8
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
@@ -63,22 +65,26 @@ class _Sql:
         # All of it lasts as long as the transaction: a SET would stay with a session of a pooler, for others to find.
         # With a stricter isolation than this, writers would abort each other. The lock is the one that COPY takes; a
         # migration waits for it or is waited for, so that the version is that of the tables that are then written.
-        self.begin = f"""
+        begin = f"""
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL lock_timeout = {milliseconds};
 SET LOCAL idle_in_transaction_session_timeout = {milliseconds};
-LOCK TABLE {attempts} IN ROW EXCLUSIVE MODE;
-SELECT (SELECT version_num FROM {address.qualified(version.VERSION_TABLE)}), pg_backend_pid()
-""".encode()
+LOCK TABLE {attempts} IN ROW EXCLUSIVE MODE"""
+        schema = address.qualified(version.VERSION_TABLE)
+        self.begin = f"{begin}; SELECT (SELECT version_num FROM {schema}), pg_backend_pid()".encode()
+        """Tells the version, and which process of the server it is that answers."""
+        self.begin_checked = f"{begin}; SELECT 1 / count(*) FROM {schema} WHERE version_num = %s".encode()
+        """Fails with DivisionByZero, and so does what follows in the message, where the version is another one."""
         self.copy = f"COPY {attempts} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
-        self.insert = f"""
+        insert = f"""
 INSERT INTO {attempts} ({_COLUMNS})
 SELECT {_COLUMNS} FROM json_populate_recordset(NULL::{attempts}, %s::json) ORDER BY id
-ON CONFLICT (id) DO NOTHING RETURNING id
 """.encode()
+        self.insert_new = insert + b"ON CONFLICT (id) DO NOTHING RETURNING id"
         self.positions = f"SELECT name, position FROM {spools} WHERE name = ANY(%s)".encode()
         self.forget = f"DELETE FROM {spools} WHERE name = ANY(%s::text[])".encode()
         self.plain = (
+            insert,
             f"""
 INSERT INTO {spools} AS present (name, position)
 SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
@@ -87,7 +93,7 @@ ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.
             _adding(address, DAILY, _DAILY[: len(DAILY.primary_key)], _DAILY[len(DAILY.primary_key) :]),
             _adding(address, TOTALS, TOTALS_KEY, totals.SUMMED),
         )
-        """Moves positions, adds to the day rollup, adds to the totals."""
+        """Insert attempts, move positions, add to the day rollup and to the totals."""
         self.prepare = b";".join(
             b"PREPARE %s AS %s" % (name, statement.replace(b"%s", b"$1", 1).replace(b"%s", b"$2", 1))
             for name, statement in zip(_PREPARED, self.plain, strict=True)
@@ -99,7 +105,7 @@ ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.
         """The same statements, planned before; they take the server a quarter of the time for a single row."""
 
 
-_PREPARED = (b"pixelmeter_move", b"pixelmeter_add_to_daily", b"pixelmeter_add_to_totals")
+_PREPARED = (b"pixelmeter_insert", b"pixelmeter_move", b"pixelmeter_add_to_daily", b"pixelmeter_add_to_totals")
 
 
 def _adding(address: Address, table: Table, key: Sequence[str], summed: Sequence[str]) -> bytes:
@@ -126,7 +132,7 @@ class PostgresWriter:
 
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return the committed position of each spool that has one."""
-        return self._run(lambda session: session.positions(names))
+        return self._run(lambda session: session.positions(names, may_prepare=self._may_prepare))
 
     def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
         """Commit the attempts, what the new ones add to the rollup, and the positions; return how many were new.
@@ -136,8 +142,10 @@ class PostgresWriter:
         # The rows of every table are touched in the order of their keys, so that concurrent writers do not deadlock.
         rows = sorted(distinct(attempts).values(), key=attrgetter("id"))
         with self._refusing():
-            additions = _additions(rows)
-        return self._run(lambda session: self._write(session, rows, additions, positions, finished))
+            rest = _Rest(_additions(rows) if rows else None, positions, finished)
+        if 0 < len(rows) <= _FEW:
+            return self._run(lambda session: self._write_few(session, rows, rest))
+        return self._run(lambda session: self._write(session, rows, rest))
 
     def close(self) -> None:
         """Leave the server; the next write connects again."""
@@ -145,23 +153,27 @@ class PostgresWriter:
         if session is not None:
             session.connection.close()
 
-    def _write(
-        self,
-        session: _Session,
-        rows: Sequence[Attempt],
-        additions: tuple[str, str],
-        positions: Mapping[str, int],
-        finished: Sequence[str],
-    ) -> int:
+    def _write_few(self, session: _Session, rows: Sequence[Attempt], rest: _Rest) -> int:
+        if session.is_known:
+            with self._refusing():
+                try:
+                    session.commit_few(rows, rest)
+                    return len(rows)
+                except (errors.UniqueViolation, errors.DivisionByZero):
+                    pass
+        return self._write(session, rows, rest)
+
+    def _write(self, session: _Session, rows: Sequence[Attempt], rest: _Rest) -> int:
+        session.begin(may_prepare=self._may_prepare)
         with self._refusing():
             if rows:
                 try:
                     session.copy(rows)
                 except errors.UniqueViolation:
-                    session.begin_again()
+                    session.begin(may_prepare=False)
                     rows = session.insert_new(rows)
-                    additions = _additions(rows)
-            session.commit(additions if rows else None, positions, finished)
+                    rest = rest._replace(additions=_additions(rows) if rows else None)
+            session.commit(rest)
         return len(rows)
 
     def _run(self, work: Callable[[_Session], _T]) -> _T:
@@ -195,7 +207,6 @@ class PostgresWriter:
             if session is None:
                 session = self._session = _Session(self._arguments, self._sql)
                 self._tell_encoding(session)
-            session.begin(may_prepare=self._may_prepare)
             return work(session)
         except RowRefused:
             # The connection is good: whoever looks for the row that is at fault writes again at once, many times.
@@ -232,6 +243,15 @@ class PostgresWriter:
             )
 
 
+class _Rest(NamedTuple):
+    """What a transaction does beside inserting attempts, with locks that others may wait for."""
+
+    additions: tuple[str, str] | None
+    """What the attempts add to the day rollup and to the totals, in JSON."""
+    positions: Mapping[str, int]
+    finished: Sequence[str]
+
+
 class _Session:
     """A connection, and which server process stood behind it when its statements were prepared."""
 
@@ -241,34 +261,37 @@ class _Session:
         self._sql = sql
         self._needed = version.revisions()[-1]
         self._prepared_by: int | None = None
-        self._backend = 0
+        self._backend: int | None = None
         self.encoding = self.connection.info.parameter_status("server_encoding") or ""
         """The encoding of the database, as PostgreSQL names it; "" where it is not told."""
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there was a transaction, which told what stands behind the connection."""
+        return self._backend is not None
+
     def begin(self, *, may_prepare: bool) -> None:
-        """Begin a transaction; SchemaOutdated or SchemaTooNew where the tables are not those that we know."""
-        self.begin_again()
+        """Begin a transaction, in place of one that has failed.
+
+        SchemaOutdated or SchemaTooNew where the tables are not those that we know, UndefinedTable where there are none.
+        """
+        self._end_failed()
+        cursor = self.connection.execute(self._sql.begin)
+        while cursor.nextset():
+            pass
+        ((found, self._backend),) = cursor.fetchall()
+        if found is None:
+            raise errors.UndefinedTable("the ledger has no version")
+        if found != self._needed:
+            version.check(found)
         # Only a server that we talk to directly names itself as the process that it is.
         if may_prepare and self._prepared_by is None and self._backend == self.connection.info.backend_pid:
             self.connection.execute(self._sql.prepare)
             self._prepared_by = self._backend
 
-    def begin_again(self) -> None:
-        """Begin a transaction, in place of one that has failed."""
-        if self.connection.info.transaction_status != TransactionStatus.IDLE:
-            self.connection.execute(b"ROLLBACK")
-        cursor = self.connection.execute(self._sql.begin)
-        while cursor.nextset():
-            pass
-        ((found, self._backend),) = cursor.fetchall()
-        if found == self._needed:
-            return
-        if found is None:
-            raise errors.UndefinedTable("the ledger has no version")
-        version.check(found)
-
-    def positions(self, names: Sequence[str]) -> Mapping[str, int]:
-        """Return the positions, and end the transaction."""
+    def positions(self, names: Sequence[str], *, may_prepare: bool) -> Mapping[str, int]:
+        """Return the positions."""
+        self.begin(may_prepare=may_prepare)
         found = self.connection.execute(self._sql.positions, (list(names),)).fetchall()
         self.connection.execute(b"COMMIT")
         return dict(found)
@@ -282,31 +305,49 @@ class _Session:
 
     def insert_new(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         """Insert the attempts that the ledger does not have; return which those were."""
-        found = self.connection.execute(self._sql.insert, (_rows(attempts),)).fetchall()
+        found = self.connection.execute(self._sql.insert_new, (_rows(attempts),)).fetchall()
         inserted = {str(identity) for (identity,) in found}
         return [attempt for attempt in attempts if attempt.id in inserted]
 
-    def commit(self, additions: tuple[str, str] | None, positions: Mapping[str, int], finished: Sequence[str]) -> None:
-        """Move positions, add to rollup and totals, and commit.
+    def commit(self, rest: _Rest) -> None:
+        """Do the rest of a transaction, and commit."""
+        self._send([], [], rest)
+
+    def commit_few(self, attempts: Sequence[Attempt], rest: _Rest) -> None:
+        """Do all of a transaction at once.
+
+        UniqueViolation where the ledger has one of the attempts, DivisionByZero where the tables are not ours.
+        """
+        self._end_failed()
+        self._send([self._sql.begin_checked, self._statements[0]], [self._needed, _rows(attempts)], rest)
+
+    @property
+    def _statements(self) -> Sequence[bytes]:
+        is_prepared = self._prepared_by is not None and self._prepared_by == self._backend
+        return self._sql.prepared if is_prepared else self._sql.plain
+
+    def _send(self, statements: list[bytes], values: list[object], rest: _Rest) -> None:
+        """Send statements, what takes the locks that others need, and the commit.
 
         In one message of the protocol, which the server reads to its end before it begins: nobody waits for the locks
         of a client that was stopped in the middle, and the round trips of all that are one.
         """
-        is_prepared = self._prepared_by is not None and self._prepared_by == self._backend
-        move, add_to_daily, add_to_totals = self._sql.prepared if is_prepared else self._sql.plain
-        statements: list[bytes] = []
-        values: list[object] = []
-        if positions:
+        _, move, add_to_daily, add_to_totals = self._statements
+        if rest.positions:
             statements.append(move)
-            values += [list(positions), list(positions.values())]
-        if finished:
+            values += [list(rest.positions), list(rest.positions.values())]
+        if rest.finished:
             statements.append(self._sql.forget)
-            values.append(list(finished))
-        if additions is not None:
+            values.append(list(rest.finished))
+        if rest.additions is not None:
             statements += [add_to_daily, add_to_totals]
-            values += additions
+            values += rest.additions
         with psycopg.ClientCursor(self.connection) as cursor:
             cursor.execute(b";".join([*statements, b"COMMIT"]), values)
+
+    def _end_failed(self) -> None:
+        if self.connection.info.transaction_status != TransactionStatus.IDLE:
+            self.connection.execute(b"ROLLBACK")
 
 
 def _has_ended(error: psycopg.Error) -> bool:
