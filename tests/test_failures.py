@@ -48,6 +48,8 @@ def test_an_error_of_the_system_is_told_with_its_number_and_our_path(
 ) -> None:
     failures = Failures(clock)
     failures.note("spool", OSError(errno.ENOSPC, "whatever", "/spools/a/b.spool"), path="/spools/a")
+    # A line is logged on a thread of its own.
+    settle(60)
     clock.advance(60_000_000)
     failures.note("spool", OSError(errno.EIO, "whatever"), path="/spools/a")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -41,6 +42,18 @@ def test_a_client_is_instrumented_in_place_once(kit: Kit, meter: pixelmeter.Mete
     once = dict(vars(client))
     assert client is pixelmeter.instrument(client, meter)
     assert once == vars(client)
+    close(client)
+
+
+@pytest.mark.parametrize("kit", KITS, ids=str)
+def test_a_client_of_one_library_needs_no_other(
+    kit: Kit, meter: pixelmeter.Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = "httpx2" if kit.package.__name__ == "httpx" else "httpx"
+    monkeypatch.setitem(sys.modules, other, None)
+    monkeypatch.delitem(sys.modules, f"pixelmeter.drivers.{other}", raising=False)
+    client = client_of(kit)
+    assert client is pixelmeter.instrument(client, meter)
     close(client)
 
 

@@ -84,7 +84,7 @@ def test_no_prompt_image_key_header_or_query_is_kept_logged_or_printed(
     kept += [record.getMessage().encode() for record in caplog.records if record.name.startswith("pixelmeter")]
     for command in (["report"], ["report", "--format", "json"], ["calls", "--format", "json"], ["doctor"]):
         kept.append(CliRunner().invoke(main, [*command, "--database-url", url]).output.encode())
-    assert meter.close()
+    assert meter.close(60)
     assert 7 == len(attempts)
     assert {"success", "rejected", "error"} == {attempt.outcome for attempt in attempts}
     found = [(canary, text[:80]) for text in kept for canary in CANARIES if canary in text]

@@ -46,6 +46,7 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_DURABILITY": "what an attempt survives",
+    "PIXELMETER_WRITE_INTERVAL": "seconds between two writes to the ledger",
 }
 """Every variable of pixelmeter's own, and what it is for."""
 

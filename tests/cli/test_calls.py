@@ -180,3 +180,13 @@ def test_follow_ends_when_its_reader_does(sqlite_url: str) -> None:
         assert process.wait(timeout=20) in {0, 1}
         assert process.stderr is not None
         assert "Traceback" not in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("--status", "99999999999999999999"), ("--limit", "99999999999999999999"), ("--status", "99")]
+)
+def test_a_number_that_no_ledger_can_hold_is_refused(sqlite_url: str, option: str, value: str) -> None:
+    result = CliRunner().invoke(main, ["calls", "--database-url", sqlite_url, option, value])
+
+    assert 2 == result.exit_code
+    assert f"'{option}': {value} is not in the range" in result.stderr

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import socket
 import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
 
+import httpx
 import pytest
 
 from pixelmeter.ledger import migrate
@@ -98,3 +100,25 @@ def test_what_cannot_be_read_or_written_is_named(folder: Path) -> None:
     assert 1 == ended.returncode
     assert 1 == len(ended.stderr.splitlines())
     assert "Not a directory" in ended.stderr
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
+@pytest.mark.parametrize("redirection", [">&-", ">/dev/full"])
+def test_an_exporter_whose_address_nobody_reads_serves_all_the_same(folder: Path, redirection: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    shell = f"exec {sys.executable} -m pixelmeter serve --metrics --port {port} {redirection}"
+    with subprocess.Popen(
+        ["sh", "-c", shell], cwd=folder, env=environment(), stderr=subprocess.PIPE, text=True
+    ) as process:
+        try:
+            # Tried again, at growing distances, until the server listens.
+            with httpx.Client(transport=httpx.HTTPTransport(retries=8), timeout=60) as client:
+                answer = client.get(f"http://127.0.0.1:{port}/-/healthy").text
+            process.terminate()
+            _, errors = process.communicate(timeout=60)
+        finally:
+            if process.poll() is None:
+                process.kill()
+
+    assert ("healthy\n", 0, "") == (answer, process.returncode, errors)

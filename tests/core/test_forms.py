@@ -77,6 +77,14 @@ def test_a_boundary_may_be_quoted_and_stand_anywhere(content_type: bytes) -> Non
     assert (("model", "house"),) == read(form(MODEL), content_type)
 
 
+@pytest.mark.parametrize(
+    "head",
+    ["Content-Disposition: form-data", 'Content-Disposition: form-data; filename="a.png"', "Content-Type: a/b", ""],
+)
+def test_a_part_without_a_name_is_passed_over(head: str) -> None:
+    assert (("model", "house"),) == read(form(part(head), MODEL))
+
+
 def test_a_boundary_in_quotes_may_have_any_character() -> None:
     body = form(MODEL).replace(b"--xyz", b'--a b;"c')
     assert (("model", "house"),) == read(body, b'multipart/form-data; boundary="a b;\\"c"')

@@ -1,11 +1,20 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from pixelmeter.core.labels import ENDINGS, error_type, quality_label, size_label, tokens
+from pixelmeter.core.labels import (
+    ENDINGS,
+    ERROR_TYPES,
+    Direction,
+    Modality,
+    error_type,
+    quality_label,
+    size_label,
+    tokens,
+)
 from pixelmeter.core.outcome import of_answer, of_error
 from pixelmeter.core.response import Answer
 from pixelmeter.prices import bundled
@@ -72,6 +81,15 @@ def test_every_token_is_counted_once() -> None:
     assert [("input", "text", 7), ("input", "cached_text", 5), ("output", "image", 1056)] == list(tokens(counted))
 
 
+def test_every_direction_and_modality_of_tokens_is_listed() -> None:
+    all_kinds = make_attempt(
+        input_text_tokens=2, cached_input_tokens=1, input_image_tokens=1, output_text_tokens=1, output_image_tokens=1
+    )
+    found = [(direction, modality) for direction, modality, _ in tokens(all_kinds)]
+    assert set(get_args(Direction)) == {direction for direction, _ in found}
+    assert set(get_args(Modality)) == {modality for _, modality in found}
+
+
 def test_more_cached_tokens_than_there_are_count_no_more_than_there_are() -> None:
     counted = make_attempt(input_text_tokens=3, cached_input_tokens=5, input_image_tokens=0, output_image_tokens=None)
     assert [("input", "cached_text", 3)] == list(tokens(counted))
@@ -119,3 +137,4 @@ def test_every_way_in_which_an_answer_ends_an_attempt_is_listed() -> None:
     for outcome in ("interrupted", "blocked"):
         seen.add((outcome, error_type(make_attempt(outcome=outcome, status=None))))
     assert set(ENDINGS) == seen
+    assert set(ERROR_TYPES) == {reason for _, reason in seen}

@@ -59,7 +59,7 @@ class Ledger:
         """Send the request, and return the one row that has come."""
         self._answer = _answer(self._kit, exchange.response)
         self._kit.run(self._send(exchange.request))
-        assert self._meter.flush()
+        assert self._meter.flush(60)
         assert {} == self._meter.status()["failures"]
         rows = {name: row for name, row in stored(self._url).items() if name not in self._known}
         self._known |= rows.keys()
@@ -77,7 +77,7 @@ class Ledger:
 
     def close(self) -> None:
         """Give back what the meter has."""
-        assert self._meter.close()
+        assert self._meter.close(60)
 
 
 def _answer(kit: Kit, response: Mapping[str, Any]) -> Any:

@@ -23,12 +23,12 @@ from tests.faults.support import Place, call
 
 
 def exits(place: Place) -> None:
-    call(place, place.meter(), "a")
+    _calls_twice(place)
     sys.exit(3)
 
 
 def raises(place: Place) -> None:
-    call(place, place.meter(), "a")
+    _calls_twice(place)
     raise ZeroDivisionError
 
 
@@ -48,11 +48,17 @@ def is_terminated(place: Place) -> None:
 
 
 def is_interrupted(place: Place) -> None:
+    _calls_twice(place)
+    signal.raise_signal(signal.SIGINT)
+
+
+def _calls_twice(place: Place) -> pixelmeter.Meter:
+    """Call, and call once more when the ledger is open: the end of a program waits for two seconds only."""
     meter = place.meter()
     call(place, meter, "a")
-    meter.flush()
+    assert meter.flush(60)
     call(place, meter, "b")
-    signal.raise_signal(signal.SIGINT)
+    return meter
 
 
 def is_terminated_in_asyncio(place: Place) -> None:
@@ -82,14 +88,16 @@ def calls_at_exit(place: Place) -> None:
 def has_two_meters(place: Place) -> None:
     """End with two meters, each on a ledger of its own."""
     other = Place(place.gateway, f"{place.ledger}.other", f"{place.spool}.other")
-    call(place, place.meter(), "a")
-    call(other, other.meter(), "b")
+    _calls_twice(place)
+    _calls_twice(other)
 
 
-def says_how_long_an_exit_takes(place: Place) -> None:
-    """Say when the program's own last statement was over, in seconds of the clock that all processes share."""
-    has_two_meters(place)
-    _say(time.monotonic())
+def has_ledgers_that_hang(place: Place) -> None:
+    """End with two meters that have called, and whose ledgers never answer."""
+    other = Place(place.gateway, f"{place.ledger}&application_name=other", f"{place.spool}.other")
+    _meters.extend([place.meter(), other.meter()])
+    call(place, _meters[0], "a")
+    call(other, _meters[1], "b")
 
 
 def starts_nothing(place: Place) -> None:
@@ -102,7 +110,7 @@ def starts_nothing(place: Place) -> None:
 
     with pixelmeter.instrument(httpx.Client(), meter) as client:
         client.get(f"{place.gateway}/models")
-        meter.flush()
+        meter.flush(60)
         meter.status()
         before = seen()
     call(place, meter, "a")

@@ -60,7 +60,7 @@ def taken(place: Place, meter: Meter, tag: str) -> None:
     assert 200 == call(place, meter, tag)
     assert meter.flush(30)
     assert meter.status()["ledger_error"] is None
-    assert meter.close()
+    assert meter.close(60)
     assert [] == list(Path(place.spool).rglob("*.spool"))
 
 
@@ -103,7 +103,7 @@ def test_a_wrong_password_is_told_and_never_shown(
         shown = [told, str(meter.status()), repr(meter), str(vars(meter.failures)), caplog.text]
         assert all(secret not in text for text in [*shown, doctor.stdout, doctor.stderr])
         assert (1, True) == (doctor.returncode, "password authentication failed" in doctor.stdout)
-        assert not meter.close()
+        assert not meter.close(0.5)
         # What it could not write is in the spool of a living process, and this one is still alive.
         with _superuser(url) as admin:
             admin.execute(f"ALTER USER postgres PASSWORD '{secret}'")
@@ -183,7 +183,7 @@ def test_a_spool_that_cannot_be_made_leaves_memory_and_the_ledger(
         spool["dropped"],
         spool["last_error"],
     )
-    assert meter.close()
+    assert meter.close(60)
     check(place, gateway, "a")
 
 

@@ -23,7 +23,7 @@ def cannot_write_the_ledger(place: Place) -> None:
     """The ledger and its folder are read-only for a while."""
     ledger = Path(place.ledger.removeprefix("sqlite:///"))
     meter = _start(place)
-    meter.close()
+    meter.close(60)
     ledger.chmod(0o444)
     ledger.parent.chmod(0o555)
     _go_on(place, meter)
@@ -35,7 +35,7 @@ def cannot_write_the_ledger(place: Place) -> None:
 def cannot_write_the_spool(place: Place) -> None:
     """The spool folder is read-only for a while."""
     meter = _start(place)
-    meter.close()
+    meter.close(60)
     folder = meter.status()["spool_dir"]
     os.chmod(folder, 0o555)
     _go_on(place, meter)

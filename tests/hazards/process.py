@@ -15,7 +15,7 @@ def environment() -> dict[str, str]:
     return os.environ | {"PYTHONPATH": str(Path(__file__).parents[2] / "src")}
 
 
-def run_python(code: str, *options: str, timeout: float = 30) -> subprocess.CompletedProcess[str]:
+def run_python(code: str, *options: str, timeout: float = 100) -> subprocess.CompletedProcess[str]:
     """Run the code and return how it ended and what it printed."""
     command = [sys.executable, *options, "-c", code]
     return subprocess.run(command, env=environment(), capture_output=True, text=True, timeout=timeout, check=False)

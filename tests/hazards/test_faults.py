@@ -16,6 +16,7 @@ import pytest
 
 import pixelmeter
 from pixelmeter import Meter
+from pixelmeter.collected import catch_up
 from pixelmeter.failures import settle
 from tests.clients import Body, Client, Kit, each, failure, seen
 from tests.hazards.pair import MOCK, URLS, asked, json_headers
@@ -37,7 +38,7 @@ PASSAGE = (
     "_Tee._closed",
 )
 # What catches the failures of all that it calls.
-GUARDS = ("Layer.enter", "tell", "_watch", "_Tee._tell", "_Open.__del__")
+GUARDS = ("Layer.enter", "tell", "_watch", "_Tee._tell", "catch_up")
 EVENTS = b'data: {"type":"image_generation.completed","b64_json":"AAAA","usage":{"output_tokens":200}}\n\n'
 
 Scene = Callable[[Kit, Client], Awaitable[Any]]
@@ -101,8 +102,9 @@ async def leave(kit: Kit, client: Client) -> object:
 
 async def forget(_: Kit, client: Client) -> object:
     response = await client.send(MOCK, **asked())
-    # The body is collected here and now, not with some later cycle.
+    # The body is collected here and now, not with some later cycle, and whoever comes by ends its record.
     response.stream = None
+    catch_up()
     return response.status_code
 
 

@@ -22,7 +22,7 @@ def calls():
         return [client.post("{url}/images/generations", json=body).status_code for _ in range(5)]
 answers = [job.get() for job in [gevent.spawn(calls) for _ in range(8)]]
 flushed = meter.flush(10)
-print(json.dumps([sum(answers, []), flushed, meter.close(), meter.status()["failures"]]))
+print(json.dumps([sum(answers, []), flushed, meter.close(60), meter.status()["failures"]]))
 """
 
 

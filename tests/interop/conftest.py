@@ -26,7 +26,7 @@ class Metered:
 
     def attempts(self) -> list[Attempt]:
         """Return what is in the ledger once all that has ended is there, in the order of starting."""
-        assert self.meter.flush()
+        assert self.meter.flush(60)
         assert {} == self.meter.status()["failures"]
         return sorted(stored(self.meter.database_url).values(), key=lambda attempt: attempt.id)
 

@@ -66,7 +66,7 @@ class Instrumented:
         self.meter = meter
 
     def pytest_sessionfinish(self) -> None:
-        self.meter.close()
+        self.meter.close(60)
 
 
 def pytest_configure(config: pytest.Config) -> None:

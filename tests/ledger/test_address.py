@@ -81,6 +81,9 @@ def test_a_safe_url_still_says_which_database_it_is() -> None:
         ("postgresql://db:" + "1" * 5000 + "/spend", "cannot be read"),
         ("postgresql://db:٣/spend", "cannot be read"),
         ("postgresql://me:123/x@db/spend", "percent-encoded"),
+        ("postgresql://db/spend?port=http", "option port that is no number"),
+        ("postgresql://db/spend?port=" + "٣", "option port that is no number"),
+        ("postgresql://m\udcff@db/spend", "not UTF-8 text"),
     ],
 )
 def test_a_url_that_cannot_be_used_is_answered_with_what_to_write(url: str, advice: str) -> None:

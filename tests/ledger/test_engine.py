@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import sys
 from contextlib import closing
 from pathlib import Path
@@ -11,7 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.engine import changing, ensure_schema, open_engine
+from pixelmeter.ledger.engine import changing, ensure_schema, open_engine, reading
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
@@ -86,7 +87,7 @@ def test_a_newer_schema_is_refused_by_a_writer_that_was_connected_before(ledger_
         for _ in range(2):
             with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
                 writer.write(batch, {"a": 2}, [])
-        set_revision(ledger_url, migrate.head())
+        say(ledger_url, migrate.head())
         position = writer.positions(["a"])
         assert count == writer.write(batch, {"a": 2}, [])
 
@@ -137,7 +138,31 @@ def read(url: str) -> None:
 
 
 def set_revision(url: str, revision: str) -> None:
-    address = read_address(url)
-    ensure_schema(address)
-    with changing(address) as connection:
+    ensure_schema(read_address(url))
+    say(url, revision)
+
+
+def say(url: str, revision: str) -> None:
+    with changing(read_address(url)) as connection:
         connection.execute(text("UPDATE pixelmeter_schema SET version_num = :revision"), {"revision": revision})
+
+
+@pytest.mark.parametrize("form", ["?host=127.0.0.1,127.0.0.1&port=1,{port}", "?host=127.0.0.1&port={port}"])
+def test_servers_among_the_options_are_tried_one_after_the_other(postgres_url: str, form: str) -> None:
+    head, _, port_and_database = postgres_url.partition("@127.0.0.1:")
+    port, _, database = port_and_database.partition("/")
+    url = f"{head}@/{database}{form.format(port=port)}"
+
+    with closing(open_writer(url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    with reading_ledger(url) as reader, reading(read_address(url)) as connection:
+        assert [(1,)] == reader.rows("SELECT count(*) FROM pixelmeter_attempts")
+        assert 1 == connection.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar()
+
+
+def test_a_pipe_or_a_device_in_place_of_a_file_is_refused_at_once(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", Path("/dev/null")):
+        for use in (read, migrate.status, migrate.upgrade, lambda url: open_writer(url).positions([])):
+            with pytest.raises(LedgerError, match="is no regular file"):
+                use(f"sqlite:///{path}")

@@ -177,6 +177,23 @@ os.kill(os.getpid(), 9)
     assert (0, 1) == (len(stored(postgres_url)), len(stored(url)))
 
 
+def test_a_ledger_that_is_there_can_be_moved_as_the_page_says(postgres_url: str, url: str, schema: str) -> None:
+    attempts = [make_attempt() for _ in range(3)]
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write(attempts[:1], {"a": 1}, [])
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f'CREATE SCHEMA "{schema}"'.encode())
+        for name in OURS:
+            admin.execute(f'ALTER TABLE {name} SET SCHEMA "{schema}"'.encode())
+    with closing(open_writer(url)) as writer:
+        assert {"a": 1} == writer.positions(["a"])
+        writer.write(attempts, {"a": 2}, [])
+
+    assert {attempt.id for attempt in attempts} == set(stored(url))
+    assert recomputed_totals(url) == totals(url)
+    assert migrate.head() == migrate.upgrade(url).revision
+
+
 @contextlib.contextmanager
 def role_on(url: str) -> Iterator[tuple[str, str, psycopg.Connection]]:
     """Give a new role without rights, the URL with it, and a connection that may do everything."""

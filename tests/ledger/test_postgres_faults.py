@@ -199,7 +199,7 @@ def test_a_lock_that_somebody_holds_is_waited_for_so_long_and_no_longer(
     postgres_url: str, admin: psycopg.Connection, batch: list[Attempt]
 ) -> None:
     first = make_attempt()
-    with closing(PostgresWriter(read_address(postgres_url), patience=0.2)) as writer:
+    with closing(PostgresWriter(read_address(postgres_url), patience=2)) as writer:
         writer.write([first], {"a": 1}, [])
         for held in ("pixelmeter_totals FOR UPDATE", "pixelmeter_daily FOR UPDATE", "pixelmeter_spools FOR UPDATE"):
             with psycopg.connect(postgres_url) as holder:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from contextlib import closing
 from pathlib import Path
+from textwrap import indent
 
 import pytest
 from alembic import command
@@ -30,13 +31,15 @@ metadata = sa.MetaData()
 sa.Table("users", metadata, sa.Column("id", sa.Integer, primary_key=True){columns})
 engine = sa.create_engine({url!r}, poolclass=sa.pool.NullPool)
 with engine.connect() as connection:
-    context.configure(connection=connection, target_metadata=metadata{options})
+{configure}
     with context.begin_transaction():
         context.run_migrations()
 """
-FILTERED = ", include_name=pixelmeter.ledger.include_name"
-
-
+PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
+FILTERED = PAGE.partition("```python\n")[2].partition("```")[0]
+"""How the page says to configure Alembic."""
+ALL_SCHEMAS = FILTERED.replace("connection=", "include_schemas=True, connection=", 1)
+UNFILTERED = "context.configure(connection=connection, target_metadata=metadata)"
 COLUMN = ', sa.Column("name", sa.Text)'
 
 
@@ -49,10 +52,10 @@ class Application:
         self._config = Config(folder / "alembic.ini", stdout=io.StringIO())
         command.init(self._config, str(self._folder))
 
-    def migrate(self, name: str, columns: str = "", options: str = FILTERED) -> str:
+    def migrate(self, name: str, columns: str = "", configure: str = FILTERED) -> str:
         """Make a migration to a model with these further columns, apply it, and return what it does."""
         url = self._url.render_as_string(hide_password=False)
-        (self._folder / "env.py").write_text(ENV.format(columns=columns, url=url, options=options))
+        (self._folder / "env.py").write_text(ENV.format(columns=columns, url=url, configure=indent(configure, " " * 4)))
         script = command.revision(self._config, message=name, autogenerate=True)
         assert isinstance(script, Script)
         command.upgrade(self._config, "head")
@@ -73,14 +76,16 @@ def shared_url(request: pytest.FixtureRequest) -> str:
     return url
 
 
-@pytest.mark.parametrize("options", [FILTERED, f"{FILTERED}, include_schemas=True"])
-def test_the_migrations_of_an_application_leave_the_ledger_alone(shared_url: str, tmp_path: Path, options: str) -> None:
+@pytest.mark.parametrize("configure", [FILTERED, ALL_SCHEMAS])
+def test_the_migrations_of_an_application_leave_the_ledger_alone(
+    shared_url: str, tmp_path: Path, configure: str
+) -> None:
     application = Application(tmp_path, shared_url)
-    first = application.migrate("first", options=options)
+    first = application.migrate("first", configure=configure)
     with closing(open_writer(shared_url)) as writer:
         writer.write([make_attempt()], {"a": 1}, [])
-        second = application.migrate("second", COLUMN, options=options)
-        third = application.migrate("third", COLUMN, options=options)
+        second = application.migrate("second", COLUMN, configure=configure)
+        third = application.migrate("third", COLUMN, configure=configure)
         writer.write([make_attempt()], {"a": 2}, [])
 
     assert "op.create_table('users'" in first
@@ -98,7 +103,7 @@ def test_without_the_filter_they_would_drop_it(ledger_url: str, tmp_path: Path) 
     with closing(open_writer(ledger_url)) as writer:
         writer.write([make_attempt()], {}, [])
 
-    assert "op.drop_table('pixelmeter_attempts')" in application.migrate("second", COLUMN, options="")
+    assert "op.drop_table('pixelmeter_attempts')" in application.migrate("second", COLUMN, configure=UNFILTERED)
 
 
 def test_a_ledger_in_a_schema_of_its_own_needs_no_filter(postgres_url: str, tmp_path: Path) -> None:
@@ -108,7 +113,7 @@ def test_a_ledger_in_a_schema_of_its_own_needs_no_filter(postgres_url: str, tmp_
     with closing(open_writer(url)) as writer:
         writer.write([make_attempt()], {}, [])
 
-    assert "pixelmeter" not in application.migrate("second", COLUMN, options="")
+    assert "pixelmeter" not in application.migrate("second", COLUMN, configure=UNFILTERED)
     assert 1 == len(stored(url))
 
 

@@ -38,6 +38,16 @@ def test_a_frame_gives_back_its_kind_and_its_attempt(kind: Any) -> None:
     assert [(kind, attempt)] == [(frame.kind, frame.attempt) for frame in found.frames]
 
 
+@pytest.mark.parametrize(
+    "outcome",
+    ["success", "error", "timeout", "throttled", "rejected", "cancelled", "interrupted", "blocked", "pending"],
+)
+def test_an_attempt_is_given_back_however_it_ended(outcome: str) -> None:
+    attempt = make_attempt(outcome=outcome)
+
+    assert [attempt] == attempts(encode(OUTCOME, attempt))
+
+
 def test_frames_end_where_the_next_begins_in_the_file() -> None:
     found = scan(FILE, 1000, final=False)
 

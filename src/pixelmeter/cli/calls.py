@@ -42,9 +42,9 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.command
 @range_options(since=None, until=None)
 @filter_options
-@click.option("--status", type=int, help="Only this HTTP status.")
+@click.option("--status", type=click.IntRange(100, 999), help="Only this HTTP status.")
 @click.option("--call-id", type=click.UUID, help="Only the attempts of this call.")
-@click.option("--limit", type=click.IntRange(min=1), default=50, show_default=True, help="At most so many.")
+@click.option("--limit", type=click.IntRange(1, 1_000_000_000), default=50, show_default=True, help="At most so many.")
 @click.option("--follow", is_flag=True, help="Then print new ones as they are committed, oldest first, until Ctrl-C.")
 @click.option(
     "--columns",

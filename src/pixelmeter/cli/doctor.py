@@ -19,6 +19,7 @@ from pixelmeter.cli.finding import Finding
 from pixelmeter.cli.ledger_check import CORRECT_URL, examine
 from pixelmeter.cli.options import format_option
 from pixelmeter.cli.output import emit
+from pixelmeter.cli.restore_check import of_positions
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.settings import Settings, from_environment, misspelt
@@ -89,8 +90,13 @@ def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
     database = list(examine(address, is_spooled=spool.state != "problem"))
     yield from database
     yield spool
-    if folder is not None and spool.state != "problem" and os.path.isdir(folder):
-        yield from _spool_files(folder, [finding.found for finding in database if finding.state == "problem"])
+    if folder is None or spool.state == "problem":
+        return
+    problems = [finding.found for finding in database if finding.state == "problem"]
+    if os.path.isdir(folder):
+        yield from _spool_files(folder, problems)
+    if not problems:
+        yield from of_positions(address, folder)
 
 
 def _versions() -> Finding:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from pixelmeter.cli.finding import Finding
+from pixelmeter.cli.restore_check import MIXED, of_log, of_tables
 from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.address import Address
 
@@ -40,12 +41,15 @@ _ADVICE = (
         "correct user and password in the database URL",
     ),
     (r"unable to open database file|readonly database", "give this user the right to read and write it"),
-    (r"file is not a database|is a folder", "name another file in the database URL"),
+    (r"malformed|SQLITE_CORRUPT", MIXED),
+    (r"file is not a database|is a folder|is no regular file", "name another file in the database URL"),
 )
 
 
 def examine(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
     """Yield what is found of a ledger; `is_spooled` says whether attempts have a disk to wait on meanwhile."""
+    if address.dialect == "sqlite":
+        yield from of_log(address.path)
     if address.dialect == "sqlite" and not os.path.exists(address.path):
         yield Finding("database", "ok", f"{address.safe()} is not there yet", "the first image call makes it")
         yield from _sqlite_access(address.path)
@@ -61,6 +65,8 @@ def examine(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
             else:
                 version.check(found)
                 yield Finding("database", "ok", f"{address.safe()} has schema {found}")
+                if address.dialect == "sqlite":
+                    yield from of_tables(connection)
             if address.dialect == "postgresql":
                 yield from _encoding(connection)
                 yield _postgres_access(connection, address, is_there=found is not None)

@@ -55,7 +55,7 @@ def _http_clients(client: object) -> list[tuple[Any, Any]]:
 
 def _libraries() -> list[Any]:
     # Looked up, not imported: a client of a library proves that the library is loaded.
-    names = [name for name in ("httpx", "httpx2") if name in sys.modules]
+    names = [name for name in ("httpx", "httpx2") if sys.modules.get(name) is not None]
     for name in names:
         importlib.import_module(f"pixelmeter.drivers.{name}")
     return [sys.modules[name] for name in names]

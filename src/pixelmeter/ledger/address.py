@@ -103,7 +103,9 @@ def read_address(url: str | Address) -> Address:
         )
     if dialect == "sqlite":
         return Address("sqlite", path=_sqlite_path(unquote(part["database"] or "", errors="surrogateescape"), part))
-    options = parse_qsl(part["query"] or "", keep_blank_values=True)
+    if any("\ud800" <= character <= "\udfff" for character in url):
+        raise ConfigError("the database URL is not UTF-8 text: percent-encode what is not ASCII in it")
+    options = _options(part["query"] or "")
     schema = dict(options).get("schema")
     return Address(
         "postgresql",
@@ -115,6 +117,15 @@ def read_address(url: str | Address) -> Address:
         options=tuple((key, value) for key, value in options if key != "schema"),
         schema=checked_schema(schema, "schema= in the database URL") if schema else None,
     )
+
+
+def _options(query: str) -> list[tuple[str, str]]:
+    options = parse_qsl(query, keep_blank_values=True)
+    for key, value in options:
+        # One for each of several hosts; an empty one is the usual port.
+        if key == "port" and not all(each == "" or (each.isascii() and each.isdecimal()) for each in value.split(",")):
+            raise ConfigError("the database URL has an option port that is no number: write port=5432")
+    return options
 
 
 def in_schema(url: str, schema: str | None) -> str:

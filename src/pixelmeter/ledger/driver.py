@@ -61,11 +61,14 @@ def require_driver() -> None:
 
 
 def refuse_folder(path: str) -> None:
-    """Raise LedgerError where a folder is in the place of a SQLite file."""
+    """Raise LedgerError where a folder, or what else is no file, is in the place of a SQLite file."""
     if os.path.isdir(path):
         raise LedgerError(
             f"{path} is a folder: name a file in the database URL, such as sqlite:///{path}/pixelmeter.db"
         )
+    # SQLite would wait for the other end of a pipe.
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise LedgerError(f"{path} is no regular file: name another one in the database URL")
 
 
 def read_only_uri(path: str) -> str:

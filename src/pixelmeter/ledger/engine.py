@@ -128,6 +128,8 @@ def _postgres_engine(address: Address, **options: Any) -> Engine:
 
 def _postgres_url(address: Address) -> URL:
     arguments = connect_arguments(address)
+    # Several servers, with a port each, are options to SQLAlchemy.
+    several = {name: arguments.pop(name) for name in ("host", "port") if "," in str(arguments.get(name, ""))}
     return URL.create(
         "postgresql+psycopg",
         username=arguments.pop("user", None),
@@ -135,7 +137,7 @@ def _postgres_url(address: Address) -> URL:
         host=arguments.pop("host", None),
         port=int(arguments.pop("port", 0)) or None,
         database=arguments.pop("dbname", None),
-        query=arguments,
+        query=arguments | several,
     )
 
 

@@ -146,7 +146,7 @@ def test_a_call_that_was_given_up_ends_when_it_is_old(
 ) -> None:
     threading.Thread(target=lambda: run(generate(openai.OpenAI, meter, gateway, BUSY, max_retries=0))).run()
     run(generate(openai.OpenAI, meter, gateway, BUSY, max_retries=0))
-    assert meter.flush()
+    assert meter.flush(60)
     before = [span.name for span in telemetry.spans() if span.name.startswith("image_generation")]
     later = time.time_ns() + 91_000_000_000
     monkeypatch.setattr("pixelmeter.sinks.otel.calls.time.time_ns", lambda: later)

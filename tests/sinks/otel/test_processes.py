@@ -53,11 +53,11 @@ with pixelmeter.call():
     client.post("/images/generations", json=body)
 sdk = pixelmeter.instrument(openai.OpenAI(base_url=os.environ["GATEWAY"], api_key="k"), meter)
 sdk.images.generate(**body)
-assert meter.flush()
+assert meter.flush(60)
 print(json.dumps(meter.status()["failures"]), meter.status()["drain"]["committed"])
 client.close()
 sdk.close()
-meter.close()
+meter.close(60)
 """
     )
     done = run_python(program, "-W", "error")
