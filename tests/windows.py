@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+import time
 from importlib.machinery import ModuleSpec
 from types import ModuleType
 from typing import Any
@@ -34,6 +35,14 @@ class _Forbidden:
         return None
 
 
+def _opened(descriptor: str) -> str:
+    try:
+        return os.readlink(f"/proc/self/fd/{descriptor}")
+    except FileNotFoundError:
+        # That of the listing itself.
+        return ""
+
+
 def act(*, with_locks: bool = True) -> None:
     """Take away what Windows has not; without locks, it is a system that has neither sort of them."""
     import fcntl
@@ -47,11 +56,13 @@ def act(*, with_locks: bool = True) -> None:
         sys.modules.pop(module, None)
     for name in _NAMES:
         delattr(os, name)
+    for name in ("CLOCK_MONOTONIC", "clock_gettime", "clock_gettime_ns"):
+        delattr(time, name)
     remove = os.remove
 
     def remove_unless_open(path: Any, *, dir_fd: int | None = None) -> None:
         there = os.path.realpath(path)
-        if any(there == os.path.realpath(f"/proc/self/fd/{each}") for each in os.listdir("/proc/self/fd")):
+        if any(there == _opened(each) for each in os.listdir("/proc/self/fd")):
             raise PermissionError(errno.EACCES, "The process cannot access the file because it is being used", path)
         remove(path, dir_fd=dir_fd)
 

@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 from pixelmeter.cli import main
 from pixelmeter.core.record import Attempt
 from pixelmeter.ledger.writer import open_writer
+from pixelmeter.spool import Spool
+from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt
 
 MAY = ["--since", "2026-05-01", "--until", "2026-06-01"]
@@ -375,3 +377,14 @@ def test_a_spool_that_cannot_be_read_is_only_warned_of(sqlite_url: str, monkeypa
     result = run(sqlite_url, *MAY)
     assert 0 == result.exit_code
     assert "Warning: attempts of processes that died may be missing" in result.stderr
+
+
+def test_a_spool_file_that_cannot_be_had_keeps_no_other_from_the_report(sqlite_url: str) -> None:
+    folder = Path(f"{sqlite_url.removeprefix('sqlite:///')}.spool")
+    spool = Spool(str(folder), SystemFiles(), SystemIds())
+    spool.outcome(make_attempt())
+    spool.forget()
+    (folder / "00000000-0000-7000-8000-000000000000-000001.spool").mkdir()
+
+    assert 1 == rows(sqlite_url, *MAY)[0]["attempts"]
+    assert ["00000000-0000-7000-8000-000000000000-000001.spool"] == os.listdir(folder)

@@ -57,6 +57,11 @@ def test_values_are_exact_and_in_their_units() -> None:
     assert expected == {key: found[key] for key in expected}
 
 
+def test_a_start_is_told_to_the_microsecond() -> None:
+    found = listed(make_attempt(started_at=1_780_000_000_000_001))
+    assert "2026-05-28T20:26:40.000001Z" == found["started_at"]
+
+
 def test_what_is_unknown_is_null_and_never_zero() -> None:
     optional = [field.name for field in msgspec.structs.fields(Attempt) if type(None) in _members(field.type)]
     found = listed(make_attempt(**dict.fromkeys(optional)))

@@ -95,6 +95,31 @@ def test_the_dearest_row_comes_first() -> None:
     assert ["dear", "cheap", "risky", None] == [row.key[0] for row in report.rows]
 
 
+def test_rows_of_the_same_cost_are_in_the_order_of_their_risk_and_then_of_their_attempts() -> None:
+    groups = [
+        group("few", attempts=1),
+        group("many", attempts=7),
+        group("risky", attempts=2, at_risk=5),
+        group("also many", attempts=7),
+    ]
+    report = summarise(groups, by=["model"], since=SINCE, until=UNTIL)
+    assert ["risky", "also many", "many", "few"] == [row.key[0] for row in report.rows]
+
+
+def test_every_sum_of_a_row_and_of_the_total_is_that_of_its_groups() -> None:
+    names = [name for name in Group._fields if name not in {"key", "bucket"}]
+    first = {name: 10 + number for number, name in enumerate(names)}
+    second = {name: 1000 * (number + 1) for number, name in enumerate(names)}
+    report = summarise([group("a", **first), group("a", **second)], by=["model"], since=SINCE, until=UNTIL)
+    for row in (report.rows[0], report.total):
+        assert {name: first[name] + second[name] for name in names} == {name: getattr(row, name) for name in names}
+
+
+def test_retries_alone_have_a_latency_and_what_counts_no_attempt_has_none() -> None:
+    assert row(calls=0, attempts=5).p50_seconds is not None
+    assert row(attempts=0, unestimated_attempts=3).p50_seconds is None
+
+
 def test_rows_of_periods_are_in_the_order_of_the_dimensions() -> None:
     groups = [group("2026-05-02", "a", cost=9), group("2026-05-01", "b", cost=1), group("2026-05-01", None, cost=5)]
     report = summarise(groups, by=["day", "model"], since=SINCE, until=UNTIL)

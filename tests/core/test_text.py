@@ -114,3 +114,11 @@ def test_an_amount_between_two_nano_dollars_is_rounded_half_to_even(ticks: str, 
 @pytest.mark.parametrize(("text", "nano"), [("0.00000005", 0), ("0.00000015", 2), ("25e-8", 2)])
 def test_a_fraction_of_a_nano_dollar_is_rounded_half_to_even(text: str, nano: int) -> None:
     assert nano == scaled(text, _CENT)
+
+
+def test_an_amount_may_be_a_million_dollars_and_not_a_trace_more() -> None:
+    assert (10**15, None) == (scaled("1000000", 10**9), scaled("1000000.000000001", 10**9))
+
+
+def test_an_amount_may_have_forty_characters_and_not_one_more() -> None:
+    assert (10**9, None) == (scaled(f"1.{'0' * 38}"[:40], 10**9), scaled(f"1.{'0' * 39}", 10**9))

@@ -57,7 +57,11 @@ def _take_in(url: str) -> Iterator[str]:
 
 def _is_left(files: SystemFiles, path: str) -> bool:
     """Return whether a spool file has outlived the process that wrote it."""
-    descriptor = files.adopt(path)
+    try:
+        descriptor = files.adopt(path)
+    except OSError:
+        # One file that cannot be had keeps no other from being taken in.
+        return True
     if descriptor is None:
         return False
     files.close(descriptor)
