@@ -31,13 +31,13 @@ def test_the_programs_of_the_page_run_one_after_the_other(
     names: dict[str, Any] = runpy.run_path(str(program))
 
     attempts = Metered(names["meter"]).attempts()
-    assert len(BLOCK.findall(PAGE.read_text())) == 8
-    assert ["aigateway"] * 12 == [attempt.gateway for attempt in attempts]
+    assert len(BLOCK.findall(PAGE.read_text())) == 9
+    assert ["aigateway"] * 13 == [attempt.gateway for attempt in attempts]
     assert gateway.billed_nano() == sum(attempt.cost or 0 for attempt in attempts)
     assert 3 == sum('"feature":"banner"' in attempt.tags for attempt in attempts)
 
     names["meter"].close()
-    for client in ("client", "gateway", "http", "cached"):
+    for client in ("client", "gateway", "http", "patient", "cached"):
         names[client].close()
     names["openai"].http_client.close()
     openai._reset_client()

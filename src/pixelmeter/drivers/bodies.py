@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from functools import partial
 from typing import Any
 
-from pixelmeter.collected import watch
+from pixelmeter.collected import Watch, watch
 from pixelmeter.core.exchange import Exchange
 from pixelmeter.drivers.passage import tell
 from pixelmeter.failures import Failures
@@ -22,13 +22,18 @@ class _Tee:
         self._inner = inner
         self._exchange = exchange
         self._failures = failures
-        self._unclosed = watch(self, partial(tell, failures, exchange.abandon, "never_closed"))
+        # None once the record is out.
+        self._unclosed: Watch | None = watch(self, partial(tell, failures, exchange.abandon, "never_closed"))
 
     def _tell(self, step: Callable[..., object], *what: object) -> None:
+        watching = self._unclosed
+        if watching is None:
+            return
         try:
             step(*what)
             if self._exchange.is_over:
-                self._unclosed.let_go()
+                self._unclosed = None
+                watching.let_go()
         except Exception as error:
             self._failures.note("exchange", error)
 

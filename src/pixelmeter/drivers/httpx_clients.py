@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType, MethodType
 from typing import Any, cast
 
 from pixelmeter.core.exchange import Exchange
@@ -95,6 +96,10 @@ class _Replacement:
         if self._before is not None:
             return self._before
         kind = type(self._owner)
+        found = getattr(kind, self._name, None)
+        if type(found) is FunctionType:
+            return MethodType(found, self._owner)
+        # Whatever somebody has put in a class's place of it, bound as Python would.
         for each in kind.__mro__:
             if self._name in vars(each):
                 found = vars(each)[self._name]
