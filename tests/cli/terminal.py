@@ -19,6 +19,7 @@ def on_a_terminal(action: Callable[[], None], columns: int) -> str:
     """Return what an action of this process writes to a terminal that many columns wide."""
     with opened(columns) as (reader, writer):
         with pytest.MonkeyPatch.context() as patch, os.fdopen(os.dup(writer), "w", encoding="utf-8") as terminal:
+            patch.delenv("COLUMNS", raising=False)
             patch.setattr(sys, "stdout", terminal)
             patch.setattr(sys, "__stdout__", terminal)
             action()

@@ -16,6 +16,7 @@ __all__ = ["contained"]
 
 _ROOT = Path(__file__).parents[2]
 _USER = "10001"
+_TMP = Path("/tmp")
 # The folder is new in its own namespace, and gone with the last process in it, as an emptyDir is with its pod.
 _SCRIPT = """
 set -e
@@ -55,14 +56,16 @@ def contained(command: Sequence[str], environment: Mapping[str, str], root: Path
 
 
 def _laid_bare() -> Iterator[str]:
-    """Yield the steps that let everybody at the interpreter and the checkout, where they are in somebody's home."""
-    homes: set[Path] = set()
+    """Yield the steps that let everybody at the interpreter and the checkout, in a closed home or behind the new /tmp."""
+    there = {_TMP}
     for needed in (Path(sys.base_prefix), Path(sys.prefix), _ROOT):
-        closed = [above for above in reversed(needed.resolve().parents) if not above.stat().st_mode & 0o001]
-        if not closed:
+        path = needed.resolve()
+        closed = [above for above in reversed(path.parents) if not above.stat().st_mode & 0o001]
+        over = _TMP if path.is_relative_to(_TMP) else closed[0] if closed else None
+        if over is None:
             continue
-        home, path = shlex.quote(f"{closed[0]}"), shlex.quote(f"{needed.resolve()}")
-        if closed[0] not in homes:
-            homes.add(closed[0])
-            yield f'mount -t tmpfs -o mode=755 tmpfs "$1"{home}'
-        yield f'mkdir -p "$1"{path}; mount --rbind {path} "$1"{path}'
+        if over not in there:
+            there.add(over)
+            yield f'mount -t tmpfs -o mode=755 tmpfs "$1"{shlex.quote(str(over))}'
+        inside = shlex.quote(str(path))
+        yield f'mkdir -p "$1"{inside}; mount --rbind {inside} "$1"{inside}'
