@@ -56,7 +56,7 @@ def contained(command: Sequence[str], environment: Mapping[str, str], root: Path
 
 
 def _laid_bare() -> Iterator[str]:
-    """Yield the steps that let everybody at the interpreter and the checkout, in a closed home or behind the new /tmp."""
+    """Yield the steps that let everybody at interpreter and checkout, in a closed home or behind the new /tmp."""
     there = {_TMP}
     for needed in (Path(sys.base_prefix), Path(sys.prefix), _ROOT):
         path = needed.resolve()
