@@ -51,10 +51,15 @@ def unhandled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[type[BaseExcepti
     """What threads ended with; pytest would take each for a failure of the test."""
     seen: list[type[BaseException]] = []
     monkeypatch.setattr(threading, "excepthook", lambda arguments: seen.append(arguments.exc_type))
+    others = writers()
     yield seen
-    writers = [thread for thread in threading.enumerate() if thread.name == "pixelmeter-writer"]
-    for thread in writers:
+    for thread in writers() - others:
         thread.join(60)
+
+
+def writers() -> set[threading.Thread]:
+    """Return the threads of meters; those of other tests may go on for as long as the process does."""
+    return {thread for thread in threading.enumerate() if thread.name == "pixelmeter-writer"}
 
 
 @pytest.fixture
