@@ -82,6 +82,7 @@ def test_the_help_of_a_command_imports_no_database(name: str) -> None:
         ["report", "--tags"],
         ["calls", "--format", "csv"],
         ["db", "status"],
+        ["doctor"],
     ],
     ids=" ".join,
 )

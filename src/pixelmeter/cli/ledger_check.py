@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pixelmeter.cli.finding import Finding
 from pixelmeter.cli.restore_check import MIXED, of_log, of_tables
 from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.address import Address
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
+from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters
+from pixelmeter.ledger.reader import Reader, reading_database
+from pixelmeter.ledger.version import VERSION_TABLE, check
 
 __all__ = ["CORRECT_URL", "examine"]
 
+_ATTEMPTS = "pixelmeter_attempts"
 _NEEDED = (
-    ("pixelmeter_attempts", "SELECT, INSERT"),
+    (_ATTEMPTS, "SELECT, INSERT"),
     ("pixelmeter_daily", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_totals", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_spools", "SELECT, INSERT, UPDATE, DELETE"),
@@ -54,22 +54,19 @@ def examine(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
         yield Finding("database", "ok", f"{address.safe()} is not there yet", "the first image call makes it")
         yield from _sqlite_access(address.path)
         return
-    from pixelmeter.ledger import version
-    from pixelmeter.ledger.engine import reading
-
     try:
-        with reading(address) as connection:
-            found = version.current(connection)
+        with reading_database(address) as reader:
+            found = reader.revision()
             if found is None:
-                yield _absent(address, connection)
+                yield _absent(address, reader)
             else:
-                version.check(found)
+                check(found)
                 yield Finding("database", "ok", f"{address.safe()} has schema {found}")
                 if address.dialect == "sqlite":
-                    yield from of_tables(connection)
+                    yield from of_tables(reader)
             if address.dialect == "postgresql":
-                yield from _encoding(connection)
-                yield _postgres_access(connection, address, is_there=found is not None)
+                yield from _encoding(reader)
+                yield _postgres_access(reader, address, is_there=found is not None)
     except (LedgerError, ConfigError) as error:
         meanwhile = (
             "attempts wait in the spool meanwhile"
@@ -92,12 +89,9 @@ def _advice(error: Exception) -> str:
     return next(found, "look into the database, or name another one in the database URL")
 
 
-def _absent(address: Address, connection: Connection) -> Finding:
-    from pixelmeter.ledger.schema import ATTEMPTS
-    from pixelmeter.ledger.version import VERSION_TABLE, has_table
-
-    if has_table(connection, ATTEMPTS.name):
-        told = f"{address.safe()} has the table {ATTEMPTS.name} but not {VERSION_TABLE}, which says its version"
+def _absent(address: Address, reader: Reader) -> Finding:
+    if reader.has_table(_ATTEMPTS):
+        told = f"{address.safe()} has the table {_ATTEMPTS} but not {VERSION_TABLE}, which says its version"
         return Finding("database", "problem", told, "restore that table, or name another database in the database URL")
     advice = "the first image call makes it, or `pixelmeter db upgrade`"
     return Finding("database", "ok", f"{address.safe()} has no ledger yet", advice)
@@ -116,28 +110,26 @@ def _sqlite_access(path: str) -> Iterator[Finding]:
         yield Finding("write access", "ok", f"to {path} and its folder")
 
 
-def _encoding(connection: Connection) -> Iterator[Finding]:
-    from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters
-
-    encoding: str = connection.exec_driver_sql("SHOW server_encoding").scalar_one()
+def _encoding(reader: Reader) -> Iterator[Finding]:
+    encoding = str(reader.rows("SHOW server_encoding")[0][0])
     if lacks_characters(encoding):
         told = f"it is {encoding}: the database refuses attempts with a character that it lacks"
         yield Finding("encoding", "warning", told, CHARACTERS_ADVICE)
 
 
-def _postgres_access(connection: Connection, address: Address, *, is_there: bool) -> Finding:
+def _postgres_access(reader: Reader, address: Address, *, is_there: bool) -> Finding:
     def may(question: str, *names: str) -> bool:
-        return bool(connection.exec_driver_sql(f"SELECT {question}", names).scalar())
+        return bool(reader.rows(f"SELECT {question}", names)[0][0])
 
     if may("pg_is_in_recovery()"):
         return Finding("write access", "problem", "the server is a standby", "name the primary in the database URL")
     if not is_there:
-        return _may_create(connection, address.schema)
+        return _may_create(reader, address.schema)
     refused = [
         f"{right} on {table}"
         for table, rights in _NEEDED
         for right in rights.split(", ")
-        if not may("has_table_privilege(%s, %s)", address.qualified(table), right)
+        if not may("has_table_privilege(?, ?)", address.qualified(table), right)
     ]
     if refused:
         return Finding(
@@ -146,14 +138,14 @@ def _postgres_access(connection: Connection, address: Address, *, is_there: bool
     return Finding("write access", "ok", "to all tables")
 
 
-def _may_create(connection: Connection, named: str | None) -> Finding:
-    role, schema, is_there, may, database = connection.exec_driver_sql(
+def _may_create(reader: Reader, named: str | None) -> Finding:
+    [(role, schema, is_there, may, database)] = reader.rows(
         "SELECT quote_ident(current_user), quote_ident(name), to_regnamespace(quote_ident(name)) IS NOT NULL,"
         " coalesce(CASE WHEN to_regnamespace(quote_ident(name)) IS NULL"
         " THEN has_database_privilege(current_database(), 'CREATE') ELSE has_schema_privilege(name, 'CREATE') END,"
-        " false), quote_ident(current_database()) FROM (SELECT coalesce(%s, current_schema()) AS name) AS schemas",
-        (named,),
-    ).one()
+        " false), quote_ident(current_database()) FROM (SELECT coalesce(?, current_schema()) AS name) AS schemas",
+        [named],
+    )
     if may and schema:
         return Finding("write access", "ok", f"{role} may make the tables in schema {schema}")
     grant = f"GRANT USAGE, CREATE ON SCHEMA {schema or 'public'} TO {role}"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime
-from typing import Any, TypeVar
-from zoneinfo import ZoneInfo
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from pixelmeter.core.periods import moment
-from pixelmeter.core.record import OPERATIONS, OUTCOMES
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.address import absolute_url, in_schema
-from pixelmeter.settings import from_environment
+
+# What reads the values is imported late: most commands show their help without it.
+if TYPE_CHECKING:
+    from datetime import datetime
+    from zoneinfo import ZoneInfo
 
 __all__ = ["FORMATS", "database_url_option", "filter_options", "format_option", "range_options"]
 
@@ -31,7 +30,7 @@ def database_url_option(command: _Command) -> _Command:
     return click.option(
         "--database-url",
         metavar="URL",
-        default=lambda: from_environment().database_url,
+        default=_from_environment,
         callback=_absolute,
         show_default="PIXELMETER_DATABASE_URL, else sqlite:///pixelmeter.db",
         help="The ledger, as an SQLAlchemy URL.",
@@ -85,6 +84,8 @@ def range_options(*, since: str | None, until: str | None) -> Callable[[_Command
 
 def filter_options(command: _Command) -> _Command:
     """Add the filters on attempts; the parameters are fields of `pixelmeter.ledger.filters.Filters`."""
+    from pixelmeter.core.record import OPERATIONS, OUTCOMES
+
     for option in (
         click.option(
             "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=_tags, help="Only this tag; repeatable."
@@ -98,13 +99,26 @@ def filter_options(command: _Command) -> _Command:
     return command
 
 
+def _from_environment() -> str:
+    from pixelmeter.settings import from_environment
+
+    return from_environment().database_url
+
+
 def _absolute(_: click.Context, __: click.Parameter, value: str) -> str:
+    from pixelmeter.ledger.address import absolute_url, in_schema
+    from pixelmeter.settings import from_environment
+
     return absolute_url(in_schema(value, from_environment().schema))
 
 
 def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:
     if value is None:
         return None
+    from datetime import UTC, datetime
+
+    from pixelmeter.core.periods import moment
+
     try:
         return moment(value, now=ctx.meta.setdefault(_NOW, datetime.now(UTC)), zone=ctx.params["tz"])
     except ConfigError as error:
@@ -112,6 +126,8 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> da
 
 
 def _zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
+    from zoneinfo import ZoneInfo
+
     try:
         return ZoneInfo(value)
     except (LookupError, ValueError, OSError):

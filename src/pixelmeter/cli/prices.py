@@ -18,8 +18,6 @@ from pixelmeter.core.prices import Consumption, Entry, Line, PriceBook, Quote, R
 from pixelmeter.core.record import MICROSECONDS_PER_DAY
 from pixelmeter.core.tariff import UNITS, USD, usd_text
 from pixelmeter.prices import bundled, bundled_names, check, load_book
-from pixelmeter.settings import from_environment
-from pixelmeter.system import SystemClock
 
 __all__ = ["command"]
 
@@ -63,12 +61,18 @@ _WHY: dict[Reason, str] = {
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
+def _own_file() -> str | None:
+    from pixelmeter.settings import from_environment
+
+    return from_environment().prices
+
+
 def _prices_option(command: _Command) -> _Command:
     return click.option(
         "--prices",
         "path",
         metavar="FILE",
-        default=lambda: from_environment().prices,
+        default=_own_file,
         show_default="PIXELMETER_PRICES",
         help="Your own price file; its entries win over the bundled ones.",
     )(command)
@@ -114,7 +118,7 @@ def show(
 ) -> None:
     """Show what MODEL costs: which entry says so, the arithmetic, the source, and when it was checked."""
     book = load_book(path) if path else bundled()
-    moment = SystemClock().now() if at is None else _microseconds(at)
+    moment = _microseconds(at or datetime.datetime.now(datetime.UTC))
     wanted = Consumption(images=images, size=size, quality=quality)
     named = list(_named(book, None, lambda name: name == model, mentioning=model))
     names = [gateway] if gateway else list(dict.fromkeys(entry.gateway for entry in named))

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-import time
+import sqlite3
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 from pixelmeter.cli.finding import Finding
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.reader import Reader, reading_database
 from pixelmeter.system import SystemClock, SystemFiles
-
-if TYPE_CHECKING:
-    from sqlalchemy import Connection
 
 __all__ = ["MIXED", "of_log", "of_positions", "of_tables"]
 
@@ -22,8 +19,6 @@ MIXED = (
     'docs/ledger.md, "Back up and restore"'
 )
 _SECONDS = 10.0
-# Instructions of SQLite's machine between two looks at the clock: some milliseconds.
-_STEPS = 100_000
 _LATE = 300
 _SUMS = (
     "SELECT (SELECT count(*) FROM pixelmeter_attempts), (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_daily),"
@@ -59,26 +54,19 @@ def of_log(path: str) -> Iterator[Finding]:
     yield Finding("write-ahead log", "problem", told, advice)
 
 
-def of_tables(connection: Connection, seconds: float = _SECONDS) -> Iterator[Finding]:
-    """Yield whether pages, indexes and sums of a ledger agree, as far as can be told in so many seconds."""
-    from sqlalchemy.exc import DBAPIError
-
-    raw = connection.connection.driver_connection
-    assert raw is not None
-    end = time.monotonic() + seconds
-    raw.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+def of_tables(reader: Reader, seconds: float = _SECONDS) -> Iterator[Finding]:
+    """Yield whether pages, indexes and sums of a SQLite ledger agree, as far as can be told in so many seconds."""
     try:
-        damage = [str(line) for (line,) in connection.exec_driver_sql("PRAGMA integrity_check(3)")]
-        rows, days, totals = connection.exec_driver_sql(_SUMS).one()
-    except DBAPIError as error:
-        if "interrupted" not in str(error.orig):
-            yield Finding("integrity", "problem", f"SQLite finds damage: {error.orig}", MIXED)
+        with reader.time_limit(seconds):
+            damage = [str(line) for (line,) in reader.rows("PRAGMA integrity_check(3)")]
+            [(rows, days, totals)] = reader.rows(_SUMS)
+    except sqlite3.Error as error:
+        if "interrupted" not in str(error):
+            yield Finding("integrity", "problem", f"SQLite finds damage: {error}", MIXED)
             return
         told = f"not checked to the end: {seconds:g} seconds were not enough"
         yield Finding("integrity", "ok", told, 'sqlite3 FILE "PRAGMA integrity_check" takes the time that it needs')
         return
-    finally:
-        raw.set_progress_handler(None, 0)
     if damage != ["ok"]:
         told = " ".join("; ".join(damage).split())[:300]
         yield Finding("integrity", "problem", f"SQLite finds damage: {told}", MIXED)
@@ -91,20 +79,15 @@ def of_tables(connection: Connection, seconds: float = _SECONDS) -> Iterator[Fin
 
 def of_positions(address: Address, folder: str) -> Iterator[Finding]:
     """Yield what does not fit between how far the ledger has read each spool file, and what lies in the folder."""
-    from sqlalchemy import select
-
     from pixelmeter.drain.positions import compare
-    from pixelmeter.ledger import version
-    from pixelmeter.ledger.engine import reading
-    from pixelmeter.ledger.schema import SPOOLS
 
     if address.dialect == "sqlite" and not os.path.exists(address.path):
         return
     try:
-        with reading(address) as connection:
-            if version.current(connection) is None:
+        with reading_database(address) as reader:
+            if reader.revision() is None:
                 return
-            rows = connection.execute(select(SPOOLS.c.name, SPOOLS.c.position)).all()
+            rows = reader.rows("SELECT name, position FROM pixelmeter_spools")
         positions = {str(name): int(position) for name, position in rows}
         found = compare(SystemFiles(), folder, positions, long_ago=SystemClock().now() - _LATE * 1_000_000)
     except (LedgerError, OSError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import sqlite3
+import time
 from collections.abc import Generator, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Literal
@@ -19,6 +20,8 @@ __all__ = ["Dialect", "Reader", "reading_database", "reading_ledger"]
 
 Dialect = Literal["sqlite", "postgresql"]
 
+# Instructions of SQLite's machine between two looks at the clock: some milliseconds.
+_STEPS = 100_000
 _TABLE = re.compile(r"\bpixelmeter_(?:attempts|daily|schema|spools|totals)\b")
 _IS_THERE: dict[Dialect, str] = {
     "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?",
@@ -48,12 +51,26 @@ class Reader:
         found: list[Sequence[Any]] = self._connection.execute(statement, parameters).fetchall()
         return found
 
+    def has_table(self, name: str) -> bool:
+        """Return whether a table is there, where the ledger is or would be."""
+        return bool(self.rows(_IS_THERE[self.dialect], [self._address.qualified(name)]))
+
     def revision(self) -> str | None:
         """Return the schema revision of the ledger; None where there is no ledger."""
-        if not self.rows(_IS_THERE[self.dialect], [self._address.qualified(VERSION_TABLE)]):
+        if not self.has_table(VERSION_TABLE):
             return None
         found = self.rows(f"SELECT version_num FROM {VERSION_TABLE}")
         return found[0][0] if found else None
+
+    @contextlib.contextmanager
+    def time_limit(self, seconds: float) -> Generator[None]:
+        """Have SQLite break off what it is asked in this block once so many seconds are over, with SQLITE_INTERRUPT."""
+        end = time.monotonic() + seconds
+        self._connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
+        try:
+            yield
+        finally:
+            self._connection.set_progress_handler(None, 0)
 
     def refresh(self) -> None:
         """Let the next question see what others have committed meanwhile."""
