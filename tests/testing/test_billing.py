@@ -6,7 +6,7 @@ import pytest
 
 from pixelmeter.core.prices import Consumption
 from pixelmeter.prices import bundled
-from pixelmeter.testing.tariff import PER_IMAGE, PER_TOKEN, Tokens, cents, charge, dollars
+from pixelmeter.testing.billing import PER_IMAGE, PER_TOKEN, Tokens, cents, charge, dollars
 
 # Between the last price change and the next shutdown that the bundled book knows.
 AT = int(datetime.datetime(2026, 10, 1, tzinfo=datetime.UTC).timestamp()) * 1_000_000

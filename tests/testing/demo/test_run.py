@@ -3,7 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 from pixelmeter.testing.demo import Books
-from pixelmeter.testing.demo.books import compare
+from pixelmeter.testing.demo.run import compare
 from tests.factories import make_attempt
 
 

@@ -6,7 +6,7 @@ import zlib
 
 import pytest
 
-from pixelmeter.testing.images import picture, picture_text
+from pixelmeter.testing.bodies import picture, picture_text
 
 
 def decode(png: bytes) -> tuple[int, int, bytes]:
