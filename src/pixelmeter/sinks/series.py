@@ -19,7 +19,7 @@ from pixelmeter.core.settle import UNKNOWN
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
 
-__all__ = ["DEFAULT_LIMIT", "START", "Labels", "Series", "cost", "label"]
+__all__ = ["DEFAULT_LIMIT", "START", "Labels", "Series", "label", "series_per_label_set"]
 
 Labels = tuple[str, ...]
 
@@ -75,7 +75,7 @@ def label(value: str) -> str:
     return bounded(value, _TEXT_LIMIT) or ""
 
 
-def cost(metric: Metric) -> int:
+def series_per_label_set(metric: Metric) -> int:
     """Return how many series one label set of a metric is: of a histogram its buckets, the last one, sum and count."""
     return len(metric.buckets) + 3 if metric.kind == "histogram" else 1
 
@@ -85,7 +85,7 @@ class Series:
 
     def __init__(self, metrics: Sequence[Metric], limit: int = DEFAULT_LIMIT) -> None:
         """Set aside what must always have room; ConfigError where the limit is below that."""
-        self._cost = {metric.name: cost(metric) for metric in metrics}
+        self._needs = {metric.name: series_per_label_set(metric) for metric in metrics}
         kinds = {metric.name: metric.kind for metric in metrics}
         self._start = [(name, rest) for name, rest in START if name in kinds]
         self._start_of_other = [(name, rest) for name, rest in self._start if kinds[name] != "histogram"]
@@ -123,7 +123,7 @@ class Series:
             for folded in _folds(metric, values):
                 if (metric.name, folded) in self._placed:
                     return folded
-                if self.used + self._cost[metric.name] <= self._limit:
+                if self.used + self._needs[metric.name] <= self._limit:
                     self._add(metric.name, folded)
                     return folded
         raise AssertionError("the last fold is set aside from the start")
@@ -133,7 +133,7 @@ class Series:
         wanted = [(name, (*names, *rest)) for name, rest in self._start]
         # A gateway that is shown can show what has no name of its own there, at least in its counters.
         wanted += [(name, (*other, *rest)) for name, rest in self._start_of_other]
-        needed = sum(self._cost[name] for name, _ in set(wanted) - self._placed)
+        needed = sum(self._needs[name] for name, _ in set(wanted) - self._placed)
         if self.used + needed <= self._names_limit and (priced or needed <= self._unpriced_room):
             if not priced:
                 self._unpriced_room -= needed
@@ -146,7 +146,7 @@ class Series:
     def _add(self, name: str, values: Labels) -> None:
         if (name, values) not in self._placed:
             self._placed.add((name, values))
-            self.used += self._cost[name]
+            self.used += self._needs[name]
 
 
 def _kept(metric: Metric) -> Mapping[str, Labels]:

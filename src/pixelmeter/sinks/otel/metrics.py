@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.metrics import Meter, MeterProvider, get_meter
 
 from pixelmeter import forks
 from pixelmeter._version import __version__
-from pixelmeter.core.labels import error_type, quality_label, size_label
+from pixelmeter.core.labels import Direction, error_type, quality_label, size_label, tokens
 from pixelmeter.core.metrics import DURATION_BUCKETS, metric
 from pixelmeter.core.record import NANO_PER_USD, Attempt
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import ANSWERED
-from pixelmeter.sinks.otel.usage import LatestUsage, Usage
 from pixelmeter.sinks.series import Series
 
-__all__ = ["Metrics"]
+__all__ = ["LatestUsage", "Metrics", "Usage"]
 
 # What decides how many names there may be: the series that each gateway, operation and model has at least.
 _BOUNDING = (
@@ -124,3 +124,68 @@ class Metrics:
 
 def _help(name: str) -> str:
     return metric(name).help
+
+
+_DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
+
+
+class Usage:
+    """`gen_ai.client.token.usage`: the tokens of an attempt, by input and output."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._tokens = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            unit="{token}",
+            description="Tokens of an attempt that the gateway counted.",
+            explicit_bucket_boundaries_advisory=semconv.TOKEN_BUCKETS,
+        )
+
+    def record(self, attempt: Attempt, labels: Mapping[str, str], context: Context | None) -> None:
+        """Record what the gateway counted."""
+        for direction, number in _totals(attempt).items():
+            self._tokens.record(number, {**labels, semconv.TOKEN_TYPE: direction}, context)
+
+
+class LatestUsage:
+    """`gen_ai.client.inference.usage.*`, which can be summed, and `gen_ai.client.inference.operation.*_tokens`."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._used = {
+            direction: meter.create_counter(
+                f"gen_ai.client.inference.usage.{direction}_tokens",
+                unit="{token}",
+                description=f"Tokens of the {direction} that the gateway counted.",
+            )
+            for direction in _DIRECTIONS
+        }
+        self._cached = meter.create_counter(
+            "gen_ai.client.inference.usage.cache_read.input_tokens",
+            unit="{token}",
+            description="Tokens of the input that came from the gateway's cache.",
+        )
+        self._by_attempt = {
+            direction: meter.create_histogram(
+                f"gen_ai.client.inference.operation.{direction}_tokens",
+                unit="{token}",
+                description=f"Tokens of the {direction} of an attempt that the gateway counted.",
+                explicit_bucket_boundaries_advisory=semconv.TOKEN_BUCKETS,
+            )
+            for direction in _DIRECTIONS
+        }
+
+    def record(self, attempt: Attempt, labels: Mapping[str, str], context: Context | None) -> None:
+        """Record what the gateway counted."""
+        for direction, modality, number in tokens(attempt):
+            kind = modality.removeprefix("cached_")
+            self._used[direction].add(number, {**labels, semconv.TOKEN_MODALITY: kind}, context)
+            if kind != modality:
+                self._cached.add(number, {**labels, semconv.TOKEN_MODALITY: kind}, context)
+        for direction, number in _totals(attempt).items():
+            self._by_attempt[direction].record(number, labels, context)
+
+
+def _totals(attempt: Attempt) -> Mapping[Direction, int]:
+    totals: dict[Direction, int] = {}
+    for direction, _, number in tokens(attempt):
+        totals[direction] = totals.get(direction, 0) + number
+    return totals

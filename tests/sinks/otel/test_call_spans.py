@@ -149,7 +149,7 @@ def test_a_call_that_was_given_up_ends_when_it_is_old(
     assert meter.flush(60)
     before = [span.name for span in telemetry.spans() if span.name.startswith("image_generation")]
     later = time.time_ns() + 91_000_000_000
-    monkeypatch.setattr("pixelmeter.sinks.otel.calls.time.time_ns", lambda: later)
+    monkeypatch.setattr("pixelmeter.sinks.otel.spans.time.time_ns", lambda: later)
     meter.sinks[0].observe(None)  # type: ignore[arg-type]
     after = [span for span in telemetry.spans() if span.name.startswith("image_generation")]
     assert len(before) < len(after) == 2
@@ -178,7 +178,7 @@ except openai.APIError:
 def test_open_calls_are_bounded(
     meter: Meter, gateway: Gateway, telemetry: Telemetry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelmeter.sinks.otel.calls._OPEN_LIMIT", 2)
+    monkeypatch.setattr("pixelmeter.sinks.otel.spans._OPEN_LIMIT", 2)
     with openai.OpenAI(base_url=gateway.url, api_key="k", max_retries=0) as client:
         pixelmeter.instrument(client, meter)
         gateway.tell(status=500)
