@@ -9,7 +9,8 @@ from typing import Any
 
 from sqlalchemy import select
 
-from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
+from pixelmeter.core.counting import tally_of, tokens
+from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.latency import bucket
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.record import FIELDS, Attempt
@@ -109,6 +110,6 @@ def recomputed_totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
                 [*within, DURATIONS[-1]][0]: 1,
             }
         )
-        for direction, modality, count in tokens(one):
+        for direction, modality, count in tokens(tally_of(one)):
             sums[key][_TOKENS[direction, modality]] += count
     return sums

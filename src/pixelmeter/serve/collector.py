@@ -8,15 +8,16 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import UTC, datetime, time
 from itertools import accumulate
+from operator import attrgetter
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from pixelmeter._version import __version__
+from pixelmeter.core.counting import COUNTS, Key
 from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.core.ports import Clock
-from pixelmeter.core.record import NANO_PER_USD
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.driver import connect_arguments
@@ -25,20 +26,21 @@ from pixelmeter.ledger.snapshot import Total, last_attempt, read_totals
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label
 
-__all__ = [
-    "COUNTERS",
-    "HISTOGRAM",
-    "Counts",
-    "Histogram",
-    "LedgerCollector",
-    "counter",
-    "gauge",
-    "histogram",
-    "of_counts",
-]
+__all__ = ["HISTOGRAM", "Counts", "LedgerCollector", "counter", "of_counts"]
+
+HISTOGRAM = "pixelmeter_request_duration_seconds"
 
 _FRESH = 1_000_000
 _PATIENCE = 5.0
+_METRICS = {metric.name: metric for metric in METRICS if "ledger" in metric.origins}
+_COUNTERS = [metric.name for metric in _METRICS.values() if metric.kind == "counter"]
+_COUNTS = [count for count in COUNTS if count.kind == "counter" and count.metric in _METRICS]
+_UNITS = {count.metric: count.unit for count in _COUNTS}
+# Of these a combination of labels has series of its own also while it has counted nothing.
+_GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
+_START = [(name, rest) for name, rest in START if name in _METRICS]
+_key = attrgetter(*Key._fields)
+_BOUNDS = [*(str(bound) for bound in metric(HISTOGRAM).buckets), "+Inf"]
 _log = logging.getLogger("pixelmeter")
 
 
@@ -74,7 +76,7 @@ class LedgerCollector(Collector):
         reading = self._shared()
         if not wait([reading], self._patience).done:
             self._say(f"the ledger {self._address.safe()} has not answered for {self._patience:g} seconds")
-            return [gauge("pixelmeter_ledger_up", 0), *_always()]
+            return [_gauge("pixelmeter_ledger_up", 0), *_always()]
         return reading.result()
 
     def _shared(self) -> Future[Sequence[Family]]:
@@ -102,11 +104,11 @@ class LedgerCollector(Collector):
             totals, latest = self._ask()
         except LedgerError as error:
             self._say(str(error))
-            return [gauge("pixelmeter_ledger_up", 0), *_always()]
+            return [_gauge("pixelmeter_ledger_up", 0), *_always()]
         self._say(None)
-        families = [gauge("pixelmeter_ledger_up", 1), *_always(), *of_counts(*self._counts.of(totals))]
+        families = [_gauge("pixelmeter_ledger_up", 1), *_always(), *of_counts(*self._counts.of(totals))]
         if latest is not None:
-            families.append(gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", latest / 1e6))
+            families.append(_gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", latest / 1e6))
         return families
 
     def _ask(self) -> tuple[Sequence[Total], int | None]:
@@ -127,20 +129,12 @@ class LedgerCollector(Collector):
 def _always() -> Sequence[Family]:
     checked = datetime.combine(CHECKED_ON, time(), UTC).timestamp()
     return [
-        gauge("pixelmeter_price_book_timestamp_seconds", checked),
-        gauge("pixelmeter_build_info", 1, (__version__,)),
+        _gauge("pixelmeter_price_book_timestamp_seconds", checked),
+        _gauge("pixelmeter_build_info", 1, (__version__,)),
     ]
 
 
-HISTOGRAM = "pixelmeter_request_duration_seconds"
-_METRICS = {metric.name: metric for metric in METRICS if "ledger" in metric.origins}
-COUNTERS = tuple(metric.name for metric in _METRICS.values() if metric.kind == "counter")
-"""The counters of the catalogue that a ledger can tell."""
-
-_START = [(name, rest) for name, rest in START if name in _METRICS]
-
-
-class Histogram:
+class _Histogram:
     """Attempts by bucket, each in one of them, and their microseconds."""
 
     def __init__(self) -> None:
@@ -162,16 +156,17 @@ class Counts:
     def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
         """Raises ConfigError where so few series are too few."""
         self._series = Series(list(_METRICS.values()), max_series)
-        self._named: dict[Labels, tuple[str, str]] = {}
+        self._named: dict[Key, tuple[str, str]] = {}
         self._placed: dict[tuple[str, Labels], Labels] = {}
 
-    def of(self, totals: Iterable[Total]) -> tuple[Mapping[str, Mapping[Labels, int]], Mapping[Labels, Histogram]]:
+    def of(self, totals: Iterable[Total]) -> tuple[Mapping[str, Mapping[Labels, int]], Mapping[Labels, _Histogram]]:
         """Return the counters by name and labels, and the histograms; money is in nano-dollars."""
         started: set[Labels] = set()
-        counters: dict[str, dict[Labels, int]] = {name: {} for name in COUNTERS}
-        histograms: dict[Labels, Histogram] = {}
+        counters: dict[str, dict[Labels, int]] = {name: {} for name in _COUNTERS}
+        histograms: dict[Labels, _Histogram] = {}
         for total in totals:
-            gateway, model = self._names(total)
+            key = Key(*_key(total))
+            gateway, model = self._names(key)
             call = (gateway, total.operation, model)
             if call not in started:
                 started.add(call)
@@ -179,25 +174,20 @@ class Counts:
                     if name != HISTOGRAM:
                         counters[name].setdefault(self._place(name, (*call, *rest)), 0)
                     else:
-                        histograms.setdefault(self._place(name, (*call, *rest)), Histogram())
-            for name, labels, number in _counted(total, call):
+                        histograms.setdefault(self._place(name, (*call, *rest)), _Histogram())
+            for name, labels, number in _counted(total, Key(*call, *key[len(call) :])):
                 placed = self._place(name, labels)
                 if number:
                     counters[name][placed] = counters[name].get(placed, 0) + number
             placed = self._place(HISTOGRAM, (*call, total.outcome))
-            histograms.setdefault(placed, Histogram()).add(total.durations, total.duration)
+            histograms.setdefault(placed, _Histogram()).add(total.durations, total.duration)
         return counters, histograms
 
-    def _names(self, total: Total) -> tuple[str, str]:
+    def _names(self, key: Key) -> tuple[str, str]:
         # Kept for each combination: a name that gets room later must not take along what was counted without one.
-        key = (
-            total.gateway, total.operation, total.model, total.outcome, total.error_type, total.cost_source,
-            total.cost_reason, total.size, total.quality,
-        )  # fmt: skip
         named = self._named.get(key)
         if named is None:
-            priced = total.cost_source != "none"
-            named = self._series.names(total.gateway, total.operation, total.model, priced=priced)
+            named = self._series.names(key.gateway, key.operation, key.model, priced=key.cost_source != "none")
             self._named[key] = named
         return named
 
@@ -209,54 +199,37 @@ class Counts:
         return placed
 
 
-def _counted(total: Total, call: Labels) -> Iterator[tuple[str, Labels, int]]:
+def _counted(total: Total, key: Key) -> Iterator[tuple[str, Labels, int]]:
     """Yield the counters that a total is part of, those that may yet grow from 0 too.
 
     So who has room follows from the combinations alone, and not from when an exporter saw which number.
     """
-    yield "pixelmeter_requests_total", (*call, total.outcome, total.error_type), total.attempts
-    for name, rest, number in (
-        ("pixelmeter_retries_total", (), total.retries),
-        ("pixelmeter_cost_usd_total", (total.cost_source,), total.cost),
-        ("pixelmeter_at_risk_usd_total", (), total.at_risk),
-        ("pixelmeter_unknown_cost_requests_total", (total.cost_reason,), total.unknown_cost_attempts),
-    ):
-        # These have room from the start, or are of a combination that always counts them.
-        if number:
-            yield name, (*call, *rest), number
-    yield "pixelmeter_images_total", (*call, total.size, total.quality), total.images
-    gateway, _, model = call
-    for direction, modality, number in (
-        ("input", "text", total.input_text_tokens),
-        ("input", "cached_text", total.cached_input_tokens),
-        ("input", "image", total.input_image_tokens),
-        ("output", "text", total.output_text_tokens),
-        ("output", "image", total.output_image_tokens),
-    ):
-        yield "pixelmeter_tokens_total", (gateway, model, direction, modality), number
+    for count in _COUNTS:
+        number: int = getattr(total, count.number)
+        # The others have room from the start, or are of a combination that always counts them.
+        if number or count.metric in _GROWING:
+            yield count.metric, count.labels(key), number
 
 
-_BOUNDS = [*(str(bound) for bound in metric(HISTOGRAM).buckets), "+Inf"]
-
-
-def of_counts(counters: Mapping[str, Mapping[Labels, int]], histograms: Mapping[Labels, Histogram]) -> Iterator[Family]:
+def of_counts(
+    counters: Mapping[str, Mapping[Labels, int]], histograms: Mapping[Labels, _Histogram]
+) -> Iterator[Family]:
     """Yield the families of counters and histograms."""
     for name, values in counters.items():
         yield counter(name, values)
-    yield histogram(HISTOGRAM, histograms)
+    yield _histogram(HISTOGRAM, histograms)
 
 
 def counter(name: str, values: Mapping[Labels, int]) -> Family:
     """Return a counter of the catalogue; those in US dollars are given in nano-dollars."""
     described = metric(name)
-    unit = NANO_PER_USD if "_usd_" in name else 1
     family = CounterMetricFamily(name, described.help, labels=described.labels)
     for labels, value in values.items():
-        family.add_metric(labels, value / unit)
+        family.add_metric(labels, value / _UNITS[name])
     return family
 
 
-def histogram(name: str, values: Mapping[Labels, Histogram]) -> Family:
+def _histogram(name: str, values: Mapping[Labels, _Histogram]) -> Family:
     """Return a histogram of the catalogue, in seconds."""
     described = metric(name)
     family = HistogramMetricFamily(name, described.help, labels=described.labels)
@@ -266,7 +239,7 @@ def histogram(name: str, values: Mapping[Labels, Histogram]) -> Family:
     return family
 
 
-def gauge(name: str, value: float, labels: Labels = ()) -> Family:
+def _gauge(name: str, value: float, labels: Labels = ()) -> Family:
     """Return a gauge of the catalogue with one sample."""
     described = metric(name)
     family = GaugeMetricFamily(name, described.help, labels=described.labels)

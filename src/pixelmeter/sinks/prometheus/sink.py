@@ -8,9 +8,9 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from pixelmeter._version import __version__
+from pixelmeter.core.counting import COUNTS, tally_of
 from pixelmeter.core.health import Health
-from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
-from pixelmeter.core.record import NANO_PER_USD, Attempt
+from pixelmeter.core.record import Attempt
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.sinks.prometheus.families import Exemplar, Families, families_of
 from pixelmeter.sinks.series import DEFAULT_LIMIT, Labels
@@ -18,8 +18,9 @@ from pixelmeter.sinks.series import DEFAULT_LIMIT, Labels
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-__all__ = ["PrometheusSink", "count"]
+__all__ = ["PrometheusSink"]
 
+_WITH_EXEMPLAR = ("pixelmeter_request_duration_seconds", "pixelmeter_cost_usd_total")
 _IN_FLIGHT = "pixelmeter_requests_in_flight"
 _BACKENDS = ("sqlite", "postgresql")
 _PLACES = ("request", "exchange", "headers", "body", "answer", "record", "response", "ledger", "writer")
@@ -67,7 +68,7 @@ class PrometheusSink:
             if labels is not None:
                 families.child(_IN_FLIGHT, labels).dec()
             traced = sampled and attempt.trace_id is not None and not families.multiprocess
-            count(attempt, families, {"trace_id": str(attempt.trace_id)} if traced else None)
+            _count(attempt, families, {"trace_id": str(attempt.trace_id)} if traced else None)
 
     def observe(self, health: Health) -> None:
         """Show how the ledger is doing."""
@@ -129,33 +130,22 @@ def _is_sampled() -> bool:
     return bool(not context.is_valid or context.trace_flags.sampled)
 
 
-def count(attempt: Attempt, families: Families, exemplar: Exemplar) -> None:
+def _count(attempt: Attempt, families: Families, exemplar: Exemplar) -> None:
     """Add an attempt that has ended; the exemplar goes to its duration and its cost."""
-    gateway, model = families.names(
-        attempt.gateway,
-        attempt.operation,
-        attempt.model,
-        priced=attempt.price_id is not None or attempt.at_risk is not None,
-    )
-    call = (gateway, attempt.operation, model)
-    child = families.child
-    child("pixelmeter_requests_total", (*call, attempt.outcome, error_type(attempt))).inc()
-    if attempt.attempt:
-        child("pixelmeter_retries_total", call).inc()
-    child("pixelmeter_request_duration_seconds", (*call, attempt.outcome)).observe(attempt.duration / 1e6, exemplar)
-    if attempt.first_byte is not None:
-        child("pixelmeter_time_to_first_byte_seconds", call).observe(attempt.first_byte / 1e6)
-    if attempt.first_image is not None:
-        child("pixelmeter_time_to_first_image_seconds", call).observe(attempt.first_image / 1e6)
-    if attempt.remaining_requests is not None:
-        child("pixelmeter_ratelimit_remaining", (gateway, "requests")).set(attempt.remaining_requests)
-    if attempt.cost is None:
-        child("pixelmeter_unknown_cost_requests_total", (*call, attempt.cost_reason or "")).inc()
-    elif attempt.cost:
-        child("pixelmeter_cost_usd_total", (*call, attempt.cost_source)).inc(attempt.cost / NANO_PER_USD, exemplar)
-    if attempt.at_risk:
-        child("pixelmeter_at_risk_usd_total", call).inc(attempt.at_risk / NANO_PER_USD)
-    if attempt.images:
-        child("pixelmeter_images_total", (*call, size_label(attempt), quality_label(attempt))).inc(attempt.images)
-    for direction, modality, number in tokens(attempt):
-        child("pixelmeter_tokens_total", (gateway, model, direction, modality)).inc(number)
+    tally = tally_of(attempt)
+    priced = attempt.price_id is not None or attempt.at_risk is not None
+    tally.gateway, tally.model = families.names(tally.gateway, tally.operation, tally.model, priced=priced)
+    for count in COUNTS:
+        if count.kind == "counter":
+            number: int | None = getattr(tally, count.number) or None
+        else:
+            number = getattr(attempt, count.number)
+        if number is None:
+            continue
+        child, value = families.child(count.metric, count.labels(tally)), number / count.unit
+        if count.kind == "gauge":
+            child.set(value)
+        elif count.kind == "histogram":
+            child.observe(value, exemplar if count.metric in _WITH_EXEMPLAR else None)
+        else:
+            child.inc(value, exemplar if count.metric in _WITH_EXEMPLAR else None)
