@@ -12,8 +12,8 @@ import httpx
 import pytest
 
 from pixelmeter import Meter, instrument
-from pixelmeter.core.health import Health
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.sink import Health
 from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
 from pixelmeter.failures import Failures

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
 from pixelmeter.failures import Failures

@@ -15,8 +15,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 import pixelmeter
-from pixelmeter.core.health import Health
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.sink import Health
 from pixelmeter.drain import Drain
 from pixelmeter.failures import settle
 from pixelmeter.meter import Meter

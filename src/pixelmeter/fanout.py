@@ -9,9 +9,9 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from typing import Protocol
 
-from pixelmeter.core.health import Health
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.sink import Health
 from pixelmeter.failures import Failures
 
 __all__ = ["Backlog", "Fanout", "Sink", "amid_other_code"]

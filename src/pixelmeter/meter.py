@@ -13,12 +13,12 @@ import msgspec
 
 from pixelmeter._version import __version__
 from pixelmeter.calls import Mark, link, mark_of
-from pixelmeter.core.exchange import Exchange
-from pixelmeter.core.headers import length_of
-from pixelmeter.core.kinds import Kinds
+from pixelmeter.core.apis.routes import operation_of
+from pixelmeter.core.attempts.intent import Kinds
 from pixelmeter.core.ports import Clock, Files, Ids
-from pixelmeter.core.prices import PriceBook
-from pixelmeter.core.routes import operation_of
+from pixelmeter.core.pricing.book import PriceBook
+from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.core.wire.headers import length_of
 from pixelmeter.drain import Drain
 from pixelmeter.errors import ConfigError
 from pixelmeter.failures import Failures

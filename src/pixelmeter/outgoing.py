@@ -11,11 +11,11 @@ from urllib.parse import unquote
 
 import msgspec
 
-from pixelmeter.core.forms import Fields, multipart_fields, urlencoded_fields
-from pixelmeter.core.gateways import Profile
-from pixelmeter.core.headers import Headers, media_type
-from pixelmeter.core.request import Ask, ask_of_fields, ask_of_json, document_of
+from pixelmeter.core.apis.openai_images import Ask, ask_of_fields, ask_of_json, document_of
+from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.text import bounded
+from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fields
+from pixelmeter.core.wire.headers import Headers, media_type
 
 __all__ = ["Outgoing"]
 

@@ -15,8 +15,8 @@ import msgspec
 from pixelmeter import forks
 from pixelmeter.background import Background, Ticket
 from pixelmeter.collected import catch_up
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
-from pixelmeter.core.record import Attempt
 from pixelmeter.drain import Drain
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import Fanout

@@ -5,6 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
+from pixelmeter.core.apis.openai_images import Answer
+from pixelmeter.core.attempts.outcome import of_answer, of_error
 from pixelmeter.core.labels import (
     ENDINGS,
     ERROR_TYPES,
@@ -15,8 +17,6 @@ from pixelmeter.core.labels import (
     size_label,
     tokens,
 )
-from pixelmeter.core.outcome import of_answer, of_error
-from pixelmeter.core.response import Answer
 from pixelmeter.prices import bundled
 from tests.factories import make_attempt
 

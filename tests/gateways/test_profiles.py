@@ -13,9 +13,9 @@ import httpx2
 import openai
 import pytest
 
-from pixelmeter.core.gateways import read_profile
-from pixelmeter.core.headers import first
-from pixelmeter.core.settle import CostReason, Reported, reported_by
+from pixelmeter.core.attempts.billing import CostReason, Reported, reported_by
+from pixelmeter.core.gateways.profile import read_profile
+from pixelmeter.core.wire.headers import first
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
 from tests.textfiles import UNREADABLE, UNUSABLE

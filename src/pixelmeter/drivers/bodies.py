@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from pixelmeter.collected import Watch, watch
-from pixelmeter.core.exchange import Exchange
+from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.passage import tell
 from pixelmeter.failures import Failures
 from pixelmeter.fanout import amid_other_code

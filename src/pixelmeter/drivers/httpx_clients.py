@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any, cast
 
-from pixelmeter.core.exchange import Exchange
-from pixelmeter.core.routes import METHODS, operation_of
+from pixelmeter.core.apis.routes import METHODS, operation_of
+from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.bodies import AsyncTeeStream, TeeStream
 from pixelmeter.drivers.httpx_shape import AsyncDriver, HttpxLayer, SyncDriver, body_of, send, send_async
 from pixelmeter.errors import ConfigError

@@ -12,7 +12,7 @@ from typing import Any
 
 from pixelmeter.calls import Mark, mark_of
 from pixelmeter.collected import catch_up
-from pixelmeter.core.exchange import Exchange
+from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.failures import Failures
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing

@@ -18,7 +18,7 @@ from sqlalchemy import Table, func
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from pixelmeter import forks
-from pixelmeter.core.record import FIELDS, Attempt, row
+from pixelmeter.core.attempts.record import FIELDS, Attempt, row
 from pixelmeter.ledger import totals, version
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.engine import WRITING, ensure_schema

@@ -10,8 +10,8 @@ from os import PathLike
 from pathlib import Path
 from typing import cast
 
-from pixelmeter.core.pricefile import PriceFile, Problem, read
-from pixelmeter.core.prices import Entry, PriceBook
+from pixelmeter.core.pricing.book import Entry, PriceBook
+from pixelmeter.core.pricing.file import PriceFile, Problem, read
 from pixelmeter.errors import ConfigError, PriceBookError
 from pixelmeter.textfile import UnreadableFile, read_text
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.recorder import CAPTURES
 
 __all__ = ["capture_calls"]

@@ -22,8 +22,8 @@ from opentelemetry.trace import (
 )
 
 from pixelmeter.calls import Block, announced, current_block
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.labels import error_type
-from pixelmeter.core.record import Attempt
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import raised
 from pixelmeter.sinks.otel.context import leave

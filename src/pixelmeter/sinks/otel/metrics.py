@@ -10,9 +10,9 @@ from opentelemetry.metrics import MeterProvider, get_meter
 
 from pixelmeter import forks
 from pixelmeter._version import __version__
+from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS, metric
-from pixelmeter.core.record import NANO_PER_USD, Attempt
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import ANSWERED
 from pixelmeter.sinks.otel.usage import LatestUsage, Usage

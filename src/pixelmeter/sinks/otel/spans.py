@@ -20,7 +20,7 @@ from opentelemetry.trace import (
 from pixelmeter import forks
 from pixelmeter._version import __version__
 from pixelmeter.calls import show
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.settings import CostAttributes
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import ended, raised, started

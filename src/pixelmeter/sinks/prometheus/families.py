@@ -9,8 +9,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from pixelmeter import forks
-from pixelmeter.core.health import Health
 from pixelmeter.core.metrics import METRICS, Metric
+from pixelmeter.core.sink import Health
 from pixelmeter.errors import ConfigError
 from pixelmeter.sinks.prometheus.exposition import is_multiprocess
 from pixelmeter.sinks.series import START, Labels, Series, label
