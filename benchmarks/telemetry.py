@@ -30,8 +30,7 @@ from prometheus_client import CollectorRegistry
 
 import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.sink import Health
-from pixelmeter.fanout import Sink
+from pixelmeter.core.sink import Health, Sink
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.sinks.prometheus import PrometheusSink
 from pixelmeter.testing import Gateway

@@ -12,26 +12,27 @@ from typing import TYPE_CHECKING, Self, cast
 import msgspec
 
 from pixelmeter._version import __version__
-from pixelmeter.calls import Mark, link, mark_of
 from pixelmeter.core.apis.routes import operation_of
 from pixelmeter.core.attempts.intent import Kinds
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.pricing.book import PriceBook
+from pixelmeter.core.sink import Sink
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.headers import length_of
 from pixelmeter.drain import Drain
 from pixelmeter.errors import ConfigError
-from pixelmeter.failures import Failures
-from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.address import Address, absolute_url, in_schema, read_address, spool_folder
+from pixelmeter.linking import Mark, link, mark_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
-from pixelmeter.recorder import Recorder
+from pixelmeter.recorder.failures import Failures
+from pixelmeter.recorder.recorder import Recorder
+from pixelmeter.recorder.sink_dispatch import SinkDispatch
+from pixelmeter.recorder.status import LeftFiles, Status
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool, sorted_out
-from pixelmeter.status import LeftFiles, Status
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded, trouble
 
@@ -101,20 +102,20 @@ class Meter:
             durability=settings.durability,
             note=partial(self.failures.note, "spool", path=self._folder),
         )
-        fanout = Fanout(
+        dispatch = SinkDispatch(
             chosen(sinks, registry, settings.sinks),
             clock=self._clock,
             failures=self.failures,
             backend=self._address.dialect,
         )
-        self.sinks = fanout.sinks
+        self.sinks = dispatch.sinks
         """The live views, in the order in which they are told."""
         self.recorder = Recorder(
             self._spool,
             partial(_open_drain, self._address, self._folder, self._spool, self._files, self.failures),
             clock=self._clock,
             failures=self.failures,
-            fanout=fanout,
+            dispatch=dispatch,
             interval=settings.write_interval,
         )
         """Where the attempts go."""

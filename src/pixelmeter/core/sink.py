@@ -1,12 +1,15 @@
-"""How the way to the ledger is doing, for whoever watches it."""
+"""What a live view of the attempts is told."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Protocol
 
 import msgspec
 
-__all__ = ["Health"]
+from pixelmeter.core.attempts.record import Attempt
+
+__all__ = ["Health", "Sink"]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,3 +29,28 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     """Attempts lost since the start: neither the disk nor the memory had room."""
     failures: Mapping[str, int]
     """Our own failures since the start, by place."""
+
+
+class Sink(Protocol):
+    """A live view of the attempts. What it raises is counted in `Failures`, and goes no further.
+
+    `begin` and `record` run on the caller's thread or event loop, so they must not wait.
+    """
+
+    def begin(self, intent: Attempt) -> Callable[[], None] | None:
+        """Take note of an attempt that is about to leave; what is returned is called once its transport has answered.
+
+        The attempt has no trace id yet: a span that a sink makes current here gives it one.
+        """
+        ...
+
+    def record(self, attempt: Attempt) -> None:
+        """Take an attempt that has ended."""
+        ...
+
+    def observe(self, health: Health) -> None:
+        """Take note of how the ledger is doing; called on the writer's thread after each of its runs.
+
+        Where that thread hangs, a call that begins or ends does it, once in five seconds.
+        """
+        ...

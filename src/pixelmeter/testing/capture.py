@@ -6,7 +6,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.recorder import CAPTURES
+from pixelmeter.recorder.recorder import CAPTURES
 
 __all__ = ["capture_calls"]
 

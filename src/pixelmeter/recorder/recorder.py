@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import time
 import weakref
 from collections.abc import Callable, Sequence
@@ -12,17 +11,17 @@ from typing import cast
 
 import msgspec
 
-from pixelmeter import forks
-from pixelmeter.background import Background, Ticket
-from pixelmeter.collected import catch_up
+from pixelmeter import lifecycle
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
 from pixelmeter.drain import Drain
-from pixelmeter.failures import Failures
-from pixelmeter.fanout import Fanout
+from pixelmeter.lifecycle import catch_up
+from pixelmeter.recorder.background import Background, Ticket
+from pixelmeter.recorder.failures import Failures
+from pixelmeter.recorder.sink_dispatch import SinkDispatch
+from pixelmeter.recorder.status import DrainCounts, RecorderStatus, SpoolCounts
+from pixelmeter.recorder.writing import Writing
 from pixelmeter.spool import Spool
-from pixelmeter.status import DrainCounts, RecorderStatus, SpoolCounts
-from pixelmeter.writing import Writing
 
 __all__ = ["CAPTURES", "WRITE_INTERVAL", "Recorder"]
 
@@ -60,16 +59,16 @@ class Recorder:
         *,
         clock: Clock,
         failures: Failures,
-        fanout: Fanout,
+        dispatch: SinkDispatch,
         interval: float = WRITE_INTERVAL,
     ) -> None:
         """`open_drain` must not refer to whoever keeps the recorder: the writer thread keeps it."""
         self._spool = spool
-        self._fanout = fanout if fanout.sinks else None
-        self._backlog = fanout.backlog
-        self._writing = Writing(spool, open_drain, clock=clock, failures=failures, fanout=fanout)
+        self._dispatch = dispatch if dispatch.sinks else None
+        self._backlog = dispatch.backlog
+        self._writing = Writing(spool, open_drain, clock=clock, failures=failures, dispatch=dispatch)
         first = _FIRST_WRITE
-        if forks.are_coming():
+        if lifecycle.are_coming():
             # No thread of ours should be at anything then: what it would import and open is imported here and now.
             first = interval
             with suppress(Exception):
@@ -92,12 +91,12 @@ class Recorder:
 
         It takes nothing in a child that is forked meanwhile: the attempt is the parent's.
         """
-        forks.check()
+        lifecycle.check()
         return partial(self._end, self._process)
 
     def enter(self, intent: Attempt) -> list[Callable[[], None]]:
         """Tell the sinks of an attempt that is about to leave; return what to call once its transport has answered."""
-        return [] if self._fanout is None or CAPTURES else self._fanout.enter(intent)
+        return [] if self._dispatch is None or CAPTURES else self._dispatch.enter(intent)
 
     def begin(self, intent: Attempt) -> None:
         """Keep an attempt that is about to leave."""
@@ -109,12 +108,12 @@ class Recorder:
 
     def end(self, attempt: Attempt) -> None:
         """Keep an attempt that has ended."""
-        forks.check()
+        lifecycle.check()
         self._end(self._process, attempt)
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""
-        forks.check()
+        lifecycle.check()
         catch_up()
         return not self._registered or self._background.run(timeout).wait(timeout)
 
@@ -124,7 +123,7 @@ class Recorder:
 
     def stop(self, timeout: float = _EXIT_SECONDS) -> Ticket:
         """Begin to close, and try for so many seconds; the ticket tells when it is done."""
-        forks.check()
+        lifecycle.check()
         catch_up()
         return self._background.stop(timeout)
 
@@ -137,7 +136,7 @@ class Recorder:
         """Log what is in memory only, where the process is about to end."""
         self._writing.lose()
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold, in this order."""
         return self._writing.locks()
 
@@ -148,12 +147,12 @@ class Recorder:
         self._background.forget()
         self._spool.forget()
         self._backlog.forget()
-        if self._fanout is not None:
-            self._fanout.forget()
+        if self._dispatch is not None:
+            self._dispatch.forget()
 
     def status(self) -> RecorderStatus:
         """Return what is kept where, and how its way into the ledger is going."""
-        forks.check()
+        lifecycle.check()
         drain = self._writing.status()
         return {
             "waiting": self._backlog.waiting(),
@@ -169,20 +168,20 @@ class Recorder:
             for capture in CAPTURES:
                 capture.append(attempt)
             return
-        forks.check()
+        lifecycle.check()
         if process is not self._process:
             return
         self._backlog.expect()
         self._spool.outcome(attempt)
-        if self._fanout is not None:
-            self._fanout.end(attempt, self._spool.dropped)
+        if self._dispatch is not None:
+            self._dispatch.end(attempt, self._spool.dropped)
         self._background.wake()
 
     def _register(self) -> None:
         self._registered = True
-        _hook()
+        lifecycle.at_exit(_stop_all)
         _recorders.add(self)
-        forks.register(self)
+        lifecycle.register(self)
         last = weakref.finalize(self, _let_go, self._background, self._writing, self._spool)
         last.atexit = False
 
@@ -192,8 +191,8 @@ def _let_go(background: Background, writing: Writing, spool: Spool) -> None:
 
     Called in the middle of anything, so it waits for nothing and starts no thread.
     """
-    if forks.is_child():
-        forks.keep((background, writing, spool))
+    if lifecycle.is_child():
+        lifecycle.keep((background, writing, spool))
         return
     ticket = Ticket(last=True)
     ticket.then = partial(_end, ticket, writing, spool)
@@ -208,16 +207,6 @@ def _end(ticket: Ticket, writing: Writing, spool: Spool) -> None:
     writing.let_go()
     spool.forget()
     _leaving.discard(ticket)
-
-
-_hooked = False
-
-
-def _hook() -> None:
-    global _hooked
-    if not _hooked:
-        _hooked = True
-        atexit.register(_stop_all)
 
 
 def _stop_all() -> None:

@@ -16,9 +16,9 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.sink import Health
 from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
-from pixelmeter.failures import Failures
-from pixelmeter.fanout import Fanout
-from pixelmeter.recorder import Recorder
+from pixelmeter.recorder.failures import Failures
+from pixelmeter.recorder.recorder import Recorder
+from pixelmeter.recorder.sink_dispatch import SinkDispatch
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from pixelmeter.testing import Gateway
@@ -125,8 +125,8 @@ def test_a_sink_is_told_what_waits_and_for_how_long_while_the_ledger_refuses(tmp
     watcher = Watcher()
     spool = Spool(str(tmp_path), SystemFiles(), SystemIds())
     failures = Failures(clock)
-    fanout = Fanout([watcher], clock=clock, failures=failures, backend="sqlite")
-    recorder = Recorder(spool, refuse, clock=clock, failures=failures, fanout=fanout)
+    dispatch = SinkDispatch([watcher], clock=clock, failures=failures, backend="sqlite")
+    recorder = Recorder(spool, refuse, clock=clock, failures=failures, dispatch=dispatch)
     recorder.begin(make_attempt())
     recorder.end(make_attempt())
     clock.advance(7_000_000)
@@ -197,11 +197,11 @@ def test_a_body_that_is_collected_amid_other_code_waits_for_no_lock_of_a_sink(
 
 def test_a_call_tells_what_waits_where_the_writer_hangs(clock: FakeClock) -> None:
     watcher = Watcher()
-    fanout = Fanout([watcher], clock=clock, failures=Failures(clock), backend="postgresql")
+    dispatch = SinkDispatch([watcher], clock=clock, failures=Failures(clock), backend="postgresql")
     for _ in range(13):
         clock.advance(1_000_000)
-        fanout.backlog.expect()
-        fanout.end(make_attempt(), dropped=1)
+        dispatch.backlog.expect()
+        dispatch.end(make_attempt(), dropped=1)
 
     assert [(5, 6, 1), (11, 12, 1)] == [(h.lag // 1_000_000, h.waiting, h.dropped) for h in watcher.healths]
 
@@ -213,7 +213,7 @@ def test_a_forked_child_tells_sinks_of_its_own_attempts_and_leaves_those_of_its_
     program = f"""
 import os, threading
 from pixelmeter import Meter
-from pixelmeter.fanout import amid_other_code
+from pixelmeter.recorder.sink_dispatch import amid_other_code
 from tests.factories import make_attempt
 
 busy, go_on = threading.Event(), threading.Event()

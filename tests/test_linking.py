@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 import pixelmeter
-from pixelmeter.calls import Block, Mark, current_block, link, show
+from pixelmeter.linking import Block, Mark, current_block, link, show
 from pixelmeter.testing import capture_calls
 
 IDS = itertools.count()

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import _thread
-import atexit
+import errno
 import logging
 import os
 from _thread import LockType
 from collections import deque
 from collections.abc import Mapping
 from contextlib import suppress
+from types import TracebackType
 
-from pixelmeter.core.ports import Clock
-from pixelmeter.described import described
+from pixelmeter import lifecycle
+from pixelmeter.core.ports import Clock, Distrusted
+from pixelmeter.errors import PixelmeterError
 
-__all__ = ["Failures", "settle"]
+__all__ = ["Failures", "described", "settle"]
 
 _EVERY = 60_000_000
 _EXIT_SECONDS = 0.5
@@ -89,19 +91,13 @@ class Failures:
         return True
 
 
-_registered = False
-
-
 def _warn(message: str, *arguments: object) -> None:
     """Log on a thread of its own.
 
     A handler of the host may raise anything, SystemExit and KeyboardInterrupt included. On the caller's thread these
     could not be told from those of a signal, which are the caller's; on another one no signal is handled.
     """
-    global _registered
-    if not _registered:
-        _registered = True
-        atexit.register(settle)
+    lifecycle.at_exit(settle)
     line = _thread.allocate_lock()
     line.acquire()
     entry = os.getpid(), line
@@ -119,3 +115,45 @@ def _warn_here(entry: tuple[int, LockType], message: str, arguments: tuple[objec
     with suppress(ValueError):
         _lines.remove(entry)
     entry[1].release()
+
+
+_LONGEST = 300
+_PACKAGE = os.path.dirname(os.path.dirname(__file__))
+
+
+def described(error: BaseException, path: str = "") -> str:
+    """Return what went wrong, and where: "" where nothing may be said beyond the class.
+
+    Of an OSError it is the number by its name, and `path`, which says what we were at work on, or the file below it.
+    Our own errors have texts without secrets. The text of any other may hold what a caller sent, so it is the place in
+    our code instead.
+    """
+    if isinstance(error, PixelmeterError):
+        return _bounded(str(error))
+    parts: list[str] = []
+    if isinstance(error, Distrusted):
+        parts.append(str(error.strerror))
+    elif isinstance(error, OSError) and error.errno is not None:
+        parts.append(f"{errno.errorcode.get(error.errno, error.errno)} {os.strerror(error.errno)}")
+    if path:
+        named = error.filename if isinstance(error, OSError) else None
+        parts.append(named if isinstance(named, str) and named.startswith(path) else path)
+    else:
+        parts.append(_place(error.__traceback__))
+    return _bounded(", ".join(filter(None, parts)))
+
+
+def _bounded(text: str) -> str:
+    plain = "".join(character if character.isprintable() else " " for character in text)
+    return " ".join(plain.split())[:_LONGEST]
+
+
+def _place(traceback: TracebackType | None) -> str:
+    """Return the file and the line of ours at which an exception came up or passed by."""
+    found = ""
+    while traceback is not None:
+        file = traceback.tb_frame.f_code.co_filename
+        if file.startswith(f"{_PACKAGE}{os.sep}"):
+            found = f"{os.path.relpath(file, _PACKAGE)}:{traceback.tb_lineno}"
+        traceback = traceback.tb_next
+    return found

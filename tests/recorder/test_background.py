@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pixelmeter.background import Background, Ticket
+from pixelmeter.recorder.background import Background, Ticket
 
 
 class Work:
@@ -41,7 +41,7 @@ class Work:
 
 
 def test_work_that_fails_is_not_repeated_at_every_wake(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixelmeter.background._FIRST_PAUSE", 3600)
+    monkeypatch.setattr("pixelmeter.recorder.background._FIRST_PAUSE", 3600)
     work = Work()
     background = Background(work.run, work.meanwhile, work.leave, "test", interval=0)
     work.fails = True
@@ -80,7 +80,7 @@ def test_while_a_rest_lasts_wakes_wait_and_a_ticket_does_not() -> None:
 
 
 def test_during_a_long_rest_something_else_is_done_for_what_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixelmeter.background._MEANWHILE_AT_REST", 0.01)
+    monkeypatch.setattr("pixelmeter.recorder.background._MEANWHILE_AT_REST", 0.01)
     work = Work()
     background = Background(work.run, work.meanwhile, work.leave, "test", interval=3600)
     assert background.run().wait(60)
@@ -235,7 +235,7 @@ def test_the_longer_the_work_computed_the_longer_is_the_rest_up_to_a_second() ->
 
 
 def test_what_is_woken_after_a_stop_that_failed_is_tried_again_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixelmeter.background._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("pixelmeter.recorder.background._FIRST_PAUSE", 0.01)
     work = Work()
     background = Background(work.run, work.meanwhile, work.leave, "test")
     work.fails = True
@@ -304,7 +304,7 @@ def unhandled(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[type[BaseExcepti
 def test_a_thread_that_dies_is_told_and_another_one_goes_on(
     death: type[BaseException], unhandled: list[type[BaseException]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelmeter.background._FIRST_PAUSE", 0.01)
+    monkeypatch.setattr("pixelmeter.recorder.background._FIRST_PAUSE", 0.01)
     work = Deadly(death())
     background = work.background()
     background.wake()
@@ -340,7 +340,7 @@ def test_a_run_that_succeeded_is_told_as_such_though_the_thread_died_after_it() 
 
 @pytest.mark.usefixtures("unhandled")
 def test_a_thread_that_always_dies_is_started_less_and_less_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("pixelmeter.background._FIRST_PAUSE", 0.001)
+    monkeypatch.setattr("pixelmeter.recorder.background._FIRST_PAUSE", 0.001)
     pauses: list[float | None] = []
 
     class Watched(Background):

@@ -1,17 +1,15 @@
-"""What a forked child must not share with its parent.
-
-A fork of Python's runs hooks. One that C makes (uWSGI's, an extension's) runs none, so whoever begins something asks
-first whether the process is still the same, by its id.
-"""
+"""What happens to this process and to what it has: forks, its exit, and objects that are collected."""
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 import threading
 import time
 import weakref
-from collections.abc import Generator, Sequence
+from collections import deque
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from typing import Any, Protocol
 
@@ -21,7 +19,10 @@ __all__ = [
     "Forking",
     "Lock",
     "Torn",
+    "Watch",
     "are_coming",
+    "at_exit",
+    "catch_up",
     "check",
     "importing",
     "is_child",
@@ -29,6 +30,7 @@ __all__ = [
     "opening",
     "refuse_torn",
     "register",
+    "watch",
 ]
 
 _OPENING_SECONDS = 10.0
@@ -68,6 +70,7 @@ _pid = os.getpid()
 # How many seconds a fork waits for the locks of each.
 _all: weakref.WeakKeyDictionary[Forking, float] = weakref.WeakKeyDictionary()
 _hooked = False
+_at_exit: set[Callable[[], object]] = set()
 _held: list[list[Lock]] = []
 # Held while a writer thread imports the database libraries, and by a fork: a child forked in the middle of that would
 # have modules that never get ready. Reentrant for a signal handler that forks.
@@ -95,6 +98,13 @@ def register(each: Forking, patience: float = _FORK_SECONDS) -> None:
                 before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
             )
     _all[each] = patience
+
+
+def at_exit(do: Callable[[], object]) -> None:
+    """Have something done when the interpreter ends; once, however often this is asked for."""
+    if do not in _at_exit:
+        _at_exit.add(do)
+        atexit.register(do)
 
 
 def check() -> None:
@@ -197,3 +207,39 @@ def _after_fork_in_child() -> None:
     if not any(_opening in held for held in _held):
         _look_for_half_imported()
     _forget()
+
+
+class Watch(weakref.ref[object]):
+    """An eye on an object, until the object is gone or this is let go of."""
+
+    __slots__ = ("then",)
+
+    then: Callable[[], object]
+
+    def let_go(self) -> None:
+        """Do nothing when the object is collected."""
+        _watching.pop(id(self), None)
+
+
+_watching: dict[int, Watch] = {}
+_gone: deque[weakref.ref[object]] = deque()
+
+
+def watch(thing: object, then: Callable[[], object]) -> Watch:
+    """Have something done some time after the object has been collected; it must not hold the object, nor raise."""
+    # What is called for an object that is gone is written in C: no signal is handled in it.
+    watching = Watch(thing, _gone.append)
+    watching.then = then
+    _watching[id(watching)] = watching
+    return watching
+
+
+def catch_up() -> None:
+    """Do what there is to do."""
+    while _gone:
+        try:
+            watching = _watching.pop(id(_gone.popleft()), None)
+        except IndexError:  # another thread took it
+            return
+        if watching is not None:
+            watching.then()

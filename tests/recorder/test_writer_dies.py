@@ -18,8 +18,8 @@ import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.sink import Health
 from pixelmeter.drain import Drain
-from pixelmeter.failures import settle
 from pixelmeter.meter import Meter
+from pixelmeter.recorder.failures import settle
 from pixelmeter.testing import Gateway
 from tests.factories import make_attempt
 from tests.ledger.reading import stored

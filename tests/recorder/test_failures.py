@@ -12,9 +12,8 @@ import pytest
 
 import pixelmeter
 from pixelmeter.core.text import scaled
-from pixelmeter.described import described
 from pixelmeter.errors import LedgerError
-from pixelmeter.failures import Failures, settle
+from pixelmeter.recorder.failures import Failures, described, settle
 from pixelmeter.testing import Gateway
 from tests.conftest import FakeClock
 from tests.faults.support import GATEWAYS

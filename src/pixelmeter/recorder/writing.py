@@ -6,13 +6,13 @@ import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 
-from pixelmeter import forks
-from pixelmeter.collected import catch_up
+from pixelmeter import lifecycle
 from pixelmeter.core.ports import Clock
 from pixelmeter.drain import GROUP, Drain, DrainStatus
 from pixelmeter.errors import LedgerError
-from pixelmeter.failures import Failures
-from pixelmeter.fanout import Fanout
+from pixelmeter.lifecycle import catch_up
+from pixelmeter.recorder.failures import Failures
+from pixelmeter.recorder.sink_dispatch import SinkDispatch
 from pixelmeter.spool import Spool
 
 __all__ = ["Writing"]
@@ -37,14 +37,14 @@ class Writing:
         *,
         clock: Clock,
         failures: Failures,
-        fanout: Fanout,
+        dispatch: SinkDispatch,
     ) -> None:
         self._spool = spool
         self._open_drain = open_drain
         self._clock = clock
         self._failures = failures
-        self._fanout = fanout if fanout.sinks else None
-        self._backlog = fanout.backlog
+        self._dispatch = dispatch if dispatch.sinks else None
+        self._backlog = dispatch.backlog
         self._drain: Drain | None = None
         self._synced = 0
         self.ledger_error: str | None = None
@@ -55,7 +55,7 @@ class Writing:
         """Drop what belongs to the parent process."""
         if self._drain is not None:
             self._drain.forget()
-            forks.keep(self._drain)
+            lifecycle.keep(self._drain)
             self._drain = None
         self._adopted: int | None = None
         self._adopting = False
@@ -70,7 +70,7 @@ class Writing:
         self._entrance = threading.RLock()
         self._inside = threading.RLock()
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold, in this order."""
         return self._entrance, self._inside
 
@@ -92,9 +92,9 @@ class Writing:
 
     def tell(self) -> None:
         """Tell the sinks of the latest run."""
-        if self._fanout is not None:
+        if self._dispatch is not None:
             writes, self._writes = self._writes, []
-            self._fanout.observe(writes, failed=self.ledger_error is not None, dropped=self._spool.dropped)
+            self._dispatch.observe(writes, failed=self.ledger_error is not None, dropped=self._spool.dropped)
 
     def sync(self) -> float | None:
         """Force the spool to the disk where that is due; return in how many seconds it is, None where it was done."""
@@ -142,8 +142,8 @@ class Writing:
 
     def _write(self) -> None:
         if self._drain is None:
-            forks.refuse_torn()
-            with forks.opening():
+            lifecycle.refuse_torn()
+            with lifecycle.opening():
                 self._drain = self._open_drain()
         if self._broken_off:
             with self._unforked():

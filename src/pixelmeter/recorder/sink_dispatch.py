@@ -7,42 +7,16 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
-from typing import Protocol
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
-from pixelmeter.core.sink import Health
-from pixelmeter.failures import Failures
+from pixelmeter.core.sink import Health, Sink
+from pixelmeter.recorder.failures import Failures
 
-__all__ = ["Backlog", "Fanout", "Sink", "amid_other_code"]
+__all__ = ["Backlog", "SinkDispatch", "amid_other_code"]
 
 _COUNTED = 100_000
 _HUNG = 5_000_000
-
-
-class Sink(Protocol):
-    """A live view of the attempts. What it raises is counted in `Failures`, and goes no further.
-
-    `begin` and `record` run on the caller's thread or event loop, so they must not wait.
-    """
-
-    def begin(self, intent: Attempt) -> Callable[[], None] | None:
-        """Take note of an attempt that is about to leave; what is returned is called once its transport has answered.
-
-        The attempt has no trace id yet: a span that a sink makes current here gives it one.
-        """
-        ...
-
-    def record(self, attempt: Attempt) -> None:
-        """Take an attempt that has ended."""
-        ...
-
-    def observe(self, health: Health) -> None:
-        """Take note of how the ledger is doing; called on the writer's thread after each of its runs.
-
-        Where that thread hangs, a call that begins or ends does it, once in five seconds.
-        """
-        ...
 
 
 class _Here(threading.local):
@@ -104,7 +78,7 @@ class Backlog:
             return 0
 
 
-class Fanout:
+class SinkDispatch:
     """Tells the sinks of each attempt, and of how the way to the ledger is doing."""
 
     def __init__(self, sinks: Sequence[Sink], *, clock: Clock, failures: Failures, backend: str) -> None:

@@ -1,11 +1,12 @@
-"""Small text files that users write: read whole, or refused with a reason."""
+"""Files that come with pixelmeter, and small ones that users write."""
 
 from __future__ import annotations
 
 import os
 import stat
+from pathlib import Path
 
-__all__ = ["LARGEST", "UnreadableFile", "read_text"]
+__all__ = ["LARGEST", "UnreadableFile", "asset_dir", "read_text"]
 
 LARGEST = 4_000_000
 """Bytes of a file that is still read."""
@@ -17,6 +18,14 @@ _UTF_16 = (b"\xff\xfe", b"\xfe\xff")
 
 class UnreadableFile(Exception):
     """Why a file is not read; the text does not name the file."""
+
+
+def asset_dir(name: str) -> Path:
+    """Return the folder `name`: inside the package when it is installed, at the top of a checkout otherwise."""
+    # Where a checkout is reached through a link, what lies beside it is where the link leads.
+    here = Path(__file__).resolve()
+    packaged = here.parent / name
+    return packaged if packaged.is_dir() else here.parents[2] / name
 
 
 def read_text(path: str | os.PathLike[str]) -> str:

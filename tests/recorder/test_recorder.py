@@ -14,10 +14,10 @@ import pytest
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
-from pixelmeter.failures import Failures
-from pixelmeter.fanout import Fanout
 from pixelmeter.ledger.writer import open_writer
-from pixelmeter.recorder import Recorder
+from pixelmeter.recorder.failures import Failures
+from pixelmeter.recorder.recorder import Recorder
+from pixelmeter.recorder.sink_dispatch import SinkDispatch
 from pixelmeter.spool import OUTCOME, Spool
 from pixelmeter.spool.frames import encode
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
@@ -52,8 +52,8 @@ def test_the_spool_is_forced_to_the_disk_also_while_the_ledger_refuses(tmp_path:
     clock = SystemClock()
     spool = Spool(str(tmp_path), files, SystemIds())
     failures = Failures(clock)
-    alone = Fanout([], clock=clock, failures=failures, backend="sqlite")
-    recorder = Recorder(spool, refuse, clock=clock, failures=failures, fanout=alone)
+    alone = SinkDispatch([], clock=clock, failures=failures, backend="sqlite")
+    recorder = Recorder(spool, refuse, clock=clock, failures=failures, dispatch=alone)
     recorder.begin(make_attempt())
     recorder.end(make_attempt())
     while recorder.status()["ledger_error"] is None:
@@ -91,10 +91,10 @@ def test_what_ends_while_the_ledger_is_written_waits_for_the_next_run(tmp_path: 
     clock = SystemClock()
     spool = Spool(str(tmp_path), files, SystemIds())
     failures = Failures(clock)
-    alone = Fanout([], clock=clock, failures=failures, backend="sqlite")
+    alone = SinkDispatch([], clock=clock, failures=failures, backend="sqlite")
     ledger = BusyLedger()
     recorder = Recorder(
-        spool, lambda: Drain(spool, files, str(tmp_path), ledger), clock=clock, failures=failures, fanout=alone
+        spool, lambda: Drain(spool, files, str(tmp_path), ledger), clock=clock, failures=failures, dispatch=alone
     )
     ledger.recorder = recorder
     recorder.begin(make_attempt())
@@ -131,7 +131,7 @@ def test_a_file_that_cannot_be_read_once_is_read_in_the_same_run(tmp_path: Path,
         lambda: Drain(spool, files, f"{tmp_path}/spool", open_writer(sqlite_url)),
         clock=clock,
         failures=failures,
-        fanout=Fanout([], clock=clock, failures=failures, backend="sqlite"),
+        dispatch=SinkDispatch([], clock=clock, failures=failures, backend="sqlite"),
     )
     for _ in range(30):
         attempt = make_attempt()
@@ -155,7 +155,7 @@ def test_no_file_is_left_where_others_close_while_threads_record(tmp_path: Path,
         lambda: Drain(spool, files, folder, open_writer(sqlite_url)),
         clock=clock,
         failures=failures,
-        fanout=Fanout([], clock=clock, failures=failures, backend="sqlite"),
+        dispatch=SinkDispatch([], clock=clock, failures=failures, backend="sqlite"),
     )
     done = threading.Event()
 
@@ -184,9 +184,9 @@ def recorder_on(folder: str, url: str, files: SystemFiles) -> tuple[Recorder, Fa
     clock = SystemClock()
     failures = Failures(clock)
     spool = Spool(folder, files, SystemIds())
-    alone = Fanout([], clock=clock, failures=failures, backend="sqlite")
+    alone = SinkDispatch([], clock=clock, failures=failures, backend="sqlite")
     recorder = Recorder(
-        spool, lambda: Drain(spool, files, folder, open_writer(url)), clock=clock, failures=failures, fanout=alone
+        spool, lambda: Drain(spool, files, folder, open_writer(url)), clock=clock, failures=failures, dispatch=alone
     )
     return recorder, failures
 
@@ -266,7 +266,7 @@ def test_a_database_is_given_back_after_a_minute_without_rows(
         lambda: Drain(spool, files, folder, writer),
         clock=clock,
         failures=failures,
-        fanout=Fanout([], clock=clock, failures=failures, backend="sqlite"),
+        dispatch=SinkDispatch([], clock=clock, failures=failures, backend="sqlite"),
     )
 
     def call() -> None:
@@ -294,7 +294,7 @@ def test_a_database_is_given_back_after_a_minute_without_rows(
 def test_nobody_need_call_for_the_database_to_be_given_back(
     tmp_path: Path, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("pixelmeter.writing._IDLE", 300_000)
+    monkeypatch.setattr("pixelmeter.recorder.writing._IDLE", 300_000)
     clock = SystemClock()
     files = SystemFiles()
     folder = f"{tmp_path}/spool"
@@ -306,7 +306,7 @@ def test_nobody_need_call_for_the_database_to_be_given_back(
         lambda: Drain(spool, files, folder, writer),
         clock=clock,
         failures=failures,
-        fanout=Fanout([], clock=clock, failures=failures, backend="sqlite"),
+        dispatch=SinkDispatch([], clock=clock, failures=failures, backend="sqlite"),
     )
     recorder.begin(make_attempt())
     recorder.end(make_attempt())

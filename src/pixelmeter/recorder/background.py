@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 
-from pixelmeter import forks
+from pixelmeter import lifecycle
 
 __all__ = ["Background", "Ticket"]
 
@@ -168,7 +168,7 @@ class Background:
 
     def _run(self) -> None:
         try:
-            with forks.importing():
+            with lifecycle.importing():
                 self._loop()
         except BaseException as error:
             self.deaths += 1
