@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Protocol, cast
 
-from pixelmeter.core.apis.openai_images import Ask
+from pixelmeter.core.apis.openai_images import ImageRequest
 
 __all__ = ["Block", "Call", "CallView", "Mark", "announced", "call", "current_block", "link", "mark_of", "show"]
 
@@ -52,12 +52,12 @@ class Mark:
     Clients copy that to the request that follows a redirect or a challenge, so the mark also links those.
     """
 
-    __slots__ = ("_added", "ask", "attempt", "call", "call_id", "leaving", "passages")
+    __slots__ = ("_added", "attempt", "call", "call_id", "leaving", "passages", "request")
 
     def __init__(self, call: Call, new_id: str) -> None:
         self.call = call
         self.call_id, self.attempt = call.join(new_id)
-        self.ask = Ask()
+        self.request = ImageRequest()
         """What was asked for: the request that follows may not tell it any more."""
         self.leaving: list[Callable[[], None]] = []
         """What wants to know that the transport has answered."""

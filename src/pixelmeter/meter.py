@@ -13,7 +13,7 @@ import msgspec
 
 from pixelmeter._version import __version__
 from pixelmeter.core.apis.routes import operation_of
-from pixelmeter.core.attempts.intent import Kinds
+from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.sink import Sink
@@ -83,7 +83,7 @@ class Meter:
         self._tags = checked({**settings.tags, **_mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
-        self._kinds = Kinds(
+        self._intents = Intents(
             self._profiles,
             book_of(settings.prices if price_book is None else price_book),
             fee_rate=settings.fee_rate,
@@ -133,7 +133,7 @@ class Meter:
             self.failures.note("tags", wrong)
         earlier = within or mark_of(outgoing.context)
         # A client that follows a redirect may hand the same content on as a stream.
-        ask = earlier.ask if earlier is not None and outgoing.unread else outgoing.ask(profile)
+        request = earlier.request if earlier is not None and outgoing.unread else outgoing.image_request(profile)
         sent_tag = outgoing.headers.get(profile.tag.request_header) if profile.tag is not None else None
         if profile.tag is not None and (sent_tag is not None or "aig_tag" in tags):
             given = tags["aig_tag"] if sent_tag is None else sent_tag.decode("latin-1")
@@ -148,9 +148,9 @@ class Meter:
             key=lambda: (outgoing.host, outgoing.target, outgoing.same_as),
             new_id=new_id,
         )
-        mark.ask = ask
+        mark.request = request
         now = self._clock.now()
-        kind = self._kinds.of(outgoing.host, operation, ask, now)
+        kind = self._intents.of(outgoing.host, operation, request, now)
         intent = msgspec.structs.replace(
             kind.intent,
             id=new_id,

@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pixelmeter.core.apis.openai_images import Ask
-from pixelmeter.core.attempts.intent import Kinds
+from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import Attempt, Operation
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.pricing.file import read
@@ -35,7 +35,7 @@ class _Call:
     def __init__(
         self,
         host: str = _OPENAI,
-        ask: Ask | None = None,
+        ask: ImageRequest | None = None,
         *,
         day: str = "2026-06-01",
         operation: Operation = "generate",
@@ -43,8 +43,8 @@ class _Call:
         fee_rate: int | None = None,
     ) -> None:
         self._attempts: list[Attempt] = []
-        kinds = Kinds(load_profiles({}), book or bundled(), fee_rate=fee_rate, version="0")
-        kind = kinds.of(host, operation, ask or Ask(model="gpt-image-2"), _at(day))
+        kinds = Intents(load_profiles({}), book or bundled(), fee_rate=fee_rate, version="0")
+        kind = kinds.of(host, operation, ask or ImageRequest(model="gpt-image-2"), _at(day))
         self.intent = msgspec.structs.replace(kind.intent, started_at=_at(day))
         self.exchange = Exchange(self.intent, kind.terms, FakeClock(), self._attempts.append)
 
@@ -96,65 +96,69 @@ class TestNames:
         assert 10 * 5_000 + 100 * 32_000 == attempt.cost
 
     def test_a_model_that_the_gateway_routed_to_is_never_priced_as_the_requested_one(self) -> None:
-        call = _Call(_AIGATEWAY, Ask(model="meta/sam-3-1-image"))
+        call = _Call(_AIGATEWAY, ImageRequest(model="meta/sam-3-1-image"))
         attempt = call.answer(headers=[("x-routing-selected", "vendor/unheard-of")], data=[_IMAGE])
         assert ("vendor/unheard-of", None, "no_price") == (attempt.model, *_money(attempt))
 
     def test_a_way_to_choose_that_an_answer_repeats_is_no_model(self) -> None:
-        attempt = _Call(_AIGATEWAY, Ask(model="meta/sam-3-1-image")).answer(data=[_IMAGE], model="auto")
+        attempt = _Call(_AIGATEWAY, ImageRequest(model="meta/sam-3-1-image")).answer(data=[_IMAGE], model="auto")
         assert ("meta/sam-3-1-image", 10_000_000) == (attempt.model, attempt.cost)
 
     def test_behind_aigateway_a_model_of_openai_has_openais_price(self) -> None:
-        call = _Call(_AIGATEWAY, Ask(model="openai/gpt-image-2"))
+        call = _Call(_AIGATEWAY, ImageRequest(model="openai/gpt-image-2"))
         assert _COST == call.answer(data=[_IMAGE], usage=_USAGE).cost
 
     def test_a_default_model_is_not_taken_where_the_answer_names_another(self) -> None:
-        attempt = _Call(ask=Ask(), day="2026-03-01").answer(data=[_IMAGE], model="unheard-of")
+        attempt = _Call(ask=ImageRequest(), day="2026-03-01").answer(data=[_IMAGE], model="unheard-of")
         assert ("unheard-of", None, "no_price") == (attempt.model, *_money(attempt))
 
     def test_a_default_model_that_is_billed_by_images_made_no_answer_that_counts_tokens(self) -> None:
-        attempt = _Call(ask=Ask(size="1024x1024"), day="2026-03-01").answer(data=[_IMAGE], usage=_USAGE)
+        attempt = _Call(ask=ImageRequest(size="1024x1024"), day="2026-03-01").answer(data=[_IMAGE], usage=_USAGE)
         assert ("", None, "no_model") == (attempt.model, *_money(attempt))
 
     def test_a_default_model_that_is_billed_by_tokens_is_priced_by_them(self) -> None:
-        call = _Call(ask=Ask(), day="2026-03-01", operation="edit")
+        call = _Call(ask=ImageRequest(), day="2026-03-01", operation="edit")
         attempt = call.answer(data=[_IMAGE], usage=_USAGE)
         assert ("gpt-image-1.5", 10 * 5_000 + 100 * 32_000) == (attempt.model, attempt.cost)
 
     def test_what_may_be_lost_without_an_answer_is_that_of_the_default_model(self) -> None:
-        intent = _Call(ask=Ask(images=2), day="2026-03-01").intent
+        intent = _Call(ask=ImageRequest(images=2), day="2026-03-01").intent
         assert ("dall-e-2", None, 40_000_000) == (intent.model, intent.requested_model, intent.at_risk)
 
     def test_without_any_model_the_reason_is_that_there_is_none(self) -> None:
-        assert (None, "no_model") == _money(_Call(ask=Ask(), day="2026-06-01").answer(data=[_IMAGE]))
-        assert (None, "no_model") == _money(_Call("images.corp.example", Ask()).answer(data=[_IMAGE]))
+        assert (None, "no_model") == _money(_Call(ask=ImageRequest(), day="2026-06-01").answer(data=[_IMAGE]))
+        assert (None, "no_model") == _money(_Call("images.corp.example", ImageRequest()).answer(data=[_IMAGE]))
 
     def test_an_answer_that_shows_the_gateway_shows_how_it_chooses_a_model(self) -> None:
-        attempt = _Call("images.corp.example", Ask()).answer(headers=[("x-aig-provider", "x")], data=[_IMAGE])
+        attempt = _Call("images.corp.example", ImageRequest()).answer(headers=[("x-aig-provider", "x")], data=[_IMAGE])
         assert (None, "routed_model_hidden") == _money(attempt)
 
     def test_a_deployment_that_is_named_after_no_model_is_priced_as_the_one_in_the_body(self) -> None:
-        attempt = _Call(_AZURE, Ask(model="gpt-image-2", deployment="img-prod")).answer(data=[_IMAGE], usage=_USAGE)
+        attempt = _Call(_AZURE, ImageRequest(model="gpt-image-2", deployment="img-prod")).answer(
+            data=[_IMAGE], usage=_USAGE
+        )
         assert ("gpt-image-2", _COST) == (attempt.model, attempt.cost)
 
     def test_a_deployment_that_is_named_after_a_model_is_priced_as_that(self) -> None:
-        attempt = _Call(_AZURE, Ask(model="gpt-image-2", deployment="GPT-Image-1")).answer(data=[_IMAGE], usage=_USAGE)
+        attempt = _Call(_AZURE, ImageRequest(model="gpt-image-2", deployment="GPT-Image-1")).answer(
+            data=[_IMAGE], usage=_USAGE
+        )
         assert ("GPT-Image-1", 10 * 5_000 + 100 * 40_000) == (attempt.model, attempt.cost)
 
     @pytest.mark.parametrize("host", ["res.openai.azure.us", "res.services.ai.azure.cn"])
     def test_a_cloud_with_a_price_list_of_its_own_has_no_price(self, host: str) -> None:
-        call = _Call(host, Ask(model="gpt-image-1", size="1024x1024", quality="low"))
+        call = _Call(host, ImageRequest(model="gpt-image-1", size="1024x1024", quality="low"))
         assert (None, "regional_price", None) == (
             *_money(call.answer(data=[_IMAGE], usage=_USAGE)),
             call.intent.at_risk,
         )
 
     def test_the_quality_that_was_asked_for_is_not_lost_where_the_answer_repeats_auto(self) -> None:
-        call = _Call(ask=Ask(model="dall-e-3", size="1024x1024", quality="hd"), day="2026-03-01")
+        call = _Call(ask=ImageRequest(model="dall-e-3", size="1024x1024", quality="hd"), day="2026-03-01")
         assert 80_000_000 == call.answer(data=[_IMAGE], quality="auto").cost
 
     def test_what_may_be_lost_at_a_regional_host_has_its_surcharge(self) -> None:
-        ask = Ask(model="gpt-image-2", size="1024x1024", quality="low")
+        ask = ImageRequest(model="gpt-image-2", size="1024x1024", quality="low")
         assert (6_000_000, 6_600_000) == (_Call(ask=ask).intent.at_risk, _Call("eu.api.openai.com", ask).intent.at_risk)
 
 
@@ -198,7 +202,7 @@ class TestBillsReadInPart:
         assert _COST + 5 * 2_000 + 7 * 12_000 == call.answer(data=[_IMAGE], usage=_USAGE, svg_usage=svg).cost
 
     def test_the_amount_that_the_gateway_reports_needs_no_usage(self) -> None:
-        call = _Call(_AIGATEWAY, Ask(model="openai/gpt-image-2"))
+        call = _Call(_AIGATEWAY, ImageRequest(model="openai/gpt-image-2"))
         attempt = call.answer(headers=[("x-cost-cents", "2")], data=[_IMAGE], usage=_USAGE | {"total_tokens": 1})
         assert (20_000_000, "reported") == (attempt.cost, attempt.cost_source)
 
@@ -206,14 +210,16 @@ class TestBillsReadInPart:
     def test_of_several_usages_in_a_stream_nobody_says_whether_each_is_of_all_images(
         self, usages: Sequence[dict[str, Any]]
     ) -> None:
-        call = _Call(ask=Ask(model="gpt-image-2", images=len(usages)))
+        call = _Call(ask=ImageRequest(model="gpt-image-2", images=len(usages)))
         attempt = call.stream(*(_completed(usage=usage) for usage in usages))
         assert (len(usages), None, "unparsed") == (attempt.images, *_money(attempt))
         assert (None, None) == (attempt.input_text_tokens, attempt.output_image_tokens)
 
     @pytest.mark.parametrize("usages", [(None, _USAGE), (_USAGE, None), (_USAGE, {"output_tokens": 0})])
     def test_one_usage_in_a_stream_of_several_images_is_of_all_of_them(self, usages: Sequence[Any]) -> None:
-        attempt = _Call(ask=Ask(model="gpt-image-2", images=2)).stream(*(_completed(usage=usage) for usage in usages))
+        attempt = _Call(ask=ImageRequest(model="gpt-image-2", images=2)).stream(
+            *(_completed(usage=usage) for usage in usages)
+        )
         assert (2, _COST) == (attempt.images, attempt.cost)
 
     def test_counts_with_a_point_are_read_in_a_stream_too(self) -> None:
@@ -226,19 +232,19 @@ class TestBillsReadInPart:
 
 class TestAtRisk:
     def test_a_reported_zero_that_proves_nothing_puts_the_answers_own_price_at_risk(self) -> None:
-        call = _Call(_AIGATEWAY, Ask(model="black-forest-labs/flux-2-klein-9b"))
+        call = _Call(_AIGATEWAY, ImageRequest(model="black-forest-labs/flux-2-klein-9b"))
         attempt = call.answer(headers=[("x-cost-cents", "0")], data=[_IMAGE, _IMAGE])
         assert (40_000_000, 80_000_000) == (call.intent.at_risk, attempt.at_risk)
 
     def test_by_tokens_too(self) -> None:
-        call = _Call(_AIGATEWAY, Ask(model="openai/gpt-image-2"))
+        call = _Call(_AIGATEWAY, ImageRequest(model="openai/gpt-image-2"))
         attempt = call.answer(headers=[("x-cost-cents", "0")], data=[_IMAGE], usage=_USAGE)
         assert ("reported_zero_unverified", None, _COST) == (attempt.cost_reason, attempt.cost, attempt.at_risk)
 
     def test_a_refusal_with_a_usage_puts_at_risk_what_it_counts_if_that_is_more(self) -> None:
         error = {"code": "moderation_blocked", "type": "image_generation_user_error"}
         for output, at_risk in ((100_000, 3_000_050_000), (1, 6_000_000)):
-            call = _Call(ask=Ask(model="gpt-image-2", size="1024x1024", quality="low"))
+            call = _Call(ask=ImageRequest(model="gpt-image-2", size="1024x1024", quality="low"))
             attempt = call.answer(status=400, error=error, usage=_USAGE | {"output_tokens": output})
             assert ("rejected", None, "outcome_unknown", at_risk) == (
                 attempt.outcome,
@@ -253,7 +259,7 @@ class TestAtRisk:
 
 class TestKeysAndFees:
     def test_with_a_key_of_the_callers_own_the_amount_is_the_fee_and_no_part_of_the_cost(self) -> None:
-        call = _Call(_AIGATEWAY, Ask(model="black-forest-labs/flux-2-klein-9b", byok=True))
+        call = _Call(_AIGATEWAY, ImageRequest(model="black-forest-labs/flux-2-klein-9b", byok=True))
         attempt = call.answer(headers=[("x-cost-cents", "0.2")], data=[_IMAGE])
         assert (40_000_000, "priced", 2_000_000, 2_000_000, 0) == (
             attempt.cost,
@@ -264,12 +270,12 @@ class TestKeysAndFees:
         )
 
     def test_without_one_the_fee_is_the_gateways_share_of_the_cost(self) -> None:
-        attempt = _Call(_AIGATEWAY, Ask(model="x")).answer(headers=[("x-cost-cents", "4")], data=[_IMAGE])
+        attempt = _Call(_AIGATEWAY, ImageRequest(model="x")).answer(headers=[("x-cost-cents", "4")], data=[_IMAGE])
         assert (40_000_000, 50_000, 2_000_000) == (attempt.cost, attempt.fee_rate, attempt.fee)
 
     @pytest.mark.parametrize(("fee_rate", "fee"), [(0, 0), (100_000, 4_000_000)])
     def test_a_fee_of_ones_own_goes_before_the_gateways(self, fee_rate: int, fee: int) -> None:
-        call = _Call(_AIGATEWAY, Ask(model="x"), fee_rate=fee_rate)
+        call = _Call(_AIGATEWAY, ImageRequest(model="x"), fee_rate=fee_rate)
         assert fee_rate == call.intent.fee_rate
         attempt = call.answer(headers=[("x-cost-cents", "4")], data=[_IMAGE])
         assert (fee_rate, fee) == (attempt.fee_rate, attempt.fee)

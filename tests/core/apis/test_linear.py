@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
-from pixelmeter.core.apis.openai_images import answer_of
+from pixelmeter.core.apis.openai_images import response_of
 from pixelmeter.core.wire.decode import decoder
 from pixelmeter.core.wire.forms import multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import by_name
@@ -32,7 +32,7 @@ def _skim(body: bytes) -> None:
 def _answer(body: bytes) -> None:
     skim = Skim()
     skim.feed(body)
-    answer_of(skim.document(), input_images=0)
+    response_of(skim.document(), input_images=0)
 
 
 def _inflate(body: bytes) -> None:

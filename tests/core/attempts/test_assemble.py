@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from pixelmeter.core.apis.openai_images import Ask
-from pixelmeter.core.attempts.intent import Kind, Kinds
+from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.attempts.intent import Intents, Prepared
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile, Profiles, read_profile
 from pixelmeter.core.wire.exchange import Exchange
@@ -76,16 +76,16 @@ _VALUES: dict[str, list[Any]] = {
 }
 
 
-def _kinds() -> Kinds:
+def _intents() -> Intents:
     profiles: list[Profile] = [_BUNDLED.of_host("api.aigateway.sh"), _BUNDLED.of_host("other.example"), _TELLS_IN_BODY]
-    return Kinds(Profiles(profiles, _HOSTS), bundled(), fee_rate=None, version="0")
+    return Intents(Profiles(profiles, _HOSTS), bundled(), fee_rate=None, version="0")
 
 
-def _kind(kinds: Kinds, host: str) -> Kind:
-    return kinds.of(host, "generate", Ask(model="black-forest-labs/flux-2-klein-9b", size="auto"), STARTED_AT)
+def _kind(kinds: Intents, host: str) -> Prepared:
+    return kinds.of(host, "generate", ImageRequest(model="black-forest-labs/flux-2-klein-9b", size="auto"), STARTED_AT)
 
 
-def _attempt(kinds: Kinds, ending: Ending, number: int) -> Attempt:
+def _attempt(kinds: Intents, ending: Ending, number: int) -> Attempt:
     attempts: list[Attempt] = []
     kind = _kind(kinds, ending.host)
     own = {"id": f"i{number}", "call_id": f"c{number}", "attempt": number, "started_at": STARTED_AT + number}
@@ -119,7 +119,7 @@ def _pairs(base: Ending) -> Iterator[tuple[Ending, Ending]]:
 @pytest.mark.parametrize("body", [_BODIES[0], _BODIES[3], _BODIES[9]], ids=["images", "usage", "error"])
 def test_an_attempt_reads_the_same_whatever_ended_before_it(host: str, status: int, body: Any) -> None:
     base = Ending(host, status, body, [], cached=False, end="finish")
-    kinds = _kinds()
+    kinds = _intents()
     for first, second in _pairs(base):
         _attempt(kinds, first, 1)
         after = _attempt(kinds, second, 2)
@@ -128,7 +128,7 @@ def test_an_attempt_reads_the_same_whatever_ended_before_it(host: str, status: i
 
 
 def test_a_number_where_text_belongs_is_unknown_and_harms_no_answer_that_has_the_text() -> None:
-    kinds = _kinds()
+    kinds = _intents()
     found: list[object] = []
     for quality in (0.5, "0.5", 0.5):
         body = {"data": [{"url": "u"}], "model": quality, "quality": quality, "error": {"code": quality}}
@@ -140,7 +140,7 @@ def test_a_number_where_text_belongs_is_unknown_and_harms_no_answer_that_has_the
 
 
 def test_endings_with_long_texts_are_not_remembered() -> None:
-    kinds = _kinds()
+    kinds = _intents()
     long = [(b"x-routing-selected", b"x" * 60_000)]
     ended = Ending("api.aigateway.sh", 200, _BODIES[0], long, cached=False, end="finish")
     assert 200 == len(_attempt(kinds, ended, 1).model)
@@ -148,7 +148,7 @@ def test_endings_with_long_texts_are_not_remembered() -> None:
 
 
 def test_answers_that_all_differ_do_not_grow_the_memory_of_a_process() -> None:
-    kinds = _kinds()
+    kinds = _intents()
     for number in range(1000):
         body = {"data": [{"url": "u"}], "usage": {"input_tokens": number, "output_tokens": 1}}
         _attempt(kinds, Ending("tells.example", 200, body, [], cached=False, end="finish"), number)

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.apis.openai_images import ask_of_json
-from pixelmeter.core.attempts.intent import Kinds
+from pixelmeter.core.apis.openai_images import request_of_json
+from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.gateways import load_profiles
@@ -37,8 +37,8 @@ class _Wire:
         self.clock = FakeClock()
         self.attempts: list[Attempt] = []
         profiles = load_profiles({})
-        ask = ask_of_json(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
-        kinds = Kinds(profiles, bundled(), fee_rate=None, version="0")
+        ask = request_of_json(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
+        kinds = Intents(profiles, bundled(), fee_rate=None, version="0")
         terms, self.intent = kinds.of(host, "generate", ask, STARTED_AT)
         self.intent = msgspec.structs.replace(self.intent, id="a", call_id="c", started_at=STARTED_AT)
         self.exchange = Exchange(self.intent, terms, self.clock, self.attempts.append)

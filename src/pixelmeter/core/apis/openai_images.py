@@ -1,4 +1,4 @@
-"""The reader of OpenAI's images API: what a request asks for, and what an answer gave.
+"""The reader of OpenAI's images API: what a request asks for, and what a response gave.
 
 Both are total: bad input becomes a missing field."""
 
@@ -16,15 +16,15 @@ from pixelmeter.core.text import ERROR_LIMIT, bounded, count
 from pixelmeter.core.wire.skim import Skim
 
 __all__ = [
-    "Answer",
-    "Ask",
+    "ImageRequest",
+    "ImageResponse",
     "Picture",
     "add_event",
-    "answer_of",
-    "ask_of_fields",
-    "ask_of_json",
     "document_of",
     "facts_of",
+    "request_of_form",
+    "request_of_json",
+    "response_of",
 ]
 
 _PLAIN_LIMIT = 65_536
@@ -33,7 +33,7 @@ _IMAGES_LIMIT = 10_000
 _NUMBER_LIMIT = 40
 
 
-class Ask(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The fields of an image request that decide its price; None where it is silent."""
 
     model: str | None = None
@@ -86,24 +86,24 @@ def document_of(content: bytes) -> bytes:
     return skim.document() or b"{}"
 
 
-def ask_of_json(document: bytes, fields: tuple[str, ...] = ()) -> Ask:
+def request_of_json(document: bytes, fields: tuple[str, ...] = ()) -> ImageRequest:
     """Read a JSON body, and which of `fields` it has; whatever cannot be read is left out."""
     decode, _ = _decoder(fields)
     try:
         body = decode(document)
     except (msgspec.MsgspecError, ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
-        return Ask()
+        return ImageRequest()
     if len(document) > _REMEMBERED_LIMIT:
-        return _ask(body, fields)
+        return _request(body, fields)
     try:
-        return _remembered_ask(body, fields)
+        return _remembered_request(body, fields)
     except TypeError:  # a list or an object in it
-        return _ask(body, fields)
+        return _request(body, fields)
 
 
-def _ask(body: _Body, fields: tuple[str, ...]) -> Ask:
+def _request(body: _Body, fields: tuple[str, ...]) -> ImageRequest:
     attributes = zip(fields, _decoder(fields)[1], strict=True)
-    return Ask(
+    return ImageRequest(
         model=_model(body.model),
         images=_images(body.n),
         size=bounded(body.size, 40),
@@ -117,10 +117,10 @@ def _ask(body: _Body, fields: tuple[str, ...]) -> Ask:
 
 
 # Programs ask for few kinds of images, again and again.
-_remembered_ask = lru_cache(maxsize=1024)(_ask)
+_remembered_request = lru_cache(maxsize=1024)(_request)
 
 
-def ask_of_fields(fields: Iterable[tuple[str, str | None]], asked: tuple[str, ...] = ()) -> Ask:
+def request_of_form(fields: Iterable[tuple[str, str | None]], asked: tuple[str, ...] = ()) -> ImageRequest:
     """Read a form, and which of `asked` it has: pairs of a field's name and its text, None for a file, whose content
     is never touched."""
     text: dict[str, str] = {}
@@ -130,7 +130,7 @@ def ask_of_fields(fields: Iterable[tuple[str, str | None]], asked: tuple[str, ..
             files.append(name)
         else:
             text.setdefault(name, value)
-    return Ask(
+    return ImageRequest(
         model=_model(text.get("model")),
         images=_images(_number(text.get("n"))),
         size=bounded(text.get("size"), 40),
@@ -161,7 +161,7 @@ def _whole(value: object) -> int | None:
 
 
 def _model(value: object) -> str | None:
-    # A list of models is an ordered fallback (AIgateway): what ran is known from the answer only.
+    # A list of models is an ordered fallback (AIgateway): what ran is known from the response only.
     if isinstance(value, list):
         models = cast("list[object]", value)[:8]
         return bounded(",".join(model for model in models if isinstance(model, str)))
@@ -188,8 +188,8 @@ Picture = Literal["partial", "complete"]
 _decode = msgspec.json.Decoder(float_hook=NumberText).decode
 
 
-class Answer(msgspec.Struct, gc=False):
-    """The fields of an answer that matter; None where it is silent."""
+class ImageResponse(msgspec.Struct, gc=False):
+    """The fields of a response that matter; None where it is silent."""
 
     readable: bool = False
     """Whether it was JSON at all."""
@@ -211,62 +211,62 @@ class Answer(msgspec.Struct, gc=False):
     """The decoded document, its long strings cut, for the profile's cost readers; the last field."""
 
 
-def facts_of(answer: Answer) -> tuple[Hashable, ...]:
-    """Return everything that an answer says, but for its document."""
-    return msgspec.structs.astuple(answer)[:-1]
+def facts_of(response: ImageResponse) -> tuple[Hashable, ...]:
+    """Return everything that a response says, but for its document."""
+    return msgspec.structs.astuple(response)[:-1]
 
 
-def answer_of(document: bytes | None, *, input_images: int) -> Answer:
+def response_of(document: bytes | None, *, input_images: int) -> ImageResponse:
     """Read a whole JSON body whose long strings were cut."""
     body = _object(document)
     if body is None:
-        return Answer()
-    answer = Answer(readable=True, body=body)
+        return ImageResponse()
+    response = ImageResponse(readable=True, body=body)
     data: list[Any] | None = body.get("data")
     if isinstance(data, list):
-        answer.images = 0
+        response.images = 0
         for item in data:
             if isinstance(item, dict):
-                _add_image(answer, cast("Mapping[str, Any]", item))
+                _add_image(response, cast("Mapping[str, Any]", item))
     elif "data" not in body and isinstance(body.get("id"), str) and body.get("status") is not None:
-        answer.job = True
-    _common(answer, body, input_images)
+        response.job = True
+    _common(response, body, input_images)
     if isinstance(data, list) and any(map(has_usage, data)):
-        _doubt(answer, "unpriced_usage")
+        _doubt(response, "unpriced_usage")
     if "error" in body:
-        _error(answer, body["error"])
-    return answer
+        _error(response, body["error"])
+    return response
 
 
-def _add_image(answer: Answer, item: Mapping[str, Any]) -> None:
+def _add_image(response: ImageResponse, item: Mapping[str, Any]) -> None:
     encoded = item.get("b64_json")
     if encoded or item.get("url"):
-        answer.images = (answer.images or 0) + 1
-    if encoded and answer.size is None:
-        answer.size = _pixels(encoded)
+        response.images = (response.images or 0) + 1
+    if encoded and response.size is None:
+        response.size = _pixels(encoded)
 
 
-def add_event(answer: Answer, document: bytes, *, input_images: int) -> Picture | None:
-    """Add a streamed event to an answer; return what it had of an image."""
+def add_event(response: ImageResponse, document: bytes, *, input_images: int) -> Picture | None:
+    """Add a streamed event to a response; return what it had of an image."""
     body = _object(document)
     if body is None:
         return None
-    answer.readable = True
+    response.readable = True
     kind = body.get("type")
     if not isinstance(kind, str):
         return None
     if kind == "error" or "error" in body:
-        _error(answer, body.get("error") or body)
+        _error(response, body.get("error") or body)
         return None
     if kind.endswith(".partial_image"):
         return "partial"
     if not kind.endswith(".completed"):
         return None
-    answer.body = body
-    answer.images = answer.images or 0
-    answer.size = None
-    _add_image(answer, body)
-    _common(answer, body, input_images)
+    response.body = body
+    response.images = response.images or 0
+    response.size = None
+    _add_image(response, body)
+    _common(response, body, input_images)
     return "complete"
 
 
@@ -280,46 +280,46 @@ def _object(document: bytes | None) -> dict[str, Any] | None:
     return cast("dict[str, Any]", body) if isinstance(body, dict) else None
 
 
-def _common(answer: Answer, body: Mapping[str, Any], input_images: int) -> None:
-    answer.model = bounded(body.get("model"))
+def _common(response: ImageResponse, body: Mapping[str, Any], input_images: int) -> None:
+    response.model = bounded(body.get("model"))
     echoed = bounded(body.get("size"), 40)
     if echoed is not None and echoed != "auto":
-        answer.size = echoed
-    answer.quality = bounded(body.get("quality"), 40)
-    answer.output_format = bounded(body.get("output_format"), 40)
+        response.size = echoed
+    response.quality = bounded(body.get("quality"), 40)
+    response.output_format = bounded(body.get("output_format"), 40)
     usage = body.get("usage")
     if isinstance(usage, dict):
-        _usage(answer, usage_of(cast("Mapping[str, Any]", usage), input_images=input_images))
+        _usage(response, usage_of(cast("Mapping[str, Any]", usage), input_images=input_images))
     elif usage is not None:
-        _doubt(answer, "unparsed")
+        _doubt(response, "unparsed")
     blocks, doubt = blocks_of(body)
-    answer.blocks += blocks
+    response.blocks += blocks
     if doubt is not None:
-        _doubt(answer, doubt)
+        _doubt(response, doubt)
 
 
-def _usage(answer: Answer, usage: Usage) -> None:
-    known = answer.usage
+def _usage(response: ImageResponse, usage: Usage) -> None:
+    known = response.usage
     if not (known.is_empty or usage.is_empty):
         # Each image of a stream came with a usage, and nobody says whether it is of that image or of all.
-        answer.usage = Usage(doubt="unparsed")
+        response.usage = Usage(doubt="unparsed")
     elif known.is_empty and known.doubt is None:
-        answer.usage = usage
+        response.usage = usage
 
 
-def _doubt(answer: Answer, doubt: Doubt) -> None:
-    answer.usage = msgspec.structs.replace(answer.usage, doubt=worse(answer.usage.doubt, doubt))
+def _doubt(response: ImageResponse, doubt: Doubt) -> None:
+    response.usage = msgspec.structs.replace(response.usage, doubt=worse(response.usage.doubt, doubt))
 
 
 def _pixels(encoded: object) -> str | None:
     return size_of(encoded) if isinstance(encoded, str) else None
 
 
-def _error(answer: Answer, error: object) -> None:
+def _error(response: ImageResponse, error: object) -> None:
     if isinstance(error, dict):
         fields = cast("Mapping[str, Any]", error)
-        answer.error_type = bounded(fields.get("type"), ERROR_LIMIT)
+        response.error_type = bounded(fields.get("type"), ERROR_LIMIT)
         code = fields.get("code")
         if code is None and isinstance(inner := fields.get("inner_error", fields.get("innererror")), dict):
             code = cast("Mapping[str, Any]", inner).get("code")
-        answer.error_code = str(code) if count(code) is not None else bounded(code, ERROR_LIMIT)
+        response.error_code = str(code) if count(code) is not None else bounded(code, ERROR_LIMIT)

@@ -25,16 +25,16 @@ class NumberText(str):
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Tokens by class; None is what the answer does not say."""
+    """Tokens by class; None is what the response does not say."""
 
     input_text: int | None = None
     input_image: int | None = None
     cached: int | None = None
     """Those of the input that came from a cache."""
     cached_text: int | None = None
-    """Those of `input_text`, where the answer tells them from images."""
+    """Those of `input_text`, where the response tells them from images."""
     cached_image: int | None = None
-    """Those of `input_image`, where the answer tells them from text."""
+    """Those of `input_image`, where the response tells them from text."""
     output_text: int | None = None
     """Reasoning included: it is billed as text."""
     output_image: int | None = None
@@ -48,7 +48,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class Block(msgspec.Struct, frozen=True, gc=False):
-    """A usage of another model that worked on the answer, such as the author of an SVG."""
+    """A usage of another model that worked on the response, such as the author of an SVG."""
 
     model: str | None
     usage: Usage
@@ -83,12 +83,12 @@ _DEEPEST = 8
 
 
 def usage_of(fields: Mapping[str, Any], *, input_images: int, makes: Literal["image", "text"] = "image") -> Usage:
-    """Read a usage; `makes` is what output tokens are that the answer does not tell apart."""
+    """Read a usage; `makes` is what output tokens are that the response does not tell apart."""
     return _Reading().usage(fields, input_images, makes)
 
 
 def blocks_of(body: Mapping[str, Any]) -> tuple[tuple[Block, ...], Doubt | None]:
-    """Read what stands beside the usage in an answer: `svg_usage`, and every other usage with a count in it."""
+    """Read what stands beside the usage in a response: `svg_usage`, and every other usage with a count in it."""
     blocks: list[Block] = []
     doubt: Doubt | None = None
     for name, value in body.items():
@@ -108,7 +108,7 @@ def worse(one: Doubt | None, other: Doubt) -> Doubt:
 
 
 def has_usage(item: object) -> bool:
-    """Return whether an image of an answer comes with a usage of its own."""
+    """Return whether an image of a response comes with a usage of its own."""
     if not isinstance(item, dict):
         return False
     fields = cast("Mapping[str, Any]", item)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pixelmeter.core.apis.openai_images import Answer, Ask, facts_of
+from pixelmeter.core.apis.openai_images import ImageRequest, ImageResponse, facts_of
 from pixelmeter.core.apis.usage import Block
 from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle, text_at
 from pixelmeter.core.attempts.record import Attempt, Operation, Outcome
@@ -29,9 +29,9 @@ def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: s
     Without what is its own: ids, number, time, length, tags and trace. `at` is the Unix time in microseconds by which
     it is priced.
     """
-    ask, profile = terms.ask, terms.profile
+    request, profile = terms.request, terms.profile
     gateway = host if profile.generic else profile.id
-    asked = _consumption(ask, Answer(), images=ask.images)
+    asked = _consumption(request, ImageResponse(), images=request.images)
     estimates = (
         terms.book.estimate(
             asked, gateway=gateway, model=model, at=at, vendors=profile.pass_through, region=terms.region
@@ -45,17 +45,17 @@ def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: s
         started_at=0,
         gateway=gateway,
         operation=operation,
-        requested_model=ask.model,
-        model=_latest(terms.named) or ask.model or "",
+        requested_model=request.model,
+        model=_latest(terms.named) or request.model or "",
         provider=None,
-        requested_images=ask.images,
+        requested_images=request.images,
         images=None,
-        input_images=ask.input_images,
-        requested_size=ask.size,
-        size=_known(ask.size),
-        requested_quality=ask.quality,
-        quality=_known(ask.quality),
-        output_format=ask.output_format,
+        input_images=request.input_images,
+        requested_size=request.size,
+        size=_known(request.size),
+        requested_quality=request.quality,
+        quality=_known(request.quality),
+        output_format=request.output_format,
         input_text_tokens=None,
         input_image_tokens=None,
         cached_input_tokens=None,
@@ -80,7 +80,7 @@ def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: s
         reported_text=None,
         price_id=None,
         at_risk=next((estimate for estimate in estimates if estimate is not None), None),
-        byok=ask.byok,
+        byok=request.byok,
         fee_rate=_fee_rate(terms, profile),
         fee=None,
         tags="{}",
@@ -90,17 +90,24 @@ def intend(terms: Terms, *, host: str, operation: Operation, at: int, version: s
 
 
 def assemble(
-    intent: Attempt, terms: Terms, wire: Wire, answer: Answer, outcome: Outcome, error_type: str | None, *, sent: bool
+    intent: Attempt,
+    terms: Terms,
+    wire: Wire,
+    response: ImageResponse,
+    outcome: Outcome,
+    error_type: str | None,
+    *,
+    sent: bool,
 ) -> Attempt:
     """Return the record of an attempt that has ended."""
     headers = wire.headers
-    profile = terms.profiles.of_answer(terms.profile, headers)
+    profile = terms.profiles.of_response(terms.profile, headers)
     deciding = terms.profiles.deciding[profile.id]
-    told = (*map(headers.get, deciding.headers), *[text_at(answer.body, path) for path in deciding.paths])
-    ending: Ending = (profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(answer), told)
+    told = (*map(headers.get, deciding.headers), *[text_at(response.body, path) for path in deciding.paths])
+    ending: Ending = (profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(response), told)
     alike = terms.endings.get(ending)
     if alike is None:
-        alike = _ended(intent, terms, profile, wire, answer, outcome, error_type, sent=sent)
+        alike = _ended(intent, terms, profile, wire, response, outcome, error_type, sent=sent)
         if all(text is None or len(text) <= _LONGEST for text in told):
             if len(terms.endings) >= _REMEMBERED:
                 terms.endings.clear()
@@ -128,26 +135,26 @@ def _ended(
     terms: Terms,
     profile: Profile,
     wire: Wire,
-    answer: Answer,
+    response: ImageResponse,
     outcome: Outcome,
     error_type: str | None,
     *,
     sent: bool,
 ) -> Attempt:
     """Return what all attempts have in common that were asked and ended like this one."""
-    ask = terms.ask
+    request = terms.request
     gateway = intent.gateway if profile is terms.profile else profile.id
     named = terms.named
     if profile is not terms.profile:
-        named = named_by(ask, profile, intent.operation, intent.started_at)
+        named = named_by(request, profile, intent.operation, intent.started_at)
     routed = first(wire.headers, profile.identity.model)
-    said = None if answer.model is None or profile.hides(answer.model) else answer.model
+    said = None if response.model is None or profile.hides(response.model) else response.model
     priced = _Priced(Tiers(reason=named.reason), _latest(named))
-    if outcome == "success" or not answer.usage.is_empty:
+    if outcome == "success" or not response.usage.is_empty:
         models = _models(named, routed, said)
-        priced = _priced(terms, profile, answer, named, models, gateway=gateway, at=intent.started_at)
+        priced = _priced(terms, profile, response, named, models, gateway=gateway, at=intent.started_at)
     tiers = priced.tiers
-    reported = Reported() if wire.cached else reported_by(profile, wire.headers, answer.body)
+    reported = Reported() if wire.cached else reported_by(profile, wire.headers, response.body)
     settlement = settle(
         outcome,
         sent=sent,
@@ -162,21 +169,21 @@ def _ended(
     return msgspec.structs.replace(
         intent,
         gateway=gateway,
-        model=routed or said or priced.model or ask.model or "",
+        model=routed or said or priced.model or request.model or "",
         provider=first(wire.headers, profile.identity.provider),
-        images=answer.images,
-        size=answer.size or _known(ask.size),
-        quality=_known(answer.quality) or _known(ask.quality),
-        output_format=answer.output_format or ask.output_format,
-        input_text_tokens=answer.usage.input_text,
-        input_image_tokens=answer.usage.input_image,
-        cached_input_tokens=answer.usage.cached,
-        output_text_tokens=answer.usage.output_text,
-        output_image_tokens=answer.usage.output_image,
+        images=response.images,
+        size=response.size or _known(request.size),
+        quality=_known(response.quality) or _known(request.quality),
+        output_format=response.output_format or request.output_format,
+        input_text_tokens=response.usage.input_text,
+        input_image_tokens=response.usage.input_image,
+        cached_input_tokens=response.usage.cached,
+        output_text_tokens=response.usage.output_text,
+        output_image_tokens=response.usage.output_image,
         status=wire.status,
         outcome=outcome,
         error_type=error_type,
-        error_code=answer.error_code,
+        error_code=response.error_code,
         billing=settlement.billing,
         cost=settlement.cost,
         cost_source=settlement.cost_source,
@@ -199,28 +206,35 @@ class _Priced(NamedTuple):
 
 
 def _models(named: Named, routed: str | None, said: str | None) -> Sequence[str]:
-    """Return what may be priced: the model that the gateway says it chose, else that of the answer, else the
+    """Return what may be priced: the model that the gateway says it chose, else that of the response, else the
     requested one."""
     if routed is not None:
         return (routed,)
     if said is None:
         return named.models
-    # What ran where no model was named is what the answer says, and nothing else.
+    # What ran where no model was named is what the response says, and nothing else.
     return (said,) if named.is_default else (said, *named.models)
 
 
 def _priced(
-    terms: Terms, profile: Profile, answer: Answer, named: Named, models: Sequence[str], *, gateway: str, at: int
+    terms: Terms,
+    profile: Profile,
+    response: ImageResponse,
+    named: Named,
+    models: Sequence[str],
+    *,
+    gateway: str,
+    at: int,
 ) -> _Priced:
-    """Price an answer as the first of the models that the book has."""
+    """Price a response as the first of the models that the book has."""
     if not models:
         return _Priced(Tiers(reason=named.reason))
-    if not answer.decoded:
+    if not response.decoded:
         return _Priced(Tiers(reason="not_decoded"), _latest(named))
-    doubt = answer.usage.doubt
+    doubt = response.usage.doubt
     if doubt == "unparsed" or doubt == "unpriced_usage":
         return _Priced(Tiers(reason=doubt), _latest(named))
-    consumption = _consumption(terms.ask, answer, images=answer.images)
+    consumption = _consumption(terms.request, response, images=response.images)
     for model in models:
         quote = terms.book.quote(
             consumption, gateway=gateway, model=model, at=at, vendors=profile.pass_through, region=terms.region
@@ -229,7 +243,7 @@ def _priced(
             break
     else:
         return _Priced(Tiers(), _latest(named))
-    if models is named.models and named.is_default and quote.token_cost is None and not answer.usage.is_empty:
+    if models is named.models and named.is_default and quote.token_cost is None and not response.usage.is_empty:
         # A model that is billed by images does not count tokens: another one ran.
         return _Priced(Tiers(reason="no_model"))
     return _Priced(
@@ -247,23 +261,23 @@ def _latest(named: Named) -> str | None:
     return named.models[-1] if named.models else None
 
 
-def _consumption(ask: Ask, answer: Answer, *, images: int | None) -> Consumption:
-    usage = answer.usage
+def _consumption(request: ImageRequest, response: ImageResponse, *, images: int | None) -> Consumption:
+    usage = response.usage
     return Consumption(
         images=images,
-        size=answer.size or ask.size,
-        quality=_known(answer.quality) or ask.quality,
-        input_images=ask.input_images,
-        steps=ask.steps,
+        size=response.size or request.size,
+        quality=_known(response.quality) or request.quality,
+        input_images=request.input_images,
+        steps=request.steps,
         input_text_tokens=usage.input_text,
         input_image_tokens=usage.input_image,
         cached_text_tokens=usage.cached_text,
         cached_image_tokens=usage.cached_image,
         output_text_tokens=usage.output_text,
         output_image_tokens=usage.output_image,
-        partial_images=ask.partial_images,
+        partial_images=request.partial_images,
         doubt="unpriced_tokens" if usage.doubt == "unpriced_tokens" else None,
-        others=tuple(map(_used, answer.blocks)),
+        others=tuple(map(_used, response.blocks)),
     )
 
 
@@ -287,12 +301,12 @@ def _at_risk(intent: Attempt, tiers: Tiers, outcome: Outcome, *, billing: str) -
     known = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
     if known is None:
         return intent.at_risk
-    # What came of an answer that broke off may be less than what was made.
+    # What came of a response that broke off may be less than what was made.
     return known if outcome == "success" else max(known, intent.at_risk or 0)
 
 
 def _fee_rate(terms: Terms, profile: Profile) -> int:
-    if terms.ask.byok:
+    if terms.request.byok:
         return 0
     return profile.fee.parts_per_million if terms.fee_rate is None else terms.fee_rate
 

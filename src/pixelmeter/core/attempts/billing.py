@@ -113,7 +113,7 @@ def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile
             return Settlement("unknown", None, "none", "reported_zero_unverified")
         cost = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
         if cost is None:
-            # Of an answer that nobody looked at it is not even known whether it has an image.
+            # Of a response that nobody looked at it is not even known whether it has an image.
             return Settlement("unknown" if tiers.reason == "not_decoded" else "billed", None, "none", tiers.reason)
         return Settlement("billed", cost, "priced")
     if status is not None and 300 <= status < 400:

@@ -2,29 +2,29 @@
 
 from __future__ import annotations
 
-from pixelmeter.core.apis.openai_images import Answer
+from pixelmeter.core.apis.openai_images import ImageResponse
 from pixelmeter.core.attempts.record import Outcome
 
-__all__ = ["of_answer", "of_error", "was_sent"]
+__all__ = ["of_error", "of_response", "was_sent"]
 
 # By class name, so that neither httpx nor httpx2 is imported here.
 _NEVER_SENT = frozenset({"ConnectTimeout", "PoolTimeout", "ConnectError", "ProxyError", "UnsupportedProtocol"})
 _TIMEOUTS = frozenset({"TimeoutException", "TimeoutError"})
 
 
-def of_answer(status: int, answer: Answer, *, streamed: bool) -> tuple[Outcome, str | None]:
-    """Return the outcome of an answer that arrived whole, and its error type."""
+def of_response(status: int, response: ImageResponse, *, streamed: bool) -> tuple[Outcome, str | None]:
+    """Return the outcome of a response that arrived whole, and its error type."""
     if status >= 300:
-        return _of_status(status), answer.error_type or f"http_{status}"
-    if answer.job or (status == 202 and not answer.images):
+        return _of_status(status), response.error_type or f"http_{status}"
+    if response.job or (status == 202 and not response.images):
         return "pending", None
-    if answer.images or not answer.decoded:
+    if response.images or not response.decoded:
         return "success", None
-    if answer.error_type is not None:
-        return "error", answer.error_type
+    if response.error_type is not None:
+        return "error", response.error_type
     if streamed:
         return "error", "stream_incomplete"
-    return "error", "no_images" if answer.readable else "unreadable_body"
+    return "error", "no_images" if response.readable else "unreadable_body"
 
 
 def of_error(error: BaseException) -> Outcome:

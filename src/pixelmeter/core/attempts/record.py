@@ -49,18 +49,18 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     requested_model: str | None
     """The model that the request names; None when it names none."""
     model: str
-    """The model that ran, as far as the answer says; else the requested one; "" when neither is known."""
+    """The model that ran, as far as the response says; else the requested one; "" when neither is known."""
     provider: str | None
-    """The vendor behind the gateway, where the answer names it."""
+    """The vendor behind the gateway, where the response names it."""
     requested_images: Integer
     """`n` of the request (1 when it is silent)."""
     images: Integer | None
-    """Images delivered (a non-empty b64_json or url); None when the answer could not be read."""
+    """Images delivered (a non-empty b64_json or url); None when the response could not be read."""
     input_images: Integer
     """Images sent along with an edit or variation."""
     requested_size: str | None
     size: str | None
-    """The size of the answer, else the requested one unless that is "auto"."""
+    """The size of the response, else the requested one unless that is "auto"."""
     requested_quality: str | None
     quality: str | None
     output_format: str | None

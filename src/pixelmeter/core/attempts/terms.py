@@ -1,4 +1,4 @@
-"""What is known of an attempt before it leaves, and what is seen of its answer apart from the meaning."""
+"""What is known of an attempt before it leaves, and what is seen of its response apart from the meaning."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from pixelmeter.core.apis.openai_images import Ask
+from pixelmeter.core.apis.openai_images import ImageRequest
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt, Operation
 from pixelmeter.core.gateways.profile import Profile, Profiles, Region, is_in_force
 from pixelmeter.core.pricing.book import Consumption, Quote
@@ -17,7 +17,7 @@ __all__ = ["Ending", "Named", "Pricing", "Terms", "Wire", "named_by", "terms_of"
 
 
 Ending = tuple[Hashable, ...]
-"""All of an answer that decides what it cost and what it is called, hashable."""
+"""All of a response that decides what it cost and what it is called, hashable."""
 
 
 class Pricing(Protocol):
@@ -60,7 +60,7 @@ class Named(msgspec.Struct, frozen=True, gc=False):
 class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of an attempt before it leaves."""
 
-    ask: Ask
+    request: ImageRequest
     named: Named
     region: Region | None
     """That of the host; None where the plain price holds."""
@@ -74,7 +74,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 def terms_of(
-    ask: Ask,
+    request: ImageRequest,
     profile: Profile,
     profiles: Profiles,
     book: Pricing,
@@ -86,8 +86,8 @@ def terms_of(
 ) -> Terms:
     """Return the terms of a request to the gateway of a profile at this Unix time in microseconds."""
     return Terms(
-        ask=ask,
-        named=named_by(ask, profile, operation, at),
+        request=request,
+        named=named_by(request, profile, operation, at),
         region=profile.region_of(host),
         profile=profile,
         profiles=profiles,
@@ -96,10 +96,10 @@ def terms_of(
     )
 
 
-def named_by(ask: Ask, profile: Profile, operation: Operation, at: int) -> Named:
+def named_by(request: ImageRequest, profile: Profile, operation: Operation, at: int) -> Named:
     """Return the model that a request names to the gateway of a profile at this Unix time in microseconds."""
-    models = tuple(dict.fromkeys(_models(ask, profile)))
-    default = None if models else _default(ask, profile, operation, at // MICROSECONDS_PER_DAY)
+    models = tuple(dict.fromkeys(_models(request, profile)))
+    default = None if models else _default(request, profile, operation, at // MICROSECONDS_PER_DAY)
     if default is not None:
         models = (default,)
     if any(profile.hides(model) for model in models):
@@ -107,26 +107,26 @@ def named_by(ask: Ask, profile: Profile, operation: Operation, at: int) -> Named
     return Named(models, is_default=default is not None)
 
 
-def _models(ask: Ask, profile: Profile) -> Iterator[str]:
+def _models(request: ImageRequest, profile: Profile) -> Iterator[str]:
     # The path decides, whatever model the body names.
-    for name in (ask.deployment, ask.model):
+    for name in (request.deployment, request.model):
         if name is not None and name in profile.deployments:
             yield profile.deployments[name]
             return
-    for name in (ask.deployment, ask.model):
+    for name in (request.deployment, request.model):
         if name is not None:
             yield name
 
 
-def _default(ask: Ask, profile: Profile, operation: Operation, day: int) -> str | None:
+def _default(request: ImageRequest, profile: Profile, operation: Operation, day: int) -> str | None:
     for default in profile.default_model:
         if default.operation == operation and is_in_force(day, default.effective_from, default.effective_to):
-            return None if any(field in ask.named for field in default.unless_fields) else default.model
+            return None if any(field in request.named for field in default.unless_fields) else default.model
     return None
 
 
 class Wire(msgspec.Struct, gc=False):
-    """What was seen of an answer, apart from its meaning."""
+    """What was seen of a response, apart from its meaning."""
 
     status: int | None = None
     headers: Headers = {}
@@ -135,4 +135,4 @@ class Wire(msgspec.Struct, gc=False):
     first_image: int | None = None
     duration: int = 0
     cached: bool = False
-    """A cache of the caller gave the answer: its headers and amounts are those of an earlier attempt."""
+    """A cache of the caller gave the response: its headers and amounts are those of an earlier attempt."""

@@ -297,7 +297,7 @@ class Profiles:
                 self._known[host] = profile
         return profile
 
-    def of_answer(self, profile: Profile, headers: Headers) -> Profile:
+    def of_response(self, profile: Profile, headers: Headers) -> Profile:
         """Return the profile that the response headers (lower-case names) show, where the host alone told nothing."""
         if not profile.generic:
             return profile

@@ -15,10 +15,10 @@ from pixelmeter.core.pricing.tariff import (
     ATTO_PER_NANO,
     TOKENS_PER_IMAGE,
     TOKENS_PER_PARTIAL_IMAGE,
-    Call,
     Entry,
     Offer,
     Offers,
+    PriceQuery,
     Reason,
     Tariff,
     TokenUnit,
@@ -109,9 +109,9 @@ def price(tariff: Tariff, consumption: Consumption, surcharge: int = 0, others: 
 
     `surcharge` is the parts per million that are added to the tariff; `others` is what other models cost besides.
     """
-    call = _call(tariff, consumption)
-    tokens = _token_lines(tariff, consumption, call, surcharge) if tariff.has_tokens else None
-    images = _image_lines(tariff, consumption, call, surcharge) if tariff.image_units else None
+    query = _query(tariff, consumption)
+    tokens = _token_lines(tariff, consumption, query, surcharge) if tariff.has_tokens else None
+    images = _image_lines(tariff, consumption, query, surcharge) if tariff.image_units else None
     if tariff.has_tokens and consumption.doubt is not None:
         # Images are no other way to price a bill that is known to have more on it.
         tokens, images = consumption.doubt, None
@@ -133,7 +133,7 @@ def price(tariff: Tariff, consumption: Consumption, surcharge: int = 0, others: 
 
 def besides(tariff: Tariff, consumption: Consumption, surcharge: int = 0) -> list[Line] | None:
     """Return what a model cost that worked on an answer beside the one that was asked; None where that is unknown."""
-    lines = _token_lines(tariff, consumption, _call(tariff, consumption), surcharge)
+    lines = _token_lines(tariff, consumption, _query(tariff, consumption), surcharge)
     return lines if isinstance(lines, list) and consumption.doubt is None else None
 
 
@@ -148,12 +148,12 @@ def estimate(tariff: Tariff, consumption: Consumption, surcharge: int = 0) -> in
         return quote.image_cost if quote.token_cost is None else quote.token_cost
     if consumption.images is None:
         return None
-    call = _call(tariff, consumption)
+    query = _query(tariff, consumption)
     if tariff.image_units:
-        lines = _image_lines(tariff, consumption, call, dearest=True)
+        lines = _image_lines(tariff, consumption, query, most_expensive=True)
         amount = sum(line.atto for line in lines) if isinstance(lines, list) else None
     else:
-        amount = _estimated_tokens(tariff, consumption, call)
+        amount = _estimated_tokens(tariff, consumption, query)
     cost = None if amount is None else _nano(amount * (_MILLION + surcharge))
     return None if cost is None or cost > _HIGHEST else cost
 
@@ -173,18 +173,18 @@ def _nano(amount: int) -> int:
     return half_even(amount, ATTO_PER_NANO * _MILLION)
 
 
-def _estimated_tokens(tariff: Tariff, consumption: Consumption, call: Call) -> int | None:
-    output = _estimated_output(tariff, consumption, call)
-    text = _pick(tariff.offers, _INPUT_TEXT, call)
+def _estimated_tokens(tariff: Tariff, consumption: Consumption, query: PriceQuery) -> int | None:
+    output = _estimated_output(tariff, consumption, query)
+    text = _pick(tariff.offers, _INPUT_TEXT, query)
     return None if output is None else output + (consumption.input_text_tokens or 0) * (text.rate.amount if text else 0)
 
 
-def _estimated_output(tariff: Tariff, consumption: Consumption, call: Call) -> int | None:
+def _estimated_output(tariff: Tariff, consumption: Consumption, query: PriceQuery) -> int | None:
     images = consumption.images or 0
-    each = _pick(tariff.counts, TOKENS_PER_IMAGE, call)
-    partial = _pick(tariff.counts, TOKENS_PER_PARTIAL_IMAGE, call)
-    flat = _pick(tariff.estimates, "usd_per_image", call)
-    rate = _pick(tariff.offers, _OUTPUT_IMAGE, call)
+    each = _pick(tariff.counts, TOKENS_PER_IMAGE, query)
+    partial = _pick(tariff.counts, TOKENS_PER_PARTIAL_IMAGE, query)
+    flat = _pick(tariff.estimates, "usd_per_image", query)
+    rate = _pick(tariff.offers, _OUTPUT_IMAGE, query)
     per_token = rate.rate.amount if rate else 0
     previews = consumption.partial_images * (partial.rate.amount if partial else 0) * per_token
     if each and rate:
@@ -192,17 +192,17 @@ def _estimated_output(tariff: Tariff, consumption: Consumption, call: Call) -> i
     return images * flat.rate.amount + previews if flat else None
 
 
-def _pick(offers: dict[str, Offers], key: str, call: Call) -> Offer | None:
-    found = offers[key].pick(call, dearest=True) if key in offers else None
+def _pick(offers: dict[str, Offers], key: str, query: PriceQuery) -> Offer | None:
+    found = offers[key].pick(query, most_expensive=True) if key in offers else None
     return found if isinstance(found, Offer) else None
 
 
-def _call(tariff: Tariff, consumption: Consumption) -> Call:
+def _query(tariff: Tariff, consumption: Consumption) -> PriceQuery:
     size = _word(consumption.size, tariff.default_size)
     quality = _word(consumption.quality, tariff.default_quality)
     sides = _SIZE.fullmatch(size) if size else None
     steps = tariff.default_steps if consumption.steps is None else consumption.steps
-    return Call(size, _TIERS.get(size or ""), (int(sides[1]), int(sides[2])) if sides else None, quality, steps)
+    return PriceQuery(size, _TIERS.get(size or ""), (int(sides[1]), int(sides[2])) if sides else None, quality, steps)
 
 
 def _word(value: str | None, default: str | None) -> str | None:
@@ -213,7 +213,7 @@ def _word(value: str | None, default: str | None) -> str | None:
     return None if word == "auto" else word
 
 
-def _token_lines(tariff: Tariff, consumption: Consumption, call: Call, surcharge: int) -> list[Line] | Reason:
+def _token_lines(tariff: Tariff, consumption: Consumption, query: PriceQuery, surcharge: int) -> list[Line] | Reason:
     offers = tariff.offers
     output_image, output_text = consumption.output_image_tokens, consumption.output_text_tokens
     if consumption.input_text_tokens is None and consumption.input_image_tokens is None:
@@ -234,7 +234,7 @@ def _token_lines(tariff: Tariff, consumption: Consumption, call: Call, surcharge
         (_CACHED_IMAGE, cached_image),
     ):
         if quantity:
-            offer = offers[unit].pick(call) if unit in offers else None
+            offer = offers[unit].pick(query) if unit in offers else None
             if not isinstance(offer, Offer):
                 return offer or "unpriced_tokens"
             lines.append(Line(quantity, unit, offer.rate.text, quantity * offer.rate.amount, offer.entry, surcharge))
@@ -242,22 +242,22 @@ def _token_lines(tariff: Tariff, consumption: Consumption, call: Call, surcharge
 
 
 def _image_lines(
-    tariff: Tariff, consumption: Consumption, call: Call, surcharge: int = 0, dearest: bool = False
+    tariff: Tariff, consumption: Consumption, query: PriceQuery, surcharge: int = 0, most_expensive: bool = False
 ) -> list[Line] | Reason:
     images = consumption.images
     if images is None:
         return "missing_images"
     lines: list[Line] = []
     for unit in tariff.image_units:
-        quantity = quantity_of(unit, images, consumption.input_images, call)
+        quantity = quantity_of(unit, images, consumption.input_images, query)
         if isinstance(quantity, str):
             return quantity
         if quantity:
-            offer = tariff.offers[unit].pick(call, dearest)
+            offer = tariff.offers[unit].pick(query, most_expensive)
             if isinstance(offer, str):
                 return offer
             lines.append(Line(quantity, unit, offer.rate.text, quantity * offer.rate.amount, offer.entry, surcharge))
     if "usd_per_first_megapixel" in tariff.offers and "usd_per_extra_megapixel" not in tariff.offers:
-        extra = quantity_of("usd_per_extra_megapixel", images, 0, call)
+        extra = quantity_of("usd_per_extra_megapixel", images, 0, query)
         return "unknown_size" if extra else lines
     return lines

@@ -191,7 +191,7 @@ class Offer(msgspec.Struct, frozen=True):
     entry: Entry
 
 
-class Call(msgspec.Struct, frozen=True):
+class PriceQuery(msgspec.Struct, frozen=True):
     """What rates are chosen by; None is what nobody knows."""
 
     size: str | None
@@ -210,57 +210,57 @@ class Offers:
         self._ranged = tuple(offer for offer in self._all if offer.rate.pixels or offer.rate.steps)
         self._plain = {(offer.rate.size, offer.rate.quality): offer for offer in self._all if offer not in self._ranged}
 
-    def pick(self, call: Call, dearest: bool = False) -> Offer | Reason:
+    def pick(self, query: PriceQuery, most_expensive: bool = False) -> Offer | Reason:
         """Return the most special rate that fits a call, or what keeps it from being known.
 
         What nobody knows does not matter where every rate that may fit has the same price, nor with `dearest`.
         """
         for offer in self._ranged:
-            if _open(offer.rate, call) == ():
+            if _open(offer.rate, query) == ():
                 return offer
         plain = self._plain
-        for size in (call.size, call.tier, None):
-            for quality in (call.quality, None):
+        for size in (query.size, query.tier, None):
+            for quality in (query.quality, None):
                 if (size, quality) in plain:
                     return plain[size, quality]
-        candidates = [(offer, doubts) for offer in self._all if (doubts := _open(offer.rate, call)) is not None]
+        candidates = [(offer, doubts) for offer in self._all if (doubts := _open(offer.rate, query)) is not None]
         if candidates:
             best, doubts = max(candidates, key=lambda candidate: candidate[0].rate.amount)
-            if dearest or len({offer.rate.amount for offer, _ in candidates}) == 1:
+            if most_expensive or len({offer.rate.amount for offer, _ in candidates}) == 1:
                 return best
             return doubts[0]
-        return self._misfit(call)
+        return self._misfit(query)
 
-    def _misfit(self, call: Call) -> Reason:
-        sized = [offer.rate for offer in self._all if _size_doubt(offer.rate, call) is not None]
+    def _misfit(self, query: PriceQuery) -> Reason:
+        sized = [offer.rate for offer in self._all if _size_doubt(offer.rate, query) is not None]
         if not sized:
             return "unknown_size"
         return "unknown_steps" if any(rate.steps for rate in sized) else "unknown_quality"
 
 
-def _size_doubt(rate: Rate, call: Call) -> bool | None:
+def _size_doubt(rate: Rate, query: PriceQuery) -> bool | None:
     """Return None where the size does not fit, else whether that is open."""
     if rate.pixels is not None:
-        if call.sides is not None:
-            return False if call.sides[0] * call.sides[1] in rate.pixels else None
-        return True if call.size is None else None
-    if rate.size is None or rate.size in (call.size, call.tier):
+        if query.sides is not None:
+            return False if query.sides[0] * query.sides[1] in rate.pixels else None
+        return True if query.size is None else None
+    if rate.size is None or rate.size in (query.size, query.tier):
         return False
-    return True if call.size is None else None
+    return True if query.size is None else None
 
 
-def _open(rate: Rate, call: Call) -> tuple[Reason, ...] | None:
+def _open(rate: Rate, query: PriceQuery) -> tuple[Reason, ...] | None:
     """Return None where a rate does not fit, else what must become known before it surely does."""
-    size = _size_doubt(rate, call)
+    size = _size_doubt(rate, query)
     if size is None:
         return None
     doubts: list[Reason] = ["unknown_size"] if size else []
-    if rate.quality is not None and rate.quality != call.quality:
-        if call.quality is not None:
+    if rate.quality is not None and rate.quality != query.quality:
+        if query.quality is not None:
             return None
         doubts.append("unknown_quality")
-    if rate.steps is not None and (call.steps is None or call.steps not in rate.steps):
-        if call.steps is not None:
+    if rate.steps is not None and (query.steps is None or query.steps not in rate.steps):
+        if query.steps is not None:
             return None
         doubts.append("unknown_steps")
     return tuple(doubts)
@@ -316,7 +316,7 @@ _AreaUnit = Literal[
 ]
 
 
-def quantity_of(unit: ImageUnit, images: int, input_images: int, call: Call) -> int | Reason:
+def quantity_of(unit: ImageUnit, images: int, input_images: int, query: PriceQuery) -> int | Reason:
     """Return how many of a unit a call is billed for, or what keeps that unknown."""
     match unit:
         case "usd_per_image" | "usd_per_first_megapixel":
@@ -330,7 +330,7 @@ def quantity_of(unit: ImageUnit, images: int, input_images: int, call: Call) -> 
         case "usd_per_input_megapixel" | "usd_per_input_tile_512" | "usd_per_input_tile_512_step":
             return "unknown_input_size" if input_images else 0
         case "usd_per_step":
-            return "unknown_steps" if call.steps is None else images * call.steps
+            return "unknown_steps" if query.steps is None else images * query.steps
         case (
             "usd_per_megapixel"
             | "usd_per_started_megapixel"
@@ -338,7 +338,7 @@ def quantity_of(unit: ImageUnit, images: int, input_images: int, call: Call) -> 
             | "usd_per_tile_512"
             | "usd_per_tile_512_step"
         ):
-            return "unknown_size" if call.sides is None else _by_area(unit, images, *call.sides, call.steps)
+            return "unknown_size" if query.sides is None else _by_area(unit, images, *query.sides, query.steps)
         case _:
             assert_never(unit)
 

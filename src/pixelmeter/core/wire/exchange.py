@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pixelmeter.core.apis.openai_images import Answer, add_event, answer_of
+from pixelmeter.core.apis.openai_images import ImageResponse, add_event, response_of
 from pixelmeter.core.attempts import outcome as outcomes
 from pixelmeter.core.attempts.assemble import assemble
 from pixelmeter.core.attempts.record import Attempt, Outcome
@@ -30,12 +30,12 @@ class Exchange:
     """Watches one attempt and emits its record."""
 
     __slots__ = (
-        "_answer",
         "_clock",
         "_emitters",
         "_expected",
         "_intent",
         "_note",
+        "_response",
         "_skim",
         "_started",
         "_streamed",
@@ -63,7 +63,7 @@ class Exchange:
         self._started = clock.monotonic()
         self._wire = Wire()
         self._expected: int | None = None
-        self._answer: Answer | None = None
+        self._response: ImageResponse | None = None
         self._skim: Skim | Whole | None = None
         self._streamed = False
         self._streamed_images = 0
@@ -120,8 +120,8 @@ class Exchange:
     def finish(self) -> None:
         """The body has ended."""
         if self._emitters:
-            answer = self._read()
-            self._end(*outcomes.of_answer(self._wire.status or 0, answer, streamed=self._streamed))
+            response = self._read()
+            self._end(*outcomes.of_response(self._wire.status or 0, response, streamed=self._streamed))
 
     def fail(self, error: BaseException) -> None:
         """The request or the body broke off with this error."""
@@ -130,10 +130,10 @@ class Exchange:
             self._end(outcomes.of_error(error), type(error).__name__, sent=sent)
 
     def abandon(self, why: str | None = None) -> None:
-        """The body was closed before its end, or never closed; what had come whole or told of an error is an answer."""
+        """The body was closed before its end, or never closed; what had come whole or tells of an error counts."""
         if self._emitters:
-            answer = self._read()
-            said = answer.error_type is not None or (answer.readable and not self._streamed)
+            response = self._read()
+            said = response.error_type is not None or (response.readable and not self._streamed)
             if (self._wire.status or 0) >= 300 or said:
                 self.finish()
             else:
@@ -148,7 +148,7 @@ class Exchange:
         encoding = None if decoded else headers.get(b"content-encoding")
         if kind == b"text/event-stream":
             self._streamed = True
-            self._answer = Answer()
+            self._response = ImageResponse()
             self._take = EventStream(self._on_event).feed
         else:
             short = not encoding and self._expected is not None and self._expected <= SHORT
@@ -162,27 +162,27 @@ class Exchange:
 
     def _give_up(self) -> None:
         """Go on without reading the body: what it says is not known, and the record tells that."""
-        self._answer = Answer(decoded=False)
+        self._response = ImageResponse(decoded=False)
         self._take = self._skim = None
 
     def _on_event(self, document: bytes) -> None:
-        picture = add_event(self._read(), document, input_images=self._terms.ask.input_images)
+        picture = add_event(self._read(), document, input_images=self._terms.request.input_images)
         if picture is not None and self._wire.first_image is None:
             self._wire.first_image = self._clock.monotonic() - self._started
         if picture == "complete":
             self._streamed_images += 1
-            if self._streamed_images >= self._terms.ask.images:
+            if self._streamed_images >= self._terms.request.images:
                 self.finish()
 
-    def _read(self) -> Answer:
-        if self._answer is None:
+    def _read(self) -> ImageResponse:
+        if self._response is None:
             try:
                 document = self._skim.document() if self._skim is not None else None
-                self._answer = answer_of(document, input_images=self._terms.ask.input_images)
+                self._response = response_of(document, input_images=self._terms.request.input_images)
             except Exception as error:
-                self._answer = Answer()
+                self._response = ImageResponse()
                 self._note("answer", error)
-        return self._answer
+        return self._response
 
     def _end(self, outcome: Outcome, error_type: str | None, *, sent: bool = True) -> None:
         try:
@@ -193,7 +193,7 @@ class Exchange:
         wire.duration = self._clock.monotonic() - self._started
         try:
             attempt = assemble(
-                self._intent, self._terms, wire, self._answer or Answer(), outcome, error_type, sent=sent
+                self._intent, self._terms, wire, self._response or ImageResponse(), outcome, error_type, sent=sent
             )
         except Exception as error:
             self._note("record", error)

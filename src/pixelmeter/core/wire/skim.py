@@ -34,7 +34,7 @@ class Skim:
     """Feed the bytes of a JSON document; `document()` is the same with every long string cut to its head.
 
     A base64 image becomes its first 64 characters, enough to read its dimensions, so memory stays constant however
-    large the answer is. Searches run at memory speed; nothing is parsed on the way.
+    large the response is. Searches run at memory speed; nothing is parsed on the way.
     """
 
     __slots__ = ("_cutting", "_escaped", "_kept", "_open")
