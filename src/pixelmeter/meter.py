@@ -166,7 +166,7 @@ class Meter:
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            exchange = Exchange(intent, kind.terms, self._clock, receiver, self.failures.note)
+            exchange = Exchange(intent, kind, self._clock, receiver, self.failures.note)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if profile.tag is not None and sent_tag is None and "aig_tag" in tags:

@@ -239,7 +239,7 @@ def test_many_hosts_do_not_grow_the_memory_of_a_process() -> None:
     profiles = load_profiles({})
     for number in range(5000):
         profiles.of_host(f"host-{number}.example")
-    assert 1000 >= len(profiles._known)
+    assert 1000 >= len(profiles._hosts.known)
 
 
 def test_the_documented_profile_is_one() -> None:

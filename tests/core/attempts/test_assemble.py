@@ -91,7 +91,7 @@ def _attempt(kinds: Intents, ending: Ending, number: int) -> Attempt:
     own = {"id": f"i{number}", "call_id": f"c{number}", "attempt": number, "started_at": STARTED_AT + number}
     own |= {"request_bytes": number, "tags": f'{{"n":"{number}"}}', "trace_id": f"t{number}"}
     clock = FakeClock()
-    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind.terms, clock, attempts.append)
+    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, clock, attempts.append)
     clock.advance(number)
     if ending.end == "never sent":
         exchange.fail(type("ConnectError", (Exception,), {})())
@@ -123,7 +123,7 @@ def test_an_attempt_reads_the_same_whatever_ended_before_it(host: str, status: i
     for first, second in _pairs(base):
         _attempt(kinds, first, 1)
         after = _attempt(kinds, second, 2)
-        _kind(kinds, second.host).terms.endings.clear()
+        _kind(kinds, second.host).endings.known.clear()
         assert _attempt(kinds, second, 2) == after
 
 
@@ -144,7 +144,7 @@ def test_endings_with_long_texts_are_not_remembered() -> None:
     long = [(b"x-routing-selected", b"x" * 60_000)]
     ended = Ending("api.aigateway.sh", 200, _BODIES[0], long, cached=False, end="finish")
     assert 200 == len(_attempt(kinds, ended, 1).model)
-    assert {} == _kind(kinds, "api.aigateway.sh").terms.endings
+    assert {} == _kind(kinds, "api.aigateway.sh").endings.known
 
 
 def test_answers_that_all_differ_do_not_grow_the_memory_of_a_process() -> None:
@@ -152,4 +152,4 @@ def test_answers_that_all_differ_do_not_grow_the_memory_of_a_process() -> None:
     for number in range(1000):
         body = {"data": [{"url": "u"}], "usage": {"input_tokens": number, "output_tokens": 1}}
         _attempt(kinds, Ending("tells.example", 200, body, [], cached=False, end="finish"), number)
-    assert 32 >= len(_kind(kinds, "tells.example").terms.endings)
+    assert 32 >= len(_kind(kinds, "tells.example").endings.known)

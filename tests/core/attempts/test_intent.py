@@ -54,4 +54,4 @@ def test_careless_model_names_do_not_grow_the_memory_of_a_process() -> None:
     kinds = _intents()
     for number in range(3000):
         kinds.of("api.aigateway.sh", "generate", ImageRequest(model=f"m{number}"), STARTED_AT)
-    assert 256 >= len(kinds._known)
+    assert 256 >= len(kinds._known.known)

@@ -39,9 +39,9 @@ class _Wire:
         profiles = load_profiles({})
         ask = request_of_json(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
         kinds = Intents(profiles, bundled(), fee_rate=None, version="0")
-        terms, self.intent = kinds.of(host, "generate", ask, STARTED_AT)
-        self.intent = msgspec.structs.replace(self.intent, id="a", call_id="c", started_at=STARTED_AT)
-        self.exchange = Exchange(self.intent, terms, self.clock, self.attempts.append)
+        prepared = kinds.of(host, "generate", ask, STARTED_AT)
+        self.intent = msgspec.structs.replace(prepared.intent, id="a", call_id="c", started_at=STARTED_AT)
+        self.exchange = Exchange(self.intent, prepared, self.clock, self.attempts.append)
 
     def answer(self, body: Any, *, status: int = 200, headers: Headers = ()) -> Attempt:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

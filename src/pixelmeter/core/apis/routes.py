@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from pixelmeter.core.attempts.record import Operation
 
 __all__ = ["METHODS", "operation_of"]
@@ -25,11 +23,6 @@ def operation_of(method: str, target: bytes) -> Operation | None:
     """
     if method != "POST" or b"/images/" not in target:
         return None
-    return _operation_at(target)
-
-
-@lru_cache(maxsize=256)
-def _operation_at(target: bytes) -> Operation | None:
     path = target.partition(b"?")[0].rstrip(b"/")
     for suffix, operation in _ROUTES:
         if path.endswith(suffix):

@@ -2,48 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Sequence
-from typing import Literal, Protocol
+from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 
-from pixelmeter.core.apis.openai_images import ImageRequest
-from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt, Operation
+from pixelmeter.core.apis.openai_images import ImageRequest, ImageResponse
+from pixelmeter.core.apis.usage import Block
+from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Operation
 from pixelmeter.core.gateways.profile import Profile, Profiles, Region, is_in_force
-from pixelmeter.core.pricing.book import Consumption, Quote
+from pixelmeter.core.pricing.book import Consumption, PriceBook
 from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["Ending", "Named", "Pricing", "Terms", "Wire", "named_by", "terms_of"]
-
-
-Ending = tuple[Hashable, ...]
-"""All of a response that decides what it cost and what it is called, hashable."""
-
-
-class Pricing(Protocol):
-    """The price book, as far as records need it."""
-
-    def quote(
-        self,
-        consumption: Consumption,
-        *,
-        gateway: str,
-        model: str,
-        at: int,
-        vendors: Sequence[str] = (),
-        region: Region | None = None,
-    ) -> Quote: ...
-
-    def estimate(
-        self,
-        consumption: Consumption,
-        *,
-        gateway: str,
-        model: str,
-        at: int,
-        vendors: Sequence[str] = (),
-        region: Region | None = None,
-    ) -> int | None: ...
+__all__ = ["Named", "Terms", "Wire", "chosen", "consumption_of", "fee_rate_of", "named_by", "terms_of"]
 
 
 class Named(msgspec.Struct, frozen=True, gc=False):
@@ -56,6 +27,11 @@ class Named(msgspec.Struct, frozen=True, gc=False):
     reason: Literal["no_model", "routed_model_hidden"] = "no_model"
     """Why it is unknown, where there is no name."""
 
+    @property
+    def latest(self) -> str | None:
+        """The least certain name."""
+        return self.models[-1] if self.models else None
+
 
 class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What is known of an attempt before it leaves."""
@@ -66,18 +42,16 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """That of the host; None where the plain price holds."""
     profile: Profile
     profiles: Profiles
-    book: Pricing
+    book: PriceBook
     fee_rate: int | None = None
     """Parts per million; None leaves it to the profile."""
-    endings: dict[Ending, Attempt] = {}
-    """What attempts have in common that were asked like this and ended alike: most programs see few endings."""
 
 
 def terms_of(
     request: ImageRequest,
     profile: Profile,
     profiles: Profiles,
-    book: Pricing,
+    book: PriceBook,
     fee_rate: int | None = None,
     *,
     host: str,
@@ -136,3 +110,50 @@ class Wire(msgspec.Struct, gc=False):
     duration: int = 0
     cached: bool = False
     """A cache of the caller gave the response: its headers and amounts are those of an earlier attempt."""
+
+
+def consumption_of(request: ImageRequest, response: ImageResponse, *, images: int | None) -> Consumption:
+    """Return what is to be priced, as far as the response says it, else the request."""
+    usage = response.usage
+    return Consumption(
+        images=images,
+        size=response.size or request.size,
+        quality=chosen(response.quality) or request.quality,
+        input_images=request.input_images,
+        steps=request.steps,
+        input_text_tokens=usage.input_text,
+        input_image_tokens=usage.input_image,
+        cached_text_tokens=usage.cached_text,
+        cached_image_tokens=usage.cached_image,
+        output_text_tokens=usage.output_text,
+        output_image_tokens=usage.output_image,
+        partial_images=request.partial_images,
+        doubt="unpriced_tokens" if usage.doubt == "unpriced_tokens" else None,
+        others=tuple(map(_used, response.blocks)),
+    )
+
+
+def _used(block: Block) -> tuple[str, Consumption]:
+    usage = block.usage
+    return block.model or "", Consumption(
+        images=0,
+        input_text_tokens=usage.input_text,
+        input_image_tokens=usage.input_image,
+        cached_text_tokens=usage.cached_text,
+        cached_image_tokens=usage.cached_image,
+        output_text_tokens=usage.output_text,
+        output_image_tokens=usage.output_image,
+        doubt="unpriced_usage" if usage.doubt is not None else None,
+    )
+
+
+def fee_rate_of(terms: Terms, profile: Profile) -> int:
+    """Return the fee in parts per million: none with the caller's own key, else the user's word, else the profile's."""
+    if terms.request.byok:
+        return 0
+    return profile.fee.parts_per_million if terms.fee_rate is None else terms.fee_rate
+
+
+def chosen(value: str | None) -> str | None:
+    """Return a size or quality; None where it is left to the gateway."""
+    return None if value == "auto" else value

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, assert_never
 import msgspec
 
 from pixelmeter.core.attempts.record import NANO_PER_USD, Operation
+from pixelmeter.core.memo import Memo
 from pixelmeter.core.text import bounded, scaled
 from pixelmeter.core.wire.headers import Headers, without_root
 
@@ -69,6 +70,8 @@ def is_in_force(day: int, begin: datetime.date | None, end: datetime.date | None
     date = _EPOCH + datetime.timedelta(days=day)
     return (begin is None or begin <= date) and (end is None or date < end)
 
+
+_REMEMBERED_HOSTS = 1000
 
 Unit = Literal["usd", "cents", "usd_ticks"]
 
@@ -283,18 +286,17 @@ class Profiles:
         self._prefixes = [
             (prefix, profile) for profile in profiles for prefix in profile.match.response_header_prefixes
         ]
-        self._known: dict[str, Profile] = {}
+        self._hosts: Memo[str, Profile] = Memo(_REMEMBERED_HOSTS)
         self.deciding = {profile.id: _deciding(profile) for profile in (*profiles, self._generic)}
         """By id of a profile, what of an answer decides its cost, model and provider."""
 
     def of_host(self, host: str) -> Profile:
         """Return the profile of `host` or `host:port` (lower case)."""
-        profile = self._known.get(host)
+        profile = self._hosts.get(host)
         if profile is None:
             plain = without_root(host)
             profile = next((p for pattern, p in self._patterns if fnmatchcase(plain, pattern)), self._generic)
-            if len(self._known) < 1000:
-                self._known[host] = profile
+            self._hosts.keep(host, profile)
         return profile
 
     def of_response(self, profile: Profile, headers: Headers) -> Profile:

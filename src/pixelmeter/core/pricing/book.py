@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Iterator, Sequence
-from typing import TypeVar
 
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY
 from pixelmeter.core.gateways.profile import Region
+from pixelmeter.core.memo import Memo
 from pixelmeter.core.pricing.quote import Consumption, Line, Quote, besides, estimate, price
 from pixelmeter.core.pricing.tables import in_usd
 from pixelmeter.core.pricing.tariff import REASONS, Entry, ExchangeRate, Reason, Tariff
@@ -22,13 +22,10 @@ from pixelmeter.core.pricing.tariff import REASONS, Entry, ExchangeRate, Reason,
 __all__ = ["REASONS", "Consumption", "Entry", "ExchangeRate", "Line", "PriceBook", "Quote", "Reason"]
 
 _LONGEST_NAME = 200
-_CACHED_TARIFFS = 1024
-_CACHED_QUOTES = 4096
+_REMEMBERED = 1024
 _EPOCH = datetime.date(1970, 1, 1)
 # Google's names for where a model stands, such as models/imagen-4.0-generate-001.
 _COLLECTIONS = ("models/", "publishers/google/models/")
-_Kept = TypeVar("_Kept")
-_Key = tuple[str, str, tuple[str, ...], int, Region | None, Consumption]
 
 
 class PriceBook:
@@ -48,10 +45,7 @@ class PriceBook:
         self._exchange_rates = tuple(exchange_rates)
         self._own = {name: _Index([entry for entry in own if entry.gateway == name]) for name in _gateways(own)}
         self._bundled: dict[str, _Index] = {}
-        self._tariffs: dict[tuple[str, str, tuple[str, ...], int], Tariff] = {}
-        # Calls of one program ask for few kinds of images, again and again.
-        self._quotes: dict[_Key, Quote] = {}
-        self._estimates: dict[_Key, int | None] = {}
+        self._tariffs: Memo[tuple[str, str, tuple[str, ...], int], Tariff] = Memo(_REMEMBERED)
 
     @property
     def own_gateways(self) -> Sequence[str]:
@@ -74,52 +68,6 @@ class PriceBook:
         the vendor's name and slash in front. `region` is that of the host, where it has not the plain price.
         """
         day = at // MICROSECONDS_PER_DAY
-        key = (gateway, model, tuple(vendors), day, region, consumption)
-        quote = self._quotes.get(key)
-        if quote is None:
-            quote = self._quote(consumption, gateway, model, vendors, day, region)
-            _keep(self._quotes, key, quote)
-        return quote
-
-    def estimate(
-        self,
-        consumption: Consumption,
-        *,
-        gateway: str,
-        model: str,
-        at: int,
-        vendors: Sequence[str] = (),
-        region: Region | None = None,
-    ) -> int | None:
-        """Return what such a call may cost, in nano-dollars, before its usage is known; None when nobody can say."""
-        day = at // MICROSECONDS_PER_DAY
-        key = (gateway, model, tuple(vendors), day, region, consumption)
-        try:
-            return self._estimates[key]
-        except KeyError:
-            tariff = self._tariff(gateway, model, vendors, day)
-            surcharge = None if isinstance(tariff, str) else _surcharge(tariff, region, day)
-            cost = None if isinstance(tariff, str) or surcharge is None else estimate(tariff, consumption, surcharge)
-            _keep(self._estimates, key, cost)
-            return cost
-
-    def entries(self, gateway: str) -> Sequence[Entry]:
-        """Return all entries of a name in the order of their files, the user's own first."""
-        found: dict[int, Entry] = {}
-        for index in self._indexes(gateway):
-            every = [entry for entries in index.models.values() for entry in entries]
-            found |= {id(entry): entry for entry in sorted(every, key=lambda entry: entry.line)}
-        return tuple(found.values())
-
-    def _quote(
-        self,
-        consumption: Consumption,
-        gateway: str,
-        model: str,
-        vendors: Sequence[str],
-        day: int,
-        region: Region | None,
-    ) -> Quote:
         tariff = self._tariff(gateway, model, vendors, day)
         if isinstance(tariff, str):
             return Quote(reason=tariff)
@@ -136,6 +84,30 @@ class PriceBook:
             others += lines
         return price(tariff, consumption, surcharge, others)
 
+    def estimate(
+        self,
+        consumption: Consumption,
+        *,
+        gateway: str,
+        model: str,
+        at: int,
+        vendors: Sequence[str] = (),
+        region: Region | None = None,
+    ) -> int | None:
+        """Return what such a call may cost, in nano-dollars, before its usage is known; None when nobody can say."""
+        day = at // MICROSECONDS_PER_DAY
+        tariff = self._tariff(gateway, model, vendors, day)
+        surcharge = None if isinstance(tariff, str) else _surcharge(tariff, region, day)
+        return None if isinstance(tariff, str) or surcharge is None else estimate(tariff, consumption, surcharge)
+
+    def entries(self, gateway: str) -> Sequence[Entry]:
+        """Return all entries of a name in the order of their files, the user's own first."""
+        found: dict[int, Entry] = {}
+        for index in self._indexes(gateway):
+            every = [entry for entries in index.models.values() for entry in entries]
+            found |= {id(entry): entry for entry in sorted(every, key=lambda entry: entry.line)}
+        return tuple(found.values())
+
     def _tariff(self, gateway: str, model: str, vendors: Sequence[str], day: int) -> Tariff | Reason:
         if len(model) > _LONGEST_NAME or len(gateway) > _LONGEST_NAME:
             return "no_price"
@@ -148,10 +120,7 @@ class PriceBook:
             return "no_price"
         if (prices := in_usd(entries, self._exchange_rates, date)) is None:
             return "foreign_currency"
-        if len(self._tariffs) >= _CACHED_TARIFFS:
-            self._tariffs.clear()
-        tariff = self._tariffs[key] = Tariff(prices)
-        return tariff
+        return self._tariffs.keep(key, Tariff(prices))
 
     def _in_force(self, gateway: str, model: str, vendors: Sequence[str], date: datetime.date) -> Sequence[Entry]:
         for name, candidate in _candidates(gateway, model, vendors):
@@ -198,14 +167,6 @@ def _surcharge(tariff: Tariff, region: Region | None, day: int) -> int | None:
     added = region.surcharge_of(entry.model, day)
     # Where nothing says what a region adds, the user's own price is what the user pays.
     return 0 if added is None and entry.own else added
-
-
-def _keep(cache: dict[_Key, _Kept], key: _Key, value: _Kept) -> None:
-    gateway, model, *_ = key
-    if len(model) <= _LONGEST_NAME and len(gateway) <= _LONGEST_NAME:
-        if len(cache) >= _CACHED_QUOTES:
-            cache.clear()
-        cache[key] = value
 
 
 def _gateways(entries: Sequence[Entry]) -> Sequence[str]:

@@ -13,8 +13,9 @@ import msgspec
 from pixelmeter.core.apis.openai_images import ImageResponse, add_event, response_of
 from pixelmeter.core.attempts import outcome as outcomes
 from pixelmeter.core.attempts.assemble import assemble
+from pixelmeter.core.attempts.intent import Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
-from pixelmeter.core.attempts.terms import Terms, Wire
+from pixelmeter.core.attempts.terms import Wire
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.wire.decode import BrokenBody, NotDecoded, Take, decoder
 from pixelmeter.core.wire.headers import Headers, by_name, length_of, media_type
@@ -35,27 +36,30 @@ class Exchange:
         "_expected",
         "_intent",
         "_note",
+        "_prepared",
         "_response",
         "_skim",
         "_started",
         "_streamed",
         "_streamed_images",
         "_take",
-        "_terms",
         "_wire",
     )
 
     def __init__(
         self,
         intent: Attempt,
-        terms: Terms,
+        prepared: Prepared,
         clock: Clock,
         emit: Callable[[Attempt], None],
         note: Callable[[str, Exception], None] = lambda place, error: None,
     ) -> None:
-        """Begin with the intent; `emit` takes the record, `note` a failure of ours and where it was."""
+        """Begin with the intent and what it was made of.
+
+        `emit` takes the record, `note` a failure of ours and where it was.
+        """
         self._intent = intent
-        self._terms = terms
+        self._prepared = prepared
         self._clock = clock
         # Popping is atomic: of two threads that end the exchange at once, one emits.
         self._emitters = [emit]
@@ -166,19 +170,19 @@ class Exchange:
         self._take = self._skim = None
 
     def _on_event(self, document: bytes) -> None:
-        picture = add_event(self._read(), document, input_images=self._terms.request.input_images)
+        picture = add_event(self._read(), document, input_images=self._prepared.terms.request.input_images)
         if picture is not None and self._wire.first_image is None:
             self._wire.first_image = self._clock.monotonic() - self._started
         if picture == "complete":
             self._streamed_images += 1
-            if self._streamed_images >= self._terms.request.images:
+            if self._streamed_images >= self._prepared.terms.request.images:
                 self.finish()
 
     def _read(self) -> ImageResponse:
         if self._response is None:
             try:
                 document = self._skim.document() if self._skim is not None else None
-                self._response = response_of(document, input_images=self._terms.request.input_images)
+                self._response = response_of(document, input_images=self._prepared.terms.request.input_images)
             except Exception as error:
                 self._response = ImageResponse()
                 self._note("answer", error)
@@ -193,7 +197,7 @@ class Exchange:
         wire.duration = self._clock.monotonic() - self._started
         try:
             attempt = assemble(
-                self._intent, self._terms, wire, self._response or ImageResponse(), outcome, error_type, sent=sent
+                self._intent, self._prepared, wire, self._response or ImageResponse(), outcome, error_type, sent=sent
             )
         except Exception as error:
             self._note("record", error)
