@@ -70,7 +70,7 @@ class Mark:
         headers()[name] = value
         self._added = headers, name
 
-    def leave(self) -> None:
+    def restore(self) -> None:
         """The transport has given its answer: leave the request as it came."""
         while self.leaving:
             self.leaving.pop()()

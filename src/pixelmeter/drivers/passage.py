@@ -106,7 +106,7 @@ class Passage:
             _latest.set(self.outer)
         self.mark.passages.remove(self)
         if self._begun:
-            self.mark.leave()
+            self.mark.restore()
 
     def _trace(self) -> None:
         if self._begun and self.outgoing is not None and not self.exchange.is_traced:

@@ -58,7 +58,7 @@ class Background:
     does, so after much work the rest is fifty times the CPU that it took, up to a second. A run that raises is repeated
     after a pause that doubles from half a second to half a minute; only a ticket makes it shorter, for as long as its
     patience lasts, and `meanwhile` runs every quarter of a second; while a long rest lasts, every second. `afterwards`
-    runs after each run, before those who wait for it are told; `leave` when the thread ends after a run that succeeded.
+    runs after each run, before those who wait for it are told; `close` when the thread ends after a run that succeeded.
 
     Whatever is no Exception ends the thread, as it would any other: `died` is told, and another thread goes on after
     the pause that a run that raises has.
@@ -68,7 +68,7 @@ class Background:
         self,
         work: Callable[[], float | None],
         meanwhile: Callable[[], object],
-        leave: Callable[[], None],
+        close: Callable[[], None],
         name: str,
         *,
         interval: float = _INTERVAL,
@@ -78,7 +78,7 @@ class Background:
     ) -> None:
         self._work = work
         self._meanwhile = meanwhile
-        self._leave = leave
+        self._close = close
         self._name = name
         self._interval = interval
         self._first = min(first, interval)
@@ -204,7 +204,7 @@ class Background:
         try:
             again = self._work()
             if any(ticket.last for ticket in self._serving):
-                self._leave()
+                self._close()
         except Exception:
             failed = True
         for ticket in self._serving:

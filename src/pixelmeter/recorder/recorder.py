@@ -76,7 +76,7 @@ class Recorder:
         self._background = Background(
             self._writing.work,
             self._writing.sync,
-            self._writing.leave,
+            self._writing.close,
             "pixelmeter-writer",
             interval=interval,
             first=first,

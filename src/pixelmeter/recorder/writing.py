@@ -105,7 +105,7 @@ class Writing:
         self._spool.sync()
         return None
 
-    def leave(self) -> None:
+    def close(self) -> None:
         """Close the ledger: a connection is closed by the thread that opened it.
 
         The drain stays for a later attempt: it knows what of the files that are left it has read.
