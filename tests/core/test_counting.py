@@ -6,10 +6,10 @@ from typing import get_args
 
 import pytest
 
+from pixelmeter.core.attempts.record import FIELDS
 from pixelmeter.core.counting import COUNTS, Count, Key, Tally, key_of, tally_of, tokens
 from pixelmeter.core.labels import Direction, Modality
 from pixelmeter.core.metrics import METRICS, metric
-from pixelmeter.core.record import FIELDS
 from pixelmeter.ledger.schema import TOTALS_KEY
 from pixelmeter.ledger.snapshot import Total
 from tests.factories import make_attempt

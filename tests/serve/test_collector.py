@@ -11,8 +11,8 @@ import msgspec
 import psycopg
 import pytest
 
+from pixelmeter.core.attempts.record import OUTCOMES
 from pixelmeter.core.metrics import metric
-from pixelmeter.core.record import OUTCOMES
 from pixelmeter.ledger.snapshot import Total
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.serve.collector import HISTOGRAM, Counts, LedgerCollector, counter, of_counts

@@ -13,9 +13,9 @@ from typing import NamedTuple, cast
 
 import msgspec
 
+from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.labels import Direction, Modality, error_type, quality_label, size_label
 from pixelmeter.core.metrics import MetricKind, metric
-from pixelmeter.core.record import NANO_PER_USD, Attempt
 
 __all__ = ["COUNTS", "Count", "Key", "Tally", "key_of", "tally_of", "tokens"]
 

@@ -9,12 +9,12 @@ from typing import get_args
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter, MeterProvider, get_meter
 
-from pixelmeter import forks
+from pixelmeter import lifecycle
 from pixelmeter._version import __version__
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.counting import COUNTS, Count, Tally, tally_of, tokens
 from pixelmeter.core.labels import Direction
 from pixelmeter.core.metrics import DURATION_BUCKETS, metric
-from pixelmeter.core.record import Attempt
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import ANSWERED
 from pixelmeter.sinks.series import Series
@@ -62,7 +62,7 @@ class Metrics:
         """`latest` chooses the names of the conventions after 1.41."""
         self.lock = threading.RLock()
         """Held by whoever counts, and by a fork: a child could not get at a lock of ours or the SDK's that is held."""
-        forks.register(self)
+        lifecycle.register(self)
         meter = get_meter("pixelmeter", __version__, provider)
         self._series = Series([metric(name) for name in _BOUNDING])
         self._duration = meter.create_histogram(
@@ -74,7 +74,7 @@ class Metrics:
         self._usage = _LatestUsage(meter) if latest else _Usage(meter)
         self._counters = [_Counter(meter, count) for count in COUNTS if count.metric in _COUNTERS]
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold."""
         return (self.lock,)
 

@@ -25,11 +25,11 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from pixelmeter import forks
+from pixelmeter import lifecycle
 from pixelmeter._version import __version__
-from pixelmeter.calls import Block, announced, current_block, show
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.labels import error_type
-from pixelmeter.core.record import Attempt
+from pixelmeter.linking import Block, announced, current_block, show
 from pixelmeter.settings import CostAttributes
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import ended, raised, started
@@ -53,7 +53,7 @@ class Spans:
         self._calls = _CallSpans(self._tracer, provider)
         show(self._calls)
         self._open: dict[str, Span] = {}
-        forks.register(self)
+        lifecycle.register(self)
 
     def begin(self, intent: Attempt) -> Callable[[], None] | None:
         """Start a span, and make it current until what is returned is called."""
@@ -100,7 +100,7 @@ class Spans:
         """End the spans of calls that nobody has tried again for long."""
         self._calls.tidy()
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold: nothing."""
         return ()
 

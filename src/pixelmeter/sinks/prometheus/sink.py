@@ -8,9 +8,9 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from pixelmeter._version import __version__
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.counting import COUNTS, tally_of
-from pixelmeter.core.health import Health
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.sink import Health
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.sinks.prometheus.families import Exemplar, Families, families_of
 from pixelmeter.sinks.series import DEFAULT_LIMIT, Labels

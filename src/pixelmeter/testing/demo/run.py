@@ -17,7 +17,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pixelmeter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.attempts import attempts
