@@ -8,6 +8,7 @@ exporter that shows these all go by them.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from operator import attrgetter
 from typing import NamedTuple, cast
 
@@ -52,7 +53,8 @@ def key_of(attempt: Attempt) -> Key:
     )
 
 
-class Tally(msgspec.Struct, gc=False):
+@dataclass(slots=True)
+class Tally:
     """What attempts of one key add up to: the key, then the sums; money in nano-dollars, time in microseconds."""
 
     gateway: str
