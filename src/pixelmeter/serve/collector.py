@@ -36,7 +36,7 @@ _METRICS = {metric.name: metric for metric in METRICS if "ledger" in metric.orig
 _COUNTERS = [metric.name for metric in _METRICS.values() if metric.kind == "counter"]
 _COUNTS = [count for count in COUNTS if count.kind == "counter" and count.metric in _METRICS]
 _UNITS = {count.metric: count.unit for count in _COUNTS}
-# Of these a combination of labels has series of its own also while it has counted nothing.
+# Each combination of labels has series of these, even while they are 0.
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
 _key = attrgetter(*Key._fields)
@@ -84,7 +84,7 @@ class LedgerCollector(Collector):
             reading = self._reading
             if reading is None or (reading.done() and self._clock.monotonic() - self._read_at >= _FRESH):
                 reading = Future[Sequence[Family]]()
-                # A daemon, because nothing can end it while the database hangs: the process must not wait for it.
+                # A daemon thread: it cannot be ended while the database hangs, and the process must not wait for it.
                 threading.Thread(target=self._fulfil, args=(reading,), name="pixelmeter-scrape", daemon=True).start()
                 self._reading = reading
             return reading
@@ -112,7 +112,7 @@ class LedgerCollector(Collector):
         return families
 
     def _ask(self) -> tuple[Sequence[Total], int | None]:
-        # Opened anew each time: the file may be another one by now, and the schema a newer one.
+        # Opened for each reading: since the last one the file may have been replaced, or its schema upgraded.
         with reading_ledger(self._address) as reader:
             return read_totals(reader), last_attempt(reader)
 
@@ -135,7 +135,7 @@ def _always() -> Sequence[Family]:
 
 
 class _Histogram:
-    """Attempts by bucket, each in one of them, and their microseconds."""
+    """Attempts by bucket, each counted in one of them, and the sum of their durations in microseconds."""
 
     def __init__(self) -> None:
         self.buckets = [0] * (len(_METRICS[HISTOGRAM].buckets) + 1)
@@ -154,7 +154,7 @@ class Counts:
     """
 
     def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
-        """Raises ConfigError where so few series are too few."""
+        """Raises ConfigError for a limit that is too low."""
         self._series = Series(list(_METRICS.values()), max_series)
         self._named: dict[Key, tuple[str, str]] = {}
         self._placed: dict[tuple[str, Labels], Labels] = {}
@@ -184,7 +184,7 @@ class Counts:
         return counters, histograms
 
     def _names(self, key: Key) -> tuple[str, str]:
-        # Kept for each combination: a name that gets room later must not take along what was counted without one.
+        # Remembered for each combination: a name that gets room later must not take over what was counted as "other".
         named = self._named.get(key)
         if named is None:
             named = self._series.names(key.gateway, key.operation, key.model, priced=key.cost_source != "none")
@@ -200,13 +200,13 @@ class Counts:
 
 
 def _counted(total: Total, key: Key) -> Iterator[tuple[str, Labels, int]]:
-    """Yield the counters that a total is part of, those that may yet grow from 0 too.
+    """Yield the counters that a total adds to, also those that are still 0 and may grow.
 
-    So who has room follows from the combinations alone, and not from when an exporter saw which number.
+    So which series get room depends on the combinations alone, and not on what their numbers were at a scrape.
     """
     for count in _COUNTS:
         number: int = getattr(total, count.number)
-        # The others have room from the start, or are of a combination that always counts them.
+        # The others need no series while they are 0: these are there from the start, or never 0 in this combination.
         if number or count.metric in _GROWING:
             yield count.metric, count.labels(key), number
 

@@ -25,14 +25,14 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.address import absolute_url
 from pixelmeter.meter import adopt
 from pixelmeter.serve.collector import LedgerCollector
-from pixelmeter.serve.connections import Limits, connection_class, quiet, suitable_limits
+from pixelmeter.serve.connections import Limits, connection_class, failure_logger, suitable_limits
 from pixelmeter.serve.guard import Guard
 from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
 
 __all__ = ["serve_metrics"]
 
-# A scrape waits for the database for five.
+# Longer than the five seconds for which a scrape waits for the database.
 _STOP_SECONDS = 7
 _ADOPT_EVERY_SECONDS = 60.0
 _ADOPTION_STOP_SECONDS = 5.0
@@ -41,7 +41,7 @@ _log = logging.getLogger("pixelmeter")
 
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().set_exception_handler(quiet())
+        asyncio.get_running_loop().set_exception_handler(failure_logger())
         await super().startup(sockets)
 
 
@@ -67,7 +67,7 @@ def serve_metrics(
     with _listen(host, port) as listening:
         config = uvicorn.Config(
             app,
-            # The ones that the limits are made for, whatever else is installed.
+            # Not uvicorn's choice, which goes by what is installed: the limits are made for these two.
             loop="asyncio",
             http=connection_class(limits),
             ws="none",
@@ -116,7 +116,7 @@ def _make_app(registry: CollectorRegistry, guard: Guard | None) -> Starlette:
         try:
             encode, content_type = choose_encoder(request.headers.get("accept", ""))
         except TypeError:
-            # A version that is no number.
+            # The header names a version that is no number.
             encode, content_type = choose_encoder("")
         return Response(encode(registry), headers={"content-type": content_type, "cache-control": "no-store"})
 

@@ -80,7 +80,7 @@ class Spans:
         """End the attempt's span; return a context with it, for exemplars."""
         span = self._open.pop(attempt.id, None)
         end_time = (attempt.started_at + attempt.duration) * 1000
-        # Not the current one: that may be of another request, which is told of what was collected before.
+        # Not the current span: this may be told late, while another request is under way.
         context = set_span_in_context(INVALID_SPAN, Context())
         if span is not None:
             attributes = ended(attempt, self._cost_attributes)
@@ -120,7 +120,7 @@ class _Call:
         self.span = span
         """The call's own span; that of its first attempt where it has none."""
         self.outside = outside
-        """What was current when the call's own span started; None where it has none."""
+        """The span that was current when the call's own span started; None where it has none."""
         self.attempts = 0
         self.until: int | None = None
         """When its last attempt ended, in nanoseconds; None while one is under way."""
@@ -138,7 +138,7 @@ class _CallSpans:
     def __init__(self, tracer: Tracer, provider: TracerProvider | None) -> None:
         self._tracer = tracer
         self._key = ("opentelemetry", provider)
-        # One for each sink, which live as long as the program.
+        # A context variable is never freed; there is one for each sink, which live as long as the program.
         self._latest: ContextVar[_Call | None] = ContextVar("pixelmeter_otel_call", default=None)
         self._open: dict[str, _Call] = {}
         self._registered = False
@@ -151,7 +151,7 @@ class _CallSpans:
             return self._below(block)
         if latest is not None and latest.call_id == intent.call_id:
             latest.until = None
-            # Spans that others have opened since stay between. Outside any, a redirect is below the first attempt.
+            # A span that the program has opened since is the parent. Without one, the call's span or first attempt is.
             around = get_current_span().get_span_context()
             return None if around.is_valid and around != latest.outside else set_span_in_context(latest.span)
         if latest is not None and latest.until is not None:
@@ -198,7 +198,7 @@ class _CallSpans:
         """Start the span of a block and make it current; what is returned ends it."""
         if self._key in block.views:
             return None
-        # Spans of several providers are beside each other, not below.
+        # With several providers, each has a span of its own for the block, beside the others and not below them.
         outside = cast("Context", block.views.setdefault(_OUTSIDE, get_current()))
         span = self._tracer.start_span(_CALL, outside)
         if not span.get_span_context().is_valid:
@@ -228,7 +228,7 @@ class _CallSpans:
         self._open.clear()
 
     def _below(self, block: Block) -> Context | None:
-        """Return the context of the block's own span where another provider's is current; None where all is well."""
+        """Return the context of our own span of the block if another provider's is current, else None."""
         own, current = block.views.get(self._key), get_current_span()
         between = not any(current is span for span in block.views.values())
         return None if between or not isinstance(own, Span) else set_span_in_context(own)
@@ -236,7 +236,7 @@ class _CallSpans:
     def _keep(self, call: _Call) -> None:
         if not self._registered:
             self._registered = True
-            # Now and not before: what is registered last runs first, and the SDK must still be there.
+            # Not earlier: exit handlers run in reverse order, and this one must run before the SDK shuts down.
             atexit.register(_finish, weakref.ref(self))
         self._open[call.call_id] = call
         if len(self._open) > _OPEN_LIMIT:
@@ -271,7 +271,7 @@ def _attributes(intent: Attempt) -> dict[str, str]:
 
 
 def _may_be_tried_again(attempt: Attempt) -> bool:
-    """Return whether openai's SDK would, if it has tries left; a redirect is followed by another request as well."""
+    """Return whether openai's SDK would try again; a redirect is followed by another request too."""
     if attempt.outcome in ("success", "pending", "cancelled"):
         return False
     if attempt.status is None or attempt.status < 300:

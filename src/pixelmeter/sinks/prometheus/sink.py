@@ -50,7 +50,7 @@ class PrometheusSink:
         families = self._families
         with families.lock:
             if self._generation != families.generation:
-                self._leave_to_the_parent()
+                self._drop_inherited()
             gateway, _ = families.names(
                 intent.gateway, intent.operation, intent.model, priced=intent.at_risk is not None
             )
@@ -63,7 +63,7 @@ class PrometheusSink:
         families = self._families
         with families.lock:
             if self._generation != families.generation:
-                self._leave_to_the_parent()
+                self._drop_inherited()
             labels, sampled = self._flying.pop(attempt.id, (None, True))
             if labels is not None:
                 families.child(_IN_FLIGHT, labels).dec()
@@ -76,7 +76,7 @@ class PrometheusSink:
         backend = (health.backend,)
         with families.lock:
             if self._generation != families.generation:
-                self._leave_to_the_parent()
+                self._drop_inherited()
             for rows, duration in health.writes:
                 families.child("pixelmeter_ledger_rows_total", backend).inc(rows)
                 families.child("pixelmeter_ledger_write_duration_seconds", backend).observe(duration / 1e6)
@@ -105,8 +105,8 @@ class PrometheusSink:
             for place in _PLACES:
                 families.child("pixelmeter_internal_errors_total", (place,))
 
-    def _leave_to_the_parent(self) -> None:
-        """Take the parent's attempts out of what a forked child inherited; a worker's file begins anew by itself."""
+    def _drop_inherited(self) -> None:
+        """Forget the parent's attempts in a forked child; the file of a gunicorn worker starts empty anyway."""
         self._generation = self._families.generation
         flying, self._flying = self._flying, {}
         self._dropped = 0
@@ -116,13 +116,13 @@ class PrometheusSink:
 
 
 def _grown(before: int, now: int) -> int:
-    """Return by how much a number grew that begins anew after a fork."""
+    """Return by how much a counter grew, which starts at 0 again after a fork."""
     return now - before if now >= before else now
 
 
 def _is_sampled() -> bool:
     """Return False where OpenTelemetry says that the current trace is not kept."""
-    # Looked up, not imported: where nobody loaded it, or another thread is about to, there is no current span.
+    # Looked up, not imported: if it is not loaded, or another thread is loading it, there is no current span.
     trace: Any = sys.modules.get("opentelemetry.trace")
     if not hasattr(trace, "get_current_span"):
         return True
