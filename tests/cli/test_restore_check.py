@@ -20,8 +20,8 @@ from click.testing import CliRunner
 from pixelmeter.cli import main
 from pixelmeter.cli.restore_check import of_tables
 from pixelmeter.drain import Drain
+from pixelmeter.ledger.files import read_wal
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.wal import read_wal
 from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds

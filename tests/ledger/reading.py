@@ -14,7 +14,8 @@ from pixelmeter.core.latency import bucket
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.record import FIELDS, Attempt
 from pixelmeter.ledger.engine import open_engine
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, DURATIONS, TOTALS, TOTALS_KEY
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, TOTALS
+from pixelmeter.ledger.sums import DURATIONS, TOTALS_KEY
 
 Sums = Mapping[tuple[Any, ...], tuple[int, ...]]
 

@@ -9,7 +9,7 @@ import pytest
 
 from pixelmeter.core.metrics import metric
 from pixelmeter.core.record import OUTCOMES
-from pixelmeter.ledger.snapshot import Total
+from pixelmeter.ledger.sums import Total
 from pixelmeter.serve.counts import HISTOGRAM, Counts
 from pixelmeter.serve.families import counter, of_counts
 from pixelmeter.sinks.series import DEFAULT_LIMIT
@@ -43,7 +43,7 @@ def hostile(number: int) -> list[Total]:
             input_image_tokens=0,
             output_text_tokens=0,
             output_image_tokens=chance.randrange(9),
-            durations=(1, 2, *[0] * 15),
+            durations=[1, 2, *[0] * 15],
         )
         for _ in range(number)
     ]

@@ -19,7 +19,7 @@ from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmeter.core.record import Attempt
-    from pixelmeter.ledger.filters import Filters
+    from pixelmeter.ledger.queries import Filters
     from pixelmeter.ledger.reader import Reader
 
 _RIGHT = ("status", "images", "cost", "at_risk", "seconds")
@@ -77,7 +77,7 @@ def command(
     from pixelmeter.cli.ledger import open_ledger_for_reading
     from pixelmeter.cli.output import emit
     from pixelmeter.ledger.attempts import attempts
-    from pixelmeter.ledger.filters import Filters
+    from pixelmeter.ledger.queries import Filters
 
     wanted = Filters(call_id=str(call_id) if call_id else None, **filters)
     with open_ledger_for_reading(database_url) as reader:

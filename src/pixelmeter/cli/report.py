@@ -18,7 +18,7 @@ from pixelmeter.core.report_columns import COLUMNS, OF_PROGRAMS, OF_TABLES, as_j
 from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pixelmeter.ledger.filters import Filters
+    from pixelmeter.ledger.queries import Filters
     from pixelmeter.ledger.reader import Reader
 
 _DROP = ("p50", "share", "calls", "p95", "errors", "attempts", "images", "unknown_cost", "at_risk")
@@ -90,7 +90,7 @@ def command(
     if since >= until:
         raise click.UsageError(f"--since ({utc_text(since)}) must be before --until ({utc_text(until)})")
     from pixelmeter.cli.ledger import open_ledger_for_reading
-    from pixelmeter.ledger.filters import Filters
+    from pixelmeter.ledger.queries import Filters
 
     question = _Question(since, until, tz, Filters(**filters))
     with open_ledger_for_reading(database_url) as reader:

@@ -28,7 +28,7 @@ _SUMS = (
 
 def of_log(path: str) -> Iterator[Finding]:
     """Yield what is wrong with the log beside a database file, from the bytes of both: SQLite drops such a log."""
-    from pixelmeter.ledger.wal import page_size, read_wal
+    from pixelmeter.ledger.files import page_size, read_wal
 
     if os.path.exists(path) and not os.path.isfile(path):
         return

@@ -1,20 +1,29 @@
-"""Sums over the ledger by dimensions.
+"""What the ledger is asked: which attempts a question is about, and sums of them by dimensions.
 
 Ranges are half-open, [since, until). Every value is a parameter, every name in SQL is one of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
 from pixelmeter.core.periods import Period, Window, name_of, windows
 from pixelmeter.core.report import ERRORS, FROM_ATTEMPTS, Group, is_period, known, tag_of
-from pixelmeter.ledger.expressions import Sql, bucket_of, tag_value, wide, wide_sum
-from pixelmeter.ledger.filters import EVERYTHING, Filters, started_in, where
-from pixelmeter.ledger.reader import Dialect, Reader
+from pixelmeter.ledger.dialect import Dialect, Sql, bucket_of, wide, wide_sum
+from pixelmeter.ledger.reader import Reader
 
-__all__ = ["cost_by_period", "grouped", "tag_keys", "unpriced"]
+__all__ = [
+    "EVERYTHING",
+    "Filters",
+    "cost_by_period",
+    "grouped",
+    "started_in",
+    "tag_keys",
+    "unpriced",
+    "where",
+]
 
 _ROLLED_UP = {"gateway", "provider", "operation", "model", "outcome"}
 _DAY = timedelta(days=1)
@@ -40,6 +49,41 @@ _MORE_SUMS = f"""
   {wide_sum("CASE WHEN attempt > 0 THEN cost END")},
   {wide_sum("CASE WHEN outcome <> 'success' THEN cost END")}"""
 _ROLLED_UP_SUMS = 2 * len(_MONEY)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which attempts to look at; None asks for nothing."""
+
+    model: str | None = None
+    """A shell pattern such as "openai/*"."""
+    gateway: str | None = None
+    operation: str | None = None
+    outcome: str | None = None
+    status: int | None = None
+    call_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def rolled_up(self) -> bool:
+        """Whether the day rollup has all that is asked for."""
+        return self.status is None and self.call_id is None and not self.tags
+
+    def conditions(self, dialect: Dialect) -> Iterator[Sql]:
+        """Yield the conditions on the rows of a table."""
+        for name in ("gateway", "operation", "outcome", "status", "call_id"):
+            value = getattr(self, name)
+            if value is not None:
+                yield Sql(f"{name} = ?", (value,))
+        if self.model is not None:
+            yield dialect.like("model", self.model)
+        for key, text in self.tags.items():
+            value = dialect.tag_value(key)
+            yield Sql(f"{value.text} = ?", (*value.parameters, text))
+
+
+EVERYTHING = Filters()
+"""No condition at all."""
 
 
 def grouped(
@@ -118,16 +162,34 @@ def tag_keys(
 
     The most frequent come first.
     """
-    members = "jsonb_each_text" if reader.dialect == "postgresql" else "json_each"
     condition = where([*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)])
     statement = (
         "SELECT member.key, count(*), count(DISTINCT member.value)"
-        f" FROM (SELECT tags FROM pixelmeter_attempts {condition.text}) AS found, {members}(found.tags) AS member"
+        f" FROM (SELECT tags FROM pixelmeter_attempts {condition.text}) AS found,"
+        f" {reader.dialect.tag_members}(found.tags) AS member"
         " GROUP BY member.key"
     )
     found = [(key, attempts, values) for key, attempts, values in reader.rows(statement, condition.parameters)]
     # Here, because each database has an order of letters of its own.
     return sorted(found, key=lambda one: (-one[1], one[0]))
+
+
+def started_in(since: datetime | None, until: datetime | None, dialect: Dialect) -> Iterator[Sql]:
+    """Yield the conditions on attempts that started in [since, until); None leaves a side open."""
+    if since is not None:
+        yield Sql("started_at >= ?", (dialect.moment(since),))
+    if until is not None:
+        yield Sql("started_at < ?", (dialect.moment(until),))
+
+
+def where(conditions: Iterable[Sql]) -> Sql:
+    """Return the WHERE clause of conditions that must all hold; nothing where there are none."""
+    every = list(conditions)
+    if not every:
+        return Sql("", ())
+    return Sql(
+        f"WHERE {' AND '.join(one.text for one in every)}", tuple(value for one in every for value in one.parameters)
+    )
 
 
 def _within_ledger(reader: Reader, since: datetime, until: datetime) -> tuple[datetime, datetime]:
@@ -136,7 +198,8 @@ def _within_ledger(reader: Reader, since: datetime, until: datetime) -> tuple[da
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     if first is None:
         return since, since
-    return max(since, _start(_day(first))), min(until, _start(_day(last)) + _DAY)
+    first, last = map(reader.dialect.date, (first, last))
+    return max(since, _start(first)), min(until, _start(last) + _DAY)
 
 
 def _rollup_can_tell(by: Sequence[str], zone: tzinfo, filters: Filters, columns: Collection[str]) -> bool:
@@ -153,7 +216,7 @@ def _from_rollup(
     reader: Reader, by: Sequence[str], first: datetime, last: datetime, filters: Filters
 ) -> Iterator[Group]:
     keys = ", ".join([*("day" if is_period(name) else name for name in by), "latency_bucket"])
-    days = Sql("day >= ? AND day < ?", tuple(_as_day(when, reader.dialect) for when in (first, last)))
+    days = Sql("day >= ? AND day < ?", tuple(reader.dialect.midnight(when.date()) for when in (first, last)))
     condition = where([days, *filters.conditions(reader.dialect)])
     statement = f"""
 SELECT {keys}, sum(attempts), sum(calls), sum(images),
@@ -165,7 +228,7 @@ GROUP BY {keys}
     doubts: dict[tuple[str | None, ...], tuple[int, int]] = {}
     for row in reader.rows(statement, condition.parameters):
         key = tuple(
-            name_of(_day(value), name) if is_period(name) else value or None
+            name_of(reader.dialect.date(value), name) if is_period(name) else value or None
             for name, value in zip(by, row[: len(by)], strict=True)
         )
         group = _group(key, row[len(by)], row[len(by) + 1 :])
@@ -242,7 +305,7 @@ def _group(key: tuple[str | None, ...], bucket: int, sums: Sequence[int]) -> Gro
 
 def _dimension(name: str, dialect: Dialect) -> Sql:
     tag = tag_of(name)
-    found = Sql(name) if tag is None else tag_value(tag, dialect)
+    found = Sql(name) if tag is None else dialect.tag_value(tag)
     return Sql(f"coalesce({found.text}, '')", found.parameters)
 
 
@@ -252,11 +315,3 @@ def _midnight(when: datetime) -> datetime:
 
 def _start(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
-
-
-def _day(value: date | str) -> date:
-    return date.fromisoformat(value) if isinstance(value, str) else value
-
-
-def _as_day(midnight: datetime, dialect: Dialect) -> date | str:
-    return midnight.date() if dialect == "postgresql" else midnight.date().isoformat()

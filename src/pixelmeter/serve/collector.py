@@ -14,10 +14,9 @@ from prometheus_client.registry import Collector
 from pixelmeter._version import __version__
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.address import Address, read_address
-from pixelmeter.ledger.driver import connect_arguments
+from pixelmeter.ledger.address import Address, connect_arguments, read_address
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.snapshot import Total, last_attempt, read_totals
+from pixelmeter.ledger.sums import Total, last_attempt, read_totals
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.serve.counts import Counts
 from pixelmeter.serve.families import gauge, of_counts

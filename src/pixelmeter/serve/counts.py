@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.ledger.snapshot import Total
+from pixelmeter.ledger.sums import Total
 from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label
 
 __all__ = ["COUNTERS", "HISTOGRAM", "Counts", "Histogram"]
