@@ -14,8 +14,8 @@ import pytest
 import pixelmeter
 from pixelmeter.drain import DrainStatus
 from pixelmeter.meter import Meter
+from pixelmeter.spool import SpoolStatus
 from pixelmeter.spool.frames import OUTCOME, encode
-from pixelmeter.spool.status import SpoolStatus
 from pixelmeter.status import DrainCounts, SpoolCounts, Status
 from pixelmeter.system import SystemIds
 from pixelmeter.testing import Gateway

@@ -79,7 +79,7 @@ def of_tables(reader: Reader, seconds: float = _SECONDS) -> Iterator[Finding]:
 
 def of_positions(address: Address, folder: str) -> Iterator[Finding]:
     """Yield what does not fit between how far the ledger has read each spool file, and what lies in the folder."""
-    from pixelmeter.drain.positions import compare
+    from pixelmeter.drain.census import mismatches
 
     if address.dialect == "sqlite" and not os.path.exists(address.path):
         return
@@ -89,7 +89,7 @@ def of_positions(address: Address, folder: str) -> Iterator[Finding]:
                 return
             rows = reader.rows("SELECT name, position FROM pixelmeter_spools")
         positions = {str(name): int(position) for name, position in rows}
-        found = compare(SystemFiles(), folder, positions, long_ago=SystemClock().now() - _LATE * 1_000_000)
+        found = mismatches(SystemFiles(), folder, positions, long_ago=SystemClock().now() - _LATE * 1_000_000)
     except (LedgerError, OSError):
         # Why they cannot be read is another finding.
         return

@@ -12,12 +12,11 @@ import msgspec
 
 from pixelmeter.core.ports import Files
 from pixelmeter.core.record import Attempt
-from pixelmeter.drain.adoption import Adoption
-from pixelmeter.drain.delivery import Delivery
-from pixelmeter.drain.retrial import Retrial
-from pixelmeter.drain.writer import GROUP, Writer, once
+from pixelmeter.drain.dead_processes import Adoption
+from pixelmeter.drain.delivery import GROUP, Delivery, Retrial
 from pixelmeter.errors import LedgerError
-from pixelmeter.spool import OUTCOME, Frame, Reader, Segment, Spool
+from pixelmeter.ledger.writer import Writer, first_of_each_id
+from pixelmeter.spool import OUTCOME, Frame, FrameReader, Segment, Spool
 
 __all__ = ["Drain", "DrainStatus"]
 
@@ -51,7 +50,7 @@ class _Ready(NamedTuple):
 
 
 class _Tail:
-    def __init__(self, reader: Reader, passed: int = 0) -> None:
+    def __init__(self, reader: FrameReader, passed: int = 0) -> None:
         self.reader = reader
         self.exhausted = False
         self.committed = passed
@@ -117,7 +116,7 @@ class Drain:
         kept = {name: end for name, end in positions.items() if name not in names}
         self._failures += 1
         doubtful = self._failures > _FAILURES
-        refused = self._own.write(once(each.attempt for each in group), kept, names, doubtful=doubtful)
+        refused = self._own.write(first_of_each_id(each.attempt for each in group), kept, names, doubtful=doubtful)
         self._failures = 0
         for _ in group:
             self._ready.popleft()
@@ -204,7 +203,7 @@ class Drain:
         with suppress(LedgerError):
             self._writer.close()
         for segment, tail in list(self._tails.items()):
-            self._tails[segment] = _Tail(Reader(self._files, segment.descriptor), tail.committed)
+            self._tails[segment] = _Tail(FrameReader(self._files, segment.descriptor), tail.committed)
         self._open.clear()
         self._carried.clear()
         self._ready = deque(each for each in self._ready if each.segment is None)
@@ -249,7 +248,7 @@ class Drain:
         for segment in segments:
             tail = self._tails.get(segment)
             if tail is None:
-                tail = self._tails[segment] = _Tail(Reader(self._files, segment.descriptor))
+                tail = self._tails[segment] = _Tail(FrameReader(self._files, segment.descriptor))
             try:
                 self._read(segment, tail)
             except OSError as error:
