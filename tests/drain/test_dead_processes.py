@@ -155,7 +155,7 @@ def test_a_copy_of_an_intent_behind_its_outcome_does_not_undo_it(spool: Spool, h
     assert {attempt.id: "success"} == outcomes(sqlite_url)
 
 
-def test_what_a_dead_process_left_is_committed_in_groups_where_it_is_much(folder: str, heir: Drain, sqlite_url: str) -> None:
+def test_much_that_a_dead_process_left_is_committed_in_groups(folder: str, heir: Drain, sqlite_url: str) -> None:
     expected = leave(Spool(folder, FILES, SystemIds()), ended=GROUP + 20, cut_off=GROUP + 10)
 
     assert 2 * GROUP + 30 == heir.adopt()
