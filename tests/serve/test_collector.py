@@ -35,8 +35,8 @@ def test_scrapes_of_a_database_that_hangs_end_and_share_the_one_question_that_wa
             shown += [{family.name: family.samples[0].value for family in scrape.result()} for scrape in scrapes]
             clock.advance(2_000_000)
         asked = observer.execute(WAITING).fetchone()
-        locking.rollback()
         [reading] = [one for one in threading.enumerate() if one.name == "pixelmeter-scrape"]
+        locking.rollback()
         reading.join(20)
         after = {family.name: family.samples[0].value for family in collector.collect()}
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
+from typing import Any
 
-import msgspec
 import pytest
 
 from pixelmeter.core.metrics import metric
@@ -49,7 +50,7 @@ def hostile(number: int) -> list[Total]:
     ]
     # In a ledger, what has no source has no cost, and a cost that is unknown has a reason.
     return [
-        msgspec.structs.replace(
+        replace(
             total,
             cost=0 if total.cost_source == "none" else total.cost,
             unknown_cost_attempts=total.unknown_cost_attempts if total.cost_reason else 0,
@@ -92,9 +93,8 @@ def test_no_series_falls_when_the_ledger_grows_and_the_exporter_restarts() -> No
 
 @pytest.mark.parametrize("limit", [DEFAULT_LIMIT + number for number in (-12, -5, -1, 0, 1, 7, 20)])
 def test_no_series_falls_when_what_was_zero_grows_and_the_exporter_restarts(limit: int) -> None:
-    replace = msgspec.structs.replace
     grown = hostile(3000)
-    nothing = dict.fromkeys(
+    nothing: dict[str, Any] = dict.fromkeys(
         ("retries", "images", "at_risk", "unknown_cost_attempts", "input_text_tokens", "cached_input_tokens",
          "output_image_tokens"), 0,
     )  # fmt: skip
@@ -131,7 +131,6 @@ def test_the_buckets_add_up_to_the_count() -> None:
 
 
 def test_a_name_that_gets_room_later_leaves_behind_what_was_counted_without_one() -> None:
-    replace = msgspec.structs.replace
     [plain, *_] = hostile(1)
     plain = replace(plain, gateway="aigateway", operation="generate", outcome="success", cost_source="none", images=0)
     crowd = [replace(plain, model=f"unpriced-{number}") for number in range(60)]

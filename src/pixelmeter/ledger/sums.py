@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
 from datetime import date
 from operator import attrgetter
 from typing import Any, NamedTuple
-
-import msgspec
 
 from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.latency import bucket
@@ -58,7 +57,8 @@ _labelled = attrgetter(
 )  # fmt: skip
 
 
-class DaySums(msgspec.Struct, gc=False):
+@dataclass(slots=True)
+class DaySums:
     """What is added to one row of the day rollup: its key, then its sums, in the order of the table's columns."""
 
     day: str
@@ -80,14 +80,18 @@ class DaySums(msgspec.Struct, gc=False):
 
     def row(self) -> tuple[Any, ...]:
         """Return the values of DAILY_COLUMNS."""
-        return msgspec.structs.astuple(self)
+        found: tuple[Any, ...] = _day_row(self)
+        return found
 
 
-DAILY_COLUMNS = DaySums.__struct_fields__
-"""The columns of a `DaySums.row`, in order."""
+DAILY_COLUMNS = tuple(one.name for one in fields(DaySums))
+"""The columns of a `DaySums.row`, in order, which is that of the table."""
+
+_day_row = attrgetter(*DAILY_COLUMNS)
 
 
-class Total(msgspec.Struct, gc=False):
+@dataclass(slots=True)
+class Total:
     """The sums of one combination of labels; money in nano-dollars, time in microseconds."""
 
     gateway: str
@@ -112,26 +116,25 @@ class Total(msgspec.Struct, gc=False):
     input_image_tokens: int = 0
     output_text_tokens: int = 0
     output_image_tokens: int = 0
-    durations: list[int] = msgspec.field(default_factory=lambda: [0] * len(DURATIONS))
+    durations: list[int] = field(default_factory=lambda: [0] * len(DURATIONS))
     """Attempts by the buckets of `core.metrics.DURATION_BUCKETS`, each counted once, and those that took longer."""
 
     def row(self) -> tuple[Any, ...]:
         """Return the values of TOTALS_COLUMNS, money and time split into two columns each."""
-        values = msgspec.structs.astuple(self)
         return (
-            *values[:_COST],
+            *_before_cost(self),
             *divmod(self.cost, NANO_PER_USD),
             *divmod(self.at_risk, NANO_PER_USD),
             self.unknown_cost_attempts,
             *divmod(self.duration, _MICROSECONDS),
-            *values[_TOKENS:-1],
+            *_tokens(self),
             *self.durations,
         )
 
 
-_COST, _TOKENS = map(Total.__struct_fields__.index, ("cost", "input_text_tokens"))
-_SPLIT = 3
-"""How many columns there are two of."""
+_COST, _TOKENS = map(TOTALS_COLUMNS.index, ("cost_usd", "input_text_tokens"))
+_before_cost = attrgetter(*TOTALS_COLUMNS[:_COST])
+_tokens = attrgetter(*TOTALS_COLUMNS[_TOKENS : -len(DURATIONS)])
 
 
 class Delta(NamedTuple):
@@ -246,15 +249,14 @@ def _key(one: Attempt) -> _Key:
 
 def _total(row: Sequence[Any]) -> Total:
     # By position: a scrape does this for every row, and names are looked up one by one.
-    tokens, durations = _TOKENS + _SPLIT, len(TOTALS_COLUMNS) - len(DURATIONS)
-    dollars, nano, at_risk_dollars, at_risk_nano, unknown, seconds, microseconds = row[_COST:tokens]
+    dollars, nano, at_risk_dollars, at_risk_nano, unknown, seconds, microseconds = row[_COST:_TOKENS]
     values: tuple[Any, ...] = (
         *row[:_COST],
         dollars * NANO_PER_USD + nano,
         at_risk_dollars * NANO_PER_USD + at_risk_nano,
         unknown,
         seconds * _MICROSECONDS + microseconds,
-        *row[tokens:durations],
-        list(row[durations:]),
+        *row[_TOKENS : -len(DURATIONS)],
+        list(row[-len(DURATIONS) :]),
     )
     return Total(*values)
