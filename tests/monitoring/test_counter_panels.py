@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pixelmeter.core.settle import UNKNOWN
+from pixelmeter.core.attempts.billing import UNKNOWN
 from pixelmeter.monitoring.grafana.shared import UNSETTLED, allowed, error_steps
 from pixelmeter.monitoring.thresholds import Thresholds
 from tests.conftest import unavailable

@@ -12,9 +12,9 @@ import pytest
 from grafana_foundation_sdk.cog import encoder, plugins
 from grafana_foundation_sdk.models import dashboard as sdk
 
+from pixelmeter.core.attempts.record import Outcome
 from pixelmeter.core.labels import ERROR_TYPES
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.core.record import Outcome
 from pixelmeter.monitoring.grafana.export import dashboards, files
 from pixelmeter.monitoring.grafana.panel import COLOURS
 from pixelmeter.monitoring.thresholds import Thresholds

@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from pixelmeter.cli import main
+from pixelmeter.core.attempts.billing import UNKNOWN
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.core.settle import UNKNOWN
 from pixelmeter.monitoring.groups import recording_groups
 from pixelmeter.monitoring.recordings import FAILED
 from pixelmeter.monitoring.rule import Alert

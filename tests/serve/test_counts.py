@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from pixelmeter.core.attempts.record import OUTCOMES
 from pixelmeter.core.metrics import metric
-from pixelmeter.core.record import OUTCOMES
 from pixelmeter.ledger.sums import Total
 from pixelmeter.serve.counts import HISTOGRAM, Counts
 from pixelmeter.serve.families import counter, of_counts

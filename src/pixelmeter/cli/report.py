@@ -11,9 +11,18 @@ from zoneinfo import ZoneInfo
 import click
 
 from pixelmeter.cli.options import database_url_option, filter_options, format_option, range_options
-from pixelmeter.core.periods import utc_text
-from pixelmeter.core.report import dimensions
-from pixelmeter.core.report_columns import COLUMNS, OF_PROGRAMS, OF_TABLES, as_json, cells, columns, csv_columns, values
+from pixelmeter.core.reporting.columns import (
+    COLUMNS,
+    OF_PROGRAMS,
+    OF_TABLES,
+    as_json,
+    cells,
+    columns,
+    csv_columns,
+    values,
+)
+from pixelmeter.core.reporting.periods import utc_text
+from pixelmeter.core.reporting.report import dimensions
 from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.core.record import Attempt
 from pixelmeter.drain.delivery import GROUP, Delivery
 from pixelmeter.ledger.writer import Writer, first_of_each_id
 from pixelmeter.spool import OUTCOME, Frame, FrameReader, sorted_out

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import msgspec
 
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.core.record import Attempt
 from pixelmeter.errors import LedgerError, RowRefused, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.writer import Writer, first_of_each_id
 from pixelmeter.spool import FrameReader, Spool, sorted_out

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.core.record import Attempt
 from pixelmeter.drain.dead_processes import Adoption
 from pixelmeter.drain.delivery import GROUP, Delivery, Retrial
 from pixelmeter.errors import LedgerError

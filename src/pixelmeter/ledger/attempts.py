@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
 
-from pixelmeter.core.record import FIELDS, Attempt
+from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.queries import EVERYTHING, Filters, started_in, where
 from pixelmeter.ledger.reader import Reader

@@ -12,7 +12,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple, Protocol
 
-from pixelmeter.core.latency import bucket
+from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.address import Address, connect_arguments, read_only_uri
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE
@@ -191,7 +191,7 @@ def wide(high: int, low: int) -> int:
 
 @cache
 def bucket_of() -> str:
-    """Return the latency bucket of a row's duration, as `pixelmeter.core.latency.bucket` has it.
+    """Return the latency bucket of a row's duration, as `pixelmeter.core.reporting.latency.bucket` has it.
 
     Databases differ in their logarithms, so the bounds are worked out here, and SQL only searches them.
     """

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from pixelmeter._assets import asset_dir
+from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import read_address

@@ -9,10 +9,10 @@ from datetime import date
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, NANO_PER_USD, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label
-from pixelmeter.core.latency import bucket
 from pixelmeter.core.metrics import DURATION_BUCKETS
-from pixelmeter.core.record import MICROSECONDS_PER_DAY, NANO_PER_USD, Attempt
+from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.reader import Reader
 
 __all__ = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.address import Address, read_address, require_driver
 
 __all__ = ["Writer", "first_of_each_id", "open_writer"]

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.attempts import attempts, attempts_of, identities
 from pixelmeter.ledger.queries import Filters
 from pixelmeter.ledger.reader import Reader

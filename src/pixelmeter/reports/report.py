@@ -7,18 +7,17 @@ from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
-from pixelmeter.core.money import dollars
-from pixelmeter.core.periods import Period, range_text
-from pixelmeter.core.report import Report, summarise
-from pixelmeter.core.report_columns import OF_PROGRAMS
-from pixelmeter.core.report_text import gateway_hint, notes, sparkline
+from pixelmeter.core.reporting.columns import OF_PROGRAMS, gateway_hint, notes, sparkline
+from pixelmeter.core.reporting.periods import Period, range_text
+from pixelmeter.core.reporting.report import Report, summarise
+from pixelmeter.core.text import dollars
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.queries import EVERYTHING, Filters, cost_by_period, grouped, tag_keys, unpriced
 from pixelmeter.ledger.reader import Reader
 
 if TYPE_CHECKING:
-    from pixelmeter.core.prices import PriceBook
+    from pixelmeter.core.pricing.book import PriceBook
 
 __all__ = ["Answer", "Question", "TagUse", "ask", "tags_in_use"]
 
@@ -39,7 +38,7 @@ class Question:
     """Whose days, weeks and months are meant."""
     filters: Filters = EVERYTHING
     by: Sequence[str] = ("model",)
-    """The dimensions, as `pixelmeter.core.report.dimensions` returns them."""
+    """The dimensions, as `pixelmeter.core.reporting.report.dimensions` returns them."""
     columns: Sequence[str] = OF_PROGRAMS
     """The columns that will be shown: the sums of others need not be worked out."""
 
@@ -146,6 +145,6 @@ def _gateway_hints(unpriced: Iterable[tuple[str, str]]) -> list[str]:
 
 
 def _has_price(book: PriceBook, gateway: str, vendors: tuple[str, ...], model: str, now: int) -> bool:
-    from pixelmeter.core.prices import Consumption
+    from pixelmeter.core.pricing.quote import Consumption
 
     return book.quote(Consumption(), gateway=gateway, model=model, at=now, vendors=vendors).reason != "no_price"

@@ -14,8 +14,8 @@ from zlib import crc32
 
 import msgspec
 
+from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.core.record import FIELDS, Attempt
 
 __all__ = ["INTENT", "LARGEST_FRAME", "OUTCOME", "Frame", "FrameKind", "FrameReader", "Scan", "encode", "scan"]
 
