@@ -26,7 +26,8 @@ from pixelmeter.core.reporting.report import dimensions
 from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pixelmeter.reports.report import Answer, Question, TagUse
+    from pixelmeter.ledger.queries import TagUse
+    from pixelmeter.reports.report import Answer, Question
 
 _DROP = ("p50", "share", "calls", "p95", "errors", "attempts", "images", "unknown_cost", "at_risk")
 _Read = TypeVar("_Read")

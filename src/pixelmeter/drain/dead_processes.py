@@ -36,8 +36,8 @@ class DeadProcess:
         self._is_complete = True
         self._readers: dict[str, FrameReader] = {}
 
-    def is_left(self) -> bool:
-        """Return whether nobody has any of the files. Raises OSError."""
+    def is_dead(self) -> bool:
+        """Return whether nobody has locked any of the files, as a process does that lives. Raises OSError."""
         for name in self.names:
             descriptor = self._files.adopt(self._path(name))
             if descriptor is None:
@@ -128,7 +128,10 @@ class Adoption:
     """
 
     def __init__(self, files: Files, folder: str, writer: Writer, delivery: Delivery, late: dict[str, None]) -> None:
-        """`late` has the processes that a database has failed with, to be tried last and alone; it is kept up here."""
+        """`late` names the processes with which the database has failed: they are tried last and alone.
+
+        It is changed here: a process is added where the database fails with it, and removed once it is written.
+        """
         self._files = files
         self._folder = folder
         self._writer = writer
@@ -184,9 +187,9 @@ class Adoption:
 
     def _is_dead(self, process: str, names: Sequence[str]) -> bool:
         try:
-            return self._dead_process(process, names).is_left()
+            return self._dead_process(process, names).is_dead()
         except Exception:
-            # To be told when it is its turn.
+            # The error comes again when the files are read, and is kept then.
             return True
 
     def _batches(self, dead: Iterable[tuple[str, Sequence[str]]]) -> Iterator[list[DeadProcess]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
@@ -23,7 +24,12 @@ _PATIENCE = 30
 _PROBES = 3
 """Files of a reason that are looked at for an attempt to try first."""
 
-Refusal = tuple[Attempt, Exception]
+
+class Refusal(NamedTuple):
+    """An attempt that the ledger does not take, and what it said."""
+
+    attempt: Attempt
+    error: Exception
 
 
 class Delivery:
@@ -60,9 +66,9 @@ class Delivery:
                 raise
             refused = self._isolate(group, error, doubtful=doubtful)
             self.set_aside(refused)
-            self._kept.update(attempt.id for attempt, _ in refused)
+            self._kept.update(one.attempt.id for one in refused)
             self.refused += len(refused)
-            for reason, number in Counter(_reason(error) for _, error in refused).items():
+            for reason, number in Counter(_reason(one.error) for one in refused).items():
                 self._tell(number, reason)
             self._writer.write((), positions, finished)
         self._kept.clear()
@@ -79,7 +85,7 @@ class Delivery:
         while parts:
             part, error = parts.pop()
             if len(part) == 1:
-                alone.append((part[0], error))
+                alone.append(Refusal(part[0], error))
                 continue
             middle = len(part) // 2
             for half in (part[middle:], part[:middle]):
@@ -95,14 +101,14 @@ class Delivery:
         refused: list[Refusal] = []
         for attempt, error in alone:
             if suspected or isinstance(error, RowRefused):
-                refused.append((attempt, error))
+                refused.append(Refusal(attempt, error))
             elif not takes:
                 raise error
             elif (again := self._failure([attempt])) is not None:
                 # The first failure may have been the database's after all.
                 if not self._may_be_the_data(again, doubtful=doubtful):
                     raise again
-                refused.append((attempt, again))
+                refused.append(Refusal(attempt, again))
         return refused
 
     def set_aside(self, refused: Sequence[Refusal]) -> None:

@@ -44,12 +44,18 @@ _FAILURES = 3
 
 
 class _Ready(NamedTuple):
+    """An attempt that has ended and is to be written."""
+
     attempt: Attempt
     segment: str | None
+    """The name of the file that has it; None where it is in memory only."""
     end: int
+    """The position behind it in that file."""
 
 
 class _Tail:
+    """How far a segment has been read, and how far of that is in the ledger."""
+
     def __init__(self, reader: FrameReader, passed: int = 0) -> None:
         self.reader = reader
         self.exhausted = False
@@ -147,7 +153,7 @@ class Drain:
             self._adoption = Adoption(self._files, self._folder, self._writer, self._adopting, self._late)
             self._parts = self._pass(self._adoption)
         adoption = self._adoption
-        before = adoption.adopted, adoption.interrupted, adoption.damaged
+        adopted, interrupted, damaged = adoption.adopted, adoption.interrupted, adoption.damaged
         is_over = True
         try:
             next(self._parts)
@@ -157,9 +163,9 @@ class Drain:
         except OSError as error:
             self._note(error)
         finally:
-            self._adopted += adoption.adopted - before[0]
-            self._interrupted += adoption.interrupted - before[1]
-            self._damaged += adoption.damaged - before[2]
+            self._adopted += adoption.adopted - adopted
+            self._interrupted += adoption.interrupted - interrupted
+            self._damaged += adoption.damaged - damaged
             for failed in adoption.errors:
                 self._note(failed)
             adoption.errors.clear()

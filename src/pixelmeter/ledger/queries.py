@@ -18,6 +18,8 @@ from pixelmeter.ledger.reader import Reader
 __all__ = [
     "EVERYTHING",
     "Filters",
+    "TagUse",
+    "Unpriced",
     "cost_by_period",
     "grouped",
     "started_in",
@@ -113,6 +115,22 @@ EVERYTHING = Filters()
 """No condition at all."""
 
 
+class Unpriced(NamedTuple):
+    """A model of a gateway that has no price, and how many attempts lack it."""
+
+    gateway: str
+    model: str
+    attempts: int
+
+
+class TagUse(NamedTuple):
+    """A key of tags, how many attempts have it, and how many values it has."""
+
+    tag: str
+    attempts: int
+    values: int
+
+
 def grouped(
     reader: Reader,
     by: Sequence[str],
@@ -165,10 +183,8 @@ def cost_by_period(
     return {name: known(cost, missing[name]) for name, cost in costs.items()}
 
 
-def unpriced(
-    reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING
-) -> list[tuple[str, str, int]]:
-    """Return gateway and model of what has no price, with how many attempts lack it, the most frequent first."""
+def unpriced(reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING) -> list[Unpriced]:
+    """Return the models that have no price, the most frequent first."""
     condition = where(
         [
             *started_in(since, until, reader.dialect),
@@ -177,17 +193,12 @@ def unpriced(
         ]
     )
     statement = f"SELECT gateway, model, count(*) FROM pixelmeter_attempts {condition.text} GROUP BY gateway, model"
-    found = [(gateway, model, number) for gateway, model, number in reader.rows(statement, condition.parameters)]
-    return sorted(found, key=lambda one: (-one[2], one[1], one[0]))
+    found = [Unpriced(*row) for row in reader.rows(statement, condition.parameters)]
+    return sorted(found, key=lambda one: (-one.attempts, one.model, one.gateway))
 
 
-def tag_keys(
-    reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING
-) -> list[tuple[str, int, int]]:
-    """Return each key of the tags in a range, with how many attempts have it and how many values it has there.
-
-    The most frequent come first.
-    """
+def tag_keys(reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING) -> list[TagUse]:
+    """Return each key of the tags in a range, the most frequent first."""
     condition = where([*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)])
     statement = (
         "SELECT member.key, count(*), count(DISTINCT member.value)"
@@ -195,9 +206,9 @@ def tag_keys(
         f" {reader.dialect.tag_members}(found.tags) AS member"
         " GROUP BY member.key"
     )
-    found = [(key, attempts, values) for key, attempts, values in reader.rows(statement, condition.parameters)]
+    found = [TagUse(*row) for row in reader.rows(statement, condition.parameters)]
     # Here, because each database has an order of letters of its own.
-    return sorted(found, key=lambda one: (-one[1], one[0]))
+    return sorted(found, key=lambda one: (-one.attempts, one.tag))
 
 
 def started_in(since: datetime | None, until: datetime | None, dialect: Dialect) -> Iterator[Sql]:

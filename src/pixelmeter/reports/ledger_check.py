@@ -19,13 +19,13 @@ from pixelmeter.system import SystemClock, SystemFiles
 
 __all__ = ["CORRECT_URL", "Finding", "check_ledger", "check_positions", "check_tables"]
 
-MIXED = (
+_MIXED = (
     "stop the programs that write to it and restore one back-up whole, without -wal and -shm files of another state: "
     'docs/ledger.md, "Back up and restore"'
 )
 _SECONDS = 10.0
 _LATE = 300
-_SUMS = (
+_COUNTS = (
     "SELECT (SELECT count(*) FROM pixelmeter_attempts), (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_daily),"
     " (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_totals)"
 )
@@ -54,7 +54,7 @@ _ADVICE = (
         "correct user and password in the database URL",
     ),
     (r"unable to open database file|readonly database", "give this user the right to read and write it"),
-    (r"malformed|SQLITE_CORRUPT", MIXED),
+    (r"malformed|SQLITE_CORRUPT", _MIXED),
     (r"file is not a database|is a folder|is no regular file", "name another file in the database URL"),
 )
 
@@ -124,7 +124,7 @@ def _check_log(path: str) -> Iterator[Finding]:
         told = f"{path}-wal is the log of another database: its pages have {log.page_size} bytes, not {size}"
     else:
         return
-    advice = f"keep a copy of both files before anything writes to the ledger, which drops the log; then {MIXED}"
+    advice = f"keep a copy of both files before anything writes to the ledger, which drops the log; then {_MIXED}"
     yield Finding("write-ahead log", "problem", told, advice)
 
 
@@ -133,20 +133,20 @@ def check_tables(reader: Reader, seconds: float = _SECONDS) -> Iterator[Finding]
     try:
         with reader.time_limit(seconds):
             damage = [str(line) for (line,) in reader.rows("PRAGMA integrity_check(3)")]
-            [(rows, days, totals)] = reader.rows(_SUMS)
+            [(rows, days, totals)] = reader.rows(_COUNTS)
     except sqlite3.Error as error:
         if "interrupted" not in str(error):
-            yield Finding("integrity", "problem", f"SQLite finds damage: {error}", MIXED)
+            yield Finding("integrity", "problem", f"SQLite finds damage: {error}", _MIXED)
             return
         told = f"not checked to the end: {seconds:g} seconds were not enough"
         yield Finding("integrity", "ok", told, 'sqlite3 FILE "PRAGMA integrity_check" takes the time that it needs')
         return
     if damage != ["ok"]:
         told = " ".join("; ".join(damage).split())[:300]
-        yield Finding("integrity", "problem", f"SQLite finds damage: {told}", MIXED)
+        yield Finding("integrity", "problem", f"SQLite finds damage: {told}", _MIXED)
     elif not rows == days == totals:
         told = f"{rows} attempts, but the sums by day count {days} and the totals {totals}"
-        yield Finding("integrity", "problem", told, MIXED)
+        yield Finding("integrity", "problem", told, _MIXED)
     else:
         yield Finding("integrity", "ok", "pages, indexes and sums agree")
 

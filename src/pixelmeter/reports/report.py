@@ -13,13 +13,13 @@ from pixelmeter.core.reporting.report import Report, summarise
 from pixelmeter.core.text import dollars
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.queries import EVERYTHING, Filters, cost_by_period, grouped, tag_keys, unpriced
+from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, cost_by_period, grouped, tag_keys, unpriced
 from pixelmeter.ledger.reader import Reader
 
 if TYPE_CHECKING:
     from pixelmeter.core.pricing.book import PriceBook
 
-__all__ = ["Answer", "Question", "TagUse", "ask", "tags_in_use"]
+__all__ = ["Answer", "Question", "ask", "tags_in_use"]
 
 _STROKES = 62
 _EMPTY = (
@@ -57,14 +57,6 @@ class Answer(NamedTuple):
     """What the sums leave out and what can be done about it; of a report without rows, why it has none."""
 
 
-class TagUse(NamedTuple):
-    """A key of tags, how many attempts have it, and how many values it has."""
-
-    tag: str
-    attempts: int
-    values: int
-
-
 def ask(reader: Reader, question: Question, *, with_notes: bool) -> Answer:
     """Return the answer of a ledger; history and notes take further queries, so a program that reads it has none."""
     groups = grouped(
@@ -80,7 +72,7 @@ def ask(reader: Reader, question: Question, *, with_notes: bool) -> Answer:
 
 def tags_in_use(reader: Reader, question: Question) -> Sequence[TagUse]:
     """Return the keys of tags that attempts have, the most frequent first."""
-    return [TagUse(*found) for found in tag_keys(reader, question.since, question.until, question.filters)]
+    return tag_keys(reader, question.since, question.until, question.filters)
 
 
 def _why_nothing(reader: Reader, question: Question) -> str:
@@ -105,17 +97,16 @@ def _notes(reader: Reader, question: Question, report: Report) -> Sequence[str]:
     if not report.total.unknown_cost_attempts:
         return notes(report, [])
     missing = unpriced(reader, question.since, question.until, question.filters)
-    said = notes(report, [(model, number) for _, model, number in missing])
+    said = notes(report, [(one.model, one.attempts) for one in missing])
     if missing:
-        said += _gateway_hints((gateway, model) for gateway, model, _ in missing)
+        said += _gateway_hints(missing)
     return said
 
 
-def _gateway_hints(unpriced: Iterable[tuple[str, str]]) -> list[str]:
+def _gateway_hints(missing: Iterable[Unpriced]) -> list[str]:
     """Return a sentence for each host that may be a known gateway by another name, as its models are priced there.
 
-    `unpriced` is gateway and model of attempts without a price. Where settings, profiles or prices cannot be read,
-    there is nothing to say.
+    Where profiles or prices cannot be read, there is nothing to say.
     """
     # Imported late: a report of calls that all have a price needs no price book.
     from pixelmeter.gateways import load_profiles
@@ -129,7 +120,7 @@ def _gateway_hints(unpriced: Iterable[tuple[str, str]]) -> list[str]:
         book = book_of(settings.prices)
         now = SystemClock().now()
         hosts: dict[str, dict[str, list[str]]] = {}
-        for host, model in unpriced:
+        for host, model, _ in missing:
             if host in profiles.ids or not profiles.of_host(host).generic:
                 continue
             pricing = [

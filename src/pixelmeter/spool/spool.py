@@ -24,22 +24,15 @@ Durability = Literal["process", "sync"]
 
 
 class SpoolStatus(msgspec.Struct, frozen=True):
-    """What a spool holds and what it could not hold."""
+    """What a spool holds and what it could not hold; `recorder.status.SpoolCounts` says what each number counts."""
 
     frames: int
-    """Frames appended since the start."""
     segments: int
-    """Files not yet removed."""
     bytes: int
-    """Bytes in those files."""
     overflow: int
-    """Outcomes in memory because the disk refused them; they go to the ledger, but not through a kill."""
     missed_intents: int
-    """Intents that the disk refused: a kill would leave no trace of those calls."""
     dropped: int
-    """Outcomes lost: neither the disk nor the memory had room."""
     dropped_cost: int
-    """Nano-dollars of those whose cost was known."""
     last_error: str | None
 
 
