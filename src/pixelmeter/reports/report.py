@@ -43,7 +43,7 @@ class Question:
     """The columns that will be shown: the sums of others need not be worked out."""
 
     def told(self) -> str:
-        """Return the range in words, such as "2026-05-01 to 2026-06-01"."""
+        """Return the range in words, such as "2026-05-01T00:00:00Z to 2026-06-01T00:00:00Z"."""
         return range_text(self.since, self.until, self.zone)
 
 
