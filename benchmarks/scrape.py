@@ -30,7 +30,7 @@ from pixelmeter.core.ports import Clock
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.totals import SUMMED
+from pixelmeter.ledger.sums import TOTALS_COLUMNS, TOTALS_KEY
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.serve.collector import LedgerCollector
 from tests.factories import make_attempt
@@ -68,7 +68,7 @@ def fill(url: str) -> None:
         kinds = product((f"vendor/fleet-{number}" for number in range(40)), sorted(SIZES)[:10], sorted(QUALITIES)[:5])
         few = [make_attempt(model=model, size=size, quality=quality) for model, size, quality in kinds]
         writer.write(few[:COMBINATIONS], {}, [])
-    scaled = ", ".join(f"{name} = {name} * {10 * ROWS // COMBINATIONS}" for name in SUMMED)
+    scaled = ", ".join(f"{name} = {name} * {10 * ROWS // COMBINATIONS}" for name in TOTALS_COLUMNS[len(TOTALS_KEY) :])
     with changing(read_address(url)) as connection:
         connection.execute(text("DELETE FROM pixelmeter_totals WHERE model NOT LIKE 'vendor/fleet-%'"))
         connection.execute(text(f"UPDATE pixelmeter_totals SET {scaled}"))

@@ -15,8 +15,8 @@ import pixelmeter
 from pixelmeter.drain import DrainStatus
 from pixelmeter.meter import Meter
 from pixelmeter.recorder.status import DrainCounts, SpoolCounts, Status
+from pixelmeter.spool import SpoolStatus
 from pixelmeter.spool.frames import OUTCOME, encode
-from pixelmeter.spool.status import SpoolStatus
 from pixelmeter.system import SystemIds
 from pixelmeter.testing import Gateway
 from tests.factories import make_attempt

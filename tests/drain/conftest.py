@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from pixelmeter.drain import Drain, Writer
-from pixelmeter.ledger.writer import open_writer
+from pixelmeter.drain import Drain
+from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.drain import GROUP, Drain, Writer
+from pixelmeter.drain import GROUP, Drain
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.writer import open_writer
+from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up

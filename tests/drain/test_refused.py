@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.drain import GROUP, Drain, Writer
+from pixelmeter.drain import GROUP, Drain
 from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.writer import Writer
 from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.spool.frames import scan
 from pixelmeter.system import SystemFiles, SystemIds

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.drain import Writer
 from pixelmeter.errors import LedgerError, RowRefused
+from pixelmeter.ledger.writer import Writer
 
 __all__ = ["POISON", "Picky", "refused"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pixelmeter.drain import Drain, Writer
-from pixelmeter.ledger.writer import open_writer
+from pixelmeter.drain import Drain
+from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Durability, Spool, SpoolStatus
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, rolled_up

@@ -14,7 +14,8 @@ from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.engine import open_engine
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, DURATIONS, TOTALS, TOTALS_KEY
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, TOTALS
+from pixelmeter.ledger.sums import DURATIONS, TOTALS_KEY
 
 Sums = Mapping[tuple[Any, ...], tuple[int, ...]]
 

@@ -22,7 +22,7 @@ from pixelmeter.cli import main
 from pixelmeter.errors import ConfigError, LedgerError
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import in_schema, read_address, spool_folder
-from pixelmeter.ledger.losses import losses
+from pixelmeter.ledger.migrate import losses
 from pixelmeter.ledger.schema import METADATA
 from pixelmeter.ledger.version import VERSION_TABLE
 from pixelmeter.ledger.writer import open_writer

@@ -12,7 +12,7 @@ import psycopg
 import pixelmeter
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.snapshot import read_totals
+from pixelmeter.ledger.sums import read_totals
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals

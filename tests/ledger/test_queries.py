@@ -21,9 +21,8 @@ from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.core.reporting.periods import name_of
 from pixelmeter.core.reporting.report import ERRORS, Group, Report, is_period, summarise, tag_of
 from pixelmeter.ledger.attempts import attempts, attempts_of, identities
-from pixelmeter.ledger.expressions import bucket_of
-from pixelmeter.ledger.filters import EVERYTHING, Filters
-from pixelmeter.ledger.queries import cost_by_period, grouped, tag_keys, unpriced
+from pixelmeter.ledger.dialect import bucket_of
+from pixelmeter.ledger.queries import EVERYTHING, Filters, cost_by_period, grouped, tag_keys, unpriced
 from pixelmeter.ledger.reader import Reader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt

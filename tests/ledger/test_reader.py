@@ -15,7 +15,7 @@ from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.queries import grouped
 from pixelmeter.ledger.reader import Reader, reading_ledger
-from pixelmeter.ledger.snapshot import read_totals
+from pixelmeter.ledger.sums import read_totals
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.ledger.unprivileged import run_unprivileged

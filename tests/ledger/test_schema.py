@@ -7,13 +7,19 @@ import pytest
 from sqlalchemy import Table
 
 from pixelmeter.core.attempts.record import FIELDS
-from pixelmeter.ledger.schema import ATTEMPTS, METADATA
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, METADATA, TOTALS
+from pixelmeter.ledger.sums import DAILY_COLUMNS, TOTALS_COLUMNS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
 
 
 def test_a_row_has_the_fields_of_an_attempt_in_their_order() -> None:
     assert list(FIELDS) == [column.name for column in ATTEMPTS.columns]
+
+
+def test_what_is_added_to_a_sum_has_the_columns_of_its_table_in_their_order() -> None:
+    assert [column.name for column in DAILY.columns] == list(DAILY_COLUMNS)
+    assert ["number", *TOTALS_COLUMNS] == [column.name for column in TOTALS.columns]
 
 
 @pytest.mark.parametrize("table", METADATA.sorted_tables, ids=lambda table: table.name)

@@ -14,7 +14,7 @@ import pytest
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import sqlite
 from pixelmeter.ledger.address import read_address
-from pixelmeter.ledger.lock import write_lock
+from pixelmeter.ledger.files import write_lock
 from pixelmeter.ledger.sqlite import SqliteWriter
 from pixelmeter.ledger.writer import Writer, open_writer
 from tests.factories import make_attempt

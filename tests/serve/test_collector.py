@@ -6,14 +6,15 @@ import random
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
+from typing import Any
 
-import msgspec
 import psycopg
 import pytest
 
 from pixelmeter.core.attempts.record import OUTCOMES
 from pixelmeter.core.metrics import metric
-from pixelmeter.ledger.snapshot import Total
+from pixelmeter.ledger.sums import Total
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.serve.collector import HISTOGRAM, Counts, LedgerCollector, counter, of_counts
 from pixelmeter.sinks.series import DEFAULT_LIMIT
@@ -41,8 +42,8 @@ def test_scrapes_of_a_database_that_hangs_end_and_share_the_one_question_that_wa
             shown += [{family.name: family.samples[0].value for family in scrape.result()} for scrape in scrapes]
             clock.advance(2_000_000)
         asked = observer.execute(WAITING).fetchone()
-        locking.rollback()
         [reading] = [one for one in threading.enumerate() if one.name == "pixelmeter-scrape"]
+        locking.rollback()
         reading.join(20)
         after = {family.name: family.samples[0].value for family in collector.collect()}
 
@@ -86,13 +87,13 @@ def hostile(number: int) -> list[Total]:
             input_image_tokens=0,
             output_text_tokens=0,
             output_image_tokens=chance.randrange(9),
-            durations=(1, 2, *[0] * 15),
+            durations=[1, 2, *[0] * 15],
         )
         for _ in range(number)
     ]
     # In a ledger, what has no source has no cost, and a cost that is unknown has a reason.
     return [
-        msgspec.structs.replace(
+        replace(
             total,
             cost=0 if total.cost_source == "none" else total.cost,
             unknown_cost_attempts=total.unknown_cost_attempts if total.cost_reason else 0,
@@ -135,9 +136,8 @@ def test_no_series_falls_when_the_ledger_grows_and_the_exporter_restarts() -> No
 
 @pytest.mark.parametrize("limit", [DEFAULT_LIMIT + number for number in (-12, -5, -1, 0, 1, 7, 20)])
 def test_no_series_falls_when_what_was_zero_grows_and_the_exporter_restarts(limit: int) -> None:
-    replace = msgspec.structs.replace
     grown = hostile(3000)
-    nothing = dict.fromkeys(
+    nothing: dict[str, Any] = dict.fromkeys(
         ("retries", "images", "at_risk", "unknown_cost_attempts", "input_text_tokens", "cached_input_tokens",
          "output_image_tokens"), 0,
     )  # fmt: skip
@@ -174,7 +174,6 @@ def test_the_buckets_add_up_to_the_count() -> None:
 
 
 def test_a_name_that_gets_room_later_leaves_behind_what_was_counted_without_one() -> None:
-    replace = msgspec.structs.replace
     [plain, *_] = hostile(1)
     plain = replace(plain, gateway="aigateway", operation="generate", outcome="success", cost_source="none", images=0)
     crowd = [replace(plain, model=f"unpriced-{number}") for number in range(60)]

@@ -14,7 +14,7 @@ import pytest
 
 from pixelmeter.core.apis.usage import NumberText
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.spool import INTENT, OUTCOME, Frame, Reader, Segment, Spool
+from pixelmeter.spool import INTENT, OUTCOME, Frame, FrameReader, Segment, Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt
 from tests.faults.files import FaultyFiles
@@ -52,7 +52,7 @@ def spool(folder: str) -> Spool:
 
 
 def frames_of(descriptor: int) -> list[Frame]:
-    reader = Reader(SystemFiles(), descriptor)
+    reader = FrameReader(SystemFiles(), descriptor)
     found: list[Frame] = []
     while frames := reader.read(final=True):
         found += frames

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -19,17 +18,12 @@ from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmeter.core.attempts.record import Attempt
-    from pixelmeter.ledger.filters import Filters
-    from pixelmeter.ledger.reader import Reader
 
 _RIGHT = ("status", "images", "cost", "at_risk", "seconds")
 _NAMES = ("gateway", "model", "tags")
 _DROP = ("tags", "gateway", "status", "images", "at_risk", "seconds")
 # With --follow a row is printed before the next is known.
 _WIDTHS = {"started_at": 19, "outcome": 11, "status": 6, "images": 6, "cost": 15, "at_risk": 8, "seconds": 7}
-_INTERVAL = 1.0
-# Attempts reach the ledger when they end, so a new one may have started this long ago.
-_LONGEST = timedelta(minutes=15)
 
 
 def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
@@ -74,16 +68,20 @@ def command(
     """
     if follow and until is not None:
         raise click.UsageError("--follow has no end: leave out --until")
-    from pixelmeter.cli.ledger import open_ledger_for_reading
-    from pixelmeter.cli.output import emit
+    from pixelmeter.cli.output import emit, warn
     from pixelmeter.ledger.attempts import attempts
-    from pixelmeter.ledger.filters import Filters
+    from pixelmeter.ledger.queries import Filters
+    from pixelmeter.reports.following import followed
+    from pixelmeter.reports.opening import open_ledger
 
     wanted = Filters(call_id=str(call_id) if call_id else None, **filters)
-    with open_ledger_for_reading(database_url) as reader:
+    with open_ledger(database_url, warn) as reader:
         if follow:
+            show = _printer(format, tz, chosen)
             with suppress(KeyboardInterrupt):
-                _follow(reader, since, wanted, limit, _printer(format, tz, chosen))
+                for found in followed(reader, since=since, filters=wanted, limit=limit):
+                    show(found)
+                    sys.stdout.flush()
             return
         found = attempts(reader, since=since, until=until, filters=wanted, limit=limit)
     if format != "table":
@@ -94,28 +92,6 @@ def command(
         emit([cells(one, tz) for one in found], shown, format, right=_RIGHT, names=_NAMES, drop=drop)
     else:
         click.echo("No attempt fits: give an earlier --since, or fewer filters, or meter a call first.")
-
-
-def _follow(
-    reader: Reader,
-    since: datetime | None,
-    filters: Filters,
-    limit: int,
-    show: Callable[[Sequence[Attempt]], None],
-) -> None:
-    from pixelmeter.ledger.attempts import attempts, attempts_of, identities
-
-    seen = identities(reader, since=datetime.now(UTC) - _LONGEST, filters=filters)
-    newest = attempts(reader, since=since, filters=filters, limit=limit)
-    seen.update(one.id for one in newest)
-    show(newest[::-1])
-    while True:
-        sys.stdout.flush()
-        reader.refresh()
-        time.sleep(_INTERVAL)
-        present = identities(reader, since=datetime.now(UTC) - _LONGEST, filters=filters)
-        show(attempts_of(reader, present - seen))
-        seen = present
 
 
 def _printer(format: str, zone: tzinfo, chosen: tuple[str, ...] | None) -> Callable[[Sequence[Attempt]], None]:

@@ -80,7 +80,7 @@ def retry(database_url: str) -> None:
 
 def _ask(database_url: str, revision: str) -> None:
     """Return once somebody has agreed to what a downgrade discards, or if that is nothing."""
-    from pixelmeter.ledger.losses import losses
+    from pixelmeter.ledger.migrate import losses
 
     found = losses(database_url, revision)
     if not found:

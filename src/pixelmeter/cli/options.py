@@ -83,7 +83,7 @@ def range_options(*, since: str | None, until: str | None) -> Callable[[_Command
 
 
 def filter_options(command: _Command) -> _Command:
-    """Add the filters on attempts; the parameters are fields of `pixelmeter.ledger.filters.Filters`."""
+    """Add the filters on attempts; the parameters are fields of `pixelmeter.ledger.queries.Filters`."""
     from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES
 
     for option in (

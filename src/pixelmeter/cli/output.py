@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from pixelmeter.cli.table import Column
 
-__all__ = ["emit", "emit_json", "plain", "say", "table_columns", "write_csv"]
+__all__ = ["emit", "emit_json", "plain", "say", "table_columns", "warn", "write_csv"]
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
@@ -73,6 +73,11 @@ def say(text: str) -> None:
 
     for line in wrapped(plain(text), terminal_width()):
         click.echo(line)
+
+
+def warn(text: str) -> None:
+    """Print a warning to standard error."""
+    click.echo(f"Warning: {text}", err=True)
 
 
 def plain(value: object) -> str:

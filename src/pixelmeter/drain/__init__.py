@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
+from pixelmeter.drain.delivery import GROUP
 from pixelmeter.drain.drain import Drain, DrainStatus
-from pixelmeter.drain.writer import GROUP, Writer
 
-__all__ = ["GROUP", "Drain", "DrainStatus", "Writer"]
+__all__ = ["GROUP", "Drain", "DrainStatus"]

@@ -1,14 +1,20 @@
-"""What lies in a spool folder, looked at without taking any of it."""
+"""What lies in a spool folder, and how far the ledger says that it has read it; nothing of it is taken."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pixelmeter.core.ports import Files
-from pixelmeter.spool import Reader, sorted_out
+from pixelmeter.spool import OUTCOME, FrameReader, sorted_out
+from pixelmeter.spool.frames import scan
 
-__all__ = ["Census", "census", "count_refused"]
+__all__ = ["Census", "Mismatches", "census", "count_refused", "mismatches"]
+
+# Of a file that the ledger is far behind with, the first attempts are enough.
+_READ = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +31,17 @@ class Census:
     """Files of a newer pixelmeter, without any frame, or closed to this user, each with the reason if known."""
     refused: Mapping[str, int] = field(default_factory=dict[str, int])
     """Attempts that were set aside because the ledger refuses them, by the reason."""
+
+
+class Mismatches(NamedTuple):
+    """Spool files that do not fit to how far a ledger says that it has read them."""
+
+    gone: Sequence[str]
+    """Files that the ledger has read in part, and that are not there."""
+    shorter: Sequence[str]
+    """Files of which the ledger has read more than there is."""
+    late: Sequence[str]
+    """Files of living processes with attempts that ended long ago, and that the ledger has not read."""
 
 
 def census(files: Files, folder: str) -> Census:
@@ -57,6 +74,32 @@ def count_refused(files: Files, folder: str, unreadable: list[str]) -> Mapping[s
     return refused
 
 
+def mismatches(files: Files, folder: str, positions: Mapping[str, int], *, long_ago: int) -> Mismatches:
+    """Compare the positions of a ledger, in bytes, with a folder; `long_ago` is a Unix time in microseconds.
+
+    Raises OSError where the folder cannot be listed.
+    """
+    names = [name for names in sorted_out(files.list(folder)).spooled.values() for name in names]
+    shorter: list[str] = []
+    late: list[str] = []
+    for name in names:
+        position = positions.get(name, 0)
+        try:
+            with open(os.path.join(folder, name), "rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(position)
+                data = file.read(_READ)
+            if size < position:
+                shorter.append(name)
+            elif _holds_an_older_outcome(data, position, long_ago) and _is_living(files, folder, name):
+                late.append(name)
+        except OSError:
+            # It has gone meanwhile, or is not ours; the census says so.
+            continue
+    present = set(names)
+    return Mismatches([name for name in positions if name not in present], shorter, late)
+
+
 def _look(files: Files, folder: str, name: str, ids: set[str], unreadable: list[str]) -> bool:
     """Add the attempts of a file, or say why they cannot be read; False where somebody has the file."""
     try:
@@ -64,7 +107,7 @@ def _look(files: Files, folder: str, name: str, ids: set[str], unreadable: list[
         if descriptor is None:
             return False
         try:
-            reader = Reader(files, descriptor)
+            reader = FrameReader(files, descriptor)
             ids.update(_ids(reader))
         finally:
             files.close(descriptor)
@@ -75,7 +118,22 @@ def _look(files: Files, folder: str, name: str, ids: set[str], unreadable: list[
     return True
 
 
-def _ids(reader: Reader) -> Iterator[str]:
+def _ids(reader: FrameReader) -> Iterator[str]:
     while frames := reader.read(final=True):
         for frame in frames:
             yield frame.attempt.id
+
+
+def _holds_an_older_outcome(data: bytes, position: int, long_ago: int) -> bool:
+    frames = scan(data, position, final=False).frames
+    return any(
+        frame.kind == OUTCOME and frame.attempt.started_at + frame.attempt.duration < long_ago for frame in frames
+    )
+
+
+def _is_living(files: Files, folder: str, name: str) -> bool:
+    descriptor = files.adopt(os.path.join(folder, name))
+    if descriptor is None:
+        return True
+    files.close(descriptor)
+    return False

@@ -1,23 +1,35 @@
-"""Groups of attempts on their way into the ledger, without those that it will never take."""
+"""Groups of attempts on their way into the ledger, without those that it refuses; and another try with those."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.drain.writer import Writer
+from pixelmeter.core.ports import Files
 from pixelmeter.errors import LedgerError, RowRefused, SchemaOutdated, SchemaTooNew
-from pixelmeter.spool import Spool
+from pixelmeter.ledger.writer import Writer, first_of_each_id
+from pixelmeter.spool import FrameReader, Spool, sorted_out
 
-__all__ = ["Delivery", "Refusal"]
+__all__ = ["GROUP", "Delivery", "Refusal", "Retrial"]
+
+GROUP = 5000
+"""Attempts in one transaction, at most."""
 
 _PATIENCE = 30
 """Failures to look for the first attempt that the ledger does take: twice the halvings of the largest group."""
+_PROBES = 3
+"""Files of a reason that are looked at for an attempt to try first."""
 
-Refusal = tuple[Attempt, Exception]
+
+class Refusal(NamedTuple):
+    """An attempt that the ledger does not take, and what it said."""
+
+    attempt: Attempt
+    error: Exception
 
 
 class Delivery:
@@ -54,9 +66,9 @@ class Delivery:
                 raise
             refused = self._isolate(group, error, doubtful=doubtful)
             self.set_aside(refused)
-            self._kept.update(attempt.id for attempt, _ in refused)
+            self._kept.update(one.attempt.id for one in refused)
             self.refused += len(refused)
-            for reason, number in Counter(_reason(error) for _, error in refused).items():
+            for reason, number in Counter(_reason(one.error) for one in refused).items():
                 self._tell(number, reason)
             self._writer.write((), positions, finished)
         self._kept.clear()
@@ -73,7 +85,7 @@ class Delivery:
         while parts:
             part, error = parts.pop()
             if len(part) == 1:
-                alone.append((part[0], error))
+                alone.append(Refusal(part[0], error))
                 continue
             middle = len(part) // 2
             for half in (part[middle:], part[:middle]):
@@ -89,14 +101,14 @@ class Delivery:
         refused: list[Refusal] = []
         for attempt, error in alone:
             if suspected or isinstance(error, RowRefused):
-                refused.append((attempt, error))
+                refused.append(Refusal(attempt, error))
             elif not takes:
                 raise error
             elif (again := self._failure([attempt])) is not None:
                 # The first failure may have been the database's after all.
                 if not self._may_be_the_data(again, doubtful=doubtful):
                     raise again
-                refused.append((attempt, again))
+                refused.append(Refusal(attempt, again))
         return refused
 
     def set_aside(self, refused: Sequence[Refusal]) -> None:
@@ -144,9 +156,90 @@ class Delivery:
         return self.is_answered()
 
 
+class Retrial:
+    """One pass over the files of attempts that were set aside, with the errors that it went on after."""
+
+    def __init__(self, files: Files, folder: str, delivery: Delivery) -> None:
+        self._files = files
+        self._folder = folder
+        self._delivery = delivery
+        self.taken = 0
+        self.errors: list[Exception] = []
+
+    def parts(self, *, everything: bool) -> Iterator[None]:
+        """Do the work, a file at a time; unless it is to be everything, only where one attempt shows that it helps.
+
+        What causes a refusal, such as the encoding of a database, is the same for all that are refused for that reason.
+        Raises LedgerError when the database fails, and OSError for the folder.
+        """
+        for names in sorted_out(self._files.list(self._folder)).refused.values():
+            if not everything and not self._helps(names):
+                continue
+            for name in names:
+                try:
+                    self._retry(name)
+                except OSError as error:
+                    self.errors.append(error)
+                yield
+
+    def _helps(self, names: Sequence[str]) -> bool:
+        for name in names[: -_PROBES - 1 : -1]:
+            try:
+                found = self._attempts(name, first=True)
+            except OSError:
+                continue
+            if found:
+                return not self._delivery.refusals(found[:1])
+        return False
+
+    def _attempts(self, name: str, *, first: bool) -> Sequence[Attempt]:
+        descriptor = self._files.adopt(self._path(name))
+        if descriptor is None:
+            return ()
+        try:
+            return _read(FrameReader(self._files, descriptor), first=first)
+        finally:
+            self._files.close(descriptor)
+
+    def _retry(self, name: str) -> None:
+        descriptor = self._files.adopt(self._path(name))
+        if descriptor is None:
+            return
+        is_done = False
+        try:
+            reader = FrameReader(self._files, descriptor)
+            attempts = first_of_each_id(_read(reader, first=False))
+            refused = [
+                refusal
+                for start in range(0, len(attempts), GROUP)
+                for refusal in self._delivery.refusals(attempts[start : start + GROUP])
+            ]
+            self.taken += len(attempts) - len(refused)
+            if len(refused) < len(attempts) and not reader.foreign:
+                self._delivery.set_aside(refused)
+                is_done = True
+        finally:
+            if is_done:
+                self._files.discard(self._path(name), descriptor)
+            else:
+                self._files.close(descriptor)
+
+    def _path(self, name: str) -> str:
+        return f"{self._folder}/{name}"
+
+
 def _reason(error: Exception) -> str:
     """Return why the ledger refuses an attempt, in a few words without anything of the attempt."""
     if not isinstance(error, LedgerError):
         return type(error).__name__
     # What stands before is which ledger it is.
     return str(error).partition(": ")[2] or str(error)
+
+
+def _read(reader: FrameReader, *, first: bool) -> Sequence[Attempt]:
+    attempts: list[Attempt] = []
+    while frames := reader.read(final=True):
+        attempts += [frame.attempt for frame in frames]
+        if first:
+            break
+    return attempts

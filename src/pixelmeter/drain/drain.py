@@ -12,12 +12,11 @@ import msgspec
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.drain.adoption import Adoption
-from pixelmeter.drain.delivery import Delivery
-from pixelmeter.drain.retrial import Retrial
-from pixelmeter.drain.writer import GROUP, Writer, once
+from pixelmeter.drain.dead_processes import Adoption
+from pixelmeter.drain.delivery import GROUP, Delivery, Retrial
 from pixelmeter.errors import LedgerError
-from pixelmeter.spool import OUTCOME, Frame, Reader, Segment, Spool
+from pixelmeter.ledger.writer import Writer, first_of_each_id
+from pixelmeter.spool import OUTCOME, Frame, FrameReader, Segment, Spool
 
 __all__ = ["Drain", "DrainStatus"]
 
@@ -45,13 +44,19 @@ _FAILURES = 3
 
 
 class _Ready(NamedTuple):
+    """An attempt that has ended and is to be written."""
+
     attempt: Attempt
     segment: str | None
+    """The name of the file that has it; None where it is in memory only."""
     end: int
+    """The position behind it in that file."""
 
 
 class _Tail:
-    def __init__(self, reader: Reader, passed: int = 0) -> None:
+    """How far a segment has been read, and how far of that is in the ledger."""
+
+    def __init__(self, reader: FrameReader, passed: int = 0) -> None:
         self.reader = reader
         self.exhausted = False
         self.committed = passed
@@ -117,7 +122,7 @@ class Drain:
         kept = {name: end for name, end in positions.items() if name not in names}
         self._failures += 1
         doubtful = self._failures > _FAILURES
-        refused = self._own.write(once(each.attempt for each in group), kept, names, doubtful=doubtful)
+        refused = self._own.write(first_of_each_id(each.attempt for each in group), kept, names, doubtful=doubtful)
         self._failures = 0
         for _ in group:
             self._ready.popleft()
@@ -148,7 +153,7 @@ class Drain:
             self._adoption = Adoption(self._files, self._folder, self._writer, self._adopting, self._late)
             self._parts = self._pass(self._adoption)
         adoption = self._adoption
-        before = adoption.adopted, adoption.interrupted, adoption.damaged
+        adopted, interrupted, damaged = adoption.adopted, adoption.interrupted, adoption.damaged
         is_over = True
         try:
             next(self._parts)
@@ -158,9 +163,9 @@ class Drain:
         except OSError as error:
             self._note(error)
         finally:
-            self._adopted += adoption.adopted - before[0]
-            self._interrupted += adoption.interrupted - before[1]
-            self._damaged += adoption.damaged - before[2]
+            self._adopted += adoption.adopted - adopted
+            self._interrupted += adoption.interrupted - interrupted
+            self._damaged += adoption.damaged - damaged
             for failed in adoption.errors:
                 self._note(failed)
             adoption.errors.clear()
@@ -204,7 +209,7 @@ class Drain:
         with suppress(LedgerError):
             self._writer.close()
         for segment, tail in list(self._tails.items()):
-            self._tails[segment] = _Tail(Reader(self._files, segment.descriptor), tail.committed)
+            self._tails[segment] = _Tail(FrameReader(self._files, segment.descriptor), tail.committed)
         self._open.clear()
         self._carried.clear()
         self._ready = deque(each for each in self._ready if each.segment is None)
@@ -249,7 +254,7 @@ class Drain:
         for segment in segments:
             tail = self._tails.get(segment)
             if tail is None:
-                tail = self._tails[segment] = _Tail(Reader(self._files, segment.descriptor))
+                tail = self._tails[segment] = _Tail(FrameReader(self._files, segment.descriptor))
             try:
                 self._read(segment, tail)
             except OSError as error:

@@ -13,22 +13,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from pixelmeter.ledger import version
-from pixelmeter.ledger.address import Address, read_address, safe_url, spool_folder
-from pixelmeter.ledger.driver import connect_arguments, read_only_uri, refuse_folder, require_driver
+from pixelmeter.ledger.address import Address, connect_arguments, read_address, read_only_uri, refuse_folder
 from pixelmeter.ledger.failure import without_secrets
-from pixelmeter.ledger.lock import PATIENCE, write_lock
+from pixelmeter.ledger.files import PATIENCE, write_lock
 from pixelmeter.system import make_private
 
-__all__ = [
-    "changing",
-    "connect_arguments",
-    "ensure_schema",
-    "open_engine",
-    "reading",
-    "require_driver",
-    "safe_url",
-    "spool_folder",
-]
+__all__ = ["WRITING", "changing", "ensure_schema", "open_engine", "reading"]
 
 WRITING = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """What every writing connection to SQLite sets: readers never wait, and a commit survives a power cut."""
@@ -38,7 +28,7 @@ def open_engine(url: str) -> Engine:
     """Return an engine that may write; it connects when it is used and keeps no connection open.
 
     ConfigError for a URL that cannot be used and for a missing driver, LedgerError for a folder in place of a SQLite
-    file. On SQLite a transaction takes the write lock at its begin; hold `lock.write_lock` around it, or use
+    file. On SQLite a transaction takes the write lock at its begin; hold `files.write_lock` around it, or use
     `changing`, which does.
     """
     return _engine(read_address(url))

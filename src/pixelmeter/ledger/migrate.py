@@ -1,10 +1,11 @@
-"""Schema changes of an existing ledger, by Alembic, with a version table of their own."""
+"""Schema changes of an existing ledger, by Alembic with a version table of its own, and what a downgrade discards."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from alembic.config import Config
     from sqlalchemy import Connection
 
-__all__ = ["Status", "configuration", "downgrade", "head", "status", "upgrade"]
+__all__ = ["Loss", "Status", "downgrade", "head", "losses", "status", "upgrade"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,19 @@ class Status:
     head: str
     state: str
     """`absent`, `current`, `outdated` or `too new`."""
+
+
+class Loss(NamedTuple):
+    """A table that would go, with its rows, or a column of one that stays, with its values that are not NULL."""
+
+    table: str
+    column: str | None
+    values: int
+
+    def __str__(self) -> str:
+        if self.column is None:
+            return f"the table {self.table} with its {self.values:,} rows"
+        return f"the column {self.column} of {self.table} with its {self.values:,} values"
 
 
 def head() -> str:
@@ -68,7 +82,25 @@ def downgrade(url: str, revision: str) -> Status:
     return _change(url, "downgrade", revision)
 
 
-def configuration() -> Config:
+def losses(url: str, revision: str) -> Sequence[Loss]:
+    """Return what a ledger would lose on its way down to a revision: attempts first, nothing where it has no ledger.
+
+    LedgerError when the database cannot be read. An unknown revision loses nothing: the downgrade itself refuses it.
+    """
+    from pixelmeter.ledger.engine import reading
+    from pixelmeter.ledger.schema import ATTEMPTS
+
+    with reading(read_address(url)) as connection:
+        found = version.current(connection)
+        if found is None or found not in version.revisions():
+            return ()
+        return [
+            Loss(name, dropped, connection.scalar(_count(name, dropped)) or 0)
+            for name, dropped in sorted(_dropped(found, revision), key=lambda pair: (pair[0] != ATTEMPTS.name, pair))
+        ]
+
+
+def _configuration() -> Config:
     """Return what Alembic needs to know, but for the connection."""
     from alembic.config import Config
 
@@ -84,7 +116,7 @@ def _change(url: str, change: Literal["upgrade", "downgrade"], revision: str) ->
     from pixelmeter.ledger.engine import changing
 
     address = read_address(url)
-    config = configuration()
+    config = _configuration()
     with changing(address) as connection:
         found = version.current(connection)
         if found is not None and found not in version.revisions():
@@ -109,3 +141,55 @@ def _hold_writers(connection: Connection) -> None:
     # Before anything else: writers touch this table first, so nobody then waits for us with another one in hand.
     if connection.dialect.name == "postgresql" and version.has_table(connection, ATTEMPTS.name):
         connection.exec_driver_sql(f"LOCK TABLE {ATTEMPTS.name} IN SHARE ROW EXCLUSIVE MODE")
+
+
+def _dropped(found: str, revision: str) -> Iterator[tuple[str, str | None]]:
+    """Yield what the migrations take away, as they do it to an empty database in memory."""
+    from alembic import command
+    from alembic.util.exc import CommandError
+    from sqlalchemy import create_engine
+
+    engine = create_engine("sqlite://")
+    config = _configuration()
+    with engine.connect() as connection:
+        config.attributes["connection"] = connection
+        try:
+            command.upgrade(config, found)
+            before = _columns(connection)
+            command.downgrade(config, revision)
+        except CommandError:
+            return
+        after = _columns(connection)
+    engine.dispose()
+    for name, columns in before.items():
+        left = after.get(name)
+        if left is None:
+            yield name, None
+            continue
+        new = [str(kind) for column_name, kind in left.items() if column_name not in columns]
+        for column_name, kind in columns.items():
+            if column_name in left:
+                continue
+            # One that comes in its place is the same under another name.
+            if str(kind) in new:
+                new.remove(str(kind))
+            else:
+                yield name, column_name
+
+
+def _columns(connection: Connection) -> Mapping[str, Mapping[str, Any]]:
+    from sqlalchemy import inspect
+
+    inspector = inspect(connection)
+    return {
+        name: {each["name"]: each["type"] for each in inspector.get_columns(name)}
+        for name in inspector.get_table_names()
+        if name != version.VERSION_TABLE
+    }
+
+
+def _count(name: str, dropped: str | None) -> Any:
+    from sqlalchemy import column, func, select, table
+
+    counted = func.count() if dropped is None else func.count(column(dropped))
+    return select(counted).select_from(table(name))

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
@@ -20,12 +20,13 @@ from sqlalchemy import BigInteger, Boolean, DateTime, Integer, String, Table, Te
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt, row
 from pixelmeter.errors import RowRefused
-from pixelmeter.ledger import totals, version
-from pixelmeter.ledger.address import Address
-from pixelmeter.ledger.engine import connect_arguments, ensure_schema
+from pixelmeter.ledger import version
+from pixelmeter.ledger.address import Address, connect_arguments
+from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets
-from pixelmeter.ledger.rollup import distinct, summarise
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS, TOTALS_KEY
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS
+from pixelmeter.ledger.sums import DAILY_COLUMNS, TOTALS_COLUMNS, TOTALS_KEY, delta_of
+from pixelmeter.ledger.writer import first_of_each_id
 
 __all__ = ["PostgresWriter"]
 
@@ -36,7 +37,6 @@ _TRIES = 6
 _PATIENCE = 10.0
 # Up to so many attempts, JSON in the message that commits costs less than a COPY with round trips of its own.
 _FEW = 8
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
 
@@ -52,8 +52,6 @@ _SENT: dict[type, str] = {
 _SENT_AS = [_SENT[type(column.type)] for column in ATTEMPTS.columns]
 _ID, _CALL_ID, _STARTED_AT, _TAGS = map(FIELDS.index, ("id", "call_id", "started_at", "tags"))
 _COLUMNS = ", ".join(FIELDS)
-_DAILY = [column.name for column in DAILY.columns]
-_TOTALS = [*TOTALS_KEY, *totals.SUMMED]
 
 
 class _Sql:
@@ -90,8 +88,8 @@ INSERT INTO {spools} AS present (name, position)
 SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
 ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.position)
 """.encode(),
-            _adding(address, DAILY, _DAILY[: len(DAILY.primary_key)], _DAILY[len(DAILY.primary_key) :]),
-            _adding(address, TOTALS, TOTALS_KEY, totals.SUMMED),
+            _adding(address, DAILY, [column.name for column in DAILY.primary_key], DAILY_COLUMNS),
+            _adding(address, TOTALS, TOTALS_KEY, TOTALS_COLUMNS),
         )
         """Insert attempts, move positions, add to the day rollup and to the totals."""
         self.prepare = b";".join(
@@ -108,13 +106,13 @@ ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.
 _PREPARED = (b"pixelmeter_insert", b"pixelmeter_move", b"pixelmeter_add_to_daily", b"pixelmeter_add_to_totals")
 
 
-def _adding(address: Address, table: Table, key: Sequence[str], summed: Sequence[str]) -> bytes:
-    names, name = ", ".join([*key, *summed]), address.qualified(table.name)
+def _adding(address: Address, table: Table, key: Sequence[str], columns: Sequence[str]) -> bytes:
+    names, name = ", ".join(columns), address.qualified(table.name)
     return f"""
 INSERT INTO {name} AS present ({names})
 SELECT {names} FROM json_populate_recordset(NULL::{name}, %s::json) ORDER BY {", ".join(key)}
 ON CONFLICT ({", ".join(key)}) DO UPDATE
-SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in summed)}
+SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in columns if name not in key)}
 """.encode()
 
 
@@ -140,7 +138,7 @@ class PostgresWriter:
         RowRefused where it is the data that the server does not take.
         """
         # The rows of every table are touched in the order of their keys, so that concurrent writers do not deadlock.
-        rows = sorted(distinct(attempts).values(), key=attrgetter("id"))
+        rows = sorted(first_of_each_id(attempts), key=attrgetter("id"))
         with self._refusing():
             rest = _Rest(_additions(rows) if rows else None, positions, finished)
         if 0 < len(rows) <= _FEW:
@@ -387,14 +385,6 @@ def _tags(attempt: Attempt) -> str:
 
 def _additions(attempts: Sequence[Attempt]) -> tuple[str, str]:
     """Return what attempts add to the day rollup and to the totals, each as a JSON array of objects."""
-    return _json(_DAILY, _by_day(attempts)), _json(_TOTALS, totals.summarise(attempts).items())
-
-
-def _by_day(attempts: Sequence[Attempt]) -> Iterator[tuple[Sequence[Any], Sequence[int]]]:
-    for (day, *key), sums in summarise(attempts).items():
-        # As text: where the clock is stopped for a test, a date is of a class that JSON does not know.
-        yield (date.fromordinal(_EPOCH_DAY + day).isoformat(), *key), sums
-
-
-def _json(names: Sequence[str], additions: Iterable[tuple[Sequence[Any], Sequence[int]]]) -> str:
-    return msgspec.json.encode([dict(zip(names, (*key, *sums), strict=True)) for key, sums in additions]).decode()
+    delta = delta_of(attempts)
+    totals = [dict(zip(TOTALS_COLUMNS, total.row(), strict=True)) for total in delta.totals]
+    return msgspec.json.encode(delta.daily).decode(), msgspec.json.encode(totals).decode()

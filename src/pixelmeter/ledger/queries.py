@@ -1,45 +1,134 @@
-"""Sums over the ledger by dimensions.
+"""What the ledger is asked: which attempts a question is about, and sums of them by dimensions.
 
 Ranges are half-open, [since, until). Every value is a parameter, every name in SQL is one of ours.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from typing import NamedTuple
 
 from pixelmeter.core.reporting.periods import Period, Window, name_of, windows
 from pixelmeter.core.reporting.report import ERRORS, FROM_ATTEMPTS, Group, is_period, known, tag_of
-from pixelmeter.ledger.expressions import Sql, bucket_of, tag_value, wide, wide_sum
-from pixelmeter.ledger.filters import EVERYTHING, Filters, started_in, where
-from pixelmeter.ledger.reader import Dialect, Reader
+from pixelmeter.ledger.dialect import Dialect, Sql, bucket_of, wide, wide_sum
+from pixelmeter.ledger.reader import Reader
 
-__all__ = ["cost_by_period", "grouped", "tag_keys", "unpriced"]
+__all__ = [
+    "EVERYTHING",
+    "Filters",
+    "TagUse",
+    "Unpriced",
+    "cost_by_period",
+    "grouped",
+    "started_in",
+    "tag_keys",
+    "unpriced",
+    "where",
+]
 
 _ROLLED_UP = {"gateway", "provider", "operation", "model", "outcome"}
 _DAY = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)
-_MONEY = ("cost", "fee", "at_risk")
 _ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
 # Of a billed attempt nothing is at risk, also where nobody knows its price.
 _UNESTIMATED = "cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')"
 _USED = "attempt, images, outcome, billing, cost, fee, at_risk"
-_SUMS = f"""
-  count(*),
-  count(*) FILTER (WHERE attempt = 0),
-  coalesce(sum(images), 0),
-  count(*) FILTER (WHERE outcome IN ({_ERRORS})),
-  count(*) - count(cost),
-  {", ".join(map(wide_sum, _MONEY))},
-  count(*) FILTER (WHERE {_UNESTIMATED})"""
-_MORE_SUMS = f"""
-  count(*) - count(fee),
-  coalesce(sum(images) FILTER (WHERE cost IS NOT NULL), 0),
-  count(*) FILTER (WHERE attempt > 0 AND cost IS NULL),
-  count(*) FILTER (WHERE outcome <> 'success' AND cost IS NULL),
-  {wide_sum("CASE WHEN attempt > 0 THEN cost END")},
-  {wide_sum("CASE WHEN outcome <> 'success' THEN cost END")}"""
-_ROLLED_UP_SUMS = 2 * len(_MONEY)
+
+
+class _Sum(NamedTuple):
+    """The SQL of one sum; one that may not fit into 64 bits is two columns, for `wide` to join."""
+
+    text: str
+    is_wide: bool = False
+
+
+def _money(nano_dollars: str) -> _Sum:
+    return _Sum(wide_sum(nano_dollars), is_wide=True)
+
+
+# Each sum by the field of `Group` that it becomes: from the attempts, those that only some columns need, and from the
+# day rollup.
+_MONEY = {name: _money(name) for name in ("cost", "fee", "at_risk")}
+_OF_ATTEMPTS: Mapping[str, _Sum] = {
+    "attempts": _Sum("count(*)"),
+    "calls": _Sum("count(*) FILTER (WHERE attempt = 0)"),
+    "images": _Sum("coalesce(sum(images), 0)"),
+    "errors": _Sum(f"count(*) FILTER (WHERE outcome IN ({_ERRORS}))"),
+    "unknown_cost_attempts": _Sum("count(*) - count(cost)"),
+    "unestimated_attempts": _Sum(f"count(*) FILTER (WHERE {_UNESTIMATED})"),
+    **_MONEY,
+}
+_FROM_ATTEMPTS_ONLY: Mapping[str, _Sum] = {
+    "unknown_fee_attempts": _Sum("count(*) - count(fee)"),
+    "priced_images": _Sum("coalesce(sum(images) FILTER (WHERE cost IS NOT NULL), 0)"),
+    "retry_cost": _money("CASE WHEN attempt > 0 THEN cost END"),
+    "unknown_retries": _Sum("count(*) FILTER (WHERE attempt > 0 AND cost IS NULL)"),
+    "failure_cost": _money("CASE WHEN outcome <> 'success' THEN cost END"),
+    "unknown_failures": _Sum("count(*) FILTER (WHERE outcome <> 'success' AND cost IS NULL)"),
+}
+_OF_ROLLUP: Mapping[str, _Sum] = {
+    "attempts": _Sum("sum(attempts)"),
+    "calls": _Sum("sum(calls)"),
+    "images": _Sum("sum(images)"),
+    "errors": _Sum(f"coalesce(sum(attempts) FILTER (WHERE outcome IN ({_ERRORS})), 0)"),
+    "unknown_cost_attempts": _Sum("sum(unknown_cost_attempts)"),
+    **_MONEY,
+}
+_COUNT_UNESTIMATED: Mapping[str, _Sum] = {"unestimated_attempts": _Sum("count(*)")}
+_NOTHING = dict.fromkeys((name for name in Group._fields if name not in ("key", "bucket")), 0)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Filters:
+    """Which attempts to look at; None asks for nothing."""
+
+    model: str | None = None
+    """A shell pattern such as "openai/*"."""
+    gateway: str | None = None
+    operation: str | None = None
+    outcome: str | None = None
+    status: int | None = None
+    call_id: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict[str, str])
+
+    @property
+    def rolled_up(self) -> bool:
+        """Whether the day rollup has all that is asked for."""
+        return self.status is None and self.call_id is None and not self.tags
+
+    def conditions(self, dialect: Dialect) -> Iterator[Sql]:
+        """Yield the conditions on the rows of a table."""
+        for name in ("gateway", "operation", "outcome", "status", "call_id"):
+            value = getattr(self, name)
+            if value is not None:
+                yield Sql(f"{name} = ?", (value,))
+        if self.model is not None:
+            yield dialect.like("model", self.model)
+        for key, text in self.tags.items():
+            value = dialect.tag_value(key)
+            yield Sql(f"{value.text} = ?", (*value.parameters, text))
+
+
+EVERYTHING = Filters()
+"""No condition at all."""
+
+
+class Unpriced(NamedTuple):
+    """A model of a gateway that has no price, and how many attempts lack it."""
+
+    gateway: str
+    model: str
+    attempts: int
+
+
+class TagUse(NamedTuple):
+    """A key of tags, how many attempts have it, and how many values it has."""
+
+    tag: str
+    attempts: int
+    values: int
 
 
 def grouped(
@@ -65,12 +154,11 @@ def grouped(
         if first < last:
             yield from _from_rollup(reader, by, first, last, filters)
             ragged = [(since, first), (last, until)]
-    sums = ", ".join([_SUMS, _MORE_SUMS] if FROM_ATTEMPTS & {*columns} else [_SUMS])
+    sums = {**_OF_ATTEMPTS, **_FROM_ATTEMPTS_ONLY} if FROM_ATTEMPTS & {*columns} else _OF_ATTEMPTS
     for start, end in ragged:
-        for key, bucket, found in _from_attempts(
-            reader, by, start, end, zone, filters.conditions(reader.dialect), sums, bucket_of()
-        ):
-            yield _group(key, bucket, found)
+        yield from _from_attempts(
+            reader, by, start, end, zone, filters.conditions(reader.dialect), sums=sums, bucket=bucket_of()
+        )
 
 
 def cost_by_period(
@@ -95,10 +183,8 @@ def cost_by_period(
     return {name: known(cost, missing[name]) for name, cost in costs.items()}
 
 
-def unpriced(
-    reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING
-) -> list[tuple[str, str, int]]:
-    """Return gateway and model of what has no price, with how many attempts lack it, the most frequent first."""
+def unpriced(reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING) -> list[Unpriced]:
+    """Return the models that have no price, the most frequent first."""
     condition = where(
         [
             *started_in(since, until, reader.dialect),
@@ -107,27 +193,40 @@ def unpriced(
         ]
     )
     statement = f"SELECT gateway, model, count(*) FROM pixelmeter_attempts {condition.text} GROUP BY gateway, model"
-    found = [(gateway, model, number) for gateway, model, number in reader.rows(statement, condition.parameters)]
-    return sorted(found, key=lambda one: (-one[2], one[1], one[0]))
+    found = [Unpriced(*row) for row in reader.rows(statement, condition.parameters)]
+    return sorted(found, key=lambda one: (-one.attempts, one.model, one.gateway))
 
 
-def tag_keys(
-    reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING
-) -> list[tuple[str, int, int]]:
-    """Return each key of the tags in a range, with how many attempts have it and how many values it has there.
-
-    The most frequent come first.
-    """
-    members = "jsonb_each_text" if reader.dialect == "postgresql" else "json_each"
+def tag_keys(reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING) -> list[TagUse]:
+    """Return each key of the tags in a range, the most frequent first."""
     condition = where([*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)])
     statement = (
         "SELECT member.key, count(*), count(DISTINCT member.value)"
-        f" FROM (SELECT tags FROM pixelmeter_attempts {condition.text}) AS found, {members}(found.tags) AS member"
+        f" FROM (SELECT tags FROM pixelmeter_attempts {condition.text}) AS found,"
+        f" {reader.dialect.tag_members}(found.tags) AS member"
         " GROUP BY member.key"
     )
-    found = [(key, attempts, values) for key, attempts, values in reader.rows(statement, condition.parameters)]
+    found = [TagUse(*row) for row in reader.rows(statement, condition.parameters)]
     # Here, because each database has an order of letters of its own.
-    return sorted(found, key=lambda one: (-one[1], one[0]))
+    return sorted(found, key=lambda one: (-one.attempts, one.tag))
+
+
+def started_in(since: datetime | None, until: datetime | None, dialect: Dialect) -> Iterator[Sql]:
+    """Yield the conditions on attempts that started in [since, until); None leaves a side open."""
+    if since is not None:
+        yield Sql("started_at >= ?", (dialect.moment(since),))
+    if until is not None:
+        yield Sql("started_at < ?", (dialect.moment(until),))
+
+
+def where(conditions: Iterable[Sql]) -> Sql:
+    """Return the WHERE clause of conditions that must all hold; nothing where there are none."""
+    every = list(conditions)
+    if not every:
+        return Sql("", ())
+    return Sql(
+        f"WHERE {' AND '.join(one.text for one in every)}", tuple(value for one in every for value in one.parameters)
+    )
 
 
 def _within_ledger(reader: Reader, since: datetime, until: datetime) -> tuple[datetime, datetime]:
@@ -136,7 +235,8 @@ def _within_ledger(reader: Reader, since: datetime, until: datetime) -> tuple[da
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     if first is None:
         return since, since
-    return max(since, _start(_day(first))), min(until, _start(_day(last)) + _DAY)
+    first, last = map(reader.dialect.date, (first, last))
+    return max(since, _start(first)), min(until, _start(last) + _DAY)
 
 
 def _rollup_can_tell(by: Sequence[str], zone: tzinfo, filters: Filters, columns: Collection[str]) -> bool:
@@ -153,31 +253,27 @@ def _from_rollup(
     reader: Reader, by: Sequence[str], first: datetime, last: datetime, filters: Filters
 ) -> Iterator[Group]:
     keys = ", ".join([*("day" if is_period(name) else name for name in by), "latency_bucket"])
-    days = Sql("day >= ? AND day < ?", tuple(_as_day(when, reader.dialect) for when in (first, last)))
+    days = Sql("day >= ? AND day < ?", tuple(reader.dialect.midnight(when.date()) for when in (first, last)))
     condition = where([days, *filters.conditions(reader.dialect)])
     statement = f"""
-SELECT {keys}, sum(attempts), sum(calls), sum(images),
-  coalesce(sum(attempts) FILTER (WHERE outcome IN ({_ERRORS})), 0), sum(unknown_cost_attempts),
-  {", ".join(map(wide_sum, _MONEY))}
+SELECT {keys}, {_selected(_OF_ROLLUP)}
 FROM pixelmeter_daily {condition.text}
 GROUP BY {keys}
 """
     doubts: dict[tuple[str | None, ...], tuple[int, int]] = {}
     for row in reader.rows(statement, condition.parameters):
         key = tuple(
-            name_of(_day(value), name) if is_period(name) else value or None
+            name_of(reader.dialect.date(value), name) if is_period(name) else value or None
             for name, value in zip(by, row[: len(by)], strict=True)
         )
-        group = _group(key, row[len(by)], row[len(by) + 1 :])
+        group = _group(key, row[len(by)], _OF_ROLLUP, iter(row[len(by) + 1 :]))
         at_risk, unknown = doubts.get(key, (0, 0))
         doubts[key] = at_risk + group.at_risk, unknown + group.unknown_cost_attempts
         yield group
     # It has no count of the attempts that could not be estimated; where something was, that needs no saying.
     if any(unknown and not at_risk for at_risk, unknown in doubts.values()):
-        for key, _, sums in _from_attempts(
-            reader, by, first, last, UTC, [Sql(_UNESTIMATED), *filters.conditions(reader.dialect)], "count(*)", "0"
-        ):
-            yield Group(key, 0, 0, 0, 0, 0, 0, 0, 0, 0, unestimated_attempts=int(sums[0]))
+        conditions = [Sql(_UNESTIMATED), *filters.conditions(reader.dialect)]
+        yield from _from_attempts(reader, by, first, last, UTC, conditions, sums=_COUNT_UNESTIMATED, bucket="0")
 
 
 def _from_attempts(
@@ -187,10 +283,11 @@ def _from_attempts(
     until: datetime,
     zone: tzinfo,
     conditions: Iterable[Sql],
-    sums: str,
+    *,
+    sums: Mapping[str, _Sum],
     bucket: str,
-) -> Iterator[tuple[tuple[str | None, ...], int, Sequence[int]]]:
-    """Yield key, bucket and sums of the attempts on which all conditions hold."""
+) -> Iterator[Group]:
+    """Yield the groups of the attempts on which all conditions hold; `bucket` is SQL too."""
     conditions = list(conditions)
     dimensions = [_dimension(name, reader.dialect) for name in by if not is_period(name)]
     aliases = [f"dimension_{index}" for index in range(len(dimensions))]
@@ -200,7 +297,7 @@ def _from_attempts(
     for window in _windows(since, until, zone, {name for name in by if is_period(name)}):
         condition = where([*started_in(window.start, window.end, reader.dialect), *conditions])
         statement = f"""
-SELECT {keys}, {sums}
+SELECT {keys}, {_selected(sums)}
 FROM (
   SELECT {", ".join([*named, f"{bucket} AS bucket", _USED])} FROM pixelmeter_attempts {condition.text}
 ) AS found
@@ -210,7 +307,7 @@ GROUP BY {keys}
         for row in reader.rows(statement, parameters):
             values = iter(row)
             key = tuple(name_of(window.first_day, name) if is_period(name) else next(values) or None for name in by)
-            yield key, next(values), list(values)
+            yield _group(key, next(values), sums, values)
 
 
 def _windows(since: datetime, until: datetime, zone: tzinfo, periods: set[Period]) -> Iterable[Window]:
@@ -219,30 +316,18 @@ def _windows(since: datetime, until: datetime, zone: tzinfo, periods: set[Period
     return windows(since, until, zone, next(iter(periods)) if len(periods) == 1 else "day")
 
 
-def _group(key: tuple[str | None, ...], bucket: int, sums: Sequence[int]) -> Group:
-    attempts, calls, images, errors, unknown, *rest = sums
-    cost, fee, at_risk = (wide(*halves) for halves in zip(rest[0:6:2], rest[1:6:2], strict=True))
-    group = Group(key, bucket, int(attempts), int(calls), int(images), int(errors), cost, fee, at_risk, int(unknown))
-    if len(rest) == _ROLLED_UP_SUMS:
-        return group
-    unestimated, *more = rest[6:]
-    group = group._replace(unestimated_attempts=int(unestimated))
-    if not more:
-        return group
-    unknown_fee, priced_images, unknown_retries, unknown_failures, *halves = more
-    return group._replace(
-        unknown_fee_attempts=int(unknown_fee),
-        priced_images=int(priced_images),
-        retry_cost=wide(*halves[:2]),
-        unknown_retries=int(unknown_retries),
-        failure_cost=wide(*halves[2:]),
-        unknown_failures=int(unknown_failures),
-    )
+def _selected(sums: Mapping[str, _Sum]) -> str:
+    return ", ".join(one.text for one in sums.values())
+
+
+def _group(key: tuple[str | None, ...], bucket: int, sums: Mapping[str, _Sum], values: Iterator[int]) -> Group:
+    found = {name: wide(next(values), next(values)) if one.is_wide else int(next(values)) for name, one in sums.items()}
+    return Group(key, bucket, **(_NOTHING | found))
 
 
 def _dimension(name: str, dialect: Dialect) -> Sql:
     tag = tag_of(name)
-    found = Sql(name) if tag is None else tag_value(tag, dialect)
+    found = Sql(name) if tag is None else dialect.tag_value(tag)
     return Sql(f"coalesce({found.text}, '')", found.parameters)
 
 
@@ -252,11 +337,3 @@ def _midnight(when: datetime) -> datetime:
 
 def _start(day: date) -> datetime:
     return datetime.combine(day, time.min, UTC)
-
-
-def _day(value: date | str) -> date:
-    return date.fromisoformat(value) if isinstance(value, str) else value
-
-
-def _as_day(midnight: datetime, dialect: Dialect) -> date | str:
-    return midnight.date() if dialect == "postgresql" else midnight.date().isoformat()

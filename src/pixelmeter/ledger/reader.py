@@ -4,36 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import re
-import sqlite3
 import time
 from collections.abc import Generator, Sequence
-from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any
 
 from pixelmeter.ledger.address import Address, read_address
-from pixelmeter.ledger.driver import connect_arguments, read_only_uri
-from pixelmeter.ledger.failure import without_secrets
-from pixelmeter.ledger.lock import PATIENCE
+from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.version import VERSION_TABLE, check
 
-__all__ = ["Dialect", "Reader", "reading_database", "reading_ledger"]
-
-Dialect = Literal["sqlite", "postgresql"]
+__all__ = ["Reader", "reading_database", "reading_ledger"]
 
 # Instructions of SQLite's machine between two looks at the clock: some milliseconds.
 _STEPS = 100_000
 _TABLE = re.compile(r"\bpixelmeter_(?:attempts|daily|schema|spools|totals)\b")
-_IS_THERE: dict[Dialect, str] = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?",
-    "postgresql": "SELECT 1 WHERE to_regclass(?) IS NOT NULL",
-}
 
 
 class Reader:
     """A ledger as it was at the first question, until `refresh`; nothing that it is asked can change it."""
 
     def __init__(self, address: Address, connection: Any) -> None:
-        self.dialect: Dialect = address.dialect
+        self.dialect = DIALECTS[address.dialect]
         self._address = address
         self._connection = connection
 
@@ -44,16 +34,11 @@ class Reader:
         """
         if self._address.schema:
             statement = _TABLE.sub(lambda table: self._address.qualified(table[0]), statement)
-        if self.dialect == "postgresql":
-            statement = statement.replace("?", "%s")
-        elif not self._connection.in_transaction:
-            self._connection.execute("BEGIN")
-        found: list[Sequence[Any]] = self._connection.execute(statement, parameters).fetchall()
-        return found
+        return self.dialect.rows(self._connection, statement, parameters)
 
     def has_table(self, name: str) -> bool:
         """Return whether a table is there, where the ledger is or would be."""
-        return bool(self.rows(_IS_THERE[self.dialect], [self._address.qualified(name)]))
+        return bool(self.rows(self.dialect.has_table, [self._address.qualified(name)]))
 
     def revision(self) -> str | None:
         """Return the schema revision of the ledger; None where there is no ledger."""
@@ -89,36 +74,11 @@ def reading_ledger(url: str | Address) -> Generator[Reader]:
         yield reader
 
 
-def reading_database(address: Address) -> AbstractContextManager[Reader]:
-    """Return a reader of a database, whatever its schema is and also where it has no ledger, to be entered.
+@contextlib.contextmanager
+def reading_database(address: Address) -> Generator[Reader]:
+    """Give a reader of a database, whatever its schema is and also where it has no ledger.
 
     LedgerError when there is no SQLite file or the database refuses, ConfigError for a URL that cannot be used.
     """
-    return _sqlite(address) if address.dialect == "sqlite" else _postgres(address)
-
-
-@contextlib.contextmanager
-def _sqlite(address: Address) -> Generator[Reader]:
-    try:
-        connection = sqlite3.connect(read_only_uri(address.path), uri=True, timeout=PATIENCE, isolation_level=None)
-        with contextlib.closing(connection):
-            yield Reader(address, connection)
-    except sqlite3.Error as error:
-        raise without_secrets(error, address) from None
-
-
-@contextlib.contextmanager
-def _postgres(address: Address) -> Generator[Reader]:
-    arguments = connect_arguments(address)
-    import psycopg
-
-    try:
-        with contextlib.closing(psycopg.connect(**arguments)) as connection:
-            connection.read_only = True
-            # All that is printed together is of one moment.
-            connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-            # Poolers that change the server's session between transactions lose prepared statements.
-            connection.prepare_threshold = None
-            yield Reader(address, connection)
-    except (psycopg.Error, UnicodeError) as error:
-        raise without_secrets(error, address) from None
+    with DIALECTS[address.dialect].connected(address) as connection:
+        yield Reader(address, connection)

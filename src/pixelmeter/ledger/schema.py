@@ -20,9 +20,9 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
-from pixelmeter.core.metrics import DURATION_BUCKETS
+from pixelmeter.ledger.sums import DURATIONS, TOTALS_KEY
 
-__all__ = ["ATTEMPTS", "DAILY", "DURATIONS", "METADATA", "SPOOLS", "TOTALS", "TOTALS_KEY"]
+__all__ = ["ATTEMPTS", "DAILY", "METADATA", "SPOOLS", "TOTALS"]
 
 METADATA = MetaData()
 
@@ -112,16 +112,6 @@ DAILY = Table(
 `provider` is "" where the row has NULL; `calls` counts the attempts numbered 0; `cost`, `fee` and `at_risk` add up what
 is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
 """
-
-TOTALS_KEY = (
-    "gateway", "operation", "model", "outcome", "error_type", "cost_source", "cost_reason", "size", "quality",
-)  # fmt: skip
-"""What metrics are told apart by, of which one row of totals is a combination."""
-DURATIONS = (
-    *(f"up_to_{bound:g}_s".replace(".", "_") for bound in DURATION_BUCKETS),
-    f"over_{DURATION_BUCKETS[-1]:g}_s",
-)
-"""A column for each bucket of `core.metrics.DURATION_BUCKETS`, and one for what takes longer."""
 
 TOTALS = Table(
     "pixelmeter_totals",

@@ -10,8 +10,8 @@ import operator
 import os
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import Table, func
@@ -19,36 +19,30 @@ from sqlalchemy.dialects.sqlite import dialect, insert
 
 from pixelmeter import lifecycle
 from pixelmeter.core.attempts.record import FIELDS, Attempt, row
-from pixelmeter.ledger import totals, version
+from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.engine import WRITING, ensure_schema
 from pixelmeter.ledger.failure import refusal, without_secrets
-from pixelmeter.ledger.lock import PATIENCE, write_lock
-from pixelmeter.ledger.rollup import distinct, summarise
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS, TOTALS_KEY
+from pixelmeter.ledger.files import PATIENCE, write_lock
+from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS
+from pixelmeter.ledger.sums import DAILY_COLUMNS, TOTALS_COLUMNS, TOTALS_KEY, delta_of
+from pixelmeter.ledger.writer import first_of_each_id
 
 __all__ = ["SqliteWriter"]
 
 _QMARK = dialect(paramstyle="qmark")
 
 
-def _adding(table: Table, key: Sequence[str], summed: Sequence[str]) -> str:
+def _adding(table: Table, key: Sequence[str], columns: Sequence[str]) -> str:
     statement = insert(table)
-    added = {name: table.c[name] + statement.excluded[name] for name in summed}
-    return str(
-        statement.on_conflict_do_update(index_elements=key, set_=added).compile(
-            dialect=_QMARK, column_keys=[*key, *summed]
-        )
-    )
+    added = {name: table.c[name] + statement.excluded[name] for name in columns if name not in key}
+    adding = statement.on_conflict_do_update(index_elements=key, set_=added)
+    return str(adding.compile(dialect=_QMARK, column_keys=columns))
 
 
 _ADD_ATTEMPTS = insert(ATTEMPTS).on_conflict_do_nothing(index_elements=["id"])
-_ADD_TO_DAILY = _adding(
-    DAILY,
-    [column.name for column in DAILY.primary_key],
-    [column.name for column in DAILY.columns if not column.primary_key],
-)
-_ADD_TO_TOTALS = _adding(TOTALS, TOTALS_KEY, totals.SUMMED)
+_ADD_TO_DAILY = _adding(DAILY, [column.name for column in DAILY.primary_key], DAILY_COLUMNS)
+_ADD_TO_TOTALS = _adding(TOTALS, TOTALS_KEY, TOTALS_COLUMNS)
 _spools = insert(SPOOLS)
 _MOVE = str(
     _spools.on_conflict_do_update(
@@ -61,7 +55,6 @@ _VERSION = f"SELECT version_num FROM {version.VERSION_TABLE}"
 _KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json_each(?))"
 
 _STARTED_AT = FIELDS.index("started_at")
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 
 _FORK_SECONDS = 5.0
 
@@ -121,8 +114,9 @@ class SqliteWriter:
                     self._begin(connection)
                     batch = _unknown(connection, batch)
                     _insert(connection, batch)
-                connection.executemany(_ADD_TO_DAILY, _additions(batch))
-                connection.executemany(_ADD_TO_TOTALS, [(*key, *sums) for key, sums in totals.summarise(batch).items()])
+                delta = delta_of(batch)
+                connection.executemany(_ADD_TO_DAILY, [sums.row() for sums in delta.daily])
+                connection.executemany(_ADD_TO_TOTALS, [total.row() for total in delta.totals])
             except (sqlite3.Error, OverflowError, ValueError) as error:
                 refused = refusal(error, self._address)
                 if refused is None:
@@ -235,15 +229,10 @@ def _to_the_second(second: int) -> str:
 
 def _unknown(connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> Sequence[Attempt]:
     """Return the attempts that the ledger does not have, the first of each id."""
-    by_id = distinct(attempts)
+    by_id = {attempt.id: attempt for attempt in first_of_each_id(attempts)}
     for (known,) in connection.execute(_KNOWN, (json.dumps(list(by_id)),)).fetchall():
         del by_id[known]
     return list(by_id.values())
-
-
-def _additions(attempts: Iterable[Attempt]) -> Iterator[Sequence[Any]]:
-    for (day, *key), sums in summarise(attempts).items():
-        yield date.fromordinal(_EPOCH_DAY + day).isoformat(), *key, *sums
 
 
 def _identity(path: str) -> tuple[int, int] | None:

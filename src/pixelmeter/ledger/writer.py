@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.ledger.address import Address, read_address
+from pixelmeter.ledger.address import Address, read_address, require_driver
 
-__all__ = ["Writer", "open_writer"]
+__all__ = ["Writer", "first_of_each_id", "open_writer"]
 
 
 class Writer(Protocol):
@@ -44,9 +44,15 @@ def open_writer(url: str | Address) -> Writer:
         from pixelmeter.ledger.sqlite import SqliteWriter
 
         return SqliteWriter(address)
-    from pixelmeter.ledger.engine import require_driver
-
     require_driver()
     from pixelmeter.ledger.postgres import PostgresWriter
 
     return PostgresWriter(address)
+
+
+def first_of_each_id(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Return the attempts without those whose id an earlier one has: a database compares them with its table only."""
+    first: dict[str, Attempt] = {}
+    for attempt in attempts:
+        first.setdefault(attempt.id, attempt)
+    return list(first.values())

@@ -19,10 +19,9 @@ from pixelmeter.core.counting import COUNTS, Key
 from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.address import Address, read_address
-from pixelmeter.ledger.driver import connect_arguments
+from pixelmeter.ledger.address import Address, connect_arguments, read_address
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.snapshot import Total, last_attempt, read_totals
+from pixelmeter.ledger.sums import Total, last_attempt, read_totals
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label
 

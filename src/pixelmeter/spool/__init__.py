@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from pixelmeter.spool.frames import INTENT, OUTCOME, Frame, Kind
+from pixelmeter.spool.frames import INTENT, OUTCOME, Frame, FrameKind, FrameReader
 from pixelmeter.spool.names import Named, sorted_out
-from pixelmeter.spool.reader import Reader
-from pixelmeter.spool.segment import Segment
-from pixelmeter.spool.spool import Durability, Spool
-from pixelmeter.spool.status import SpoolStatus
+from pixelmeter.spool.spool import Durability, Segment, Spool, SpoolStatus
 
 __all__ = [
     "INTENT",
     "OUTCOME",
     "Durability",
     "Frame",
-    "Kind",
+    "FrameKind",
+    "FrameReader",
     "Named",
-    "Reader",
     "Segment",
     "Spool",
     "SpoolStatus",

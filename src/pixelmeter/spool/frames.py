@@ -15,10 +15,11 @@ from zlib import crc32
 import msgspec
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt
+from pixelmeter.core.ports import Files
 
-__all__ = ["INTENT", "LARGEST_FRAME", "OUTCOME", "Frame", "Kind", "Scan", "encode", "scan"]
+__all__ = ["INTENT", "LARGEST_FRAME", "OUTCOME", "Frame", "FrameKind", "FrameReader", "Scan", "encode", "scan"]
 
-Kind = Literal[0, 1]
+FrameKind = Literal[0, 1]
 INTENT: Final = 0
 OUTCOME: Final = 1
 
@@ -27,16 +28,17 @@ _HEADER = struct.Struct("<4sII")
 _FORMAT = 1
 LARGEST_FRAME = 64 * 1024
 """Bytes; what is larger cannot be spooled."""
+_CHUNK = 4 * LARGEST_FRAME
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[Literal[1], Kind, Attempt])
+_decoder = msgspec.msgpack.Decoder(tuple[Literal[1], FrameKind, Attempt])
 _version: msgspec.msgpack.Decoder[list[msgspec.Raw]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 class Frame(NamedTuple):
     """An attempt as it was spooled; `end` is the offset behind it."""
 
-    kind: Kind
+    kind: FrameKind
     attempt: Attempt
     end: int
 
@@ -52,7 +54,7 @@ class Scan(NamedTuple):
     """Whole frames that a newer pixelmeter can read: of another format version, or with words that this one lacks."""
 
 
-def encode(kind: Kind, attempt: Attempt) -> bytes:
+def encode(kind: FrameKind, attempt: Attempt) -> bytes:
     """Return the frame of an attempt; raise ValueError, OverflowError or msgspec.MsgspecError when it has none."""
     payload = _encoder.encode((_FORMAT, kind, attempt))
     if len(payload) > LARGEST_FRAME - _HEADER.size:
@@ -93,6 +95,45 @@ def scan(data: bytes, offset: int, *, final: bool) -> Scan:
     return Scan(frames, used, damaged + used - settled, foreign)
 
 
+class FrameReader:
+    """Gives the frames of a file from its start, each once, over as many calls as it takes."""
+
+    def __init__(self, files: Files, descriptor: int) -> None:
+        self._files = files
+        self._descriptor = descriptor
+        self._position = 0
+        self.frames = 0
+        self.damaged = 0
+        """Bytes so far that belong to no frame."""
+        self.foreign = 0
+        """Frames so far that only a newer pixelmeter can read."""
+
+    def read(self, *, final: bool) -> list[Frame]:
+        """Return the next frames, some hundred at most; [] at the end of the file.
+
+        `final` says that nobody appends any more: a frame cut off at the end is damage then. Raises OSError.
+        """
+        while True:
+            data = self._chunk()
+            ended = len(data) < _CHUNK
+            found = scan(data, self._position, final=final and ended)
+            self._position += found.used
+            self.frames += len(found.frames)
+            self.damaged += found.damaged
+            self.foreign += found.foreign
+            if found.frames or ended:
+                return found.frames
+
+    def _chunk(self) -> bytes:
+        data = b""
+        while len(data) < _CHUNK:
+            more = self._files.read(self._descriptor, self._position + len(data), _CHUNK - len(data))
+            if not more:
+                break
+            data += more
+        return data
+
+
 def _payload(data: bytes, start: int) -> bytes | None:
     """Return the payload of the frame at `start`, b"" when it is no frame, None when it is not all there."""
     body = start + _HEADER.size
@@ -130,4 +171,4 @@ def _newer_decoder() -> msgspec.msgpack.Decoder[Any]:
     hints = get_type_hints(Attempt, include_extras=True)
     fields = [(name, str if get_origin(hints[name]) is Literal else hints[name]) for name in FIELDS]
     newer = msgspec.defstruct("Newer", fields, array_like=True, gc=False)
-    return msgspec.msgpack.Decoder(tuple[Literal[1], Kind, newer])  # type: ignore[valid-type]
+    return msgspec.msgpack.Decoder(tuple[Literal[1], FrameKind, newer])  # type: ignore[valid-type]

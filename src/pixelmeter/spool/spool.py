@@ -14,15 +14,42 @@ import msgspec
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files, Ids
-from pixelmeter.spool.frames import INTENT, OUTCOME, Kind, encode
+from pixelmeter.spool.frames import INTENT, OUTCOME, FrameKind, encode
 from pixelmeter.spool.names import refused_name
-from pixelmeter.spool.segment import Segment
-from pixelmeter.spool.status import SpoolStatus
 
-__all__ = ["Durability", "Spool"]
+__all__ = ["Durability", "Segment", "Spool", "SpoolStatus"]
 
 Durability = Literal["process", "sync"]
 """What an outcome survives once `Spool.outcome` has returned: the end of the process, or a power cut as well."""
+
+
+class SpoolStatus(msgspec.Struct, frozen=True):
+    """What a spool holds and what it could not hold; `recorder.status.SpoolCounts` says what each number counts."""
+
+    frames: int
+    segments: int
+    bytes: int
+    overflow: int
+    missed_intents: int
+    dropped: int
+    dropped_cost: int
+    last_error: str | None
+
+
+class Segment:
+    """A file that is open, locked, and appended to until it is sealed."""
+
+    __slots__ = ("descriptor", "failed", "name", "size", "synced", "writers")
+
+    def __init__(self, name: str, descriptor: int) -> None:
+        self.name = name
+        self.descriptor = descriptor
+        self.size = 0
+        self.synced = 0
+        self.failed = False
+        """A sync of it failed, so what of it is on the disk nobody knows."""
+        self.writers: list[None] = []
+        """One for each thread that is appending just now."""
 
 
 class Spool:
@@ -189,7 +216,7 @@ class Spool:
             last_error=self._last_error,
         )
 
-    def _encode(self, kind: Kind, attempt: Attempt) -> bytes | None:
+    def _encode(self, kind: FrameKind, attempt: Attempt) -> bytes | None:
         try:
             return encode(kind, attempt)
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:

@@ -22,7 +22,7 @@ from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.engine import ensure_schema
-from pixelmeter.ledger.filters import Filters
+from pixelmeter.ledger.queries import Filters
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.prices import bundled
 from pixelmeter.testing import Gateway

@@ -1,21 +1,34 @@
-"""Whether the ledger of a database can be read and written, and what to do where it cannot; for `pixelmeter doctor`."""
+"""Whether a ledger can be read and written, and belongs to what lies beside it; what to do where it does not."""
 
 from __future__ import annotations
 
 import os
 import re
+import sqlite3
 from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
 
-from pixelmeter.cli.finding import Finding
-from pixelmeter.cli.restore_check import MIXED, of_log, of_tables
 from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters
+from pixelmeter.ledger.files import page_size, read_wal
 from pixelmeter.ledger.reader import Reader, reading_database
 from pixelmeter.ledger.version import VERSION_TABLE, check
+from pixelmeter.system import SystemClock, SystemFiles
 
-__all__ = ["CORRECT_URL", "examine"]
+__all__ = ["CORRECT_URL", "Finding", "check_ledger", "check_positions", "check_tables"]
 
+_MIXED = (
+    "stop the programs that write to it and restore one back-up whole, without -wal and -shm files of another state: "
+    'docs/ledger.md, "Back up and restore"'
+)
+_SECONDS = 10.0
+_LATE = 300
+_COUNTS = (
+    "SELECT (SELECT count(*) FROM pixelmeter_attempts), (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_daily),"
+    " (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_totals)"
+)
 _ATTEMPTS = "pixelmeter_attempts"
 _NEEDED = (
     (_ATTEMPTS, "SELECT, INSERT"),
@@ -41,15 +54,25 @@ _ADVICE = (
         "correct user and password in the database URL",
     ),
     (r"unable to open database file|readonly database", "give this user the right to read and write it"),
-    (r"malformed|SQLITE_CORRUPT", MIXED),
+    (r"malformed|SQLITE_CORRUPT", _MIXED),
     (r"file is not a database|is a folder|is no regular file", "name another file in the database URL"),
 )
 
 
-def examine(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What is said of one thing that was looked at."""
+
+    check: str
+    state: Literal["ok", "warning", "problem"]
+    found: str
+    advice: str = ""
+
+
+def check_ledger(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
     """Yield what is found of a ledger; `is_spooled` says whether attempts have a disk to wait on meanwhile."""
     if address.dialect == "sqlite":
-        yield from of_log(address.path)
+        yield from _check_log(address.path)
     if address.dialect == "sqlite" and not os.path.exists(address.path):
         yield Finding("database", "ok", f"{address.safe()} is not there yet", "the first image call makes it")
         yield from _sqlite_access(address.path)
@@ -63,7 +86,7 @@ def examine(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
                 check(found)
                 yield Finding("database", "ok", f"{address.safe()} has schema {found}")
                 if address.dialect == "sqlite":
-                    yield from of_tables(reader)
+                    yield from check_tables(reader)
             if address.dialect == "postgresql":
                 yield from _encoding(reader)
                 yield _postgres_access(reader, address, is_there=found is not None)
@@ -77,6 +100,92 @@ def examine(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
         yield Finding("database", "problem", str(error), advice)
     if address.dialect == "sqlite" and not os.path.isdir(address.path):
         yield from _sqlite_access(address.path)
+
+
+def _check_log(path: str) -> Iterator[Finding]:
+    """Yield what is wrong with the log beside a database file, from the bytes of both: SQLite drops such a log."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        return
+    try:
+        log = read_wal(path)
+        size = page_size(path) if os.path.exists(path) else None
+    except OSError:
+        # Whether the files can be read is another finding.
+        return
+    if log is None:
+        return
+    if not log.is_valid:
+        told = (
+            f"{path}-wal is damaged at its beginning: SQLite does not read it, and what it holds is not in the ledger"
+        )
+    elif size is None and log.commits:
+        told = f"{path}-wal holds {log.commits} transactions of a database that is not there"
+    elif size is not None and log.page_size != size:
+        told = f"{path}-wal is the log of another database: its pages have {log.page_size} bytes, not {size}"
+    else:
+        return
+    advice = f"keep a copy of both files before anything writes to the ledger, which drops the log; then {_MIXED}"
+    yield Finding("write-ahead log", "problem", told, advice)
+
+
+def check_tables(reader: Reader, seconds: float = _SECONDS) -> Iterator[Finding]:
+    """Yield whether pages, indexes and sums of a SQLite ledger agree, as far as can be told in so many seconds."""
+    try:
+        with reader.time_limit(seconds):
+            damage = [str(line) for (line,) in reader.rows("PRAGMA integrity_check(3)")]
+            [(rows, days, totals)] = reader.rows(_COUNTS)
+    except sqlite3.Error as error:
+        if "interrupted" not in str(error):
+            yield Finding("integrity", "problem", f"SQLite finds damage: {error}", _MIXED)
+            return
+        told = f"not checked to the end: {seconds:g} seconds were not enough"
+        yield Finding("integrity", "ok", told, 'sqlite3 FILE "PRAGMA integrity_check" takes the time that it needs')
+        return
+    if damage != ["ok"]:
+        told = " ".join("; ".join(damage).split())[:300]
+        yield Finding("integrity", "problem", f"SQLite finds damage: {told}", _MIXED)
+    elif not rows == days == totals:
+        told = f"{rows} attempts, but the sums by day count {days} and the totals {totals}"
+        yield Finding("integrity", "problem", told, _MIXED)
+    else:
+        yield Finding("integrity", "ok", "pages, indexes and sums agree")
+
+
+def check_positions(address: Address, folder: str) -> Iterator[Finding]:
+    """Yield what does not fit between how far the ledger has read each spool file, and what lies in the folder."""
+    from pixelmeter.drain.census import mismatches
+
+    if address.dialect == "sqlite" and not os.path.exists(address.path):
+        return
+    try:
+        with reading_database(address) as reader:
+            if reader.revision() is None:
+                return
+            rows = reader.rows("SELECT name, position FROM pixelmeter_spools")
+        positions = {str(name): int(position) for name, position in rows}
+        found = mismatches(SystemFiles(), folder, positions, long_ago=SystemClock().now() - _LATE * 1_000_000)
+    except (LedgerError, OSError):
+        # Why they cannot be read is another finding.
+        return
+    # A server has the positions of other machines too.
+    if found.gone and address.dialect == "sqlite":
+        told = f"the ledger has read {len(found.gone)} spool files in part that are not there, such as {found.gone[0]}"
+        advice = (
+            "is the ledger an older copy? then attempts since it was made are in no ledger; else programs have their "
+            "spool in another folder (PIXELMETER_SPOOL_DIR), or somebody deleted the files"
+        )
+        yield Finding("spool positions", "warning", told, advice)
+    if found.shorter:
+        told = f"the ledger has read more of {len(found.shorter)} spool files than there is, such as {found.shorter[0]}"
+        advice = "the spool is older than the ledger, or was cut off; what the ledger had read of it is in the ledger"
+        yield Finding("spool positions", "warning", told, advice)
+    if found.late:
+        told = f"attempts that ended {_LATE // 60} minutes ago wait in {len(found.late)} files of living processes"
+        advice = (
+            "their log and meter.status() say why; where the ledger was replaced by an older copy, restart them: the "
+            "next start takes the attempts in"
+        )
+        yield Finding("spool positions", "warning", told, advice)
 
 
 def _advice(error: Exception) -> str:

@@ -1,11 +1,9 @@
-"""How commands that only read reach the ledger."""
+"""How whoever only reads reaches the ledger: complete, as far as that can be done."""
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
-
-import click
 
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.ledger.address import spool_folder
@@ -14,19 +12,19 @@ from pixelmeter.settings import from_environment
 from pixelmeter.spool.names import sorted_out
 from pixelmeter.system import SystemFiles
 
-__all__ = ["open_ledger_for_reading"]
+__all__ = ["open_ledger"]
 
 
 @contextmanager
-def open_ledger_for_reading(url: str) -> Generator[Reader]:
+def open_ledger(url: str, warn: Callable[[str], None]) -> Generator[Reader]:
     """Give a reader that cannot change the ledger, after what dead processes left behind has been taken in.
 
-    LedgerError when there is no ledger or it cannot be read. What cannot be taken in is only warned of.
+    LedgerError when there is no ledger or it cannot be read. `warn` takes what is missing from a ledger that can.
     """
     warnings = list(_take_in(url))
     with reading_ledger(url) as reader:
         for warning in warnings:
-            click.echo(f"Warning: {warning}", err=True)
+            warn(warning)
         yield reader
 
 

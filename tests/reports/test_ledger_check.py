@@ -18,11 +18,11 @@ import pytest
 from click.testing import CliRunner
 
 from pixelmeter.cli import main
-from pixelmeter.cli.restore_check import of_tables
 from pixelmeter.drain import Drain
+from pixelmeter.ledger.files import read_wal
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.wal import read_wal
 from pixelmeter.ledger.writer import Writer, open_writer
+from pixelmeter.reports.ledger_check import check_tables
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from tests.factories import make_attempt
@@ -174,8 +174,8 @@ def test_what_is_left_behind_the_end_of_a_log_is_not_counted(ledger: Ledger) -> 
 
 def test_a_large_ledger_is_checked_for_a_while_only(ledger: Ledger) -> None:
     with reading_ledger(ledger.url) as reader:
-        [finding] = of_tables(reader, seconds=0)
-        again = list(of_tables(reader))
+        [finding] = check_tables(reader, seconds=0)
+        again = list(check_tables(reader))
 
     assert ("ok", "not checked to the end: 0 seconds were not enough") == (finding.state, finding.found)
     assert ["pages, indexes and sums agree"] == [each.found for each in again]

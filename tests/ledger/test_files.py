@@ -12,7 +12,7 @@ import pytest
 
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import migrate
-from pixelmeter.ledger.lock import write_lock
+from pixelmeter.ledger.files import write_lock
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.users import NOBODY, SOMEBODY, as_user, needs_root

@@ -17,10 +17,10 @@ import msgspec
 import pytest
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.drain import GROUP, Drain, Writer
+from pixelmeter.drain import GROUP, Drain
 from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.writer import open_writer
+from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.spool.frames import OUTCOME, encode
 from pixelmeter.system import SystemFiles, SystemIds
@@ -155,7 +155,7 @@ def test_a_copy_of_an_intent_behind_its_outcome_does_not_undo_it(spool: Spool, h
     assert {attempt.id: "success"} == outcomes(sqlite_url)
 
 
-def test_large_estates_are_committed_in_groups(folder: str, heir: Drain, sqlite_url: str) -> None:
+def test_much_that_a_dead_process_left_is_committed_in_groups(folder: str, heir: Drain, sqlite_url: str) -> None:
     expected = leave(Spool(folder, FILES, SystemIds()), ended=GROUP + 20, cut_off=GROUP + 10)
 
     assert 2 * GROUP + 30 == heir.adopt()

@@ -1,0 +1,215 @@
+"""What each database does in its own way where a ledger is read: one object a database, and SQL that both take."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from bisect import bisect_left
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from datetime import UTC, date, datetime, timedelta
+from functools import cache
+from typing import Any, NamedTuple, Protocol
+
+from pixelmeter.core.reporting.latency import bucket
+from pixelmeter.ledger.address import Address, connect_arguments, read_only_uri
+from pixelmeter.ledger.failure import without_secrets
+from pixelmeter.ledger.files import PATIENCE
+
+__all__ = ["DIALECTS", "Dialect", "Sql", "bucket_of", "wide", "wide_sum"]
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+_LOW_BITS = 32
+_LOW_MASK = (1 << _LOW_BITS) - 1
+_LONGEST = 2**63 - 1
+
+
+class Sql(NamedTuple):
+    """A piece of a statement, with the values of its question marks."""
+
+    text: str
+    parameters: tuple[object, ...] = ()
+
+
+class Dialect(Protocol):
+    """How one database is connected to, asked and understood. Whoever adds a database for reports adds one of these."""
+
+    has_table: str
+    """A statement that finds a row where a table of the name in its one parameter is there."""
+    tag_members: str
+    """The function that unpacks the column `tags` into rows of `key` and `value`."""
+
+    def connected(self, address: Address) -> AbstractContextManager[Any]:
+        """Give a connection that cannot change the database; LedgerError where the database refuses."""
+        ...
+
+    def rows(self, connection: Any, statement: str, parameters: Sequence[object]) -> list[Sequence[Any]]:
+        """Return what a statement finds, all of one moment until a rollback; `?` stands for a parameter."""
+        ...
+
+    def moment(self, when: datetime) -> object:
+        """Return a time as the column `started_at` is compared with."""
+        ...
+
+    def midnight(self, day: date) -> object:
+        """Return a day as the column `day` is compared with."""
+        ...
+
+    def tag_value(self, key: str) -> Sql:
+        """Return the value of a tag, NULL without it; the key may have any character."""
+        ...
+
+    def like(self, column: str, pattern: str) -> Sql:
+        """Return whether a column matches a shell pattern: `*` is any text, `?` any character; case does not matter."""
+        ...
+
+    def microseconds(self, found: Any) -> int:
+        """Return the Unix time, in microseconds, of a value of the column `started_at`."""
+        ...
+
+    def date(self, found: Any) -> date:
+        """Return the day that a value of the column `day` is."""
+        ...
+
+    def json_text(self, found: Any) -> str:
+        """Return the JSON text, with sorted keys, of a value of the column `tags`."""
+        ...
+
+
+class _Sqlite:
+    """Times, days and JSON are text."""
+
+    has_table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?"
+    tag_members = "json_each"
+
+    @contextlib.contextmanager
+    def connected(self, address: Address) -> Generator[sqlite3.Connection]:
+        try:
+            uri = read_only_uri(address.path)
+            with contextlib.closing(sqlite3.connect(uri, uri=True, timeout=PATIENCE, isolation_level=None)) as opened:
+                yield opened
+        except sqlite3.Error as error:
+            raise without_secrets(error, address) from None
+
+    def rows(self, connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]) -> list[Sequence[Any]]:
+        if not connection.in_transaction:
+            connection.execute("BEGIN")
+        found: list[Sequence[Any]] = connection.execute(statement, parameters).fetchall()
+        return found
+
+    def moment(self, when: datetime) -> str:
+        return when.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
+
+    def midnight(self, day: date) -> str:
+        return day.isoformat()
+
+    def tag_value(self, key: str) -> Sql:
+        return Sql("(SELECT CAST(value AS TEXT) FROM json_each(tags) WHERE key = ?)", (key,))
+
+    def like(self, column: str, pattern: str) -> Sql:
+        # LIKE is blind to the case of a to z by itself.
+        return _matches(column, "LIKE", pattern)
+
+    def microseconds(self, found: str) -> int:
+        return (datetime.fromisoformat(found).replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
+
+    def date(self, found: str) -> date:
+        return date.fromisoformat(found)
+
+    def json_text(self, found: str) -> str:
+        return found
+
+
+class _Postgresql:
+    """Times, days and JSON have types, and the driver returns them as objects of Python."""
+
+    has_table = "SELECT 1 WHERE to_regclass(?) IS NOT NULL"
+    tag_members = "jsonb_each_text"
+
+    @contextlib.contextmanager
+    def connected(self, address: Address) -> Generator[Any]:
+        arguments = connect_arguments(address)
+        import psycopg
+
+        try:
+            with contextlib.closing(psycopg.connect(**arguments)) as connection:
+                connection.read_only = True
+                connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
+                # Poolers that change the server's session between transactions lose prepared statements.
+                connection.prepare_threshold = None
+                yield connection
+        except (psycopg.Error, UnicodeError) as error:
+            raise without_secrets(error, address) from None
+
+    def rows(self, connection: Any, statement: str, parameters: Sequence[object]) -> list[Sequence[Any]]:
+        found: list[Sequence[Any]] = connection.execute(statement.replace("?", "%s"), parameters).fetchall()
+        return found
+
+    def moment(self, when: datetime) -> datetime:
+        return when.astimezone(UTC)
+
+    def midnight(self, day: date) -> date:
+        return day
+
+    def tag_value(self, key: str) -> Sql:
+        return Sql("(tags ->> ?::text)", (key,))
+
+    def like(self, column: str, pattern: str) -> Sql:
+        return _matches(column, "ILIKE", pattern)
+
+    def microseconds(self, found: datetime) -> int:
+        return (found - _EPOCH) // _MICROSECOND
+
+    def date(self, found: date) -> date:
+        return found
+
+    def json_text(self, found: object) -> str:
+        return json.dumps(found, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+DIALECTS: Mapping[str, Dialect] = {"sqlite": _Sqlite(), "postgresql": _Postgresql()}
+"""Every database that a ledger can be read from, by `Address.dialect`."""
+
+
+def _matches(column: str, operator: str, pattern: str) -> Sql:
+    escaped = pattern.replace("!", "!!").replace("%", "!%").replace("_", "!_")
+    return Sql(f"{column} {operator} ? ESCAPE '!'", (escaped.replace("*", "%").replace("?", "_"),))
+
+
+def wide_sum(column: str) -> str:
+    """Return the two halves of a sum, for `wide` to join: SQLite's own sum() fails past 64 bits ($9.2 billion)."""
+    known = f"coalesce({column}, 0)"
+    return f"coalesce(sum({known} >> {_LOW_BITS}), 0), coalesce(sum({known} & {_LOW_MASK}), 0)"
+
+
+def wide(high: int, low: int) -> int:
+    """Return the sum that two halves stand for; PostgreSQL's are Decimals."""
+    return (int(high) << _LOW_BITS) + int(low)
+
+
+@cache
+def bucket_of() -> str:
+    """Return the latency bucket of a row's duration, as `pixelmeter.core.reporting.latency.bucket` has it.
+
+    Databases differ in their logarithms, so the bounds are worked out here, and SQL only searches them.
+    """
+    bounds = [_shortest(index) for index in range(1, bucket(_LONGEST) + 1)]
+    return _search(bounds, 0, len(bounds))
+
+
+def _search(bounds: list[int], low: int, high: int) -> str:
+    if low == high:
+        return str(low)
+    middle = (low + high) // 2
+    shorter, longer = _search(bounds, low, middle), _search(bounds, middle + 1, high)
+    return f"CASE WHEN duration < {bounds[middle]} THEN {shorter} ELSE {longer} END"
+
+
+def _shortest(index: int) -> int:
+    """Return the shortest duration, in microseconds, of a bucket."""
+    low, high = 0, 1
+    while bucket(high) < index:
+        low, high = high, high * 2
+    return low + bisect_left(range(low, min(high, _LONGEST)), index, key=bucket)

@@ -1,0 +1,196 @@
+"""What works, what does not, and what to do about it: settings, libraries, ledger, spool, prices and profiles."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.util
+import os
+import platform
+import sqlite3
+import stat
+from collections.abc import Iterator, Sequence
+from importlib import metadata
+
+from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
+from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
+from pixelmeter.reports.ledger_check import CORRECT_URL, Finding, check_ledger, check_positions
+from pixelmeter.settings import Settings, from_environment, misspelt
+from pixelmeter.system import SystemClock, SystemFiles, distrusted
+
+__all__ = ["examine"]
+
+_LIBRARIES = ("pixelmeter", "httpx", "httpx2", "openai", "sqlalchemy", "psycopg")
+_OLD_PRICES_DAYS = 90
+_SHOWN = 5
+# What the exported docker-compose.yml reads beside the variables of Grafana.
+_OF_COMPOSE = "PIXELMETER_LEDGER_PASSWORD"
+
+
+def examine(database_url: str | None) -> Iterator[Finding]:
+    """Yield what is found, of the settings first; the ledger is the one of the settings unless a URL is given.
+
+    Nothing is changed, and what dead processes left stays where it is.
+    """
+    yield _versions()
+    yield from _variables()
+    try:
+        settings = from_environment()
+    except ConfigError as error:
+        yield Finding("settings", "problem", str(error), "correct the variable and run doctor again")
+        return
+    yield Finding("settings", "ok", f"durability: {settings.durability}; sinks: {', '.join(settings.sinks) or 'none'}")
+    if "otel" in settings.sinks and importlib.util.find_spec("opentelemetry.sdk") is None:
+        advice = 'run: pip install "pixelmeter[otel]"'
+        yield Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
+    url = in_schema(database_url or settings.database_url, settings.schema)
+    try:
+        address = read_address(url)
+    except ConfigError as error:
+        yield Finding("database", "problem", str(error), CORRECT_URL)
+    else:
+        yield from _storage(address, settings)
+    yield from _prices(settings)
+    yield from _profiles(settings)
+
+
+def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
+    """Yield what is found of the ledger, and of the spool of attempts that wait for it."""
+    if address.dialect == "sqlite":
+        yield _sqlite()
+    folder = None
+    try:
+        folder = spool_folder(address, settings.spool_dir, settings.state_dir)
+        spool = _spool(folder)
+    except ConfigError as error:
+        spool = Finding("spool", "problem", str(error), "until then no meter can be made")
+    database = list(check_ledger(address, is_spooled=spool.state != "problem"))
+    yield from database
+    yield spool
+    if folder is None or spool.state == "problem":
+        return
+    problems = [finding.found for finding in database if finding.state == "problem"]
+    if os.path.isdir(folder):
+        yield from _spool_files(folder, problems)
+    if not problems:
+        yield from check_positions(address, folder)
+
+
+def _versions() -> Finding:
+    found = [f"Python {platform.python_version()}"]
+    for name in _LIBRARIES:
+        try:
+            found.append(f"{name} {metadata.version(name)}")
+        except metadata.PackageNotFoundError:
+            continue
+    return Finding("versions", "ok", ", ".join(found))
+
+
+def _variables() -> Iterator[Finding]:
+    if not misspelt():
+        return
+    from pixelmeter.monitoring.grafana.provisioning import VARIABLES
+
+    for name, meant in misspelt(besides=[*VARIABLES, _OF_COMPOSE]).items():
+        question = f": did you mean {meant}?" if meant else ""
+        told = f"{name} is not a variable of pixelmeter{question}"
+        yield Finding("variable", "warning", told, "nothing reads it; docs/settings.md has those that there are")
+
+
+def _sqlite() -> Finding:
+    version = sqlite3.sqlite_version_info
+    sound = version >= (3, 51, 3) or (3, 50, 7) <= version < (3, 51) or (3, 44, 6) <= version < (3, 45)
+    return Finding(
+        "sqlite",
+        "ok",
+        f"SQLite {sqlite3.sqlite_version}",
+        ""
+        if sound
+        else "let nothing but pixelmeter write to a SQLite ledger: before 3.51.3, two writers can damage it",
+    )
+
+
+def _spool(folder: str) -> Finding:
+    if not os.path.isdir(folder):
+        above = folder
+        while not os.path.exists(above):
+            above = os.path.dirname(above)
+        if os.path.isdir(above) and os.access(above, os.W_OK | os.X_OK):
+            return Finding("spool", "ok", f"{folder} is not there yet", "the first image call makes it")
+        advice = f"make {above} writable, or set PIXELMETER_SPOOL_DIR: until then a kill loses calls"
+        return Finding("spool", "problem", f"{folder} cannot be made", advice)
+    mode = stat.S_IMODE(os.stat(folder).st_mode)
+    if not os.access(folder, os.R_OK | os.W_OK | os.X_OK):
+        advice = "make it this user's, or set PIXELMETER_SPOOL_DIR: until then a kill loses calls"
+        return Finding("spool", "problem", f"{folder} cannot be written", advice)
+    reason = distrusted(folder)
+    if reason is not None:
+        advice = "make it private (chown, chmod 700), or set PIXELMETER_SPOOL_DIR: until then a kill loses calls"
+        return Finding("spool", "problem", f"{folder}: {reason}", advice)
+    if mode & 0o077:
+        return Finding("spool", "warning", f"{folder} has mode {mode:04o}", f"run: chmod 700 {folder}")
+    return Finding("spool", "ok", f"{folder} has mode {mode:04o}")
+
+
+def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
+    from pixelmeter.drain.census import census
+
+    found = census(SystemFiles(), folder)
+    yield Finding("spool of living processes", "ok", f"{found.living} files")
+    if found.left:
+        advice = "run `pixelmeter report`, which brings them into the ledger, as does the next process that calls"
+        if problems:
+            is_outdated = any("`pixelmeter db upgrade`" in problem for problem in problems)
+            first = "run `pixelmeter db upgrade`" if is_outdated else "do what is said of the database"
+            advice = f"{first} first, then {advice}"
+        told = f"{found.left} files, at most {found.waiting} attempts wait in them"
+        yield Finding("spool of dead processes", "warning", told, advice)
+    for reason, number in found.refused.items():
+        advice = (
+            "they are kept in the spool folder; make the ledger take them, then run `pixelmeter db retry`; where a "
+            "character is at fault, that is a database with the encoding UTF8"
+        )
+        yield Finding("refused attempts", "problem", f"{number} attempts, which the ledger refuses: {reason}", advice)
+    if found.unreadable:
+        advice = "they are kept; a newer pixelmeter, their owner or root (`pixelmeter report`) may read them"
+        shown = ", ".join(found.unreadable[:_SHOWN])
+        more = f" and {len(found.unreadable) - _SHOWN} more" if len(found.unreadable) > _SHOWN else ""
+        yield Finding("unreadable spool files", "problem", f"{shown}{more}", advice)
+
+
+def _prices(settings: Settings) -> Iterator[Finding]:
+    from pixelmeter.prices import check, checked_days
+
+    first, last = checked_days()
+    today = datetime.datetime.fromtimestamp(SystemClock().now() / 1e6, datetime.UTC).date()
+    age = (today - last).days
+    found = f"bundled prices, checked from {first} to {last}"
+    if age > _OLD_PRICES_DAYS:
+        advice = "run: pip install --upgrade pixelmeter; or give your own file with PIXELMETER_PRICES"
+        yield Finding("prices", "warning", f"{found}, {age} days ago", advice)
+    else:
+        yield Finding("prices", "ok", found)
+    if settings.prices is None:
+        return
+    try:
+        problems = sorted(check(settings.prices))
+    except PriceBookError as error:
+        yield Finding("own prices", "problem", str(error), "correct PIXELMETER_PRICES")
+        return
+    if problems:
+        line, message = problems[0]
+        advice = f"run `pixelmeter prices check {settings.prices}` for all {len(problems)}"
+        yield Finding("own prices", "problem", f"{settings.prices}:{line}: {message}", advice)
+    else:
+        yield Finding("own prices", "ok", settings.prices)
+
+
+def _profiles(settings: Settings) -> Iterator[Finding]:
+    from pixelmeter.gateways import load_profiles
+
+    try:
+        profiles = load_profiles(settings.gateways, settings.profiles)
+    except PixelmeterError as error:
+        yield Finding("gateways", "problem", str(error), "correct PIXELMETER_GATEWAYS or PIXELMETER_PROFILES")
+        return
+    own = "".join(f"; {host} is {name}" for host, name in settings.gateways.items())
+    yield Finding("gateways", "ok", f"{', '.join(profiles.ids)}{own}")

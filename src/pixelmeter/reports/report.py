@@ -1,0 +1,141 @@
+"""A question about what was spent, answered from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, NamedTuple
+
+from pixelmeter.core.reporting.columns import OF_PROGRAMS, gateway_hint, notes, sparkline
+from pixelmeter.core.reporting.periods import Period, range_text
+from pixelmeter.core.reporting.report import Report, summarise
+from pixelmeter.core.text import dollars
+from pixelmeter.errors import PixelmeterError
+from pixelmeter.ledger.attempts import attempts
+from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, cost_by_period, grouped, tag_keys, unpriced
+from pixelmeter.ledger.reader import Reader
+
+if TYPE_CHECKING:
+    from pixelmeter.core.pricing.book import PriceBook
+
+__all__ = ["Answer", "Question", "ask", "tags_in_use"]
+
+_STROKES = 62
+_EMPTY = (
+    "The ledger is empty: wrap a client with pixelmeter.instrument(client, meter) and make an image call, "
+    "or run `pixelmeter demo` to see one filled."
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """Which attempts are asked about, those that started in [since, until), and how they are summed up."""
+
+    since: datetime
+    until: datetime
+    zone: tzinfo
+    """Whose days, weeks and months are meant."""
+    filters: Filters = EVERYTHING
+    by: Sequence[str] = ("model",)
+    """The dimensions, as `pixelmeter.core.reporting.report.dimensions` returns them."""
+    columns: Sequence[str] = OF_PROGRAMS
+    """The columns that will be shown: the sums of others need not be worked out."""
+
+    def told(self) -> str:
+        """Return the range in words, such as "2026-05-01T00:00:00Z to 2026-06-01T00:00:00Z"."""
+        return range_text(self.since, self.until, self.zone)
+
+
+class Answer(NamedTuple):
+    """A report, with what is said below it where it was asked for."""
+
+    report: Report
+    history: str | None
+    """The cost of each day, week or month of the range, as a line of strokes; None where it has no shape."""
+    notes: Sequence[str]
+    """What the sums leave out and what can be done about it; of a report without rows, why it has none."""
+
+
+def ask(reader: Reader, question: Question, *, with_notes: bool) -> Answer:
+    """Return the answer of a ledger; history and notes take further queries, so a program that reads it has none."""
+    groups = grouped(
+        reader, question.by, question.since, question.until, question.zone, question.filters, question.columns
+    )
+    report = summarise(groups, by=question.by, since=question.since, until=question.until)
+    if not with_notes:
+        return Answer(report, None, ())
+    if not report.rows:
+        return Answer(report, None, [_why_nothing(reader, question)])
+    return Answer(report, _history(reader, question), _notes(reader, question, report))
+
+
+def tags_in_use(reader: Reader, question: Question) -> Sequence[TagUse]:
+    """Return the keys of tags that attempts have, the most frequent first."""
+    return tag_keys(reader, question.since, question.until, question.filters)
+
+
+def _why_nothing(reader: Reader, question: Question) -> str:
+    if not attempts(reader, limit=1):
+        return _EMPTY
+    between = question.told().replace(" to ", " and ")
+    return f"Nothing fits between {between}: give an earlier --since, or fewer filters."
+
+
+def _history(reader: Reader, question: Question) -> str | None:
+    days = (question.until - question.since).days
+    period: Period = "day" if days <= _STROKES else "week" if days <= _STROKES * 7 else "month"
+    costs = cost_by_period(reader, period, question.since, question.until, question.zone, question.filters)
+    largest = max((cost for cost in costs.values() if cost is not None), default=0)
+    if len(costs) < 2 or largest <= 0:
+        return None
+    first, *_, last = costs
+    return f"By {period}: {first} {sparkline(list(costs.values()))} {last}, at most {dollars(largest)}"
+
+
+def _notes(reader: Reader, question: Question, report: Report) -> Sequence[str]:
+    if not report.total.unknown_cost_attempts:
+        return notes(report, [])
+    missing = unpriced(reader, question.since, question.until, question.filters)
+    said = notes(report, [(one.model, one.attempts) for one in missing])
+    if missing:
+        said += _gateway_hints(missing)
+    return said
+
+
+def _gateway_hints(missing: Iterable[Unpriced]) -> list[str]:
+    """Return a sentence for each host that may be a known gateway by another name, as its models are priced there.
+
+    Where profiles or prices cannot be read, there is nothing to say.
+    """
+    # Imported late: a report of calls that all have a price needs no price book.
+    from pixelmeter.gateways import load_profiles
+    from pixelmeter.prices import book_of
+    from pixelmeter.settings import from_environment
+    from pixelmeter.system import SystemClock
+
+    settings = from_environment()
+    try:
+        profiles = load_profiles(settings.gateways, settings.profiles)
+        book = book_of(settings.prices)
+        now = SystemClock().now()
+        hosts: dict[str, dict[str, list[str]]] = {}
+        for host, model, _ in missing:
+            if host in profiles.ids or not profiles.of_host(host).generic:
+                continue
+            pricing = [
+                profile.id
+                for profile in profiles.profiles
+                if not profile.generic and _has_price(book, profile.id, profile.pass_through, model, now)
+            ]
+            if pricing:
+                hosts.setdefault(host, {})[model] = pricing
+    except PixelmeterError:
+        return []
+    return [gateway_hint(host, models) for host, models in hosts.items()]
+
+
+def _has_price(book: PriceBook, gateway: str, vendors: tuple[str, ...], model: str, now: int) -> bool:
+    from pixelmeter.core.pricing.quote import Consumption
+
+    return book.quote(Consumption(), gateway=gateway, model=model, at=now, vendors=vendors).reason != "no_price"
