@@ -9,8 +9,8 @@ import pytest
 
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.errors import ConfigError
-from pixelmeter.monitoring.groups import alert_groups
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.groups import alert_groups
 
 
 @pytest.mark.parametrize(

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import json
 
-from pixelmeter.monitoring.grafana.alerting import alerting
-from pixelmeter.monitoring.grafana.compose import compose
-from pixelmeter.monitoring.grafana.cost import cost
-from pixelmeter.monitoring.grafana.overview import overview
-from pixelmeter.monitoring.grafana.pipeline import pipeline
-from pixelmeter.monitoring.grafana.provisioning import provisioning
-from pixelmeter.monitoring.grafana.query import Json
-from pixelmeter.monitoring.grafana.reliability import reliability
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.alerting import alerting
+from scripts.dashboards.grafana.compose import compose
+from scripts.dashboards.grafana.cost import cost
+from scripts.dashboards.grafana.overview import overview
+from scripts.dashboards.grafana.pipeline import pipeline
+from scripts.dashboards.grafana.provisioning import provisioning
+from scripts.dashboards.grafana.query import Json
+from scripts.dashboards.grafana.reliability import reliability
 
 __all__ = ["dashboards", "files"]
 

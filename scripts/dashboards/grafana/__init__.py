@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.export import files
+from scripts.dashboards.grafana.export import files
 
 __all__ = ["files"]
