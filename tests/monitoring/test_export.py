@@ -22,7 +22,8 @@ from scripts.dashboards.places import places, to_json
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 FILES = export.files(Thresholds())
 AGAIN = "run `python -m scripts.make_dashboards`"
-TOKEN_LIKE = "https://wiki.example/it's?a=1&b=%20#{{ $value }}\\1 @runbooks@"
+PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
+UNUSUAL_URL = "https://wiki.example/it's?a=1&b=%20#{{ $value }}\\1 @runbooks@"
 
 
 @st.composite
@@ -37,9 +38,6 @@ def thresholds(draw: st.DrawFn) -> Thresholds:
             above, below = each.metadata["above"], min(each.metadata["below"], 1e300)
             chosen[each.name] = draw(st.floats(above, below, exclude_min=True, exclude_max=True))
     return Thresholds(**chosen)
-
-
-PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -71,8 +69,9 @@ def test_every_text_that_depends_on_thresholds_stands_somewhere() -> None:
         {"ledger_lag_seconds": 1_234_567.5, "price_age_days": 33.3},
         {"ledger_lag_seconds": 7, "price_age_days": 1, "latency_seconds": 30},
         {"runbooks": "https://wiki.example/a//"},
-        {"runbooks": TOKEN_LIKE},
-        {"runbooks": "https://wiki.example/it's: a #1 'folder'"},
+        {"runbooks": UNUSUAL_URL},
+        {"runbooks": "https://wiki.example/it's: a folder"},
+        {"runbooks": "https://wiki.example/the 'folder' #1"},
     ],
     ids=str,
 )
@@ -89,16 +88,29 @@ def test_whatever_the_thresholds_are_the_scripts_make_what_is_exported(chosen: T
     assert export.files(chosen) == files(chosen)
 
 
-def test_a_file_that_was_changed_after_it_was_installed_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("text", ["# mine\n", "", None], ids=["another", "shorter", "missing"])
+def test_a_file_that_is_not_as_it_was_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
 ) -> None:
     write(tmp_path, FILES)
-    changed = tmp_path / "prometheus" / "alerts.yml"
-    changed.write_text("# mine\n" + changed.read_text())
+    damaged = tmp_path / "prometheus" / "alerts.yml"
+    if text is None:
+        damaged.unlink()
+    else:
+        damaged.write_text(text and text + damaged.read_text())
     monkeypatch.setattr(monitoring, "asset_dir", lambda _: tmp_path)
 
-    with pytest.raises(ConfigError, match=r"prometheus/alerts\.yml is not the file that came with pixelmeter"):
+    with pytest.raises(ConfigError, match=r"prometheus/alerts\.yml is not as it came with pixelmeter"):
         files(Thresholds(objective=0.9))
+
+
+def test_a_file_without_thresholds_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, FILES)
+    (tmp_path / "docker-compose.yml").unlink()
+    monkeypatch.setattr(monitoring, "asset_dir", lambda _: tmp_path)
+
+    with pytest.raises(ConfigError, match=r"docker-compose\.yml is not as it came with pixelmeter"):
+        files(Thresholds())
 
 
 def test_rules_are_yaml_that_a_person_can_read() -> None:

@@ -133,12 +133,18 @@ def texts(thresholds: Thresholds) -> dict[str, str]:
 def files(thresholds: Thresholds) -> dict[str, str]:
     """Return the text of each file by its path below the folder of dashboards, "/" between its parts.
 
-    Raises ConfigError for a file that is not the one which this version of pixelmeter came with.
+    Raises ConfigError where a file of `dashboards/` is missing, or has another text in the place of a threshold.
     """
     folder = asset_dir("dashboards")
     usual, chosen = texts(Thresholds()), texts(thresholds)
     places = msgspec.json.decode(PLACES.read_bytes(), type=dict[str, list[Place]])
-    return {name: _filled(folder / name, found, usual, chosen) for name, found in places.items()}
+    made: dict[str, str] = {}
+    for name, found in places.items():
+        try:
+            made[name] = _filled(folder / name, found, usual, chosen)
+        except (OSError, ValueError, IndexError) as error:
+            raise ConfigError(f"{folder / name} is not as it came with pixelmeter: install pixelmeter again") from error
+    return made
 
 
 def write(folder: Path, contents: Mapping[str, str], *, force: bool = False) -> dict[str, State]:
@@ -194,7 +200,7 @@ def _filled(path: Path, places: Sequence[Place], usual: Mapping[str, str], chose
     for place in reversed(places):
         line, text = lines[place.line - 1], usual[place.name]
         if not line.startswith(text, place.column):
-            raise ConfigError(f"{path} is not the file that came with pixelmeter: install pixelmeter again")
+            raise ValueError(f"line {place.line} has no {text!r} at column {place.column}")
         before, after = line[: place.column], line[place.column + len(text) :]
         filled = chosen[place.name] + after
         lines[place.line - 1] = before + (_scalar(filled) if place.name == "runbooks" else filled)
@@ -202,7 +208,7 @@ def _filled(path: Path, places: Sequence[Place], usual: Mapping[str, str], chose
 
 
 def _scalar(url: str) -> str:
-    """Return a URL as YAML has it at the end of a line: in quotes where it would end, or be a key, without them."""
+    """Return a URL as YAML takes it at the end of a line: in quotes if it has what begins a comment or ends a key."""
     return "'" + url.replace("'", "''") + "'" if ": " in url or " #" in url else url
 
 
