@@ -11,7 +11,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import Drain
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.spool import OUTCOME, Spool

@@ -29,9 +29,8 @@ from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry
 
 import pixelmeter
-from pixelmeter.core.health import Health
-from pixelmeter.core.record import Attempt
-from pixelmeter.fanout import Sink
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.sink import Health, Sink
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.sinks.prometheus import PrometheusSink
 from pixelmeter.testing import Gateway

@@ -22,7 +22,7 @@ from rich.table import Table
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger import postgres, sqlite
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import WRITING, ensure_schema

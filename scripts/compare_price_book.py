@@ -21,7 +21,7 @@ from decimal import Decimal
 from pathlib import Path
 from typing import NamedTuple, cast
 
-from pixelmeter.core.tariff import Entry, Rate
+from pixelmeter.core.pricing.tariff import Entry, Rate
 from pixelmeter.prices import bundled, bundled_names
 
 _VENDORS = {

@@ -16,8 +16,8 @@ from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-from pixelmeter.core.currency import key_of
-from pixelmeter.core.tariff import USD
+from pixelmeter.core.pricing.tables import key_of
+from pixelmeter.core.pricing.tariff import USD
 from scripts.price_decisions import (
     DEFAULTS,
     EXACT_MEGAPIXELS,

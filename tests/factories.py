@@ -6,7 +6,7 @@ from typing import Any
 
 import uuid_utils
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 
 STARTED_AT = 1_780_000_000_123_456
 """2026-05-28T20:26:40.123456Z in Unix microseconds."""

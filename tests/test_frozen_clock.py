@@ -12,7 +12,7 @@ from freezegun import freeze_time
 
 import pixelmeter
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from tests.ledger.reading import stored
 
 URL = "https://api.openai.com/v1/images/generations"

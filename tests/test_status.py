@@ -14,9 +14,9 @@ import pytest
 import pixelmeter
 from pixelmeter.drain import DrainStatus
 from pixelmeter.meter import Meter
+from pixelmeter.recorder.status import DrainCounts, SpoolCounts, Status
 from pixelmeter.spool.frames import OUTCOME, encode
 from pixelmeter.spool.status import SpoolStatus
-from pixelmeter.status import DrainCounts, SpoolCounts, Status
 from pixelmeter.system import SystemIds
 from pixelmeter.testing import Gateway
 from tests.factories import make_attempt

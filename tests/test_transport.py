@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 import pixelmeter
-from pixelmeter.core.exchange import Exchange
+from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.testing.capture import capture_calls
 from tests.clients import KITS, Kit, settled
 

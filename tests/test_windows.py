@@ -121,7 +121,7 @@ def test_without_any_locks_calls_are_in_the_ledger_and_nothing_of_others_is_touc
 def test_the_core_of_the_suite_passes(tmp_path: Path) -> None:
     core = (
         *("spool", "drain/test_drain.py", "drain/test_refused.py", "drain/test_census.py", "ledger/test_writer.py"),
-        *("core/test_exchange.py", "test_recorder.py", "test_meter.py"),
+        *("core/wire/test_exchange.py", "recorder/test_recorder.py", "test_meter.py"),
     )
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.windows", "-p", "no:cacheprovider", "-m", "not slow"]
     paths = [f"tests/{each}" for each in core]

@@ -7,8 +7,8 @@ from typing import Any
 import sqlalchemy as sa
 from alembic import op
 
+from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label
-from pixelmeter.core.record import FIELDS, Attempt
 
 revision = "0002"
 down_revision = "0001"

@@ -26,16 +26,16 @@ from pixelmeter.errors import (
 
 # Imported when they are first used: the command line, which needs none of them, starts in half the time.
 if typing.TYPE_CHECKING:
-    from pixelmeter.calls import call
     from pixelmeter.drivers.instrument import instrument
+    from pixelmeter.linking import call
     from pixelmeter.meter import Meter
-    from pixelmeter.status import Status
+    from pixelmeter.recorder.status import Status
     from pixelmeter.tagging import tags
 else:
     _LATE = {
         "Meter": "pixelmeter.meter",
-        "Status": "pixelmeter.status",
-        "call": "pixelmeter.calls",
+        "Status": "pixelmeter.recorder.status",
+        "call": "pixelmeter.linking",
         "instrument": "pixelmeter.drivers.instrument",
         "tags": "pixelmeter.tagging",
     }

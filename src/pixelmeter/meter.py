@@ -3,35 +3,39 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, cast
 
 import msgspec
 
 from pixelmeter._version import __version__
-from pixelmeter.calls import Mark, link, mark_of
-from pixelmeter.core.exchange import Exchange
-from pixelmeter.core.headers import length_of
-from pixelmeter.core.kinds import Kinds
+from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.apis.routes import operation_of
+from pixelmeter.core.attempts.intent import Intents, Prepared
+from pixelmeter.core.attempts.record import Attempt, Operation
+from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.ports import Clock, Files, Ids
-from pixelmeter.core.prices import PriceBook
-from pixelmeter.core.routes import operation_of
+from pixelmeter.core.pricing.book import PriceBook
+from pixelmeter.core.sink import Sink
+from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.core.wire.headers import length_of
 from pixelmeter.drain import Drain
 from pixelmeter.errors import ConfigError
-from pixelmeter.failures import Failures
-from pixelmeter.fanout import Fanout, Sink
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.address import Address, absolute_url, in_schema, read_address, spool_folder
+from pixelmeter.linking import Mark, link, mark_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
-from pixelmeter.recorder import Recorder
+from pixelmeter.recorder.failures import Failures
+from pixelmeter.recorder.recorder import Recorder
+from pixelmeter.recorder.sink_dispatch import SinkDispatch
+from pixelmeter.recorder.status import LeftFiles, Status
 from pixelmeter.settings import Settings, from_environment
 from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool, sorted_out
-from pixelmeter.status import LeftFiles, Status
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded, trouble
 
@@ -40,6 +44,21 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Meter", "adopt", "count_refused", "retry"]
+
+
+class _Asked(NamedTuple):
+    """An image request that is about to leave, and what it asks for."""
+
+    outgoing: Outgoing
+    operation: Operation
+    request: ImageRequest
+    tags: Mapping[str, str]
+    header: tuple[str, str] | None
+    """What is to be sent besides, for the gateway's own spend tag."""
+    mark: Mark
+    id: str
+    receiver: Callable[[Attempt], None]
+    """What takes the attempt once it has ended."""
 
 
 class Meter:
@@ -82,7 +101,7 @@ class Meter:
         self._tags = checked({**settings.tags, **_mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
-        self._kinds = Kinds(
+        self._intents = Intents(
             self._profiles,
             book_of(settings.prices if price_book is None else price_book),
             fee_rate=settings.fee_rate,
@@ -101,44 +120,42 @@ class Meter:
             durability=settings.durability,
             note=partial(self.failures.note, "spool", path=self._folder),
         )
-        fanout = Fanout(
+        dispatch = SinkDispatch(
             chosen(sinks, registry, settings.sinks),
             clock=self._clock,
             failures=self.failures,
             backend=self._address.dialect,
         )
-        self.sinks = fanout.sinks
+        self.sinks = dispatch.sinks
         """The live views, in the order in which they are told."""
         self.recorder = Recorder(
             self._spool,
             partial(_open_drain, self._address, self._folder, self._spool, self._files, self.failures),
             clock=self._clock,
             failures=self.failures,
-            fanout=fanout,
+            dispatch=dispatch,
             interval=settings.write_interval,
         )
         """Where the attempts go."""
 
     def begin(self, outgoing: Outgoing, within: Mark | None = None) -> tuple[Exchange, Mark]:
         """Start to meter an image request that is about to leave, as the next attempt of the one it is sent within."""
+        asked = self._read(outgoing, within)
+        prepared, intent = self._price(asked)
+        return self._record(asked, prepared, intent)
+
+    def _read(self, outgoing: Outgoing, within: Mark | None) -> _Asked:
+        """Return what a request asks for, for whom, and which attempt of which call it is."""
         operation = operation_of(outgoing.method, outgoing.target)
         if operation is None:
             raise ValueError("this is no image operation")
+        # First of all: it tells in which process the attempt begins.
         receiver = self.recorder.receiver()
         profile = self._profiles.of_host(outgoing.host)
-        here = current()
-        tags = {**self._tags, **here} if here else self._tags
-        if (wrong := trouble()) is not None:
-            self.failures.note("tags", wrong)
+        tags, header = self._tagged(profile, outgoing)
         earlier = within or mark_of(outgoing.context)
         # A client that follows a redirect may hand the same content on as a stream.
-        ask = earlier.ask if earlier is not None and outgoing.unread else outgoing.ask(profile)
-        sent_tag = outgoing.headers.get(profile.tag.request_header) if profile.tag is not None else None
-        if profile.tag is not None and (sent_tag is not None or "aig_tag" in tags):
-            given = tags["aig_tag"] if sent_tag is None else sent_tag.decode("latin-1")
-            cut = profile.tag.cut(given)
-            if cut != tags.get("aig_tag"):
-                tags = {**tags, "aig_tag": cut}
+        request = earlier.request if earlier is not None and outgoing.unread else outgoing.image_request(profile)
         new_id = self._ids.new()
         mark = link(
             outgoing.context,
@@ -147,31 +164,58 @@ class Meter:
             key=lambda: (outgoing.host, outgoing.target, outgoing.same_as),
             new_id=new_id,
         )
-        mark.ask = ask
+        mark.request = request
+        return _Asked(outgoing, operation, request, tags, header, mark, new_id, receiver)
+
+    def _tagged(self, profile: Profile, outgoing: Outgoing) -> tuple[Mapping[str, str], tuple[str, str] | None]:
+        """Return the tags of an attempt, and the header that the gateway is to be sent for one of them."""
+        here = current()
+        tags = {**self._tags, **here} if here else self._tags
+        if (wrong := trouble()) is not None:
+            self.failures.note("tags", wrong)
+        if profile.tag is None:
+            return tags, None
+        sent = outgoing.headers.get(profile.tag.request_header)
+        given = tags.get("aig_tag") if sent is None else sent.decode("latin-1")
+        if given is None:
+            return tags, None
+        cut = profile.tag.cut(given)
+        if cut != tags.get("aig_tag"):
+            tags = {**tags, "aig_tag": cut}
+        return tags, (profile.tag.request_header.decode(), cut) if sent is None else None
+
+    def _price(self, asked: _Asked) -> tuple[Prepared, Attempt]:
+        """Return the intent of an attempt: what it costs at most, as far as that can be told before it leaves."""
+        outgoing = asked.outgoing
         now = self._clock.now()
-        kind = self._kinds.of(outgoing.host, operation, ask, now)
+        prepared = self._intents.of(outgoing.host, asked.operation, asked.request, now)
         intent = msgspec.structs.replace(
-            kind.intent,
-            id=new_id,
-            call_id=mark.call_id,
-            attempt=mark.attempt,
+            prepared.intent,
+            id=asked.id,
+            call_id=asked.mark.call_id,
+            attempt=asked.mark.attempt,
             started_at=now,
             request_bytes=length_of(outgoing.headers),
-            tags=self._encoded_tags if tags is self._tags else encoded(tags),
+            tags=self._encoded_tags if asked.tags is self._tags else encoded(asked.tags),
             trace_id=outgoing.trace_id,
         )
+        return prepared, intent
+
+    def _record(self, asked: _Asked, prepared: Prepared, intent: Attempt) -> tuple[Exchange, Mark]:
+        """Tell the sinks, keep the intent, and return what watches the attempt."""
+        mark, outgoing = asked.mark, asked.outgoing
         if self.sinks:
             mark.leaving = self.recorder.enter(intent)
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            exchange = Exchange(intent, kind.terms, self._clock, receiver, self.failures.note)
+            exchange = Exchange(intent, prepared, self._clock, asked.receiver, self.failures.note)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
-            if profile.tag is not None and sent_tag is None and "aig_tag" in tags:
-                mark.add_header(outgoing.sent_headers, profile.tag.request_header.decode(), tags["aig_tag"])
+            if asked.header is not None:
+                mark.add_header(outgoing.sent_headers, *asked.header)
         except Exception:
-            mark.leave()
+            mark.restore()
             raise
         return exchange, mark
 

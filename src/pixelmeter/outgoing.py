@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, MutableMapping, Sequence
-from functools import lru_cache
+from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 from urllib.parse import unquote
 
 import msgspec
 
-from pixelmeter.core.forms import Fields, multipart_fields, urlencoded_fields
-from pixelmeter.core.gateways import Profile
-from pixelmeter.core.headers import Headers, media_type
-from pixelmeter.core.request import Ask, ask_of_fields, ask_of_json, document_of
+from pixelmeter.core.apis.openai_images import ImageRequest, document_of, request_of_form, request_of_json
+from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.text import bounded
+from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fields
+from pixelmeter.core.wire.headers import Headers, media_type
 
 __all__ = ["Outgoing"]
 
@@ -108,19 +107,19 @@ class Outgoing:
         context = trace.get_current_span().get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else None
 
-    def ask(self, profile: Profile) -> Ask:
+    def image_request(self, profile: Profile) -> ImageRequest:
         """Return what it asks for, its path and headers included."""
         document, fields = self.document, profile.request_fields
-        ask = ask_of_fields(self._fields, fields) if document is None else ask_of_json(document, fields)
+        request = request_of_form(self._fields, fields) if document is None else request_of_json(document, fields)
         if profile.identity.model_in_path is not None:
             named = _segment_after(self.target, profile.identity.model_in_path)
-            ask = msgspec.structs.replace(ask, model=ask.model or named, deployment=named)
+            request = msgspec.structs.replace(request, model=request.model or named, deployment=named)
         byok = profile.byok
         if byok is not None and (
-            byok.request_field in ask.named or _has_name_like(tuple(self.headers), byok.request_header_prefix)
+            byok.request_field in request.named or _has_name_like(self.headers, byok.request_header_prefix)
         ):
-            ask = msgspec.structs.replace(ask, byok=True)
-        return ask
+            request = msgspec.structs.replace(request, byok=True)
+        return request
 
     def _read(self) -> None:
         content, self._content = self._content, None
@@ -145,10 +144,9 @@ def _is_json(kind: bytes) -> bool:
     return kind in (b"application/json", b"text/json") or (kind.startswith(b"application/") and kind.endswith(b"+json"))
 
 
-# A client sends the same few names with every request.
-@lru_cache(maxsize=256)
-def _has_name_like(names: tuple[bytes, ...], prefix: bytes) -> bool:
-    return prefix != b"" and any(name.startswith(prefix) for name in names)
+def _has_name_like(names: Iterable[bytes], prefix: bytes) -> bool:
+    # One search in all of them: no name has a line break.
+    return prefix != b"" and b"\n" + prefix in b"\n" + b"\n".join(names)
 
 
 def _segment_after(target: bytes, name: str) -> str | None:

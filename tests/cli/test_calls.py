@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pixelmeter.cli import main
-from pixelmeter.core.listing import COLUMNS, listed
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.reporting.listing import COLUMNS, listed
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import STARTED_AT, make_attempt
 

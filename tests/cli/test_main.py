@@ -28,7 +28,7 @@ LIBRARIES = {
 }
 """What takes longer to import than a command may take."""
 
-METERING = {"pixelmeter.meter", "pixelmeter.recorder", "pixelmeter.core.exchange", "pixelmeter.drivers"}
+METERING = {"pixelmeter.meter", "pixelmeter.recorder.recorder", "pixelmeter.core.wire.exchange", "pixelmeter.drivers"}
 
 
 def imported(*arguments: str) -> set[str]:

@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from pixelmeter.cli import main
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds

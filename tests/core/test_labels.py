@@ -5,6 +5,8 @@ from typing import Any, get_args
 
 import pytest
 
+from pixelmeter.core.apis.openai_images import ImageResponse
+from pixelmeter.core.attempts.outcome import of_error, of_response
 from pixelmeter.core.labels import (
     ENDINGS,
     ERROR_TYPES,
@@ -15,8 +17,6 @@ from pixelmeter.core.labels import (
     size_label,
     tokens,
 )
-from pixelmeter.core.outcome import of_answer, of_error
-from pixelmeter.core.response import Answer
 from pixelmeter.prices import bundled
 from tests.factories import make_attempt
 
@@ -128,8 +128,8 @@ def test_every_way_in_which_an_answer_ends_an_attempt_is_listed() -> None:
     for status, word, images in product(
         [200, 202, 302, 400, 401, 402, 403, 404, 408, 429, 500, 503, 504], words, [0, 1]
     ):
-        answer = Answer(images=images, error_type=word or None, readable=True)
-        outcome, found = of_answer(status, answer, streamed=False)
+        answer = ImageResponse(images=images, error_type=word or None, readable=True)
+        outcome, found = of_response(status, answer, streamed=False)
         seen.add((outcome, error_type(make_attempt(outcome=outcome, status=status, error_type=found))))
     for error in (TimeoutError(), ConnectionError(), KeyboardInterrupt()):
         outcome = of_error(error)

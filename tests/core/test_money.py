@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.money import dollars, exact_usd
+from pixelmeter.core.text import dollars, exact_usd
 
 
 @pytest.mark.parametrize(

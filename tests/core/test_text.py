@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelmeter.core.apis.usage import NumberText
 from pixelmeter.core.text import bounded, count, half_even, scaled, whole
-from pixelmeter.core.usage import NumberText
 
 _CENT = 10_000_000
 

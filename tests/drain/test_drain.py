@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import GROUP, Drain, Writer
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.writer import open_writer

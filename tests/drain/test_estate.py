@@ -16,7 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import GROUP, Drain, Writer
 from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError

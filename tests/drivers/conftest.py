@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.testing import capture_calls
 from tests.clients import KITS, Kit
 

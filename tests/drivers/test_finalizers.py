@@ -14,7 +14,7 @@ import pytest
 
 import pixelmeter
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from tests.clients import Body, Client, Kit, each
 from tests.drivers.wires import ANSWER, BODY, URL
 

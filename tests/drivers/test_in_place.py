@@ -21,7 +21,7 @@ from pytest_httpx import HTTPXMock
 
 import pixelmeter
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from tests.clients import Client, Kit, failure, settled
 from tests.drivers.wires import ANSWER, BODY, URL, Wire, numbers, posted, wrapping
 

@@ -16,7 +16,7 @@ from httpx_retries import Retry, RetryTransport
 
 import pixelmeter
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.testing import Gateway
 from tests.clients import KITS, Kit, settled
 from tests.drivers.wires import BODY, Wire, metered_transport, numbers, posted, wrapping

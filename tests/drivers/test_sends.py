@@ -15,7 +15,7 @@ import pytest
 
 import pixelmeter
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.instrumentor import PixelmeterInstrumentor
 from tests.clients import Client, Kit, settled
 from tests.drivers.wires import BODY, URL, Gate, Wire, handle_of, metered_transport, numbers, posted, wrapping

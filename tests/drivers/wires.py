@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from tests.clients import Body, Client, Kit, settled
 
 __all__ = ["BODY", "EDIT", "URL", "Gate", "Wire", "handle_of", "metered_transport", "numbers", "wrapping"]

@@ -18,7 +18,7 @@ import msgspec
 import pytest
 
 import pixelmeter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.system import SystemClock
 from tests.clients import KITS, Kit
 from tests.ledger.reading import stored

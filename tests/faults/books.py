@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.reader import reading_ledger
 

@@ -15,8 +15,8 @@ import msgspec
 import pytest
 
 import pixelmeter
-from pixelmeter.core.gateways import Profile
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.system import SystemClock
 from pixelmeter.testing import capture_calls
 

@@ -13,9 +13,9 @@ import httpx2
 import openai
 import pytest
 
-from pixelmeter.core.gateways import read_profile
-from pixelmeter.core.headers import first
-from pixelmeter.core.settle import CostReason, Reported, reported_by
+from pixelmeter.core.attempts.billing import CostReason, Reported, reported_by
+from pixelmeter.core.gateways.profile import read_profile
+from pixelmeter.core.wire.headers import first
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
 from tests.textfiles import UNREADABLE, UNUSABLE
@@ -227,7 +227,7 @@ def test_the_names_of_headers_are_written_in_any_case(tmp_path: Path) -> None:
     mine = profiles.of_host("mine.example")
     assert Reported(nano=40_000_000) == reported_by(mine, {b"x-mine-cost": b"0.04"}, {})
     assert "req_1" == first({b"x-request-id": b"req_1"}, mine.identity.request_id)
-    assert mine is profiles.of_answer(profiles.of_host("other.example"), {b"x-mine-id": b"1"})
+    assert mine is profiles.of_response(profiles.of_host("other.example"), {b"x-mine-id": b"1"})
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
@@ -239,7 +239,7 @@ def test_many_hosts_do_not_grow_the_memory_of_a_process() -> None:
     profiles = load_profiles({})
     for number in range(5000):
         profiles.of_host(f"host-{number}.example")
-    assert 1000 >= len(profiles._known)
+    assert 1000 >= len(profiles._hosts.known)
 
 
 def test_the_documented_profile_is_one() -> None:

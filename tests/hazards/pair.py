@@ -10,8 +10,8 @@ from typing import Any
 
 import pixelmeter
 from pixelmeter import Meter
-from pixelmeter.core.health import Health
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.sink import Health
 from pixelmeter.testing import Gateway
 from tests.clients import Client, Kit, failure
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pixelmeter.core.response import answer_of
+from pixelmeter.core.apis.openai_images import response_of
 from tests.clients import Body, Client, each, seen, timeless
 from tests.hazards.pair import KLEIN, MOCK, URLS, Pair, asked, json_headers
 
@@ -73,9 +73,9 @@ async def test_hazard_22_usage_behind_twenty_megabytes_of_image_is_found(
 
     def measured(document: bytes | None, *, input_images: int) -> Any:
         parsed.append(len(document or b""))
-        return answer_of(document, input_images=input_images)
+        return response_of(document, input_images=input_images)
 
-    monkeypatch.setattr("pixelmeter.core.exchange.answer_of", measured)
+    monkeypatch.setattr("pixelmeter.core.wire.exchange.response_of", measured)
     client = pair.metered()
     response = await client.post(
         pair.openai_url, **asked(model="gpt-image-2", gateway="openai", image_bytes=20_000_000, quality="low")

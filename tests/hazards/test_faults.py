@@ -16,8 +16,8 @@ import pytest
 
 import pixelmeter
 from pixelmeter import Meter
-from pixelmeter.collected import catch_up
-from pixelmeter.failures import settle
+from pixelmeter.lifecycle import catch_up
+from pixelmeter.recorder.failures import settle
 from tests.clients import Body, Client, Kit, each, failure, seen
 from tests.hazards.pair import MOCK, URLS, asked, json_headers
 

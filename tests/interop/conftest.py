@@ -12,7 +12,7 @@ import pytest
 
 import pixelmeter
 from pixelmeter import Meter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.testing import Gateway
 from tests.interop.sdk import opened
 from tests.ledger.reading import stored

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 import pixelmeter
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.testing import Gateway
 from tests.interop.callers import CALLERS, Caller
 from tests.interop.workload import Step, Work, workload

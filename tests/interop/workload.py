@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from pixelmeter.core.record import Billing, CostSource, Operation, Outcome
+from pixelmeter.core.attempts.record import Billing, CostSource, Operation, Outcome
 
 __all__ = ["PROMPT", "Step", "Work", "workload"]
 

@@ -9,10 +9,10 @@ from typing import Any
 
 from sqlalchemy import select
 
+from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
-from pixelmeter.core.latency import bucket
 from pixelmeter.core.metrics import DURATION_BUCKETS
-from pixelmeter.core.record import FIELDS, Attempt
+from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.engine import open_engine
 from pixelmeter.ledger.schema import ATTEMPTS, DAILY, DURATIONS, TOTALS, TOTALS_KEY
 

@@ -13,8 +13,8 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from pixelmeter._assets import asset_dir
-from pixelmeter.core.record import COST_SOURCES, OUTCOMES, Attempt
+from pixelmeter.core.attempts.record import COST_SOURCES, OUTCOMES, Attempt
+from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger import migrate, version
 from pixelmeter.ledger.address import read_address

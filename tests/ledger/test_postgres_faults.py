@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import LedgerError, RowRefused
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.postgres import PostgresWriter

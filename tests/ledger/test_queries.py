@@ -15,11 +15,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixelmeter.core.latency import bucket
-from pixelmeter.core.periods import name_of
-from pixelmeter.core.record import Attempt
-from pixelmeter.core.report import ERRORS, Group, Report, is_period, summarise, tag_of
-from pixelmeter.core.report_columns import COLUMNS, OF_PROGRAMS, OF_TABLES, as_json
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.reporting.columns import COLUMNS, OF_PROGRAMS, OF_TABLES, as_json
+from pixelmeter.core.reporting.latency import bucket
+from pixelmeter.core.reporting.periods import name_of
+from pixelmeter.core.reporting.report import ERRORS, Group, Report, is_period, summarise, tag_of
 from pixelmeter.ledger.attempts import attempts, attempts_of, identities
 from pixelmeter.ledger.expressions import bucket_of
 from pixelmeter.ledger.filters import EVERYTHING, Filters

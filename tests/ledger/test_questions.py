@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.reader import Reader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from pixelmeter.cli import main
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import LedgerError, RowRefused
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.postgres import PostgresWriter

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Table
 
-from pixelmeter.core.record import FIELDS
+from pixelmeter.core.attempts.record import FIELDS
 from pixelmeter.ledger.schema import ATTEMPTS, METADATA
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()

@@ -11,7 +11,7 @@ import uuid_utils
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixelmeter.core.record import COST_SOURCES, OUTCOMES, Attempt
+from pixelmeter.core.attempts.record import COST_SOURCES, OUTCOMES, Attempt
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.writer import Writer, open_writer
 from tests.factories import STARTED_AT, make_attempt

@@ -7,7 +7,7 @@ from multiprocessing.connection import Connection
 
 import psycopg
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from pixelmeter.core.settle import UNKNOWN
+from pixelmeter.core.attempts.billing import UNKNOWN
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.shared import UNSETTLED, allowed, error_steps
 from tests.conftest import unavailable

@@ -11,9 +11,9 @@ import pytest
 from grafana_foundation_sdk.cog import encoder, plugins
 from grafana_foundation_sdk.models import dashboard as sdk
 
+from pixelmeter.core.attempts.record import Outcome
 from pixelmeter.core.labels import ERROR_TYPES
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.core.record import Outcome
 from pixelmeter.monitoring import Thresholds, files
 from scripts.dashboards.grafana.panel import COLOURS
 from tests.monitoring.exported import dashboards

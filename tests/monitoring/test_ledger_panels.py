@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from psycopg import Connection
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.monitoring.asking import Row, ledger, panels, rows, statement

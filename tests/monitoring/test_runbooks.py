@@ -11,8 +11,8 @@ import pytest
 from click.testing import CliRunner
 
 from pixelmeter.cli import main
+from pixelmeter.core.attempts.billing import UNKNOWN
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.core.settle import UNKNOWN
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.groups import recording_groups
 from scripts.dashboards.recordings import FAILED

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pixelmeter.core.prices import Consumption, Quote
-from pixelmeter.core.tariff import COUNTS, REASONS, UNITS
+from pixelmeter.core.pricing.book import Consumption, Quote
+from pixelmeter.core.pricing.tariff import COUNTS, REASONS, UNITS
 from pixelmeter.errors import PriceBookError
 from pixelmeter.prices import CHECKED_ON, bundled, bundled_names, check, checked_days, load_book
 from scripts.make_price_book import INPUT, OUTPUT, books, left_out, rows

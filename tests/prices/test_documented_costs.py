@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pixelmeter.core.prices import Consumption, Quote, Reason
+from pixelmeter.core.pricing.book import Consumption, Quote, Reason
 from pixelmeter.prices import bundled
 
 _NANO = 1_000_000_000

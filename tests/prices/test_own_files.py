@@ -9,7 +9,7 @@ from click.testing import CliRunner
 
 import pixelmeter
 from pixelmeter.cli import main
-from pixelmeter.core.prices import Consumption
+from pixelmeter.core.pricing.book import Consumption
 from pixelmeter.errors import PriceBookError
 from pixelmeter.prices import load_book
 from tests.factories import STARTED_AT

@@ -7,8 +7,8 @@ import random
 import msgspec
 import pytest
 
+from pixelmeter.core.attempts.record import OUTCOMES
 from pixelmeter.core.metrics import metric
-from pixelmeter.core.record import OUTCOMES
 from pixelmeter.ledger.snapshot import Total
 from pixelmeter.serve.counts import HISTOGRAM, Counts
 from pixelmeter.serve.families import counter, of_counts

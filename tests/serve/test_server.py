@@ -18,9 +18,9 @@ import yaml
 from sqlalchemy import text
 
 import pixelmeter
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
 from pixelmeter.core.metrics import DURATION_BUCKETS, METRICS
-from pixelmeter.core.record import Attempt
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing

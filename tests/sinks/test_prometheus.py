@@ -24,9 +24,9 @@ from prometheus_client.openmetrics.exposition import generate_latest as openmetr
 
 from pixelmeter import Meter, instrument
 from pixelmeter._version import __version__
-from pixelmeter.core.health import Health
+from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES, Attempt
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.core.record import OPERATIONS, OUTCOMES, Attempt
+from pixelmeter.core.sink import Health
 from pixelmeter.errors import ConfigError
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.sinks.prometheus import PrometheusSink, exposed_registry

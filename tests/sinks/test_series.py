@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelmeter.core.attempts.billing import UNKNOWN
+from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES
 from pixelmeter.core.labels import ENDINGS, ERROR_TYPES, OTHER
 from pixelmeter.core.metrics import METRICS, metric
-from pixelmeter.core.record import OPERATIONS, OUTCOMES
-from pixelmeter.core.settle import UNKNOWN
 from pixelmeter.errors import ConfigError
 from pixelmeter.sinks.series import Series, cost, label
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.record import FIELDS, Attempt
+from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.spool.frames import INTENT, LARGEST_FRAME, OUTCOME, encode, scan
 from tests.factories import make_attempt
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pixelmeter.core.record import Attempt
-from pixelmeter.core.usage import NumberText
+from pixelmeter.core.apis.usage import NumberText
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.spool import INTENT, OUTCOME, Frame, Reader, Segment, Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt

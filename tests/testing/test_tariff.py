@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from pixelmeter.core.prices import Consumption
+from pixelmeter.core.pricing.book import Consumption
 from pixelmeter.prices import bundled
 from pixelmeter.testing.tariff import PER_IMAGE, PER_TOKEN, Tokens, cents, charge, dollars
 

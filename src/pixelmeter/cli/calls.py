@@ -14,11 +14,11 @@ from zoneinfo import ZoneInfo
 import click
 
 from pixelmeter.cli.options import database_url_option, filter_options, format_option, range_options
-from pixelmeter.core.listing import COLUMNS, OF_TABLES, cells, columns, listed
+from pixelmeter.core.reporting.listing import COLUMNS, OF_TABLES, cells, columns, listed
 from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
-    from pixelmeter.core.record import Attempt
+    from pixelmeter.core.attempts.record import Attempt
     from pixelmeter.ledger.filters import Filters
     from pixelmeter.ledger.reader import Reader
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pixelmeter.cli import report
-from pixelmeter.core.money import exact_usd
+from pixelmeter.core.text import exact_usd
 
 if TYPE_CHECKING:
     from pixelmeter.testing.demo import Books, Result

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pixelmeter.core.prices import Consumption, PriceBook
-from pixelmeter.core.report_text import gateway_hint
+from pixelmeter.core.pricing.book import Consumption, PriceBook
+from pixelmeter.core.reporting.columns import gateway_hint
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import book_of

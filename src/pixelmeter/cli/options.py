@@ -84,7 +84,7 @@ def range_options(*, since: str | None, until: str | None) -> Callable[[_Command
 
 def filter_options(command: _Command) -> _Command:
     """Add the filters on attempts; the parameters are fields of `pixelmeter.ledger.filters.Filters`."""
-    from pixelmeter.core.record import OPERATIONS, OUTCOMES
+    from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES
 
     for option in (
         click.option(
@@ -117,7 +117,7 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> da
         return None
     from datetime import UTC, datetime
 
-    from pixelmeter.core.periods import moment
+    from pixelmeter.core.reporting.periods import moment
 
     try:
         return moment(value, now=ctx.meta.setdefault(_NOW, datetime.now(UTC)), zone=ctx.params["tz"])

@@ -12,11 +12,11 @@ import click
 
 from pixelmeter.cli.options import format_option
 from pixelmeter.cli.output import emit, emit_json, plain, say
-from pixelmeter.core.currency import key_of
-from pixelmeter.core.money import exact_usd
-from pixelmeter.core.prices import Consumption, Entry, Line, PriceBook, Quote, Reason
-from pixelmeter.core.record import MICROSECONDS_PER_DAY
-from pixelmeter.core.tariff import UNITS, USD, usd_text
+from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY
+from pixelmeter.core.pricing.book import Consumption, Entry, Line, PriceBook, Quote, Reason
+from pixelmeter.core.pricing.tables import key_of
+from pixelmeter.core.pricing.tariff import UNITS, USD, usd_text
+from pixelmeter.core.text import exact_usd
 from pixelmeter.prices import bundled, bundled_names, check, load_book
 
 __all__ = ["command"]

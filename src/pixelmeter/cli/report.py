@@ -12,9 +12,18 @@ from zoneinfo import ZoneInfo
 import click
 
 from pixelmeter.cli.options import database_url_option, filter_options, format_option, range_options
-from pixelmeter.core.periods import Period, range_text, utc_text
-from pixelmeter.core.report import Report, dimensions, summarise
-from pixelmeter.core.report_columns import COLUMNS, OF_PROGRAMS, OF_TABLES, as_json, cells, columns, csv_columns, values
+from pixelmeter.core.reporting.columns import (
+    COLUMNS,
+    OF_PROGRAMS,
+    OF_TABLES,
+    as_json,
+    cells,
+    columns,
+    csv_columns,
+    values,
+)
+from pixelmeter.core.reporting.periods import Period, range_text, utc_text
+from pixelmeter.core.reporting.report import Report, dimensions, summarise
 from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -149,8 +158,8 @@ def _print(reader: Reader, report: Report, question: _Question, shown: tuple[str
 
 
 def _history(reader: Reader, question: _Question) -> list[str]:
-    from pixelmeter.core.money import dollars
-    from pixelmeter.core.report_text import sparkline
+    from pixelmeter.core.reporting.columns import sparkline
+    from pixelmeter.core.text import dollars
     from pixelmeter.ledger.queries import cost_by_period
 
     if not (sys.stdout.encoding or "").lower().startswith("utf"):
@@ -166,7 +175,7 @@ def _history(reader: Reader, question: _Question) -> list[str]:
 
 
 def _notes(reader: Reader, report: Report, question: _Question) -> Sequence[str]:
-    from pixelmeter.core.report_text import notes
+    from pixelmeter.core.reporting.columns import notes
     from pixelmeter.ledger.queries import unpriced
 
     if not report.total.unknown_cost_attempts:

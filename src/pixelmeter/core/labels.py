@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Literal, get_args
 
-from pixelmeter.core.record import Attempt, Outcome
+from pixelmeter.core.attempts.record import Attempt, Outcome
 
 __all__ = [
     "ENDINGS", "ERROR_TYPES", "OTHER", "QUALITIES", "SIZES", "Direction", "ErrorType", "Modality", "error_type",

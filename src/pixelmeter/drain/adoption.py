@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.core.record import Attempt
 from pixelmeter.drain.delivery import Delivery
 from pixelmeter.drain.estate import Estate
 from pixelmeter.drain.writer import GROUP, Writer, once

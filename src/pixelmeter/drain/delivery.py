@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain.writer import Writer
 from pixelmeter.errors import LedgerError, RowRefused, SchemaOutdated, SchemaTooNew
 from pixelmeter.spool import Spool

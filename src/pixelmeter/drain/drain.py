@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.core.record import Attempt
 from pixelmeter.drain.adoption import Adoption
 from pixelmeter.drain.delivery import Delivery
 from pixelmeter.drain.retrial import Retrial

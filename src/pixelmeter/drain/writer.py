@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 
 __all__ = ["GROUP", "Writer", "once"]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 
-from pixelmeter.drivers.bodies import AsyncTeeStream, TeeStream
 from pixelmeter.drivers.httpx_clients import look_below, sends_through
 from pixelmeter.drivers.httpx_shape import AsyncDriver, SyncDriver, bind
+from pixelmeter.drivers.passage import AsyncTeeStream, TeeStream
 from pixelmeter.meter import Meter
 
 __all__ = ["AsyncMeterTransport", "MeterTransport"]

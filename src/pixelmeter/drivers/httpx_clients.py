@@ -11,14 +11,14 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any, cast
 
-from pixelmeter.core.exchange import Exchange
-from pixelmeter.core.routes import METHODS, operation_of
-from pixelmeter.drivers.bodies import AsyncTeeStream, TeeStream
+from pixelmeter.core.apis.routes import METHODS, operation_of
+from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import AsyncDriver, HttpxLayer, SyncDriver, body_of, send, send_async
+from pixelmeter.drivers.passage import AsyncTeeStream, TeeStream
 from pixelmeter.errors import ConfigError
-from pixelmeter.failures import Failures
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
+from pixelmeter.recorder.failures import Failures
 
 __all__ = ["look_below", "meter_client", "refuse_another", "sends_through"]
 

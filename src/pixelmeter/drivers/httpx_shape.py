@@ -8,14 +8,13 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
-from pixelmeter.core.exchange import Exchange
-from pixelmeter.core.forms import TEXT_LIMIT, Fields
-from pixelmeter.core.routes import METHODS, operation_of
-from pixelmeter.drivers.bodies import AsyncTeeStream, TeeStream
-from pixelmeter.drivers.passage import Layer, Passage, tell
-from pixelmeter.failures import Failures
+from pixelmeter.core.apis.routes import METHODS, operation_of
+from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.core.wire.forms import TEXT_LIMIT, Fields
+from pixelmeter.drivers.passage import AsyncTeeStream, Layer, Passage, TeeStream, tell
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
+from pixelmeter.recorder.failures import Failures
 
 __all__ = ["AsyncDriver", "HttpxLayer", "SyncDriver", "bind", "body_of", "send", "send_async"]
 

@@ -1,23 +1,23 @@
-"""Which sends are one attempt: a request passes every layer of ours once, and a layer passed again has sent again.
-
-A layer is an instrumented client, a meter transport, or a transport of the user's that one of these sends through. Of
-layers inside each other the outermost begins the attempt, and the innermost sees its answer, which came off the wire.
-"""
+"""A request's way through layers of ours, and its answer's way back, body included."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import nullcontext
 from contextvars import ContextVar
+from functools import partial
 from typing import Any
 
-from pixelmeter.calls import Mark, mark_of
-from pixelmeter.collected import catch_up
-from pixelmeter.core.exchange import Exchange
-from pixelmeter.failures import Failures
+from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.lifecycle import Watch, catch_up, watch
+from pixelmeter.linking import Mark, mark_of
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
+from pixelmeter.recorder.failures import Failures
+from pixelmeter.recorder.sink_dispatch import amid_other_code
 
-__all__ = ["Layer", "Passage", "tell"]
+__all__ = ["AsyncTeeStream", "Layer", "Passage", "TeeStream", "tell"]
 
 
 class Layer:
@@ -106,7 +106,7 @@ class Passage:
             _latest.set(self.outer)
         self.mark.passages.remove(self)
         if self._begun:
-            self.mark.leave()
+            self.mark.restore()
 
     def _trace(self) -> None:
         if self._begun and self.outgoing is not None and not self.exchange.is_traced:
@@ -170,3 +170,78 @@ def _is_below(layer: Layer, passage: Passage) -> bool:
 def _is_same(outgoing: Outgoing, passage: Passage) -> bool:
     other = passage.outgoing
     return other is not None and outgoing.target == other.target and outgoing.same_as == other.same_as
+
+
+class _Tee:
+    def __init__(self, inner: Any, exchange: Exchange, failures: Failures) -> None:
+        self._inner = inner
+        self._exchange = exchange
+        self._failures = failures
+        # None once the record is out.
+        self._unclosed: Watch | None = watch(self, partial(tell, failures, exchange.abandon, "never_closed"))
+
+    def _tell(self, step: Callable[..., object], *what: object) -> None:
+        watching = self._unclosed
+        if watching is None:
+            return
+        try:
+            step(*what)
+            if self._exchange.is_over:
+                self._unclosed = None
+                watching.let_go()
+        except Exception as error:
+            self._failures.note("exchange", error)
+
+    def _closed(self) -> None:
+        # A generator that is collected ends with this exception: `client.stream(...)` closes the body then.
+        self._tell(_abandon, self._exchange, sys.exc_info()[0] is GeneratorExit)
+
+
+def _abandon(exchange: Exchange, collected: bool) -> None:
+    with amid_other_code() if collected else nullcontext():
+        exchange.abandon()
+
+
+class TeeStream(_Tee):
+    """A sync body."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            for chunk in self._inner:
+                self._tell(self._exchange.feed, chunk)
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._tell(self._exchange.fail, error)
+            raise
+        self._tell(self._exchange.finish)
+
+    def close(self) -> None:
+        self._closed()
+        self._inner.close()
+
+
+class AsyncTeeStream(_Tee):
+    """An async body."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        chunks = self._inner.__aiter__()
+        try:
+            async for chunk in chunks:
+                self._tell(self._exchange.feed, chunk)
+                yield chunk
+        except GeneratorExit:
+            raise
+        except BaseException as error:
+            self._tell(self._exchange.fail, error)
+            raise
+        finally:
+            # httpx2 closes the generator that it iterates over, which without us would be this one.
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
+        self._tell(self._exchange.finish)
+
+    async def aclose(self) -> None:
+        self._closed()
+        await self._inner.aclose()

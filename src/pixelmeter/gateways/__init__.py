@@ -8,11 +8,11 @@ from pathlib import Path
 
 import msgspec
 
-from pixelmeter.core.gateways import Profile, ProfileError, Profiles, read_profile
-from pixelmeter.core.hosts import ascii_host
+from pixelmeter.core.gateways.profile import Profile, ProfileError, Profiles, read_profile
 from pixelmeter.core.toml import TomlError, parse
+from pixelmeter.core.wire.headers import ascii_host
+from pixelmeter.data_files import UnreadableFile, read_text
 from pixelmeter.errors import ConfigError
-from pixelmeter.textfile import UnreadableFile, read_text
 
 __all__ = ["load_profiles"]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from pixelmeter.core.record import FIELDS, Attempt
+from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.ledger.expressions import Sql
 from pixelmeter.ledger.filters import EVERYTHING, Filters, started_in, where
 from pixelmeter.ledger.reader import Reader

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import NamedTuple
 
-from pixelmeter.core.latency import bucket
+from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.reader import Dialect
 
 __all__ = ["Sql", "bucket_of", "like", "moment", "tag_value", "wide", "wide_sum"]
@@ -58,7 +58,7 @@ def like(column: str, pattern: str, dialect: Dialect) -> Sql:
 
 @cache
 def bucket_of() -> str:
-    """Return the latency bucket of a row's duration, as `pixelmeter.core.latency.bucket` has it.
+    """Return the latency bucket of a row's duration, as `pixelmeter.core.reporting.latency.bucket` has it.
 
     Databases differ in their logarithms, so the bounds are worked out here, and SQL only searches them.
     """

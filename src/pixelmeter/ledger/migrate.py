@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from pixelmeter._assets import asset_dir
+from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import read_address

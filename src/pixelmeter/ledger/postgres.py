@@ -18,7 +18,7 @@ from psycopg import errors
 from psycopg.pq import TransactionStatus
 from sqlalchemy import BigInteger, Boolean, DateTime, Integer, String, Table, Text
 
-from pixelmeter.core.record import FIELDS, Attempt, row
+from pixelmeter.core.attempts.record import FIELDS, Attempt, row
 from pixelmeter.errors import RowRefused
 from pixelmeter.ledger import totals, version
 from pixelmeter.ledger.address import Address

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 
-from pixelmeter.core.periods import Period, Window, name_of, windows
-from pixelmeter.core.report import ERRORS, FROM_ATTEMPTS, Group, is_period, known, tag_of
+from pixelmeter.core.reporting.periods import Period, Window, name_of, windows
+from pixelmeter.core.reporting.report import ERRORS, FROM_ATTEMPTS, Group, is_period, known, tag_of
 from pixelmeter.ledger.expressions import Sql, bucket_of, tag_value, wide, wide_sum
 from pixelmeter.ledger.filters import EVERYTHING, Filters, started_in, where
 from pixelmeter.ledger.reader import Dialect, Reader
@@ -51,10 +51,10 @@ def grouped(
     filters: Filters = EVERYTHING,
     columns: Collection[str] = (),
 ) -> Iterator[Group]:
-    """Yield sums by dimensions (`pixelmeter.core.report.DIMENSIONS` or "tag:KEY") and latency bucket.
+    """Yield sums by dimensions (`pixelmeter.core.reporting.report.DIMENSIONS` or "tag:KEY") and latency bucket.
 
     Days, weeks and months are those of `zone`. Whole UTC days come from the rollup where it can tell: it has no tags,
-    and of `columns` (`pixelmeter.core.report.COLUMNS`) not those of FROM_ATTEMPTS, which are 0 unless asked for.
+    and of `columns` (`core.reporting.report.COLUMNS`) not those of FROM_ATTEMPTS, which are 0 unless asked for.
     """
     since, until = _within_ledger(reader, since, until)
     if since >= until:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pixelmeter.core.latency import bucket
-from pixelmeter.core.record import MICROSECONDS_PER_DAY, Attempt
+from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt
+from pixelmeter.core.reporting.latency import bucket
 
 __all__ = ["Key", "distinct", "summarise"]
 

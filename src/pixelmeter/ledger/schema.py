@@ -86,7 +86,7 @@ ATTEMPTS = Table(
     Index("pixelmeter_attempts_started_at", "started_at"),
     Index("pixelmeter_attempts_call_id", "call_id"),
 )
-"""One row an attempt, in the order of `pixelmeter.core.record.FIELDS`; rows are never changed."""
+"""One row an attempt, in the order of `pixelmeter.core.attempts.record.FIELDS`; rows are never changed."""
 
 DAILY = Table(
     "pixelmeter_daily",
@@ -107,7 +107,7 @@ DAILY = Table(
     Column("unknown_cost_attempts", _BIG, nullable=False),
     Column("duration", _BIG, nullable=False),
 )
-"""Sums by UTC day and by latency bucket (`pixelmeter.core.latency`), so that the rollup is its own histogram.
+"""Sums by UTC day and by latency bucket (`pixelmeter.core.reporting.latency`), so that the rollup is its own histogram.
 
 `provider` is "" where the row has NULL; `calls` counts the attempts numbered 0; `cost`, `fee` and `at_risk` add up what
 is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from pixelmeter.core.record import NANO_PER_USD
+from pixelmeter.core.attempts.record import NANO_PER_USD
 from pixelmeter.ledger.reader import Reader
 from pixelmeter.ledger.schema import DURATIONS, TOTALS_KEY
 

@@ -17,8 +17,8 @@ from typing import Any
 from sqlalchemy import Table, func
 from sqlalchemy.dialects.sqlite import dialect, insert
 
-from pixelmeter import forks
-from pixelmeter.core.record import FIELDS, Attempt, row
+from pixelmeter import lifecycle
+from pixelmeter.core.attempts.record import FIELDS, Attempt, row
 from pixelmeter.ledger import totals, version
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.engine import WRITING, ensure_schema
@@ -82,9 +82,9 @@ class SqliteWriter:
         self._identity: tuple[int, int] | None = None
         self._needed: tuple[str] | None = None
         self.forget()
-        forks.register(self, _FORK_SECONDS)
+        lifecycle.register(self, _FORK_SECONDS)
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold: a child cannot use SQLite that is forked in the middle of a write."""
         return (self._using,)
 
@@ -198,7 +198,7 @@ def _close_inherited(path: str, patience: float) -> None:
     if not inherited:
         return
     if any(process != os.getpid() for process in list(_BUSY.values())):
-        raise forks.Torn("while its parent was writing, which SQLite does not survive")
+        raise lifecycle.Torn("while its parent was writing, which SQLite does not survive")
     with write_lock(path, patience):
         for connection in inherited:
             if _OPEN.pop(connection, None) is not None:

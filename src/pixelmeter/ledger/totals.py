@@ -6,9 +6,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping
 from operator import attrgetter
 
+from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS
-from pixelmeter.core.record import NANO_PER_USD, Attempt
 from pixelmeter.ledger.schema import DURATIONS, TOTALS, TOTALS_KEY
 
 __all__ = ["SUMMED", "Key", "summarise"]

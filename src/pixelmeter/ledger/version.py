@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
-from pixelmeter._assets import asset_dir
+from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
 
 # SQLAlchemy is imported late: who only reads asks for the version too, and takes half as long without it.

@@ -10,8 +10,8 @@ from typing import Literal
 
 import msgspec
 
-from pixelmeter._assets import asset_dir
 from pixelmeter.core.metrics import DURATION_BUCKETS
+from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import ConfigError
 
 __all__ = ["PLACES", "VARIABLES", "Place", "State", "Thresholds", "files", "texts", "write"]

@@ -10,10 +10,10 @@ from os import PathLike
 from pathlib import Path
 from typing import cast
 
-from pixelmeter.core.pricefile import PriceFile, Problem, read
-from pixelmeter.core.prices import Entry, PriceBook
+from pixelmeter.core.pricing.book import Entry, PriceBook
+from pixelmeter.core.pricing.file import PriceFile, Problem, read
+from pixelmeter.data_files import UnreadableFile, read_text
 from pixelmeter.errors import ConfigError, PriceBookError
-from pixelmeter.textfile import UnreadableFile, read_text
 
 __all__ = ["CHECKED_ON", "book_of", "bundled", "bundled_names", "check", "checked_days", "load_book"]
 

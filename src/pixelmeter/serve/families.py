@@ -8,8 +8,8 @@ from itertools import accumulate
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 
+from pixelmeter.core.attempts.record import NANO_PER_USD
 from pixelmeter.core.metrics import metric
-from pixelmeter.core.record import NANO_PER_USD
 from pixelmeter.serve.counts import HISTOGRAM, Histogram
 from pixelmeter.sinks.series import Labels
 

@@ -10,7 +10,7 @@ from pixelmeter.errors import ConfigError
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-    from pixelmeter.fanout import Sink
+    from pixelmeter.core.sink import Sink
     from pixelmeter.sinks.otel import OtelSink
     from pixelmeter.sinks.prometheus import PrometheusSink
 

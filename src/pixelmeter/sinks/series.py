@@ -12,10 +12,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
 from typing import get_args
 
+from pixelmeter.core.attempts.billing import UNKNOWN
+from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES
 from pixelmeter.core.labels import ENDINGS, OTHER, Direction, Modality
 from pixelmeter.core.metrics import Metric
-from pixelmeter.core.record import OPERATIONS, OUTCOMES
-from pixelmeter.core.settle import UNKNOWN
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
 

@@ -14,7 +14,7 @@ from zlib import crc32
 
 import msgspec
 
-from pixelmeter.core.record import FIELDS, Attempt
+from pixelmeter.core.attempts.record import FIELDS, Attempt
 
 __all__ = ["INTENT", "LARGEST_FRAME", "OUTCOME", "Frame", "Kind", "Scan", "encode", "scan"]
 

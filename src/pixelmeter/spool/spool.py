@@ -12,8 +12,8 @@ from typing import Literal
 
 import msgspec
 
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files, Ids
-from pixelmeter.core.record import Attempt
 from pixelmeter.spool.frames import INTENT, OUTCOME, Kind, encode
 from pixelmeter.spool.names import refused_name
 from pixelmeter.spool.segment import Segment

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
-from pixelmeter.core.record import Attempt
-from pixelmeter.recorder import CAPTURES
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.recorder.recorder import CAPTURES
 
 __all__ = ["capture_calls"]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt, CostSource, Outcome
 from pixelmeter.core.labels import error_type
-from pixelmeter.core.record import NANO_PER_USD, Attempt, CostSource, Outcome
 from pixelmeter.settings import CostAttributes
 from pixelmeter.sinks.otel import semconv
 

@@ -8,11 +8,11 @@ from collections.abc import Sequence
 from opentelemetry.context import Context
 from opentelemetry.metrics import MeterProvider, get_meter
 
-from pixelmeter import forks
+from pixelmeter import lifecycle
 from pixelmeter._version import __version__
+from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS, metric
-from pixelmeter.core.record import NANO_PER_USD, Attempt
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import ANSWERED
 from pixelmeter.sinks.otel.usage import LatestUsage, Usage
@@ -39,7 +39,7 @@ class Metrics:
         """`latest` chooses the names of the conventions after 1.41."""
         self.lock = threading.RLock()
         """Held by whoever counts, and by a fork: a child could not get at a lock of ours or the SDK's that is held."""
-        forks.register(self)
+        lifecycle.register(self)
         meter = get_meter("pixelmeter", __version__, provider)
         self._series = Series([metric(name) for name in _BOUNDING])
         self._duration = meter.create_histogram(
@@ -68,7 +68,7 @@ class Metrics:
             "pixelmeter.images", unit="{image}", description=_help("pixelmeter_images_total")
         )
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold."""
         return (self.lock,)
 

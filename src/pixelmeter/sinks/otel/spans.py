@@ -17,10 +17,10 @@ from opentelemetry.trace import (
     set_span_in_context,
 )
 
-from pixelmeter import forks
+from pixelmeter import lifecycle
 from pixelmeter._version import __version__
-from pixelmeter.calls import show
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.linking import show
 from pixelmeter.settings import CostAttributes
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import ended, raised, started
@@ -41,7 +41,7 @@ class Spans:
         self._calls = CallSpans(self._tracer, provider)
         show(self._calls)
         self._open: dict[str, Span] = {}
-        forks.register(self)
+        lifecycle.register(self)
 
     def begin(self, intent: Attempt) -> Callable[[], None] | None:
         """Start a span, and make it current until what is returned is called."""
@@ -88,7 +88,7 @@ class Spans:
         """End the spans of calls that nobody has tried again for long."""
         self._calls.tidy()
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold: nothing."""
         return ()
 

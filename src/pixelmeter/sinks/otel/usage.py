@@ -8,8 +8,8 @@ from typing import get_args
 from opentelemetry.context import Context
 from opentelemetry.metrics import Meter
 
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.labels import Direction, tokens
-from pixelmeter.core.record import Attempt
 from pixelmeter.sinks.otel import semconv
 
 __all__ = ["LatestUsage", "Usage"]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
-from pixelmeter.core.record import NANO_PER_USD, Attempt
 from pixelmeter.sinks.prometheus.families import Exemplar, Families
 
 __all__ = ["count"]

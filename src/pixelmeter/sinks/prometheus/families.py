@@ -8,9 +8,9 @@ import weakref
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pixelmeter import forks
-from pixelmeter.core.health import Health
+from pixelmeter import lifecycle
 from pixelmeter.core.metrics import METRICS, Metric
+from pixelmeter.core.sink import Health
 from pixelmeter.errors import ConfigError
 from pixelmeter.sinks.prometheus.exposition import is_multiprocess
 from pixelmeter.sinks.series import START, Labels, Series, label
@@ -42,7 +42,7 @@ class Families:
         """How many forks lie between this process and the one that made the families."""
         self.healths: weakref.WeakKeyDictionary[object, Health] = weakref.WeakKeyDictionary()
         """What each sink was told last: its share in the gauges that all of them set."""
-        forks.register(self)
+        lifecycle.register(self)
 
     def names(self, gateway: str, operation: str, model: str, *, priced: bool) -> tuple[str, str]:
         """Return the gateway and the model under which to count; what alerts watch of them is there at 0 then."""
@@ -64,7 +64,7 @@ class Families:
             self._children[name, labels] = child
         return child
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold."""
         return (self.lock,)
 
@@ -80,7 +80,7 @@ def families_of(registry: CollectorRegistry, max_series: int) -> Families:
 
     ConfigError where the registry has a metric of such a name already.
     """
-    forks.check()
+    lifecycle.check()
     with _making.lock:
         families = _of.get(registry)
         if families is None:
@@ -151,12 +151,12 @@ class _Making:
 
     def __init__(self) -> None:
         self.forget()
-        forks.register(self)
+        lifecycle.register(self)
 
     def forget(self) -> None:
         self.lock = threading.Lock()
 
-    def locks(self) -> Sequence[forks.Lock]:
+    def locks(self) -> Sequence[lifecycle.Lock]:
         return (self.lock,)
 
 

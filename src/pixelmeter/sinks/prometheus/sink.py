@@ -8,8 +8,8 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from pixelmeter._version import __version__
-from pixelmeter.core.health import Health
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.sink import Health
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.sinks.prometheus.attempts import count
 from pixelmeter.sinks.prometheus.families import families_of

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from pixelmeter.core.record import Attempt
+from pixelmeter.core.attempts.record import Attempt
 
 __all__ = ["Books", "compare"]
 

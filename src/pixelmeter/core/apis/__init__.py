@@ -1,0 +1,1 @@
+"""One reader an API: what a request asks for, and what a response gave."""

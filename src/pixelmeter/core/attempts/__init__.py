@@ -1,0 +1,1 @@
+"""One immutable record of an attempt, from what was asked and what was seen."""

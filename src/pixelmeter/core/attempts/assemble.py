@@ -1,0 +1,203 @@
+"""From what was seen to the record: the one place that fills an `Attempt`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from pixelmeter.core.apis.openai_images import ImageResponse, facts_of
+from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle, text_at
+from pixelmeter.core.attempts.intent import Ending, Prepared
+from pixelmeter.core.attempts.record import Attempt, Outcome
+from pixelmeter.core.attempts.terms import Named, Terms, Wire, chosen, consumption_of, fee_rate_of, named_by
+from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.text import bounded
+from pixelmeter.core.wire.headers import Headers, first
+
+__all__ = ["assemble"]
+
+_LONGEST = 200
+
+
+def assemble(
+    intent: Attempt,
+    prepared: Prepared,
+    wire: Wire,
+    response: ImageResponse,
+    outcome: Outcome,
+    error_type: str | None,
+    *,
+    sent: bool,
+) -> Attempt:
+    """Return the record of an attempt that has ended."""
+    terms = prepared.terms
+    headers = wire.headers
+    profile = terms.profiles.of_response(terms.profile, headers)
+    deciding = terms.profiles.deciding[profile.id]
+    told = (*map(headers.get, deciding.headers), *[text_at(response.body, path) for path in deciding.paths])
+    ending: Ending = (profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(response), told)
+    alike = prepared.endings.get(ending)
+    if alike is None:
+        alike = _ended(intent, terms, profile, wire, response, outcome, error_type, sent=sent)
+        if all(text is None or len(text) <= _LONGEST for text in told):
+            prepared.endings.keep(ending, alike)
+    return msgspec.structs.replace(
+        alike,
+        id=intent.id,
+        call_id=intent.call_id,
+        attempt=intent.attempt,
+        started_at=intent.started_at,
+        request_bytes=intent.request_bytes,
+        tags=intent.tags,
+        trace_id=intent.trace_id,
+        response_bytes=wire.response_bytes,
+        request_id=None if wire.cached else first(headers, profile.identity.request_id),
+        first_byte=wire.first_byte,
+        duration=wire.duration,
+        first_image=wire.first_image,
+        remaining_requests=None if wire.cached else _number(headers, profile.limits.remaining_requests),
+    )
+
+
+def _ended(
+    intent: Attempt,
+    terms: Terms,
+    profile: Profile,
+    wire: Wire,
+    response: ImageResponse,
+    outcome: Outcome,
+    error_type: str | None,
+    *,
+    sent: bool,
+) -> Attempt:
+    """Return what all attempts have in common that were asked and ended like this one."""
+    request = terms.request
+    gateway = intent.gateway if profile is terms.profile else profile.id
+    named = terms.named
+    if profile is not terms.profile:
+        named = named_by(request, profile, intent.operation, intent.started_at)
+    routed = first(wire.headers, profile.identity.model)
+    said = None if response.model is None or profile.hides(response.model) else response.model
+    priced = _Priced(Tiers(reason=named.reason), named.latest)
+    if outcome == "success" or not response.usage.is_empty:
+        models = _models(named, routed, said)
+        priced = _priced(terms, profile, response, named, models, gateway=gateway, at=intent.started_at)
+    tiers = priced.tiers
+    reported = Reported() if wire.cached else reported_by(profile, wire.headers, response.body)
+    settlement = settle(
+        outcome,
+        sent=sent,
+        cached=wire.cached,
+        status=wire.status,
+        profile=profile,
+        reported=reported,
+        tiers=tiers,
+        byok=intent.byok,
+    )
+    fee_rate = fee_rate_of(terms, profile)
+    return msgspec.structs.replace(
+        intent,
+        gateway=gateway,
+        model=routed or said or priced.model or request.model or "",
+        provider=first(wire.headers, profile.identity.provider),
+        images=response.images,
+        size=response.size or chosen(request.size),
+        quality=chosen(response.quality) or chosen(request.quality),
+        output_format=response.output_format or request.output_format,
+        input_text_tokens=response.usage.input_text,
+        input_image_tokens=response.usage.input_image,
+        cached_input_tokens=response.usage.cached,
+        output_text_tokens=response.usage.output_text,
+        output_image_tokens=response.usage.output_image,
+        status=wire.status,
+        outcome=outcome,
+        error_type=error_type,
+        error_code=response.error_code,
+        billing=settlement.billing,
+        cost=settlement.cost,
+        cost_source=settlement.cost_source,
+        cost_reason=settlement.cost_reason,
+        reported_cost=reported.nano,
+        token_cost=tiers.token_cost,
+        image_cost=tiers.image_cost,
+        reported_text=bounded(reported.text),
+        price_id=tiers.price_id,
+        at_risk=_at_risk(intent, tiers, outcome, billing=settlement.billing),
+        fee_rate=fee_rate,
+        fee=reported.nano if intent.byok else fee_of(settlement.cost, fee_rate),
+    )
+
+
+class _Priced(NamedTuple):
+    tiers: Tiers
+    model: str | None = None
+    """The model, as far as the request and the book say."""
+
+
+def _models(named: Named, routed: str | None, said: str | None) -> Sequence[str]:
+    """Return what may be priced: the model that the gateway says it chose, else that of the response, else the
+    requested one."""
+    if routed is not None:
+        return (routed,)
+    if said is None:
+        return named.models
+    # What ran where no model was named is what the response says, and nothing else.
+    return (said,) if named.is_default else (said, *named.models)
+
+
+def _priced(
+    terms: Terms,
+    profile: Profile,
+    response: ImageResponse,
+    named: Named,
+    models: Sequence[str],
+    *,
+    gateway: str,
+    at: int,
+) -> _Priced:
+    """Price a response as the first of the models that the book has."""
+    if not models:
+        return _Priced(Tiers(reason=named.reason))
+    if not response.decoded:
+        return _Priced(Tiers(reason="not_decoded"), named.latest)
+    doubt = response.usage.doubt
+    if doubt == "unparsed" or doubt == "unpriced_usage":
+        return _Priced(Tiers(reason=doubt), named.latest)
+    consumption = consumption_of(terms.request, response, images=response.images)
+    for model in models:
+        quote = terms.book.quote(
+            consumption, gateway=gateway, model=model, at=at, vendors=profile.pass_through, region=terms.region
+        )
+        if quote.reason != "no_price":
+            break
+    else:
+        return _Priced(Tiers(), named.latest)
+    if models is named.models and named.is_default and quote.token_cost is None and not response.usage.is_empty:
+        # A model that is billed by images does not count tokens: another one ran.
+        return _Priced(Tiers(reason="no_model"))
+    return _Priced(
+        Tiers(
+            token_cost=quote.token_cost,
+            image_cost=quote.image_cost,
+            price_id=quote.price_id,
+            reason=quote.reason or "no_price",
+        ),
+        model,
+    )
+
+
+def _at_risk(intent: Attempt, tiers: Tiers, outcome: Outcome, *, billing: str) -> int | None:
+    if billing not in ("unknown", "pending"):
+        return None
+    known = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
+    if known is None:
+        return intent.at_risk
+    # What came of a response that broke off may be less than what was made.
+    return known if outcome == "success" else max(known, intent.at_risk or 0)
+
+
+def _number(headers: Headers, names: Sequence[bytes]) -> int | None:
+    text = first(headers, names)
+    return int(text) if text is not None and text.isascii() and text.isdigit() and len(text) <= 18 else None

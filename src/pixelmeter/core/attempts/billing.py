@@ -1,0 +1,146 @@
+"""Who pays what for an attempt: the tiers of cost, and the states of billing."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from pixelmeter.core.apis.usage import NumberText
+from pixelmeter.core.attempts.record import Billing, CostSource, Outcome
+from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.pricing.book import REASONS
+from pixelmeter.core.pricing.book import Reason as PriceReason
+from pixelmeter.core.text import half_even
+from pixelmeter.core.wire.headers import Headers
+
+__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle", "text_at"]
+
+CostReason = Literal[
+    "cached",
+    "no_model",
+    "not_decoded",
+    "not_sent",
+    "outcome_unknown",
+    "pending_job",
+    "redirected",
+    "rejected",
+    "reported_zero",
+    "reported_zero_unverified",
+    "routed_model_hidden",
+    "unparsed",
+]
+"""Why a cost is unknown or zero, beside the price book's own reasons."""
+UNKNOWN: tuple[CostReason | PriceReason, ...] = (
+    *REASONS,
+    "no_model",
+    "not_decoded",
+    "outcome_unknown",
+    "pending_job",
+    "reported_zero_unverified",
+    "routed_model_hidden",
+    "unparsed",
+)
+"""Every reason for a cost that is unknown."""
+
+_PARTS = 1_000_000
+
+
+class Reported(msgspec.Struct, frozen=True, gc=False):
+    """What the gateway said the attempt costs."""
+
+    nano: int | None = None
+    text: str | None = None
+    """The text of an amount that cannot be believed as it stands."""
+    doubtful_zero: bool = False
+
+
+class Tiers(msgspec.Struct, frozen=True, gc=False):
+    """What the price book makes of the attempt, in nano-dollars, and why not if it makes nothing."""
+
+    token_cost: int | None = None
+    image_cost: int | None = None
+    price_id: str | None = None
+    reason: CostReason | PriceReason = "no_price"
+
+
+class Settlement(msgspec.Struct, frozen=True, gc=False):
+    """Who pays, and the cost with its source and reason."""
+
+    billing: Billing
+    cost: int | None = None
+    cost_source: CostSource = "none"
+    cost_reason: CostReason | PriceReason | None = None
+
+
+_NOTHING = Reported()
+
+
+def reported_by(profile: Profile, headers: Headers, body: Mapping[str, Any]) -> Reported:
+    """Return the first amount that the profile's readers find."""
+    text: str | None = None
+    for reader in profile.cost:
+        found = text_at(body, reader.name) if reader.header is None else _text(headers.get(reader.header))
+        if found is None:
+            continue
+        nano = reader.nano(found)
+        if nano is None:
+            text = text or found[:200]
+        elif nano == 0 and not reader.zero_is_real:
+            return Reported(text=found[:200], doubtful_zero=True)
+        else:
+            return Reported(nano=nano)
+    return _NOTHING if text is None else Reported(text=text)
+
+
+def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile, reported: Reported, tiers: Tiers,
+           byok: bool, cached: bool = False) -> Settlement:  # fmt: skip
+    """Decide billing and cost: what the gateway reports, else tokens, else images by the book, else unknown and why."""
+    if not sent:
+        return Settlement("not_billed", 0, "none", "not_sent")
+    if cached:
+        return Settlement("not_billed", 0, "none", "cached")
+    if outcome == "pending":
+        return Settlement("pending", None, "none", "pending_job")
+    # With the caller's own key the gateway's amount is its fee; the provider bills the images elsewhere.
+    if reported.nano and not byok:
+        return Settlement("billed", reported.nano, "reported")
+    if outcome == "success":
+        if reported.nano == 0 and not byok:
+            return Settlement("billed", 0, "reported", "reported_zero")
+        if reported.doubtful_zero and not byok:
+            return Settlement("unknown", None, "none", "reported_zero_unverified")
+        cost = tiers.token_cost if tiers.token_cost is not None else tiers.image_cost
+        if cost is None:
+            # Of a response that nobody looked at it is not even known whether it has an image.
+            return Settlement("unknown" if tiers.reason == "not_decoded" else "billed", None, "none", tiers.reason)
+        return Settlement("billed", cost, "priced")
+    if status is not None and 300 <= status < 400:
+        return Settlement("not_billed", 0, "none", "redirected")
+    if status is not None and status in profile.errors.not_charged:
+        return Settlement("not_billed", 0, "none", "rejected")
+    return Settlement("unknown", None, "none", "outcome_unknown")
+
+
+def fee_of(cost: int | None, parts_per_million: int) -> int | None:
+    """Return the nano-dollars of the gateway's fee on a cost, half-even; None where the cost is unknown."""
+    if cost is None:
+        return None
+    return half_even(cost * parts_per_million, _PARTS)
+
+
+def _text(value: bytes | None) -> str | None:
+    return None if value is None else value.decode("latin-1")
+
+
+def text_at(body: Mapping[str, Any], path: str) -> str | None:
+    """Return the text or number under a path of keys with dots, as text; None where there is none."""
+    value: Any = body
+    for key in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    if isinstance(value, bool):
+        return None
+    return str(value) if isinstance(value, NumberText | str | int) else None

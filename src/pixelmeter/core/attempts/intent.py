@@ -1,0 +1,129 @@
+"""The record of an attempt before it leaves: worked out once a day for all requests that ask for the same."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from typing import NamedTuple
+
+from pixelmeter.core.apis.openai_images import ImageRequest, ImageResponse
+from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt, Operation
+from pixelmeter.core.attempts.terms import Terms, chosen, consumption_of, fee_rate_of, terms_of
+from pixelmeter.core.gateways.profile import Profiles
+from pixelmeter.core.memo import Memo
+from pixelmeter.core.pricing.book import PriceBook
+from pixelmeter.core.wire.headers import without_root
+
+__all__ = ["Ending", "Intents", "Prepared"]
+
+_REMEMBERED = 256
+_REMEMBERED_ENDINGS = 32
+
+Ending = tuple[Hashable, ...]
+"""All of a response that decides what it cost and what it is called."""
+
+
+class Prepared(NamedTuple):
+    """What all requests have in common that ask for the same on one day."""
+
+    terms: Terms
+    intent: Attempt
+    """Without what is its own: ids, number, time, length, tags and trace."""
+    endings: Memo[Ending, Attempt]
+    """What those have in common that ended alike, too."""
+
+
+class Intents:
+    """Works out what requests have in common before they leave, and remembers the latest."""
+
+    def __init__(self, profiles: Profiles, book: PriceBook, *, fee_rate: int | None, version: str) -> None:
+        self._profiles = profiles
+        self._book = book
+        self._fee_rate = fee_rate
+        self._version = version
+        self._known: Memo[tuple[str, Operation, ImageRequest, int], Prepared] = Memo(_REMEMBERED)
+
+    def of(self, host: str, operation: Operation, request: ImageRequest, at: int) -> Prepared:
+        """Return what a request to a host has in common with others, at this Unix time in microseconds."""
+        key = (host, operation, request, at // MICROSECONDS_PER_DAY)
+        prepared = self._known.get(key)
+        if prepared is None:
+            named = without_root(host)
+            terms = terms_of(
+                request,
+                self._profiles.of_host(host),
+                self._profiles,
+                self._book,
+                self._fee_rate,
+                host=named,
+                operation=operation,
+                at=at,
+            )
+            intent = _intend(terms, host=named, operation=operation, at=at, version=self._version)
+            prepared = self._known.keep(key, Prepared(terms, intent, Memo(_REMEMBERED_ENDINGS)))
+        return prepared
+
+
+def _intend(terms: Terms, *, host: str, operation: Operation, at: int, version: str) -> Attempt:
+    """Return the record of an attempt as it stands if the process dies now: interrupted, its cost at risk.
+
+    Without what is its own: ids, number, time, length, tags and trace. `at` is the Unix time in microseconds by which
+    it is priced.
+    """
+    request, profile = terms.request, terms.profile
+    gateway = host if profile.generic else profile.id
+    asked = consumption_of(request, ImageResponse(), images=request.images)
+    estimates = (
+        terms.book.estimate(
+            asked, gateway=gateway, model=model, at=at, vendors=profile.pass_through, region=terms.region
+        )
+        for model in terms.named.models
+    )
+    return Attempt(
+        id="",
+        call_id="",
+        attempt=0,
+        started_at=0,
+        gateway=gateway,
+        operation=operation,
+        requested_model=request.model,
+        model=terms.named.latest or request.model or "",
+        provider=None,
+        requested_images=request.images,
+        images=None,
+        input_images=request.input_images,
+        requested_size=request.size,
+        size=chosen(request.size),
+        requested_quality=request.quality,
+        quality=chosen(request.quality),
+        output_format=request.output_format,
+        input_text_tokens=None,
+        input_image_tokens=None,
+        cached_input_tokens=None,
+        output_text_tokens=None,
+        output_image_tokens=None,
+        request_bytes=None,
+        response_bytes=0,
+        status=None,
+        outcome="interrupted",
+        error_type=None,
+        error_code=None,
+        request_id=None,
+        first_byte=None,
+        duration=0,
+        billing="unknown",
+        cost=None,
+        cost_source="none",
+        cost_reason="outcome_unknown",
+        reported_cost=None,
+        token_cost=None,
+        image_cost=None,
+        reported_text=None,
+        price_id=None,
+        at_risk=next((estimate for estimate in estimates if estimate is not None), None),
+        byok=request.byok,
+        fee_rate=fee_rate_of(terms, profile),
+        fee=None,
+        tags="{}",
+        trace_id=None,
+        version=version,
+    )

@@ -1,0 +1,51 @@
+"""How an attempt ended: the closed set of outcomes."""
+
+from __future__ import annotations
+
+from pixelmeter.core.apis.openai_images import ImageResponse
+from pixelmeter.core.attempts.record import Outcome
+
+__all__ = ["of_error", "of_response", "was_sent"]
+
+# By class name, so that neither httpx nor httpx2 is imported here.
+_NEVER_SENT = frozenset({"ConnectTimeout", "PoolTimeout", "ConnectError", "ProxyError", "UnsupportedProtocol"})
+_TIMEOUTS = frozenset({"TimeoutException", "TimeoutError"})
+
+
+def of_response(status: int, response: ImageResponse, *, streamed: bool) -> tuple[Outcome, str | None]:
+    """Return the outcome of a response that arrived whole, and its error type."""
+    if status >= 300:
+        return _of_status(status), response.error_type or f"http_{status}"
+    if response.job or (status == 202 and not response.images):
+        return "pending", None
+    if response.images or not response.decoded:
+        return "success", None
+    if response.error_type is not None:
+        return "error", response.error_type
+    if streamed:
+        return "error", "stream_incomplete"
+    return "error", "no_images" if response.readable else "unreadable_body"
+
+
+def of_error(error: BaseException) -> Outcome:
+    """Return the outcome of an attempt that an exception ended; what is no Exception is a cancellation."""
+    if not isinstance(error, Exception):
+        return "cancelled"
+    return "error" if _TIMEOUTS.isdisjoint(_names(error)) else "timeout"
+
+
+def was_sent(error: BaseException) -> bool:
+    """Return whether the request may have reached the gateway before this error."""
+    return _NEVER_SENT.isdisjoint(_names(error))
+
+
+def _of_status(status: int) -> Outcome:
+    if status == 429:
+        return "throttled"
+    if status in (408, 504):
+        return "timeout"
+    return "error" if status >= 500 else "rejected"
+
+
+def _names(error: BaseException) -> set[str]:
+    return {cls.__name__ for cls in type(error).__mro__}

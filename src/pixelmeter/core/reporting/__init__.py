@@ -1,0 +1,1 @@
+"""From sums to what is shown."""

@@ -1,0 +1,1 @@
+"""From bytes to documents and times; knows no vendor."""

@@ -1,0 +1,209 @@
+"""One attempt, seen from the wire: events in, exactly one `Attempt` out. Sans-I/O and total.
+
+`respond`, any number of `feed`, then one of `finish`, `fail` and `abandon`; whichever comes after the end does nothing.
+A body that cannot be read becomes a field of the record, never an error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import msgspec
+
+from pixelmeter.core.apis.openai_images import ImageResponse, add_event, response_of
+from pixelmeter.core.attempts import outcome as outcomes
+from pixelmeter.core.attempts.assemble import assemble
+from pixelmeter.core.attempts.intent import Prepared
+from pixelmeter.core.attempts.record import Attempt, Outcome
+from pixelmeter.core.attempts.terms import Wire
+from pixelmeter.core.ports import Clock
+from pixelmeter.core.wire.decode import BrokenBody, NotDecoded, Take, decoder
+from pixelmeter.core.wire.headers import Headers, by_name, length_of, media_type
+from pixelmeter.core.wire.skim import SHORT, Skim, Whole
+from pixelmeter.core.wire.sse import EventStream
+
+__all__ = ["Exchange"]
+
+_NOT_JSON = (b"image/", b"video/", b"audio/", b"application/octet-stream")
+
+
+class Exchange:
+    """Watches one attempt and emits its record."""
+
+    __slots__ = (
+        "_clock",
+        "_emitters",
+        "_expected",
+        "_intent",
+        "_note",
+        "_prepared",
+        "_response",
+        "_skim",
+        "_started",
+        "_streamed",
+        "_streamed_images",
+        "_take",
+        "_wire",
+    )
+
+    def __init__(
+        self,
+        intent: Attempt,
+        prepared: Prepared,
+        clock: Clock,
+        emit: Callable[[Attempt], None],
+        note: Callable[[str, Exception], None] = lambda place, error: None,
+    ) -> None:
+        """Begin with the intent and what it was made of.
+
+        `emit` takes the record, `note` a failure of ours and where it was.
+        """
+        self._intent = intent
+        self._prepared = prepared
+        self._clock = clock
+        # Popping is atomic: of two threads that end the exchange at once, one emits.
+        self._emitters = [emit]
+        self._note = note
+        self._started = clock.monotonic()
+        self._wire = Wire()
+        self._expected: int | None = None
+        self._response: ImageResponse | None = None
+        self._skim: Skim | Whole | None = None
+        self._streamed = False
+        self._streamed_images = 0
+        self._take: Take | None = None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the record is out."""
+        return not self._emitters
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the trace of the request is known."""
+        return self._intent.trace_id is not None
+
+    def trace(self, trace_id: str) -> None:
+        """Take the trace that the request was given on its way out."""
+        self._intent = msgspec.structs.replace(self._intent, trace_id=trace_id)
+
+    def respond(
+        self, status: int, headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False, cached: bool = False
+    ) -> None:
+        """Take the status and the raw headers.
+
+        `decoded` says that what is fed has no Content-Encoding any more, `cached` that a cache of the caller answered.
+        """
+        wire = self._wire
+        wire.cached = cached
+        wire.first_byte = self._clock.monotonic() - self._started
+        wire.status = status
+        try:
+            wire.headers = by_name(headers)
+            self._choose_reader(wire.headers, decoded=decoded)
+        except Exception as error:
+            self._take = None
+            self._note("headers", error)
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes of the body; the record is out before the caller gets the last of a known length."""
+        self._wire.response_bytes += len(chunk)
+        if self._take is not None:
+            try:
+                self._take(chunk)
+            except NotDecoded:
+                self._give_up()
+            except BrokenBody:
+                self._take = self._skim = None
+            except Exception as error:
+                self._take = self._skim = None
+                self._note("body", error)
+        if self._expected is not None and self._wire.response_bytes >= self._expected:
+            self.finish()
+
+    def finish(self) -> None:
+        """The body has ended."""
+        if self._emitters:
+            response = self._read()
+            self._end(*outcomes.of_response(self._wire.status or 0, response, streamed=self._streamed))
+
+    def fail(self, error: BaseException) -> None:
+        """The request or the body broke off with this error."""
+        if self._emitters:
+            sent = self._wire.status is not None or outcomes.was_sent(error)
+            self._end(outcomes.of_error(error), type(error).__name__, sent=sent)
+
+    def abandon(self, why: str | None = None) -> None:
+        """The body was closed before its end, or never closed; what had come whole or tells of an error counts."""
+        if self._emitters:
+            response = self._read()
+            said = response.error_type is not None or (response.readable and not self._streamed)
+            if (self._wire.status or 0) >= 300 or said:
+                self.finish()
+            else:
+                self._end("cancelled", why)
+
+    def _choose_reader(self, headers: Headers, *, decoded: bool) -> None:
+        if not decoded and b"transfer-encoding" not in headers:
+            self._expected = length_of(headers)
+        kind = media_type(headers)
+        if kind.startswith(_NOT_JSON):
+            return
+        encoding = None if decoded else headers.get(b"content-encoding")
+        if kind == b"text/event-stream":
+            self._streamed = True
+            self._response = ImageResponse()
+            self._take = EventStream(self._on_event).feed
+        else:
+            short = not encoding and self._expected is not None and self._expected <= SHORT
+            self._skim = Whole() if short else Skim()
+            self._take = self._skim.feed
+        if encoding:
+            try:
+                self._take = decoder(encoding.decode("latin-1"), self._take) or self._take
+            except NotDecoded:
+                self._give_up()
+
+    def _give_up(self) -> None:
+        """Go on without reading the body: what it says is not known, and the record tells that."""
+        self._response = ImageResponse(decoded=False)
+        self._take = self._skim = None
+
+    def _on_event(self, document: bytes) -> None:
+        picture = add_event(self._read(), document, input_images=self._prepared.terms.request.input_images)
+        if picture is not None and self._wire.first_image is None:
+            self._wire.first_image = self._clock.monotonic() - self._started
+        if picture == "complete":
+            self._streamed_images += 1
+            if self._streamed_images >= self._prepared.terms.request.images:
+                self.finish()
+
+    def _read(self) -> ImageResponse:
+        if self._response is None:
+            try:
+                document = self._skim.document() if self._skim is not None else None
+                self._response = response_of(document, input_images=self._prepared.terms.request.input_images)
+            except Exception as error:
+                self._response = ImageResponse()
+                self._note("answer", error)
+        return self._response
+
+    def _end(self, outcome: Outcome, error_type: str | None, *, sent: bool = True) -> None:
+        try:
+            emit = self._emitters.pop()
+        except IndexError:
+            return
+        wire = self._wire
+        wire.duration = self._clock.monotonic() - self._started
+        try:
+            attempt = assemble(
+                self._intent, self._prepared, wire, self._response or ImageResponse(), outcome, error_type, sent=sent
+            )
+        except Exception as error:
+            self._note("record", error)
+            # The intent says "interrupted, cost unknown"; what is certain is put right.
+            attempt = msgspec.structs.replace(
+                self._intent, outcome="error", error_type=type(error).__name__, duration=wire.duration
+            )
+        self._take = self._skim = None
+        emit(attempt)

@@ -1,0 +1,225 @@
+"""Which attempts belong to one call: SDK retries, redirects, auth flows that send twice, and what a block groups."""
+
+from __future__ import annotations
+
+import itertools
+import weakref
+from collections.abc import Callable, MutableMapping
+from contextlib import suppress
+from contextvars import ContextVar
+from types import TracebackType
+from typing import Any, Protocol, cast
+
+from pixelmeter.core.apis.openai_images import ImageRequest
+
+__all__ = ["Block", "Call", "CallView", "Mark", "announced", "call", "current_block", "link", "mark_of", "show"]
+
+_EXTENSION = "pixelmeter"
+
+
+class Call:
+    """What numbers the attempts of a call; may be asked by several threads at once."""
+
+    __slots__ = ("_first", "_joined", "_later", "_start")
+
+    def __init__(self, start: int = 0) -> None:
+        self._start = start
+        self._first: dict[str, str] = {}
+        self._later = itertools.count(start + 1)
+        self._joined: list[None] = []
+
+    @property
+    def id(self) -> str:
+        """The id of its first attempt; empty before there is one."""
+        return self._first.get("id", "")
+
+    @property
+    def attempts(self) -> int:
+        """How many there have been."""
+        return len(self._joined)
+
+    def join(self, new_id: str) -> tuple[str, int]:
+        """Return the id of the call and the number of the next attempt."""
+        # Each step is atomic, so the call has the id of the attempt with the first number.
+        first = self._first.setdefault("id", new_id)
+        self._joined.append(None)
+        return first, self._start if first == new_id else next(self._later)
+
+
+class Mark:
+    """Left in what a library carries along with a request: it has been sent before, as an attempt of this call.
+
+    Clients copy that to the request that follows a redirect or a challenge, so the mark also links those.
+    """
+
+    __slots__ = ("_added", "attempt", "call", "call_id", "leaving", "passages", "request")
+
+    def __init__(self, call: Call, new_id: str) -> None:
+        self.call = call
+        self.call_id, self.attempt = call.join(new_id)
+        self.request = ImageRequest()
+        """What was asked for: the request that follows may not tell it any more."""
+        self.leaving: list[Callable[[], None]] = []
+        """What wants to know that the transport has answered."""
+        self.passages: list[Any] = []
+        """The layers of ours that the request, or one that it follows from, is passing just now."""
+        self._added: tuple[Callable[[], MutableMapping[str, str]], str] | None = None
+
+    def add_header(self, headers: Callable[[], MutableMapping[str, str]], name: str, value: str) -> None:
+        """Send a header with this attempt, and with no other: a client copies headers to where it is redirected."""
+        headers()[name] = value
+        self._added = headers, name
+
+    def restore(self) -> None:
+        """The transport has given its answer: leave the request as it came."""
+        while self.leaving:
+            self.leaving.pop()()
+        if self._added is not None:
+            (headers, name), self._added = self._added, None
+            headers().pop(name, None)
+
+
+class Block(Call):
+    """What is known of the call that a `with pixelmeter.call()` block makes."""
+
+    __slots__ = ("is_over", "outer", "views")
+
+    def __init__(self, outer: Block | None) -> None:
+        super().__init__()
+        self.outer = outer
+        """The block around it."""
+        self.is_over = False
+        """Whether it has been left, perhaps in another context: one that still has it makes no attempts of it."""
+        self.views: dict[object, object] = {}
+        """What each view of the block keeps of it, under a key of its own."""
+
+
+class CallView(Protocol):
+    """What wants to know of blocks."""
+
+    def open_call(self, block: Block) -> Callable[[BaseException | None], None] | None:
+        """Take note that a block begins; what is returned is called when it ends, with the exception that leaves it."""
+        ...
+
+
+class call:
+    """All image requests of the block are attempts of one call, also in its tasks and in threads that copy the context,
+    until it is left.
+
+        with pixelmeter.call():
+            for wait in (0, 1, 2):
+                ...  # a retry loop of your own
+
+    For clients that do not say themselves which requests are retries (openai's does). Of nested blocks the inner one
+    counts.
+    """
+
+    __slots__ = ("_entered",)
+
+    def __init__(self) -> None:
+        self._entered: list[tuple[Block, list[Callable[[BaseException | None], None]]]] = []
+
+    def __enter__(self) -> None:
+        block, leaving = Block(current_block()), list[Callable[[BaseException | None], None]]()
+        # Of a copy: a view that is collected meanwhile would have the next one passed over.
+        for reference in [*_views]:
+            view = reference()
+            if view is not None:
+                with suppress(Exception):
+                    leave = view.open_call(block)
+                    if leave is not None:
+                        leaving.append(leave)
+        self._entered.append((block, leaving))
+        _block.set(block)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        block, leaving = self._entered.pop()
+        block.is_over = True
+        # Not a token: a generator may be closed in another context, where a token would raise, or in another block.
+        if _block.get() is block:
+            _block.set(block.outer)
+        while leaving:
+            with suppress(Exception):
+                leaving.pop()(error)
+
+
+class _Last:
+    __slots__ = ("call", "key", "retry")
+
+    def __init__(self, call: Call, key: object, retry: int) -> None:
+        self.call = call
+        self.key = key
+        self.retry = retry
+
+
+# An SDK's retry loop runs in one task or thread, so what the last attempt there was is context, not a shared table.
+_last: ContextVar[_Last | None] = ContextVar("pixelmeter_last", default=None)
+_block: ContextVar[Block | None] = ContextVar("pixelmeter_call", default=None)
+# Not a WeakSet: a thread that adds a view would break the loop of another one that enters a block.
+_views: list[weakref.ref[CallView]] = []
+
+
+def show(view: CallView) -> None:
+    """Tell a view of every block from now on, as long as somebody else keeps it."""
+    _views.append(weakref.ref(view, _views.remove))
+
+
+def current_block() -> Block | None:
+    """Return the block of the running context."""
+    block = _block.get()
+    while block is not None and block.is_over:
+        block = block.outer
+    return block
+
+
+def announced(call_id: str) -> bool:
+    """Return whether the context's latest attempt is of this call, and of an SDK that counts its retries."""
+    last = _last.get()
+    return last is not None and last.call.id == call_id
+
+
+def mark_of(context: MutableMapping[str, Any]) -> Mark | None:
+    """Return the mark of the latest attempt that the request, or one that it follows from, has made."""
+    mark = context.get(_EXTENSION)
+    return mark if isinstance(mark, Mark) else None
+
+
+def link(
+    context: MutableMapping[str, Any],
+    *,
+    within: Mark | None,
+    retry: int | None,
+    key: Callable[[], object],
+    new_id: str,
+) -> Mark:
+    """Mark a request as the next attempt of the call it belongs to; a new call takes `new_id`.
+
+    `within` is the mark of the request that a wrapper sends again, `retry` is what the SDK says
+    (`x-stainless-retry-count`; None when it says nothing), `key` gives something equal for the same content to the same
+    place.
+    """
+    earlier = within or mark_of(context)
+    block = current_block()
+    if earlier is None:
+        mark = Mark(block or _call_of(retry, key), new_id)
+        earlier = cast("Mark", context.setdefault(_EXTENSION, mark))
+        if earlier is mark:
+            return mark
+    # It has been sent before, perhaps by another thread just now.
+    mark = Mark(block or earlier.call, new_id)
+    mark.passages = earlier.passages
+    context[_EXTENSION] = mark
+    return mark
+
+
+def _call_of(retry: int | None, key: Callable[[], object]) -> Call:
+    """Return the call that this task or thread goes on with, or a new one."""
+    if retry is None:
+        return Call()
+    here, last = key(), _last.get()
+    again = last is not None and last.retry == retry - 1 and last.key == here
+    call = last.call if last is not None and again else Call(retry)
+    _last.set(_Last(call, here, retry))
+    return call

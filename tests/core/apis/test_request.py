@@ -1,0 +1,109 @@
+"""What a request asks for."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from pixelmeter.core.apis.openai_images import ImageRequest, document_of, request_of_form, request_of_json
+
+
+def _json(**body: Any) -> ImageRequest:
+    return request_of_json(json.dumps(body).encode())
+
+
+def test_the_fields_that_decide_a_price_are_read() -> None:
+    ask = _json(model="m", prompt="secret", n=3, size="1024x1536", quality="high", output_format="webp", steps=8)
+    assert ("m", 3, "1024x1536", "high", "webp", 8) == (
+        ask.model,
+        ask.images,
+        ask.size,
+        ask.quality,
+        ask.output_format,
+        ask.steps,
+    )
+
+
+def test_silence_means_one_image_of_no_named_model() -> None:
+    ask = _json(prompt="p")
+    assert (None, 1, None, None) == (ask.model, ask.images, ask.size, ask.quality)
+
+
+def test_the_prompt_is_nowhere_in_what_is_kept() -> None:
+    assert "secret" not in repr(_json(model="m", prompt="secret"))
+
+
+def test_a_list_of_models_is_an_ordered_fallback() -> None:
+    assert "a/b,c/d" == _json(model=["a/b", "c/d"]).model
+
+
+@pytest.mark.parametrize("n", ["2", 0, -1, 1.5, None, 10**30, 10_001, [], {}])
+def test_a_count_that_is_none_means_one(n: object) -> None:
+    assert 1 == _json(model="m", n=n).images
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"x"', b'{"n":' + b"9" * 5000 + b"}", b"[" * 100_000]
+)
+def test_what_is_no_json_object_asks_for_nothing(content: bytes) -> None:
+    assert ImageRequest() == request_of_json(content)
+
+
+def test_an_image_inside_the_json_is_counted_and_not_kept() -> None:
+    image = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
+    content = json.dumps({"model": "m", "image_url": image, "prompt": "p"}).encode()
+    document = document_of(content)
+    assert 500 > len(document)
+    assert ImageRequest(model="m", input_images=1) == request_of_json(document)
+    assert 2 == _json(model="m", image=[image, image]).input_images
+
+
+def test_numbers_that_are_equal_mean_the_same() -> None:
+    assert [ImageRequest(model="m", images=2)] * 2 == [_json(model="m", n=n) for n in (2, 2.0)]
+    assert [ImageRequest(model="m")] * 4 == [_json(model="m", n=n) for n in (1, True, 1.0, None)]
+
+
+def test_a_form_is_read_by_its_fields() -> None:
+    fields = [("model", "m"), ("n", "2"), ("image[]", None), ("image[]", None), ("mask", None), ("size", "512x512")]
+    ask = request_of_form(fields)
+    assert ("m", 2, "512x512", 2) == (ask.model, ask.images, ask.size, ask.input_images)
+
+
+@pytest.mark.parametrize("n", ["", "-1", "1e3", "²", "9" * 41, "9" * 30])
+def test_a_form_count_that_is_none_means_one(n: str) -> None:
+    assert 1 == request_of_form([("n", n)]).images
+
+
+@given(st.binary(max_size=300))
+def test_no_body_whatever_raises(content: bytes) -> None:
+    request_of_json(content)
+
+
+_ASKED = ("provider_key_id", "quality", "stream", "x-odd name")
+
+
+@pytest.mark.parametrize(
+    ("body", "named"),
+    [
+        ({"provider_key_id": "k"}, ("provider_key_id",)),
+        ({"stream": True, "quality": "low"}, ("quality", "stream")),
+        ({"x-odd name": [1], "provider_key_id": {"id": 1}}, ("provider_key_id", "x-odd name")),
+        ({"stream": False, "quality": None, "provider_key_id": ""}, ()),
+        ({"other": 1}, ()),
+    ],
+)
+def test_fields_that_a_profile_asks_about_are_named_where_they_have_a_value(
+    body: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    ask = request_of_json(json.dumps(body | {"model": "m"}).encode(), _ASKED)
+    form = {key: None if value is None else str(value).lower() for key, value in body.items()}
+    assert ("m", named) == (ask.model, ask.named)
+    assert named == request_of_form([(key, value or "") for key, value in form.items()], _ASKED).named
+
+
+def test_a_file_is_no_value_of_a_field() -> None:
+    assert () == request_of_form([("provider_key_id", None)], _ASKED).named

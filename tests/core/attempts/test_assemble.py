@@ -1,0 +1,155 @@
+"""What attempts that ended alike share is worked out once, and never shows in one that ended otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any, NamedTuple
+
+import msgspec
+import pytest
+
+from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.attempts.intent import Intents, Prepared
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.gateways.profile import Profile, Profiles, read_profile
+from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.gateways import load_profiles
+from pixelmeter.prices import bundled
+from tests.conftest import FakeClock
+from tests.factories import STARTED_AT
+
+_BUNDLED = load_profiles({})
+_TELLS_IN_BODY = read_profile(
+    {
+        "id": "tells",
+        "match": {"hosts": ["tells.example"]},
+        "cost": [{"from": "body", "name": "usage.cost", "unit": "usd"}],
+        "identity": {"request_id": ["X-Request-Id"]},
+    }
+)
+_HOSTS = {"api.aigateway.sh": "aigateway", "tells.example": "tells"}
+_BODIES: list[Any] = [
+    {"data": [{"url": "u"}]},
+    {"data": [{"url": "u"}, {"url": "v"}]},
+    {"data": [{"url": "u"}], "model": "openai/gpt-image-1", "quality": "high", "size": "1024x1536"},
+    {"data": [{"url": "u"}], "usage": {"input_tokens": 5, "output_tokens": 100}},
+    {"data": [{"url": "u"}], "usage": {"input_tokens": 6, "output_tokens": 100}},
+    {"data": [{"url": "u"}], "usage": {"input_tokens": -1}},
+    {"data": [{"url": "u"}], "usage": {"cost": 0.25}},
+    {"data": [{"url": "u"}], "usage": {"cost": 0.5}},
+    {"id": "job", "status": "queued"},
+    {"error": {"type": "overloaded", "code": 7}},
+    [],
+]
+_HEADERS = [
+    (b"X-Cost-Cents", b"7.5"),
+    (b"X-Cost-Cents", b"0"),
+    (b"X-Routing-Selected", b"black-forest-labs/flux-2-klein-9b"),
+    (b"X-Aig-Provider", b"fireworks"),
+    (b"X-Request-Id", b"req_1"),
+    (b"X-Request-Id", b"req_2"),
+    (b"X-RateLimit-Remaining-Requests", b"9"),
+]
+
+
+class Ending(NamedTuple):
+    """One way in which an attempt ends."""
+
+    host: str
+    status: int
+    body: Any
+    headers: list[tuple[bytes, bytes]]
+    cached: bool
+    end: str
+
+
+_ERRORS = {"time out": TimeoutError, "break off": ConnectionResetError, "broken pipe": BrokenPipeError}
+_VALUES: dict[str, list[Any]] = {
+    "host": ["api.aigateway.sh", "tells.example", "other.example"],
+    "status": [200, 202, 302, 400, 429, 504],
+    "body": _BODIES,
+    "headers": [[], *([header] for header in _HEADERS), _HEADERS[2:5]],
+    "cached": [False, True],
+    "end": ["finish", "abandon", *_ERRORS, "never sent"],
+}
+
+
+def _intents() -> Intents:
+    profiles: list[Profile] = [_BUNDLED.of_host("api.aigateway.sh"), _BUNDLED.of_host("other.example"), _TELLS_IN_BODY]
+    return Intents(Profiles(profiles, _HOSTS), bundled(), fee_rate=None, version="0")
+
+
+def _kind(kinds: Intents, host: str) -> Prepared:
+    return kinds.of(host, "generate", ImageRequest(model="black-forest-labs/flux-2-klein-9b", size="auto"), STARTED_AT)
+
+
+def _attempt(kinds: Intents, ending: Ending, number: int) -> Attempt:
+    attempts: list[Attempt] = []
+    kind = _kind(kinds, ending.host)
+    own = {"id": f"i{number}", "call_id": f"c{number}", "attempt": number, "started_at": STARTED_AT + number}
+    own |= {"request_bytes": number, "tags": f'{{"n":"{number}"}}', "trace_id": f"t{number}"}
+    clock = FakeClock()
+    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, clock, attempts.append)
+    clock.advance(number)
+    if ending.end == "never sent":
+        exchange.fail(type("ConnectError", (Exception,), {})())
+        return attempts[0]
+    exchange.respond(ending.status, [(b"Content-Type", b"application/json"), *ending.headers], cached=ending.cached)
+    clock.advance(number)
+    exchange.feed(json.dumps(ending.body).encode())
+    if ending.end in _ERRORS:
+        exchange.fail(_ERRORS[ending.end]())
+    elif ending.end == "abandon":
+        exchange.abandon("closed")
+    else:
+        exchange.finish()
+    return attempts[0]
+
+
+def _pairs(base: Ending) -> Iterator[tuple[Ending, Ending]]:
+    for field, values in _VALUES.items():
+        for one, other in permutations(values, 2):
+            yield base._replace(**{field: one}), base._replace(**{field: other})
+
+
+@pytest.mark.parametrize("host", _VALUES["host"])
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("body", [_BODIES[0], _BODIES[3], _BODIES[9]], ids=["images", "usage", "error"])
+def test_an_attempt_reads_the_same_whatever_ended_before_it(host: str, status: int, body: Any) -> None:
+    base = Ending(host, status, body, [], cached=False, end="finish")
+    kinds = _intents()
+    for first, second in _pairs(base):
+        _attempt(kinds, first, 1)
+        after = _attempt(kinds, second, 2)
+        _kind(kinds, second.host).endings.known.clear()
+        assert _attempt(kinds, second, 2) == after
+
+
+def test_a_number_where_text_belongs_is_unknown_and_harms_no_answer_that_has_the_text() -> None:
+    kinds = _intents()
+    found: list[object] = []
+    for quality in (0.5, "0.5", 0.5):
+        body = {"data": [{"url": "u"}], "model": quality, "quality": quality, "error": {"code": quality}}
+        attempt = _attempt(kinds, Ending("tells.example", 200, body, [], cached=False, end="finish"), 1)
+        found.append((attempt.model, attempt.quality, attempt.error_code))
+        assert {str, type(None)} >= {type(attempt.model), type(attempt.quality), type(attempt.error_code)}
+    unknown = ("black-forest-labs/flux-2-klein-9b", None, None)
+    assert [unknown, ("0.5", "0.5", "0.5"), unknown] == found
+
+
+def test_endings_with_long_texts_are_not_remembered() -> None:
+    kinds = _intents()
+    long = [(b"x-routing-selected", b"x" * 60_000)]
+    ended = Ending("api.aigateway.sh", 200, _BODIES[0], long, cached=False, end="finish")
+    assert 200 == len(_attempt(kinds, ended, 1).model)
+    assert {} == _kind(kinds, "api.aigateway.sh").endings.known
+
+
+def test_answers_that_all_differ_do_not_grow_the_memory_of_a_process() -> None:
+    kinds = _intents()
+    for number in range(1000):
+        body = {"data": [{"url": "u"}], "usage": {"input_tokens": number, "output_tokens": 1}}
+        _attempt(kinds, Ending("tells.example", 200, body, [], cached=False, end="finish"), number)
+    assert 32 >= len(_kind(kinds, "tells.example").endings.known)
