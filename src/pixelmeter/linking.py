@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from types import TracebackType
 from typing import Any, Protocol, cast
 
-from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.apis.reader import ImageRequest
 
 __all__ = ["Block", "Call", "CallView", "Mark", "announced", "call", "current_block", "link", "mark_of", "show"]
 

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 import msgspec
 
 from pixelmeter._version import __version__
-from pixelmeter.core.apis.openai_images import ImageRequest
-from pixelmeter.core.apis.routes import operation_of
+from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents, Prepared
-from pixelmeter.core.attempts.record import Attempt, Operation
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.pricing.book import PriceBook
@@ -50,7 +49,6 @@ class _Asked(NamedTuple):
     """An image request that is about to leave, and what it asks for."""
 
     outgoing: Outgoing
-    operation: Operation
     request: ImageRequest
     tags: Mapping[str, str]
     header: tuple[str, str] | None
@@ -146,9 +144,6 @@ class Meter:
 
     def _read(self, outgoing: Outgoing, within: Mark | None) -> _Asked:
         """Return what a request asks for, for whom, and which attempt of which call it is."""
-        operation = operation_of(outgoing.method, outgoing.target)
-        if operation is None:
-            raise ValueError("this is no image operation")
         # First of all: it tells in which process the attempt begins.
         receiver = self.recorder.receiver()
         profile = self._profiles.of_host(outgoing.host)
@@ -165,7 +160,7 @@ class Meter:
             new_id=new_id,
         )
         mark.request = request
-        return _Asked(outgoing, operation, request, tags, header, mark, new_id, receiver)
+        return _Asked(outgoing, request, tags, header, mark, new_id, receiver)
 
     def _tagged(self, profile: Profile, outgoing: Outgoing) -> tuple[Mapping[str, str], tuple[str, str] | None]:
         """Return the tags of an attempt, and the header that the gateway is to be sent for one of them."""
@@ -188,7 +183,7 @@ class Meter:
         """Return the intent of an attempt: what it costs at most, as far as that can be told before it leaves."""
         outgoing = asked.outgoing
         now = self._clock.now()
-        prepared = self._intents.of(outgoing.host, asked.operation, asked.request, now)
+        prepared = self._intents.of(outgoing.host, outgoing.route.operation, asked.request, now)
         intent = msgspec.structs.replace(
             prepared.intent,
             id=asked.id,
@@ -209,7 +204,9 @@ class Meter:
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            exchange = Exchange(intent, prepared, self._clock, asked.receiver, self.failures.note)
+            exchange = Exchange(
+                intent, prepared, outgoing.route.reader, self._clock, asked.receiver, self.failures.note
+            )
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if asked.header is not None:

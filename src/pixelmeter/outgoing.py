@@ -10,11 +10,13 @@ from urllib.parse import unquote
 
 import msgspec
 
-from pixelmeter.core.apis.openai_images import ImageRequest, document_of, request_of_form, request_of_json
+from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.apis.routes import Route
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import Headers, media_type
+from pixelmeter.core.wire.skim import document_of
 
 __all__ = ["Outgoing"]
 
@@ -33,12 +35,12 @@ class Outgoing:
     neither for a stream, which stays unread. The body is let go as soon as it has been read.
     """
 
-    __slots__ = ("_content", "_document", "_fields", "context", "headers", "host", "method", "sent_headers", "target")
+    __slots__ = ("_content", "_document", "_fields", "context", "headers", "host", "route", "sent_headers", "target")
 
     def __init__(
         self,
         *,
-        method: str,
+        route: Route,
         host: str,
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
@@ -47,7 +49,8 @@ class Outgoing:
         context: MutableMapping[str, Any],
         sent_headers: Callable[[], MutableMapping[str, str]],
     ) -> None:
-        self.method = method
+        self.route = route
+        """Which image operation it is, and who reads it."""
         self.host = host
         """With the port, where it is not the scheme's own."""
         self.target = target
@@ -109,8 +112,12 @@ class Outgoing:
 
     def image_request(self, profile: Profile) -> ImageRequest:
         """Return what it asks for, its path and headers included."""
-        document, fields = self.document, profile.request_fields
-        request = request_of_form(self._fields, fields) if document is None else request_of_json(document, fields)
+        document, fields, reader = self.document, profile.request_fields, self.route.reader
+        request = (
+            reader.request_of_form(self._fields, fields)
+            if document is None
+            else reader.request_of_json(document, fields)
+        )
         if profile.identity.model_in_path is not None:
             named = _segment_after(self.target, profile.identity.model_in_path)
             request = msgspec.structs.replace(request, model=request.model or named, deployment=named)

@@ -5,7 +5,7 @@ from typing import Any, get_args
 
 import pytest
 
-from pixelmeter.core.apis.openai_images import ImageResponse
+from pixelmeter.core.apis.reader import ImageResponse
 from pixelmeter.core.attempts.outcome import of_error, of_response
 from pixelmeter.core.labels import (
     ENDINGS,

@@ -75,7 +75,7 @@ async def test_hazard_22_usage_behind_twenty_megabytes_of_image_is_found(
         parsed.append(len(document or b""))
         return response_of(document, input_images=input_images)
 
-    monkeypatch.setattr("pixelmeter.core.wire.exchange.response_of", measured)
+    monkeypatch.setattr("pixelmeter.core.apis.openai_images.response_of", measured)
     client = pair.metered()
     response = await client.post(
         pair.openai_url, **asked(model="gpt-image-2", gateway="openai", image_bytes=20_000_000, quality="low")

@@ -15,6 +15,9 @@ from typing import Any
 import httpx
 import pytest
 
+from pixelmeter.core.apis import openai_images
+from pixelmeter.core.apis.routes import Route
+
 FOLDER = Path(os.environ["HTTPX_SUITE_FOLDER"])
 HOW = os.environ["HTTPX_SUITE_HOW"]
 
@@ -60,8 +63,8 @@ class Instrumented:
         patch.setattr("httpx.Client.__init__", instrumenting(httpx.Client.__init__))
         patch.setattr("httpx.AsyncClient.__init__", instrumenting(httpx.AsyncClient.__init__))
         if everything:
-            for module in ("pixelmeter.meter", "pixelmeter.drivers.httpx_shape"):
-                patch.setattr(f"{module}.operation_of", lambda method, target: "generate")
+            route = Route("generate", openai_images)
+            patch.setattr("pixelmeter.drivers.httpx_shape.route_of", lambda method, target: route)
             patch.setattr("pixelmeter.drivers.httpx_shape.METHODS", Everything())
         self.meter = meter
 

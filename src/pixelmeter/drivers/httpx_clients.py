@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any, cast
 
-from pixelmeter.core.apis.routes import METHODS, operation_of
+from pixelmeter.core.apis.routes import route_of
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import AsyncDriver, HttpxLayer, SyncDriver, body_of, send, send_async
 from pixelmeter.drivers.passage import AsyncTeeStream, TeeStream
@@ -57,13 +57,14 @@ class _Pool(HttpxLayer):
     def read(self, request: Any) -> Outgoing | None:
         method = request.method.decode("ascii")
         url = request.url
-        if method not in METHODS or operation_of(method, url.target) is None:
+        route = route_of(method, url.target)
+        if route is None:
             return None
         host = url.host.decode("ascii")
         host = f"[{host}]" if ":" in host else host
         content, fields = body_of(request)
         return Outgoing(
-            method=method,
+            route=route,
             host=host if url.port is None else f"{host}:{url.port}",
             target=url.target,
             headers=request.headers,

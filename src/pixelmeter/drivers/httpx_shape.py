@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
-from pixelmeter.core.apis.routes import METHODS, operation_of
+from pixelmeter.core.apis.routes import METHODS, route_of
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.forms import TEXT_LIMIT, Fields
 from pixelmeter.drivers.passage import AsyncTeeStream, Layer, Passage, TeeStream, tell
@@ -111,11 +111,12 @@ class HttpxLayer(Layer):
         if request.method not in METHODS:
             return None
         target: bytes = request.url.raw_path
-        if operation_of(request.method, target) is None:
+        route = route_of(request.method, target)
+        if route is None:
             return None
         content, fields = body_of(request)
         return Outgoing(
-            method=request.method,
+            route=route,
             host=request.url.netloc.decode("ascii"),
             target=target,
             headers=request.headers.raw,

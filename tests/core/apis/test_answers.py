@@ -10,7 +10,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.apis import openai_images
+from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import Attempt, Operation
 from pixelmeter.core.pricing.book import PriceBook
@@ -46,7 +47,7 @@ class _Call:
         kinds = Intents(load_profiles({}), book or bundled(), fee_rate=fee_rate, version="0")
         kind = kinds.of(host, operation, ask or ImageRequest(model="gpt-image-2"), _at(day))
         self.intent = msgspec.structs.replace(kind.intent, started_at=_at(day))
-        self.exchange = Exchange(self.intent, kind, FakeClock(), self._attempts.append)
+        self.exchange = Exchange(self.intent, kind, openai_images, FakeClock(), self._attempts.append)
 
     def answer(self, *, status: int = 200, headers: Sequence[tuple[str, str]] = (), **body: Any) -> Attempt:
         self.exchange.respond(status, [_header("content-type", "application/json"), *(_header(*h) for h in headers)])

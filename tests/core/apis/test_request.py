@@ -9,7 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.apis.openai_images import ImageRequest, document_of, request_of_form, request_of_json
+from pixelmeter.core.apis.openai_images import request_of_form, request_of_json
+from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.wire.skim import document_of
 
 
 def _json(**body: Any) -> ImageRequest:

@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.apis import openai_images
+from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents, Prepared
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile, Profiles, read_profile
@@ -91,7 +92,7 @@ def _attempt(kinds: Intents, ending: Ending, number: int) -> Attempt:
     own = {"id": f"i{number}", "call_id": f"c{number}", "attempt": number, "started_at": STARTED_AT + number}
     own |= {"request_bytes": number, "tags": f'{{"n":"{number}"}}', "trace_id": f"t{number}"}
     clock = FakeClock()
-    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, clock, attempts.append)
+    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, openai_images, clock, attempts.append)
     clock.advance(number)
     if ending.end == "never sent":
         exchange.fail(type("ConnectError", (Exception,), {})())

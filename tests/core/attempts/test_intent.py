@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY
 from pixelmeter.gateways import load_profiles

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from pixelmeter.core.apis.openai_images import ImageRequest
+from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.attempts.terms import Named, named_by
 from pixelmeter.core.gateways.profile import read_profile

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelmeter.core.apis import openai_images
 from pixelmeter.core.apis.openai_images import request_of_json
 from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import Attempt
@@ -41,7 +42,7 @@ class _Wire:
         kinds = Intents(profiles, bundled(), fee_rate=None, version="0")
         prepared = kinds.of(host, "generate", ask, STARTED_AT)
         self.intent = msgspec.structs.replace(prepared.intent, id="a", call_id="c", started_at=STARTED_AT)
-        self.exchange = Exchange(self.intent, prepared, self.clock, self.attempts.append)
+        self.exchange = Exchange(self.intent, prepared, openai_images, self.clock, self.attempts.append)
 
     def answer(self, body: Any, *, status: int = 200, headers: Headers = ()) -> Attempt:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

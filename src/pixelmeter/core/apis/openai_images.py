@@ -4,51 +4,30 @@ Both are total: bad input becomes a missing field."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import msgspec
 
 from pixelmeter.core.apis.image_size import size_of
-from pixelmeter.core.apis.usage import Block, Doubt, NumberText, Usage, blocks_of, has_usage, usage_of, worse
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Picture
+from pixelmeter.core.apis.usage import Doubt, NumberText, Usage, blocks_of, has_usage, usage_of, worse
+from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.text import ERROR_LIMIT, bounded, count
-from pixelmeter.core.wire.skim import Skim
 
-__all__ = [
-    "ImageRequest",
-    "ImageResponse",
-    "Picture",
-    "add_event",
-    "document_of",
-    "facts_of",
-    "request_of_form",
-    "request_of_json",
-    "response_of",
-]
+__all__ = ["ROUTES", "add_event", "request_of_form", "request_of_json", "response_of"]
 
-_PLAIN_LIMIT = 65_536
+ROUTES: tuple[tuple[bytes, Operation], ...] = (
+    (b"/images/generations", "generate"),
+    (b"/images/edits", "edit"),
+    (b"/images/variations", "variation"),
+)
+"""Ends of paths; in front of them gateways have /v1, /openai/v1, /openai/deployments/{name} and others."""
+
 _REMEMBERED_LIMIT = 4096
 _IMAGES_LIMIT = 10_000
 _NUMBER_LIMIT = 40
-
-
-class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """The fields of an image request that decide its price; None where it is silent."""
-
-    model: str | None = None
-    images: int = 1
-    size: str | None = None
-    quality: str | None = None
-    output_format: str | None = None
-    input_images: int = 0
-    steps: int | None = None
-    partial_images: int = 0
-    named: tuple[str, ...] = ()
-    """Those of the fields that were asked about that the request has, with a value."""
-    deployment: str | None = None
-    """What the path names instead of a model, where the gateway's paths do."""
-    byok: bool = False
 
 
 class _Body(msgspec.Struct, frozen=True, gc=False):
@@ -75,15 +54,6 @@ def _decoder(fields: tuple[str, ...]) -> tuple[Callable[[bytes], _Body], tuple[s
     )
     decode: Any = msgspec.json.Decoder(kind).decode
     return decode, attributes
-
-
-def document_of(content: bytes) -> bytes:
-    """Return a JSON body as it is, or with its long strings cut when it is large: image data is never copied."""
-    if len(content) <= _PLAIN_LIMIT:
-        return content
-    skim = Skim()
-    skim.feed(content)
-    return skim.document() or b"{}"
 
 
 def request_of_json(document: bytes, fields: tuple[str, ...] = ()) -> ImageRequest:
@@ -182,38 +152,7 @@ def _input_images(body: _Body) -> int:
     return 0
 
 
-Picture = Literal["partial", "complete"]
-
-
 _decode = msgspec.json.Decoder(float_hook=NumberText).decode
-
-
-class ImageResponse(msgspec.Struct, gc=False):
-    """The fields of a response that matter; None where it is silent."""
-
-    readable: bool = False
-    """Whether it was JSON at all."""
-    decoded: bool = True
-    """False where its Content-Encoding was left as it is, so nobody knows what it says."""
-    images: int | None = None
-    job: bool = False
-    """It only promises: an asynchronous job was queued."""
-    model: str | None = None
-    size: str | None = None
-    quality: str | None = None
-    output_format: str | None = None
-    usage: Usage = Usage()
-    blocks: tuple[Block, ...] = ()
-    """Usages of other models that worked on it."""
-    error_type: str | None = None
-    error_code: str | None = None
-    body: dict[str, Any] = {}
-    """The decoded document, its long strings cut, for the profile's cost readers; the last field."""
-
-
-def facts_of(response: ImageResponse) -> tuple[Hashable, ...]:
-    """Return everything that a response says, but for its document."""
-    return msgspec.structs.astuple(response)[:-1]
 
 
 def response_of(document: bytes | None, *, input_images: int) -> ImageResponse:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pixelmeter.core.apis.openai_images import ImageResponse, facts_of
+from pixelmeter.core.apis.reader import ImageResponse, facts_of
 from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle, text_at
 from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
-from pixelmeter.core.apis.openai_images import ImageRequest, ImageResponse
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt, Operation
 from pixelmeter.core.attempts.terms import Terms, chosen, consumption_of, fee_rate_of, terms_of
 from pixelmeter.core.gateways.profile import Profiles

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixelmeter.core.apis.openai_images import ImageResponse
+from pixelmeter.core.apis.reader import ImageResponse
 from pixelmeter.core.attempts.record import Outcome
 
 __all__ = ["of_error", "of_response", "was_sent"]

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from pixelmeter.core.apis.openai_images import ImageRequest, ImageResponse
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.apis.usage import Block
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Operation
 from pixelmeter.core.gateways.profile import Profile, Profiles, Region, is_in_force

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pixelmeter.core.apis.openai_images import ImageResponse, add_event, response_of
+from pixelmeter.core.apis.reader import ImageResponse, Reader
 from pixelmeter.core.attempts import outcome as outcomes
 from pixelmeter.core.attempts.assemble import assemble
 from pixelmeter.core.attempts.intent import Prepared
@@ -37,6 +37,7 @@ class Exchange:
         "_intent",
         "_note",
         "_prepared",
+        "_reader",
         "_response",
         "_skim",
         "_started",
@@ -50,16 +51,18 @@ class Exchange:
         self,
         intent: Attempt,
         prepared: Prepared,
+        reader: Reader,
         clock: Clock,
         emit: Callable[[Attempt], None],
         note: Callable[[str, Exception], None] = lambda place, error: None,
     ) -> None:
-        """Begin with the intent and what it was made of.
+        """Begin with the intent, what it was made of, and the reader of the API.
 
         `emit` takes the record, `note` a failure of ours and where it was.
         """
         self._intent = intent
         self._prepared = prepared
+        self._reader = reader
         self._clock = clock
         # Popping is atomic: of two threads that end the exchange at once, one emits.
         self._emitters = [emit]
@@ -170,7 +173,7 @@ class Exchange:
         self._take = self._skim = None
 
     def _on_event(self, document: bytes) -> None:
-        picture = add_event(self._read(), document, input_images=self._prepared.terms.request.input_images)
+        picture = self._reader.add_event(self._read(), document, input_images=self._prepared.terms.request.input_images)
         if picture is not None and self._wire.first_image is None:
             self._wire.first_image = self._clock.monotonic() - self._started
         if picture == "complete":
@@ -182,7 +185,9 @@ class Exchange:
         if self._response is None:
             try:
                 document = self._skim.document() if self._skim is not None else None
-                self._response = response_of(document, input_images=self._prepared.terms.request.input_images)
+                self._response = self._reader.response_of(
+                    document, input_images=self._prepared.terms.request.input_images
+                )
             except Exception as error:
                 self._response = ImageResponse()
                 self._note("answer", error)

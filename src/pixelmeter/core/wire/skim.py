@@ -6,6 +6,7 @@ _STRING_LIMIT = 2048
 _HEAD = 64
 _BACKSLASH = 0x5C
 _DOCUMENT_LIMIT = 1_000_000
+_PLAIN_LIMIT = 65_536
 SHORT = 16_384
 """Bytes; a document of this size is cheaper to keep than to skim."""
 
@@ -103,3 +104,12 @@ class Skim:
             head += piece[: _HEAD - len(head)]
         # An escape sequence must not be cut in two, so a head that holds one is not kept.
         kept[start:] = b"..." if b"\\" in head else head
+
+
+def document_of(content: bytes) -> bytes:
+    """Return a JSON body as it is, or with its long strings cut when it is large: image data is never copied."""
+    if len(content) <= _PLAIN_LIMIT:
+        return content
+    skim = Skim()
+    skim.feed(content)
+    return skim.document() or b"{}"
