@@ -1,7 +1,1 @@
-"""Grafana: dashboards, provisioning and alerting as the files that Grafana reads."""
-
-from __future__ import annotations
-
-from scripts.dashboards.grafana.export import files
-
-__all__ = ["files"]
+"""What Grafana reads: dashboards, provisioning and alerting, and a Compose file that runs it with all the rest."""
