@@ -8,11 +8,11 @@ from typing import NamedTuple
 import msgspec
 
 from pixelmeter.core.apis.reader import ImageResponse, facts_of
-from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle, text_at
+from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle
 from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
 from pixelmeter.core.attempts.terms import Named, Terms, Wire, chosen, consumption_of, fee_rate_of, named_by
-from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.profile import Profile, text_at
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers, first
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 
 import msgspec
 
-from pixelmeter.core.apis.usage import NumberText
 from pixelmeter.core.attempts.record import Billing, CostSource, Outcome
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.pricing.book import REASONS
@@ -15,7 +14,7 @@ from pixelmeter.core.pricing.book import Reason as PriceReason
 from pixelmeter.core.text import half_even
 from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle", "text_at"]
+__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
 
 CostReason = Literal[
     "cached",
@@ -81,7 +80,7 @@ def reported_by(profile: Profile, headers: Headers, body: Mapping[str, Any]) -> 
     """Return the first amount that the profile's readers find."""
     text: str | None = None
     for reader in profile.cost:
-        found = text_at(body, reader.name) if reader.header is None else _text(headers.get(reader.header))
+        found = reader.text(headers, body)
         if found is None:
             continue
         nano = reader.nano(found)
@@ -128,19 +127,3 @@ def fee_of(cost: int | None, parts_per_million: int) -> int | None:
     if cost is None:
         return None
     return half_even(cost * parts_per_million, _PARTS)
-
-
-def _text(value: bytes | None) -> str | None:
-    return None if value is None else value.decode("latin-1")
-
-
-def text_at(body: Mapping[str, Any], path: str) -> str | None:
-    """Return the text or number under a path of keys with dots, as text; None where there is none."""
-    value: Any = body
-    for key in path.split("."):
-        if not isinstance(value, dict):
-            return None
-        value = value.get(key)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    if isinstance(value, bool):
-        return None
-    return str(value) if isinstance(value, NumberText | str | int) else None

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, assert_never
 
 import msgspec
 
+from pixelmeter.core.apis.usage import NumberText
 from pixelmeter.core.attempts.record import NANO_PER_USD, Operation
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.text import bounded, scaled
@@ -26,6 +27,7 @@ __all__ = [
     "Surcharge",
     "is_in_force",
     "read_profile",
+    "text_at",
 ]
 
 _EPOCH = datetime.date(1970, 1, 1)
@@ -113,6 +115,14 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
         """The header; None where it is the body that tells."""
         return _header_name(self.name) if self.source == "header" else None
 
+    def text(self, headers: Headers, body: Mapping[str, Any]) -> str | None:
+        """Return the amount that a response has in this place, as text; None where it has none."""
+        header = self.header
+        if header is None:
+            return text_at(body, self.name)
+        value = headers.get(header)
+        return None if value is None else value.decode("latin-1")
+
     def nano(self, text: str) -> int | None:
         """Return the nano-dollars of the text; None if it is not a sane amount."""
         match self.unit:
@@ -124,6 +134,18 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
                 return scaled(text, 1, 10)
             case _:
                 assert_never(self.unit)
+
+
+def text_at(body: Mapping[str, Any], path: str) -> str | None:
+    """Return the text or number under a path of keys with dots, as text; None where there is none."""
+    value: Any = body
+    for key in path.split("."):
+        if not isinstance(value, dict):
+            return None
+        value = value.get(key)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
+    if isinstance(value, bool):
+        return None
+    return str(value) if isinstance(value, NumberText | str | int) else None
 
 
 class Identity(_Data, frozen=True):
