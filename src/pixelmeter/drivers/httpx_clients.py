@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from pixelmeter.core.apis.routes import route_of
 from pixelmeter.core.wire.exchange import Exchange
-from pixelmeter.drivers.httpx_shape import AsyncDriver, HttpxLayer, SyncDriver, body_of, send, send_async
-from pixelmeter.drivers.passage import AsyncTeeStream, TeeStream
+from pixelmeter.drivers.httpx_shape import AsyncDriver, HttpxLayer, SyncDriver, body_of
+from pixelmeter.drivers.passage import AsyncTeeStream, TeeStream, send, send_async
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing

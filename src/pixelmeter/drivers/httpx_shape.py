@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
 from pixelmeter.core.apis.routes import METHODS, route_of
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.forms import TEXT_LIMIT, Fields
-from pixelmeter.drivers.passage import AsyncTeeStream, Layer, Passage, TeeStream, tell
+from pixelmeter.drivers.passage import AsyncTeeStream, Layer, TeeStream, send, send_async
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["AsyncDriver", "HttpxLayer", "SyncDriver", "bind", "body_of", "send", "send_async"]
+__all__ = ["AsyncDriver", "HttpxLayer", "SyncDriver", "bind", "body_of"]
 
 _JOINED_LIMIT = 8_388_608
 
@@ -131,7 +131,6 @@ class HttpxLayer(Layer):
         response.stream = tee(response.stream)
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
-        """Show the exchange a response and, as it is read, its body."""
         # Already read: a mock, a cache, a retrying layer that looked inside. Nobody will iterate it again.
         read = response.is_closed or response.is_stream_consumed
         cached = _from_cache(response.extensions)
@@ -148,50 +147,6 @@ class HttpxLayer(Layer):
 
 SendsThrough = Callable[[object], Iterable[object]]
 """Tells of a client or a transport which others it sends through."""
-
-
-def send(layer: HttpxLayer, request: Any, inner: Callable[[Any], Any]) -> Any:
-    """Send a request through a layer; return the response of `inner`, the same object."""
-    passage = layer.enter(request)
-    if passage is None:
-        return inner(request)
-    try:
-        response = inner(request)
-    except BaseException as error:
-        tell(passage.meter.failures, passage.fail, error)
-        raise
-    finally:
-        passage.is_over = True
-        tell(passage.meter.failures, passage.leave)
-    _watch(layer, passage, response, is_async=False)
-    return response
-
-
-async def send_async(layer: HttpxLayer, request: Any, inner: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Async twin of `send`."""
-    passage = layer.enter(request)
-    if passage is None:
-        return await inner(request)
-    try:
-        response = await inner(request)
-    except BaseException as error:
-        tell(passage.meter.failures, passage.fail, error)
-        raise
-    finally:
-        passage.is_over = True
-        tell(passage.meter.failures, passage.leave)
-    _watch(layer, passage, response, is_async=True)
-    return response
-
-
-def _watch(layer: HttpxLayer, passage: Passage, response: Any, *, is_async: bool) -> None:
-    failures = passage.meter.failures
-    try:
-        if passage.is_innermost:
-            layer.watch(response, passage.exchange, failures, is_async=is_async)
-    except Exception as error:
-        failures.note("response", error)
-        tell(failures, passage.exchange.abandon, "unreadable")
 
 
 def _from_cache(extensions: Mapping[str, Any]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
@@ -17,7 +17,7 @@ from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.sink_dispatch import amid_other_code
 
-__all__ = ["AsyncTeeStream", "Layer", "Passage", "TeeStream", "tell"]
+__all__ = ["AsyncTeeStream", "Layer", "TeeStream", "send", "send_async"]
 
 
 class Layer:
@@ -32,6 +32,10 @@ class Layer:
 
     def is_below(self, other: Layer) -> bool:
         """Return whether the other one sends through this one."""
+        raise NotImplementedError
+
+    def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
+        """Show the exchange the library's response and, as it is read, its body."""
         raise NotImplementedError
 
     def enter(self, request: Any) -> Passage | None:
@@ -132,6 +136,50 @@ def tell(failures: Failures, step: Callable[..., object], *what: object) -> None
         step(*what)
     except Exception as error:
         failures.note("exchange", error)
+
+
+def send(layer: Layer, request: Any, inner: Callable[[Any], Any]) -> Any:
+    """Send a request through a layer by `inner`; return the response that it gives, the same object."""
+    passage = layer.enter(request)
+    if passage is None:
+        return inner(request)
+    try:
+        response = inner(request)
+    except BaseException as error:
+        tell(passage.meter.failures, passage.fail, error)
+        raise
+    finally:
+        passage.is_over = True
+        tell(passage.meter.failures, passage.leave)
+    _watch(layer, passage, response, is_async=False)
+    return response
+
+
+async def send_async(layer: Layer, request: Any, inner: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Async twin of `send`."""
+    passage = layer.enter(request)
+    if passage is None:
+        return await inner(request)
+    try:
+        response = await inner(request)
+    except BaseException as error:
+        tell(passage.meter.failures, passage.fail, error)
+        raise
+    finally:
+        passage.is_over = True
+        tell(passage.meter.failures, passage.leave)
+    _watch(layer, passage, response, is_async=True)
+    return response
+
+
+def _watch(layer: Layer, passage: Passage, response: Any, *, is_async: bool) -> None:
+    failures = passage.meter.failures
+    try:
+        if passage.is_innermost:
+            layer.watch(response, passage.exchange, failures, is_async=is_async)
+    except Exception as error:
+        failures.note("response", error)
+        tell(failures, passage.exchange.abandon, "unreadable")
 
 
 def _enter(layer: Layer, outgoing: Outgoing) -> Passage | None:
