@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from itertools import product
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 
@@ -10,12 +10,9 @@ from pixelmeter.core.attempts.outcome import of_error, of_response
 from pixelmeter.core.labels import (
     ENDINGS,
     ERROR_TYPES,
-    Direction,
-    Modality,
     error_type,
     quality_label,
     size_label,
-    tokens,
 )
 from pixelmeter.prices import bundled
 from tests.factories import make_attempt
@@ -68,31 +65,6 @@ def test_every_size_and_quality_that_openai_sells_has_a_label_of_its_own(gateway
 @pytest.mark.parametrize(("quality", "expected"), [(None, ""), ("medium", "medium"), ("; drop table", "other")])
 def test_a_quality_that_nobody_lists_is_other(quality: str | None, expected: str) -> None:
     assert expected == quality_label(make_attempt(quality=quality))
-
-
-def test_every_token_is_counted_once() -> None:
-    counted = make_attempt(
-        input_text_tokens=12,
-        cached_input_tokens=5,
-        input_image_tokens=0,
-        output_text_tokens=None,
-        output_image_tokens=1056,
-    )
-    assert [("input", "text", 7), ("input", "cached_text", 5), ("output", "image", 1056)] == list(tokens(counted))
-
-
-def test_every_direction_and_modality_of_tokens_is_listed() -> None:
-    all_kinds = make_attempt(
-        input_text_tokens=2, cached_input_tokens=1, input_image_tokens=1, output_text_tokens=1, output_image_tokens=1
-    )
-    found = [(direction, modality) for direction, modality, _ in tokens(all_kinds)]
-    assert set(get_args(Direction)) == {direction for direction, _ in found}
-    assert set(get_args(Modality)) == {modality for _, modality in found}
-
-
-def test_more_cached_tokens_than_there_are_count_no_more_than_there_are() -> None:
-    counted = make_attempt(input_text_tokens=3, cached_input_tokens=5, input_image_tokens=0, output_image_tokens=None)
-    assert [("input", "cached_text", 3)] == list(tokens(counted))
 
 
 @pytest.mark.parametrize(

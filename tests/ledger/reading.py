@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import select
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt
-from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
+from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.engine import open_engine
@@ -81,15 +81,6 @@ def totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
     return found
 
 
-_TOKENS = {
-    ("input", "text"): "input_text_tokens",
-    ("input", "cached_text"): "cached_input_tokens",
-    ("input", "image"): "input_image_tokens",
-    ("output", "text"): "output_text_tokens",
-    ("output", "image"): "output_image_tokens",
-}
-
-
 def recomputed_totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
     """Return what the totals should be, added up from the rows."""
     sums: dict[tuple[str, ...], Counter[str]] = defaultdict(Counter)
@@ -98,6 +89,8 @@ def recomputed_totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
         key = (one.gateway, one.operation, one.model, one.outcome, error_type(one), one.cost_source, reason,
                size_label(one), quality_label(one))  # fmt: skip
         within = [name for bound, name in zip(DURATION_BUCKETS, DURATIONS, strict=False) if one.duration <= bound * 1e6]
+        text = one.input_text_tokens or 0
+        cached = min(one.cached_input_tokens or 0, text)
         sums[key] += Counter(
             {
                 "attempts": 1,
@@ -107,9 +100,12 @@ def recomputed_totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
                 "at_risk": one.at_risk or 0,
                 "unknown_cost_attempts": int(one.cost is None),
                 "duration": one.duration,
+                "input_text_tokens": text - cached,
+                "cached_input_tokens": cached,
+                "input_image_tokens": one.input_image_tokens or 0,
+                "output_text_tokens": one.output_text_tokens or 0,
+                "output_image_tokens": one.output_image_tokens or 0,
                 [*within, DURATIONS[-1]][0]: 1,
             }
         )
-        for direction, modality, count in tokens(one):
-            sums[key][_TOKENS[direction, modality]] += count
     return sums

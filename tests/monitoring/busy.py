@@ -16,8 +16,7 @@ from dataclasses import dataclass
 
 from prometheus_client import start_http_server
 
-from pixelmeter.testing.demo.run import run
-from pixelmeter.testing.demo.surroundings import undisturbed
+from pixelmeter.testing.demo.run import run, undisturbed
 
 __all__ = ["Busy", "busy"]
 

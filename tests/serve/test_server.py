@@ -19,7 +19,8 @@ from sqlalchemy import text
 
 import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.labels import error_type, quality_label, size_label, tokens
+from pixelmeter.core.counting import tally_of, tokens
+from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS, METRICS
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import read_address
@@ -99,7 +100,7 @@ def check(scrape: Scrape, rows: list[Attempt]) -> None:
             )
             assert images == scrape.total("pixelmeter_images_total", **call, size=size, quality=quality)
     assert len(rows) == scrape.total("pixelmeter_requests_total")
-    counted = sum(count for row in rows for _, _, count in tokens(row))
+    counted = sum(count for row in rows for _, _, count in tokens(tally_of(row)))
     assert counted == sum(one.value for one in scrape.samples if one.name == "pixelmeter_tokens_total")
     latest = max(row.started_at for row in rows) / 1e6
     assert latest == scrape.total("pixelmeter_ledger_last_attempt_timestamp_seconds")

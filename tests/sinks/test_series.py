@@ -11,7 +11,7 @@ from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES
 from pixelmeter.core.labels import ENDINGS, ERROR_TYPES, OTHER
 from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.errors import ConfigError
-from pixelmeter.sinks.series import Series, cost, label
+from pixelmeter.sinks.series import Series, label, series_per_label_set
 
 PROCESS = [one for one in METRICS if "process" in one.origins]
 REQUESTS = metric("pixelmeter_requests_total")
@@ -20,7 +20,8 @@ UNKNOWN_COSTS = [("pixelmeter_unknown_cost_requests_total", (reason,)) for reaso
 
 
 def test_a_label_set_costs_what_the_exposition_shows_of_it() -> None:
-    assert (1, 19, 1) == (cost(REQUESTS), cost(DURATION), cost(metric("pixelmeter_requests_in_flight")))
+    metrics = (REQUESTS, DURATION, metric("pixelmeter_requests_in_flight"))
+    assert [1, 19, 1] == [series_per_label_set(each) for each in metrics]
 
 
 def test_the_first_names_get_their_own_and_the_rest_of_a_shown_gateway_is_other() -> None:
@@ -112,4 +113,4 @@ def test_the_limit_holds_and_every_set_has_a_place(
         placed.add((REQUESTS.name, *series.place(REQUESTS, (*call, outcome, error))))
         placed.add((DURATION.name, *series.place(DURATION, (*call, outcome))))
     assert series.used <= limit
-    assert limit >= sum(cost(metric(name)) for name, *_ in placed)
+    assert limit >= sum(series_per_label_set(metric(name)) for name, *_ in placed)

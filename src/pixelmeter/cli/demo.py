@@ -42,7 +42,7 @@ def command(ctx: click.Context, database_url: str | None, calls: int, keep: bool
     if database_url and not keep:
         raise click.UsageError("--no-keep is for a ledger of the demo's own: leave out --database-url")
     from pixelmeter.testing.demo import TAG, new_ledger
-    from pixelmeter.testing.demo.surroundings import undisturbed
+    from pixelmeter.testing.demo.run import undisturbed
 
     with ExitStack() as stack:
         stack.enter_context(undisturbed())

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Literal, get_args
 
 from pixelmeter.core.attempts.record import Attempt, Outcome
 
 __all__ = [
     "ENDINGS", "ERROR_TYPES", "OTHER", "QUALITIES", "SIZES", "Direction", "ErrorType", "Modality", "error_type",
-    "quality_label", "size_label", "tokens",
+    "quality_label", "size_label",
 ]  # fmt: skip
 
 ErrorType = Literal[
@@ -118,23 +117,6 @@ def size_label(attempt: Attempt) -> str:
 def quality_label(attempt: Attempt) -> str:
     """Return the quality if it is a usual one, else "other"; "" when it is unknown."""
     return _known(attempt.quality, QUALITIES)
-
-
-def tokens(attempt: Attempt) -> Iterator[tuple[Direction, Modality, int]]:
-    """Yield the token counts that the gateway gave, each token once, zeros left out."""
-    text = attempt.input_text_tokens or 0
-    # Cached input is part of the text input, as far as gateways tell them apart.
-    cached = min(attempt.cached_input_tokens or 0, text)
-    counts: tuple[tuple[Direction, Modality, int | None], ...] = (
-        ("input", "text", text - cached),
-        ("input", "cached_text", cached),
-        ("input", "image", attempt.input_image_tokens),
-        ("output", "text", attempt.output_text_tokens),
-        ("output", "image", attempt.output_image_tokens),
-    )
-    for direction, modality, count in counts:
-        if count:
-            yield direction, modality, count
 
 
 def _known(value: str | None, known: frozenset[str]) -> str:

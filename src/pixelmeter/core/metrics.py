@@ -6,9 +6,9 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["DURATION_BUCKETS", "METRICS", "WRITE_BUCKETS", "Metric", "Origin", "metric"]
+__all__ = ["DURATION_BUCKETS", "METRICS", "WRITE_BUCKETS", "Metric", "MetricKind", "Origin", "metric"]
 
-Kind = Literal["counter", "histogram", "gauge"]
+MetricKind = Literal["counter", "histogram", "gauge"]
 Origin = Literal["process", "ledger"]
 Merge = Literal["livesum", "livemax", "mostrecent"]
 
@@ -27,7 +27,7 @@ class Metric(msgspec.Struct, frozen=True, kw_only=True):
     """One family of series, by the name that Prometheus stores (a histogram without `_bucket`, `_sum`, `_count`)."""
 
     name: str
-    kind: Kind
+    kind: MetricKind
     labels: tuple[str, ...]
     help: str
     origins: tuple[Origin, ...]

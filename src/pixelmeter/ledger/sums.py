@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, NANO_PER_USD, Attempt
-from pixelmeter.core.labels import error_type, quality_label, size_label
+from pixelmeter.core.counting import Key, Tally, key_of
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.reader import Reader
@@ -28,9 +28,7 @@ __all__ = [
     "read_totals",
 ]
 
-TOTALS_KEY = (
-    "gateway", "operation", "model", "outcome", "error_type", "cost_source", "cost_reason", "size", "quality",
-)  # fmt: skip
+TOTALS_KEY = Key._fields
 """What metrics are told apart by; one row of totals is one combination."""
 DURATIONS = (
     *(f"up_to_{bound:g}_s".replace(".", "_") for bound in DURATION_BUCKETS),
@@ -45,7 +43,6 @@ TOTALS_COLUMNS = (
 )  # fmt: skip
 """The columns of a `Total.row`, in order, which is that of the table."""
 
-_Key = tuple[str, str, str, str, str, str, str, str, str]
 _BOUNDS = [round(bound * 1e6) for bound in DURATION_BUCKETS]
 _MICROSECONDS = 1_000_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -91,31 +88,9 @@ _day_row = attrgetter(*DAILY_COLUMNS)
 
 
 @dataclass(slots=True)
-class Total:
+class Total(Tally):
     """The sums of one combination of labels; money in nano-dollars, time in microseconds."""
 
-    gateway: str
-    operation: str
-    model: str
-    outcome: str
-    error_type: str
-    cost_source: str
-    cost_reason: str
-    size: str
-    quality: str
-    attempts: int = 0
-    retries: int = 0
-    images: int = 0
-    cost: int = 0
-    at_risk: int = 0
-    unknown_cost_attempts: int = 0
-    duration: int = 0
-    input_text_tokens: int = 0
-    """Those that were not cached."""
-    cached_input_tokens: int = 0
-    input_image_tokens: int = 0
-    output_text_tokens: int = 0
-    output_image_tokens: int = 0
     durations: list[int] = field(default_factory=lambda: [0] * len(DURATIONS))
     """Attempts by the buckets of `core.metrics.DURATION_BUCKETS`, each counted once, and those that took longer."""
 
@@ -191,7 +166,7 @@ def _daily(attempts: Iterable[Attempt]) -> list[DaySums]:
 
 
 def _totals(attempts: Iterable[Attempt]) -> list[Total]:
-    found: dict[_Key, Total] = {}
+    found: dict[Key, Total] = {}
     # Labels are worked out once for attempts that are alike, those of known and those of unknown cost.
     of_known_cost: dict[tuple[object, ...], Total] = {}
     of_unknown_cost: dict[tuple[object, ...], Total] = {}
@@ -200,51 +175,14 @@ def _totals(attempts: Iterable[Attempt]) -> list[Total]:
         labelled = _labelled(one)
         total = alike.get(labelled)
         if total is None:
-            key = _key(one)
+            key = key_of(one)
             total = found.get(key)
             if total is None:
                 total = found[key] = Total(*key)
             alike[labelled] = total
-        # Written out, because a seventh of a writer's CPU is spent here.
-        total.attempts += 1
-        if one.attempt:
-            total.retries += 1
-        if one.images:
-            total.images += one.images
-        if one.cost is None:
-            total.unknown_cost_attempts += 1
-        else:
-            total.cost += one.cost
-        if one.at_risk:
-            total.at_risk += one.at_risk
-        total.duration += one.duration
-        if one.input_text_tokens:
-            cached = min(one.cached_input_tokens or 0, one.input_text_tokens)
-            total.input_text_tokens += one.input_text_tokens - cached
-            total.cached_input_tokens += cached
-        if one.input_image_tokens:
-            total.input_image_tokens += one.input_image_tokens
-        if one.output_text_tokens:
-            total.output_text_tokens += one.output_text_tokens
-        if one.output_image_tokens:
-            total.output_image_tokens += one.output_image_tokens
+        total.add(one)
         total.durations[bisect_left(_BOUNDS, one.duration)] += 1
     return list(found.values())
-
-
-def _key(one: Attempt) -> _Key:
-    """Return the values of TOTALS_KEY."""
-    return (
-        one.gateway,
-        one.operation,
-        one.model,
-        one.outcome,
-        error_type(one),
-        one.cost_source,
-        one.cost_reason or "" if one.cost is None else "",
-        size_label(one),
-        quality_label(one),
-    )
 
 
 def _total(row: Sequence[Any]) -> Total:

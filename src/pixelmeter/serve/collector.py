@@ -1,31 +1,45 @@
-"""The collector that reads the ledger when it is scraped."""
+"""The ledger's totals as metric families, exact and within a budget of series, read when somebody scrapes."""
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, wait
 from datetime import UTC, datetime, time
+from itertools import accumulate
+from operator import attrgetter
 
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from pixelmeter._version import __version__
+from pixelmeter.core.counting import COUNTS, Key
+from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address, connect_arguments, read_address
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.sums import Total, last_attempt, read_totals
 from pixelmeter.prices import CHECKED_ON
-from pixelmeter.serve.counts import Counts
-from pixelmeter.serve.families import gauge, of_counts
-from pixelmeter.sinks.series import DEFAULT_LIMIT
+from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label
 
-__all__ = ["LedgerCollector"]
+__all__ = ["HISTOGRAM", "Counts", "LedgerCollector", "counter", "of_counts"]
+
+HISTOGRAM = "pixelmeter_request_duration_seconds"
 
 _FRESH = 1_000_000
 _PATIENCE = 5.0
+_METRICS = {metric.name: metric for metric in METRICS if "ledger" in metric.origins}
+_COUNTERS = [metric.name for metric in _METRICS.values() if metric.kind == "counter"]
+_COUNTS = [count for count in COUNTS if count.kind == "counter" and count.metric in _METRICS]
+_UNITS = {count.metric: count.unit for count in _COUNTS}
+# Each combination of labels has series of these, even while they are 0.
+_GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
+_START = [(name, rest) for name, rest in START if name in _METRICS]
+_key = attrgetter(*Key._fields)
+_BOUNDS = [*(str(bound) for bound in metric(HISTOGRAM).buckets), "+Inf"]
 _log = logging.getLogger("pixelmeter")
 
 
@@ -61,7 +75,7 @@ class LedgerCollector(Collector):
         reading = self._shared()
         if not wait([reading], self._patience).done:
             self._say(f"the ledger {self._address.safe()} has not answered for {self._patience:g} seconds")
-            return [gauge("pixelmeter_ledger_up", 0), *_always()]
+            return [_gauge("pixelmeter_ledger_up", 0), *_always()]
         return reading.result()
 
     def _shared(self) -> Future[Sequence[Family]]:
@@ -69,7 +83,7 @@ class LedgerCollector(Collector):
             reading = self._reading
             if reading is None or (reading.done() and self._clock.monotonic() - self._read_at >= _FRESH):
                 reading = Future[Sequence[Family]]()
-                # A daemon, because nothing can end it while the database hangs: the process must not wait for it.
+                # A daemon thread: it cannot be ended while the database hangs, and the process must not wait for it.
                 threading.Thread(target=self._fulfil, args=(reading,), name="pixelmeter-scrape", daemon=True).start()
                 self._reading = reading
             return reading
@@ -89,15 +103,15 @@ class LedgerCollector(Collector):
             totals, latest = self._ask()
         except LedgerError as error:
             self._say(str(error))
-            return [gauge("pixelmeter_ledger_up", 0), *_always()]
+            return [_gauge("pixelmeter_ledger_up", 0), *_always()]
         self._say(None)
-        families = [gauge("pixelmeter_ledger_up", 1), *_always(), *of_counts(*self._counts.of(totals))]
+        families = [_gauge("pixelmeter_ledger_up", 1), *_always(), *of_counts(*self._counts.of(totals))]
         if latest is not None:
-            families.append(gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", latest / 1e6))
+            families.append(_gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", latest / 1e6))
         return families
 
     def _ask(self) -> tuple[Sequence[Total], int | None]:
-        # Opened anew each time: the file may be another one by now, and the schema a newer one.
+        # Opened for each reading: since the last one the file may have been replaced, or its schema upgraded.
         with reading_ledger(self._address) as reader:
             return read_totals(reader), last_attempt(reader)
 
@@ -114,6 +128,119 @@ class LedgerCollector(Collector):
 def _always() -> Sequence[Family]:
     checked = datetime.combine(CHECKED_ON, time(), UTC).timestamp()
     return [
-        gauge("pixelmeter_price_book_timestamp_seconds", checked),
-        gauge("pixelmeter_build_info", 1, (__version__,)),
+        _gauge("pixelmeter_price_book_timestamp_seconds", checked),
+        _gauge("pixelmeter_build_info", 1, (__version__,)),
     ]
+
+
+class _Histogram:
+    """Attempts by bucket, each counted in one of them, and the sum of their durations in microseconds."""
+
+    def __init__(self) -> None:
+        self.buckets = [0] * (len(_METRICS[HISTOGRAM].buckets) + 1)
+        self.duration = 0
+
+    def add(self, buckets: Sequence[int], duration: int) -> None:
+        """Add what other attempts took."""
+        self.buckets = [old + new for old, new in zip(self.buckets, buckets, strict=True)]
+        self.duration += duration
+
+
+class Counts:
+    """Remembers which series there are, so that what was counted in one is counted there as long as this lives.
+
+    Given the totals in the order in which they came to be, another one after it gives names the same room.
+    """
+
+    def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
+        """Raises ConfigError for a limit that is too low."""
+        self._series = Series(list(_METRICS.values()), max_series)
+        self._named: dict[Key, tuple[str, str]] = {}
+        self._placed: dict[tuple[str, Labels], Labels] = {}
+
+    def of(self, totals: Iterable[Total]) -> tuple[Mapping[str, Mapping[Labels, int]], Mapping[Labels, _Histogram]]:
+        """Return the counters by name and labels, and the histograms; money is in nano-dollars."""
+        started: set[Labels] = set()
+        counters: dict[str, dict[Labels, int]] = {name: {} for name in _COUNTERS}
+        histograms: dict[Labels, _Histogram] = {}
+        for total in totals:
+            key = Key(*_key(total))
+            gateway, model = self._names(key)
+            call = (gateway, total.operation, model)
+            if call not in started:
+                started.add(call)
+                for name, rest in _START:
+                    if name != HISTOGRAM:
+                        counters[name].setdefault(self._place(name, (*call, *rest)), 0)
+                    else:
+                        histograms.setdefault(self._place(name, (*call, *rest)), _Histogram())
+            for name, labels, number in _counted(total, Key(*call, *key[len(call) :])):
+                placed = self._place(name, labels)
+                if number:
+                    counters[name][placed] = counters[name].get(placed, 0) + number
+            placed = self._place(HISTOGRAM, (*call, total.outcome))
+            histograms.setdefault(placed, _Histogram()).add(total.durations, total.duration)
+        return counters, histograms
+
+    def _names(self, key: Key) -> tuple[str, str]:
+        # Remembered for each combination: a name that gets room later must not take over what was counted as "other".
+        named = self._named.get(key)
+        if named is None:
+            named = self._series.names(key.gateway, key.operation, key.model, priced=key.cost_source != "none")
+            self._named[key] = named
+        return named
+
+    def _place(self, name: str, labels: Labels) -> Labels:
+        placed = self._placed.get((name, labels))
+        if placed is None:
+            asked = tuple(label(text) for text in labels)
+            placed = self._placed[name, labels] = self._series.place(_METRICS[name], asked)
+        return placed
+
+
+def _counted(total: Total, key: Key) -> Iterator[tuple[str, Labels, int]]:
+    """Yield the counters that a total adds to, also those that are still 0 and may grow.
+
+    So which series get room depends on the combinations alone, and not on what their numbers were at a scrape.
+    """
+    for count in _COUNTS:
+        number: int = getattr(total, count.number)
+        # The others need no series while they are 0: these are there from the start, or never 0 in this combination.
+        if number or count.metric in _GROWING:
+            yield count.metric, count.labels(key), number
+
+
+def of_counts(
+    counters: Mapping[str, Mapping[Labels, int]], histograms: Mapping[Labels, _Histogram]
+) -> Iterator[Family]:
+    """Yield the families of counters and histograms."""
+    for name, values in counters.items():
+        yield counter(name, values)
+    yield _histogram(HISTOGRAM, histograms)
+
+
+def counter(name: str, values: Mapping[Labels, int]) -> Family:
+    """Return a counter of the catalogue; those in US dollars are given in nano-dollars."""
+    described = metric(name)
+    family = CounterMetricFamily(name, described.help, labels=described.labels)
+    for labels, value in values.items():
+        family.add_metric(labels, value / _UNITS[name])
+    return family
+
+
+def _histogram(name: str, values: Mapping[Labels, _Histogram]) -> Family:
+    """Return a histogram of the catalogue, in seconds."""
+    described = metric(name)
+    family = HistogramMetricFamily(name, described.help, labels=described.labels)
+    for labels, value in values.items():
+        buckets = list(zip(_BOUNDS, accumulate(value.buckets), strict=True))
+        family.add_metric(labels, buckets, value.duration / 1e6)
+    return family
+
+
+def _gauge(name: str, value: float, labels: Labels = ()) -> Family:
+    """Return a gauge of the catalogue with one sample."""
+    described = metric(name)
+    family = GaugeMetricFamily(name, described.help, labels=described.labels)
+    family.add_metric(labels, value)
+    return family

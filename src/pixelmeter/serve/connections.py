@@ -1,4 +1,4 @@
-"""How many connections the server takes, and for how long one may hold its place without asking anything.
+"""How many connections the server takes, and how long one may stay without a request.
 
 uvicorn closes a connection that is idle after an answer. It has no time-out for one that never asks, or asks one byte
 at a time, and its limit of connections turns away those who ask instead of those who do not.
@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-__all__ = ["Connection", "Limits", "connection_class", "quiet", "suitable_limits"]
+__all__ = ["Connection", "Limits", "connection_class", "failure_logger", "suitable_limits"]
 
 _MOST = 100
 _FEWEST = 8
-# What the process needs besides: its modules, its log, the ledger, and what it writes while it takes in a spool.
+# File descriptors that the process needs for other things: modules, log, ledger, and the spool files that it reads.
 _RESERVED = 64
 _log = logging.getLogger("pixelmeter")
 
@@ -56,7 +56,7 @@ def suitable_limits() -> Limits:
 
 
 class Connection(H11Protocol):
-    """A connection that is closed when its time is up, or when another one needs its place more."""
+    """A connection that is closed when its time is up, or when it waits without a request and others have no room."""
 
     limits: ClassVar[Limits]
     waiting: ClassVar[dict[Connection, None]]
@@ -124,8 +124,8 @@ def connection_class(limits: Limits) -> type[Connection]:
     return type("LimitedConnection", (Connection,), {"limits": limits, "waiting": {}})
 
 
-def quiet(every: float = 60.0) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:
-    """Return a handler that logs what the event loop could not do: a line, each kind at most so often (seconds)."""
+def failure_logger(every: float = 60.0) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:
+    """Return an exception handler for an event loop: it logs a line, the same one at most once in that many seconds."""
     told: dict[str, float] = {}
 
     def handle(loop: asyncio.AbstractEventLoop, context: Mapping[str, Any]) -> None:

@@ -17,7 +17,7 @@ _LONGEST = 10_000
 
 
 class Guard:
-    """Knows the one `Authorization` that is let in; keeps a digest of it, and shows nothing of it."""
+    """Lets in whoever sends the right `Authorization`; keeps only a digest of it."""
 
     def __init__(self, scheme: str, secret: str) -> None:
         """`scheme` is "bearer" with a token, or "basic" with `user:password`."""
@@ -30,7 +30,7 @@ class Guard:
         return f'{self._scheme.capitalize()} realm="pixelmeter"'
 
     def lets_in(self, authorization: str) -> bool:
-        """Return whether a header's value is the right one, in a time that does not tell how much of it is."""
+        """Return whether a header's value is the right one; the time it takes does not tell how much matches."""
         scheme, _, given = authorization.partition(" ")
         # Headers are read as Latin-1; this gives the bytes that were sent.
         presented = given.encode("latin-1").strip()
@@ -87,5 +87,5 @@ def _line(path: Path) -> str:
 
 
 def _digest(secret: bytes) -> bytes:
-    # Of one length, so that the comparison does not tell how long the secret is.
+    # Digests have one length, so the time of a comparison does not tell how long the secret is.
     return hashlib.sha256(secret).digest()

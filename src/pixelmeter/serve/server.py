@@ -1,35 +1,47 @@
-"""The server process: its socket, its threads, its end."""
+"""The server: its socket, its app, its end, and the thread that takes in what dead processes left in the spool."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import signal
 import socket
+import threading
 from collections.abc import Callable
+from types import TracebackType
+from typing import Self
 
 import uvicorn
 from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
+from starlette.routing import Route
 
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.address import absolute_url
 from pixelmeter.meter import adopt
-from pixelmeter.serve.adoption import Adoption
-from pixelmeter.serve.app import make_app
 from pixelmeter.serve.collector import LedgerCollector
-from pixelmeter.serve.connections import Limits, connection_class, quiet, suitable_limits
+from pixelmeter.serve.connections import Limits, connection_class, failure_logger, suitable_limits
 from pixelmeter.serve.guard import Guard
 from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
 
 __all__ = ["serve_metrics"]
 
-# A scrape waits for the database for five.
+# Longer than the five seconds for which a scrape waits for the database.
 _STOP_SECONDS = 7
+_ADOPT_EVERY_SECONDS = 60.0
+_ADOPTION_STOP_SECONDS = 5.0
+_log = logging.getLogger("pixelmeter")
 
 
 class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        asyncio.get_running_loop().set_exception_handler(quiet())
+        asyncio.get_running_loop().set_exception_handler(failure_logger())
         await super().startup(sockets)
 
 
@@ -50,12 +62,12 @@ def serve_metrics(
     url = absolute_url(url)
     registry = CollectorRegistry()
     registry.register(LedgerCollector(url, clock=SystemClock()))
-    app = make_app(registry, guard)
+    app = _make_app(registry, guard)
     limits = limits or suitable_limits()
     with _listen(host, port) as listening:
         config = uvicorn.Config(
             app,
-            # The ones that the limits are made for, whatever else is installed.
+            # Not uvicorn's choice, which goes by what is installed: the limits are made for these two.
             loop="asyncio",
             http=connection_class(limits),
             ws="none",
@@ -76,7 +88,7 @@ def serve_metrics(
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
-        with Adoption(lambda: adopt(url, settings)):
+        with _Adoption(lambda: adopt(url, settings)):
             ready(_shown(listening))
             server.run(sockets=[listening])
 
@@ -92,3 +104,59 @@ def _listen(host: str, port: int) -> socket.socket:
 def _shown(listening: socket.socket) -> str:
     host, port = listening.getsockname()[:2]
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def _make_app(registry: CollectorRegistry, guard: Guard | None) -> Starlette:
+    """Return the app that shows a registry, to whom the guard lets in; `/-/healthy` is for everybody."""
+
+    # Not async, so Starlette runs it in a thread: a ledger that takes its time does not hold up /-/healthy.
+    def metrics(request: Request) -> Response:
+        if guard is not None and not guard.lets_in(request.headers.get("authorization", "")):
+            return PlainTextResponse("unauthorized\n", 401, {"www-authenticate": guard.challenge})
+        try:
+            encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        except TypeError:
+            # The header names a version that is no number.
+            encode, content_type = choose_encoder("")
+        return Response(encode(registry), headers={"content-type": content_type, "cache-control": "no-store"})
+
+    async def healthy(_: Request) -> Response:
+        return PlainTextResponse("healthy\n")
+
+    return Starlette(
+        routes=[Route("/metrics", metrics), Route("/-/healthy", healthy)],
+        middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
+    )
+
+
+class _Adoption:
+    """Runs `adopt` at once and every minute, in a thread beside whatever is done within its `with`."""
+
+    def __init__(self, adopt: Callable[[], object]) -> None:
+        self._adopt = adopt
+        self._stopped = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="pixelmeter-adoption", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._stopped.set()
+        self._thread.join(_ADOPTION_STOP_SECONDS)
+
+    def _run(self) -> None:
+        said = ""
+        while True:
+            told = ""
+            try:
+                self._adopt()
+            except Exception as error:
+                told = " ".join(str(error).split())
+            if told and told != said:
+                _log.warning("attempts of processes that died may be missing: %s", told)
+            said = told
+            if self._stopped.wait(_ADOPT_EVERY_SECONDS):
+                return

@@ -37,7 +37,7 @@ def chosen(given: Sequence[Sink], registry: CollectorRegistry | None, named: Seq
             sinks.append(_prometheus()(registry))
         elif name in named:
             kind = find()
-            # One that the program made itself is not made again: all would be counted twice.
+            # A program may have made this sink itself; with a second one all would be counted twice.
             if not any(isinstance(each, kind) for each in given):
                 sinks.append(kind())
     return sinks
@@ -55,5 +55,5 @@ def _otel() -> type[OtelSink]:
     return OtelSink
 
 
-# In this order: a sink sees the span that one before it has made current.
+# In this order, so that Prometheus finds the span that OpenTelemetry has made current, for its exemplars.
 _SINKS: Mapping[str, Callable[[], type]] = {"otel": _otel, "prometheus": _prometheus}

@@ -19,7 +19,7 @@ from pixelmeter.core.metrics import Metric
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
 
-__all__ = ["DEFAULT_LIMIT", "START", "Labels", "Series", "cost", "label"]
+__all__ = ["DEFAULT_LIMIT", "START", "Labels", "Series", "label", "series_per_label_set"]
 
 Labels = tuple[str, ...]
 
@@ -42,14 +42,14 @@ START: tuple[tuple[str, Labels], ...] = (
     ("pixelmeter_at_risk_usd_total", ()),
     ("pixelmeter_unknown_cost_requests_total", ("no_price",)),
 )
-"""What is there at 0 as soon as a gateway, operation and model are seen: the labels that come after those three.
+"""The series that start at 0 as soon as a gateway, operation and model are seen, by the labels after those three.
 
 `increase()` does not see the step with which a series is born, and alerts watch these.
 """
 
 _TEXT_LIMIT = 100
 _OPEN = (OTHER,)
-# What remains of a label in the series that are set aside; a value that is not among these becomes the last.
+# The values that a label keeps in the series that are set aside. Any other value is counted as the last of these.
 _KEPT: Mapping[str, Labels] = {
     "operation": OPERATIONS,
     "outcome": OUTCOMES,
@@ -60,12 +60,13 @@ _KEPT: Mapping[str, Labels] = {
     "kind": ("requests",),
 }
 _KEPT_OF_HISTOGRAMS: Mapping[str, Labels] = {**_KEPT, "outcome": ("success", OTHER)}
-# And these, without their names: an alert may turn on why.
+# Label sets that are set aside whole, under gateway and model "other": alerts may go by the reason.
 _KEPT_WHOLE: Mapping[str, Sequence[Labels]] = {
     "pixelmeter_requests_total": ENDINGS,
     "pixelmeter_unknown_cost_requests_total": [(reason,) for reason in UNKNOWN],
 }
-# Names may have this share of the room, and those without a price this: what is left is for more labels of good names.
+# Names get at most this share of the room, those without a price at most the second one. The rest is for further label
+# sets of names that are shown.
 _NAMES_SHARE = 0.75
 _UNPRICED_SHARE = 0.5
 
@@ -75,8 +76,8 @@ def label(value: str) -> str:
     return bounded(value, _TEXT_LIMIT) or ""
 
 
-def cost(metric: Metric) -> int:
-    """Return how many series one label set of a metric is: of a histogram its buckets, the last one, sum and count."""
+def series_per_label_set(metric: Metric) -> int:
+    """Return how many series one label set takes; a histogram has one a bucket, and `+Inf`, the sum and the count."""
     return len(metric.buckets) + 3 if metric.kind == "histogram" else 1
 
 
@@ -85,7 +86,7 @@ class Series:
 
     def __init__(self, metrics: Sequence[Metric], limit: int = DEFAULT_LIMIT) -> None:
         """Set aside what must always have room; ConfigError where the limit is below that."""
-        self._cost = {metric.name: cost(metric) for metric in metrics}
+        self._needs = {metric.name: series_per_label_set(metric) for metric in metrics}
         kinds = {metric.name: metric.kind for metric in metrics}
         self._start = [(name, rest) for name, rest in START if name in kinds]
         self._start_of_other = [(name, rest) for name, rest in self._start if kinds[name] != "histogram"]
@@ -123,7 +124,7 @@ class Series:
             for folded in _folds(metric, values):
                 if (metric.name, folded) in self._placed:
                     return folded
-                if self.used + self._cost[metric.name] <= self._limit:
+                if self.used + self._needs[metric.name] <= self._limit:
                     self._add(metric.name, folded)
                     return folded
         raise AssertionError("the last fold is set aside from the start")
@@ -131,9 +132,9 @@ class Series:
     def _admit(self, gateway: str, operation: str, model: str, *, priced: bool) -> tuple[str, str]:
         names, other = (gateway, operation, model), (gateway, operation, OTHER)
         wanted = [(name, (*names, *rest)) for name, rest in self._start]
-        # A gateway that is shown can show what has no name of its own there, at least in its counters.
+        # A gateway that is shown also gets counters for those of its models that have no room of their own.
         wanted += [(name, (*other, *rest)) for name, rest in self._start_of_other]
-        needed = sum(self._cost[name] for name, _ in set(wanted) - self._placed)
+        needed = sum(self._needs[name] for name, _ in set(wanted) - self._placed)
         if self.used + needed <= self._names_limit and (priced or needed <= self._unpriced_room):
             if not priced:
                 self._unpriced_room -= needed
@@ -146,7 +147,7 @@ class Series:
     def _add(self, name: str, values: Labels) -> None:
         if (name, values) not in self._placed:
             self._placed.add((name, values))
-            self.used += self._cost[name]
+            self.used += self._needs[name]
 
 
 def _kept(metric: Metric) -> Mapping[str, Labels]:

@@ -1,18 +1,97 @@
-"""The control endpoint: how a test tells the gateway what to do, and asks it what happened."""
+"""What a gateway remembers, and the endpoint by which a test steers it."""
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from pixelmeter.testing.behaviour import BehaviourError
-from pixelmeter.testing.body import Answer, document, plain
-from pixelmeter.testing.incoming import Head
-from pixelmeter.testing.shapes import is_object
-from pixelmeter.testing.state import State
-from pixelmeter.testing.webhooks import post_webhook
+from pixelmeter.testing.behaviour import BehaviourError, Rules
+from pixelmeter.testing.billing import Billing
+from pixelmeter.testing.bodies import Answer, document, is_object, plain
+from pixelmeter.testing.jobs import Jobs, post_webhook
+from pixelmeter.testing.requests import Head
 
-__all__ = ["control"]
+__all__ = ["State", "control"]
+
+
+class _Waiting:
+    """Keeps held requests, and wakes whoever waits until something has come true."""
+
+    def __init__(self) -> None:
+        self._held: list[tuple[asyncio.Future[None], Callable[[], bool]]] = []
+        self._watchers: list[tuple[Callable[[], bool], asyncio.Future[None]]] = []
+
+    @property
+    def held(self) -> int:
+        """How many requests wait whose client is still there."""
+        return sum(not gone() for _, gone in self._held)
+
+    async def hold(self, gone: Callable[[], bool]) -> None:
+        """Wait for the release; `gone` tells whether the client has left meanwhile."""
+        released = asyncio.get_running_loop().create_future()
+        place = (released, gone)
+        self._held.append(place)
+        self.changed()
+        try:
+            await released
+        finally:
+            if place in self._held:
+                self._held.remove(place)
+
+    def release(self) -> int:
+        """Let every held request go on; return how many there were."""
+        held, self._held = self._held, []
+        for released, _ in held:
+            if not released.done():
+                released.set_result(None)
+        return len(held)
+
+    def changed(self) -> None:
+        """Look again whether what is waited for has come true."""
+        for true, future in self._watchers:
+            if not future.done() and true():
+                future.set_result(None)
+
+    async def until(self, true: Callable[[], bool], seconds: float) -> bool:
+        """Return True as soon as it is, False when it is not after that many seconds."""
+        if true():
+            return True
+        watcher = (true, asyncio.get_running_loop().create_future())
+        self._watchers.append(watcher)
+        try:
+            await asyncio.wait_for(watcher[1], seconds)
+        except TimeoutError:
+            return False
+        finally:
+            self._watchers.remove(watcher)
+        return True
+
+
+class State:
+    """The parts of a gateway that requests share."""
+
+    def __init__(self, log: Path, seed: int) -> None:
+        self.seed = seed
+        self.billing = Billing(log)
+        self.jobs = Jobs()
+        self.waiting = _Waiting()
+        self.rules = Rules(seed)
+        self._requests = 0
+
+    def new_request_id(self) -> str:
+        """Return an id for a request that brought none."""
+        self._requests += 1
+        return f"req_{self.seed}_{self._requests:08d}"
+
+    def reset(self) -> None:
+        """Go back to the start: no rules, no jobs, an empty billing log, nothing held."""
+        self.rules = Rules(self.seed)
+        self.jobs = Jobs()
+        self.billing.clear()
+        self.waiting.release()
 
 
 async def control(state: State, head: Head, body: bytes) -> Answer:

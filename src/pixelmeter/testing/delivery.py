@@ -9,8 +9,7 @@ from collections.abc import Awaitable, Callable, Iterator
 from http import HTTPStatus
 
 from pixelmeter.testing.behaviour import DEFAULT, Behaviour
-from pixelmeter.testing.body import Answer, plain
-from pixelmeter.testing.encodings import encoder
+from pixelmeter.testing.bodies import Answer, encoder, plain
 
 __all__ = ["deliver", "reset"]
 

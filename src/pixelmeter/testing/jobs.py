@@ -1,16 +1,21 @@
-"""Jobs: what a 202 promises, going on by the number of polls and not by time."""
+"""Jobs: what a 202 promises, and the event posted when one has completed. They go on by polls and not by time."""
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import hmac
+import time
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
-from pixelmeter.testing.asks import Ask
 from pixelmeter.testing.behaviour import Behaviour
-from pixelmeter.testing.body import EMPTY, Answer, document, plain
-from pixelmeter.testing.dialects import head_start
-from pixelmeter.testing.tariff import cents
+from pixelmeter.testing.billing import cents
+from pixelmeter.testing.bodies import EMPTY, Answer, document, number, plain
+from pixelmeter.testing.requests import ImageRequest
+from pixelmeter.testing.responses import head_start
 
-__all__ = ["Job", "Jobs", "cancel", "poll"]
+__all__ = ["Job", "Jobs", "cancel", "poll", "post_webhook"]
 
 
 @dataclass(slots=True)
@@ -19,7 +24,7 @@ class Job:
 
     id: str
     model: str
-    ask: Ask
+    asked: ImageRequest
     images: int
     price: int
     """Nano-dollars to charge when it completes."""
@@ -34,10 +39,10 @@ class Jobs:
     def __init__(self) -> None:
         self._jobs: dict[str, Job] = {}
 
-    def submit(self, model: str, ask: Ask, images: int, price: int, behaviour: Behaviour) -> str:
+    def submit(self, model: str, asked: ImageRequest, images: int, price: int, behaviour: Behaviour) -> str:
         """Start a job and return its id."""
         identity = f"job_{len(self._jobs) + 1:02d}"
-        self._jobs[identity] = Job(identity, model, ask, images, price, behaviour)
+        self._jobs[identity] = Job(identity, model, asked, images, price, behaviour)
         return identity
 
     def find(self, identity: str) -> Job | None:
@@ -80,3 +85,39 @@ def _state(job: Job, base: str, headers: list[tuple[str, str]]) -> Answer:
         plain_text = job.behaviour.job_end == "failed"
         state["error"] = words if plain_text else {"code": "provider_error", "message": words}
     return Answer(200, tuple(headers), plain(document(state).encode()))
+
+
+_PATIENCE = 10
+
+
+async def post_webhook(url: str, job: Job, base: str, secret: str, signature: str) -> int:
+    """Post the event and return the status of the answer; raise OSError or TimeoutError when nobody answers.
+
+    `signature` "aig" signs with the two headers of the documentation, "gateway" with the one header of the SDKs; both
+    are an HMAC-SHA256 over "TIMESTAMP.BODY".
+    """
+    now = int(time.time())
+    link = f"{base}/v1/files/jobs/{job.id}/image.png"
+    data: dict[str, object] = {"job_id": job.id, "model": job.model, "result_url": link}
+    data |= {"usage": {"cost_cents": number(cents(job.price))}}
+    body = document({"id": f"evt_{job.id}", "type": "job.completed", "created": now, "data": data})
+    digest = hmac.new(secret.encode(), f"{now}.{body}".encode(), hashlib.sha256).hexdigest()
+    signed = f"aig-timestamp: {now}\r\naig-signature: {digest}"
+    if signature == "gateway":
+        signed = f"X-Gateway-Signature: t={now},v1={digest}"
+    target = urlsplit(url)
+    request = (
+        f"POST {target.path or '/'} HTTP/1.1\r\nhost: {target.netloc}\r\ncontent-type: application/json\r\n"
+        f"{signed}\r\nconnection: close\r\ncontent-length: {len(body.encode())}\r\n\r\n{body}"
+    )
+    async with asyncio.timeout(_PATIENCE):
+        reader, writer = await asyncio.open_connection(target.hostname, target.port or 80)
+        try:
+            writer.write(request.encode())
+            await writer.drain()
+            words = (await reader.readline()).split(b" ")
+        finally:
+            writer.close()
+    if len(words) < 2 or not words[1].isdigit():
+        raise ConnectionError("the receiver of the webhook did not answer in HTTP")
+    return int(words[1])

@@ -32,7 +32,8 @@ def ended(attempt: Attempt, cost_attributes: CostAttributes | None) -> dict[str,
 def raised(attempt: Attempt) -> str | None:
     """Return the class name of the exception that ended the attempt; None if an answer did."""
     kind = attempt.error_type or ""
-    # Above that it is the gateway's word, and it may be below; the class of an exception is a name with a capital.
+    # From status 300 on the type is what the gateway says. Below it may be that too, but gateways write theirs small,
+    # and the class of an exception begins with a capital.
     is_class = kind.isidentifier() and kind[:1].isupper()
     return kind if is_class and (attempt.status is None or attempt.status < 300) else None
 
@@ -68,7 +69,7 @@ def _started(intent: Attempt) -> _Pairs:
 
 
 def _answer(attempt: Attempt) -> _Pairs:
-    # Again: behind a host that nobody knows, the answer tells which gateway it is.
+    # Repeated here, because the answer may tell which gateway is behind a host that no profile names.
     yield "pixelmeter.gateway", attempt.gateway
     yield semconv.PROVIDER_NAME, semconv.provider_of(attempt.gateway)
     yield semconv.RESPONSE_MODEL, (attempt.model or None) if attempt.outcome in ANSWERED else None

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import get_args
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import MeterProvider, get_meter
+from opentelemetry.metrics import Meter, MeterProvider, get_meter
 
 from pixelmeter import lifecycle
 from pixelmeter._version import __version__
-from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
-from pixelmeter.core.labels import error_type, quality_label, size_label
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.counting import COUNTS, Count, Tally, tally_of, tokens
+from pixelmeter.core.labels import Direction
 from pixelmeter.core.metrics import DURATION_BUCKETS, metric
 from pixelmeter.sinks.otel import semconv
 from pixelmeter.sinks.otel.attributes import ANSWERED
-from pixelmeter.sinks.otel.usage import LatestUsage, Usage
 from pixelmeter.sinks.series import Series
 
 __all__ = ["Metrics"]
@@ -30,6 +31,28 @@ _BOUNDING = (
     "pixelmeter_images_total",
     "pixelmeter_tokens_total",
 )
+_COUNTERS = {
+    "pixelmeter_requests_total": ("pixelmeter.requests", "{request}"),
+    "pixelmeter_retries_total": ("pixelmeter.retries", "{request}"),
+    "pixelmeter_cost_usd_total": ("pixelmeter.cost", "USD"),
+    "pixelmeter_at_risk_usd_total": ("pixelmeter.at_risk", "USD"),
+    "pixelmeter_unknown_cost_requests_total": ("pixelmeter.unknown_cost_requests", "{request}"),
+    "pixelmeter_images_total": ("pixelmeter.images", "{image}"),
+}
+"""What the counters are called here, and their units."""
+_ATTRIBUTES = {
+    "gateway": "pixelmeter.gateway",
+    "operation": "pixelmeter.operation",
+    "model": "pixelmeter.model",
+    "outcome": "pixelmeter.outcome",
+    "error_type": semconv.ERROR_TYPE,
+    "cost_source": "pixelmeter.cost.source",
+    "reason": "pixelmeter.cost.reason",
+    "size": "pixelmeter.image.size",
+    "quality": "pixelmeter.image.quality",
+}
+"""What the labels of metrics are called here."""
+_DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 class Metrics:
@@ -48,25 +71,8 @@ class Metrics:
             description="Time from sending an attempt to the end of its answer.",
             explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
         )
-        self._usage = LatestUsage(meter) if latest else Usage(meter)
-        self._requests = meter.create_counter(
-            "pixelmeter.requests", unit="{request}", description=_help("pixelmeter_requests_total")
-        )
-        self._retries = meter.create_counter(
-            "pixelmeter.retries", unit="{request}", description=_help("pixelmeter_retries_total")
-        )
-        self._cost = meter.create_counter("pixelmeter.cost", unit="USD", description=_help("pixelmeter_cost_usd_total"))
-        self._at_risk = meter.create_counter(
-            "pixelmeter.at_risk", unit="USD", description=_help("pixelmeter_at_risk_usd_total")
-        )
-        self._unknown = meter.create_counter(
-            "pixelmeter.unknown_cost_requests",
-            unit="{request}",
-            description=_help("pixelmeter_unknown_cost_requests_total"),
-        )
-        self._images = meter.create_counter(
-            "pixelmeter.images", unit="{image}", description=_help("pixelmeter_images_total")
-        )
+        self._usage = _LatestUsage(meter) if latest else _Usage(meter)
+        self._counters = [_Counter(meter, count) for count in COUNTS if count.metric in _COUNTERS]
 
     def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold."""
@@ -82,25 +88,13 @@ class Metrics:
             self._record(attempt, context)
 
     def _record(self, attempt: Attempt, context: Context) -> None:
-        error = error_type(attempt)
-        gateway, model = self._names(attempt, attempt.model)
-        call = {"pixelmeter.gateway": gateway, "pixelmeter.operation": attempt.operation, "pixelmeter.model": model}
-        failure = {semconv.ERROR_TYPE: error} if error else {}
-        self._requests.add(1, {**call, "pixelmeter.outcome": attempt.outcome, **failure}, context)
-        if attempt.attempt:
-            self._retries.add(1, call, context)
-        if attempt.cost is None:
-            self._unknown.add(1, {**call, "pixelmeter.cost.reason": attempt.cost_reason or ""}, context)
-        elif attempt.cost:
-            dollars = attempt.cost / NANO_PER_USD
-            self._cost.add(dollars, {**call, "pixelmeter.cost.source": attempt.cost_source}, context)
-        if attempt.at_risk:
-            self._at_risk.add(attempt.at_risk / NANO_PER_USD, call, context)
-        if attempt.images:
-            shape = {"pixelmeter.image.size": size_label(attempt), "pixelmeter.image.quality": quality_label(attempt)}
-            self._images.add(attempt.images, {**call, **shape}, context)
-        standard = self._standard(attempt, gateway, model)
-        self._usage.record(attempt, standard, context)
+        tally = tally_of(attempt)
+        tally.gateway, tally.model = self._names(attempt, attempt.model)
+        for counter in self._counters:
+            counter.record(tally, context)
+        standard = self._standard(attempt, tally.gateway, tally.model)
+        self._usage.record(tally, standard, context)
+        failure = {semconv.ERROR_TYPE: tally.error_type} if tally.error_type else {}
         self._duration.record(attempt.duration / 1e6, {**standard, **failure}, context)
 
     def _standard(self, attempt: Attempt, gateway: str, model: str) -> dict[str, str]:
@@ -122,5 +116,83 @@ class Metrics:
         return self._series.names(attempt.gateway, attempt.operation, model, priced=priced)
 
 
-def _help(name: str) -> str:
-    return metric(name).help
+class _Counter:
+    """A counter of the catalogue under its name in OpenTelemetry."""
+
+    def __init__(self, meter: Meter, count: Count) -> None:
+        described = metric(count.metric)
+        name, unit = _COUNTERS[count.metric]
+        self._count = count
+        self._attributes = [_ATTRIBUTES[label] for label in described.labels]
+        self._counter = meter.create_counter(name, unit=unit, description=described.help)
+
+    def record(self, tally: Tally, context: Context) -> None:
+        """Add the number of an attempt."""
+        number: int = getattr(tally, self._count.number)
+        if number:
+            attributes = dict(zip(self._attributes, self._count.labels(tally), strict=True))
+            if not tally.error_type:
+                attributes.pop(semconv.ERROR_TYPE, None)
+            self._counter.add(self._count.value(number), attributes, context)
+
+
+class _Usage:
+    """`gen_ai.client.token.usage`: the tokens of an attempt, by input and output."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._tokens = meter.create_histogram(
+            "gen_ai.client.token.usage",
+            unit="{token}",
+            description="Tokens of an attempt that the gateway counted.",
+            explicit_bucket_boundaries_advisory=semconv.TOKEN_BUCKETS,
+        )
+
+    def record(self, tally: Tally, labels: Mapping[str, str], context: Context) -> None:
+        """Record what the gateway counted."""
+        for direction, number in _totals(tally).items():
+            self._tokens.record(number, {**labels, semconv.TOKEN_TYPE: direction}, context)
+
+
+class _LatestUsage:
+    """`gen_ai.client.inference.usage.*`, which can be summed, and `gen_ai.client.inference.operation.*_tokens`."""
+
+    def __init__(self, meter: Meter) -> None:
+        self._used = {
+            direction: meter.create_counter(
+                f"gen_ai.client.inference.usage.{direction}_tokens",
+                unit="{token}",
+                description=f"Tokens of the {direction} that the gateway counted.",
+            )
+            for direction in _DIRECTIONS
+        }
+        self._cached = meter.create_counter(
+            "gen_ai.client.inference.usage.cache_read.input_tokens",
+            unit="{token}",
+            description="Tokens of the input that came from the gateway's cache.",
+        )
+        self._by_attempt = {
+            direction: meter.create_histogram(
+                f"gen_ai.client.inference.operation.{direction}_tokens",
+                unit="{token}",
+                description=f"Tokens of the {direction} of an attempt that the gateway counted.",
+                explicit_bucket_boundaries_advisory=semconv.TOKEN_BUCKETS,
+            )
+            for direction in _DIRECTIONS
+        }
+
+    def record(self, tally: Tally, labels: Mapping[str, str], context: Context) -> None:
+        """Record what the gateway counted."""
+        for direction, modality, number in tokens(tally):
+            kind = modality.removeprefix("cached_")
+            self._used[direction].add(number, {**labels, semconv.TOKEN_MODALITY: kind}, context)
+            if kind != modality:
+                self._cached.add(number, {**labels, semconv.TOKEN_MODALITY: kind}, context)
+        for direction, number in _totals(tally).items():
+            self._by_attempt[direction].record(number, labels, context)
+
+
+def _totals(tally: Tally) -> Mapping[Direction, int]:
+    totals: dict[Direction, int] = {}
+    for direction, _, number in tokens(tally):
+        totals[direction] = totals.get(direction, 0) + number
+    return totals

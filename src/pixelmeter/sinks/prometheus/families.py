@@ -41,11 +41,14 @@ class Families:
         self.generation = 0
         """How many forks lie between this process and the one that made the families."""
         self.healths: weakref.WeakKeyDictionary[object, Health] = weakref.WeakKeyDictionary()
-        """What each sink was told last: its share in the gauges that all of them set."""
+        """The latest health of each sink; the gauges show all of them together."""
         lifecycle.register(self)
 
     def names(self, gateway: str, operation: str, model: str, *, priced: bool) -> tuple[str, str]:
-        """Return the gateway and the model under which to count; what alerts watch of them is there at 0 then."""
+        """Return the gateway and the model under which to count.
+
+        From then on the series of them that alerts watch exist, at 0.
+        """
         names = self._series.names(gateway, operation, model, priced=priced)
         started = (names[0], operation, names[1])
         if started not in self._started:
@@ -55,7 +58,7 @@ class Families:
         return names
 
     def child(self, name: str, labels: Labels = ()) -> Any:
-        """Return prometheus_client's object for a label set, or for the one that it is counted in for want of room."""
+        """Return prometheus_client's object for a label set, or for a wider one where there is no room for it."""
         child = self._children.get((name, labels))
         if child is None:
             family = self._families[name]
@@ -89,7 +92,7 @@ def families_of(registry: CollectorRegistry, max_series: int) -> Families:
 
 
 class _Shown:
-    """All families as they are shown: without `_created`, which would double the series of counters for little use.
+    """All families as they are shown: without the `_created` series, which would double the number of counters.
 
     They are one collector, so that a registry takes all of them or none.
     """
@@ -113,7 +116,7 @@ class _Shown:
 
 
 def _registered(metrics: Sequence[Metric], registry: CollectorRegistry) -> Mapping[str, Any]:
-    """Return the families by name, in the registry; ConfigError, and nothing is left in it, where that cannot be."""
+    """Register the families and return them by name; raise ConfigError, leaving nothing registered, if that fails."""
     shown = _Shown(metrics)
     try:
         registry.register(shown)
@@ -147,7 +150,7 @@ _of: weakref.WeakKeyDictionary[CollectorRegistry, Families] = weakref.WeakKeyDic
 
 
 class _Making:
-    """Who makes families has the lock."""
+    """The lock that is held while families are made."""
 
     def __init__(self) -> None:
         self.forget()

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from pixelmeter._version import __version__
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.counting import COUNTS, tally_of
 from pixelmeter.core.sink import Health
 from pixelmeter.prices import CHECKED_ON
-from pixelmeter.sinks.prometheus.attempts import count
-from pixelmeter.sinks.prometheus.families import families_of
+from pixelmeter.sinks.prometheus.families import Exemplar, Families, families_of
 from pixelmeter.sinks.series import DEFAULT_LIMIT, Labels
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PrometheusSink"]
 
+_WITH_EXEMPLAR = ("pixelmeter_request_duration_seconds", "pixelmeter_cost_usd_total")
 _IN_FLIGHT = "pixelmeter_requests_in_flight"
 _BACKENDS = ("sqlite", "postgresql")
 _PLACES = ("request", "exchange", "headers", "body", "answer", "record", "response", "ledger", "writer")
@@ -49,7 +50,7 @@ class PrometheusSink:
         families = self._families
         with families.lock:
             if self._generation != families.generation:
-                self._leave_to_the_parent()
+                self._drop_inherited()
             gateway, _ = families.names(
                 intent.gateway, intent.operation, intent.model, priced=intent.at_risk is not None
             )
@@ -62,12 +63,12 @@ class PrometheusSink:
         families = self._families
         with families.lock:
             if self._generation != families.generation:
-                self._leave_to_the_parent()
+                self._drop_inherited()
             labels, sampled = self._flying.pop(attempt.id, (None, True))
             if labels is not None:
                 families.child(_IN_FLIGHT, labels).dec()
             traced = sampled and attempt.trace_id is not None and not families.multiprocess
-            count(attempt, families, {"trace_id": str(attempt.trace_id)} if traced else None)
+            _count(attempt, families, {"trace_id": str(attempt.trace_id)} if traced else None)
 
     def observe(self, health: Health) -> None:
         """Show how the ledger is doing."""
@@ -75,7 +76,7 @@ class PrometheusSink:
         backend = (health.backend,)
         with families.lock:
             if self._generation != families.generation:
-                self._leave_to_the_parent()
+                self._drop_inherited()
             for rows, duration in health.writes:
                 families.child("pixelmeter_ledger_rows_total", backend).inc(rows)
                 families.child("pixelmeter_ledger_write_duration_seconds", backend).observe(duration / 1e6)
@@ -104,8 +105,8 @@ class PrometheusSink:
             for place in _PLACES:
                 families.child("pixelmeter_internal_errors_total", (place,))
 
-    def _leave_to_the_parent(self) -> None:
-        """Take the parent's attempts out of what a forked child inherited; a worker's file begins anew by itself."""
+    def _drop_inherited(self) -> None:
+        """Forget the parent's attempts in a forked child; the file of a gunicorn worker starts empty anyway."""
         self._generation = self._families.generation
         flying, self._flying = self._flying, {}
         self._dropped = 0
@@ -115,15 +116,36 @@ class PrometheusSink:
 
 
 def _grown(before: int, now: int) -> int:
-    """Return by how much a number grew that begins anew after a fork."""
+    """Return by how much a counter grew, which starts at 0 again after a fork."""
     return now - before if now >= before else now
 
 
 def _is_sampled() -> bool:
     """Return False where OpenTelemetry says that the current trace is not kept."""
-    # Looked up, not imported: where nobody loaded it, or another thread is about to, there is no current span.
+    # Looked up, not imported: if it is not loaded, or another thread is loading it, there is no current span.
     trace: Any = sys.modules.get("opentelemetry.trace")
     if not hasattr(trace, "get_current_span"):
         return True
     context = trace.get_current_span().get_span_context()
     return bool(not context.is_valid or context.trace_flags.sampled)
+
+
+def _count(attempt: Attempt, families: Families, exemplar: Exemplar) -> None:
+    """Add an attempt that has ended; the exemplar goes to its duration and its cost."""
+    tally = tally_of(attempt)
+    priced = attempt.price_id is not None or attempt.at_risk is not None
+    tally.gateway, tally.model = families.names(tally.gateway, tally.operation, tally.model, priced=priced)
+    for count in COUNTS:
+        if count.kind == "counter":
+            number: int | None = getattr(tally, count.number) or None
+        else:
+            number = getattr(attempt, count.number)
+        if number is None:
+            continue
+        child, value = families.child(count.metric, count.labels(tally)), number / count.unit
+        if count.kind == "gauge":
+            child.set(value)
+        elif count.kind == "histogram":
+            child.observe(value, exemplar if count.metric in _WITH_EXEMPLAR else None)
+        else:
+            child.inc(value, exemplar if count.metric in _WITH_EXEMPLAR else None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pixelmeter.testing.demo.books import Books
-from pixelmeter.testing.demo.run import TAG, Result, new_ledger, run
+from pixelmeter.testing.demo.run import TAG, Books, Result, new_ledger, run
 
 __all__ = ["TAG", "Books", "Result", "new_ledger", "run"]

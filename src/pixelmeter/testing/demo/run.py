@@ -1,19 +1,23 @@
-"""One run: a gateway, the clients, their calls all at once, and what came of it."""
+"""One run: a gateway, the clients, their calls all at once, and the ledger against the gateway's bill."""
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from random import Random
+from typing import Any
 from urllib.parse import quote
 
 import pixelmeter
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.attempts import attempts
@@ -22,11 +26,78 @@ from pixelmeter.ledger.queries import Filters
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.prices import bundled
 from pixelmeter.testing import Gateway
-from pixelmeter.testing.demo.books import Books, compare
 from pixelmeter.testing.demo.clients import Caller, callers, installed
 from pixelmeter.testing.demo.work import LATENCIES, Call, draw
 
-__all__ = ["TAG", "Result", "new_ledger", "run"]
+__all__ = ["TAG", "Books", "Result", "compare", "new_ledger", "run", "undisturbed"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Books:
+    """What both sides say; money in nano-dollars."""
+
+    billed: int
+    """What the gateway billed, all in all."""
+    known: int
+    """What the ledger knows to have been spent."""
+    unknown: int
+    """How many attempts the ledger says it does not know the cost of, pending jobs among them."""
+    unknown_billed: int
+    """What the gateway billed for exactly those."""
+    missing: int
+    """Lines of the bill for attempts that the ledger has not; below zero for attempts that nobody was asked for."""
+
+    @property
+    def difference(self) -> int:
+        """What the bill says more than the ledger can account for."""
+        return self.billed - self.known - self.unknown_billed
+
+    @property
+    def is_even(self) -> bool:
+        """Whether every attempt and every nano-dollar is accounted for."""
+        return self.difference == 0 and self.missing == 0
+
+
+def compare(bill: Iterable[Mapping[str, Any]], attempts: Iterable[Attempt]) -> Books:
+    """Compare the billing log of a stand-in gateway with the attempts that went there."""
+    attempts = list(attempts)
+    known = {attempt.request_id for attempt in attempts if attempt.cost is not None}
+    unknown = sum(attempt.cost is None for attempt in attempts)
+    billed = unknown_billed = left = 0
+    for line in bill:
+        charged: int = line["charged_nano"]
+        billed += charged
+        if line["request_id"] not in known:
+            unknown_billed += charged
+            # A job is charged by the poll that finds it completed; the attempt is the request that queued it.
+            left += line["operation"] != "job"
+    return Books(
+        billed=billed,
+        known=sum(attempt.cost for attempt in attempts if attempt.cost is not None),
+        unknown=unknown,
+        unknown_billed=unknown_billed,
+        missing=left - unknown,
+    )
+
+
+_SETTINGS = ("PIXELMETER_", "OPENAI_", "AIGATEWAY_")
+# A proxy has no way to this machine's loopback.
+_PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"}
+
+
+@contextmanager
+def undisturbed() -> Generator[None]:
+    """Take the settings of pixelmeter and of the clients, and proxies, out of the environment; put them back after."""
+    taken = {
+        name: os.environ.pop(name)
+        for name in list(os.environ)
+        if name.startswith(_SETTINGS) or name.upper() in _PROXIES
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(taken)
+
 
 TAG = "demo"
 """The tag that tells the attempts of one run from others in the ledger; its value is when the run began, in UTC."""

@@ -1,0 +1,149 @@
+"""Money: what the ledger says, which is exact, and how fast it goes, which the counters say."""
+
+from __future__ import annotations
+
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.dashboard import (
+    LEDGER_CHOICE,
+    TAG_CHOICE,
+    TRACES_CHOICE,
+    Line,
+    Section,
+    dashboard,
+)
+from scripts.dashboards.grafana.ledger_panels import (
+    at_risk_this_month,
+    by_tag,
+    daily_by_gateway,
+    daily_by_model,
+    dearest_calls,
+    forecast,
+    reported_and_priced,
+    spend_in_range,
+    spend_this_month,
+    unknown_by_reason,
+    unknown_this_month,
+)
+from scripts.dashboards.grafana.panel import stat, timeseries
+from scripts.dashboards.grafana.query import Json, gained, instant, known, moving, ranged
+from scripts.dashboards.grafana.shared import spend_per_image
+
+__all__ = ["cost"]
+
+_COST = "pixelmeter_cost_usd_total"
+
+
+def cost(thresholds: Thresholds) -> Json:
+    """Return the dashboard."""
+    return dashboard(
+        "pixelmeter-cost",
+        "Cost",
+        "Where the money goes. The upper half is SQL over the ledger and exact; it needs a ledger on PostgreSQL. The"
+        " lower half is made of the counters in Prometheus. Days and months are those of UTC.",
+        (
+            Section(
+                "This month, by the ledger",
+                (Line(4, (spend_this_month(), forecast(), at_risk_this_month(), unknown_this_month())),),
+            ),
+            Section(
+                "In this time range, by the ledger",
+                (
+                    Line(9, (daily_by_model(),)),
+                    Line(8, (by_tag(), daily_by_gateway())),
+                    Line(8, (reported_and_priced(), unknown_by_reason())),
+                    Line(10, (dearest_calls(),)),
+                ),
+            ),
+            Section(
+                "Ledger and counters",
+                (Line(4, (spend_in_range(), _counted())),),
+            ),
+            Section(
+                "Pace, by the counters",
+                (
+                    Line(8, (_by_gateway(), _by_source(), spend_per_image())),
+                    Line(8, (_at_risk(thresholds), _unknown())),
+                    Line(8, (_images(), _tokens())),
+                ),
+            ),
+        ),
+        since="now-30d",
+        zone="utc",
+        choices=(LEDGER_CHOICE, TRACES_CHOICE, TAG_CHOICE),
+    )
+
+
+def _counted() -> Json:
+    return stat(
+        "Spend, by the counters",
+        "What Prometheus saw the counters gain. It differs from the ledger where a scrape was missed, where Prometheus"
+        " keeps less than this time range, and by calls of programs that the chosen jobs do not cover.",
+        instant(known(gained(_COST), gained("pixelmeter_unknown_cost_requests_total"))),
+        unit="currencyUSD",
+        decimals=4,
+        empty="Unknown",
+    )
+
+
+def _by_gateway() -> Json:
+    return timeseries(
+        "Spend per hour, by gateway",
+        "Known cost, as if the pace lasted an hour.",
+        ranged(f"{moving(_COST, by='gateway')} * 3600", "{{gateway}}"),
+        unit="currencyUSD",
+        stacked=True,
+    )
+
+
+def _by_source() -> Json:
+    return timeseries(
+        "Spend per hour, by source",
+        "Whether the gateway reported the cost or the price book gave it.",
+        ranged(f"{moving(_COST, by='cost_source')} * 3600", "{{cost_source}}"),
+        unit="currencyUSD",
+        stacked=True,
+        coloured=True,
+    )
+
+
+def _at_risk(thresholds: Thresholds) -> Json:
+    return timeseries(
+        "At risk per hour",
+        "Estimated cost of attempts that may have been billed though they failed, in the hour before each point, by job"
+        f" and gateway; the line is where the alert begins, at {thresholds.at_risk_usd:g} USD.",
+        ranged(gained("pixelmeter_at_risk_usd_total", window="1h", by="job, gateway"), "{{gateway}} {{job}}"),
+        unit="currencyUSD",
+        steps=((None, "transparent"), (thresholds.at_risk_usd, "orange")),
+    )
+
+
+def _unknown() -> Json:
+    return timeseries(
+        "Attempts of unknown cost, per hour",
+        "By the reason why their cost is unknown, in the hour before each point.",
+        ranged(gained("pixelmeter_unknown_cost_requests_total", window="1h", by="reason"), "{{reason}}"),
+        unit="short",
+        stacked=True,
+    )
+
+
+def _images() -> Json:
+    images = f"{gained('pixelmeter_images_total', window='1h', by='size, quality')} > 0"
+    return timeseries(
+        "Images per hour",
+        "Images delivered in the hour before each point, by size and quality, as far as the answers say.",
+        ranged(f'label_replace({images}, "size", "unknown size", "size", "")', "{{size}} {{quality}}"),
+        unit="short",
+        stacked=True,
+    )
+
+
+def _tokens() -> Json:
+    return timeseries(
+        "Tokens per minute",
+        "As gateways that bill by token count them; each token is counted once.",
+        ranged(f"{moving('pixelmeter_tokens_total', by='direction, modality')} * 60", "{{direction}} {{modality}}"),
+        unit="short",
+        stacked=True,
+        empty="No gateway counted tokens",
+    )
