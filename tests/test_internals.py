@@ -1,4 +1,4 @@
-"""The page for maintainers names what there is."""
+"""The pages for maintainers name what there is."""
 
 from __future__ import annotations
 
@@ -25,3 +25,10 @@ def test_every_module_has_a_line() -> None:
 
 def test_every_module_that_it_names_exists() -> None:
     assert [] == [name for name in _NAMED if not ((_PACKAGE / name).exists() or (_ROOT / name).exists())]
+
+
+def test_every_file_that_contributors_are_sent_to_exists() -> None:
+    text = (_ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:[a-z_-]+/)+[A-Za-z_.-]*)`", text)
+    assert len(paths) > 10
+    assert [] == [path for path in paths if not ((_ROOT / path).exists() or (_PACKAGE / path).exists())]
