@@ -13,7 +13,9 @@ import pixelmeter
 
 
 def test_the_package_exports_what_its_page_promises() -> None:
-    assert {"Meter", "__version__", "call", "instrument", "tags"} <= set(pixelmeter.__all__)
+    functions = {"Meter", "__version__", "call", "instrument", "tags"}
+    of_arguments_and_results = {"Attempt", "Health", "PriceBook", "Sink", "Status"}
+    assert functions | of_arguments_and_results <= set(pixelmeter.__all__)
 
 
 def test_every_exported_name_is_there() -> None:

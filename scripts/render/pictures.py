@@ -26,11 +26,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pixelmeter.monitoring.grafana.export import dashboards, files
-from pixelmeter.monitoring.prometheus_files import files as rules
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds, files
 from tests.monitoring.asking import ledger, rows, statement
 from tests.monitoring.busy import busy
+from tests.monitoring.exported import dashboards
 from tests.monitoring.exporter import exporter
 from tests.postgres import Server
 from tests.prometheus import Prometheus
@@ -96,7 +95,7 @@ def world(minutes: float) -> Iterator[World]:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             paths = []
-            for name, text in rules(Thresholds()).items():
+            for name, text in files(Thresholds()).items():
                 if name in ("prometheus/rules.yml", "prometheus/alerts.yml"):
                     paths.append(folder / Path(name).name)
                     paths[-1].write_text(text)

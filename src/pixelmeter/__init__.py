@@ -26,6 +26,9 @@ from pixelmeter.errors import (
 
 # Imported when they are first used: the command line, which needs none of them, starts in half the time.
 if typing.TYPE_CHECKING:
+    from pixelmeter.core.attempts.record import Attempt
+    from pixelmeter.core.pricing.book import PriceBook
+    from pixelmeter.core.sink import Health, Sink
     from pixelmeter.drivers.instrument import instrument
     from pixelmeter.linking import call
     from pixelmeter.meter import Meter
@@ -33,7 +36,11 @@ if typing.TYPE_CHECKING:
     from pixelmeter.tagging import tags
 else:
     _LATE = {
+        "Attempt": "pixelmeter.core.attempts.record",
+        "Health": "pixelmeter.core.sink",
         "Meter": "pixelmeter.meter",
+        "PriceBook": "pixelmeter.core.pricing.book",
+        "Sink": "pixelmeter.core.sink",
         "Status": "pixelmeter.recorder.status",
         "call": "pixelmeter.linking",
         "instrument": "pixelmeter.drivers.instrument",
@@ -51,13 +58,17 @@ else:
 
 
 __all__ = [
+    "Attempt",
     "ConfigError",
+    "Health",
     "LedgerError",
     "Meter",
     "PixelmeterError",
+    "PriceBook",
     "PriceBookError",
     "SchemaOutdated",
     "SchemaTooNew",
+    "Sink",
     "Status",
     "__version__",
     "call",

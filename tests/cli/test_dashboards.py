@@ -9,8 +9,8 @@ from click.testing import CliRunner, Result
 
 from pixelmeter.cli import main
 from pixelmeter.cli.dashboards import export
-from pixelmeter.monitoring.export import files
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.export import files
 
 
 def run(*arguments: str) -> Result:

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
@@ -91,6 +92,10 @@ def test_a_command_that_reads_imports_the_driver_and_nothing_that_meters_or_chan
 ) -> None:
     driver = {"psycopg", "asyncio"} if filled.startswith("postgresql") else set[str]()
     assert set() == imported(*arguments, "--database-url", filled) & (LIBRARIES | METERING) - driver
+
+
+def test_dashboards_are_exported_without_the_library_that_their_makers_need(tmp_path: Path) -> None:
+    assert set() == imported("dashboards", "export", str(tmp_path)) & (LIBRARIES | METERING)
 
 
 @pytest.mark.parametrize("arguments", [["show", "meta/sam-3-1-image"], ["list", "--gateway", "xai"]], ids=" ".join)

@@ -11,8 +11,8 @@ from typing import Any
 from psycopg import Connection, connect
 from psycopg.rows import dict_row
 
-from pixelmeter.monitoring.grafana.export import dashboards
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from tests.monitoring.exported import dashboards
 from tests.monitoring.linter import filled, queries
 from tests.prometheus import Prometheus
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pixelmeter.monitoring.groups import alert_groups
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.groups import alert_groups
 
 ALERTS = [alert for group in alert_groups(Thresholds()) for alert in group.alerts]
 

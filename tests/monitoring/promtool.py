@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from pixelmeter.monitoring.groups import alert_groups, recording_groups
-from pixelmeter.monitoring.pace import UNHURRIED, Pace
-from pixelmeter.monitoring.prometheus_files import files
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds, files
+from scripts.dashboards import prometheus_files
+from scripts.dashboards.groups import alert_groups, recording_groups
+from scripts.dashboards.pace import UNHURRIED, Pace
 from tests.conftest import unavailable
 
 __all__ = ["check", "judge", "written"]
@@ -43,9 +43,10 @@ def judge(folder: Path, step: str, tests: Sequence[Mapping[str, Any]]) -> None:
 
 
 def written(folder: Path, thresholds: Thresholds, pace: Pace = UNHURRIED) -> list[str]:
-    """Write the rules into a folder; return their paths."""
+    """Write the rules into a folder, those that are exported unless they are to be hurried; return their paths."""
+    texts = files(thresholds) if pace == UNHURRIED else prometheus_files.files(thresholds, pace)
     paths = []
-    for name, text in files(thresholds, pace).items():
+    for name, text in texts.items():
         if name in ("prometheus/rules.yml", "prometheus/alerts.yml"):
             path = folder / Path(name).name
             path.write_text(text)

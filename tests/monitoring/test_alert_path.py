@@ -16,11 +16,11 @@ from typing import Any
 import pytest
 import yaml
 
-from pixelmeter.monitoring.groups import alert_groups, recording_groups
-from pixelmeter.monitoring.pace import Pace
-from pixelmeter.monitoring.prometheus_files import files
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
 from pixelmeter.testing import Gateway
+from scripts.dashboards.groups import alert_groups, recording_groups
+from scripts.dashboards.pace import Pace
+from scripts.dashboards.prometheus_files import files
 from tests.prometheus import Alertmanager, Prometheus, Receiver, eventually
 
 CHECKOUT = Path(__file__).parents[2]

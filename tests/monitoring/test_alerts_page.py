@@ -10,13 +10,12 @@ from typing import Any
 
 import yaml
 
-from pixelmeter.monitoring.prometheus_files import files
-from pixelmeter.monitoring.recordings import FAILED
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds, files
+from scripts.dashboards.recordings import FAILED
 from tests.monitoring.cases import ALERTS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
-FILES = files(Thresholds())
+FILES = {name: text for name, text in files(Thresholds()).items() if name.startswith(("prometheus/", "alertmanager/"))}
 
 
 def table(head: str) -> list[list[str]]:

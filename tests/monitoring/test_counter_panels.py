@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from pixelmeter.core.attempts.billing import UNKNOWN
-from pixelmeter.monitoring.grafana.shared import UNSETTLED, allowed, error_steps
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.shared import UNSETTLED, allowed, error_steps
 from tests.conftest import unavailable
 from tests.monitoring.asking import panels
 from tests.monitoring.linter import filled

@@ -1,28 +1,116 @@
-"""What the package makes is what dashboards/ has, and what the command writes."""
+"""What the scripts make is what dashboards/ has, and, for every threshold, what the command writes."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+from pixelmeter import monitoring
+from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.errors import ConfigError
-from pixelmeter.monitoring.export import files, write
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import PLACES, Thresholds, files, texts, write
+from scripts.dashboards import export
+from scripts.dashboards.places import places, to_json
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
-FILES = files(Thresholds())
+FILES = export.files(Thresholds())
+AGAIN = "run `python -m scripts.make_dashboards`"
+PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
+UNUSUAL_URL = "https://wiki.example/it's?a=1&b=%20#{{ $value }}\\1 @runbooks@"
+
+
+@st.composite
+def thresholds(draw: st.DrawFn) -> Thresholds:
+    """Draw thresholds between their bounds, with all the digits that a float can have."""
+    chosen: dict[str, Any] = {
+        "latency_seconds": draw(st.sampled_from(DURATION_BUCKETS)),
+        "runbooks": draw(st.sampled_from(["http://", "https://"])) + draw(st.text(PRINTABLE, max_size=20)),
+    }
+    for each in fields(Thresholds):
+        if each.name not in chosen:
+            above, below = each.metadata["above"], min(each.metadata["below"], 1e300)
+            chosen[each.name] = draw(st.floats(above, below, exclude_min=True, exclude_max=True))
+    return Thresholds(**chosen)
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_the_file_in_the_repository_is_what_the_package_makes(name: str) -> None:
-    assert FILES[name] == (DASHBOARDS / name).read_text(), "run `python -m scripts.make_dashboards`"
+def test_the_file_in_the_repository_is_what_the_scripts_make(name: str) -> None:
+    assert FILES[name] == (DASHBOARDS / name).read_text(), AGAIN
 
 
 def test_nothing_else_is_among_them() -> None:
     found = {path.relative_to(DASHBOARDS).as_posix() for path in DASHBOARDS.rglob("*") if path.is_file()}
     assert {*FILES, "README.md"} == found
+
+
+def test_the_places_of_thresholds_are_those_that_the_scripts_find() -> None:
+    assert to_json(places()) == PLACES.read_text(), AGAIN
+
+
+def test_every_text_that_depends_on_thresholds_stands_somewhere() -> None:
+    assert set(texts(Thresholds())) == {place.name for found in places().values() for place in found}
+
+
+@pytest.mark.parametrize(
+    "chosen",
+    [
+        {},
+        {"objective": 0.9, "latency_seconds": 7.5, "latency_objective": 0.5, "minimum_requests": 3},
+        {"objective": 0.99999, "latency_objective": 0.0123456789, "minimum_requests": 1_000_000},
+        {"objective": 1e-9, "latency_seconds": 0.1, "throttled_ratio": 0.123456789, "moderation_ratio": 1 / 3},
+        {"spend_spike_usd": 1e7, "spend_spike_ratio": 2, "image_cost_ratio": 1_000_000.5, "at_risk_usd": 1e-7},
+        {"ledger_lag_seconds": 1_234_567.5, "price_age_days": 33.3},
+        {"ledger_lag_seconds": 7, "price_age_days": 1, "latency_seconds": 30},
+        {"runbooks": "https://wiki.example/a//"},
+        {"runbooks": UNUSUAL_URL},
+        {"runbooks": "https://wiki.example/it's: a folder"},
+        {"runbooks": "https://wiki.example/the 'folder' #1"},
+    ],
+    ids=str,
+)
+def test_what_is_exported_is_what_the_scripts_make_for_the_same_thresholds(chosen: Mapping[str, Any]) -> None:
+    made = Thresholds(**chosen)
+
+    assert export.files(made) == files(made)
+    assert list(FILES) == list(files(made))
+
+
+@given(thresholds())
+@settings(max_examples=25, deadline=None)
+def test_whatever_the_thresholds_are_the_scripts_make_what_is_exported(chosen: Thresholds) -> None:
+    assert export.files(chosen) == files(chosen)
+
+
+@pytest.mark.parametrize("text", ["# mine\n", "", None], ids=["another", "shorter", "missing"])
+def test_a_file_that_is_not_as_it_was_installed_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str | None
+) -> None:
+    write(tmp_path, FILES)
+    damaged = tmp_path / "prometheus" / "alerts.yml"
+    if text is None:
+        damaged.unlink()
+    else:
+        damaged.write_text(text and text + damaged.read_text())
+    monkeypatch.setattr(monitoring, "asset_dir", lambda _: tmp_path)
+
+    with pytest.raises(ConfigError, match=r"prometheus/alerts\.yml is not as it came with pixelmeter"):
+        files(Thresholds(objective=0.9))
+
+
+def test_a_file_without_thresholds_that_is_missing_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(tmp_path, FILES)
+    (tmp_path / "docker-compose.yml").unlink()
+    monkeypatch.setattr(monitoring, "asset_dir", lambda _: tmp_path)
+
+    with pytest.raises(ConfigError, match=r"docker-compose\.yml is not as it came with pixelmeter"):
+        files(Thresholds())
 
 
 def test_rules_are_yaml_that_a_person_can_read() -> None:

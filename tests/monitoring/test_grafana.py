@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from pathlib import Path
 from typing import Any, get_args
 
 import promql_parser
@@ -15,13 +14,12 @@ from grafana_foundation_sdk.models import dashboard as sdk
 from pixelmeter.core.attempts.record import Outcome
 from pixelmeter.core.labels import ERROR_TYPES
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.monitoring.grafana.export import dashboards, files
-from pixelmeter.monitoring.grafana.panel import COLOURS
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds, files
+from scripts.dashboards.grafana.panel import COLOURS
+from tests.monitoring.exported import dashboards
 from tests.monitoring.linter import EXCLUDED, RULES, expressions, filled, lint, queries
 from tests.monitoring.promql import unknown_names
 
-CHECKED_IN = Path(__file__).parents[2] / "dashboards"
 OTHERS = Thresholds(objective=0.9, latency_seconds=7.5, latency_objective=0.5, ledger_lag_seconds=7)
 EACH = pytest.mark.parametrize("dashboard", dashboards(Thresholds()), ids=lambda dashboard: dashboard["uid"])
 # Prometheus makes these itself.
@@ -52,17 +50,6 @@ def labels_of(expression: Any) -> set[str]:
     if isinstance(expression, promql_parser.BinaryExpr):
         return labels_of(expression.lhs) | labels_of(expression.rhs)
     return set()
-
-
-@pytest.mark.parametrize("name", files(Thresholds()))
-def test_what_is_checked_in_is_what_the_package_makes(name: str) -> None:
-    assert files(Thresholds())[name] == (CHECKED_IN / name).read_text(), "run `python -m scripts.make_dashboards`"
-
-
-def test_nothing_else_is_checked_in() -> None:
-    found = {str(path.relative_to(CHECKED_IN)) for path in (CHECKED_IN / "grafana").rglob("*") if path.is_file()}
-
-    assert {name for name in files(Thresholds()) if name.startswith("grafana/")} == found
 
 
 @EACH

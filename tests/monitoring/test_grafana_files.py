@@ -12,11 +12,10 @@ import yaml
 from click import Context
 
 from pixelmeter.cli import main
-from pixelmeter.monitoring.export import files
-from pixelmeter.monitoring.grafana.provisioning import DASHBOARDS, PROMETHEUS_UID, VARIABLES
-from pixelmeter.monitoring.groups import alert_groups
-from pixelmeter.monitoring.rule import Alert
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import VARIABLES, Thresholds, files
+from scripts.dashboards.grafana.provisioning import DASHBOARDS, PROMETHEUS_UID
+from scripts.dashboards.groups import alert_groups
+from scripts.dashboards.rule import Alert
 
 FILES = files(Thresholds())
 PAGE = Path(__file__).parents[2] / "docs" / "dashboards.md"

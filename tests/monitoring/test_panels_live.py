@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 from psycopg import Connection
 
-from pixelmeter.monitoring.export import files
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds, files
 from pixelmeter.testing.demo.run import run
 from tests.monitoring.asking import Row, answer, ledger, panels, rows, statement
 from tests.monitoring.busy import busy

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.core.labels import ERROR_TYPES
-from pixelmeter.monitoring.groups import alert_groups, recording_groups
-from pixelmeter.monitoring.pace import UNHURRIED, Pace
-from pixelmeter.monitoring.recordings import COUNTED, FAILED
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.groups import alert_groups, recording_groups
+from scripts.dashboards.pace import UNHURRIED, Pace
+from scripts.dashboards.recordings import COUNTED, FAILED
 from tests.monitoring.cases import ALERTS, CASES
 from tests.monitoring.promql import unknown_names
 from tests.monitoring.promtool import check, judge, written

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from pixelmeter.cli import main
 from pixelmeter.core.attempts.billing import UNKNOWN
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.monitoring.groups import recording_groups
-from pixelmeter.monitoring.recordings import FAILED
-from pixelmeter.monitoring.rule import Alert
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.groups import recording_groups
+from scripts.dashboards.recordings import FAILED
+from scripts.dashboards.rule import Alert
 from tests.monitoring.cases import ALERTS, CASES
 from tests.monitoring.promql import aggregations, keeps, unknown_names
 from tests.monitoring.promtool import judge

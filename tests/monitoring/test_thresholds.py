@@ -9,8 +9,8 @@ import pytest
 
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.errors import ConfigError
-from pixelmeter.monitoring.groups import alert_groups
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.groups import alert_groups
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,9 @@ def test_five_nines_are_an_objective() -> None:
     assert 0.99999 == Thresholds(objective=0.99999).objective
 
 
-@pytest.mark.parametrize("runbooks", ["", "foo", "javascript:alert(1)"])
+@pytest.mark.parametrize(
+    "runbooks", ["", "foo", "javascript:alert(1)", "https://wiki.example/\nexpr: 1", "http://\x1b["]
+)
 def test_a_folder_of_runbooks_that_is_no_url_is_refused(runbooks: str) -> None:
     with pytest.raises(ConfigError, match="it must be a URL"):
         Thresholds(runbooks=runbooks)

@@ -14,7 +14,7 @@ from opentelemetry.sdk.trace import TracerProvider
 import pixelmeter
 import pixelmeter.httpx
 import pixelmeter.httpx2
-from pixelmeter.core.attempts.record import Attempt
+from pixelmeter import Attempt
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.testing import Gateway, capture_calls
 

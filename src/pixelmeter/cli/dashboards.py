@@ -10,8 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from pixelmeter.cli.output import plain
-from pixelmeter.monitoring.export import files, write
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds, files, write
 
 __all__ = ["command"]
 

@@ -88,7 +88,7 @@ def _versions() -> Finding:
 def _variables() -> Iterator[Finding]:
     if not misspelt():
         return
-    from pixelmeter.monitoring.grafana.provisioning import VARIABLES
+    from pixelmeter.monitoring import VARIABLES
 
     for name, meant in misspelt(besides=[*VARIABLES, _OF_COMPOSE]).items():
         question = f": did you mean {meant}?" if meant else ""

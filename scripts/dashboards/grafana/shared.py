@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.panel import Steps, timeseries
-from pixelmeter.monitoring.grafana.query import Json, gained, moving, ranged, share
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.panel import Steps, timeseries
+from scripts.dashboards.grafana.query import Json, gained, moving, ranged, share
 
 __all__ = ["UNSETTLED", "allowed", "error_steps", "reasons", "spend_per_image"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pixelmeter.monitoring.grafana.query import LEDGER, PROMETHEUS, Json
+from scripts.dashboards.grafana.query import LEDGER, PROMETHEUS, Json
 
 __all__ = ["LEDGER_CHOICE", "TAG_CHOICE", "TRACES_CHOICE", "Line", "Section", "dashboard"]
 

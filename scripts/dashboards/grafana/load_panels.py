@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.panel import timeseries
-from pixelmeter.monitoring.grafana.query import Json, moving, ranged, series
+from scripts.dashboards.grafana.panel import timeseries
+from scripts.dashboards.grafana.query import Json, moving, ranged, series
 
 __all__ = ["first_byte", "first_image", "in_flight", "remaining_requests"]
 

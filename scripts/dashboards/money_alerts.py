@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.growth import grown
-from pixelmeter.monitoring.pace import Pace
-from pixelmeter.monitoring.recordings import UNPRICED
-from pixelmeter.monitoring.rule import Alert, Group
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.growth import grown
+from scripts.dashboards.pace import Pace
+from scripts.dashboards.recordings import UNPRICED
+from scripts.dashboards.rule import Alert, Group
 
 __all__ = ["money_alerts"]
 

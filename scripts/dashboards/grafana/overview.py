@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.dashboard import Line, Section, dashboard
-from pixelmeter.monitoring.grafana.panel import column, heatmap, stat, table, timeseries
-from pixelmeter.monitoring.grafana.query import Json, gained, increase, instant, known, moving, ranged, share
-from pixelmeter.monitoring.grafana.shared import UNSETTLED, error_steps, reasons, spend_per_image
-from pixelmeter.monitoring.recordings import COUNTED, FAILED
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
+from scripts.dashboards.grafana.panel import column, heatmap, stat, table, timeseries
+from scripts.dashboards.grafana.query import Json, gained, increase, instant, known, moving, ranged, share
+from scripts.dashboards.grafana.shared import UNSETTLED, error_steps, reasons, spend_per_image
+from scripts.dashboards.recordings import COUNTED, FAILED
 
 __all__ = ["overview"]
 

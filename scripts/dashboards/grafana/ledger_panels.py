@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.panel import column, stat, table, timeseries
-from pixelmeter.monitoring.grafana.query import SCOPE, Json, sql
+from scripts.dashboards.grafana.panel import column, stat, table, timeseries
+from scripts.dashboards.grafana.query import SCOPE, Json, sql
 
 __all__ = [
     "at_risk_this_month", "by_tag", "daily_by_gateway", "daily_by_model", "dearest_calls", "forecast",

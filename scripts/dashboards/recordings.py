@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.growth import grown
-from pixelmeter.monitoring.pace import Pace
-from pixelmeter.monitoring.rule import Group, Recording
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.growth import grown
+from scripts.dashboards.pace import Pace
+from scripts.dashboards.rule import Group, Recording
 
 __all__ = ["COUNTED", "FAILED", "UNPRICED", "errors_ratio", "objective_rules", "slow_ratio", "usage_rules"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.provisioning import DASHBOARDS
+from scripts.dashboards.grafana.provisioning import DASHBOARDS
 
 __all__ = ["compose"]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.call_alerts import call_alerts
-from pixelmeter.monitoring.money_alerts import money_alerts
-from pixelmeter.monitoring.pace import UNHURRIED, Pace
-from pixelmeter.monitoring.pipeline_alerts import pipeline_alerts
-from pixelmeter.monitoring.recordings import objective_rules, usage_rules
-from pixelmeter.monitoring.rule import Group
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.call_alerts import call_alerts
+from scripts.dashboards.money_alerts import money_alerts
+from scripts.dashboards.pace import UNHURRIED, Pace
+from scripts.dashboards.pipeline_alerts import pipeline_alerts
+from scripts.dashboards.recordings import objective_rules, usage_rules
+from scripts.dashboards.rule import Group
 
 __all__ = ["alert_groups", "recording_groups"]
 

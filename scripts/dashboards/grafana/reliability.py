@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.dashboard import Line, Section, dashboard
-from pixelmeter.monitoring.grafana.load_panels import first_byte, first_image, in_flight, remaining_requests
-from pixelmeter.monitoring.grafana.panel import column, stat, table, timeseries
-from pixelmeter.monitoring.grafana.query import Json, increase, instant, moving, ranged, share
-from pixelmeter.monitoring.grafana.shared import allowed, error_steps, reasons
-from pixelmeter.monitoring.recordings import COUNTED, FAILED
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
+from scripts.dashboards.grafana.load_panels import first_byte, first_image, in_flight, remaining_requests
+from scripts.dashboards.grafana.panel import column, stat, table, timeseries
+from scripts.dashboards.grafana.query import Json, increase, instant, moving, ranged, share
+from scripts.dashboards.grafana.shared import allowed, error_steps, reasons
+from scripts.dashboards.recordings import COUNTED, FAILED
 
 __all__ = ["reliability"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pixelmeter.monitoring.grafana.query import Json
+from scripts.dashboards.grafana.query import Json
 
 __all__ = ["COLOURS", "Steps", "column", "heatmap", "stat", "state_timeline", "table", "timeseries"]
 

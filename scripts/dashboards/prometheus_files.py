@@ -7,10 +7,10 @@ from typing import Any
 
 import yaml
 
-from pixelmeter.monitoring.groups import alert_groups, recording_groups
-from pixelmeter.monitoring.pace import UNHURRIED, Pace
-from pixelmeter.monitoring.rule import Alert, Group, Recording
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.groups import alert_groups, recording_groups
+from scripts.dashboards.pace import UNHURRIED, Pace
+from scripts.dashboards.rule import Alert, Group, Recording
 
 __all__ = ["EXAMPLE", "MADE_BY", "files", "to_yaml"]
 

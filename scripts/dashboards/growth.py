@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.core.metrics import metric
-from pixelmeter.monitoring.pace import Pace
+from scripts.dashboards.pace import Pace
 
 __all__ = ["grown"]
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from pixelmeter.monitoring.grafana.provisioning import PROMETHEUS_UID
-from pixelmeter.monitoring.grafana.query import Json
-from pixelmeter.monitoring.groups import alert_groups
-from pixelmeter.monitoring.prometheus_files import to_yaml
-from pixelmeter.monitoring.rule import Alert, Group
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.provisioning import PROMETHEUS_UID
+from scripts.dashboards.grafana.query import Json
+from scripts.dashboards.groups import alert_groups
+from scripts.dashboards.prometheus_files import to_yaml
+from scripts.dashboards.rule import Alert, Group
 
 __all__ = ["alerting"]
 

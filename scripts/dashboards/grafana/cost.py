@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.dashboard import (
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.dashboard import (
     LEDGER_CHOICE,
     TAG_CHOICE,
     TRACES_CHOICE,
@@ -10,7 +11,7 @@ from pixelmeter.monitoring.grafana.dashboard import (
     Section,
     dashboard,
 )
-from pixelmeter.monitoring.grafana.ledger_panels import (
+from scripts.dashboards.grafana.ledger_panels import (
     at_risk_this_month,
     by_tag,
     daily_by_gateway,
@@ -23,10 +24,9 @@ from pixelmeter.monitoring.grafana.ledger_panels import (
     unknown_by_reason,
     unknown_this_month,
 )
-from pixelmeter.monitoring.grafana.panel import stat, timeseries
-from pixelmeter.monitoring.grafana.query import Json, gained, instant, known, moving, ranged
-from pixelmeter.monitoring.grafana.shared import spend_per_image
-from pixelmeter.monitoring.thresholds import Thresholds
+from scripts.dashboards.grafana.panel import stat, timeseries
+from scripts.dashboards.grafana.query import Json, gained, instant, known, moving, ranged
+from scripts.dashboards.grafana.shared import spend_per_image
 
 __all__ = ["cost"]
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.dashboard import Line, Section, dashboard
-from pixelmeter.monitoring.grafana.panel import column, stat, state_timeline, table, timeseries
-from pixelmeter.monitoring.grafana.query import Json, increase, instant, moving, ranged, series
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
+from scripts.dashboards.grafana.panel import column, stat, state_timeline, table, timeseries
+from scripts.dashboards.grafana.query import Json, increase, instant, moving, ranged, series
 
 __all__ = ["pipeline"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pixelmeter.monitoring.growth import grown
-from pixelmeter.monitoring.pace import Pace
-from pixelmeter.monitoring.recordings import COUNTED, errors_ratio, slow_ratio
-from pixelmeter.monitoring.rule import Alert, Group, Severity
-from pixelmeter.monitoring.thresholds import Thresholds
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.growth import grown
+from scripts.dashboards.pace import Pace
+from scripts.dashboards.recordings import COUNTED, errors_ratio, slow_ratio
+from scripts.dashboards.rule import Alert, Group, Severity
 
 __all__ = ["call_alerts"]
 

@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring.grafana.query import LEDGER, Json
-from pixelmeter.monitoring.prometheus_files import to_yaml
+from scripts.dashboards.grafana.query import LEDGER, Json
+from scripts.dashboards.prometheus_files import to_yaml
 
-__all__ = ["DASHBOARDS", "PROMETHEUS_UID", "VARIABLES", "provisioning"]
+__all__ = ["DASHBOARDS", "PROMETHEUS_UID", "provisioning"]
 
 DASHBOARDS = "/etc/pixelmeter/grafana"
 """Where Grafana finds the dashboards, in its container."""
 PROMETHEUS_UID = "pixelmeter-prometheus"
 """The data source that alerts of Grafana ask."""
-VARIABLES = (
-    "PIXELMETER_PROMETHEUS_URL",
-    "PIXELMETER_LEDGER_ADDRESS",
-    "PIXELMETER_LEDGER_DATABASE",
-    "PIXELMETER_LEDGER_SSLMODE",
-    "PIXELMETER_LEDGER_READER",
-    "PIXELMETER_LEDGER_READER_PASSWORD",
-)
-"""What the environment of Grafana says; the files themselves hold no address and no secret."""
 
 
 def provisioning() -> dict[str, str]:

@@ -1,0 +1,1 @@
+"""What makes `dashboards/`: rules, alerts and dashboards from one set of thresholds."""

@@ -1,7 +1,0 @@
-"""Grafana: dashboards, provisioning and alerting as the files that Grafana reads."""
-
-from __future__ import annotations
-
-from pixelmeter.monitoring.grafana.export import files
-
-__all__ = ["files"]
