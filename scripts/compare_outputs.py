@@ -84,7 +84,7 @@ with Gateway() as gateway:
         for path in sorted(pathlib.Path("spool").rglob("*.spool")):
             file.write(path.name.encode() + b"\n" + path.read_bytes())
 with sqlite3.connect("pixelmeter.db") as connection:
-    (out / "ledger.sql").write_text("\n".join(connection.iterdump()))
+    (out / "ledger.sql").write_text("\n".join(sorted(connection.iterdump())))
 time.time_ns = real
 sys.stdout.flush()
 os._exit(0)

@@ -1,4 +1,4 @@
-"""The page for maintainers names what there is."""
+"""The pages for maintainers name what there is."""
 
 from __future__ import annotations
 
@@ -6,24 +6,29 @@ import re
 from pathlib import Path
 
 import pixelmeter
+from pixelmeter.cli import COMMANDS
 
 _PACKAGE = Path(pixelmeter.__file__).parent
-_PAGE = (Path(__file__).parents[1] / "docs" / "internals.md").read_text()
+_ROOT = Path(__file__).parents[1]
+_PAGE = (_ROOT / "docs" / "internals.md").read_text()
 
 
-def test_every_module_is_in_its_room() -> None:
-    rooms = [path.name + "/" for path in _PACKAGE.iterdir() if (path / "__init__.py").exists()]
-    modules = [path.name for path in _PACKAGE.glob("[a-z_]*.py") if not path.name.startswith("__")]
-    named = {name.split("*")[0] for name in re.findall(r"`([a-z_/0-9]+(?:\.py|/\*\.toml|/))`", _PAGE)}
-    missing = {*rooms, *modules} - named - {"core/", "_version.py", "errors.py"}
-    assert set() == missing
+_NAMED = set(re.findall(r"`([a-z_/0-9]+(?:\.py|/))`", _PAGE))
+# One file a command, and what every package has.
+_SPEAK_FOR_THEMSELVES = {"_version.py", "errors.py", *(f"cli/{command}.py" for command in COMMANDS)}
+
+
+def test_every_module_has_a_line() -> None:
+    modules = {path.relative_to(_PACKAGE).as_posix() for path in _PACKAGE.rglob("*.py") if "__" not in path.name}
+    assert set() == modules - _NAMED - _SPEAK_FOR_THEMSELVES
 
 
 def test_every_module_that_it_names_exists() -> None:
-    missing: list[str] = []
-    for line in _PAGE.splitlines():
-        room = re.match(r"\| `([a-z_/]+/)`", line)
-        for name in re.findall(r"`([a-z_/0-9]+\.py)`", line):
-            homes = [_PACKAGE, _PACKAGE / room[1]] if room else [_PACKAGE]
-            missing += [] if any((home / name).exists() for home in homes) else [name]
-    assert [] == missing
+    assert [] == [name for name in _NAMED if not ((_PACKAGE / name).exists() or (_ROOT / name).exists())]
+
+
+def test_every_file_that_contributors_are_sent_to_exists() -> None:
+    text = (_ROOT / "CONTRIBUTING.md").read_text()
+    paths = re.findall(r"`((?:[a-z_-]+/)+[A-Za-z_.-]*)`", text)
+    assert len(paths) > 10
+    assert [] == [path for path in paths if not ((_ROOT / path).exists() or (_PACKAGE / path).exists())]

@@ -1,4 +1,4 @@
-"""What happens to this process and to what it has: forks, its exit, and objects that are collected."""
+"""Hooks for forks, for the exit of the process, and for objects that are garbage-collected."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Lock(Protocol):
 
 
 class Forking(Protocol):
-    """What has something that belongs to one process."""
+    """An object whose state belongs to one process."""
 
     def locks(self) -> Sequence[Lock]:
         """Return what a fork should hold, in this order."""
@@ -86,7 +86,7 @@ _inherited: list[object] = []
 
 
 def register(each: Forking, patience: float = _FORK_SECONDS) -> None:
-    """Have it forget when this process turns out to be a child, as long as somebody else keeps it.
+    """Call `forget` of the object in a forked child; the object is referred to weakly.
 
     A fork waits for the locks of all that have the same patience (seconds) as long as that, and then goes ahead.
     """
@@ -119,7 +119,7 @@ def is_child() -> bool:
 
 
 def keep(what: object) -> None:
-    """Keep something of the parent's as it is, for as long as this process lives."""
+    """Keep an object of the parent alive and untouched for as long as this process lives."""
     _inherited.append(what)
 
 
@@ -210,14 +210,14 @@ def _after_fork_in_child() -> None:
 
 
 class Watch(weakref.ref[object]):
-    """An eye on an object, until the object is gone or this is let go of."""
+    """Watches an object until it is collected, or until `let_go`."""
 
     __slots__ = ("then",)
 
     then: Callable[[], object]
 
     def let_go(self) -> None:
-        """Do nothing when the object is collected."""
+        """Stop watching."""
         _watching.pop(id(self), None)
 
 
@@ -235,7 +235,7 @@ def watch(thing: object, then: Callable[[], object]) -> Watch:
 
 
 def catch_up() -> None:
-    """Do what there is to do."""
+    """Run what is due for objects that have been collected."""
     while _gone:
         try:
             watching = _watching.pop(id(_gone.popleft()), None)

@@ -18,7 +18,7 @@ _EXTENSION = "pixelmeter"
 
 
 class Call:
-    """What numbers the attempts of a call; may be asked by several threads at once."""
+    """Numbers the attempts of a call; safe to use from several threads."""
 
     __slots__ = ("_first", "_joined", "_later", "_start")
 
@@ -47,7 +47,7 @@ class Call:
 
 
 class Mark:
-    """Left in what a library carries along with a request: it has been sent before, as an attempt of this call.
+    """Marks a request, in the data that its library carries along, as an attempt of a call.
 
     Clients copy that to the request that follows a redirect or a challenge, so the mark also links those.
     """
@@ -71,7 +71,7 @@ class Mark:
         self._added = headers, name
 
     def restore(self) -> None:
-        """The transport has given its answer: leave the request as it came."""
+        """Undo what was added to the request, once the transport has answered."""
         while self.leaving:
             self.leaving.pop()()
         if self._added is not None:
@@ -80,7 +80,7 @@ class Mark:
 
 
 class Block(Call):
-    """What is known of the call that a `with pixelmeter.call()` block makes."""
+    """The call of a `with pixelmeter.call()` block."""
 
     __slots__ = ("is_over", "outer", "views")
 
@@ -95,7 +95,7 @@ class Block(Call):
 
 
 class CallView(Protocol):
-    """What wants to know of blocks."""
+    """A sink that is told when a block begins and ends."""
 
     def open_call(self, block: Block) -> Callable[[BaseException | None], None] | None:
         """Take note that a block begins; what is returned is called when it ends, with the exception that leaves it."""
@@ -162,7 +162,7 @@ _views: list[weakref.ref[CallView]] = []
 
 
 def show(view: CallView) -> None:
-    """Tell a view of every block from now on, as long as somebody else keeps it."""
+    """Tell a view of every block from now on; it is referred to weakly."""
     _views.append(weakref.ref(view, _views.remove))
 
 

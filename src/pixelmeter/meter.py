@@ -271,24 +271,18 @@ class Meter:
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
     address, folder = _where(database_url, settings)
-    files = SystemFiles()
-    if not sorted_out(files.list(folder)).spooled:
+    if not sorted_out(SystemFiles().list(folder)).spooled:
         return 0
-    with closing(
-        _open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
-    ) as drain:
+    with _draining(address, folder) as drain:
         return drain.adopt()
 
 
 def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
     address, folder = _where(database_url, settings)
-    files = SystemFiles()
-    if not sorted_out(files.list(folder)).refused:
+    if not sorted_out(SystemFiles().list(folder)).refused:
         return 0
-    with closing(
-        _open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock()))
-    ) as drain:
+    with _draining(address, folder) as drain:
         return drain.retry()
 
 
@@ -307,6 +301,12 @@ def _where(database_url: str | None, settings: Settings | None) -> tuple[Address
     settings = settings or from_environment()
     address = read_address(in_schema(database_url or settings.database_url, settings.schema))
     return address, spool_folder(address, settings.spool_dir, settings.state_dir)
+
+
+def _draining(address: Address, folder: str) -> closing[Drain]:
+    """Return a drain for what is left in a spool folder, to be entered; this process has nothing of its own there."""
+    files = SystemFiles()
+    return closing(_open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock())))
 
 
 def _mapping(name: str, value: object) -> Mapping[str, str]:

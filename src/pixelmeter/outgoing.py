@@ -29,7 +29,7 @@ _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 
 class Outgoing:
-    """What a driver tells of a request.
+    """A request as a driver describes it.
 
     `content` is the body where all of it is in memory, `fields` the fields of a form as far as the library keeps them;
     neither for a stream, which stays unread. The body is let go as soon as it has been read.

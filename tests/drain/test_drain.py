@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import sqlite3
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
@@ -42,6 +46,26 @@ class CountingWriter:
         self._writer.close()
 
 
+class Killed(BaseException):
+    """What is thrown into a thread from outside."""
+
+
+class Killer:
+    """Ends a step before the line that it comes to after so many others."""
+
+    def __init__(self, moment: int) -> None:
+        self._left = moment
+
+    def __call__(self, frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code is not Drain.step.__code__:
+            return None
+        if event == "line":
+            self._left -= 1
+            if self._left < 0:
+                raise Killed
+        return self
+
+
 def call(spool: Spool) -> Attempt:
     """Spool an attempt that begins and ends."""
     attempt = make_attempt()
@@ -63,6 +87,28 @@ def test_a_step_commits_what_has_ended_and_the_next_has_nothing_left(
     assert [20, 0] == [drain.step(), drain.step()]
     assert {attempt.id: "success" for attempt in attempts} == outcomes(sqlite_url)
     assert 20 == rolled_up(sqlite_url) == drain.status().committed
+
+
+def test_a_step_that_is_killed_at_any_line_counts_each_attempt_once(
+    spool: Spool, drain: Drain, sqlite_url: str
+) -> None:
+    spooled = 0
+    for moment in itertools.count():
+        spooled += len([call(spool) for _ in range(5)])
+        before = sys.gettrace()
+        sys.settrace(Killer(moment))
+        try:
+            drain.step()
+            break
+        except Killed:
+            sys.settrace(before)
+            drain.restart()
+        finally:
+            sys.settrace(before)
+        while drain.step():
+            pass
+        assert (moment, spooled, spooled) == (moment, drain.taken, len(outcomes(sqlite_url)))
+    assert moment > 10
 
 
 def test_a_step_without_anything_to_do_does_not_touch_the_ledger(drain: Drain, sqlite_url: str) -> None:

@@ -1,4 +1,4 @@
-"""What an attempt adds to what is counted, written down once.
+"""What an attempt adds to each metric and total: the one table for all who count.
 
 `Tally.add` says which numbers an attempt adds and on which condition, `COUNTS` which metric shows which of them, and
 `key_of` what they are told apart by. The metrics of a process, those of OpenTelemetry, the totals of the ledger and the

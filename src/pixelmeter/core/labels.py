@@ -1,4 +1,4 @@
-"""What metrics and spans say of an attempt in a word: closed sets, so that no gateway and no caller can mint series."""
+"""The values of labels: closed sets, so that neither gateways nor callers can add series without end."""
 
 from __future__ import annotations
 

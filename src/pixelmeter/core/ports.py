@@ -1,4 +1,4 @@
-"""What the rest of pixelmeter takes from the machine, so that a simulator can give it something else.
+"""Interfaces to the machine: clock, ids and files, so that tests can replace them.
 
 `pixelmeter.system` holds the real ones.
 """
@@ -14,7 +14,7 @@ class Distrusted(PermissionError):
 
 
 class Clock(Protocol):
-    """Two readings: one to stamp, one to measure with (it never runs backwards)."""
+    """The time of day, and a monotonic clock to measure with."""
 
     def now(self) -> int:
         """Return the Unix time in microseconds."""
@@ -26,7 +26,7 @@ class Clock(Protocol):
 
 
 class Ids(Protocol):
-    """Where identities come from."""
+    """A source of ids."""
 
     def new(self) -> str:
         """Return a new UUIDv7, 36 characters, ordered by time."""

@@ -54,13 +54,11 @@ class _Ready(NamedTuple):
 
 
 class _Tail:
-    """How far a segment has been read, and how far of that is in the ledger."""
+    """A segment as far as it has been read."""
 
     def __init__(self, reader: FrameReader, passed: int = 0) -> None:
         self.reader = reader
         self.exhausted = False
-        self.committed = passed
-        """How far what it gives is in the ledger."""
         self.passed = passed
         """Up to where outcomes are passed over."""
 
@@ -90,6 +88,8 @@ class Drain:
         self._open: dict[str, tuple[Attempt, Segment]] = {}
         self._carried: Counter[str] = Counter()
         self._ready: deque[_Ready] = deque()
+        self._written: dict[str, int] = {}
+        """Up to where each segment is in the ledger, by its name."""
         self._failures = 0
         self._adoption: Adoption | None = None
         self._parts: Iterator[None] | None = None
@@ -124,15 +124,15 @@ class Drain:
         doubtful = self._failures > _FAILURES
         refused = self._own.write(first_of_each_id(each.attempt for each in group), kept, names, doubtful=doubtful)
         self._failures = 0
-        for _ in group:
-            self._ready.popleft()
-        for segment, tail in self._tails.items():
-            tail.committed = kept.get(segment.name, tail.committed)
+        written = {**self._written, **positions}
+        ready = deque(islice(self._ready, len(group), None))
+        taken, committed = self.taken + len(group), self._committed + len(group) - refused
+        # At once: a thread is killed at a call or in a loop, and what is written must be counted, and only once.
+        self._written, self._ready, self.taken, self._committed = written, ready, taken, committed
         for segment in finished:
             self._spool.remove(segment)
             self._damaged += self._tails.pop(segment).reader.damaged
-        self._committed += len(group) - refused
-        self.taken += len(group)
+            self._written.pop(segment.name, None)
         return len(group)
 
     def adopt(self) -> int:
@@ -208,8 +208,9 @@ class Drain:
         self._adoption = self._parts = None
         with suppress(LedgerError):
             self._writer.close()
-        for segment, tail in list(self._tails.items()):
-            self._tails[segment] = _Tail(FrameReader(self._files, segment.descriptor), tail.committed)
+        for segment in list(self._tails):
+            reader = FrameReader(self._files, segment.descriptor)
+            self._tails[segment] = _Tail(reader, self._written.get(segment.name, 0))
         self._open.clear()
         self._carried.clear()
         self._ready = deque(each for each in self._ready if each.segment is None)
@@ -262,6 +263,7 @@ class Drain:
                 self._note(error)
         for segment in self._tails.keys() - set(segments):
             del self._tails[segment]
+            self._written.pop(segment.name, None)
         for _ in range(min(waiting, GROUP - len(self._ready))):
             attempt = self._spool.take()
             self._open.pop(attempt.id, None)

@@ -1,4 +1,4 @@
-"""Binds the shape that httpx has to httpx."""
+"""The driver of httpx: its transports and stream classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Binds the shape that httpx2 has to httpx2."""
+"""The driver of httpx2: its transports and stream classes."""
 
 from __future__ import annotations
 

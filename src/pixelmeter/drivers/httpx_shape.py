@@ -1,4 +1,4 @@
-"""Requests, responses and transports of httpx and httpx2, sync and async: both libraries have one shape."""
+"""What the drivers of httpx and httpx2 share, sync and async: both libraries have the same interfaces."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _JOINED_LIMIT = 8_388_608
 
 
 class RequestLike(Protocol):
-    """What both libraries' requests have."""
+    """A request of either library."""
 
     method: str
     stream: Any
@@ -35,7 +35,7 @@ class RequestLike(Protocol):
 
 
 class ResponseLike(Protocol):
-    """What both libraries' responses have."""
+    """A response of either library."""
 
     status_code: int
     is_closed: bool
@@ -99,7 +99,7 @@ class HttpxLayer(Layer):
         self._sends_through = sends_through
 
     def of(self, owner: object) -> Self:
-        """Return the like for another owner."""
+        """Return an equal layer for another owner."""
         layer = copy.copy(self)
         layer.owner = owner
         return layer

@@ -1,4 +1,4 @@
-"""A request's way through layers of ours, and its answer's way back, body included."""
+"""Decides which sends are one attempt, and shows the exchange the body of the response."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ __all__ = ["AsyncTeeStream", "Layer", "TeeStream", "send", "send_async"]
 
 
 class Layer:
-    """A place of ours on a request's way out."""
+    """A client or transport that we have instrumented."""
 
     meter: Meter | None = None
     """None for a layer that only looks at what another one has begun."""

@@ -26,8 +26,7 @@ _IDLE = 60_000_000
 class Writing:
     """The work of one meter's writer thread.
 
-    It must not know the meter or its recorder: a thread keeps what it knows, and a meter that nobody has any more is
-    to go.
+    It holds no reference to the meter or its recorder, which the thread would keep alive.
     """
 
     def __init__(

@@ -39,6 +39,8 @@ _UNITS = {count.metric: count.unit for count in _COUNTS}
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
 _key = attrgetter(*Key._fields)
+_rest_of_key = attrgetter(*Key._fields[len(("gateway", "operation", "model")) :])
+_numbers = attrgetter(*(count.number for count in _COUNTS))
 _BOUNDS = [*(str(bound) for bound in metric(HISTOGRAM).buckets), "+Inf"]
 _log = logging.getLogger("pixelmeter")
 
@@ -155,7 +157,7 @@ class Counts:
     def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
         """Raises ConfigError for a limit that is too low."""
         self._series = Series(list(_METRICS.values()), max_series)
-        self._named: dict[Key, tuple[str, str]] = {}
+        self._named: dict[Labels, tuple[str, str]] = {}
         self._placed: dict[tuple[str, Labels], Labels] = {}
 
     def of(self, totals: Iterable[Total]) -> tuple[Mapping[str, Mapping[Labels, int]], Mapping[Labels, _Histogram]]:
@@ -164,8 +166,9 @@ class Counts:
         counters: dict[str, dict[Labels, int]] = {name: {} for name in _COUNTERS}
         histograms: dict[Labels, _Histogram] = {}
         for total in totals:
-            key = Key(*_key(total))
-            gateway, model = self._names(key)
+            key = _key(total)
+            is_new = key not in self._named
+            gateway, model = self._names(key, total)
             call = (gateway, total.operation, model)
             if call not in started:
                 started.add(call)
@@ -174,7 +177,7 @@ class Counts:
                         counters[name].setdefault(self._place(name, (*call, *rest)), 0)
                     else:
                         histograms.setdefault(self._place(name, (*call, *rest)), _Histogram())
-            for name, labels, number in _counted(total, Key(*call, *key[len(call) :])):
+            for name, labels, number in _counted(total, call, is_new=is_new):
                 placed = self._place(name, labels)
                 if number:
                     counters[name][placed] = counters[name].get(placed, 0) + number
@@ -182,11 +185,12 @@ class Counts:
             histograms.setdefault(placed, _Histogram()).add(total.durations, total.duration)
         return counters, histograms
 
-    def _names(self, key: Key) -> tuple[str, str]:
+    def _names(self, key: Labels, total: Total) -> tuple[str, str]:
         # Remembered for each combination: a name that gets room later must not take over what was counted as "other".
         named = self._named.get(key)
         if named is None:
-            named = self._series.names(key.gateway, key.operation, key.model, priced=key.cost_source != "none")
+            priced = total.cost_source != "none"
+            named = self._series.names(total.gateway, total.operation, total.model, priced=priced)
             self._named[key] = named
         return named
 
@@ -198,15 +202,15 @@ class Counts:
         return placed
 
 
-def _counted(total: Total, key: Key) -> Iterator[tuple[str, Labels, int]]:
-    """Yield the counters that a total adds to, also those that are still 0 and may grow.
+def _counted(total: Total, call: Labels, *, is_new: bool) -> Iterator[tuple[str, Labels, int]]:
+    """Yield the counters that a total adds to; of a combination that is new also those that are still 0 and may grow.
 
     So which series get room depends on the combinations alone, and not on what their numbers were at a scrape.
     """
-    for count in _COUNTS:
-        number: int = getattr(total, count.number)
+    key = Key(*call, *_rest_of_key(total))
+    for count, number in zip(_COUNTS, _numbers(total), strict=True):
         # The others need no series while they are 0: these are there from the start, or never 0 in this combination.
-        if number or count.metric in _GROWING:
+        if number or (is_new and count.metric in _GROWING):
             yield count.metric, count.labels(key), number
 
 

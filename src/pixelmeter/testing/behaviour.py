@@ -1,4 +1,4 @@
-"""How an answer can be told to be: every knob of the stand-in gateway, and the rules that say when it applies."""
+"""Every way in which a test can change an answer of the stand-in gateway, and the rules that say when it applies."""
 
 from __future__ import annotations
 
@@ -177,7 +177,7 @@ class _Rule:
 
 
 class Rules:
-    """Rules in the order they were told; all that apply are laid over each other, the later ones on top."""
+    """Rules in the order in which they were told; where several apply, the later ones override the earlier."""
 
     def __init__(self, seed: int) -> None:
         self._rules: list[_Rule] = []
@@ -203,10 +203,6 @@ class Rules:
             raise BehaviourError(f"probability takes a number from 0 to 1, not {probability!r}")
         self._rules.append(_Rule(given, patterns, times, every, probability))
         return len(self._rules)
-
-    def clear(self) -> None:
-        """Forget every rule."""
-        self._rules.clear()
 
     def apply(self, facts: dict[str, str], header: str | None, *, read: bool, image: bool) -> Behaviour:
         """Return the behaviour for a request with these facts.

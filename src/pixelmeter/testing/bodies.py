@@ -1,4 +1,4 @@
-"""Bodies: JSON text, pictures of any size and weight, and content encodings; none of them is held whole."""
+"""Bodies: JSON text, pictures of any size, and content encodings. A large body is never held whole."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ _SMALLEST_CHUNK = 12
 
 @lru_cache(maxsize=32)
 def picture(width: int, height: int, seed: int = 0) -> bytes:
-    """Return a PNG of that many pixels: a colour gradient that depends on the seed only."""
+    """Return a PNG of that many pixels: a colour gradient that depends on nothing but the seed."""
     compressor = zlib.compressobj(1)
     rows = bytearray()
     for y in range(height):

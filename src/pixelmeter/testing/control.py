@@ -18,7 +18,7 @@ __all__ = ["State", "control"]
 
 
 class _Waiting:
-    """Keeps held requests, and wakes whoever waits until something has come true."""
+    """Keeps the requests that are held, and wakes the tests that wait for a condition."""
 
     def __init__(self) -> None:
         self._held: list[tuple[asyncio.Future[None], Callable[[], bool]]] = []
@@ -50,13 +50,13 @@ class _Waiting:
         return len(held)
 
     def changed(self) -> None:
-        """Look again whether what is waited for has come true."""
+        """Check again the conditions that tests wait for."""
         for true, future in self._watchers:
             if not future.done() and true():
                 future.set_result(None)
 
     async def until(self, true: Callable[[], bool], seconds: float) -> bool:
-        """Return True as soon as it is, False when it is not after that many seconds."""
+        """Return True as soon as the condition holds, False when it does not after that many seconds."""
         if true():
             return True
         watcher = (true, asyncio.get_running_loop().create_future())

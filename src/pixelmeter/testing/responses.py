@@ -23,7 +23,7 @@ _COST_HEADERS = {"aigateway": "x-cost-cents", "litellm": "x-litellm-response-cos
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Work:
-    """A success before it is put into words."""
+    """What a successful answer tells, before it is written in a dialect."""
 
     asked: ImageRequest
     operation: str
@@ -33,7 +33,7 @@ class _Work:
     charged: int
     """Nano-dollars."""
     price: int
-    """Nano-dollars, what the images cost whoever pays for them; with the caller's own key not what is charged."""
+    """Nano-dollars that the images cost. With a key of the caller's own the provider bills them, so less is charged."""
     tokens: Tokens | None
     quality: str
     request_id: str

@@ -43,7 +43,7 @@ def free_port() -> int:
         return port
 
 
-def until(condition: Callable[[], bool], seconds: float = 20) -> None:
+def until(condition: Callable[[], bool], seconds: float = 120) -> None:
     """Return when the condition holds; AssertionError when it does not after that time."""
     deadline = time.monotonic() + seconds
     while not condition():

@@ -46,7 +46,7 @@ class _Body(msgspec.Struct, frozen=True, gc=False):
 
 @lru_cache(maxsize=64)
 def _decoder(fields: tuple[str, ...]) -> tuple[Callable[[bytes], _Body], tuple[str, ...]]:
-    """Return what decodes a body that may have these fields besides, and the attributes that they become."""
+    """Return a decoder of bodies that also keeps these fields, and the names under which it keeps them."""
     attributes = tuple(field if field in _Body.__struct_fields__ else f"field_{at}" for at, field in enumerate(fields))
     others = {attribute: field for attribute, field in zip(attributes, fields, strict=True) if attribute != field}
     kind = msgspec.defstruct(

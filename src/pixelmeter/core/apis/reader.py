@@ -1,4 +1,4 @@
-"""What every API is read into, and what reads one: a module of this package with the functions of `Reader`."""
+"""The common shapes of image requests and responses, and the functions that a reader of an API has."""
 
 from __future__ import annotations
 
@@ -58,16 +58,16 @@ class ImageResponse(msgspec.Struct, gc=False):
 
 
 def facts_of(response: ImageResponse) -> tuple[Hashable, ...]:
-    """Return everything that a response says, but for its document."""
+    """Return all fields of a response except its JSON document."""
     return msgspec.structs.astuple(response)[:-1]
 
 
 class Reader(Protocol):
-    """Knows one API. Total: bad input becomes a missing field."""
+    """The functions of a module that reads one API. They never raise: bad input becomes a missing field."""
 
     @property
     def ROUTES(self) -> tuple[tuple[bytes, Operation], ...]:  # noqa: N802
-        """Ends of paths, and what is asked for there."""
+        """The ends of the API's paths, and the operation of each."""
         ...
 
     def request_of_json(self, document: bytes, fields: tuple[str, ...] = ()) -> ImageRequest:

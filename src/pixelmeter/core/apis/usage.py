@@ -83,7 +83,7 @@ _DEEPEST = 8
 
 
 def usage_of(fields: Mapping[str, Any], *, input_images: int, makes: Literal["image", "text"] = "image") -> Usage:
-    """Read a usage; `makes` is what output tokens are that the response does not tell apart."""
+    """Read a usage; `makes` is the kind of those output tokens that the response does not tell apart."""
     return _Reading().usage(fields, input_images, makes)
 
 
@@ -103,7 +103,7 @@ def blocks_of(body: Mapping[str, Any]) -> tuple[tuple[Block, ...], Doubt | None]
 
 
 def worse(one: Doubt | None, other: Doubt) -> Doubt:
-    """Return the doubt of two that says more against the bill."""
+    """Return the more serious of two doubts about a bill."""
     return other if one is None or _DOUBTS.index(one) < _DOUBTS.index(other) else one
 
 
@@ -205,7 +205,7 @@ class _Reading:
         self._doubt = worse(self._doubt, doubt)
 
     def _count(self, fields: Mapping[str, Any], name: str, other: str | None = None) -> int | None:
-        """Return the count under a name, or two; several gateways send both, and a 0 where they have none."""
+        """Return the count under one of two names; several gateways send both, and a 0 where they have none."""
         found = self._one(fields.get(name))
         second = None if other is None else self._one(fields.get(other))
         if found and second and found != second:

@@ -1,4 +1,4 @@
-"""From what was seen to the record: the one place that fills an `Attempt`."""
+"""Makes the record of an attempt that has ended: the one place that fills an `Attempt`."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def _ended(
     *,
     sent: bool,
 ) -> Attempt:
-    """Return what all attempts have in common that were asked and ended like this one."""
+    """Return the part of a record that is equal for all attempts with the same request and the same end."""
     request = terms.request
     gateway = intent.gateway if profile is terms.profile else profile.id
     named = terms.named
@@ -137,8 +137,10 @@ class _Priced(NamedTuple):
 
 
 def _models(named: Named, routed: str | None, said: str | None) -> Sequence[str]:
-    """Return what may be priced: the model that the gateway says it chose, else that of the response, else the
-    requested one."""
+    """Return the names under which a price is looked up.
+
+    That is the model that the gateway says it chose, else that of the response, else the requested one.
+    """
     if routed is not None:
         return (routed,)
     if said is None:

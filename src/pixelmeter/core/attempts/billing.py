@@ -1,4 +1,4 @@
-"""Who pays what for an attempt: the tiers of cost, and the states of billing."""
+"""What an attempt costs and whether it is billed: the gateway's amount, else the price book, else unknown and why."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Reported(msgspec.Struct, frozen=True, gc=False):
 
 
 class Tiers(msgspec.Struct, frozen=True, gc=False):
-    """What the price book makes of the attempt, in nano-dollars, and why not if it makes nothing."""
+    """The cost by the price book, in nano-dollars, or the reason why it has none."""
 
     token_cost: int | None = None
     image_cost: int | None = None

@@ -23,13 +23,13 @@ Ending = tuple[Hashable, ...]
 
 
 class Prepared(NamedTuple):
-    """What all requests have in common that ask for the same on one day."""
+    """What equal requests of one day have in common."""
 
     terms: Terms
     intent: Attempt
     """Without what is its own: ids, number, time, length, tags and trace."""
     endings: Memo[Ending, Attempt]
-    """What those have in common that ended alike, too."""
+    """The records of those that ended alike, without what is their own."""
 
 
 class Intents:
@@ -43,7 +43,7 @@ class Intents:
         self._known: Memo[tuple[str, Operation, ImageRequest, int], Prepared] = Memo(_REMEMBERED)
 
     def of(self, host: str, operation: Operation, request: ImageRequest, at: int) -> Prepared:
-        """Return what a request to a host has in common with others, at this Unix time in microseconds."""
+        """Return what this request to a host has in common with equal ones; `at` is Unix time in microseconds."""
         key = (host, operation, request, at // MICROSECONDS_PER_DAY)
         prepared = self._known.get(key)
         if prepared is None:

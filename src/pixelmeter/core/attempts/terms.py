@@ -1,4 +1,4 @@
-"""What is known of an attempt before it leaves, and what is seen of its response apart from the meaning."""
+"""What is known of an attempt before it leaves, and the transport facts of its response."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def _default(request: ImageRequest, profile: Profile, operation: Operation, day:
 
 
 class Wire(msgspec.Struct, gc=False):
-    """What was seen of a response, apart from its meaning."""
+    """The transport facts of a response: status, headers, sizes and times."""
 
     status: int | None = None
     headers: Headers = {}

@@ -34,7 +34,7 @@ _EPOCH = datetime.date(1970, 1, 1)
 
 
 class Surcharge(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """What is added to the price of some models."""
+    """A surcharge on the price of some models."""
 
     models: tuple[str, ...]
     """Globs over the names that the price book has for them."""
@@ -201,7 +201,7 @@ class Fee(_Data, frozen=True):
 
 
 class Limits(_Data, frozen=True):
-    """Where the gateway says how much more it takes."""
+    """Where the gateway says how many requests are left."""
 
     remaining_requests: tuple[HeaderName, ...] = ()
     """Response headers, in order of preference, with the number of requests left in the window."""
@@ -275,7 +275,7 @@ def _header_name(text: object) -> HeaderName:
 
 
 class Deciding(NamedTuple):
-    """What of an answer a profile looks at for its cost, model and provider."""
+    """The headers and body fields of a response that decide its cost, model and provider."""
 
     headers: tuple[HeaderName, ...]
     paths: tuple[str, ...]
@@ -288,7 +288,7 @@ def _deciding(profile: Profile) -> Deciding:
 
 
 def _looking_for_keys(generic: Profile, profiles: Sequence[Profile]) -> Profile:
-    """Return the generic profile, told how requests bring keys: only the answer shows whose they are."""
+    """Return the generic profile with the sign of a caller's own key: only the response shows which gateway it is."""
     shown = [profile.byok for profile in profiles if profile.match.response_header_prefixes and profile.byok]
     return msgspec.structs.replace(generic, byok=shown[0]) if shown and generic.byok is None else generic
 
@@ -310,7 +310,7 @@ class Profiles:
         ]
         self._hosts: Memo[str, Profile] = Memo(_REMEMBERED_HOSTS)
         self.deciding = {profile.id: _deciding(profile) for profile in (*profiles, self._generic)}
-        """By id of a profile, what of an answer decides its cost, model and provider."""
+        """By id of a profile."""
 
     def of_host(self, host: str) -> Profile:
         """Return the profile of `host` or `host:port` (lower case)."""

@@ -1,4 +1,4 @@
-"""The clients that programs have, as far as they are installed, behind one face."""
+"""The client libraries that are installed, behind one interface."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Caller(Protocol):
         ...
 
     async def make(self, call: Call) -> None:
-        """Make the call; its failures are part of the play."""
+        """Make the call; the failures that the gateway was told to give are swallowed."""
         ...
 
     async def close(self) -> None:
@@ -102,7 +102,7 @@ class _AIgateway:
 
 
 class _Bare:
-    """A client of httpx or httpx2, in a program that repeats what failed itself, and says that it is one call."""
+    """A client of httpx or httpx2, in a program that retries by itself and marks the attempts as one call."""
 
     def __init__(self, client: Any, errors: type[Exception]) -> None:
         self.client = client

@@ -109,7 +109,7 @@ _BESIDE = ("", "-wal", "-shm", ".lock")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """What a run did, and how its books stand."""
+    """What a run did, and how its ledger compares with the bill."""
 
     name: str
     """The value of the tag `demo` that all its attempts have."""

@@ -23,7 +23,7 @@ class Call:
     tags: dict[str, str] = field(default_factory=dict[str, str])
     files: int = 0
     is_job: bool = False
-    """The answer is only the promise of one, to be polled for."""
+    """The gateway answers with a job, which the client polls."""
     patience: float | None = None
     """Seconds until the client gives an attempt up; None leaves it to the client."""
 
@@ -33,7 +33,7 @@ class Call:
 
     @property
     def is_plain(self) -> bool:
-        """Whether any client can make it, one that sends no headers of its own included."""
+        """Whether every client can make it, also one that cannot send headers of its own."""
         return self.answers == ({},) and not self.files and not self.is_job
 
 
