@@ -262,7 +262,7 @@ async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(
         with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
             client = metered(kit, meter, "read")
             functions = await called(kit, client, read)
-            victim = next(function for function in functions if function.co_qualname == "Outgoing.ask")
+            victim = next(function for function in functions if function.co_qualname == "Outgoing.image_request")
             result = await planted(kit, client, read, victim, once=True)
             settle(timeout=60)
             assert ({"request": 1}, 1) == (meter.failures.counts(), handler.emitted)
@@ -285,7 +285,7 @@ async def test_hazard_29_a_logging_handler_that_makes_image_calls_does_not_recur
 
         client = metered(kit, meter, "read")
         functions = await called(kit, client, read)
-        victim = next(function for function in functions if function.co_qualname == "Outgoing.ask")
+        victim = next(function for function in functions if function.co_qualname == "Outgoing.image_request")
         handler = Posting()
         logging.getLogger("pixelmeter").addHandler(handler)
         try:
