@@ -220,12 +220,12 @@ call("parent")
 assert meter.flush(60)
 from pixelmeter.ledger import sqlite
 amid, go_on = threading.Event(), threading.Event()
-def summarise(batch, summarise=sqlite.summarise):
+def delta_of(batch, delta_of=sqlite.delta_of):
     if os.getpid() == parent:
         amid.set()
         go_on.wait()
-    return summarise(batch)
-parent, sqlite.summarise = os.getpid(), summarise
+    return delta_of(batch)
+parent, sqlite.delta_of = os.getpid(), delta_of
 call("parent")
 meter.recorder.stop()
 amid.wait()
