@@ -11,8 +11,8 @@ from typing import Any, cast
 import msgspec
 
 from pixelmeter.core.apis.image_size import size_of
-from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Picture
-from pixelmeter.core.apis.usage import Doubt, NumberText, Usage, blocks_of, has_usage, usage_of, worse
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Picture, object_of
+from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_usage, usage_of, worse
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.text import ERROR_LIMIT, bounded, count
 
@@ -152,12 +152,9 @@ def _input_images(body: _Body) -> int:
     return 0
 
 
-_decode = msgspec.json.Decoder(float_hook=NumberText).decode
-
-
 def response_of(document: bytes | None, *, input_images: int) -> ImageResponse:
     """Read a whole JSON body whose long strings were cut."""
-    body = _object(document)
+    body = object_of(document)
     if body is None:
         return ImageResponse()
     response = ImageResponse(readable=True, body=body)
@@ -187,7 +184,7 @@ def _add_image(response: ImageResponse, item: Mapping[str, Any]) -> None:
 
 def add_event(response: ImageResponse, document: bytes, *, input_images: int) -> Picture | None:
     """Add a streamed event to a response; return what it had of an image."""
-    body = _object(document)
+    body = object_of(document)
     if body is None:
         return None
     response.readable = True
@@ -207,16 +204,6 @@ def add_event(response: ImageResponse, document: bytes, *, input_images: int) ->
     _add_image(response, body)
     _common(response, body, input_images)
     return "complete"
-
-
-def _object(document: bytes | None) -> dict[str, Any] | None:
-    if not document:
-        return None
-    try:
-        body = _decode(document.removeprefix(b"\xef\xbb\xbf"))
-    except (msgspec.MsgspecError, ValueError, RecursionError):
-        return None
-    return cast("dict[str, Any]", body) if isinstance(body, dict) else None
 
 
 def _common(response: ImageResponse, body: Mapping[str, Any], input_images: int) -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
-from pixelmeter.core.apis.usage import Block, Usage
+from pixelmeter.core.apis.usage import Block, NumberText, Usage
 from pixelmeter.core.attempts.record import Operation
 
-__all__ = ["ImageRequest", "ImageResponse", "Picture", "Reader", "facts_of"]
+__all__ = ["ImageRequest", "ImageResponse", "Picture", "Reader", "facts_of", "object_of"]
 
 Picture = Literal["partial", "complete"]
 """What a streamed event has of an image."""
@@ -60,6 +60,20 @@ class ImageResponse(msgspec.Struct, gc=False):
 def facts_of(response: ImageResponse) -> tuple[Hashable, ...]:
     """Return all fields of a response except its JSON document."""
     return msgspec.structs.astuple(response)[:-1]
+
+
+_decode = msgspec.json.Decoder(float_hook=NumberText).decode
+
+
+def object_of(document: bytes | None) -> dict[str, Any] | None:
+    """Return the object that a JSON document is, its fractions as `NumberText`; None for anything else."""
+    if not document:
+        return None
+    try:
+        body = _decode(document.removeprefix(b"\xef\xbb\xbf"))
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return None
+    return cast("dict[str, Any]", body) if isinstance(body, dict) else None
 
 
 class Reader(Protocol):
