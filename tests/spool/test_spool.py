@@ -186,6 +186,7 @@ def test_a_file_that_is_taken_away_while_it_is_made_is_made_again(folder: str) -
     spool.outcome(attempt)
 
     assert (1, 0, [attempt]) == (files.failed, spool.overflow(), spooled(spool))
+    assert spool.status().last_error is None
 
 
 def test_a_segment_sealed_before_the_write_was_announced_gets_nothing_more(folder: str) -> None:

@@ -249,18 +249,22 @@ class Spool:
             return segment
 
     def _open(self) -> Segment | None:
-        # The folder may be deleted, or the empty file adopted, before we are done; not twice.
-        for _ in range(2):
+        # The folder may be deleted, or the empty file adopted by another process, before we are done. That is nobody's
+        # failure, and it does not happen twice.
+        errors: list[OSError] = []
+        while len(errors) < 2:
             try:
                 self._files.make_folder(self._folder)
                 name = f"{self._next_name()}.spool"
                 segment = Segment(name, self._files.create(self._path(name)))
             except OSError as error:
-                self._note(error)
+                errors.append(error)
                 continue
             self._segments.append(segment)
             self._active = segment
             return segment
+        for each in errors:
+            self._note(each)
         return None
 
     def _extend(self, reason: str) -> tuple[str, int, int]:
