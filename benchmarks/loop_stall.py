@@ -81,11 +81,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--seconds", type=float, default=5.0)
-    parser.add_argument("--library", choices=("httpx", "httpx2"))
+    parser.add_argument("--library", dest="only", choices=("httpx", "httpx2"))
     options = parser.parse_args()
     with Gateway() as gateway:
         part_cpus(gateway.pid)
-        for name in [options.library] if options.library else ["httpx", "httpx2"]:
+        for name in [options.only] if options.only else ["httpx", "httpx2"]:
             asyncio.run(_measure(name, options.rounds, options.seconds, f"{gateway.url}/images/generations"))
 
 

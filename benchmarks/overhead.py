@@ -199,12 +199,12 @@ def main() -> None:
     parser.add_argument("--pace", type=float, default=0.0)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--calls", type=int)
-    parser.add_argument("--library", choices=("httpx", "httpx2"))
+    parser.add_argument("--library", dest="only", choices=("httpx", "httpx2"))
     options = parser.parse_args()
     options.calls = options.calls or (40 if options.pace else 500)
     with Gateway() as gateway, _collector() as collector:
         part_cpus(gateway.pid)
-        for name in [options.library] if options.library else ["httpx", "httpx2"]:
+        for name in [options.only] if options.only else ["httpx", "httpx2"]:
             _measure(name, options, f"{gateway.url}/images/generations", collector)
 
 

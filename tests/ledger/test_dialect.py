@@ -14,14 +14,14 @@ from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.queries import Filters, cost_by_period, grouped, tag_keys, unpriced
-from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.sums import last_attempt, read_totals
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 
 LONG_AGO, LATER = datetime(2020, 1, 1, tzinfo=UTC), datetime(2040, 1, 1, tzinfo=UTC)
 WANTED = Filters(model="*IMAGE*", tags={"team": "growth"})
-QUESTIONS: dict[str, Callable[[Reader], object]] = {
+QUESTIONS: dict[str, Callable[[LedgerReader], object]] = {
     "by day": lambda reader: sorted(grouped(reader, ["day"], LONG_AGO, LATER), key=repr),
     "by tag": lambda reader: sorted(grouped(reader, ["tag:team"], LONG_AGO, LATER, filters=WANTED), key=repr),
     "cost of months": lambda reader: cost_by_period(reader, "month", LONG_AGO, LATER, filters=WANTED),

@@ -23,14 +23,14 @@ from pixelmeter.core.reporting.report import ERRORS, Group, Report, is_period, s
 from pixelmeter.ledger.attempts import attempts, attempts_of, identities
 from pixelmeter.ledger.dialect import bucket_of
 from pixelmeter.ledger.queries import EVERYTHING, Filters, cost_by_period, grouped, tag_keys, unpriced
-from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
-Fill = Callable[[Sequence[Attempt]], Reader]
+Fill = Callable[[Sequence[Attempt]], LedgerReader]
 
 
 def at(text: str) -> int:
@@ -46,7 +46,7 @@ def fill(ledger_url: str) -> Iterator[Fill]:
     """Write attempts to a new ledger, and return a reader of it."""
     with ExitStack() as stack:
 
-        def write(rows: Sequence[Attempt]) -> Reader:
+        def write(rows: Sequence[Attempt]) -> LedgerReader:
             writer = open_writer(ledger_url)
             writer.write(rows, {}, [])
             writer.close()
@@ -133,7 +133,7 @@ MORE = ["size", "quality", "tag:team", 'tag:a.b"c', "tag:nobody"]
 
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
-def a_report_is_what_python_adds_up(rows: list[Attempt], reader: Reader, data: st.DataObject) -> None:
+def a_report_is_what_python_adds_up(rows: list[Attempt], reader: LedgerReader, data: st.DataObject) -> None:
     start = datetime(2026, 3, 24, tzinfo=UTC)
     minutes = st.integers(0, 10 * 24 * 60)
     midnights = st.integers(0, 10).map(lambda day: day * 24 * 60)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 
@@ -30,7 +30,7 @@ def refused(**fields: Any) -> Attempt:
 
 
 @pytest.fixture
-def reader(ledger_url: str) -> Iterator[Reader]:
+def reader(ledger_url: str) -> Iterator[LedgerReader]:
     """A reader of a ledger with a known attempt of each kind; the call of a retry is of two attempts."""
     day = 86_400_000_000
     first = make_attempt(model="known", cost=40_000_000, started_at=1_778_000_000_000_000)
@@ -51,7 +51,7 @@ def reader(ledger_url: str) -> Iterator[Reader]:
         yield opened
 
 
-def answers(reader: Reader, query: str) -> dict[Any, list[float | None]]:
+def answers(reader: LedgerReader, query: str) -> dict[Any, list[float | None]]:
     found = reader.rows(query)
     return {str(key) if key else None: [None if value is None else float(value) for value in rest]
             for key, *rest in found}  # fmt: skip
@@ -61,7 +61,7 @@ def test_every_question_is_asked_here() -> None:
     assert len(re.findall(r"```sql\n(?!GRANT)", PAGE)) == len(QUERIES) == 4
 
 
-def test_what_each_model_cost(reader: Reader) -> None:
+def test_what_each_model_cost(reader: LedgerReader) -> None:
     assert {
         "known": [0.042, 0, 0],
         "lost": [None, None, 1],
@@ -72,7 +72,7 @@ def test_what_each_model_cost(reader: Reader) -> None:
     } == answers(reader, MODELS)
 
 
-def test_what_each_day_cost(reader: Reader) -> None:
+def test_what_each_day_cost(reader: LedgerReader) -> None:
     assert {
         "2026-05-05": [0.042, 1],
         "2026-05-06": [None, 2],
@@ -81,7 +81,7 @@ def test_what_each_day_cost(reader: Reader) -> None:
     } == answers(reader, DAYS)
 
 
-def test_what_each_team_spent(reader: Reader) -> None:
+def test_what_each_team_spent(reader: LedgerReader) -> None:
     assert {
         "growth": [0.042, 0],
         "lost": [None, 2],
@@ -91,5 +91,5 @@ def test_what_each_team_spent(reader: Reader) -> None:
     } == answers(reader, TEAMS)
 
 
-def test_which_calls_needed_retries(reader: Reader) -> None:
+def test_which_calls_needed_retries(reader: LedgerReader) -> None:
     assert [[2, 0.042, 0]] == list(answers(reader, RETRIES).values())

@@ -14,7 +14,7 @@ from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.queries import grouped
-from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.sums import read_totals
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
@@ -24,7 +24,7 @@ from tests.postgres import PASSWORD
 COUNT = "SELECT count(*) FROM pixelmeter_attempts"
 
 
-def count(reader: Reader) -> int:
+def count(reader: LedgerReader) -> int:
     number: int = reader.rows(COUNT)[0][0]
     return number
 

@@ -13,7 +13,7 @@ from click.testing import CliRunner
 from pixelmeter.cli import main
 from pixelmeter.core.reporting.columns import as_json
 from pixelmeter.ledger.queries import Filters
-from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.reports.report import Question, ask, tags_in_use
 from tests.factories import STARTED_AT, make_attempt
@@ -42,13 +42,13 @@ def filled_url(ledger_url: str) -> str:
 
 
 @pytest.fixture
-def reader(filled_url: str) -> Iterator[Reader]:
+def reader(filled_url: str) -> Iterator[LedgerReader]:
     """A reader of that ledger."""
     with reading_ledger(filled_url) as opened:
         yield opened
 
 
-def test_a_command_prints_the_numbers_of_the_answer(filled_url: str, reader: Reader) -> None:
+def test_a_command_prints_the_numbers_of_the_answer(filled_url: str, reader: LedgerReader) -> None:
     answer = ask(reader, YEAR, with_notes=False)
 
     options = ["--since", "2026-01-01", "--until", "2027-01-01", "--format", "json", "--database-url", filled_url]
@@ -58,11 +58,11 @@ def test_a_command_prints_the_numbers_of_the_answer(filled_url: str, reader: Rea
     assert 42_000_000 == answer.report.total.cost
 
 
-def test_only_who_asks_for_notes_waits_for_them(reader: Reader) -> None:
+def test_only_who_asks_for_notes_waits_for_them(reader: LedgerReader) -> None:
     assert (None, ()) == ask(reader, YEAR, with_notes=False)[1:]
 
 
-def test_the_notes_name_what_the_sums_leave_out(reader: Reader) -> None:
+def test_the_notes_name_what_the_sums_leave_out(reader: LedgerReader) -> None:
     answer = ask(reader, YEAR, with_notes=True)
 
     assert answer.history is not None
@@ -73,7 +73,7 @@ def test_the_notes_name_what_the_sums_leave_out(reader: Reader) -> None:
     assert unpriced.endswith("new")
 
 
-def test_an_answer_without_rows_says_why(reader: Reader) -> None:
+def test_an_answer_without_rows_says_why(reader: LedgerReader) -> None:
     nobody = Question(since=YEAR.since, until=YEAR.until, zone=UTC, filters=Filters(model="nobody/*"))
 
     [said] = ask(reader, nobody, with_notes=True).notes
@@ -81,7 +81,7 @@ def test_an_answer_without_rows_says_why(reader: Reader) -> None:
     assert said.startswith("Nothing fits between 2026-01-01T00:00:00Z and 2027-01-01T00:00:00Z")
 
 
-def test_the_keys_of_tags_are_counted_in_the_range_of_the_question(reader: Reader) -> None:
+def test_the_keys_of_tags_are_counted_in_the_range_of_the_question(reader: LedgerReader) -> None:
     of_a_week = Question(since=YEAR.since, until=datetime.fromtimestamp((STARTED_AT + WEEK) / 1e6, UTC), zone=UTC)
 
     assert [("team", 3, 1)] == tags_in_use(reader, of_a_week)

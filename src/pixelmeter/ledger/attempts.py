@@ -9,7 +9,7 @@ from typing import Any
 from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.queries import EVERYTHING, Filters, started_in, where
-from pixelmeter.ledger.reader import Reader
+from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = ["attempts", "attempts_of", "identities"]
 
@@ -18,7 +18,7 @@ _SELECT = f"SELECT {', '.join(FIELDS)} FROM pixelmeter_attempts"
 
 
 def attempts(
-    reader: Reader,
+    reader: LedgerReader,
     *,
     since: datetime | None = None,
     until: datetime | None = None,
@@ -31,14 +31,14 @@ def attempts(
     return [_attempt(row, reader.dialect) for row in reader.rows(statement, (*condition.parameters, limit))]
 
 
-def identities(reader: Reader, *, since: datetime, filters: Filters = EVERYTHING) -> set[str]:
+def identities(reader: LedgerReader, *, since: datetime, filters: Filters = EVERYTHING) -> set[str]:
     """Return the ids of the attempts that started at or after `since`."""
     condition = where([*started_in(since, None, reader.dialect), *filters.conditions(reader.dialect)])
     rows = reader.rows(f"SELECT id FROM pixelmeter_attempts {condition.text}", condition.parameters)
     return {str(identity) for (identity,) in rows}
 
 
-def attempts_of(reader: Reader, ids: Iterable[str]) -> list[Attempt]:
+def attempts_of(reader: LedgerReader, ids: Iterable[str]) -> list[Attempt]:
     """Return the attempts with these ids, oldest first."""
     found: list[Attempt] = []
     remaining = sorted(ids)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from pixelmeter.core.reporting.periods import Period, Window, name_of, windows
 from pixelmeter.core.reporting.report import ERRORS, FROM_ATTEMPTS, Group, is_period, known, tag_of
 from pixelmeter.ledger.dialect import Dialect, Sql, bucket_of, wide, wide_sum
-from pixelmeter.ledger.reader import Reader
+from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = [
     "EVERYTHING",
@@ -132,7 +132,7 @@ class TagUse(NamedTuple):
 
 
 def grouped(
-    reader: Reader,
+    reader: LedgerReader,
     by: Sequence[str],
     since: datetime,
     until: datetime,
@@ -162,7 +162,7 @@ def grouped(
 
 
 def cost_by_period(
-    reader: Reader,
+    reader: LedgerReader,
     period: Period,
     since: datetime,
     until: datetime,
@@ -183,7 +183,7 @@ def cost_by_period(
     return {name: known(cost, missing[name]) for name, cost in costs.items()}
 
 
-def unpriced(reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING) -> list[Unpriced]:
+def unpriced(reader: LedgerReader, since: datetime, until: datetime, filters: Filters = EVERYTHING) -> list[Unpriced]:
     """Return the models that have no price, the most frequent first."""
     condition = where(
         [
@@ -197,7 +197,7 @@ def unpriced(reader: Reader, since: datetime, until: datetime, filters: Filters 
     return sorted(found, key=lambda one: (-one.attempts, one.model, one.gateway))
 
 
-def tag_keys(reader: Reader, since: datetime, until: datetime, filters: Filters = EVERYTHING) -> list[TagUse]:
+def tag_keys(reader: LedgerReader, since: datetime, until: datetime, filters: Filters = EVERYTHING) -> list[TagUse]:
     """Return each key of the tags in a range, the most frequent first."""
     condition = where([*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)])
     statement = (
@@ -229,7 +229,7 @@ def where(conditions: Iterable[Sql]) -> Sql:
     )
 
 
-def _within_ledger(reader: Reader, since: datetime, until: datetime) -> tuple[datetime, datetime]:
+def _within_ledger(reader: LedgerReader, since: datetime, until: datetime) -> tuple[datetime, datetime]:
     """Cut a range to the UTC days that have attempts, so that no time is spent on years without any."""
     [(first, last)] = reader.rows("SELECT min(day), max(day) FROM pixelmeter_daily")
     since, until = since.astimezone(UTC), until.astimezone(UTC)
@@ -250,7 +250,7 @@ def _rollup_can_tell(by: Sequence[str], zone: tzinfo, filters: Filters, columns:
 
 
 def _from_rollup(
-    reader: Reader, by: Sequence[str], first: datetime, last: datetime, filters: Filters
+    reader: LedgerReader, by: Sequence[str], first: datetime, last: datetime, filters: Filters
 ) -> Iterator[Group]:
     keys = ", ".join([*("day" if is_period(name) else name for name in by), "latency_bucket"])
     days = Sql("day >= ? AND day < ?", tuple(reader.dialect.midnight(when.date()) for when in (first, last)))
@@ -277,7 +277,7 @@ GROUP BY {keys}
 
 
 def _from_attempts(
-    reader: Reader,
+    reader: LedgerReader,
     by: Sequence[str],
     since: datetime,
     until: datetime,

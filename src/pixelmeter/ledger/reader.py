@@ -12,14 +12,14 @@ from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.version import VERSION_TABLE, check
 
-__all__ = ["Reader", "reading_database", "reading_ledger"]
+__all__ = ["LedgerReader", "reading_database", "reading_ledger"]
 
 # Instructions of SQLite's machine between two looks at the clock: some milliseconds.
 _STEPS = 100_000
 _TABLE = re.compile(r"\bpixelmeter_(?:attempts|daily|schema|spools|totals)\b")
 
 
-class Reader:
+class LedgerReader:
     """A ledger as it was at the first question, until `refresh`; nothing that it is asked can change it."""
 
     def __init__(self, address: Address, connection: Any) -> None:
@@ -63,7 +63,7 @@ class Reader:
 
 
 @contextlib.contextmanager
-def reading_ledger(url: str | Address) -> Generator[Reader]:
+def reading_ledger(url: str | Address) -> Generator[LedgerReader]:
     """Give a reader of an existing ledger; on SQLite it takes no part in checkpoints.
 
     LedgerError when there is no ledger or it cannot be read, SchemaOutdated or SchemaTooNew when its schema is not the
@@ -75,10 +75,10 @@ def reading_ledger(url: str | Address) -> Generator[Reader]:
 
 
 @contextlib.contextmanager
-def reading_database(address: Address) -> Generator[Reader]:
+def reading_database(address: Address) -> Generator[LedgerReader]:
     """Give a reader of a database, whatever its schema is and also where it has no ledger.
 
     LedgerError when there is no SQLite file or the database refuses, ConfigError for a URL that cannot be used.
     """
     with DIALECTS[address.dialect].connected(address) as connection:
-        yield Reader(address, connection)
+        yield LedgerReader(address, connection)

@@ -13,7 +13,7 @@ from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, NANO_PER_USD, 
 from pixelmeter.core.counting import Key, Tally, key_of
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.reporting.latency import bucket
-from pixelmeter.ledger.reader import Reader
+from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = [
     "DAILY_COLUMNS",
@@ -124,12 +124,12 @@ def delta_of(attempts: Sequence[Attempt]) -> Delta:
     return Delta(_daily(attempts), _totals(attempts))
 
 
-def read_totals(reader: Reader) -> list[Total]:
+def read_totals(reader: LedgerReader) -> list[Total]:
     """Return all totals, in the order in which their combinations of labels came to be."""
     return [_total(row) for row in reader.rows(_QUERY)]
 
 
-def last_attempt(reader: Reader) -> int | None:
+def last_attempt(reader: LedgerReader) -> int | None:
     """Return the Unix time in microseconds at which the latest attempt was sent; None in an empty ledger."""
     latest = reader.rows("SELECT max(started_at) FROM pixelmeter_attempts")[0][0]
     return None if latest is None else reader.dialect.microseconds(latest)

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.attempts import attempts, attempts_of, identities
 from pixelmeter.ledger.queries import Filters
-from pixelmeter.ledger.reader import Reader
+from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = ["followed"]
 
@@ -18,7 +18,9 @@ _INTERVAL = 1.0
 _LONGEST = timedelta(minutes=15)
 
 
-def followed(reader: Reader, *, since: datetime | None, filters: Filters, limit: int) -> Iterator[Sequence[Attempt]]:
+def followed(
+    reader: LedgerReader, *, since: datetime | None, filters: Filters, limit: int
+) -> Iterator[Sequence[Attempt]]:
     """Yield the newest attempts, then those that are committed meanwhile, once a second and without end.
 
     Each time they come oldest first. An attempt that ran for more than 15 minutes is not followed.

@@ -13,7 +13,7 @@ from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTo
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters
 from pixelmeter.ledger.files import page_size, read_wal
-from pixelmeter.ledger.reader import Reader, reading_database
+from pixelmeter.ledger.reader import LedgerReader, reading_database
 from pixelmeter.ledger.version import VERSION_TABLE, check
 from pixelmeter.system import SystemClock, SystemFiles
 
@@ -128,7 +128,7 @@ def _check_log(path: str) -> Iterator[Finding]:
     yield Finding("write-ahead log", "problem", told, advice)
 
 
-def check_tables(reader: Reader, seconds: float = _SECONDS) -> Iterator[Finding]:
+def check_tables(reader: LedgerReader, seconds: float = _SECONDS) -> Iterator[Finding]:
     """Yield whether pages, indexes and sums of a SQLite ledger agree, as far as can be told in so many seconds."""
     try:
         with reader.time_limit(seconds):
@@ -198,7 +198,7 @@ def _advice(error: Exception) -> str:
     return next(found, "look into the database, or name another one in the database URL")
 
 
-def _absent(address: Address, reader: Reader) -> Finding:
+def _absent(address: Address, reader: LedgerReader) -> Finding:
     if reader.has_table(_ATTEMPTS):
         told = f"{address.safe()} has the table {_ATTEMPTS} but not {VERSION_TABLE}, which says its version"
         return Finding("database", "problem", told, "restore that table, or name another database in the database URL")
@@ -219,14 +219,14 @@ def _sqlite_access(path: str) -> Iterator[Finding]:
         yield Finding("write access", "ok", f"to {path} and its folder")
 
 
-def _encoding(reader: Reader) -> Iterator[Finding]:
+def _encoding(reader: LedgerReader) -> Iterator[Finding]:
     encoding = str(reader.rows("SHOW server_encoding")[0][0])
     if lacks_characters(encoding):
         told = f"it is {encoding}: the database refuses attempts with a character that it lacks"
         yield Finding("encoding", "warning", told, CHARACTERS_ADVICE)
 
 
-def _postgres_access(reader: Reader, address: Address, *, is_there: bool) -> Finding:
+def _postgres_access(reader: LedgerReader, address: Address, *, is_there: bool) -> Finding:
     def may(question: str, *names: str) -> bool:
         return bool(reader.rows(f"SELECT {question}", names)[0][0])
 
@@ -247,7 +247,7 @@ def _postgres_access(reader: Reader, address: Address, *, is_there: bool) -> Fin
     return Finding("write access", "ok", "to all tables")
 
 
-def _may_create(reader: Reader, named: str | None) -> Finding:
+def _may_create(reader: LedgerReader, named: str | None) -> Finding:
     [(role, schema, is_there, may, database)] = reader.rows(
         "SELECT quote_ident(current_user), quote_ident(name), to_regnamespace(quote_ident(name)) IS NOT NULL,"
         " coalesce(CASE WHEN to_regnamespace(quote_ident(name)) IS NULL"

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.ledger.address import spool_folder
-from pixelmeter.ledger.reader import Reader, reading_ledger
+from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.settings import from_environment
 from pixelmeter.spool.names import sorted_out
 from pixelmeter.system import SystemFiles
@@ -16,7 +16,7 @@ __all__ = ["open_ledger"]
 
 
 @contextmanager
-def open_ledger(url: str, warn: Callable[[str], None]) -> Generator[Reader]:
+def open_ledger(url: str, warn: Callable[[str], None]) -> Generator[LedgerReader]:
     """Give a reader that cannot change the ledger, after what dead processes left behind has been taken in.
 
     LedgerError when there is no ledger or it cannot be read. `warn` takes what is missing from a ledger that can.

@@ -14,7 +14,7 @@ from pixelmeter.core.text import dollars
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, cost_by_period, grouped, tag_keys, unpriced
-from pixelmeter.ledger.reader import Reader
+from pixelmeter.ledger.reader import LedgerReader
 
 if TYPE_CHECKING:
     from pixelmeter.core.pricing.book import PriceBook
@@ -57,7 +57,7 @@ class Answer(NamedTuple):
     """What the sums leave out and what can be done about it; of a report without rows, why it has none."""
 
 
-def ask(reader: Reader, question: Question, *, with_notes: bool) -> Answer:
+def ask(reader: LedgerReader, question: Question, *, with_notes: bool) -> Answer:
     """Return the answer of a ledger; history and notes take further queries, so a program that reads it has none."""
     groups = grouped(
         reader, question.by, question.since, question.until, question.zone, question.filters, question.columns
@@ -70,19 +70,19 @@ def ask(reader: Reader, question: Question, *, with_notes: bool) -> Answer:
     return Answer(report, _history(reader, question), _notes(reader, question, report))
 
 
-def tags_in_use(reader: Reader, question: Question) -> Sequence[TagUse]:
+def tags_in_use(reader: LedgerReader, question: Question) -> Sequence[TagUse]:
     """Return the keys of tags that attempts have, the most frequent first."""
     return tag_keys(reader, question.since, question.until, question.filters)
 
 
-def _why_nothing(reader: Reader, question: Question) -> str:
+def _why_nothing(reader: LedgerReader, question: Question) -> str:
     if not attempts(reader, limit=1):
         return _EMPTY
     between = question.told().replace(" to ", " and ")
     return f"Nothing fits between {between}: give an earlier --since, or fewer filters."
 
 
-def _history(reader: Reader, question: Question) -> str | None:
+def _history(reader: LedgerReader, question: Question) -> str | None:
     days = (question.until - question.since).days
     period: Period = "day" if days <= _STROKES else "week" if days <= _STROKES * 7 else "month"
     costs = cost_by_period(reader, period, question.since, question.until, question.zone, question.filters)
@@ -93,7 +93,7 @@ def _history(reader: Reader, question: Question) -> str | None:
     return f"By {period}: {first} {sparkline(list(costs.values()))} {last}, at most {dollars(largest)}"
 
 
-def _notes(reader: Reader, question: Question, report: Report) -> Sequence[str]:
+def _notes(reader: LedgerReader, question: Question, report: Report) -> Sequence[str]:
     if not report.total.unknown_cost_attempts:
         return notes(report, [])
     missing = unpriced(reader, question.since, question.until, question.filters)

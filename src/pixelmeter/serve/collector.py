@@ -39,7 +39,8 @@ _UNITS = {count.metric: count.unit for count in _COUNTS}
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
 _key = attrgetter(*Key._fields)
-_rest_of_key = attrgetter(*Key._fields[len(("gateway", "operation", "model")) :])
+# What stands in a key behind gateway, operation and model.
+_rest_of_key = attrgetter(*Key._fields[3:])
 _numbers = attrgetter(*(count.number for count in _COUNTS))
 _BOUNDS = [*(str(bound) for bound in metric(HISTOGRAM).buckets), "+Inf"]
 _log = logging.getLogger("pixelmeter")

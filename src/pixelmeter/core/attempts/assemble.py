@@ -11,14 +11,27 @@ from pixelmeter.core.apis.reader import ImageResponse, facts_of
 from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle
 from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
-from pixelmeter.core.attempts.terms import Named, Terms, Wire, chosen, consumption_of, fee_rate_of, named_by
+from pixelmeter.core.attempts.terms import Named, Terms, consumption_of, fee_rate_of, named_by, unless_auto
 from pixelmeter.core.gateways.profile import Profile, text_at
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers, first
 
-__all__ = ["assemble"]
+__all__ = ["Wire", "assemble"]
 
 _LONGEST = 200
+
+
+class Wire(msgspec.Struct, gc=False):
+    """The transport facts of a response: status, headers, sizes and times."""
+
+    status: int | None = None
+    headers: Headers = {}
+    response_bytes: int = 0
+    first_byte: int | None = None
+    first_image: int | None = None
+    duration: int = 0
+    cached: bool = False
+    """A cache of the caller gave the response: its headers and amounts are those of an earlier attempt."""
 
 
 def assemble(
@@ -103,8 +116,8 @@ def _ended(
         model=routed or said or priced.model or request.model or "",
         provider=first(wire.headers, profile.identity.provider),
         images=response.images,
-        size=response.size or chosen(request.size),
-        quality=chosen(response.quality) or chosen(request.quality),
+        size=response.size or unless_auto(request.size),
+        quality=unless_auto(response.quality) or unless_auto(request.quality),
         output_format=response.output_format or request.output_format,
         input_text_tokens=response.usage.input_text,
         input_image_tokens=response.usage.input_image,

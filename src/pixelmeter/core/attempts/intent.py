@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt, Operation
-from pixelmeter.core.attempts.terms import Terms, chosen, consumption_of, fee_rate_of, terms_of
+from pixelmeter.core.attempts.terms import Terms, consumption_of, fee_rate_of, terms_of, unless_auto
 from pixelmeter.core.gateways.profile import Profiles
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.pricing.book import PriceBook
@@ -92,9 +92,9 @@ def _intend(terms: Terms, *, host: str, operation: Operation, at: int, version: 
         images=None,
         input_images=request.input_images,
         requested_size=request.size,
-        size=chosen(request.size),
+        size=unless_auto(request.size),
         requested_quality=request.quality,
-        quality=chosen(request.quality),
+        quality=unless_auto(request.quality),
         output_format=request.output_format,
         input_text_tokens=None,
         input_image_tokens=None,

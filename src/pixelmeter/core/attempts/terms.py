@@ -1,4 +1,4 @@
-"""What is known of an attempt before it leaves, and the transport facts of its response."""
+"""What is known of an attempt before it leaves."""
 
 from __future__ import annotations
 
@@ -12,9 +12,8 @@ from pixelmeter.core.apis.usage import Block
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Operation
 from pixelmeter.core.gateways.profile import Profile, Profiles, Region, is_in_force
 from pixelmeter.core.pricing.book import Consumption, PriceBook
-from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["Named", "Terms", "Wire", "chosen", "consumption_of", "fee_rate_of", "named_by", "terms_of"]
+__all__ = ["Named", "Terms", "consumption_of", "fee_rate_of", "named_by", "terms_of", "unless_auto"]
 
 
 class Named(msgspec.Struct, frozen=True, gc=False):
@@ -99,26 +98,13 @@ def _default(request: ImageRequest, profile: Profile, operation: Operation, day:
     return None
 
 
-class Wire(msgspec.Struct, gc=False):
-    """The transport facts of a response: status, headers, sizes and times."""
-
-    status: int | None = None
-    headers: Headers = {}
-    response_bytes: int = 0
-    first_byte: int | None = None
-    first_image: int | None = None
-    duration: int = 0
-    cached: bool = False
-    """A cache of the caller gave the response: its headers and amounts are those of an earlier attempt."""
-
-
 def consumption_of(request: ImageRequest, response: ImageResponse, *, images: int | None) -> Consumption:
     """Return what is to be priced, as far as the response says it, else the request."""
     usage = response.usage
     return Consumption(
         images=images,
         size=response.size or request.size,
-        quality=chosen(response.quality) or request.quality,
+        quality=unless_auto(response.quality) or request.quality,
         input_images=request.input_images,
         steps=request.steps,
         input_text_tokens=usage.input_text,
@@ -154,6 +140,6 @@ def fee_rate_of(terms: Terms, profile: Profile) -> int:
     return profile.fee.parts_per_million if terms.fee_rate is None else terms.fee_rate
 
 
-def chosen(value: str | None) -> str | None:
-    """Return a size or quality; None where it is left to the gateway."""
+def unless_auto(value: str | None) -> str | None:
+    """Return a size or quality; None for "auto", which leaves it to the gateway."""
     return None if value == "auto" else value

@@ -12,10 +12,9 @@ import msgspec
 
 from pixelmeter.core.apis.reader import ImageResponse, Reader
 from pixelmeter.core.attempts import outcome as outcomes
-from pixelmeter.core.attempts.assemble import assemble
+from pixelmeter.core.attempts.assemble import Wire, assemble
 from pixelmeter.core.attempts.intent import Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
-from pixelmeter.core.attempts.terms import Wire
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.wire.decode import BrokenBody, NotDecoded, Take, decoder
 from pixelmeter.core.wire.headers import Headers, by_name, length_of, media_type
