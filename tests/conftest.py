@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import uuid
@@ -19,6 +20,15 @@ def pytest_configure() -> None:
     """A shell without job control has what it starts in the background ignore Ctrl-C; programs of tests must not."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and collected tests stay until the end: each collection of garbage would look through them anew."""
+    # Before: it asks the collector about what it is given when it is imported.
+    import hypothesis  # noqa: F401  # pyright: ignore[reportUnusedImport]
+
+    gc.collect()
+    gc.freeze()
 
 
 class FakeClock:
