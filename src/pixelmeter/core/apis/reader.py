@@ -29,6 +29,7 @@ class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     partial_images: int = 0
     named: tuple[str, ...] = ()
     """Those of the fields that were asked about that the request has, with a value."""
+    service_tier: str | None = None
     deployment: str | None = None
     """What the path names instead of a model, where the gateway's paths do."""
     byok: bool = False
@@ -42,12 +43,16 @@ class ImageResponse(msgspec.Struct, gc=False):
     decoded: bool = True
     """False where its Content-Encoding was left as it is, so nobody knows what it says."""
     images: int | None = None
+    whole: bool = False
+    """It has come to its end, and may rightly have no image: one of the APIs that also answer in words."""
     job: bool = False
     """It only promises: an asynchronous job was queued."""
+    job_id: str | None = None
     model: str | None = None
     size: str | None = None
     quality: str | None = None
     output_format: str | None = None
+    service_tier: str | None = None
     usage: Usage = Usage()
     blocks: tuple[Block, ...] = ()
     """Usages of other models that worked on it."""
