@@ -16,6 +16,7 @@ from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents, Prepared
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.routes import Found, Route
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.sink import Sink
@@ -49,6 +50,7 @@ class _Asked(NamedTuple):
     """An image request that is about to leave, and what it asks for."""
 
     outgoing: Outgoing
+    route: Route
     request: ImageRequest
     tags: Mapping[str, str]
     header: tuple[str, str] | None
@@ -136,21 +138,34 @@ class Meter:
         )
         """Where the attempts go."""
 
-    def begin(self, outgoing: Outgoing, within: Mark | None = None) -> tuple[Exchange, Mark]:
-        """Start to meter an image request that is about to leave, as the next attempt of the one it is sent within."""
+    def routes(self, method: str, host: str, target: bytes) -> Sequence[Found]:
+        """Return the routes that a request may be of by its method, host and raw target; none for most."""
+        return self._profiles.routes(method, host, target)
+
+    def begin(self, outgoing: Outgoing, within: Mark | None = None) -> tuple[Exchange, Mark] | None:
+        """Start to meter a request that is about to leave, as the next attempt of the one it is sent within.
+
+        Returns None where it asks for no image.
+        """
         asked = self._read(outgoing, within)
+        if asked is None:
+            return None
         prepared, intent = self._price(asked)
         return self._record(asked, prepared, intent)
 
-    def _read(self, outgoing: Outgoing, within: Mark | None) -> _Asked:
+    def _read(self, outgoing: Outgoing, within: Mark | None) -> _Asked | None:
         """Return what a request asks for, for whom, and which attempt of which call it is."""
         # First of all: it tells in which process the attempt begins.
         receiver = self.recorder.receiver()
-        profile = self._profiles.of_host(outgoing.host)
-        tags, header = self._tagged(profile, outgoing)
+        read = outgoing.image_request()
+        if read is None:
+            return None
+        route, request = read
+        tags, header = self._tagged(route.profile, outgoing)
         earlier = within or mark_of(outgoing.context)
-        # A client that follows a redirect may hand the same content on as a stream.
-        request = earlier.request if earlier is not None and outgoing.unread else outgoing.image_request(profile)
+        if earlier is not None and outgoing.unread:
+            # A client that follows a redirect may hand the same content on as a stream.
+            request = earlier.request
         new_id = self._ids.new()
         mark = link(
             outgoing.context,
@@ -160,7 +175,7 @@ class Meter:
             new_id=new_id,
         )
         mark.request = request
-        return _Asked(outgoing, request, tags, header, mark, new_id, receiver)
+        return _Asked(outgoing, route, request, tags, header, mark, new_id, receiver)
 
     def _tagged(self, profile: Profile, outgoing: Outgoing) -> tuple[Mapping[str, str], tuple[str, str] | None]:
         """Return the tags of an attempt, and the header that the gateway is to be sent for one of them."""
@@ -183,7 +198,7 @@ class Meter:
         """Return the intent of an attempt: what it costs at most, as far as that can be told before it leaves."""
         outgoing = asked.outgoing
         now = self._clock.now()
-        prepared = self._intents.of(outgoing.host, outgoing.route.operation, asked.request, now)
+        prepared = self._intents.of(outgoing.host, asked.route, asked.request, now)
         intent = msgspec.structs.replace(
             prepared.intent,
             id=asked.id,
@@ -204,9 +219,7 @@ class Meter:
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            exchange = Exchange(
-                intent, prepared, outgoing.route.reader, self._clock, asked.receiver, self.failures.note
-            )
+            exchange = Exchange(intent, prepared, self._clock, asked.receiver, self.failures.note)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if asked.header is not None:

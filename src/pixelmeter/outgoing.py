@@ -6,14 +6,12 @@ import re
 import sys
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
 from typing import Any
-from urllib.parse import unquote
 
 import msgspec
 
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.apis.routes import Route
-from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.text import bounded
+from pixelmeter.core.apis.requests import Asked, request_of
+from pixelmeter.core.gateways.routes import Found, Route
 from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import Headers, media_type
 from pixelmeter.core.wire.skim import document_of
@@ -35,12 +33,12 @@ class Outgoing:
     neither for a stream, which stays unread. The body is let go as soon as it has been read.
     """
 
-    __slots__ = ("_content", "_document", "_fields", "context", "headers", "host", "route", "sent_headers", "target")
+    __slots__ = ("_content", "_document", "_fields", "_found", "context", "headers", "host", "sent_headers", "target")
 
     def __init__(
         self,
         *,
-        route: Route,
+        found: Sequence[Found],
         host: str,
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
@@ -49,8 +47,7 @@ class Outgoing:
         context: MutableMapping[str, Any],
         sent_headers: Callable[[], MutableMapping[str, str]],
     ) -> None:
-        self.route = route
-        """Which image operation it is, and who reads it."""
+        self._found = found
         self.host = host
         """With the port, where it is not the scheme's own."""
         self.target = target
@@ -110,23 +107,23 @@ class Outgoing:
         context = trace.get_current_span().get_span_context()
         return f"{context.trace_id:032x}" if context.is_valid else None
 
-    def image_request(self, profile: Profile) -> ImageRequest:
-        """Return what it asks for, its path and headers included."""
-        document, fields, reader = self.document, profile.request_fields, self.route.reader
-        request = (
-            reader.request_of_form(self._fields, fields)
-            if document is None
-            else reader.request_of_json(document, fields)
-        )
-        if profile.identity.model_in_path is not None:
-            named = _segment_after(self.target, profile.identity.model_in_path)
-            request = msgspec.structs.replace(request, model=request.model or named, deployment=named)
-        byok = profile.byok
-        if byok is not None and (
-            byok.request_field in request.named or _has_name_like(self.headers, byok.request_header_prefix)
-        ):
-            request = msgspec.structs.replace(request, byok=True)
-        return request
+    def image_request(self) -> tuple[Route, ImageRequest] | None:
+        """Return the route that it takes and what it asks for; None where it asks for no image."""
+        document = self.document
+        query = self.target.partition(b"?")[2]
+        for route, parts in self._found:
+            profile = route.profile
+            asked = Asked(parts, query, self.headers, document, self._fields)
+            request = request_of(route, asked, profile.request_fields)
+            if request is None:
+                continue
+            byok = profile.byok
+            if byok is not None and (
+                byok.request_field in request.named or _has_name_like(self.headers, byok.request_header_prefix)
+            ):
+                request = msgspec.structs.replace(request, byok=True)
+            return route, request
+        return None
 
     def _read(self) -> None:
         content, self._content = self._content, None
@@ -137,8 +134,8 @@ class Outgoing:
             self._fields = multipart_fields(content, self.headers[b"content-type"])
         elif kind == b"application/x-www-form-urlencoded":
             self._fields = urlencoded_fields(content)
-        # Servers do not insist on the type, so what begins like an object is read as one.
-        elif _is_json(kind) or content[:_BLANK_LIMIT].lstrip(_BLANK).startswith(b"{"):
+        # Servers do not insist on the type, so what begins like an object or a list is read as one.
+        elif _is_json(kind) or content[:_BLANK_LIMIT].lstrip(_BLANK).startswith((b"{", b"[")):
             self._document = document_of(content.removeprefix(_BYTE_ORDER_MARK))
 
 
@@ -154,9 +151,3 @@ def _is_json(kind: bytes) -> bool:
 def _has_name_like(names: Iterable[bytes], prefix: bytes) -> bool:
     # One search in all of them: no name has a line break.
     return prefix != b"" and b"\n" + prefix in b"\n" + b"\n".join(names)
-
-
-def _segment_after(target: bytes, name: str) -> str | None:
-    segments = target.partition(b"?")[0].decode("latin-1").split("/")
-    at = segments.index(name) + 1 if name in segments else len(segments)
-    return bounded(unquote(segments[at])) if at < len(segments) else None

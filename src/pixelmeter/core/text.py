@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 
 from pixelmeter.core.attempts.record import NANO_PER_USD
 
@@ -61,15 +62,22 @@ def scaled(text: str, factor: int, divisor: int = 1) -> int | None:
     characters, an exponent outside -18 to 12, a negative, NaN or a result over 10^15 (a million dollars) are not sane:
     they are refused before any conversion, because `int(Decimal("1e299999"))` freezes a process for seconds.
     """
-    number = _parts(text.strip())
-    if number is None:
-        return None
-    digits, power = number
-    dividend = digits * factor
-    if power >= 0:
-        amount = half_even(dividend * _POWERS[power], divisor)
-    else:
-        amount = half_even(dividend, divisor * _POWERS[-power])
+    return summed((text,), factor, divisor)
+
+
+def summed(texts: Iterable[str], factor: int, divisor: int = 1) -> int | None:
+    """Return the sum of decimal numbers x factor / divisor, half-even, rounded once; None if one is no sane amount."""
+    total, lowest = 0, 0
+    for text in texts:
+        number = _parts(text.strip())
+        if number is None:
+            return None
+        digits, power = number
+        if power < lowest:
+            total *= 10 ** (lowest - power)
+            lowest = power
+        total += digits * 10 ** (power - lowest)
+    amount = half_even(total * factor, divisor * 10**-lowest)
     return None if amount > _COST_LIMIT else amount
 
 

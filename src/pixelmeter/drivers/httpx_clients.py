@@ -11,10 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any, cast
 
-from pixelmeter.core.apis.routes import route_of
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import AsyncDriver, HttpxLayer, SyncDriver, body_of
-from pixelmeter.drivers.passage import AsyncTeeStream, TeeStream, send, send_async
+from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
@@ -38,9 +37,9 @@ class _Client(HttpxLayer):
         self.provisional = provisional
         self._stream = stream
 
-    def read(self, request: Any) -> Outgoing | None:
+    def read(self, request: Any, routes: Routes) -> Outgoing | None:
         # The client refuses others, before it sends anything.
-        return super().read(request) if isinstance(request.stream, self._stream) else None
+        return super().read(request, routes) if isinstance(request.stream, self._stream) else None
 
     def put(self, response: Any, tee: Callable[[Any], Any]) -> None:
         # The client's own stream, which measures `elapsed`, stays outermost.
@@ -54,18 +53,18 @@ class _Client(HttpxLayer):
 class _Pool(HttpxLayer):
     """A connection pool of httpcore, below a transport of the user's that inherits the library's own."""
 
-    def read(self, request: Any) -> Outgoing | None:
-        method = request.method.decode("ascii")
+    def read(self, request: Any, routes: Routes) -> Outgoing | None:
         url = request.url
-        route = route_of(method, url.target)
-        if route is None:
-            return None
         host = url.host.decode("ascii")
         host = f"[{host}]" if ":" in host else host
+        host = host if url.port is None else f"{host}:{url.port}"
+        found = routes(request.method.decode("ascii"), host, url.target)
+        if not found:
+            return None
         content, fields = body_of(request)
         return Outgoing(
-            route=route,
-            host=host if url.port is None else f"{host}:{url.port}",
+            found=found,
+            host=host,
             target=url.target,
             headers=request.headers,
             content=content,

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import copy
 import io
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
-from pixelmeter.core.apis.routes import METHODS, route_of
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.forms import TEXT_LIMIT, Fields
-from pixelmeter.drivers.passage import AsyncTeeStream, Layer, TeeStream, send, send_async
+from pixelmeter.drivers.passage import AsyncTeeStream, Layer, Routes, TeeStream, send, send_async
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
@@ -107,17 +106,18 @@ class HttpxLayer(Layer):
     def is_below(self, other: Layer) -> bool:
         return isinstance(other, HttpxLayer) and any(each is self.owner for each in other._sends_through(other.owner))
 
-    def read(self, request: Any) -> Outgoing | None:
-        if request.method not in METHODS:
-            return None
-        target: bytes = request.url.raw_path
-        route = route_of(request.method, target)
-        if route is None:
+    def context_of(self, request: Any) -> MutableMapping[str, Any]:
+        return request.extensions
+
+    def read(self, request: Any, routes: Routes) -> Outgoing | None:
+        host, target = request.url.netloc.decode("ascii"), request.url.raw_path
+        found = routes(request.method, host, target)
+        if not found:
             return None
         content, fields = body_of(request)
         return Outgoing(
-            route=route,
-            host=request.url.netloc.decode("ascii"),
+            found=found,
+            host=host,
             target=target,
             headers=request.headers.raw,
             content=content,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+from pixelmeter.core.gateways.routes import Found
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.lifecycle import Watch, catch_up, watch
 from pixelmeter.linking import Mark, mark_of
@@ -20,14 +21,22 @@ from pixelmeter.recorder.sink_dispatch import amid_other_code
 __all__ = ["AsyncTeeStream", "Layer", "TeeStream", "send", "send_async"]
 
 
+Routes = Callable[[str, str, bytes], Sequence[Found]]
+"""Tells by method, host and raw target of which routes a request may be."""
+
+
 class Layer:
     """A client or transport that we have instrumented."""
 
     meter: Meter | None = None
     """None for a layer that only looks at what another one has begun."""
 
-    def read(self, request: Any) -> Outgoing | None:
-        """Return what the library's request says; None for anything but an image operation."""
+    def context_of(self, request: Any) -> MutableMapping[str, Any]:
+        """Return what the library carries along with a request."""
+        raise NotImplementedError
+
+    def read(self, request: Any, routes: Routes) -> Outgoing | None:
+        """Return what the library's request says; None for one that no route fits by its method and path."""
         raise NotImplementedError
 
     def is_below(self, other: Layer) -> bool:
@@ -41,7 +50,10 @@ class Layer:
     def enter(self, request: Any) -> Passage | None:
         """Enter with a request; None where it is not to be watched. Never raises, whatever the request is."""
         try:
-            outgoing = self.read(request)
+            meter = self.meter or self._meter_of(request)
+            if meter is None:
+                return None
+            outgoing = self.read(request, meter.routes)
             return None if outgoing is None else _enter(self, outgoing)
         except Exception as error:
             latest = _latest.get()
@@ -49,6 +61,14 @@ class Layer:
             if meter is not None:
                 meter.failures.note("request", error)
             return None
+
+    def _meter_of(self, request: Any) -> Meter | None:
+        """Return the meter of the attempt that a request may be part of."""
+        around = _current()
+        if around is not None:
+            return around.meter
+        mark = mark_of(self.context_of(request))
+        return next((passage.meter for passage in [*mark.passages]), None) if mark is not None else None
 
 
 class Passage:
@@ -191,8 +211,10 @@ def _enter(layer: Layer, outgoing: Outgoing) -> Passage | None:
         meter = layer.meter if around is None else around.meter
         if meter is None:
             return None
-        exchange, mark = meter.begin(outgoing, None if around is None else around.mark)
-        passage = Passage(layer, meter, exchange, mark, outgoing, begun=True)
+        begun = meter.begin(outgoing, None if around is None else around.mark)
+        if begun is None:
+            return None
+        passage = Passage(layer, meter, *begun, outgoing, begun=True)
     passage.enter()
     return passage
 

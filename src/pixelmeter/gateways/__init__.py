@@ -8,7 +8,8 @@ from pathlib import Path
 
 import msgspec
 
-from pixelmeter.core.gateways.profile import Profile, ProfileError, Profiles, read_profile
+from pixelmeter.core.gateways.profile import Profile, ProfileError, read_profile
+from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.toml import TomlError, parse
 from pixelmeter.core.wire.headers import ascii_host
 from pixelmeter.data_files import UnreadableFile, read_text

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Hashable
 from typing import Any, Literal, Protocol, cast
 
 import msgspec
 
 from pixelmeter.core.apis.usage import Block, NumberText, Usage
-from pixelmeter.core.attempts.record import Operation
+from pixelmeter.core.gateways.places import Job, RequestPlaces, ResponsePlaces
 
-__all__ = ["ImageRequest", "ImageResponse", "Picture", "Reader", "facts_of", "object_of"]
+__all__ = ["Event", "ImageRequest", "ImageResponse", "Reader", "Reading", "facts_of", "json_of", "object_of"]
 
-Picture = Literal["partial", "complete"]
-"""What a streamed event has of an image."""
+Event = Literal["partial", "complete", "end"]
+"""What an event of a stream brought: a preview, an image, or the end of all that matters."""
 
 
 class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -70,37 +70,60 @@ def facts_of(response: ImageResponse) -> tuple[Hashable, ...]:
 _decode = msgspec.json.Decoder(float_hook=NumberText).decode
 
 
-def object_of(document: bytes | None) -> dict[str, Any] | None:
-    """Return the object that a JSON document is, its fractions as `NumberText`; None for anything else."""
+def json_of(document: bytes | None) -> Any:
+    """Return what a JSON document says, its fractions as `NumberText`; None for what is none."""
     if not document:
         return None
     try:
-        body = _decode(document.removeprefix(b"\xef\xbb\xbf"))
+        return _decode(document.removeprefix(b"\xef\xbb\xbf"))
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def object_of(document: bytes | None) -> dict[str, Any] | None:
+    """Return the object that a JSON document is, its fractions as `NumberText`; None for anything else."""
+    body = json_of(document)
     return cast("dict[str, Any]", body) if isinstance(body, dict) else None
+
+
+class Reading(Protocol):
+    """What a reader is told of the route that an answer belongs to."""
+
+    @property
+    def response(self) -> ResponsePlaces:
+        """Where the answer has what matters."""
+        ...
+
+    @property
+    def job(self) -> Job | None:
+        """How it says that work goes on; None where it never does."""
+        ...
 
 
 class Reader(Protocol):
     """The functions of a module that reads one API. They never raise: bad input becomes a missing field."""
 
     @property
-    def ROUTES(self) -> tuple[tuple[bytes, Operation], ...]:  # noqa: N802
-        """The ends of the API's paths, and the operation of each."""
+    def REQUEST(self) -> RequestPlaces:  # noqa: N802
+        """Where its requests have what decides their price, where a profile does not say otherwise."""
         ...
 
-    def request_of_json(self, document: bytes, fields: tuple[str, ...] = ()) -> ImageRequest:
-        """Read what a JSON body asks for, and which of `fields` it has."""
+    @property
+    def RESPONSE(self) -> ResponsePlaces:  # noqa: N802
+        """The same of its answers."""
         ...
 
-    def request_of_form(self, fields: Iterable[tuple[str, str | None]], asked: tuple[str, ...] = ()) -> ImageRequest:
-        """Read what a form asks for, and which of `asked` it has; a file is a name without text."""
+    @property
+    def JOB(self) -> Job | None:  # noqa: N802
+        """How its answers say that work goes on."""
         ...
 
-    def response_of(self, document: bytes | None, *, input_images: int) -> ImageResponse:
+    def response_of(self, document: bytes | None, request: ImageRequest, route: Reading) -> ImageResponse:
         """Read a whole body whose long strings were cut; None where there is no JSON."""
         ...
 
-    def add_event(self, response: ImageResponse, document: bytes, *, input_images: int) -> Picture | None:
-        """Add an event of a stream to a response; return what it had of an image."""
+    def add_event(
+        self, response: ImageResponse, document: bytes, request: ImageRequest, route: Reading
+    ) -> Event | None:
+        """Add an event of a stream to a response; return what it brought."""
         ...

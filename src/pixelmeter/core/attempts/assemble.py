@@ -12,7 +12,7 @@ from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_b
 from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
 from pixelmeter.core.attempts.terms import Named, Terms, consumption_of, fee_rate_of, named_by, unless_auto
-from pixelmeter.core.gateways.profile import Profile, text_at
+from pixelmeter.core.gateways.profile import Profile, texts_at
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers, first
 
@@ -49,12 +49,12 @@ def assemble(
     headers = wire.headers
     profile = terms.profiles.of_response(terms.profile, headers)
     deciding = terms.profiles.deciding[profile.id]
-    told = (*map(headers.get, deciding.headers), *[text_at(response.body, path) for path in deciding.paths])
+    told = (*map(headers.get, deciding.headers), *[texts_at(response.body, path) for path in deciding.paths])
     ending: Ending = (profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(response), told)
     alike = prepared.endings.get(ending)
     if alike is None:
         alike = _ended(intent, terms, profile, wire, response, outcome, error_type, sent=sent)
-        if all(text is None or len(text) <= _LONGEST for text in told):
+        if all(map(_is_short, told)):
             prepared.endings.keep(ending, alike)
     return msgspec.structs.replace(
         alike,
@@ -72,6 +72,10 @@ def assemble(
         first_image=wire.first_image,
         remaining_requests=None if wire.cached else _number(headers, profile.limits.remaining_requests),
     )
+
+
+def _is_short(told: bytes | tuple[str, ...] | None) -> bool:
+    return told is None or (sum(map(len, told)) if isinstance(told, tuple) else len(told)) <= _LONGEST
 
 
 def _ended(
@@ -108,6 +112,7 @@ def _ended(
         reported=reported,
         tiers=tiers,
         byok=intent.byok,
+        error_type=error_type,
     )
     fee_rate = fee_rate_of(terms, profile)
     return msgspec.structs.replace(
@@ -183,7 +188,7 @@ def _priced(
     consumption = consumption_of(terms.request, response, images=response.images)
     for model in models:
         quote = terms.book.quote(
-            consumption, gateway=gateway, model=model, at=at, vendors=profile.pass_through, region=terms.region
+            consumption, gateway=gateway, model=model, at=at, vendors=terms.vendors_behind(profile), region=terms.region
         )
         if quote.reason != "no_price":
             break

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -80,27 +80,43 @@ def reported_by(profile: Profile, headers: Headers, body: Mapping[str, Any]) -> 
     """Return the first amount that the profile's readers find."""
     text: str | None = None
     for reader in profile.cost:
-        found = reader.text(headers, body)
-        if found is None:
+        found = () if reader.plus or not reader.holds(body) else reader.texts(headers, body)
+        if not found:
             continue
         nano = reader.nano(found)
         if nano is None:
-            text = text or found[:200]
+            text = text or _shown(found)
         elif nano == 0 and not reader.zero_is_real:
-            return Reported(text=found[:200], doubtful_zero=True)
+            return Reported(text=_shown(found), doubtful_zero=True)
         else:
-            return Reported(nano=nano)
+            return _with_more(nano, profile, headers, body)
     return _NOTHING if text is None else Reported(text=text)
 
 
+def _with_more(nano: int, profile: Profile, headers: Headers, body: Mapping[str, Any]) -> Reported:
+    """Return an amount with all that is added to it."""
+    for reader in profile.cost:
+        found = reader.texts(headers, body) if reader.plus and reader.holds(body) else ()
+        if found:
+            more = reader.nano(found)
+            if more is None:
+                return Reported(text=_shown(found))
+            nano += more
+    return Reported(nano=nano)
+
+
+def _shown(texts: Sequence[str]) -> str:
+    return " + ".join(texts)[:200]
+
+
 def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile, reported: Reported, tiers: Tiers,
-           byok: bool, cached: bool = False) -> Settlement:  # fmt: skip
+           byok: bool, cached: bool = False, error_type: str | None = None) -> Settlement:  # fmt: skip
     """Decide billing and cost: what the gateway reports, else tokens, else images by the book, else unknown and why."""
     if not sent:
         return Settlement("not_billed", 0, "none", "not_sent")
     if cached:
         return Settlement("not_billed", 0, "none", "cached")
-    if outcome == "pending":
+    if outcome == "pending" and not (reported.nano and not byok):
         return Settlement("pending", None, "none", "pending_job")
     # With the caller's own key the gateway's amount is its fee; the provider bills the images elsewhere.
     if reported.nano and not byok:
@@ -117,7 +133,7 @@ def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile
         return Settlement("billed", cost, "priced")
     if status is not None and 300 <= status < 400:
         return Settlement("not_billed", 0, "none", "redirected")
-    if status is not None and status in profile.errors.not_charged:
+    if profile.errors.has(status, error_type):
         return Settlement("not_billed", 0, "none", "rejected")
     return Settlement("unknown", None, "none", "outcome_unknown")
 

@@ -6,9 +6,10 @@ from collections.abc import Hashable
 from typing import NamedTuple
 
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
-from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt, Operation
+from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt
 from pixelmeter.core.attempts.terms import Terms, consumption_of, fee_rate_of, terms_of, unless_auto
-from pixelmeter.core.gateways.profile import Profiles
+from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.gateways.routes import Route
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.wire.headers import without_root
@@ -40,30 +41,29 @@ class Intents:
         self._book = book
         self._fee_rate = fee_rate
         self._version = version
-        self._known: Memo[tuple[str, Operation, ImageRequest, int], Prepared] = Memo(_REMEMBERED)
+        self._known: Memo[tuple[str, Route, ImageRequest, int], Prepared] = Memo(_REMEMBERED)
 
-    def of(self, host: str, operation: Operation, request: ImageRequest, at: int) -> Prepared:
+    def of(self, host: str, route: Route, request: ImageRequest, at: int) -> Prepared:
         """Return what this request to a host has in common with equal ones; `at` is Unix time in microseconds."""
-        key = (host, operation, request, at // MICROSECONDS_PER_DAY)
+        key = (host, route, request, at // MICROSECONDS_PER_DAY)
         prepared = self._known.get(key)
         if prepared is None:
             named = without_root(host)
             terms = terms_of(
                 request,
-                self._profiles.of_host(host),
+                route,
                 self._profiles,
                 self._book,
                 self._fee_rate,
                 host=named,
-                operation=operation,
                 at=at,
             )
-            intent = _intend(terms, host=named, operation=operation, at=at, version=self._version)
+            intent = _intend(terms, host=named, at=at, version=self._version)
             prepared = self._known.keep(key, Prepared(terms, intent, Memo(_REMEMBERED_ENDINGS)))
         return prepared
 
 
-def _intend(terms: Terms, *, host: str, operation: Operation, at: int, version: str) -> Attempt:
+def _intend(terms: Terms, *, host: str, at: int, version: str) -> Attempt:
     """Return the record of an attempt as it stands if the process dies now: interrupted, its cost at risk.
 
     Without what is its own: ids, number, time, length, tags and trace. `at` is the Unix time in microseconds by which
@@ -74,7 +74,7 @@ def _intend(terms: Terms, *, host: str, operation: Operation, at: int, version: 
     asked = consumption_of(request, ImageResponse(), images=request.images)
     estimates = (
         terms.book.estimate(
-            asked, gateway=gateway, model=model, at=at, vendors=profile.pass_through, region=terms.region
+            asked, gateway=gateway, model=model, at=at, vendors=terms.route.vendors, region=terms.region
         )
         for model in terms.named.models
     )
@@ -84,7 +84,7 @@ def _intend(terms: Terms, *, host: str, operation: Operation, at: int, version: 
         attempt=0,
         started_at=0,
         gateway=gateway,
-        operation=operation,
+        operation=terms.route.operation,
         requested_model=request.model,
         model=terms.named.latest or request.model or "",
         provider=None,

@@ -22,6 +22,8 @@ def of_response(status: int, response: ImageResponse, *, streamed: bool) -> tupl
         return "success", None
     if response.error_type is not None:
         return "error", response.error_type
+    if response.whole:
+        return "success", None
     if streamed:
         return "error", "stream_incomplete"
     return "error", "no_images" if response.readable else "unreadable_body"

@@ -10,7 +10,9 @@ import msgspec
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.apis.usage import Block
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Operation
-from pixelmeter.core.gateways.profile import Profile, Profiles, Region, is_in_force
+from pixelmeter.core.gateways.profile import Profile, Region, is_in_force
+from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.gateways.routes import Route
 from pixelmeter.core.pricing.book import Consumption, PriceBook
 
 __all__ = ["Named", "Terms", "consumption_of", "fee_rate_of", "named_by", "terms_of", "unless_auto"]
@@ -39,30 +41,38 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     named: Named
     region: Region | None
     """That of the host; None where the plain price holds."""
-    profile: Profile
+    route: Route
     profiles: Profiles
     book: PriceBook
     fee_rate: int | None = None
     """Parts per million; None leaves it to the profile."""
 
+    @property
+    def profile(self) -> Profile:
+        """The gateway, as far as the host tells."""
+        return self.route.profile
+
+    def vendors_behind(self, profile: Profile) -> tuple[str, ...]:
+        """Return whose prices hold behind the gateway that has answered."""
+        return self.route.vendors if profile is self.profile else profile.pass_through
+
 
 def terms_of(
     request: ImageRequest,
-    profile: Profile,
+    route: Route,
     profiles: Profiles,
     book: PriceBook,
     fee_rate: int | None = None,
     *,
     host: str,
-    operation: Operation,
     at: int,
 ) -> Terms:
-    """Return the terms of a request to the gateway of a profile at this Unix time in microseconds."""
+    """Return the terms of a request by one of a gateway's routes at this Unix time in microseconds."""
     return Terms(
         request=request,
-        named=named_by(request, profile, operation, at),
-        region=profile.region_of(host),
-        profile=profile,
+        named=named_by(request, route.profile, route.operation, at),
+        region=route.profile.region_of(host),
+        route=route,
         profiles=profiles,
         book=book,
         fee_rate=fee_rate,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated, Any, cast
 
 import msgspec
 
-__all__ = ["DocumentPath", "Event", "Job", "RequestPlace", "RequestPlaces", "ResponsePlaces", "values_at"]
+__all__ = ["DocumentPath", "Job", "RequestPlace", "RequestPlaces", "ResponsePlaces", "values_at"]
 
 _STEP = re.compile(r"[^.\[\]]+|\[\d{0,4}\]")
 _PATH = re.compile(r"(?:[^.\[\]]+|\[\d{0,4}\])(?:\.[^.\[\]]+|\[\d{0,4}\])*")
@@ -155,7 +155,3 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """Globs over the status of what has ended without an image; the status is then the error's type."""
     max_age: Annotated[int, msgspec.Meta(ge=1)] = 86_400
     """Seconds, after which nobody expects its end any more."""
-
-
-Event = Literal["partial", "complete", "end"]
-"""What an event of a stream brought: a preview, an image, or the end of all that matters."""

@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, Literal, NamedTuple, assert_never
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from pixelmeter.core.apis.usage import NumberText
 from pixelmeter.core.attempts.record import NANO_PER_USD, Operation
-from pixelmeter.core.memo import Memo
-from pixelmeter.core.text import bounded, scaled
-from pixelmeter.core.wire.headers import Headers, without_root
+from pixelmeter.core.gateways.places import DocumentPath, Job, RequestPlace, RequestPlaces, ResponsePlaces, values_at
+from pixelmeter.core.text import bounded, summed
+from pixelmeter.core.wire.headers import Headers
 
 __all__ = [
+    "Api",
     "CostReader",
     "DefaultModel",
     "HeaderName",
     "Profile",
     "ProfileError",
-    "Profiles",
     "Region",
+    "RouteData",
     "Surcharge",
     "is_in_force",
     "read_profile",
-    "text_at",
+    "texts_at",
 ]
 
 _EPOCH = datetime.date(1970, 1, 1)
@@ -73,9 +75,20 @@ def is_in_force(day: int, begin: datetime.date | None, end: datetime.date | None
     return (begin is None or begin <= date) and (end is None or date < end)
 
 
-_REMEMBERED_HOSTS = 1000
+Api = Literal[
+    "openai_images",
+    "openai_responses",
+    "chat_images",
+    "gemini",
+    "predict",
+    "prediction_jobs",
+    "plain_images",
+]
+"""Families of requests and answers; `core.gateways.routes` knows who reads each."""
 
-Unit = Literal["usd", "cents", "usd_ticks"]
+_FRACTION = re.compile(r"([1-9]\d{0,17})/([1-9]\d{0,17})")
+_UNITS = {"usd": (1, 1), "cents": (1, 100), "usd_ticks": (1, 10**10)}
+"""Of a dollar; ticks are xAI's."""
 
 ProfileError = msgspec.ValidationError
 
@@ -97,55 +110,115 @@ class Match(_Data, frozen=True):
     response_header_prefixes: tuple[HeaderName, ...] = ()
 
 
+class Unit(str):
+    """What an amount is counted in: `usd`, `cents`, `usd_ticks`, a fraction of a dollar such as `1/1000`, or `price`.
+
+    `price` is the one unit that the book prices the model by. Raises ValueError for anything else.
+    """
+
+    __slots__ = ("of_usd",)
+
+    of_usd: tuple[int, int] | None
+    """Numerator and denominator; None for `price`."""
+
+    def __new__(cls, text: str) -> Unit:
+        unit = super().__new__(cls, text)
+        fraction = _FRACTION.fullmatch(text)
+        if text == "price":
+            unit.of_usd = None
+        elif fraction is not None:
+            unit.of_usd = int(fraction[1]), int(fraction[2])
+        elif text in _UNITS:
+            unit.of_usd = _UNITS[text]
+        else:
+            raise ValueError(
+                f"{text[:40]!r} is no unit: write {', '.join(_UNITS)}, price, or a fraction such as 1/1000"
+            )
+        return unit
+
+
 class CostReader(_Data, frozen=True, rename={"source": "from"}):
     """One place where a gateway reports a cost."""
 
     source: Literal["header", "body"]
     name: str
-    """A header, or a path of keys with dots in the JSON body."""
+    """A header, or a path in the JSON body; what several elements have (`data[].cost`) is added up."""
     unit: Unit
     zero_is_real: bool = False
     """Whether a reported 0 means free; else it proves nothing."""
+    when: Mapping[DocumentPath, tuple[str | bool | int, ...]] = {}
+    """What the JSON body must have for this to count, one of each."""
+    plus: bool = False
+    """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
     def __post_init__(self) -> None:
-        _ = self.header
+        _ = self.header, self.path
 
     @property
     def header(self) -> HeaderName | None:
         """The header; None where it is the body that tells."""
         return _header_name(self.name) if self.source == "header" else None
 
-    def text(self, headers: Headers, body: Mapping[str, Any]) -> str | None:
-        """Return the amount that a response has in this place, as text; None where it has none."""
-        header = self.header
-        if header is None:
-            return text_at(body, self.name)
-        value = headers.get(header)
-        return None if value is None else value.decode("latin-1")
+    @property
+    def path(self) -> DocumentPath | None:
+        """The path in the body; None where a header tells."""
+        return DocumentPath(self.name) if self.source == "body" else None
 
-    def nano(self, text: str) -> int | None:
-        """Return the nano-dollars of the text; None if it is not a sane amount."""
-        match self.unit:
-            case "usd":
-                return scaled(text, NANO_PER_USD)
-            case "cents":
-                return scaled(text, NANO_PER_USD // 100)
-            case "usd_ticks":  # xAI: 10^10 ticks are a dollar
-                return scaled(text, 1, 10)
-            case _:
-                assert_never(self.unit)
+    def holds(self, body: Mapping[str, Any]) -> bool:
+        """Return whether the body has what this reader asks for."""
+        return all(any(value in wanted for value in values_at(body, path)) for path, wanted in self.when.items())
 
+    def texts(self, headers: Headers, body: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the amounts that a response has in this place, as text; none where it has none."""
+        if self.source == "body":
+            return texts_at(body, DocumentPath(self.name))
+        value = headers.get(_header_name(self.name))
+        return () if value is None else (value.decode("latin-1"),)
 
-def text_at(body: Mapping[str, Any], path: str) -> str | None:
-    """Return the text or number under a path of keys with dots, as text; None where there is none."""
-    value: Any = body
-    for key in path.split("."):
-        if not isinstance(value, dict):
+    def nano(self, texts: tuple[str, ...]) -> int | None:
+        """Return the nano-dollars of the texts together; None if one is no sane amount, or the unit is not of money."""
+        if self.unit.of_usd is None:
             return None
-        value = value.get(key)  # pyright: ignore[reportUnknownVariableType, reportUnknownMemberType]
-    if isinstance(value, bool):
-        return None
-    return str(value) if isinstance(value, NumberText | str | int) else None
+        numerator, denominator = self.unit.of_usd
+        return summed(texts, NANO_PER_USD * numerator, denominator)
+
+
+def texts_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
+    """Return the texts and numbers at a path of a document, as text."""
+    return tuple(
+        str(value)
+        for value in values_at(body, path)
+        if isinstance(value, NumberText | str | int) and not isinstance(value, bool)
+    )
+
+
+class RouteData(_Data, frozen=True):
+    """One kind of image call, as a profile writes it."""
+
+    path: Annotated[str, msgspec.Meta(pattern=r"^(\*\*)?/")]
+    """The whole path: `{x}` stands for what one segment has there, `{x+}` for one or more segments; `**/` in front for
+    any beginning."""
+    api: Api
+    operation: Operation
+    method: Literal["GET", "POST", "PUT", "PATCH"] = "POST"
+    pass_through: tuple[str, ...] = ()
+    """Vendors whose prices hold here, instead of the profile's."""
+    asks: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
+    """Places, and globs over their values: without one of them a request is no image call."""
+    quote: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
+    """Places, and globs over their values: with one of them a request only asks for a price, and is no attempt."""
+    request: RequestPlaces = RequestPlaces()
+    response: ResponsePlaces = ResponsePlaces()
+    job: Job | None = None
+
+
+class Inner(_Data, frozen=True):
+    """The routes of another profile behind a prefix, for gateways that hand requests on as they are."""
+
+    prefix: str
+    profile: str
+    strip: str = ""
+    """What the paths of the other profile begin with, and these do not."""
 
 
 class Identity(_Data, frozen=True):
@@ -211,6 +284,15 @@ class Errors(_Data, frozen=True):
     """Which failures the gateway says it does not charge."""
 
     not_charged: frozenset[int] = frozenset()
+    """By status."""
+    not_charged_types: tuple[str, ...] = ()
+    """Globs over the error's type, whatever the status."""
+
+    def has(self, status: int | None, error_type: str | None) -> bool:
+        """Return whether a failure is not charged."""
+        if status is not None and status in self.not_charged:
+            return True
+        return error_type is not None and any(fnmatchcase(error_type, pattern) for pattern in self.not_charged_types)
 
 
 class Profile(_Data, frozen=True, dict=True):
@@ -223,6 +305,13 @@ class Profile(_Data, frozen=True, dict=True):
     pass_through: tuple[str, ...] = ()
     """Vendors whose prices hold behind this gateway."""
     match: Match = Match()
+    route: tuple[RouteData, ...] = ()
+    """Its image calls, the first that fits counts; without any, those of OpenAI's images API."""
+    request: RequestPlaces = RequestPlaces()
+    """For every route that does not say it itself."""
+    response: ResponsePlaces = ResponsePlaces()
+    job: Job | None = None
+    inner: tuple[Inner, ...] = ()
     cost: tuple[CostReader, ...] = ()
     identity: Identity = Identity()
     default_model: tuple[DefaultModel, ...] = ()
@@ -262,70 +351,17 @@ def read_profile(data: Mapping[str, Any]) -> Profile:
     return msgspec.convert(data, Profile, dec_hook=_decode)
 
 
-def _decode(kind: type[Any], value: object) -> HeaderName:
-    if kind is not HeaderName:
+def _decode(kind: type[Any], value: object) -> Any:
+    if kind is HeaderName:
+        return _header_name(value)
+    if kind not in (Unit, DocumentPath, RequestPlace):
         raise NotImplementedError
-    return _header_name(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{value!r} is no text")
+    return kind(value)
 
 
 def _header_name(text: object) -> HeaderName:
     if not isinstance(text, str) or not text.isascii():
         raise ValueError(f"{text!r} is not the name of a header")
     return HeaderName(text.lower().encode())
-
-
-class Deciding(NamedTuple):
-    """The headers and body fields of a response that decide its cost, model and provider."""
-
-    headers: tuple[HeaderName, ...]
-    paths: tuple[str, ...]
-
-
-def _deciding(profile: Profile) -> Deciding:
-    headers = [reader.header for reader in profile.cost if reader.header is not None]
-    paths = [reader.name for reader in profile.cost if reader.header is None]
-    return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(paths))
-
-
-def _looking_for_keys(generic: Profile, profiles: Sequence[Profile]) -> Profile:
-    """Return the generic profile with the sign of a caller's own key: only the response shows which gateway it is."""
-    shown = [profile.byok for profile in profiles if profile.match.response_header_prefixes and profile.byok]
-    return msgspec.structs.replace(generic, byok=shown[0]) if shown and generic.byok is None else generic
-
-
-class Profiles:
-    """Finds the profile of a host, and of an answer."""
-
-    def __init__(self, profiles: Sequence[Profile], hosts: Mapping[str, str]) -> None:
-        generic = next((profile for profile in profiles if profile.generic), Profile(id="generic", generic=True))
-        self._generic = _looking_for_keys(generic, profiles)
-        profiles = [self._generic if profile is generic else profile for profile in profiles]
-        by_id = {profile.id: profile for profile in profiles}
-        self.ids = tuple(by_id)
-        self.profiles = tuple(by_id.values())
-        self._patterns = [(pattern.lower(), by_id[name]) for pattern, name in hosts.items()]
-        self._patterns += [(pattern, profile) for profile in profiles for pattern in profile.match.hosts]
-        self._prefixes = [
-            (prefix, profile) for profile in profiles for prefix in profile.match.response_header_prefixes
-        ]
-        self._hosts: Memo[str, Profile] = Memo(_REMEMBERED_HOSTS)
-        self.deciding = {profile.id: _deciding(profile) for profile in (*profiles, self._generic)}
-        """By id of a profile."""
-
-    def of_host(self, host: str) -> Profile:
-        """Return the profile of `host` or `host:port` (lower case)."""
-        profile = self._hosts.get(host)
-        if profile is None:
-            plain = without_root(host)
-            profile = next((p for pattern, p in self._patterns if fnmatchcase(plain, pattern)), self._generic)
-            self._hosts.keep(host, profile)
-        return profile
-
-    def of_response(self, profile: Profile, headers: Headers) -> Profile:
-        """Return the profile that the response headers (lower-case names) show, where the host alone told nothing."""
-        if not profile.generic:
-            return profile
-        for prefix, shown in self._prefixes:
-            if any(name.startswith(prefix) for name in headers):
-                return shown
-        return profile

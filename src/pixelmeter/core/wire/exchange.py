@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
-from pixelmeter.core.apis.reader import ImageResponse, Reader
+from pixelmeter.core.apis.reader import ImageResponse
 from pixelmeter.core.attempts import outcome as outcomes
 from pixelmeter.core.attempts.assemble import Wire, assemble
 from pixelmeter.core.attempts.intent import Prepared
@@ -36,12 +36,10 @@ class Exchange:
         "_intent",
         "_note",
         "_prepared",
-        "_reader",
         "_response",
         "_skim",
         "_started",
         "_streamed",
-        "_streamed_images",
         "_take",
         "_wire",
     )
@@ -50,18 +48,16 @@ class Exchange:
         self,
         intent: Attempt,
         prepared: Prepared,
-        reader: Reader,
         clock: Clock,
         emit: Callable[[Attempt], None],
         note: Callable[[str, Exception], None] = lambda place, error: None,
     ) -> None:
-        """Begin with the intent, what it was made of, and the reader of the API.
+        """Begin with the intent, and what it was made of.
 
         `emit` takes the record, `note` a failure of ours and where it was.
         """
         self._intent = intent
         self._prepared = prepared
-        self._reader = reader
         self._clock = clock
         # Popping is atomic: of two threads that end the exchange at once, one emits.
         self._emitters = [emit]
@@ -72,7 +68,6 @@ class Exchange:
         self._response: ImageResponse | None = None
         self._skim: Skim | Whole | None = None
         self._streamed = False
-        self._streamed_images = 0
         self._take: Take | None = None
 
     @property
@@ -172,21 +167,19 @@ class Exchange:
         self._take = self._skim = None
 
     def _on_event(self, document: bytes) -> None:
-        picture = self._reader.add_event(self._read(), document, input_images=self._prepared.terms.request.input_images)
-        if picture is not None and self._wire.first_image is None:
+        terms, response = self._prepared.terms, self._read()
+        event = terms.route.reader.add_event(response, document, terms.request, terms.route)
+        if self._wire.first_image is None and (event == "partial" or response.images):
             self._wire.first_image = self._clock.monotonic() - self._started
-        if picture == "complete":
-            self._streamed_images += 1
-            if self._streamed_images >= self._prepared.terms.request.images:
-                self.finish()
+        if event == "end":
+            self.finish()
 
     def _read(self) -> ImageResponse:
         if self._response is None:
             try:
                 document = self._skim.document() if self._skim is not None else None
-                self._response = self._reader.response_of(
-                    document, input_images=self._prepared.terms.request.input_images
-                )
+                terms = self._prepared.terms
+                self._response = terms.route.reader.response_of(document, terms.request, terms.route)
             except Exception as error:
                 self._response = ImageResponse()
                 self._note("answer", error)

@@ -1,0 +1,184 @@
+"""Reads an answer where its route says that things stand: images, model, size, usage, job and error.
+
+Total: what is not there, or is not what it should be, is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from typing import Any, cast
+
+import msgspec
+
+from pixelmeter.core.apis.image_size import size_of
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Reading, object_of
+from pixelmeter.core.apis.requests import size_word
+from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_usage, usage_of, worse
+from pixelmeter.core.gateways.places import DocumentPath, Job, ResponsePlaces, values_at
+from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded, count
+
+__all__ = ["add_doubt", "add_error", "add_image", "add_said", "add_usage", "answer_of"]
+
+_WORD_LIMIT = 40
+
+
+def answer_of(document: bytes | None, request: ImageRequest, route: Reading) -> ImageResponse:
+    """Read a whole JSON object."""
+    body = object_of(document)
+    if body is None:
+        return ImageResponse()
+    response = ImageResponse(readable=True, body=body)
+    places = route.response
+    items = _items(body, places)
+    if items is not None:
+        response.images = 0
+        for item in items:
+            add_image(response, item, body, places)
+    add_said(response, body, places)
+    add_usage(response, body, request, places)
+    if items is not None and any(map(has_usage, items)):
+        add_doubt(response, "unpriced_usage")
+    add_error(response, body, places)
+    if route.job is not None and not response.images:
+        _add_job(response, body, route.job)
+    return response
+
+
+def _items(body: Mapping[str, Any], places: ResponsePlaces) -> Sequence[Any] | None:
+    """Return what stands where images stand; None where there is no such place."""
+    empty = False
+    for path in places.items:
+        items = [item for value in values_at(body, path) for item in _each(value)]
+        if items:
+            return items
+        empty = empty or _is_there(body, path)
+    return () if empty else None
+
+
+def _each(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from cast("list[Any]", value)
+    else:
+        yield value
+
+
+def _is_there(body: Mapping[str, Any], path: DocumentPath) -> bool:
+    """Return whether the list is there whose elements a path is about, or the value at its end."""
+    steps = path.steps[: path.steps.index(None)] if None in path.steps else path.steps
+    value: Any = body
+    for step in steps:
+        if isinstance(step, str) and isinstance(value, dict):
+            value = cast("dict[str, Any]", value).get(step)
+        elif isinstance(step, int) and isinstance(value, list) and step < len(cast("list[Any]", value)):
+            value = cast("list[Any]", value)[step]
+        else:
+            return False
+    return isinstance(value, list | str)
+
+
+def add_image(response: ImageResponse, item: object, body: Mapping[str, Any], places: ResponsePlaces) -> bool:
+    """Count an item if it is an image, and take its size from its first bytes; return whether it is one."""
+    found = item if isinstance(item, str) and item else None
+    if isinstance(item, dict):
+        fields = cast("dict[str, Any]", item)
+        found = next(
+            (value for path in places.image for value in values_at(fields, path) if isinstance(value, str) and value),
+            None,
+        )
+    if found is None or not all(_is_as_required(item, body, key, wanted) for key, wanted in places.required.items()):
+        return False
+    response.images = (response.images or 0) + 1
+    if response.size is None:
+        response.size = size_of(found.rpartition(",")[2] if found.startswith("data:") else found)
+    return True
+
+
+def _is_as_required(item: object, body: Mapping[str, Any], key: str, wanted: Sequence[str | bool | int]) -> bool:
+    value = cast("dict[str, Any]", item).get(key) if isinstance(item, dict) else None
+    if value is None:
+        value = body.get(key)
+    if isinstance(value, str):
+        return any(isinstance(each, str) and fnmatchcase(value.casefold(), each.casefold()) for each in wanted)
+    return value is None or any(type(value) is type(each) and value == each for each in wanted)
+
+
+def add_said(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
+    """Take what an answer or an event says of model, size, quality and format."""
+    response.model = _word(body, places.model, NAME_LIMIT) or response.model
+    width, height = _side(body, places.width), _side(body, places.height)
+    echoed = _word(body, places.size)
+    if echoed is not None and echoed != "auto":
+        response.size = size_word(echoed)
+    elif width and height:
+        response.size = f"{width}x{height}"
+    response.quality = _word(body, places.quality) or response.quality
+    response.output_format = _word(body, places.output_format) or response.output_format
+    response.service_tier = _word(body, places.service_tier) or response.service_tier
+
+
+def _word(body: Mapping[str, Any], paths: Sequence[DocumentPath], limit: int = _WORD_LIMIT) -> str | None:
+    return next((word for path in paths for value in values_at(body, path) if (word := bounded(value, limit))), None)
+
+
+def _side(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> int | None:
+    return next((side for path in paths for value in values_at(body, path) if (side := count(value))), None)
+
+
+def add_usage(response: ImageResponse, body: Mapping[str, Any], request: ImageRequest, places: ResponsePlaces) -> None:
+    """Take the tokens of the answer, and those of other models that worked on it."""
+    for path in places.usage:
+        for usage in values_at(body, path):
+            if isinstance(usage, dict):
+                found = usage_of(cast("Mapping[str, Any]", usage), input_images=request.input_images)
+                _join(response, found)
+            else:
+                add_doubt(response, "unparsed")
+    blocks, doubt = blocks_of(body)
+    response.blocks += blocks
+    if doubt is not None:
+        add_doubt(response, doubt)
+
+
+def _join(response: ImageResponse, usage: Usage) -> None:
+    known = response.usage
+    if not (known.is_empty or usage.is_empty):
+        # Each image of a stream came with a usage, and nobody says whether it is of that image or of all.
+        response.usage = Usage(doubt="unparsed")
+    elif known.is_empty and known.doubt is None:
+        response.usage = usage
+
+
+def add_doubt(response: ImageResponse, doubt: Doubt) -> None:
+    """Note what keeps the bill from being read whole."""
+    response.usage = msgspec.structs.replace(response.usage, doubt=worse(response.usage.doubt, doubt))
+
+
+def add_error(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
+    """Take the type and the code of an error, never its message."""
+    response.error_type = response.error_type or _word(body, places.error_type, ERROR_LIMIT)
+    response.error_code = response.error_code or next(
+        (code for path in places.error_code for value in values_at(body, path) if (code := _code(value))), None
+    )
+
+
+def _code(value: object) -> str | None:
+    return str(value) if count(value) is not None else bounded(value, ERROR_LIMIT)
+
+
+def _add_job(response: ImageResponse, body: Mapping[str, Any], job: Job) -> None:
+    """Tell a job that goes on from one that has failed."""
+    response.job_id = _word(body, job.id, NAME_LIMIT)
+    status = _word(body, job.status, ERROR_LIMIT)
+    if status is not None and _is_like(status, job.failed):
+        response.error_type = response.error_type or status
+    elif response.job_id is not None and response.error_type is None:
+        response.job = (
+            _is_like(status, job.pending)
+            if status is not None and job.pending
+            else (response.images is None or status is not None)
+        )
+
+
+def _is_like(word: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(word.casefold(), pattern.casefold()) for pattern in patterns)

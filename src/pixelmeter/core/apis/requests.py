@@ -1,0 +1,286 @@
+"""Reads what an image request asks for, where its route says that it stands. Total: bad input is a missing field."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
+from functools import lru_cache
+from typing import Any, NamedTuple, Protocol, cast
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.gateways.places import RequestPlace, RequestPlaces, values_at
+from pixelmeter.core.text import bounded, count
+from pixelmeter.core.wire.forms import Fields
+from pixelmeter.core.wire.headers import Headers
+
+__all__ = ["Asked", "request_of"]
+
+_REMEMBERED_LIMIT = 4096
+_IMAGES_LIMIT = 10_000
+_NUMBER_LIMIT = 40
+_WORD_LIMIT = 40
+_QUERY_LIMIT = 4096
+_MODELS_LIMIT = 8
+
+Condition = tuple[tuple[RequestPlace, tuple[str | bool | int, ...]], ...]
+
+
+class Asked(NamedTuple):
+    """A request as it is about to leave."""
+
+    parts: tuple[tuple[str, str], ...]
+    """What the path has in the places of the route's pattern."""
+    query: bytes
+    headers: Headers
+    document: bytes | None
+    """The JSON document, its long strings cut; None where there is none."""
+    fields: Fields
+    """Those of a form: pairs of a name and its text, None for a file, whose content is never touched."""
+
+
+class RouteLike(Protocol):
+    """What a route says of its requests."""
+
+    @property
+    def request(self) -> RequestPlaces: ...
+    @property
+    def asks(self) -> Condition: ...
+    @property
+    def quote(self) -> Condition: ...
+
+
+def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> ImageRequest | None:
+    """Read a request, and which of the fields `named` its body has; None where it asks for no image."""
+    if asked.document is None:
+        return _request(route, asked, _Form(asked.fields), named)
+    kind = _kind_of(route, named)
+    body = kind.decode(asked.document)
+    if len(asked.document) > _REMEMBERED_LIMIT or kind.looks_outside or not isinstance(body, Hashable):
+        return _request(route, asked, _Json(kind, body), named)
+    try:
+        return _remembered_request(route, asked.parts, body, named)
+    except TypeError:  # a list or an object in it
+        return _request(route, asked, _Json(kind, body), named)
+
+
+class _Kind:
+    """The bodies of a route: which of their keys are looked at."""
+
+    def __init__(self, route: RouteLike, named: tuple[str, ...]) -> None:
+        places = [*_places_of(route.request), *(place for place, _ in (*route.asks, *route.quote))]
+        keys = dict.fromkeys((*[place.name for place in places if place.source == "body"], *named))
+        self.looks_outside = any(place.source in ("query", "header") for place in places)
+        self.is_array = any(place.source == "body" and place.name == "" for place in places)
+        """Whether the body is a list: then all of it is looked at."""
+        self.attributes = {key: f"field_{at}" for at, key in enumerate(keys) if key}
+        struct = msgspec.defstruct(
+            "_Asked",
+            [(attribute, Any, None) for attribute in self.attributes.values()],
+            rename={attribute: key for key, attribute in self.attributes.items()},
+            frozen=True,
+            gc=False,
+        )
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(Any if self.is_array else struct).decode
+        self._nothing: Any = None if self.is_array else struct()
+
+    def decode(self, document: bytes) -> Any:
+        try:
+            return self._decode(document)
+        except (msgspec.MsgspecError, ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
+            return self._nothing
+
+
+_kind_of = lru_cache(maxsize=1024)(_Kind)
+
+
+def _places_of(places: RequestPlaces) -> Iterator[RequestPlace]:
+    for name in places.__struct_fields__:
+        yield from getattr(places, name)
+
+
+class _Json:
+    """The values of a JSON body."""
+
+    def __init__(self, kind: _Kind, body: Any) -> None:
+        self._kind = kind
+        self._body = body
+
+    def values(self, place: RequestPlace) -> Iterator[Any]:
+        assert place.path is not None
+        if self._kind.is_array:
+            return values_at(self._body, place.path)
+        return values_at(
+            {place.name: getattr(self._body, self._kind.attributes[place.name])},
+            place.path,
+        )
+
+    def has(self, field: str) -> bool:
+        if self._kind.is_array:
+            return False
+        return getattr(self._body, self._kind.attributes[field]) not in (None, "", False, "false")
+
+    def inputs(self, places: Sequence[RequestPlace]) -> int:
+        return sum(1 for place in places for value in self.values(place) for _ in _each(value))
+
+
+class _Form:
+    """The fields of a form."""
+
+    def __init__(self, fields: Fields) -> None:
+        self._text: dict[str, str] = {}
+        self._files: list[str] = []
+        for name, value in fields:
+            if value is None:
+                self._files.append(name.partition("[")[0])
+            else:
+                self._text.setdefault(name, value)
+
+    def values(self, place: RequestPlace) -> Iterator[Any]:
+        value = self._text.get(place.name)
+        if value is not None:
+            yield value
+
+    def has(self, field: str) -> bool:
+        return self._text.get(field) not in (None, "", "false")
+
+    def inputs(self, places: Sequence[RequestPlace]) -> int:
+        names = {place.name for place in places}
+        return sum(name in names for name in self._files)
+
+
+def _each(value: Any) -> Iterator[Any]:
+    if isinstance(value, list):
+        yield from (element for element in cast("list[Any]", value) if element)
+    elif value:
+        yield value
+
+
+class _Values:
+    """What a request has in the places of its route."""
+
+    def __init__(self, asked: Asked, body: _Json | _Form) -> None:
+        self._parts: Mapping[str, str] = dict(asked.parts)
+        self._asked = asked
+        self._body = body
+        self.inputs = body.inputs
+        self.has = body.has
+
+    def at(self, place: RequestPlace) -> list[Any]:
+        match place.source:
+            case "body":
+                return list(self._body.values(place))
+            case "path":
+                value = self._parts.get(place.name)
+            case "query":
+                value = self._query(place.name)
+            case "header":
+                raw = self._asked.headers.get(place.name.encode())
+                value = None if raw is None else raw.decode("latin-1")
+            case _:
+                value = place.name
+        return [] if value is None else [value]
+
+    def _query(self, name: str) -> str | None:
+        text = self._asked.query[:_QUERY_LIMIT].decode("latin-1")
+        try:
+            pairs = parse_qsl(text, keep_blank_values=True, max_num_fields=100)
+        except ValueError:
+            return None
+        return next((value for key, value in pairs if key == name), None)
+
+    def first(self, places: Sequence[RequestPlace]) -> list[Any]:
+        """Return what stands in the first place that has anything."""
+        return next((values for place in places if (values := self.at(place))), [])
+
+    def word(self, places: Sequence[RequestPlace]) -> str | None:
+        """Return the first text of the places."""
+        return next((word for value in self.first(places) if (word := bounded(value, _WORD_LIMIT))), None)
+
+    def number(self, places: Sequence[RequestPlace]) -> int | None:
+        """Return the first whole number over 0 of the places."""
+        return next((found for place in places for value in self.at(place) if (found := _whole(value))), None)
+
+    def fits(self, condition: Condition) -> bool:
+        """Return whether one of the places has one of its values."""
+        return any(_is_one_of(value, wanted) for place, wanted in condition for value in self.at(place))
+
+
+def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[str, ...]) -> ImageRequest | None:
+    values = _Values(asked, body)
+    if (route.asks and not values.fits(route.asks)) or values.fits(route.quote):
+        return None
+    places = route.request
+    deployment = next((part for name, part in asked.parts if name == "deployment"), None)
+    numbers = [number for value in values.first(places.images) if (number := _whole(value))]
+    images = sum(numbers)
+    return ImageRequest(
+        model=_model(values.first(places.model)) or deployment,
+        images=images if 0 < images <= _IMAGES_LIMIT else 1,
+        size=_size(values, places),
+        quality=values.word(places.quality),
+        output_format=values.word(places.output_format),
+        input_images=values.inputs(places.input_images),
+        steps=values.number(places.steps),
+        partial_images=values.number(places.partial_images) or 0,
+        service_tier=values.word(places.service_tier),
+        named=tuple(field for field in named if values.has(field)),
+        deployment=deployment,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _remembered_request(
+    route: RouteLike, parts: tuple[tuple[str, str], ...], body: Any, named: tuple[str, ...]
+) -> ImageRequest | None:
+    # Programs ask for few kinds of images, again and again.
+    asked = Asked(parts, b"", {}, None, ())
+    return _request(route, asked, _Json(_kind_of(route, named), body), named)
+
+
+def _is_one_of(value: Any, wanted: Sequence[str | bool | int]) -> bool:
+    if isinstance(value, str):
+        word = value[:200].casefold()
+        return any(isinstance(each, str) and fnmatchcase(word, each.casefold()) for each in wanted)
+    return any(type(value) is type(each) and value == each for each in wanted)
+
+
+def _whole(value: object) -> int | None:
+    # 2, 2.0 and (as 1) true are equal to Python, so they must mean the same to whatever remembers them by equality.
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, str):
+        if len(value) > _NUMBER_LIMIT or not (value.isascii() and value.isdigit()):
+            return None
+        value = int(value)
+    return int(value) if isinstance(value, bool) else count(value)
+
+
+def _model(values: Sequence[Any]) -> str | None:
+    # A list of models is an ordered fallback (AIgateway): what ran is known from the response only.
+    names: list[str] = []
+    for value in values[:_MODELS_LIMIT]:
+        several = cast("list[Any]", value)[:_MODELS_LIMIT] if isinstance(value, list) else [value]
+        names += [name for name in several if isinstance(name, str)]
+    return bounded(",".join(dict.fromkeys(names)))
+
+
+def _size(values: _Values, places: RequestPlaces) -> str | None:
+    for value in values.first(places.size):
+        if isinstance(value, dict):
+            sides = cast("dict[str, Any]", value)
+            width, height = _whole(sides.get("width")), _whole(sides.get("height"))
+            if width and height:
+                return f"{width}x{height}"
+        elif word := bounded(value, _WORD_LIMIT):
+            return size_word(word)
+    width, height = values.number(places.width), values.number(places.height)
+    return f"{width}x{height}" if width and height else None
+
+
+def size_word(word: str) -> str:
+    """Return a size with an `x` between its sides, where it has another sign there: 1024*1024 is 1024x1024."""
+    width, sign, height = word.replace("×", "*").partition("*")
+    return f"{width}x{height}" if sign and width.isdigit() and height.isdigit() else word

@@ -1,0 +1,165 @@
+"""Which requests are image calls: the routes of the profiles, and what each says of request and answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeVar, cast
+from urllib.parse import unquote
+
+import msgspec
+
+from pixelmeter.core.apis import openai_images, predictions
+from pixelmeter.core.apis.reader import Reader
+from pixelmeter.core.attempts.record import Operation
+from pixelmeter.core.gateways.places import Job, RequestPlace, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.profile import Api, Profile, RouteData
+from pixelmeter.core.memo import Memo
+from pixelmeter.core.text import bounded
+
+__all__ = ["READERS", "Found", "Route", "Table", "routes_of"]
+
+READERS: Mapping[Api, Reader] = {
+    "openai_images": openai_images,
+    "prediction_jobs": predictions,
+    "plain_images": predictions,
+}
+"""Who reads each API."""
+
+_OPENAI_IMAGES: tuple[tuple[str, Operation], ...] = (
+    ("images/generations", "generate"),
+    ("images/edits", "edit"),
+    ("images/variations", "variation"),
+)
+_LONGEST_PATH = 2048
+_REMEMBERED_PATHS = 1000
+_PART = re.compile(r"\{([a-z_]+)(\+?)\}")
+
+Condition = tuple[tuple[RequestPlace, tuple[str | bool | int, ...]], ...]
+"""True where one of the places has one of its values."""
+
+
+class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
+    """One kind of image call of a gateway."""
+
+    profile: Profile
+    path: str
+    method: str
+    operation: Operation
+    api: Api
+    reader: Reader
+    request: RequestPlaces
+    response: ResponsePlaces
+    job: Job | None
+    vendors: tuple[str, ...]
+    """Whose prices hold, in order."""
+    asks: Condition
+    """Without one of these it is no image call; none where every request is one."""
+    quote: Condition
+    """With one of these it only asks for a price."""
+    pattern: re.Pattern[str]
+
+
+class Found(NamedTuple):
+    """A route that a request's method and path fit."""
+
+    route: Route
+    parts: tuple[tuple[str, str], ...]
+    """What the path has in the places of the pattern, percent-decoded."""
+
+
+class Table:
+    """The routes of one profile, by method and path."""
+
+    __slots__ = ("_known", "_routes")
+
+    def __init__(self, routes: Sequence[Route]) -> None:
+        self._routes = tuple(routes)
+        self._known: Memo[tuple[str, bytes], tuple[Found, ...]] = Memo(_REMEMBERED_PATHS)
+
+    def find(self, method: str, target: bytes) -> tuple[Found, ...]:
+        """Return the routes that a request may be of, in order, by its method and raw target (path and query)."""
+        key = method, target.partition(b"?")[0]
+        found = self._known.get(key)
+        return self._known.keep(key, tuple(self._find(*key))) if found is None else found
+
+    def _find(self, method: str, path: bytes) -> Iterator[Found]:
+        if len(path) > _LONGEST_PATH:
+            return
+        text = path.decode("latin-1").rstrip("/")
+        for route in self._routes:
+            if route.method == method and (match := route.pattern.fullmatch(text)):
+                parts = {name: bounded(unquote(part)) for name, part in match.groupdict().items()}
+                yield Found(route, tuple((name, part) for name, part in parts.items() if part is not None))
+
+
+def routes_of(profile: Profile, profiles: Mapping[str, Profile]) -> Iterator[Route]:
+    """Yield the routes of a profile, then those of the profiles that it stands in front of."""
+    for data in _data_of(profile):
+        yield _route(profile, profile, data)
+    for inner in profile.inner:
+        behind = profiles.get(inner.profile)
+        if behind is None:
+            continue
+        for data in _data_of(behind):
+            path = inner.prefix + _shortened(data.path, inner.strip)
+            yield _route(profile, behind, msgspec.structs.replace(data, path=path))
+
+
+def _shortened(path: str, strip: str) -> str:
+    # A pattern for any prefix fits behind the prefix just as well.
+    return path.removeprefix("**") if path.startswith("**") else path.removeprefix(strip)
+
+
+def _data_of(profile: Profile) -> Iterator[RouteData]:
+    yield from profile.route
+    if profile.route:
+        return
+    segment = profile.identity.model_in_path
+    for end, operation in _OPENAI_IMAGES:
+        if segment is not None:
+            yield RouteData(path=f"**/{segment}/{{deployment}}/{end}", api="openai_images", operation=operation)
+        yield RouteData(path=f"**/{end}", api="openai_images", operation=operation)
+
+
+def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
+    reader = READERS[data.api]
+    vendors = data.pass_through or described.pass_through
+    if described is not profile:
+        vendors = tuple(dict.fromkeys((described.id, *vendors, *profile.pass_through)))
+    return Route(
+        profile=profile,
+        path=data.path,
+        method=data.method,
+        operation=data.operation,
+        api=data.api,
+        reader=reader,
+        request=_laid_over(reader.REQUEST, described.request, data.request),
+        response=_laid_over(reader.RESPONSE, described.response, data.response),
+        job=data.job or described.job or reader.JOB,
+        vendors=vendors,
+        asks=tuple(data.asks.items()),
+        quote=tuple(data.quote.items()),
+        pattern=_pattern(data.path),
+    )
+
+
+_Places = TypeVar("_Places", RequestPlaces, ResponsePlaces)
+
+
+def _laid_over(*layers: _Places) -> _Places:
+    """Return the places of the last layer that has any, field by field."""
+    found: dict[str, object] = {}
+    for layer in layers:
+        found |= {name: value for name in layer.__struct_fields__ if (value := getattr(layer, name))}
+    return cast("_Places", type(layers[0])(**found))
+
+
+def _pattern(path: str) -> re.Pattern[str]:
+    any_prefix = path.startswith("**/")
+    text = "(?:.*/)?" if any_prefix else ""
+    at = 3 if any_prefix else 0
+    for part in _PART.finditer(path):
+        text += re.escape(path[at : part.start()]) + f"(?P<{part[1]}>{'.+?' if part[2] else '[^/]+?'})"
+        at = part.end()
+    return re.compile(text + re.escape(path[at:]))
