@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
@@ -121,7 +121,7 @@ class Unit(str):
     of_usd: tuple[int, int] | None
     """Numerator and denominator; None for `price`."""
 
-    def __new__(cls, text: str) -> Unit:
+    def __new__(cls, text: str) -> Self:
         unit = super().__new__(cls, text)
         fraction = _FRACTION.fullmatch(text)
         if text == "price":
@@ -131,9 +131,7 @@ class Unit(str):
         elif text in _UNITS:
             unit.of_usd = _UNITS[text]
         else:
-            raise ValueError(
-                f"{text[:40]!r} is no unit: write {', '.join(_UNITS)}, price, or a fraction such as 1/1000"
-            )
+            raise ValueError(f"{text[:40]!r} is no unit: write {', '.join(_UNITS)}, price, or a part such as 1/1000")
         return unit
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from typing import NamedTuple, TypeVar, cast
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -147,12 +147,12 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
 _Places = TypeVar("_Places", RequestPlaces, ResponsePlaces)
 
 
-def _laid_over(*layers: _Places) -> _Places:
-    """Return the places of the last layer that has any, field by field."""
-    found: dict[str, object] = {}
+def _laid_over(places: _Places, *layers: _Places) -> _Places:
+    """Return places with those of later layers instead, field by field, where they have any."""
     for layer in layers:
-        found |= {name: value for name in layer.__struct_fields__ if (value := getattr(layer, name))}
-    return cast("_Places", type(layers[0])(**found))
+        given: Any = {name: value for name in layer.__struct_fields__ if (value := getattr(layer, name))}
+        places = msgspec.structs.replace(places, **given)
+    return places
 
 
 def _pattern(path: str) -> re.Pattern[str]:
