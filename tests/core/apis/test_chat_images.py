@@ -162,12 +162,13 @@ def test_an_error_is_no_answer_in_words(body: dict[str, Any], error_type: str | 
     assert error_type is not None or not response.whole
 
 
-class TestStreams:
-    _LAST = {"choices": [], "usage": _USAGE}
+_LAST = {"choices": [], "usage": _USAGE}
 
+
+class TestStreams:
     def test_the_usage_comes_behind_the_image_and_done_is_the_end(self) -> None:
         response, brought = _ANSWERS.stream(
-            _chunk(role="assistant", content=""), _chunk(images=[_at(0)]), self._LAST, "[DONE]"
+            _chunk(role="assistant", content=""), _chunk(images=[_at(0)]), _LAST, "[DONE]"
         )
         assert [None, "complete", None, "end"] == brought
         assert (1, 1290, None, True) == (
@@ -191,19 +192,19 @@ class TestStreams:
         ],
     )
     def test_an_index_counts_once_and_without_one_the_order_tells(self, chunks: list[Any], images: int) -> None:
-        assert images == _ANSWERS.stream(*chunks, self._LAST)[0].images
+        assert images == _ANSWERS.stream(*chunks, _LAST)[0].images
 
     def test_words_that_came_before_the_image_are_not_forgotten(self) -> None:
-        response, _ = _ANSWERS.stream(_chunk(content="Here."), _chunk(images=[_at(0)]), self._LAST)
+        response, _ = _ANSWERS.stream(_chunk(content="Here."), _chunk(images=[_at(0)]), _LAST)
         assert "unparsed" == response.usage.doubt
 
     def test_a_usage_that_grows_with_the_stream_counts_once(self) -> None:
         first = _chunk(images=[_at(0)]) | {"usage": {"prompt_tokens": 6, "completion_tokens": 3}}
-        response, _ = _ANSWERS.stream(first, self._LAST, "[DONE]")
+        response, _ = _ANSWERS.stream(first, _LAST, "[DONE]")
         assert {"input_text": 6, "output_text": 0, "output_image": 1290} == tokens(response.usage)
 
     def test_a_usage_before_the_last_image_is_a_part_of_the_bill(self) -> None:
-        response, _ = _ANSWERS.stream(_chunk(images=[_at(0)]), self._LAST, _chunk(images=[_at(1)]), "[DONE]")
+        response, _ = _ANSWERS.stream(_chunk(images=[_at(0)]), _LAST, _chunk(images=[_at(1)]), "[DONE]")
         assert (2, "unparsed") == (response.images, response.usage.doubt)
 
     def test_an_error_in_the_middle_has_a_type(self) -> None:

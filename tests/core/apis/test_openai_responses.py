@@ -164,26 +164,27 @@ def test_a_plain_error_has_its_type_and_code() -> None:
     )
 
 
-class TestStreams:
-    _PARTIAL = {"type": "response.image_generation_call.partial_image", "partial_image_b64": PNG}
-    _DONE = {"type": "response.output_item.done", "item": _IMAGE}
+_PARTIAL = {"type": "response.image_generation_call.partial_image", "partial_image_b64": PNG}
+_DONE = {"type": "response.output_item.done", "item": _IMAGE}
 
+
+class TestStreams:
     def test_an_image_is_counted_once_though_the_last_event_repeats_it(self) -> None:
         response, brought = _ANSWERS.stream(
             {"type": "response.created", "response": _answer(status="in_progress")},
-            self._PARTIAL,
-            self._DONE,
+            _PARTIAL,
+            _DONE,
             {"type": "response.completed", "response": _answer(_IMAGE)},
         )
         assert [None, "partial", "complete", "end"] == brought
         assert (1, 515, True, False) == (response.images, response.usage.output_image, response.whole, response.job)
 
     def test_an_image_that_the_last_event_leaves_out_is_not_lost(self) -> None:
-        response, _ = _ANSWERS.stream(self._DONE, {"type": "response.completed", "response": _answer()})
+        response, _ = _ANSWERS.stream(_DONE, {"type": "response.completed", "response": _answer()})
         assert 1 == response.images
 
     def test_a_stream_that_was_cut_has_the_images_that_came(self) -> None:
-        response, _ = _ANSWERS.stream(self._PARTIAL, self._DONE)
+        response, _ = _ANSWERS.stream(_PARTIAL, _DONE)
         assert (1, False, True) == (response.images, response.whole, response.usage.is_empty)
 
     @pytest.mark.parametrize(
@@ -203,5 +204,5 @@ class TestStreams:
         ],
     )
     def test_an_error_ends_it(self, event: dict[str, Any], error: str) -> None:
-        response, brought = _ANSWERS.stream(self._PARTIAL, event)
+        response, brought = _ANSWERS.stream(_PARTIAL, event)
         assert (["partial", "end"], error) == (brought, response.error_type)

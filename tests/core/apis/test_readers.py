@@ -21,22 +21,23 @@ _READERS: dict[str, Reader] = {
     "predict": predict,
     "predictions": predictions,
 }
-_NAMES = (
-    "candidates content parts inlineData inline_data mimeType data thought finishReason usageMetadata promptTokenCount "
-    "candidatesTokenCount totalTokenCount thoughtsTokenCount candidatesTokensDetails promptTokensDetails modality "
-    "tokenCount cacheTokensDetails cachedContentTokenCount modelVersion promptFeedback blockReason trafficType "
-    "groundingMetadata webSearchQueries choices message delta images image_url url index finish_reason usage "
-    "prompt_tokens completion_tokens completion_tokens_details total_tokens text image_tokens text_tokens "
-    "reasoning_tokens type output result status item response tool_usage image_gen input_tokens output_tokens "
-    "web_search num_requests svg_usage incomplete_details reason tools model error code predictions "
-    "bytesBase64Encoded gcsUri raiFilteredReason id size quality b64_json"
-).split()
-_WORDS = (
-    "image/png STOP IMAGE_SAFETY IMAGE TEXT AUDIO ON_DEMAND image_generation_call completed failed queued in_progress "
-    "response.completed response.output_item.done response.image_generation_call.partial_image error image_generation "
-    "image_generation.completed image_url ](data:image/ gpt-image-1"
-).split()
-_DOCUMENTS = documents(_NAMES, _WORDS)
+_NAMES = """
+candidates content parts inlineData inline_data mimeType data thought finishReason usageMetadata
+promptTokenCount candidatesTokenCount totalTokenCount thoughtsTokenCount candidatesTokensDetails
+promptTokensDetails modality tokenCount cacheTokensDetails cachedContentTokenCount modelVersion
+promptFeedback blockReason trafficType groundingMetadata webSearchQueries choices message delta images
+image_url url index finish_reason usage prompt_tokens completion_tokens completion_tokens_details
+total_tokens text image_tokens text_tokens reasoning_tokens type output result status item response
+tool_usage image_gen input_tokens output_tokens web_search num_requests svg_usage incomplete_details
+reason tools model error code predictions bytesBase64Encoded gcsUri raiFilteredReason id size quality
+b64_json
+"""
+_WORDS = """
+image/png STOP IMAGE_SAFETY IMAGE TEXT AUDIO ON_DEMAND image_generation_call completed failed queued
+in_progress response.completed response.output_item.done response.image_generation_call.partial_image
+error image_generation image_generation.completed image_url ](data:image/ gpt-image-1
+"""
+_DOCUMENTS = documents(_NAMES.split(), _WORDS.split())
 _USUAL = {
     "openai_responses": [
         {"type": "response.image_generation_call.partial_image", "partial_image_b64": PNG},
