@@ -91,9 +91,10 @@ class Price(NamedTuple):
     size: str | None
     quality: str | None
     usd: Decimal
+    service_tier: str | None = None
 
     def __str__(self) -> str:
-        words = (self.vendor, self.model, self.key, self.size, self.quality)
+        words = (self.vendor, self.model, self.key, self.size, self.quality, self.service_tier)
         return " ".join(word for word in words if word)
 
 
@@ -126,8 +127,8 @@ def _litellm_model(name: str, fields: Mapping[str, object]) -> Iterator[Price]:
             # A price of one image, divided by its pixels.
             width, height = size.split("x")
             key, usd = "usd_per_image", round(usd * int(width) * int(height) / _MILLION, 6)
-        batch = "batch" if field.endswith("_batches") else quality
-        yield Price(vendor, model, key, found[1].lower() if found else size, batch, usd)
+        batch = "batch" if field.endswith("_batches") else None
+        yield Price(vendor, model, key, found[1].lower() if found else size, quality, usd, batch)
 
 
 def _parts(name: str, provider: str) -> tuple[str, str | None, str | None]:
@@ -207,12 +208,12 @@ def _ours(entries: Sequence[Entry], price: Price) -> Sequence[str] | None:
     keys = (price.key, *_AREAS) if price.key == "usd_per_image" else (price.key,)
     rates = [(entry, rate) for key in keys for entry in entries for rate in entry.rates.get(key, ())]
     tokens = any(key.startswith("usd_per_1m_") for entry in entries for key in entry.rates)
-    if not rates and (price.quality == "batch" or (price.key == "usd_per_image" and tokens)):
-        # Batches are no calls of an image API, and of tokens a price per image is a rounded sum.
+    if not rates and (price.service_tier or (price.key == "usd_per_image" and tokens)):
+        # The book has few service tiers, and of tokens a price per image is a rounded sum.
         return None
     exact = [rate for entry, rate in rates if _fits(entry, rate, price)]
-    candidates = exact or [rate for entry, rate in rates if (price.quality == "batch") == (entry.quality == "batch")]
-    if price.quality == "batch" and not candidates:
+    candidates = exact or [rate for entry, rate in rates if price.service_tier == entry.service_tier]
+    if price.service_tier and not candidates:
         return None
     if any(_same(rate, price) for rate in candidates):
         return None
@@ -224,7 +225,8 @@ def _same(rate: Rate, price: Price) -> bool:
 
 
 def _fits(entry: Entry, rate: Rate, price: Price) -> bool:
-    return (rate.size, rate.quality or entry.quality) == (price.size, price.quality)
+    ours = (rate.size, rate.quality or entry.quality, entry.service_tier)
+    return ours == (price.size, price.quality, price.service_tier)
 
 
 def _lines(title: str, lines: Sequence[str]) -> Iterator[str]:

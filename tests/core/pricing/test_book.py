@@ -265,7 +265,7 @@ def test_an_unread_answer_has_no_number_of_images() -> None:
 
 
 def test_every_reason_is_in_the_closed_set() -> None:
-    assert len(REASONS) == len(set(REASONS)) == 12
+    assert len(REASONS) == len(set(REASONS)) == 13
 
 
 DATED = """
@@ -309,16 +309,86 @@ def test_after_the_last_entry_there_is_no_price() -> None:
 
 
 def test_entries_for_one_quality_stand_beside_the_others() -> None:
-    batch = book(
-        f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\n[[price]]\nmodel = "m"\nquality = "batch"\n'
+    fast = book(
+        f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\n[[price]]\nmodel = "m"\nquality = "fast"\n'
         'effective_from = 2026-01-01\nusd_per_1m_output_image_tokens = "15"'
     )
 
     def cost(quality: str | None) -> int | None:
         used = Consumption(images=1, quality=quality, input_text_tokens=0, output_image_tokens=100)
-        return batch.quote(used, gateway="g", model="m", at=at("2026-06-01")).token_cost
+        return fast.quote(used, gateway="g", model="m", at=at("2026-06-01")).token_cost
 
-    assert (100 * 30_000, 100 * 30_000, 100 * 15_000) == (cost(None), cost("high"), cost("batch"))
+    assert (100 * 30_000, 100 * 30_000, 100 * 15_000) == (cost(None), cost("high"), cost("fast"))
+
+
+TIERS = (
+    f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\noutput_image_tokens_per_image = 1000\n'
+    '[[price]]\nmodel = "m"\nestimate = true\nusd_per_image = "0.05"\n'
+    '[[price]]\nmodel = "m"\neffective_from = 2026-01-01\nservice_tier = "Batch"\n'
+    'usd_per_1m_input_text_tokens = "2"\nusd_per_1m_output_image_tokens = "15"\n'
+    '[[price]]\nmodel = "text"\nusd_per_1m_input_text_tokens = "1"\nusd_per_1m_output_text_tokens = "2"\n'
+    '[[price]]\nmodel = "m"\noutput_image_tokens_per_partial_image = 100\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected"),
+    [
+        (None, 30_000),
+        ("auto", 30_000),
+        ("Default", 30_000),
+        ("standard", 30_000),
+        ("ON_DEMAND", 30_000),
+        ("batch", 15_000),
+        (" BATCH", 15_000),
+        ("flex", None),
+        ("batch" * 100_000, None),
+    ],
+)
+def test_a_service_tier_has_prices_of_its_own_or_none(tier: str | None, expected: int | None) -> None:
+    used = Consumption(images=1, service_tier=tier, input_text_tokens=0, output_image_tokens=1)
+
+    found = book(TIERS).quote(used, gateway="g", model="m", at=at("2026-06-01"))
+
+    assert (expected, None if expected else "unknown_service_tier") == (found.token_cost, found.reason)
+
+
+def test_a_tier_without_an_entry_in_force_is_unknown_and_the_plain_price_is_no_price_of_it() -> None:
+    prices = book(TIERS)
+    used = Consumption(images=1, service_tier="batch", input_text_tokens=0, output_image_tokens=1)
+
+    assert "unknown_service_tier" == prices.quote(used, gateway="g", model="m", at=at("2025-12-31")).reason
+    assert None is prices.estimate(used, gateway="g", model="m", at=at("2025-12-31"))
+    own = book(TIERS, own='gateway = "g"\n[[price]]\nmodel = "m"\nservice_tier = "flex"\nusd_per_image = "0.1"')
+    for tier in (None, "batch"):
+        asked = Consumption(images=1, service_tier=tier)
+        assert "unknown_service_tier" == own.quote(asked, gateway="g", model="m", at=at("2026-06-01")).reason
+
+
+def test_the_estimate_of_a_tier_takes_the_tokens_of_an_image_and_never_the_plain_price() -> None:
+    prices = book(TIERS)
+    flat = book(TIERS.replace("output_image_tokens_per_image = 1000", ""))
+
+    def estimates(tier: str | None) -> list[int | None]:
+        asked = Consumption(images=1, service_tier=tier)
+        return [each.estimate(asked, gateway="g", model="m", at=at("2026-06-01")) for each in (prices, flat)]
+
+    assert [30_000_000, 50_000_000] == estimates(None)
+    assert [None, None] == estimates("batch")
+
+
+def test_what_another_model_took_is_of_the_tier_of_the_call() -> None:
+    prices = book(TIERS)
+    text = Consumption(images=0, input_text_tokens=10, output_text_tokens=10)
+
+    def quoted(tier: str | None) -> Quote:
+        used = Consumption(
+            images=1, service_tier=tier, input_text_tokens=0, output_image_tokens=1, others=(("text", text),)
+        )
+        return prices.quote(used, gateway="g", model="m", at=at("2026-06-01"))
+
+    assert 30_000 + 10 * 1_000 + 10 * 2_000 == quoted(None).token_cost
+    assert "unknown_service_tier" == quoted("batch").reason
 
 
 def test_the_price_id_names_gateway_model_day_and_kind() -> None:

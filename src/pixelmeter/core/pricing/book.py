@@ -17,7 +17,7 @@ from pixelmeter.core.gateways.profile import Region
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.pricing.quote import Consumption, Line, Quote, besides, estimate, price
 from pixelmeter.core.pricing.tables import in_usd
-from pixelmeter.core.pricing.tariff import REASONS, Entry, ExchangeRate, Reason, Tariff
+from pixelmeter.core.pricing.tariff import REASONS, Entry, ExchangeRate, Reason, Tariff, service_tier_of
 
 __all__ = ["REASONS", "Consumption", "Entry", "ExchangeRate", "Line", "PriceBook", "Quote", "Reason"]
 
@@ -45,7 +45,7 @@ class PriceBook:
         self._exchange_rates = tuple(exchange_rates)
         self._own = {name: _Index([entry for entry in own if entry.gateway == name]) for name in _gateways(own)}
         self._bundled: dict[str, _Index] = {}
-        self._tariffs: Memo[tuple[str, str, tuple[str, ...], int], Tariff] = Memo(_REMEMBERED)
+        self._tariffs: Memo[tuple[str, str, tuple[str, ...], int, str | None], Tariff] = Memo(_REMEMBERED)
 
     @property
     def own_gateways(self) -> Sequence[str]:
@@ -68,7 +68,8 @@ class PriceBook:
         the vendor's name and slash in front. `region` is that of the host, where it has not the plain price.
         """
         day = at // MICROSECONDS_PER_DAY
-        tariff = self._tariff(gateway, model, vendors, day)
+        tier = service_tier_of(consumption.service_tier)
+        tariff = self._tariff(gateway, model, vendors, day, tier)
         if isinstance(tariff, str):
             return Quote(reason=tariff)
         surcharge = _surcharge(tariff, region, day)
@@ -76,7 +77,9 @@ class PriceBook:
             return Quote(reason="regional_price")
         others: list[Line] = []
         for other, used in consumption.others:
-            its = self._tariff(gateway, other, vendors, day)
+            its = self._tariff(gateway, other, vendors, day, tier)
+            if its == "unknown_service_tier":
+                return Quote(reason=its)
             added = None if isinstance(its, str) else _surcharge(its, region, day)
             lines = None if isinstance(its, str) or added is None else besides(its, used, added)
             if lines is None:
@@ -96,7 +99,7 @@ class PriceBook:
     ) -> int | None:
         """Return what such a call may cost, in nano-dollars, before its usage is known; None when nobody can say."""
         day = at // MICROSECONDS_PER_DAY
-        tariff = self._tariff(gateway, model, vendors, day)
+        tariff = self._tariff(gateway, model, vendors, day, service_tier_of(consumption.service_tier))
         surcharge = None if isinstance(tariff, str) else _surcharge(tariff, region, day)
         return None if isinstance(tariff, str) or surcharge is None else estimate(tariff, consumption, surcharge)
 
@@ -108,16 +111,21 @@ class PriceBook:
             found |= {id(entry): entry for entry in sorted(every, key=lambda entry: entry.line)}
         return tuple(found.values())
 
-    def _tariff(self, gateway: str, model: str, vendors: Sequence[str], day: int) -> Tariff | Reason:
+    def _tariff(
+        self, gateway: str, model: str, vendors: Sequence[str], day: int, service_tier: str | None
+    ) -> Tariff | Reason:
         if len(model) > _LONGEST_NAME or len(gateway) > _LONGEST_NAME:
             return "no_price"
-        key = (gateway, model, tuple(vendors), day)
+        key = (gateway, model, tuple(vendors), day, service_tier)
         if tariff := self._tariffs.get(key):
             return tariff
         date = _EPOCH + datetime.timedelta(days=day)
         entries = self._in_force(gateway, model, vendors, date)
         if not entries:
             return "no_price"
+        entries = [entry for entry in entries if entry.service_tier == service_tier or entry.has_tokens_to_expect]
+        if not any(entry.has_price for entry in entries):
+            return "unknown_service_tier"
         if (prices := in_usd(entries, self._exchange_rates, date)) is None:
             return "foreign_currency"
         return self._tariffs.keep(key, Tariff(prices))

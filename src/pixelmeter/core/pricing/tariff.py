@@ -19,12 +19,16 @@ Reason = Literal[
     "unknown_quality",
     "unknown_steps",
     "unknown_input_size",
+    "unknown_service_tier",
     "regional_price",
     "implausible",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 USD = "USD"
+
+LONGEST_WORD = 40
+"""Characters of a size, a quality, a service tier or a number of steps."""
 
 ATTO_PER_NANO = 1_000_000_000
 _ATTO_DIGITS = 18
@@ -155,6 +159,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """When the vendor means to end the model; the price holds on, for calls that succeed all the same."""
     quality: str | None
     """Calls of this quality alone have these prices."""
+    service_tier: str | None = None
+    """Calls of this service tier, such as "batch", alone have these prices, in lower case; None is the plain price."""
     default_size: str | None
     default_quality: str | None
     default_steps: int | None
@@ -178,10 +184,26 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a call can be priced by it, not only estimated."""
         return not self.estimate and any(unit in UNITS for unit in self.rates)
 
+    @property
+    def has_tokens_to_expect(self) -> bool:
+        """Whether all it has is how many tokens an image takes, which does not depend on the service tier."""
+        return all(key in COUNTS for key in self.rates)
+
     def holds_on(self, day: datetime.date) -> bool:
         """Return whether the entry is in force."""
         begun = self.effective_from is None or self.effective_from <= day
         return begun and (self.effective_to is None or day < self.effective_to)
+
+
+# What vendors call the tier that is no tier: the price of a call that says nothing.
+PLAIN_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
+
+
+def service_tier_of(word: str | None) -> str | None:
+    """Return the service tier whose prices a call has, in lower case; None for the plain price."""
+    # No book has a longer word; cutting keeps what a hostile answer says cheap, and still unequal to all of them.
+    tier = (word or "")[: LONGEST_WORD + 1].strip().lower()
+    return None if tier in PLAIN_TIERS else tier
 
 
 class Offer(msgspec.Struct, frozen=True):
