@@ -66,7 +66,9 @@ _GENAI: Mapping[str, str] = {
     "output_mtok": "usd_per_1m_output_text_tokens",
     "output_image_mtok": "usd_per_1m_output_image_tokens",
 }
-_GENAI_MODELS = re.compile(r"image|banana|imagen|dall-e")
+_TEXT_MODELS = r"(azure/)?(gpt-(4o|4\.1|5(\.[1245])?)(-mini|-nano|-pro)?|o3|o4-mini)(-20\d\d-\d\d-\d\d)?"
+"""Models beside which an image tool works; of others that make no images there is nothing in the book."""
+_GENAI_MODELS = re.compile(rf".*(image|banana|imagen|dall-e).*|{_TEXT_MODELS}")
 _AREAS = ("usd_per_megapixel", "usd_per_started_megapixel", "usd_per_first_megapixel", "usd_per_step")
 """Units in which we have what they have flat for an image."""
 
@@ -77,7 +79,9 @@ fields = sys.argv[1:]
 for provider in providers:
     for model in provider.models:
         prices = model.prices if not isinstance(model.prices, list) else model.prices[-1].prices
-        found = {field: str(getattr(prices, field)) for field in fields if getattr(prices, field, None) is not None}
+        every = {field: getattr(prices, field, None) for field in fields}
+        # A price that depends on the number of tokens begins with that of a few.
+        found = {field: str(getattr(usd, "base", usd)) for field, usd in every.items() if usd is not None}
         print(json.dumps([provider.id, model.id, found]))
 """
 
@@ -103,7 +107,7 @@ def of_litellm(folder: Path) -> Iterator[Price]:
     file = folder / "litellm" / "model_prices_and_context_window_backup.json"
     models = cast("dict[str, dict[str, object]]", json.loads(file.read_text(encoding="utf-8"), parse_float=Decimal))
     for name, fields in models.items():
-        if fields.get("mode") in _MODES:
+        if fields.get("mode") in _MODES or re.fullmatch(_TEXT_MODELS, name):
             yield from _litellm_model(name, fields)
 
 
@@ -158,7 +162,7 @@ def of_genai_prices(folder: Path) -> Iterator[Price]:
     for line in printed.splitlines():
         provider, model, fields = json.loads(line)
         vendor = _VENDORS.get(provider, provider)
-        if not _GENAI_MODELS.search(model) or "embedding" in model:
+        if not _GENAI_MODELS.fullmatch(model) or "embedding" in model:
             continue
         for field, usd in fields.items():
             key = _GENAI[field]

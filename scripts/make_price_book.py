@@ -149,7 +149,7 @@ def entry(group: Sequence[Row], aliases: Sequence[str], estimate: bool) -> str:
     defaults = [
         table
         for (vendor, model), table in DEFAULTS.items()
-        if vendor == first.vendor and fnmatchcase(first.model, model)
+        if fnmatchcase(first.vendor, vendor) and fnmatchcase(first.model, model)
     ]
     by_key = prices(group)
     lines = ["[[price]]", f"model = {toml(first.model)}"]

@@ -321,6 +321,14 @@ def test_entries_for_one_quality_stand_beside_the_others() -> None:
     assert (100 * 30_000, 100 * 30_000, 100 * 15_000) == (cost(None), cost("high"), cost("fast"))
 
 
+def test_a_price_that_holds_up_to_a_number_of_input_tokens_is_unknown_beyond() -> None:
+    def reason(text: int, image: int) -> str | None:
+        used = Consumption(images=1, input_text_tokens=text, input_image_tokens=image, output_image_tokens=1)
+        return quote(f"{TOKENS}\nmax_input_tokens = 100", used).reason
+
+    assert (None, "unpriced_tokens") == (reason(60, 40), reason(60, 41))
+
+
 TIERS = (
     f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\noutput_image_tokens_per_image = 1000\n'
     '[[price]]\nmodel = "m"\nestimate = true\nusd_per_image = "0.05"\n'

@@ -64,6 +64,7 @@ HEAD = 'gateway = "g"\n[[price]]\nmodel = "m"\n'
         ),
         (HEAD + 'usd_per_image = "1"\nservice_tier = " flex"', 5, "service_tier: no call has spaces around it: write 'flex'"),
         (HEAD + 'usd_per_image = "1"\nservice_teir = "flex"', 5, "'service_teir' is not a key of a price file: did you mean service_tier?"),
+        (HEAD + 'usd_per_image = "1"\nmax_input_tokens = 0', 5, "max_input_tokens: Expected `int` >= 1"),
         (HEAD + "output_image_tokens_per_image = 1.5", 4, "output_image_tokens_per_image must be a whole number"),
         (HEAD + 'usd_per_image = "1"\nchecked_on = "today"', 5, "checked_on: Expected `date`, got `str`"),
         (HEAD + 'usd_per_image = "1"\neffective_from = 2026-01-01T00:00:00', 5, "effective_from: Expected `date"),

@@ -61,6 +61,7 @@ class _Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     default_size: _Word | None = None
     default_quality: _Word | None = None
     default_steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_input_tokens: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] | None = None
     estimate: bool = False
     source: str = ""
     checked_on: datetime.date | None = None
@@ -191,6 +192,7 @@ def _entry(
         default_size=_lower(head.default_size),
         default_quality=_lower(head.default_quality),
         default_steps=head.default_steps,
+        max_input_tokens=head.max_input_tokens,
         estimate=head.estimate,
         rates={unit: tuple(_restricted(rate, head.quality) for rate in found) for unit, found in rates.items()},
         currency=currency or USD,

@@ -224,6 +224,8 @@ def _token_lines(tariff: Tariff, consumption: Consumption, query: PriceQuery, su
     if not output_image and consumption.images != 0:
         return "missing_usage"
     text, image = consumption.input_text_tokens or 0, consumption.input_image_tokens or 0
+    if tariff.max_input_tokens is not None and text + image > tariff.max_input_tokens:
+        return "unpriced_tokens"
     cached_text = min(consumption.cached_text_tokens or 0, text) if _CACHED_TEXT in offers else 0
     cached_image = min(consumption.cached_image_tokens or 0, image) if _CACHED_IMAGE in offers else 0
     lines: list[Line] = []

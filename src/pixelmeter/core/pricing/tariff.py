@@ -164,6 +164,8 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     default_size: str | None
     default_quality: str | None
     default_steps: int | None
+    max_input_tokens: int | None = None
+    """Calls with more input tokens than these have other prices, which are not known."""
     estimate: bool
     """Good enough to say what a call may cost, but not what it did."""
     rates: Mapping[str, tuple[Rate, ...]]
@@ -299,6 +301,8 @@ class Tariff:
         self.counts = {key: found for key in COUNTS if (found := self.offers.pop(key, self.estimates.get(key)))}
         self.has_tokens = any(unit in self.offers for unit in TOKEN_UNITS)
         self.image_units: tuple[ImageUnit, ...] = tuple(unit for unit in IMAGE_UNITS if unit in self.offers)
+        limits = [entry.max_input_tokens for entry in newest if entry.max_input_tokens is not None]
+        self.max_input_tokens = min(limits, default=None)
         self.default_size = next((entry.default_size for entry in newest if entry.default_size), None)
         self.default_quality = next((entry.default_quality for entry in newest if entry.default_quality), None)
         self.default_steps = next((entry.default_steps for entry in newest if entry.default_steps), None)
