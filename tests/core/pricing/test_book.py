@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelmeter.core.gateways.profile import Region, Surcharge
 from pixelmeter.core.pricing.book import REASONS, Consumption, Entry, PriceBook, Quote
 from pixelmeter.core.pricing.file import read
 
@@ -327,6 +328,46 @@ def test_a_price_that_holds_up_to_a_number_of_input_tokens_is_unknown_beyond() -
         return quote(f"{TOKENS}\nmax_input_tokens = 100", used).reason
 
     assert (None, "unpriced_tokens") == (reason(60, 40), reason(60, 41))
+
+
+@pytest.mark.parametrize(
+    ("prices", "units", "expected"),
+    [
+        ('usd_per_started_megapixel = "0.003"', "1", 3_000_000),
+        ('usd_per_started_megapixel = "0.003"', "1.05", 3_150_000),
+        ('usd_per_megapixel = "0.025"', "2.5", 62_500_000),
+        ('usd_per_image = "0.04"', "0", 0),
+        ('usd_per_image = "0.000000001"', "0.5", 0),
+        ('usd_per_image = "0.000000001"', "1.5", 2),
+        ('usd_per_step = "0.00035"', "4e0", 1_400_000),
+        ('usd_per_image = "0.04"', "-1", None),
+        ('usd_per_image = "0.04"', "many", None),
+        ('usd_per_image = "0.04"', "1e12", None),
+        ('usd_per_image = "0.04"\nusd_per_input_image = "0.01"', "1", None),
+        ('[price.usd_per_image_by_size]\n1K = "0.04"\n2K = "0.08"', "1", None),
+        ('[price.usd_per_image_by_size]\n1K = "0.04"\n2K = "0.04"', "1", 40_000_000),
+        ('usd_per_first_megapixel = "0.04"', "1", None),
+        ('usd_per_image = "0.04"\nusd_per_1m_output_image_tokens = "30"', "1", None),
+        (TOKENS, "1", None),
+    ],
+)
+def test_units_that_a_gateway_counted_have_the_price_of_the_only_unit(
+    prices: str, units: str, expected: int | None
+) -> None:
+    one = book(f'gateway = "g"\n[[price]]\nmodel = "m"\n{prices}')
+
+    assert expected == one.cost_of_units(units, gateway="g", model="m", at=at("2026-06-01"))
+    assert None is one.cost_of_units(units, gateway="g", model="other", at=at("2026-06-01"))
+
+
+def test_units_at_a_regional_host_cost_its_surcharge_too() -> None:
+    one = book('gateway = "g"\n[[price]]\nmodel = "m"\nusd_per_image = "0.01"')
+    known = Region(hosts=("*",), surcharge=(Surcharge(models=("*",), parts_per_million=100_000),))
+
+    def cost(region: Region) -> int | None:
+        return one.cost_of_units("2", gateway="g", model="m", at=at("2026-06-01"), region=region)
+
+    assert (22_000_000, None) == (cost(known), cost(Region(hosts=("*",))))
 
 
 TIERS = (

@@ -17,12 +17,14 @@ from pixelmeter.core.gateways.profile import Region
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.pricing.quote import Consumption, Line, Quote, besides, estimate, price
 from pixelmeter.core.pricing.tables import in_usd
-from pixelmeter.core.pricing.tariff import REASONS, Entry, ExchangeRate, Reason, Tariff, service_tier_of
+from pixelmeter.core.pricing.tariff import ATTO_PER_NANO, REASONS, Entry, ExchangeRate, Reason, Tariff, service_tier_of
+from pixelmeter.core.text import scaled
 
 __all__ = ["REASONS", "Consumption", "Entry", "ExchangeRate", "Line", "PriceBook", "Quote", "Reason"]
 
 _LONGEST_NAME = 200
 _REMEMBERED = 1024
+_MILLION = 1_000_000
 _EPOCH = datetime.date(1970, 1, 1)
 # Google's names for where a model stands, such as models/imagen-4.0-generate-001.
 _COLLECTIONS = ("models/", "publishers/google/models/")
@@ -102,6 +104,30 @@ class PriceBook:
         tariff = self._tariff(gateway, model, vendors, day, service_tier_of(consumption.service_tier))
         surcharge = None if isinstance(tariff, str) else _surcharge(tariff, region, day)
         return None if isinstance(tariff, str) or surcharge is None else estimate(tariff, consumption, surcharge)
+
+    def cost_of_units(
+        self,
+        units: str,
+        *,
+        gateway: str,
+        model: str,
+        at: int,
+        vendors: Sequence[str] = (),
+        region: Region | None = None,
+    ) -> int | None:
+        """Return the nano-dollars of so many units, a decimal number as text, for a gateway that counts them itself.
+
+        The unit is the only one that the model is priced by, at one price: an image, a megapixel, a step. None where
+        the model has several units or prices or is billed by tokens, where it has no price, and for no sane number.
+        """
+        day = at // MICROSECONDS_PER_DAY
+        tariff = self._tariff(gateway, model, vendors, day, None)
+        if isinstance(tariff, str) or tariff.unit_price is None:
+            return None
+        surcharge = _surcharge(tariff, region, day)
+        if surcharge is None:
+            return None
+        return scaled(units, tariff.unit_price * (_MILLION + surcharge), ATTO_PER_NANO * _MILLION)
 
     def entries(self, gateway: str) -> Sequence[Entry]:
         """Return all entries of a name in the order of their files, the user's own first."""

@@ -234,6 +234,11 @@ class Offers:
         self._ranged = tuple(offer for offer in self._all if offer.rate.pixels or offer.rate.steps)
         self._plain = {(offer.rate.size, offer.rate.quality): offer for offer in self._all if offer not in self._ranged}
 
+    @property
+    def amounts(self) -> set[int]:
+        """The different prices, in atto-dollars for each thing counted."""
+        return {offer.rate.amount for offer in self._all}
+
     def pick(self, query: PriceQuery, most_expensive: bool = False) -> Offer | Reason:
         """Return the most special rate that fits a call, or what keeps it from being known.
 
@@ -303,9 +308,22 @@ class Tariff:
         self.image_units: tuple[ImageUnit, ...] = tuple(unit for unit in IMAGE_UNITS if unit in self.offers)
         limits = [entry.max_input_tokens for entry in newest if entry.max_input_tokens is not None]
         self.max_input_tokens = min(limits, default=None)
+        # Atto-dollars for one of the only unit, the megapixel for instance; None where there are several, or prices.
+        self.unit_price = _unit_price(self)
         self.default_size = next((entry.default_size for entry in newest if entry.default_size), None)
         self.default_quality = next((entry.default_quality for entry in newest if entry.default_quality), None)
         self.default_steps = next((entry.default_steps for entry in newest if entry.default_steps), None)
+
+
+_PARTS: tuple[ImageUnit, ...] = ("usd_per_first_megapixel", "usd_per_extra_megapixel")
+
+
+def _unit_price(tariff: Tariff) -> int | None:
+    if tariff.has_tokens or len(tariff.image_units) != 1 or tariff.image_units[0] in _PARTS:
+        return None
+    unit = tariff.image_units[0]
+    amounts = tariff.offers[unit].amounts
+    return amounts.pop() * UNITS[unit] if len(amounts) == 1 else None
 
 
 def _offers(newest: Iterable[Entry]) -> dict[str, Offers]:
