@@ -41,7 +41,8 @@ _COLUMNS = (
 )
 _NAMES = ("gateway", "model", "unit")
 _DROP = (
-    "file", "checked_on", "estimate", "shutdown_on", "steps", "currency", "to", "from", "service_tier", "quality", "size"
+    "file", "checked_on", "estimate", "shutdown_on", "steps", "currency", "to", "from", "service_tier",
+    "quality", "size",
 )  # fmt: skip
 _FOREIGN = ("currency", "price")
 _WHY: dict[Reason, str] = {
@@ -184,7 +185,9 @@ def _named(
 def _emit(rows: Sequence[Mapping[str, object]], columns: Sequence[str], format: str) -> None:
     # A table has no room for what is empty nearly always.
     empty = {
-        column for column in (*_FOREIGN, "shutdown_on", "service_tier") if format == "table" and not any(row[column] for row in rows)
+        column
+        for column in (*_FOREIGN, "shutdown_on", "service_tier")
+        if format == "table" and not any(row[column] for row in rows)
     }
     shown = [column for column in columns if column not in empty]
     emit(rows, shown, format, right=["usd", "price"], names=_NAMES, drop=_DROP)

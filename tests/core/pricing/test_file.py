@@ -62,8 +62,16 @@ HEAD = 'gateway = "g"\n[[price]]\nmodel = "m"\n'
             5,
             "service_tier: 'Standard' is the price of a call that names no tier: leave it out",
         ),
-        (HEAD + 'usd_per_image = "1"\nservice_tier = " flex"', 5, "service_tier: no call has spaces around it: write 'flex'"),
-        (HEAD + 'usd_per_image = "1"\nservice_teir = "flex"', 5, "'service_teir' is not a key of a price file: did you mean service_tier?"),
+        (
+            HEAD + 'usd_per_image = "1"\nservice_tier = " flex"',
+            5,
+            "service_tier: no call has spaces around it: write 'flex'",
+        ),
+        (
+            HEAD + 'usd_per_image = "1"\nservice_teir = "flex"',
+            5,
+            "'service_teir' is not a key of a price file: did you mean service_tier?",
+        ),
         (HEAD + 'usd_per_image = "1"\nmax_input_tokens = 0', 5, "max_input_tokens: Expected `int` >= 1"),
         (HEAD + "output_image_tokens_per_image = 1.5", 4, "output_image_tokens_per_image must be a whole number"),
         (HEAD + 'usd_per_image = "1"\nchecked_on = "today"', 5, "checked_on: Expected `date`, got `str`"),
