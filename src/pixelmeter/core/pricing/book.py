@@ -81,7 +81,7 @@ class PriceBook:
         for other, used in consumption.others:
             its = self._tariff(gateway, other, vendors, day, tier)
             if its == "unknown_service_tier":
-                return Quote(reason=its)
+                return Quote(reason="unknown_service_tier")
             added = None if isinstance(its, str) else _surcharge(its, region, day)
             lines = None if isinstance(its, str) or added is None else besides(its, used, added)
             if lines is None:
