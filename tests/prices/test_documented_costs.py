@@ -189,6 +189,8 @@ _DEEPINFRA = "deepinfra.com, model page"
         ("ideogram", "V_2", "2026-08-01", {"images": 2}, "0.16", "ideogram.ai/api-pricing, its older API"),
         ("ideogram", "V_2A_TURBO", "2026-08-01", {"images": 1}, "0.025", "ideogram.ai/api-pricing, its older API"),
         ("stability", "core", "2026-08-01", {"images": 1}, "0.03", "platform.stability.ai/pricing: 3 credits"),
+        ("stability", "upscale/conservative", "2026-08-01", {"images": 1, "input_images": 1}, "0.40", "40 credits"),
+        ("stability", "erase", "2026-08-01", {"images": 1, "input_images": 1}, "0.05", "5 credits"),
         (
             "vertex-ai",
             "gemini-3.1-flash-image",
