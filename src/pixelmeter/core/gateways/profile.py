@@ -205,6 +205,8 @@ class RouteData(_Data, frozen=True):
     """Vendors whose prices hold here, instead of the profile's."""
     asks: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
     """Places, and globs over their values: without one of them a request is no image call."""
+    unless: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
+    """Places, and globs over their values: with one of them a request is no image call."""
     quote: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
     """Places, and globs over their values: with one of them a request only asks for a price, and is no attempt."""
     request: RequestPlaces = RequestPlaces()

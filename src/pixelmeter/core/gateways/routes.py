@@ -56,7 +56,7 @@ class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     asks: Condition
     """Without one of these it is no image call; none where every request is one."""
     quote: Condition
-    """With one of these it only asks for a price."""
+    """With one of these it is no image call, or only asks for a price."""
     pattern: re.Pattern[str]
 
 
@@ -139,7 +139,7 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
         asks=tuple(data.asks.items()),
-        quote=tuple(data.quote.items()),
+        quote=(*data.unless.items(), *data.quote.items()),
         pattern=_pattern(data.path),
     )
 
