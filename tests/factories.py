@@ -6,7 +6,13 @@ from typing import Any
 
 import uuid_utils
 
-from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.apis.requests import Asked, request_of
+from pixelmeter.core.attempts.record import Attempt, Operation
+from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.gateways.routes import Route
+from pixelmeter.core.wire.forms import Fields
+from pixelmeter.gateways import load_profiles
 
 STARTED_AT = 1_780_000_000_123_456
 """2026-05-28T20:26:40.123456Z in Unix microseconds."""
@@ -67,3 +73,28 @@ def make_attempt(**overrides: Any) -> Attempt:
         "remaining_requests": 599,
     }
     return Attempt(**(fields | overrides))
+
+
+_PROFILES = load_profiles({})
+_ENDS: dict[Operation, bytes] = {"generate": b"generations", "edit": b"edits", "variation": b"variations"}
+
+
+def route_to(host: str, profiles: Profiles = _PROFILES, operation: Operation = "generate") -> Route:
+    """Return the route of an image call that speaks OpenAI's API."""
+    return profiles.routes("POST", host, b"/v1/images/" + _ENDS[operation])[0].route
+
+
+def asked_in(document: bytes, named: tuple[str, ...] = ()) -> ImageRequest:
+    """Return what a JSON body of OpenAI's images API asks for."""
+    return _asked(Asked((), b"", {}, document, ()), named)
+
+
+def asked_in_form(fields: Fields, named: tuple[str, ...] = ()) -> ImageRequest:
+    """Return what a form of OpenAI's images API asks for."""
+    return _asked(Asked((), b"", {}, None, fields), named)
+
+
+def _asked(asked: Asked, named: tuple[str, ...]) -> ImageRequest:
+    request = request_of(route_to("api.openai.com"), asked, named)
+    assert request is not None
+    return request

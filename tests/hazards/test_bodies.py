@@ -71,9 +71,9 @@ async def test_hazard_22_usage_behind_twenty_megabytes_of_image_is_found(
     """And hazard 23: what is parsed of all that is small."""
     parsed: list[int] = []
 
-    def measured(document: bytes | None, *, input_images: int) -> Any:
+    def measured(document: bytes | None, *what: Any) -> Any:
         parsed.append(len(document or b""))
-        return response_of(document, input_images=input_images)
+        return response_of(document, *what)
 
     monkeypatch.setattr("pixelmeter.core.apis.openai_images.response_of", measured)
     client = pair.metered()

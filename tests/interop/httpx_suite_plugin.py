@@ -15,9 +15,6 @@ from typing import Any
 import httpx
 import pytest
 
-from pixelmeter.core.apis import openai_images
-from pixelmeter.core.apis.routes import Route
-
 FOLDER = Path(os.environ["HTTPX_SUITE_FOLDER"])
 HOW = os.environ["HTTPX_SUITE_HOW"]
 
@@ -34,13 +31,6 @@ class Outcomes:
 
     def pytest_sessionfinish(self) -> None:
         (FOLDER / "outcomes.json").write_text(json.dumps(self.seen))
-
-
-class Everything:
-    """What holds whatever is asked for."""
-
-    def __contains__(self, thing: object) -> bool:
-        return True
 
 
 class Instrumented:
@@ -63,9 +53,8 @@ class Instrumented:
         patch.setattr("httpx.Client.__init__", instrumenting(httpx.Client.__init__))
         patch.setattr("httpx.AsyncClient.__init__", instrumenting(httpx.AsyncClient.__init__))
         if everything:
-            route = Route("generate", openai_images)
-            patch.setattr("pixelmeter.drivers.httpx_shape.route_of", lambda method, target: route)
-            patch.setattr("pixelmeter.drivers.httpx_shape.METHODS", Everything())
+            found = meter.routes("POST", "api.openai.com", b"/v1/images/generations")
+            patch.setattr(meter, "routes", lambda method, host, target: found)
         self.meter = meter
 
     def pytest_sessionfinish(self) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from pixelmeter.core.apis import openai_images
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import Attempt, Operation
@@ -20,6 +19,7 @@ from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
 from tests.conftest import FakeClock
+from tests.factories import route_to
 
 _OPENAI, _AIGATEWAY, _AZURE = "api.openai.com", "api.aigateway.sh", "res.openai.azure.com"
 _IMAGE = {"url": "https://media.example/1.png"}
@@ -44,10 +44,11 @@ class _Call:
         fee_rate: int | None = None,
     ) -> None:
         self._attempts: list[Attempt] = []
-        kinds = Intents(load_profiles({}), book or bundled(), fee_rate=fee_rate, version="0")
-        kind = kinds.of(host, operation, ask or ImageRequest(model="gpt-image-2"), _at(day))
+        profiles = load_profiles({})
+        kinds = Intents(profiles, book or bundled(), fee_rate=fee_rate, version="0")
+        kind = kinds.of(host, route_to(host, profiles, operation), ask or ImageRequest(model="gpt-image-2"), _at(day))
         self.intent = msgspec.structs.replace(kind.intent, started_at=_at(day))
-        self.exchange = Exchange(self.intent, kind, openai_images, FakeClock(), self._attempts.append)
+        self.exchange = Exchange(self.intent, kind, FakeClock(), self._attempts.append)
 
     def answer(self, *, status: int = 200, headers: Sequence[tuple[str, str]] = (), **body: Any) -> Attempt:
         self.exchange.respond(status, [_header("content-type", "application/json"), *(_header(*h) for h in headers)])

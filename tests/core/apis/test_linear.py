@@ -10,11 +10,13 @@ import pytest
 import zstandard
 
 from pixelmeter.core.apis.openai_images import response_of
+from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.wire.decode import decoder
 from pixelmeter.core.wire.forms import multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import by_name
 from pixelmeter.core.wire.skim import Skim
 from pixelmeter.core.wire.sse import EventStream
+from tests.factories import route_to
 
 _FACTOR = 16
 _MEASURABLE = 0.006
@@ -32,7 +34,7 @@ def _skim(body: bytes) -> None:
 def _answer(body: bytes) -> None:
     skim = Skim()
     skim.feed(body)
-    response_of(skim.document(), input_images=0)
+    response_of(skim.document(), ImageRequest(), route_to("api.openai.com"))
 
 
 def _inflate(body: bytes) -> None:

@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.apis.openai_images import request_of_form, request_of_json
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.wire.skim import document_of
+from tests.factories import asked_in, asked_in_form
 
 
 def _json(**body: Any) -> ImageRequest:
-    return request_of_json(json.dumps(body).encode())
+    return asked_in(json.dumps(body).encode())
 
 
 def test_the_fields_that_decide_a_price_are_read() -> None:
@@ -52,7 +52,7 @@ def test_a_count_that_is_none_means_one(n: object) -> None:
     "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"x"', b'{"n":' + b"9" * 5000 + b"}", b"[" * 100_000]
 )
 def test_what_is_no_json_object_asks_for_nothing(content: bytes) -> None:
-    assert ImageRequest() == request_of_json(content)
+    assert ImageRequest() == asked_in(content)
 
 
 def test_an_image_inside_the_json_is_counted_and_not_kept() -> None:
@@ -60,7 +60,7 @@ def test_an_image_inside_the_json_is_counted_and_not_kept() -> None:
     content = json.dumps({"model": "m", "image_url": image, "prompt": "p"}).encode()
     document = document_of(content)
     assert 500 > len(document)
-    assert ImageRequest(model="m", input_images=1) == request_of_json(document)
+    assert ImageRequest(model="m", input_images=1) == asked_in(document)
     assert 2 == _json(model="m", image=[image, image]).input_images
 
 
@@ -71,18 +71,18 @@ def test_numbers_that_are_equal_mean_the_same() -> None:
 
 def test_a_form_is_read_by_its_fields() -> None:
     fields = [("model", "m"), ("n", "2"), ("image[]", None), ("image[]", None), ("mask", None), ("size", "512x512")]
-    ask = request_of_form(fields)
+    ask = asked_in_form(fields)
     assert ("m", 2, "512x512", 2) == (ask.model, ask.images, ask.size, ask.input_images)
 
 
 @pytest.mark.parametrize("n", ["", "-1", "1e3", "²", "9" * 41, "9" * 30])
 def test_a_form_count_that_is_none_means_one(n: str) -> None:
-    assert 1 == request_of_form([("n", n)]).images
+    assert 1 == asked_in_form([("n", n)]).images
 
 
 @given(st.binary(max_size=300))
 def test_no_body_whatever_raises(content: bytes) -> None:
-    request_of_json(content)
+    asked_in(content)
 
 
 _ASKED = ("provider_key_id", "quality", "stream", "x-odd name")
@@ -101,11 +101,11 @@ _ASKED = ("provider_key_id", "quality", "stream", "x-odd name")
 def test_fields_that_a_profile_asks_about_are_named_where_they_have_a_value(
     body: dict[str, Any], named: tuple[str, ...]
 ) -> None:
-    ask = request_of_json(json.dumps(body | {"model": "m"}).encode(), _ASKED)
+    ask = asked_in(json.dumps(body | {"model": "m"}).encode(), _ASKED)
     form = {key: None if value is None else str(value).lower() for key, value in body.items()}
     assert ("m", named) == (ask.model, ask.named)
-    assert named == request_of_form([(key, value or "") for key, value in form.items()], _ASKED).named
+    assert named == asked_in_form([(key, value or "") for key, value in form.items()], _ASKED).named
 
 
 def test_a_file_is_no_value_of_a_field() -> None:
-    assert () == request_of_form([("provider_key_id", None)], _ASKED).named
+    assert () == asked_in_form([("provider_key_id", None)], _ASKED).named

@@ -10,16 +10,16 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from pixelmeter.core.apis import openai_images
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents, Prepared
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.gateways.profile import Profile, Profiles, read_profile
+from pixelmeter.core.gateways.profile import Profile, read_profile
+from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
 from tests.conftest import FakeClock
-from tests.factories import STARTED_AT
+from tests.factories import STARTED_AT, route_to
 
 _BUNDLED = load_profiles({})
 _TELLS_IN_BODY = read_profile(
@@ -77,13 +77,17 @@ _VALUES: dict[str, list[Any]] = {
 }
 
 
+_LOADED: list[Profile] = [_BUNDLED.of_host("api.aigateway.sh"), _BUNDLED.of_host("other.example"), _TELLS_IN_BODY]
+_PROFILES = Profiles(_LOADED, _HOSTS)
+
+
 def _intents() -> Intents:
-    profiles: list[Profile] = [_BUNDLED.of_host("api.aigateway.sh"), _BUNDLED.of_host("other.example"), _TELLS_IN_BODY]
-    return Intents(Profiles(profiles, _HOSTS), bundled(), fee_rate=None, version="0")
+    return Intents(_PROFILES, bundled(), fee_rate=None, version="0")
 
 
 def _kind(kinds: Intents, host: str) -> Prepared:
-    return kinds.of(host, "generate", ImageRequest(model="black-forest-labs/flux-2-klein-9b", size="auto"), STARTED_AT)
+    route = route_to(host, _PROFILES)
+    return kinds.of(host, route, ImageRequest(model="black-forest-labs/flux-2-klein-9b", size="auto"), STARTED_AT)
 
 
 def _attempt(kinds: Intents, ending: Ending, number: int) -> Attempt:
@@ -92,7 +96,7 @@ def _attempt(kinds: Intents, ending: Ending, number: int) -> Attempt:
     own = {"id": f"i{number}", "call_id": f"c{number}", "attempt": number, "started_at": STARTED_AT + number}
     own |= {"request_bytes": number, "tags": f'{{"n":"{number}"}}', "trace_id": f"t{number}"}
     clock = FakeClock()
-    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, openai_images, clock, attempts.append)
+    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, clock, attempts.append)
     clock.advance(number)
     if ending.end == "never sent":
         exchange.fail(type("ConnectError", (Exception,), {})())

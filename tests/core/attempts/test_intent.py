@@ -11,22 +11,24 @@ from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
-from tests.factories import STARTED_AT
+from tests.factories import STARTED_AT, route_to
 
+_PROFILES = load_profiles({})
+_AIGATEWAY = route_to("api.aigateway.sh", _PROFILES)
 _ASK = ImageRequest(model="meta/sam-3-1-image", images=2)
 
 
 def _intents() -> Intents:
-    return Intents(load_profiles({}), bundled(), fee_rate=None, version="0")
+    return Intents(_PROFILES, bundled(), fee_rate=None, version="0")
 
 
 def test_a_kind_is_worked_out_once_a_day() -> None:
     kinds = _intents()
-    first = kinds.of("api.aigateway.sh", "generate", _ASK, STARTED_AT)
+    first = kinds.of("api.aigateway.sh", _AIGATEWAY, _ASK, STARTED_AT)
     assert first is kinds.of(
-        "api.aigateway.sh", "generate", ImageRequest(model="meta/sam-3-1-image", images=2), STARTED_AT + 1
+        "api.aigateway.sh", _AIGATEWAY, ImageRequest(model="meta/sam-3-1-image", images=2), STARTED_AT + 1
     )
-    assert first is not kinds.of("api.aigateway.sh", "generate", _ASK, STARTED_AT + MICROSECONDS_PER_DAY)
+    assert first is not kinds.of("api.aigateway.sh", _AIGATEWAY, _ASK, STARTED_AT + MICROSECONDS_PER_DAY)
     assert 20_000_000 == first.intent.at_risk
 
 
@@ -44,8 +46,8 @@ def test_kinds_that_differ_are_kept_apart(
     host: str, operation: Any, ask: ImageRequest, field: str, value: object
 ) -> None:
     kinds = _intents()
-    plain = kinds.of("api.aigateway.sh", "generate", _ASK, STARTED_AT).intent
-    other = kinds.of(host, operation, ask, STARTED_AT).intent
+    plain = kinds.of("api.aigateway.sh", _AIGATEWAY, _ASK, STARTED_AT).intent
+    other = kinds.of(host, route_to(host, _PROFILES, operation), ask, STARTED_AT).intent
     assert value == getattr(other, field)
     assert value != getattr(plain, field)
 
@@ -53,5 +55,5 @@ def test_kinds_that_differ_are_kept_apart(
 def test_careless_model_names_do_not_grow_the_memory_of_a_process() -> None:
     kinds = _intents()
     for number in range(3000):
-        kinds.of("api.aigateway.sh", "generate", ImageRequest(model=f"m{number}"), STARTED_AT)
+        kinds.of("api.aigateway.sh", _AIGATEWAY, ImageRequest(model=f"m{number}"), STARTED_AT)
     assert 256 >= len(kinds._known.known)

@@ -15,15 +15,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.apis import openai_images
-from pixelmeter.core.apis.openai_images import request_of_json
 from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
 from tests.conftest import FakeClock
-from tests.factories import STARTED_AT
+from tests.factories import STARTED_AT, asked_in, route_to
 
 Headers = Sequence[tuple[bytes, bytes]]
 _JSON: Headers = [(b"Content-Type", b"application/json")]
@@ -38,11 +36,12 @@ class _Wire:
         self.clock = FakeClock()
         self.attempts: list[Attempt] = []
         profiles = load_profiles({})
-        ask = request_of_json(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
+        route = route_to(host, profiles)
+        ask = asked_in(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
         kinds = Intents(profiles, bundled(), fee_rate=None, version="0")
-        prepared = kinds.of(host, "generate", ask, STARTED_AT)
+        prepared = kinds.of(host, route, ask, STARTED_AT)
         self.intent = msgspec.structs.replace(prepared.intent, id="a", call_id="c", started_at=STARTED_AT)
-        self.exchange = Exchange(self.intent, prepared, openai_images, self.clock, self.attempts.append)
+        self.exchange = Exchange(self.intent, prepared, self.clock, self.attempts.append)
 
     def answer(self, body: Any, *, status: int = 200, headers: Headers = ()) -> Attempt:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

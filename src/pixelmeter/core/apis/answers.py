@@ -5,7 +5,7 @@ Total: what is not there, or is not what it should be, is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -23,8 +23,8 @@ __all__ = ["add_doubt", "add_error", "add_image", "add_said", "add_usage", "answ
 _WORD_LIMIT = 40
 
 
-def answer_of(document: bytes | None, request: ImageRequest, route: Reading) -> ImageResponse:
-    """Read a whole JSON object."""
+def answer_of(document: bytes | None, request: ImageRequest, route: Reading, *, texts: bool = True) -> ImageResponse:
+    """Read a whole JSON object; `texts` says whether a text where an image stands is one."""
     body = object_of(document)
     if body is None:
         return ImageResponse()
@@ -33,7 +33,7 @@ def answer_of(document: bytes | None, request: ImageRequest, route: Reading) -> 
     items = _items(body, places)
     if items is not None:
         response.images = 0
-        for item in items:
+        for item in items if texts else filter(_is_object, items):
             add_image(response, item, body, places)
     add_said(response, body, places)
     add_usage(response, body, request, places)
@@ -49,18 +49,17 @@ def _items(body: Mapping[str, Any], places: ResponsePlaces) -> Sequence[Any] | N
     """Return what stands where images stand; None where there is no such place."""
     empty = False
     for path in places.items:
-        items = [item for value in values_at(body, path) for item in _each(value)]
+        items = list(values_at(body, path))
+        if len(items) == 1 and path.steps[-1] is not None and isinstance(items[0], list):
+            items = cast("list[Any]", items[0])
         if items:
             return items
         empty = empty or _is_there(body, path)
     return () if empty else None
 
 
-def _each(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        yield from cast("list[Any]", value)
-    else:
-        yield value
+def _is_object(item: object) -> bool:
+    return isinstance(item, dict)
 
 
 def _is_there(body: Mapping[str, Any], path: DocumentPath) -> bool:
@@ -79,14 +78,10 @@ def _is_there(body: Mapping[str, Any], path: DocumentPath) -> bool:
 
 def add_image(response: ImageResponse, item: object, body: Mapping[str, Any], places: ResponsePlaces) -> bool:
     """Count an item if it is an image, and take its size from its first bytes; return whether it is one."""
-    found = item if isinstance(item, str) and item else None
-    if isinstance(item, dict):
-        fields = cast("dict[str, Any]", item)
-        found = next(
-            (value for path in places.image for value in values_at(fields, path) if isinstance(value, str) and value),
-            None,
-        )
-    if found is None or not all(_is_as_required(item, body, key, wanted) for key, wanted in places.required.items()):
+    fields: Mapping[str, Any] = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+    texts = (value for path in places.image for value in values_at(fields, path))
+    found = item if isinstance(item, str) else next((text for text in texts if isinstance(text, str) and text), "")
+    if not found or not all(_is_as_required(fields, body, key, wanted) for key, wanted in places.required.items()):
         return False
     response.images = (response.images or 0) + 1
     if response.size is None:
@@ -94,8 +89,10 @@ def add_image(response: ImageResponse, item: object, body: Mapping[str, Any], pl
     return True
 
 
-def _is_as_required(item: object, body: Mapping[str, Any], key: str, wanted: Sequence[str | bool | int]) -> bool:
-    value = cast("dict[str, Any]", item).get(key) if isinstance(item, dict) else None
+def _is_as_required(
+    item: Mapping[str, Any], body: Mapping[str, Any], key: str, wanted: Sequence[str | bool | int]
+) -> bool:
+    value = item.get(key)
     if value is None:
         value = body.get(key)
     if isinstance(value, str):
@@ -173,11 +170,10 @@ def _add_job(response: ImageResponse, body: Mapping[str, Any], job: Job) -> None
     if status is not None and _is_like(status, job.failed):
         response.error_type = response.error_type or status
     elif response.job_id is not None and response.error_type is None:
-        response.job = (
-            _is_like(status, job.pending)
-            if status is not None and job.pending
-            else (response.images is None or status is not None)
-        )
+        if status is None:
+            response.job = job.id_alone and response.images is None
+        else:
+            response.job = not job.pending or _is_like(status, job.pending)
 
 
 def _is_like(word: str, patterns: Sequence[str]) -> bool:

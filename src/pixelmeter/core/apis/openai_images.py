@@ -38,9 +38,13 @@ RESPONSE = ResponsePlaces(
 JOB = Job(
     id=tuple(map(DocumentPath, ("id", "task_id", "data[].task_id"))),
     status=(DocumentPath("status"), DocumentPath("data[].status")),
+    id_alone=False,
 )
 
-response_of = answer_of
+
+def response_of(document: bytes | None, request: ImageRequest, route: Reading) -> ImageResponse:
+    """Read a whole body; what is no object among its images is none."""
+    return answer_of(document, request, route, texts=False)
 
 
 def add_event(response: ImageResponse, document: bytes, request: ImageRequest, route: Reading) -> Event | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import parse_qsl
 
@@ -47,7 +48,7 @@ class RouteLike(Protocol):
     @property
     def request(self) -> RequestPlaces: ...
     @property
-    def asks(self) -> Condition: ...
+    def asks(self) -> tuple[Condition, ...]: ...
     @property
     def quote(self) -> Condition: ...
 
@@ -70,7 +71,7 @@ class _Kind:
     """The bodies of a route: which of their keys are looked at."""
 
     def __init__(self, route: RouteLike, named: tuple[str, ...]) -> None:
-        places = [*_places_of(route.request), *(place for place, _ in (*route.asks, *route.quote))]
+        places = [*_places_of(route.request), *(place for place, _ in (*chain(*route.asks), *route.quote))]
         keys = dict.fromkeys((*[place.name for place in places if place.source == "body"], *named))
         self.looks_outside = any(place.source in ("query", "header") for place in places)
         self.is_array = any(place.source == "body" and place.name == "" for place in places)
@@ -104,6 +105,8 @@ def _places_of(places: RequestPlaces) -> Iterator[RequestPlace]:
 class _Json:
     """The values of a JSON body."""
 
+    is_text = False
+
     def __init__(self, kind: _Kind, body: Any) -> None:
         self._kind = kind
         self._body = body
@@ -128,6 +131,8 @@ class _Json:
 
 class _Form:
     """The fields of a form."""
+
+    is_text = True
 
     def __init__(self, fields: Fields) -> None:
         self._text: dict[str, str] = {}
@@ -193,7 +198,12 @@ class _Values:
 
     def first(self, places: Sequence[RequestPlace]) -> list[Any]:
         """Return what stands in the first place that has anything."""
-        return next((values for place in places if (values := self.at(place))), [])
+        nothing: list[Any] = []
+        return next((values for place in places if (values := self.at(place))), nothing)
+
+    def numbers(self, places: Sequence[RequestPlace]) -> list[int]:
+        """Return the whole numbers of the first place that has anything."""
+        return [number for value in self.first(places) if (number := self._whole(value))]
 
     def word(self, places: Sequence[RequestPlace]) -> str | None:
         """Return the first text of the places."""
@@ -201,7 +211,11 @@ class _Values:
 
     def number(self, places: Sequence[RequestPlace]) -> int | None:
         """Return the first whole number over 0 of the places."""
-        return next((found for place in places for value in self.at(place) if (found := _whole(value))), None)
+        return next((found for place in places for value in self.at(place) if (found := self._whole(value))), None)
+
+    def _whole(self, value: object) -> int | None:
+        # In JSON a number in quotes is a mistake.
+        return _digits(value) if isinstance(value, str) and self._body.is_text else _whole(value)
 
     def fits(self, condition: Condition) -> bool:
         """Return whether one of the places has one of its values."""
@@ -210,12 +224,11 @@ class _Values:
 
 def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[str, ...]) -> ImageRequest | None:
     values = _Values(asked, body)
-    if (route.asks and not values.fits(route.asks)) or values.fits(route.quote):
+    if not all(map(values.fits, route.asks)) or values.fits(route.quote):
         return None
     places = route.request
     deployment = next((part for name, part in asked.parts if name == "deployment"), None)
-    numbers = [number for value in values.first(places.images) if (number := _whole(value))]
-    images = sum(numbers)
+    images = sum(values.numbers(places.images))
     return ImageRequest(
         model=_model(values.first(places.model)) or deployment,
         images=images if 0 < images <= _IMAGES_LIMIT else 1,
@@ -251,11 +264,11 @@ def _whole(value: object) -> int | None:
     # 2, 2.0 and (as 1) true are equal to Python, so they must mean the same to whatever remembers them by equality.
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, str):
-        if len(value) > _NUMBER_LIMIT or not (value.isascii() and value.isdigit()):
-            return None
-        value = int(value)
     return int(value) if isinstance(value, bool) else count(value)
+
+
+def _digits(text: str) -> int | None:
+    return count(int(text)) if len(text) <= _NUMBER_LIMIT and text.isascii() and text.isdigit() else None
 
 
 def _model(values: Sequence[Any]) -> str | None:

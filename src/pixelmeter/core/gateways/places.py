@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, cast
+from typing import Annotated, Any, Self, cast
 
 import msgspec
 
@@ -27,7 +27,7 @@ class DocumentPath(str):
     steps: tuple[str | int | None, ...]
     """Keys, indexes, and None for each element."""
 
-    def __new__(cls, text: str) -> DocumentPath:
+    def __new__(cls, text: str) -> Self:
         if len(text) > 200 or not _PATH.fullmatch(text):
             raise ValueError(f"{text[:80]!r} is no path: write keys with dots, [0] for an element, [] for each")
         path = super().__new__(cls, text)
@@ -57,7 +57,7 @@ class RequestPlace(str):
     path: DocumentPath | None
     """Of the body only."""
 
-    def __new__(cls, text: str) -> RequestPlace:
+    def __new__(cls, text: str) -> Self:
         place = super().__new__(cls, text)
         if text.startswith("="):
             place.source, place.name, place.path = "=", text[1:], None
@@ -67,7 +67,8 @@ class RequestPlace(str):
             source, dot, rest = "body", ".", text[4:]
         if source not in _SOURCES or not dot or not rest:
             raise ValueError(
-                f"{text[:80]!r} is no place in a request: write body., path., query. or header. and a name, or =constant"
+                f"{text[:80]!r} is no place in a request: "
+                "write body., path., query. or header. and a name, or =constant"
             )
         place.source = source
         place.path = DocumentPath(rest) if source == "body" else None
@@ -150,8 +151,10 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     id: tuple[DocumentPath, ...]
     status: tuple[DocumentPath, ...] = ()
     pending: tuple[str, ...] = ()
-    """Globs, small and capital letters alike; an id without an image and without a status is a job as well."""
+    """Globs, small and capital letters alike; without any, every status that is none of `failed`."""
     failed: tuple[str, ...] = ()
     """Globs over the status of what has ended without an image; the status is then the error's type."""
+    id_alone: bool = True
+    """Whether an id without an image and without a status is a job as well."""
     max_age: Annotated[int, msgspec.Meta(ge=1)] = 86_400
     """Seconds, after which nobody expects its end any more."""

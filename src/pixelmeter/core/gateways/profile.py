@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
@@ -30,6 +30,7 @@ __all__ = [
     "is_in_force",
     "read_profile",
     "texts_at",
+    "words_at",
 ]
 
 _EPOCH = datetime.date(1970, 1, 1)
@@ -121,7 +122,7 @@ class Unit(str):
     of_usd: tuple[int, int] | None
     """Numerator and denominator; None for `price`."""
 
-    def __new__(cls, text: str) -> Unit:
+    def __new__(cls, text: str) -> Self:
         unit = super().__new__(cls, text)
         fraction = _FRACTION.fullmatch(text)
         if text == "price":
@@ -131,9 +132,7 @@ class Unit(str):
         elif text in _UNITS:
             unit.of_usd = _UNITS[text]
         else:
-            raise ValueError(
-                f"{text[:40]!r} is no unit: write {', '.join(_UNITS)}, price, or a fraction such as 1/1000"
-            )
+            raise ValueError(f"{text[:40]!r} is no unit: write {', '.join(_UNITS)}, price, or a part such as 1/1000")
         return unit
 
 
@@ -183,6 +182,11 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
         return summed(texts, NANO_PER_USD * numerator, denominator)
 
 
+def words_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
+    """Return the texts, numbers and truths at a path of a document, as text."""
+    return tuple(str(value) for value in values_at(body, path) if isinstance(value, NumberText | str | int))
+
+
 def texts_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
     """Return the texts and numbers at a path of a document, as text."""
     return tuple(
@@ -190,6 +194,10 @@ def texts_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
         for value in values_at(body, path)
         if isinstance(value, NumberText | str | int) and not isinstance(value, bool)
     )
+
+
+Asks = Mapping[RequestPlace, tuple[str | bool | int, ...]]
+"""Places in a request, and globs over their values; true where one of the places has one of its values."""
 
 
 class RouteData(_Data, frozen=True):
@@ -203,15 +211,21 @@ class RouteData(_Data, frozen=True):
     method: Literal["GET", "POST", "PUT", "PATCH"] = "POST"
     pass_through: tuple[str, ...] = ()
     """Vendors whose prices hold here, instead of the profile's."""
-    asks: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
-    """Places, and globs over their values: without one of them a request is no image call."""
-    unless: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
+    asks: Asks | tuple[Asks, ...] = ()
+    """Places, and globs over their values: without one of them a request is no image call. Of a list of such tables
+    each must be true."""
+    unless: Asks = {}
     """Places, and globs over their values: with one of them a request is no image call."""
-    quote: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
+    quote: Asks = {}
     """Places, and globs over their values: with one of them a request only asks for a price, and is no attempt."""
     request: RequestPlaces = RequestPlaces()
     response: ResponsePlaces = ResponsePlaces()
     job: Job | None = None
+
+    @property
+    def asks_all(self) -> tuple[Asks, ...]:
+        """What must all be true."""
+        return self.asks if isinstance(self.asks, tuple) else (self.asks,)
 
 
 class Inner(_Data, frozen=True):
@@ -282,6 +296,19 @@ class Limits(_Data, frozen=True):
     """Response headers, in order of preference, with the number of requests left in the window."""
 
 
+class Cached(_Data, frozen=True):
+    """How an answer says that it came from the gateway's own cache, so that nobody is billed for it."""
+
+    header: HeaderName
+    values: tuple[str, ...]
+    """Globs, small and capital letters alike."""
+
+    def holds(self, headers: Headers) -> bool:
+        """Return whether an answer came from the cache."""
+        word = headers.get(self.header, b"")[:100].decode("latin-1").casefold()
+        return any(fnmatchcase(word, pattern.casefold()) for pattern in self.values)
+
+
 class Errors(_Data, frozen=True):
     """Which failures the gateway says it does not charge."""
 
@@ -322,6 +349,7 @@ class Profile(_Data, frozen=True, dict=True):
     fee: Fee = Fee()
     limits: Limits = Limits()
     errors: Errors = Errors()
+    cached: Cached | None = None
     deployments: dict[str, str] = {}
     """Deployment name -> model, where requests name deployments."""
     region: tuple[Region, ...] = ()

@@ -4,33 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 import msgspec
 
-from pixelmeter.core.gateways.places import DocumentPath
-from pixelmeter.core.gateways.profile import HeaderName, Profile
-from pixelmeter.core.gateways.routes import Found, Table, routes_of
+from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.routes import Found, Table, deciding, routes_of
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.wire.headers import Headers, without_root
 
 __all__ = ["Profiles"]
 
 _REMEMBERED_HOSTS = 1000
-
-
-class Deciding(NamedTuple):
-    """The headers and body fields of a response that decide its cost, model and provider."""
-
-    headers: tuple[HeaderName, ...]
-    paths: tuple[DocumentPath, ...]
-
-
-def _deciding(profile: Profile) -> Deciding:
-    headers = [reader.header for reader in profile.cost if reader.header is not None]
-    paths = [reader.path for reader in profile.cost if reader.path is not None]
-    paths += [path for reader in profile.cost for path in reader.when]
-    return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(dict.fromkeys(paths)))
 
 
 def _looking_for_keys(generic: Profile, profiles: Sequence[Profile]) -> Profile:
@@ -57,8 +41,8 @@ class Profiles:
         self._hosts: Memo[str, Profile] = Memo(_REMEMBERED_HOSTS)
         self._by_id = by_id
         self._tables: dict[str, Table] = {}
-        self.deciding = {profile.id: _deciding(profile) for profile in (*profiles, self._generic)}
-        """By id of a profile."""
+        self.deciding = {profile.id: deciding(profile, profile.cost) for profile in (*profiles, self._generic)}
+        """By id of a profile: what of an answer decides its cost, model and provider, where an answer shows it."""
 
     def of_host(self, host: str) -> Profile:
         """Return the profile of `host` or `host:port` (lower case)."""
