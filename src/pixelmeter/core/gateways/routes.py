@@ -9,7 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from pixelmeter.core.apis import openai_images, predictions
+from pixelmeter.core.apis import chat_images, gemini, openai_images, openai_responses, predict, predictions
 from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.places import DocumentPath, Job, RequestPlace, RequestPlaces, ResponsePlaces
@@ -21,6 +21,10 @@ __all__ = ["READERS", "Found", "Route", "Table", "deciding", "routes_of"]
 
 READERS: Mapping[Api, Reader] = {
     "openai_images": openai_images,
+    "openai_responses": openai_responses,
+    "chat_images": chat_images,
+    "gemini": gemini,
+    "predict": predict,
     "prediction_jobs": predictions,
     "plain_images": predictions,
 }
