@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import uuid_utils
@@ -11,7 +12,6 @@ from pixelmeter.core.apis.requests import Asked, request_of
 from pixelmeter.core.attempts.record import Attempt, Operation
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.gateways.routes import Route
-from pixelmeter.core.wire.forms import Fields
 from pixelmeter.gateways import load_profiles
 
 STARTED_AT = 1_780_000_000_123_456
@@ -89,9 +89,9 @@ def asked_in(document: bytes, named: tuple[str, ...] = ()) -> ImageRequest:
     return _asked(Asked((), b"", {}, document, ()), named)
 
 
-def asked_in_form(fields: Fields, named: tuple[str, ...] = ()) -> ImageRequest:
+def asked_in_form(fields: Sequence[tuple[str, str | None]], named: tuple[str, ...] = ()) -> ImageRequest:
     """Return what a form of OpenAI's images API asks for."""
-    return _asked(Asked((), b"", {}, None, fields), named)
+    return _asked(Asked((), b"", {}, None, tuple(fields)), named)
 
 
 def _asked(asked: Asked, named: tuple[str, ...]) -> ImageRequest:

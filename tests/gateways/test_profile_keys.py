@@ -354,7 +354,7 @@ def test_a_key_is_the_callers_own_where_the_name_of_its_header_begins_with_the_p
     tmp_path: Path, headers: dict[str, str], own: bool
 ) -> None:
     profile = _BASE + '[byok]\nrequest_header_prefix = "x-byok-"\n'
-    record, _ = _seen(tmp_path / "a", profile, headers=headers)
+    [record], _ = _seen(tmp_path / "a", profile, headers=headers)
     assert own == record["byok"]
 
 

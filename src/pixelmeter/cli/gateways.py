@@ -72,7 +72,7 @@ def list_(path: str | None, format: str) -> None:
 def show(gateway: str, path: str | None, format: str) -> None:
     """Show the profile of GATEWAY: its routes, and where each says what matters."""
     profiles = _loaded(path)
-    profile = next((profile for profile in profiles.profiles if profile.id == gateway), None)
+    profile = profiles.named(gateway)
     if profile is None:
         raise click.ClickException(f"no profile is called {plain(gateway)}: there are {', '.join(profiles.ids)}")
     routes = profiles.routes_of(profile)

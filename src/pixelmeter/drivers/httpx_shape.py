@@ -107,7 +107,8 @@ class HttpxLayer(Layer):
         return isinstance(other, HttpxLayer) and any(each is self.owner for each in other._sends_through(other.owner))
 
     def context_of(self, request: Any) -> MutableMapping[str, Any]:
-        return request.extensions
+        extensions: MutableMapping[str, Any] = request.extensions
+        return extensions
 
     def read(self, request: Any, routes: Routes) -> Outgoing | None:
         host, target = request.url.netloc.decode("ascii"), request.url.raw_path

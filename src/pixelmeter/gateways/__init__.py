@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
 
-from pixelmeter.core.gateways.profile import Profile, ProfileError, read_profile
-from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.gateways.profile import Match, Profile, ProfileError, decode, read_profile
+from pixelmeter.core.gateways.profiles import Listed, Profiles, listed
 from pixelmeter.core.gateways.routes import problems_of
 from pixelmeter.core.toml import TomlError, line_at, parse
 from pixelmeter.core.wire.headers import ascii_host
@@ -18,6 +19,8 @@ from pixelmeter.errors import ConfigError
 
 __all__ = ["check", "load_profiles"]
 
+_MATCH = re.compile(r"^\[match\]\n((?:(?!\[).*\n)*)", re.MULTILINE)
+_GENERIC = re.compile(r"^generic = true$", re.MULTILINE)
 _AT = re.compile(r"at `(\$[^`]*)`")
 _IPV6 = re.compile(r"^\[(?=[0-9a-fA-F.]*:[0-9a-fA-F:.]*\])")
 
@@ -27,9 +30,9 @@ def load_profiles(hosts: Mapping[str, str], path: str | None = None) -> Profiles
 
     Raises ConfigError where a file cannot be read, or a host is given to a profile that is not there.
     """
-    profiles = {profile.id: profile for profile in _read_all(Path(__file__).parent)}
+    profiles = {each.id: each for each in _bundled()}
     if path is not None:
-        profiles |= {profile.id: profile for profile in _read_all(Path(path))}
+        profiles |= {profile.id: listed(profile) for profile in map(_read, _files(Path(path)))}
     for host, name in hosts.items():
         if name not in profiles:
             raise ConfigError(
@@ -52,12 +55,23 @@ def _pattern(host: str) -> str:
     return _IPV6.sub("[[]", plain)
 
 
-def _read_all(path: Path) -> list[Profile]:
+@cache
+def _bundled() -> tuple[Listed, ...]:
+    """Return the profiles that come with pixelmeter, of which only their hosts are read: most programs need one."""
+    found: list[Listed] = []
+    for file in _files(Path(__file__).parent):
+        text = file.read_text(encoding="utf-8")
+        section = _MATCH.search(text)
+        match = msgspec.convert(parse(section[1]) if section else {}, Match, dec_hook=decode)
+        found.append(Listed(file.stem, match, _GENERIC.search(text) is not None, cache(partial(_parsed, text))))
+    return tuple(found)
+
+
+def _files(path: Path) -> list[Path]:
     try:
-        files = sorted(file for file in path.iterdir() if file.suffix == ".toml") if path.is_dir() else [path]
+        return sorted(file for file in path.iterdir() if file.suffix == ".toml") if path.is_dir() else [path]
     except OSError as error:
         raise ConfigError(f"gateway profiles in {path} cannot be read: {error.strerror}") from None
-    return [_read(file) for file in files]
 
 
 def check(path: str) -> list[tuple[int, str]]:

@@ -13,7 +13,7 @@ from pixelmeter.core.apis.requests import Asked, request_of
 from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import read_profile
-from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.gateways.profiles import Profiles, listed
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.pricing.file import read
 from pixelmeter.core.wire.exchange import Exchange
@@ -31,13 +31,15 @@ _PATHS = {
 }
 _PROFILES = Profiles(
     [
-        read_profile(
-            {
-                "id": "vendor",
-                "pass_through": ["google", "vertex-ai", "openai"],
-                "match": {"hosts": [_HOST]},
-                "route": [{"path": path, "api": api, "operation": "generate"} for api, path in _PATHS.items()],
-            }
+        listed(
+            read_profile(
+                {
+                    "id": "vendor",
+                    "pass_through": ["google", "vertex-ai", "openai"],
+                    "match": {"hosts": [_HOST]},
+                    "route": [{"path": path, "api": api, "operation": "generate"} for api, path in _PATHS.items()],
+                }
+            )
         )
     ],
     {},

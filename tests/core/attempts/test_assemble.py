@@ -14,7 +14,7 @@ from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents, Prepared
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile, read_profile
-from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.gateways.profiles import Profiles, listed
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
@@ -78,7 +78,7 @@ _VALUES: dict[str, list[Any]] = {
 
 
 _LOADED: list[Profile] = [_BUNDLED.of_host("api.aigateway.sh"), _BUNDLED.of_host("other.example"), _TELLS_IN_BODY]
-_PROFILES = Profiles(_LOADED, _HOSTS)
+_PROFILES = Profiles([*map(listed, _LOADED)], _HOSTS)
 
 
 def _intents() -> Intents:

@@ -50,7 +50,7 @@ def _items(body: Mapping[str, Any], places: ResponsePlaces) -> Sequence[Any] | N
     for path in places.items:
         items = list(values_at(body, path))
         if len(items) == 1 and path.steps[-1] is not None and isinstance(items[0], list):
-            items = cast("list[Any]", items[0])
+            items = cast("list[object]", items[0])
         if items:
             return items
         empty = empty or _is_there(body, path)
@@ -68,8 +68,8 @@ def _is_there(body: Mapping[str, Any], path: DocumentPath) -> bool:
     for step in steps:
         if isinstance(step, str) and isinstance(value, dict):
             value = cast("dict[str, Any]", value).get(step)
-        elif isinstance(step, int) and isinstance(value, list) and step < len(cast("list[Any]", value)):
-            value = cast("list[Any]", value)[step]
+        elif isinstance(step, int) and isinstance(value, list) and step < len(cast("list[object]", value)):
+            value = cast("list[object]", value)[step]
         else:
             return False
     return isinstance(value, list | str)

@@ -90,7 +90,7 @@ def _add(
     choices = body.get("choices")
     if isinstance(choices, list):
         response.images = response.images or 0
-        for at, choice in enumerate(cast("list[Any]", choices)):
+        for at, choice in enumerate(cast("list[object]", choices)):
             if isinstance(choice, dict):
                 _add_choice(response, cast("dict[str, Any]", choice), at, places, progress, streamed=streamed)
     add_said(response, body, places)
@@ -127,10 +127,10 @@ def _add_choice(
 def _items(message: Mapping[str, Any], progress: _Progress) -> Iterator[dict[str, Any]]:
     """Yield what is or may be an image of a message; where it has a list of them, its content repeats them at most."""
     images = message.get("images")
-    found = cast("list[Any]", images) if isinstance(images, list) else []
+    found = cast("list[object]", images) if isinstance(images, list) else []
     content = message.get("content")
     if not found and isinstance(content, list):
-        found = cast("list[Any]", content)
+        found = cast("list[object]", content)
     for item in found:
         if isinstance(item, dict):
             fields = cast("dict[str, Any]", item)
@@ -163,7 +163,7 @@ def _add_words(response: ImageResponse, message: Mapping[str, Any], progress: _P
     content = message.get("content")
     texts = [content]
     if isinstance(content, list):
-        parts = [cast("dict[str, Any]", part) for part in cast("list[Any]", content) if isinstance(part, dict)]
+        parts = [cast("dict[str, Any]", part) for part in cast("list[object]", content) if isinstance(part, dict)]
         texts = [part.get("text") for part in parts]
     for text in texts:
         if not isinstance(text, str) or not text:

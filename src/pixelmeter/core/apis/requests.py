@@ -42,6 +42,7 @@ class Asked(NamedTuple):
 class RouteLike(Protocol):
     """What a route says of its requests."""
 
+    def __hash__(self) -> int: ...
     @property
     def request(self) -> RequestPlaces: ...
     @property
@@ -155,7 +156,7 @@ class _Form:
 
 def _each(value: Any) -> Iterator[Any]:
     if isinstance(value, list):
-        yield from (element for element in cast("list[Any]", value) if element)
+        yield from (element for element in cast("list[object]", value) if element)
     elif value:
         yield value
 
@@ -265,7 +266,7 @@ def _model(values: Sequence[Any]) -> str | None:
     # A list of models is an ordered fallback (AIgateway): what ran is known from the response only.
     names: list[str] = []
     for value in values[:_MODELS_LIMIT]:
-        several = cast("list[Any]", value)[:_MODELS_LIMIT] if isinstance(value, list) else [value]
+        several = cast("list[object]", value)[:_MODELS_LIMIT] if isinstance(value, list) else [value]
         names += [name for name in several if isinstance(name, str)]
     return bounded(",".join(dict.fromkeys(names)))
 

@@ -280,7 +280,7 @@ class _Reading:
                 self._say("unpriced_tokens")
             return None
         text = image = other = 0
-        for each in cast("list[Any]", details):
+        for each in cast("list[object]", details):
             if not isinstance(each, dict):
                 self._say("unparsed")
                 continue

@@ -58,7 +58,7 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     def deciding(self, profile: Profile) -> Deciding:
         """Return what of an answer of this gateway decides its cost, model and provider."""
-        return self.route.deciding if profile is self.profile else self.profiles.deciding[profile.id]
+        return self.route.deciding if profile is self.profile else self.profiles.deciding(profile)
 
     def vendors_behind(self, profile: Profile) -> tuple[str, ...]:
         """Return whose prices hold behind the gateway that has answered."""

@@ -112,13 +112,13 @@ def _values(value: Any, steps: tuple[str | int | None, ...], at: int) -> Iterato
         at += 1
         if step is None:
             if isinstance(value, list):
-                for element in cast("list[Any]", value)[:_EACH_LIMIT]:
+                for element in cast("list[object]", value)[:_EACH_LIMIT]:
                     yield from _values(element, steps, at)
             return
         if isinstance(step, int):
-            if not isinstance(value, list) or step >= len(cast("list[Any]", value)):
+            if not isinstance(value, list) or step >= len(cast("list[object]", value)):
                 return
-            value = cast("list[Any]", value)[step]
+            value = cast("list[object]", value)[step]
         elif isinstance(value, dict):
             value = cast("dict[str, Any]", value).get(step)
         else:

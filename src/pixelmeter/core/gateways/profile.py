@@ -31,11 +31,13 @@ __all__ = [
     "CostReader",
     "DefaultModel",
     "HeaderName",
+    "Match",
     "Profile",
     "ProfileError",
     "Region",
     "RouteData",
     "Surcharge",
+    "decode",
     "is_in_force",
     "read_profile",
     "texts_at",
@@ -405,10 +407,11 @@ msgspec.json.Decoder(Profile)
 
 def read_profile(data: Mapping[str, Any]) -> Profile:
     """Make a profile of a parsed TOML file; ProfileError says which field is wrong."""
-    return msgspec.convert(data, Profile, dec_hook=_decode)
+    return msgspec.convert(data, Profile, dec_hook=decode)
 
 
-def _decode(kind: type[Any], value: object) -> Any:
+def decode(kind: type[Any], value: object) -> Any:
+    """Make what a profile writes as text: a place, a path, a unit, the name of a header."""
     if kind is HeaderName:
         return _header_name(value)
     if kind not in (Unit, DocumentPath, RequestPlace):

@@ -2,55 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
+from typing import NamedTuple
 
 import msgspec
 
-from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.gateways.routes import Found, Route, Table, deciding, routes_of
+from pixelmeter.core.gateways.profile import Match, Profile
+from pixelmeter.core.gateways.routes import Deciding, Found, Route, Table, deciding, routes_of
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.wire.headers import Headers, without_root
 
-__all__ = ["Profiles"]
+__all__ = ["Listed", "Profiles", "listed"]
 
 _REMEMBERED_HOSTS = 1000
+_NOBODY = Profile(id="generic", generic=True)
 
 
-def _looking_for_keys(generic: Profile, profiles: Sequence[Profile]) -> Profile:
-    """Return the generic profile with the sign of a caller's own key: only the response shows which gateway it is."""
-    shown = [profile.byok for profile in profiles if profile.match.response_header_prefixes and profile.byok]
-    return msgspec.structs.replace(generic, byok=shown[0]) if shown and generic.byok is None else generic
+class Listed(NamedTuple):
+    """A profile that is read once a request needs it."""
+
+    id: str
+    match: Match
+    generic: bool
+    load: Callable[[], Profile]
+
+
+def listed(profile: Profile) -> Listed:
+    """Return a profile that has been read."""
+    return Listed(profile.id, profile.match, profile.generic, lambda: profile)
 
 
 class Profiles:
     """Finds the profile of a host, and of an answer."""
 
-    def __init__(self, profiles: Sequence[Profile], hosts: Mapping[str, str]) -> None:
-        generic = next((profile for profile in profiles if profile.generic), Profile(id="generic", generic=True))
-        self._generic = _looking_for_keys(generic, profiles)
-        profiles = [self._generic if profile is generic else profile for profile in profiles]
-        by_id = {profile.id: profile for profile in profiles}
-        self.ids = tuple(by_id)
-        self.profiles = tuple(by_id.values())
-        self._patterns = [(pattern.lower(), by_id[name]) for pattern, name in hosts.items()]
-        self._patterns += [(pattern, profile) for profile in profiles for pattern in profile.match.hosts]
-        self._prefixes = [
-            (prefix, profile) for profile in profiles for prefix in profile.match.response_header_prefixes
-        ]
+    def __init__(self, profiles: Sequence[Listed], hosts: Mapping[str, str]) -> None:
+        self._listed = {each.id: each for each in profiles}
+        self.ids = tuple(self._listed)
+        self._patterns = [(pattern.lower(), name) for pattern, name in hosts.items()]
+        self._patterns += [(pattern, each.id) for each in profiles for pattern in each.match.hosts]
+        self._prefixes = [(prefix, each.id) for each in profiles for prefix in each.match.response_header_prefixes]
         self._hosts: Memo[str, Profile] = Memo(_REMEMBERED_HOSTS)
-        self._by_id = by_id
+        self._loaded: dict[str, Profile] = {}
         self._tables: dict[str, Table] = {}
-        self.deciding = {profile.id: deciding(profile, profile.cost) for profile in (*profiles, self._generic)}
-        """By id of a profile: what of an answer decides its cost, model and provider, where an answer shows it."""
+        self._deciding: dict[str, Deciding] = {}
+
+    @property
+    def profiles(self) -> tuple[Profile, ...]:
+        """All of them."""
+        return tuple(found for name in self.ids if (found := self.named(name)) is not None)
+
+    def named(self, name: str) -> Profile | None:
+        """Return the profile with an id; None where there is none."""
+        found = self._loaded.get(name)
+        if found is None and name in self._listed:
+            each = self._listed[name]
+            found = self._loaded.setdefault(name, self._looking_for_keys(each.load()) if each.generic else each.load())
+        return found
+
+    def _looking_for_keys(self, generic: Profile) -> Profile:
+        """Return the generic profile with the sign of a caller's own key: only a response shows which gateway it is."""
+        shown = (found.byok for _, name in self._prefixes if (found := self.named(name)) is not None)
+        byok = generic.byok or next((byok for byok in shown if byok is not None), None)
+        return msgspec.structs.replace(generic, byok=byok)
 
     def of_host(self, host: str) -> Profile:
         """Return the profile of `host` or `host:port` (lower case)."""
         profile = self._hosts.get(host)
         if profile is None:
             plain = without_root(host)
-            profile = next((p for pattern, p in self._patterns if fnmatchcase(plain, pattern)), self._generic)
-            self._hosts.keep(host, profile)
+            name = next((name for pattern, name in self._patterns if fnmatchcase(plain, pattern)), None)
+            if name is None:
+                name = next((each.id for each in self._listed.values() if each.generic), None)
+            found = None if name is None else self.named(name)
+            profile = self._hosts.keep(host, _NOBODY if found is None else found)
         return profile
 
     def routes(self, method: str, host: str, target: bytes) -> tuple[Found, ...]:
@@ -64,14 +89,19 @@ class Profiles:
     def _table(self, profile: Profile) -> Table:
         table = self._tables.get(profile.id)
         if table is None:
-            table = self._tables[profile.id] = Table([*routes_of(profile, self._by_id)])
+            table = self._tables[profile.id] = Table([*routes_of(profile, self.named)])
         return table
 
     def of_response(self, profile: Profile, headers: Headers) -> Profile:
         """Return the profile that the response headers (lower-case names) show, where the host alone told nothing."""
         if not profile.generic:
             return profile
-        for prefix, shown in self._prefixes:
-            if any(name.startswith(prefix) for name in headers):
-                return shown
+        for prefix, name in self._prefixes:
+            if any(header.startswith(prefix) for header in headers):
+                return self.named(name) or profile
         return profile
+
+    def deciding(self, profile: Profile) -> Deciding:
+        """Return what of an answer decides its cost, model and provider, where it is the answer that shows whose it is."""
+        found = self._deciding.get(profile.id)
+        return found or self._deciding.setdefault(profile.id, deciding(profile, profile.cost))

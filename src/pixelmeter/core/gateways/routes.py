@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import unquote
 
@@ -115,12 +115,12 @@ class Table:
                 yield Found(route, tuple((name, part) for name, part in parts.items() if part is not None))
 
 
-def routes_of(profile: Profile, profiles: Mapping[str, Profile]) -> Iterator[Route]:
+def routes_of(profile: Profile, named: Callable[[str], Profile | None]) -> Iterator[Route]:
     """Yield the routes of a profile, then those of the profiles that it stands in front of."""
     for data in _data_of(profile):
         yield _route(profile, profile, data)
     for inner in profile.inner:
-        behind = profiles.get(inner.profile)
+        behind = named(inner.profile)
         if behind is None:
             continue
         for data in _data_of(behind):
