@@ -274,13 +274,13 @@ class _Reading:
 
     def _modalities(self, fields: Mapping[str, Any], name: str) -> _Modalities | None:
         """Return a list of counts by modality; None where there is none. One without a modality is of text."""
-        details = fields.get(name)
+        details: list[Any] | None = fields.get(name)
         if not isinstance(details, list):
             if _has_count(details):
                 self._say("unpriced_tokens")
             return None
         text = image = other = 0
-        for each in cast("list[Any]", details):
+        for each in details:
             if not isinstance(each, dict):
                 self._say("unparsed")
                 continue
