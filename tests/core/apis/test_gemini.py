@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pixelmeter.core.apis import gemini
-from pixelmeter.core.apis.usage import gemini_usage_of
+from pixelmeter.core.apis.gemini_usage import gemini_usage_of
 from tests.core.apis.reading import PNG, Answers, tokens
 
 _ANSWERS = Answers(gemini)

@@ -8,8 +8,9 @@ from typing import Any, cast
 import msgspec
 
 from pixelmeter.core.apis.answers import add_doubt, add_error, add_image, add_said
+from pixelmeter.core.apis.gemini_usage import gemini_usage_of
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, json_of
-from pixelmeter.core.apis.usage import Doubt, blocks_of, gemini_usage_of, worse
+from pixelmeter.core.apis.usage import Doubt, blocks_of, worse
 from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces, values_at
 from pixelmeter.core.text import ERROR_LIMIT, bounded
 
