@@ -228,6 +228,8 @@ class RouteData(_Data, frozen=True):
     asks: Asks | tuple[Asks, ...] = ()
     """Places, and globs over their values: without one of them a request is no image call. Of a list of such tables
     each must be true."""
+    unless: Asks = {}
+    """Places, and globs over their values: with one of them a request is no image call."""
     quote: Asks = {}
     """Places, and globs over their values: with one of them a request only asks for a price, and is no attempt."""
     request: RequestPlaces = RequestPlaces()
@@ -235,7 +237,7 @@ class RouteData(_Data, frozen=True):
     job: Job | None = None
 
     def __post_init__(self) -> None:
-        _ = self.conditions, self.quotes
+        _ = self.conditions, self.exclusions
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -244,9 +246,9 @@ class RouteData(_Data, frozen=True):
         return tuple(_condition(asks) for asks in several)
 
     @property
-    def quotes(self) -> Condition:
-        """What is true of a request that only asks for a price."""
-        return _condition(self.quote)
+    def exclusions(self) -> Condition:
+        """What is true of a request that is another route's, or only asks for a price."""
+        return (*_condition(self.unless), *_condition(self.quote))
 
 
 def _condition(asks: Asks) -> Condition:

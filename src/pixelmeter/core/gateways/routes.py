@@ -73,7 +73,7 @@ class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     asks: tuple[Condition, ...]
     """What must all be true of an image call; none where every request is one."""
     quote: Condition
-    """With one of these it only asks for a price."""
+    """With one of these it is no image call, or only asks for a price."""
     pattern: re.Pattern[str]
     cost: tuple[CostReader, ...]
     """Where the gateway, and the one behind it, report a cost."""
@@ -150,7 +150,7 @@ def problems_of(profile: Profile) -> Iterator[tuple[str, str]]:
             for place in getattr(data.request, field):
                 if place.source == "path" and place.name not in names:
                     yield f"{where}.request.{field}", f"{place!r}: the path has no {{{place.name}}}"
-        for key, conditions in (("asks", data.conditions), ("quote", (data.quotes,))):
+        for key, conditions in (("asks", data.conditions), ("quote", (data.exclusions,))):
             for place in (place for condition in conditions for place, _ in condition):
                 if place.source == "path" and place.name not in names:
                     yield f"{where}.{key}", f"{place!r}: the path has no {{{place.name}}}"
@@ -192,7 +192,7 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
         asks=data.conditions,
-        quote=data.quotes,
+        quote=data.exclusions,
         pattern=_pattern(data.path),
         cost=cost,
         deciding=deciding(profile, cost),
