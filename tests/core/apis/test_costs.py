@@ -44,7 +44,7 @@ _PROFILES = Profiles(
     ],
     {},
 )
-_TEXT_PRICE, _, _ = read(
+_TEXT_PRICE, _PROBLEMS, _RATES = read(
     'gateway = "openai"\n[[price]]\nmodel = "gpt-5.2"\nusd_per_1m_input_text_tokens = "2"\n'
     'usd_per_1m_output_text_tokens = "10"\n[[price]]\nmodel = "gpt-image-1"\nusd_per_1m_input_text_tokens = "5"\n'
     'usd_per_1m_input_image_tokens = "10"\nusd_per_1m_output_image_tokens = "40"',

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pixelmeter.core.apis import gemini
-from pixelmeter.core.apis.usage import gemini_usage_of
+from pixelmeter.core.apis.gemini_usage import gemini_usage_of
 from tests.core.apis.reading import PNG, Answers, tokens
 
 _ANSWERS = Answers(gemini)
@@ -70,7 +70,7 @@ class TestImages:
         assert 2 == _ANSWERS.whole(body | {"candidates": body["candidates"] * 2}).images
 
 
-def _read(input_images: int = 0, *, images: bool = True, **fields: Any) -> dict[str, Any]:
+def _read(fields: dict[str, Any], input_images: int = 0, *, images: bool = True) -> dict[str, Any]:
     return tokens(gemini_usage_of(fields, input_images=input_images, images=images))
 
 
@@ -112,7 +112,7 @@ class TestUsage:
         ],
     )
     def test_a_usage_is_read_whole(self, fields: dict[str, Any], expected: dict[str, Any]) -> None:
-        assert _MADE_READ | expected == _read(**({"promptTokenCount": 6} | _MADE | fields))
+        assert _MADE_READ | expected == _read({"promptTokenCount": 6} | _MADE | fields)
 
     @pytest.mark.parametrize(
         ("fields", "doubt"),
@@ -140,17 +140,19 @@ class TestUsage:
         ],
     )
     def test_what_is_left_over_or_makes_no_sense_is_doubted(self, fields: dict[str, Any], doubt: str) -> None:
-        assert doubt == _read(**({"promptTokenCount": 6} | _MADE | fields))["doubt"]
+        assert doubt == _read({"promptTokenCount": 6} | _MADE | fields)["doubt"]
 
     def test_where_images_went_in_a_prompt_without_details_is_of_unknown_class(self) -> None:
-        assert _MADE_READ == _read(1, promptTokenCount=264, totalTokenCount=1554, **_MADE)
+        assert _MADE_READ == _read({"promptTokenCount": 264, "totalTokenCount": 1554} | _MADE, 1)
 
     def test_what_tools_brought_in_is_no_stand_in_for_such_a_prompt(self) -> None:
-        usage = _read(1, promptTokenCount=264, toolUsePromptTokenCount=5, **_MADE)
+        usage = _read({"promptTokenCount": 264, "toolUsePromptTokenCount": 5} | _MADE, 1)
         assert {"doubt": "unparsed"} | _MADE_READ == usage
 
     def test_without_an_image_all_that_was_made_is_text(self) -> None:
-        assert {"input_text": 6, "output_text": 40} == _read(images=False, promptTokenCount=6, candidatesTokenCount=40)
+        assert {"input_text": 6, "output_text": 40} == _read(
+            {"promptTokenCount": 6, "candidatesTokenCount": 40}, images=False
+        )
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ in_progress response.completed response.output_item.done response.image_generati
 error image_generation image_generation.completed image_url ](data:image/ gpt-image-1
 """
 _DOCUMENTS = documents(_NAMES.split(), _WORDS.split())
-_USUAL = {
+_USUAL: dict[str, list[Any]] = {
     "openai_responses": [
         {"type": "response.image_generation_call.partial_image", "partial_image_b64": PNG},
         {"type": "response.output_item.done", "item": {"type": "image_generation_call", "result": PNG}},

@@ -87,10 +87,10 @@ def _add(
 ) -> None:
     places, progress = route.response, cast("_Progress", response.progress)
     response.readable, response.body = True, body
-    choices = body.get("choices")
+    choices: list[Any] | None = body.get("choices")
     if isinstance(choices, list):
         response.images = response.images or 0
-        for at, choice in enumerate(cast("list[object]", choices)):
+        for at, choice in enumerate(choices):
             if isinstance(choice, dict):
                 _add_choice(response, cast("dict[str, Any]", choice), at, places, progress, streamed=streamed)
     add_said(response, body, places)
@@ -126,11 +126,11 @@ def _add_choice(
 
 def _items(message: Mapping[str, Any], progress: _Progress) -> Iterator[dict[str, Any]]:
     """Yield what is or may be an image of a message; where it has a list of them, its content repeats them at most."""
-    images = message.get("images")
-    found = cast("list[object]", images) if isinstance(images, list) else []
-    content = message.get("content")
+    images: list[Any] | None = message.get("images")
+    content: list[Any] | str | None = message.get("content")
+    found = images if isinstance(images, list) else []
     if not found and isinstance(content, list):
-        found = cast("list[object]", content)
+        found = content
     for item in found:
         if isinstance(item, dict):
             fields = cast("dict[str, Any]", item)
@@ -160,11 +160,10 @@ def _add_item(
 
 
 def _add_words(response: ImageResponse, message: Mapping[str, Any], progress: _Progress) -> None:
-    content = message.get("content")
-    texts = [content]
+    content: list[Any] | str | None = message.get("content")
+    texts: list[Any] = [content]
     if isinstance(content, list):
-        parts = [cast("dict[str, Any]", part) for part in cast("list[object]", content) if isinstance(part, dict)]
-        texts = [part.get("text") for part in parts]
+        texts = [cast("dict[str, Any]", part).get("text") for part in content if isinstance(part, dict)]
     for text in texts:
         if not isinstance(text, str) or not text:
             continue

@@ -8,8 +8,9 @@ from typing import Any, cast
 import msgspec
 
 from pixelmeter.core.apis.answers import add_doubt, add_error, add_image, add_said
+from pixelmeter.core.apis.gemini_usage import gemini_usage_of
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, json_of
-from pixelmeter.core.apis.usage import Doubt, blocks_of, gemini_usage_of, worse
+from pixelmeter.core.apis.usage import Doubt, blocks_of, worse
 from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces, values_at
 from pixelmeter.core.text import ERROR_LIMIT, bounded
 
@@ -61,9 +62,9 @@ class _Progress(msgspec.Struct):
 
 def response_of(document: bytes | None, request: ImageRequest, route: Reading) -> ImageResponse:
     """Read a whole body: one answer, or the list of parts of one that a stream without `alt=sse` is."""
-    found = json_of(document)
+    found: list[Any] | dict[str, Any] | None = json_of(document)
     response = ImageResponse()
-    for part in cast("list[object]", found) if isinstance(found, list) else [found]:
+    for part in found if isinstance(found, list) else [found]:
         if isinstance(part, dict):
             _add(response, cast("dict[str, Any]", part), request, route)
     response.whole = response.images is not None
@@ -85,11 +86,11 @@ def _add(response: ImageResponse, body: dict[str, Any], request: ImageRequest, r
     progress: _Progress = response.progress or _Progress()
     response.readable, response.body, response.progress = True, body, progress
     before = response.images or 0
-    candidates = body.get("candidates")
+    candidates: list[Any] | None = body.get("candidates")
     refused: str | None = None
     if isinstance(candidates, list) or "promptFeedback" in body:
         response.images = before
-    for candidate in cast("list[object]", candidates) if isinstance(candidates, list) else ():
+    for candidate in candidates if isinstance(candidates, list) else ():
         if isinstance(candidate, dict):
             refused = _add_candidate(response, cast("dict[str, Any]", candidate), body, places, progress) or refused
     add_said(response, body, places)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, cast
+from typing import Any, Literal, cast
 
 import msgspec
 
@@ -15,9 +15,10 @@ __all__ = [
     "Doubt",
     "NumberText",
     "Usage",
+    "UsageReader",
     "blocks_of",
     "chat_usage_of",
-    "gemini_usage_of",
+    "has_count",
     "has_usage",
     "usage_of",
     "worse",
@@ -88,20 +89,6 @@ _FREE = re.compile(
     r"n|(.*_)?images?(_(count|num|number))?|(.*_)?(costs?|price|usd|credits?|currency)(_.*)?"
     r"|(.*_)?(time|duration|latency|seconds|ms|timestamp|created|speed|width|height|pixels|megapixels|size|resolution|steps)"
 )
-_KNOWN_GEMINI = frozenset(
-    {
-        "promptTokenCount",
-        "promptTokensDetails",
-        "toolUsePromptTokenCount",
-        "toolUsePromptTokensDetails",
-        "cachedContentTokenCount",
-        "cacheTokensDetails",
-        "candidatesTokenCount",
-        "candidatesTokensDetails",
-        "thoughtsTokenCount",
-        "totalTokenCount",
-    }
-)
 _LONGEST_NAME = 64
 _NOTHING: Mapping[str, Any] = {}
 _DEEPEST = 8
@@ -109,7 +96,7 @@ _DEEPEST = 8
 
 def usage_of(fields: Mapping[str, Any], *, input_images: int, makes: Literal["image", "text"] = "image") -> Usage:
     """Read a usage; `makes` is the kind of those output tokens that the response does not tell apart."""
-    return _Reading().usage(fields, input_images, makes)
+    return UsageReader().usage(fields, input_images, makes)
 
 
 def chat_usage_of(fields: Mapping[str, Any], *, input_images: int, images: bool, text: bool) -> Usage:
@@ -118,16 +105,7 @@ def chat_usage_of(fields: Mapping[str, Any], *, input_images: int, images: bool,
     Where the usage does not tell image tokens from text, those of an answer of one kind are of that kind, reasoning
     apart; those of an answer of both are of neither.
     """
-    return _Reading().chat(fields, input_images, images=images, text=text)
-
-
-def gemini_usage_of(fields: Mapping[str, Any], *, input_images: int, images: bool) -> Usage:
-    """Read Gemini's `usageMetadata`; `images` says whether the answer has any.
-
-    Thoughts and what the details of the candidates leave out are text. The counts of prompt, tool results, candidates
-    and thoughts are the total (google-genai 3.6.1, `GenerateContentResponseUsageMetadata`).
-    """
-    return _Reading().gemini(fields, input_images, images=images)
+    return UsageReader().chat(fields, input_images, images=images, text=text)
 
 
 def blocks_of(body: Mapping[str, Any]) -> tuple[tuple[Block, ...], Doubt | None]:
@@ -135,7 +113,7 @@ def blocks_of(body: Mapping[str, Any]) -> tuple[tuple[Block, ...], Doubt | None]
     blocks: list[Block] = []
     doubt: Doubt | None = None
     for name, value in body.items():
-        if name == "usage" or "usage" not in name.lower() or not _has_count(value):
+        if name == "usage" or "usage" not in name.lower() or not has_count(value):
             continue
         if name == "svg_usage" and isinstance(value, dict):
             fields = cast("Mapping[str, Any]", value)
@@ -155,17 +133,10 @@ def has_usage(item: object) -> bool:
     if not isinstance(item, dict):
         return False
     fields = cast("Mapping[str, Any]", item)
-    return any("usage" in name.lower() and _has_count(value) for name, value in fields.items())
+    return any("usage" in name.lower() and has_count(value) for name, value in fields.items())
 
 
-class _Modalities(NamedTuple):
-    text: int
-    image: int
-    other: int
-    """Of audio, video and documents, for which no price is known."""
-
-
-class _Reading:
+class UsageReader:
     """One usage on its way into classes."""
 
     def __init__(self) -> None:
@@ -213,94 +184,6 @@ class _Reading:
         split = {"image_tokens": made or 0, "text_tokens": max(total - (made or 0), 0)}
         told = dict.fromkeys(_OUTPUT_DETAILS) | {_OUTPUT_DETAILS[0]: {**outputs, **split}}
         return self.usage({**fields, **told}, input_images, "image")
-
-    def gemini(self, fields: Mapping[str, Any], input_images: int, *, images: bool) -> Usage:
-        self._unknown(fields, _KNOWN_GEMINI)
-        prompt, tool = self._count(fields, "promptTokenCount"), self._count(fields, "toolUsePromptTokenCount")
-        made, thoughts = self._count(fields, "candidatesTokenCount"), self._count(fields, "thoughtsTokenCount")
-        given = self._modalities(fields, "promptTokensDetails")
-        # Where images went in, nobody knows how many of the tokens are theirs.
-        text, image = (None if input_images else prompt, None) if given is None else (given.text, given.image)
-        if given is not None:
-            self._compare(given.text + given.image, prompt)
-        results = self._modalities(fields, "toolUsePromptTokensDetails")
-        if results is not None:
-            self._compare(results.text + results.image, tool)
-        tool_text, tool_image = (tool or 0, 0) if results is None else (results.text, results.image)
-        if text is not None or prompt is None:
-            text = (text or 0) + tool_text if tool_text else text
-        elif tool_text:
-            self._say("unparsed")
-        image = (image or 0) + tool_image if tool_image else image
-        split = self._modalities(fields, "cacheTokensDetails")
-        if split is not None and split.other:
-            self._say("unpriced_tokens")
-        cached, cached_text, cached_image = self._cached(
-            self._count(fields, "cachedContentTokenCount"),
-            _NOTHING if split is None else {"text_tokens": split.text, "image_tokens": split.image},
-            text,
-            image,
-        )
-        answer = self._modalities(fields, "candidatesTokensDetails")
-        output_text, output_image = self._candidates(made, answer, images=images)
-        if made is None and answer is not None:
-            made = answer.text + answer.image
-        self._compare((prompt or 0) + (tool or 0) + (made or 0) + (thoughts or 0), self._total(fields))
-        return Usage(
-            input_text=self._sane(text),
-            input_image=self._sane(image),
-            cached=self._sane(cached),
-            cached_text=self._sane(cached_text),
-            cached_image=self._sane(cached_image),
-            output_text=self._sane((output_text or 0) + thoughts if thoughts else output_text),
-            output_image=self._sane(output_image),
-            doubt=self._doubt,
-        )
-
-    def _candidates(
-        self, total: int | None, details: _Modalities | None, *, images: bool
-    ) -> tuple[int | None, int | None]:
-        if details is None:
-            if images and total:
-                self._say("unparsed")
-            return (None if images else total), None
-        left = 0 if total is None else total - details.text - details.image - details.other
-        if left < 0 or (left and images and not details.image):
-            self._say("unparsed")
-        return details.text + max(left, 0), details.image
-
-    def _total(self, fields: Mapping[str, Any]) -> int | None:
-        return self._count(fields, "totalTokenCount") or None
-
-    def _modalities(self, fields: Mapping[str, Any], name: str) -> _Modalities | None:
-        """Return a list of counts by modality; None where there is none. One without a modality is of text."""
-        details = fields.get(name)
-        if not isinstance(details, list):
-            if _has_count(details):
-                self._say("unpriced_tokens")
-            return None
-        text = image = other = 0
-        for each in cast("list[object]", details):
-            if not isinstance(each, dict):
-                self._say("unparsed")
-                continue
-            entry = cast("dict[str, Any]", each)
-            tokens, modality = self._count(entry, "tokenCount") or 0, entry.get("modality")
-            if modality in (None, "TEXT", "MODALITY_UNSPECIFIED"):
-                text += tokens
-            elif modality == "IMAGE":
-                image += tokens
-            elif tokens:
-                other += tokens
-                self._say("unpriced_tokens")
-        return _Modalities(text, image, other) if details else None
-
-    def _sane(self, tokens: int | None) -> int | None:
-        """Return a sum of counts; None for one that no call has."""
-        if tokens is not None and count(tokens) is None:
-            self._doubt = worse(self._doubt, "unparsed")
-            return None
-        return tokens
 
     def _input(self, details: Mapping[str, Any], total: int | None, images: int) -> tuple[int | None, int | None]:
         text, image = self._count(details, "text_tokens"), self._count(details, "image_tokens")
@@ -385,7 +268,7 @@ class _Reading:
             if isinstance(details, dict):
                 each = cast("dict[str, Any]", details)
                 found = each if found is None else self._merged(found, each)
-            elif _has_count(details):
+            elif has_count(details):
                 self._say("unpriced_tokens")
         return _NOTHING if found is None else found
 
@@ -397,7 +280,7 @@ class _Reading:
 
     def _unknown(self, fields: Mapping[str, Any], known: frozenset[str], *, of_tokens: bool = False) -> None:
         for name in fields.keys() - known:
-            if not _has_count(fields[name]):
+            if not has_count(fields[name]):
                 continue
             word = name[:_LONGEST_NAME].lower()
             if "token" in word:
@@ -410,7 +293,7 @@ def _number(value: object) -> int | None:
     return whole(value) if isinstance(value, NumberText) else count(value)
 
 
-def _has_count(value: object) -> bool:
+def has_count(value: object) -> bool:
     """Return whether there is a number other than 0 in it, at any depth."""
     pending: list[tuple[object, int]] = [(value, 0)]
     while pending:

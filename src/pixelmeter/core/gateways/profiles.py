@@ -102,6 +102,6 @@ class Profiles:
         return profile
 
     def deciding(self, profile: Profile) -> Deciding:
-        """Return what of an answer decides its cost, model and provider, where it is the answer that shows whose it is."""
+        """Return what of an answer decides its cost, model and provider, where only the answer shows whose it is."""
         found = self._deciding.get(profile.id)
         return found or self._deciding.setdefault(profile.id, deciding(profile, profile.cost))
