@@ -151,7 +151,7 @@ def test_what_can_be_no_host_is_refused(host: str, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="is no host"):
         load_profiles({host: "aigateway"})
-    with pytest.raises(ConfigError, match=r"mine\.toml: .*is no host"):
+    with pytest.raises(ConfigError, match=r"mine\.toml:3: .*is no host"):
         load_profiles({}, str(file))
 
 

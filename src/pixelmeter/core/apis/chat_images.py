@@ -33,7 +33,7 @@ RESPONSE = ResponsePlaces(
 """Where the images are is the same everywhere: the messages of the choices, or what a stream adds to them."""
 JOB = None
 
-_IMAGE_PARTS = frozenset({"image_url", "image", "output_image"})
+_IMAGE_PARTS = ("image_url", "image", "output_image")
 _IN_MARKDOWN = "](data:image/"
 _REASONING = ("reasoning", "reasoning_content", "reasoning_details")
 _WORDS = ("refusal", "tool_calls", "audio")

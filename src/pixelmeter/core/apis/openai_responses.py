@@ -37,14 +37,14 @@ RESPONSE = ResponsePlaces(
 JOB = Job(id=(DocumentPath("id"),), status=(DocumentPath("status"),), pending=("queued", "in_progress"), id_alone=False)
 
 _IMAGE_CALL = "image_generation_call"
-_BILLED_CALLS = frozenset({"web_search_call", "file_search_call", "code_interpreter_call"})
+_BILLED_CALLS = ("web_search_call", "file_search_call", "code_interpreter_call")
 """Other tools that cost money beside the tokens."""
 _OUTPUT = DocumentPath("output[]")
 _TOOLS = DocumentPath("tools[]")
 _OTHER_TOOLS = DocumentPath("tool_usage.web_search.num_requests")
 _REASON = DocumentPath("incomplete_details.reason")
-_ENDS = frozenset({"response.completed", "response.incomplete", "response.failed", "response.cancelled"})
-_FAILED = frozenset({"failed", "cancelled", "incomplete"})
+_ENDS = ("response.completed", "response.incomplete", "response.failed", "response.cancelled")
+_FAILED = ("failed", "cancelled", "incomplete")
 
 
 def response_of(document: bytes | None, request: ImageRequest, route: Reading) -> ImageResponse:

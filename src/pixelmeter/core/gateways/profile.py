@@ -13,7 +13,16 @@ import msgspec
 
 from pixelmeter.core.apis.usage import NumberText
 from pixelmeter.core.attempts.record import NANO_PER_USD, Operation
-from pixelmeter.core.gateways.places import DocumentPath, Job, RequestPlace, RequestPlaces, ResponsePlaces, values_at
+from pixelmeter.core.gateways.places import (
+    Condition,
+    DocumentPath,
+    Job,
+    RequestPlace,
+    RequestPlaces,
+    ResponsePlaces,
+    is_one_of,
+    values_at,
+)
 from pixelmeter.core.text import bounded, summed
 from pixelmeter.core.wire.headers import Headers
 
@@ -145,13 +154,13 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
     unit: Unit
     zero_is_real: bool = False
     """Whether a reported 0 means free; else it proves nothing."""
-    when: Mapping[DocumentPath, tuple[str | bool | int, ...]] = {}
+    when: Mapping[str, tuple[str | bool | int, ...]] = {}
     """What the JSON body must have for this to count, one of each."""
     plus: bool = False
     """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
     def __post_init__(self) -> None:
-        _ = self.header, self.path
+        _ = self.header, self.path, self.conditions
 
     @property
     def header(self) -> HeaderName | None:
@@ -163,9 +172,14 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
         """The path in the body; None where a header tells."""
         return DocumentPath(self.name) if self.source == "body" else None
 
+    @property
+    def conditions(self) -> tuple[tuple[DocumentPath, tuple[str | bool | int, ...]], ...]:
+        """Paths in the body, and the values of which each must have one."""
+        return tuple((DocumentPath(path), wanted) for path, wanted in self.when.items())
+
     def holds(self, body: Mapping[str, Any]) -> bool:
         """Return whether the body has what this reader asks for."""
-        return all(any(value in wanted for value in values_at(body, path)) for path, wanted in self.when.items())
+        return all(any(is_one_of(value, wanted) for value in values_at(body, path)) for path, wanted in self.conditions)
 
     def texts(self, headers: Headers, body: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the amounts that a response has in this place, as text; none where it has none."""
@@ -196,7 +210,7 @@ def texts_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
     )
 
 
-Asks = Mapping[RequestPlace, tuple[str | bool | int, ...]]
+Asks = Mapping[str, tuple[str | bool | int, ...]]
 """Places in a request, and globs over their values; true where one of the places has one of its values."""
 
 
@@ -222,10 +236,28 @@ class RouteData(_Data, frozen=True):
     response: ResponsePlaces = ResponsePlaces()
     job: Job | None = None
 
+    def __post_init__(self) -> None:
+        _ = self.conditions, self.exceptions, self.quotes
+
     @property
-    def asks_all(self) -> tuple[Asks, ...]:
-        """What must all be true."""
-        return self.asks if isinstance(self.asks, tuple) else (self.asks,)
+    def conditions(self) -> tuple[Condition, ...]:
+        """What must all be true of an image call."""
+        several = self.asks if isinstance(self.asks, tuple) else (self.asks,)
+        return tuple(_condition(asks) for asks in several)
+
+    @property
+    def exceptions(self) -> Condition:
+        """What is true of a request that is no image call in spite of them."""
+        return _condition(self.unless)
+
+    @property
+    def quotes(self) -> Condition:
+        """What is true of a request that only asks for a price."""
+        return _condition(self.quote)
+
+
+def _condition(asks: Asks) -> Condition:
+    return tuple((RequestPlace(place), wanted) for place, wanted in asks.items())
 
 
 class Inner(_Data, frozen=True):
