@@ -41,7 +41,9 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True):
 
 def _exchanges() -> Iterator[Any]:
     for file in sorted(Path(__file__).parent.glob("*.json")):
-        for exchange in msgspec.json.decode(file.read_text().replace('"PNG"', f'"{_PNG}"').replace("PNGDATA", _PNG), type=list[Exchange]):
+        for exchange in msgspec.json.decode(
+            file.read_text().replace('"PNG"', f'"{_PNG}"').replace("PNGDATA", _PNG), type=list[Exchange]
+        ):
             yield pytest.param(exchange, id=f"{file.stem}: {exchange.what}")
 
 

@@ -346,5 +346,22 @@ def test_a_key_of_the_callers_own_to_an_unknown_host_is_seen_before_the_answer_s
     )
 
 
+@pytest.mark.parametrize(
+    ("headers", "own"),
+    [
+        ({"x-byok-openai": "k"}, True),
+        ({"accept": "*/*", "X-BYOK-OpenAI": "k"}, True),
+        ({"my-x-byok-openai": "k"}, False),
+        ({"x-by": "k", "byok-openai": "k"}, False),
+    ],
+)
+def test_a_key_is_the_callers_own_where_the_name_of_its_header_begins_with_the_prefix(
+    tmp_path: Path, headers: dict[str, str], own: bool
+) -> None:
+    profile = _BASE + '[byok]\nrequest_header_prefix = "x-byok-"\n'
+    record, _ = _seen(tmp_path / "a", profile, headers=headers)
+    assert own == record["byok"]
+
+
 def test_attempts_have_the_fields_that_are_left_out_here() -> None:
     assert _OWN <= set(Attempt.__struct_fields__)

@@ -237,7 +237,7 @@ class RouteData(_Data, frozen=True):
     job: Job | None = None
 
     def __post_init__(self) -> None:
-        _ = self.conditions, self.exceptions, self.quotes
+        _ = self.conditions, self.exclusions
 
     @property
     def conditions(self) -> tuple[Condition, ...]:
@@ -246,14 +246,9 @@ class RouteData(_Data, frozen=True):
         return tuple(_condition(asks) for asks in several)
 
     @property
-    def exceptions(self) -> Condition:
-        """What is true of a request that is no image call in spite of them."""
-        return _condition(self.unless)
-
-    @property
-    def quotes(self) -> Condition:
-        """What is true of a request that only asks for a price."""
-        return _condition(self.quote)
+    def exclusions(self) -> Condition:
+        """What is true of a request that is another route's, or only asks for a price."""
+        return (*_condition(self.unless), *_condition(self.quote))
 
 
 def _condition(asks: Asks) -> Condition:

@@ -150,7 +150,7 @@ def problems_of(profile: Profile) -> Iterator[tuple[str, str]]:
             for place in getattr(data.request, field):
                 if place.source == "path" and place.name not in names:
                     yield f"{where}.request.{field}", f"{place!r}: the path has no {{{place.name}}}"
-        for key, conditions in (("asks", data.conditions), ("quote", (data.quotes,))):
+        for key, conditions in (("asks", data.conditions), ("quote", (data.exclusions,))):
             for place in (place for condition in conditions for place, _ in condition):
                 if place.source == "path" and place.name not in names:
                     yield f"{where}.{key}", f"{place!r}: the path has no {{{place.name}}}"
@@ -192,7 +192,7 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
         asks=data.conditions,
-        quote=(*data.exceptions, *data.quotes),
+        quote=data.exclusions,
         pattern=_pattern(data.path),
         cost=cost,
         deciding=deciding(profile, cost),
