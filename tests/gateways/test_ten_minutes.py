@@ -6,6 +6,7 @@ import json
 import re
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -24,7 +25,10 @@ def _file(name: str, folder: Path) -> Path:
     return file
 
 
-def _metered(folder: Path, answer: dict[str, object], patch: pytest.MonkeyPatch) -> tuple[pixelmeter.Attempt, object]:
+def _metered(
+    folder: Path, answer: dict[str, Any], patch: pytest.MonkeyPatch
+) -> tuple[pixelmeter.Attempt, dict[str, Any]]:
+    """Return what is recorded of the page's exchange, with something else in its answer, and what it expects."""
     [text] = re.findall(r"```json\n(.*?)```", _PAGE, re.DOTALL)
     exchange = json.loads(text)
     patch.setenv("PIXELMETER_PROFILES", str(_file("pictor.toml", folder)))
@@ -45,7 +49,6 @@ def test_its_profile_has_no_problems(tmp_path: Path) -> None:
 
 def test_its_exchange_is_what_the_page_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     attempt, expected = _metered(tmp_path, {}, monkeypatch)
-    assert isinstance(expected, dict)
     cost = int(Decimal(expected.pop("cost_usd")).scaleb(9))
     assert (cost, "reported") == (attempt.cost, attempt.cost_source)
     assert expected == {name: getattr(attempt, name) for name in expected}
