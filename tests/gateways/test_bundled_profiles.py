@@ -20,6 +20,7 @@ _PASS_THROUGH_ONLY: dict[str, str] = {
 """Price files that no profile is named after, and why."""
 
 _PROFILES = load_profiles({})
+_BY_ID = {profile.id: profile for profile in _PROFILES.profiles}
 _NAMED = [profile for profile in _PROFILES.profiles if not profile.generic]
 
 
@@ -29,11 +30,10 @@ def _price_files() -> set[str]:
 
 def _vendors() -> Iterator[str]:
     """Yield whose prices hold somewhere, as far as requests of some host come to them."""
-    by_id = {profile.id: profile for profile in _PROFILES.profiles}
     for profile in _NAMED:
         if profile.match.hosts or profile.match.response_header_prefixes:
             yield profile.id
-            for route in routes_of(profile, by_id):
+            for route in routes_of(profile, _BY_ID.get):
                 yield from route.vendors
 
 
@@ -64,6 +64,11 @@ def test_a_profile_is_in_the_file_of_its_name_and_says_where_it_is_from() -> Non
         assert file.read_text().startswith("# ")
 
 
+def test_no_bundled_profile_has_a_problem() -> None:
+    for file in Path(gateways.__file__).parent.glob("*.toml"):
+        assert [] == gateways.check(str(file)), file.name
+
+
 def test_no_host_has_two_profiles() -> None:
     for one, other in combinations(_NAMED, 2):
         for pattern, another in product(one.match.hosts, other.match.hosts):
@@ -77,10 +82,9 @@ def _may_be_the_same(pattern: str, another: str) -> bool:
 
 def test_every_route_of_a_bundled_profile_has_a_pattern_of_its_own_or_a_condition() -> None:
     """A route that another one always comes before would never be taken."""
-    by_id = {profile.id: profile for profile in _PROFILES.profiles}
     for profile in _PROFILES.profiles:
         taken: set[tuple[str, str]] = set()
-        for route in routes_of(profile, by_id):
+        for route in routes_of(profile, _BY_ID.get):
             assert (route.method, route.path) not in taken, (profile.id, route.path)
             if not route.asks:
                 taken.add((route.method, route.path))
