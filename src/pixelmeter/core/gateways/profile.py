@@ -219,6 +219,29 @@ class Inner(_Data, frozen=True):
     """What the paths of the other profile begin with, and these do not."""
 
 
+class Routing(_Data, frozen=True):
+    """Where a gateway that chooses the model says what it compares with, and what the choice cost and saved."""
+
+    baseline_model: tuple[HeaderName, ...] = ()
+    """Response headers, in order of preference."""
+    baseline_cost: CostReader | None = None
+    """What the baseline model would have cost."""
+    route_fee: CostReader | None = None
+    """What the gateway takes for choosing; kept beside the cost, never added to it."""
+    savings: CostReader | None = None
+    """A negative amount counts, too: the choice may have been the dearer one."""
+
+    def __post_init__(self) -> None:
+        for reader in self.readers:
+            if reader.plus or reader.unit.of_usd is None:
+                raise ValueError(f"{reader.name!r} is one amount of money: without plus, in a unit other than price")
+
+    @property
+    def readers(self) -> tuple[CostReader, ...]:
+        """Those that there are."""
+        return tuple(one for one in (self.baseline_cost, self.route_fee, self.savings) if one is not None)
+
+
 class Identity(_Data, frozen=True):
     """Response headers, in order of preference, and what else tells the model."""
 
@@ -311,6 +334,7 @@ class Profile(_Data, frozen=True, dict=True):
     job: Job | None = None
     inner: tuple[Inner, ...] = ()
     cost: tuple[CostReader, ...] = ()
+    routing: Routing | None = None
     identity: Identity = Identity()
     default_model: tuple[DefaultModel, ...] = ()
     byok: Byok | None = None

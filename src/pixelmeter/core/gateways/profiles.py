@@ -9,7 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from pixelmeter.core.gateways.places import DocumentPath
-from pixelmeter.core.gateways.profile import HeaderName, Profile
+from pixelmeter.core.gateways.profile import HeaderName, Profile, Routing
 from pixelmeter.core.gateways.routes import Found, Table, routes_of
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.wire.headers import Headers, without_root
@@ -20,17 +20,20 @@ _REMEMBERED_HOSTS = 1000
 
 
 class Deciding(NamedTuple):
-    """The headers and body fields of a response that decide its cost, model and provider."""
+    """The headers and body fields of a response that decide its cost, model and provider, and what is said of the choice."""
 
     headers: tuple[HeaderName, ...]
     paths: tuple[DocumentPath, ...]
 
 
 def _deciding(profile: Profile) -> Deciding:
-    headers = [reader.header for reader in profile.cost if reader.header is not None]
-    paths = [reader.path for reader in profile.cost if reader.path is not None]
-    paths += [path for reader in profile.cost for path in reader.when]
-    return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(dict.fromkeys(paths)))
+    routing = profile.routing or Routing()
+    readers = (*profile.cost, *routing.readers)
+    headers = [reader.header for reader in readers if reader.header is not None]
+    paths = [reader.path for reader in readers if reader.path is not None]
+    paths += [path for reader in readers for path in reader.when]
+    names = (*profile.identity.model, *profile.identity.provider, *routing.baseline_model, *headers)
+    return Deciding(names, tuple(dict.fromkeys(paths)))
 
 
 def _looking_for_keys(generic: Profile, profiles: Sequence[Profile]) -> Profile:
