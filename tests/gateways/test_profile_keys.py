@@ -16,7 +16,7 @@ import pytest
 
 import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.profile import AmountReader, Profile
 from pixelmeter.system import SystemClock
 from pixelmeter.testing import capture_calls
 
@@ -39,6 +39,7 @@ _READ_BY_PEOPLE = {"evidence"}
 _BASE = f'id = "corp"\n[match]\nhosts = ["{_HOST}"]\n'
 _COST = '[[cost]]\nfrom = "header"\nname = "x-cost"\nunit = "cents"\n'
 _BODY_COST = '[[cost]]\nfrom = "body"\nname = "bill.sum"\nunit = "cents"\n'
+_ROUTING = '[routing.{}]\nfrom = "header"\nname = "x-amount"\nunit = "cents"\n'
 _TAG = '[tag]\nrequest_header = "x-corp-tag"\n'
 _DEFAULT = '[[default_model]]\noperation = "generate"\nmodel = "house/flux"\n'
 _REGION = f'[[region]]\nhosts = ["{_HOST}"]\n'
@@ -58,6 +59,14 @@ _CASES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
     "cost.name": (_BASE + _COST, _BASE + _COST.replace("x-cost", "x-other"), {"answer": {"x-cost": "7"}}),
     "cost.unit": (_BASE + _BODY_COST, _BASE + _BODY_COST.replace("cents", "usd_ticks"), {}),
     "cost.zero_is_real": (_BASE + _COST, _BASE + _COST + "zero_is_real = true\n", {"answer": {"x-cost": "0"}}),
+    "routing.baseline_model": (
+        _BASE,
+        _BASE + '[routing]\nbaseline_model = ["x-base"]\n',
+        {"answer": {"x-base": "m"}},
+    ),
+    "routing.baseline_cost": (_BASE, _BASE + _ROUTING.format("baseline_cost"), {"answer": {"x-amount": "1"}}),
+    "routing.route_fee": (_BASE, _BASE + _ROUTING.format("route_fee"), {"answer": {"x-amount": "1"}}),
+    "routing.savings": (_BASE, _BASE + _ROUTING.format("savings"), {"answer": {"x-amount": "1"}}),
     "identity.request_id": (_BASE, _BASE + '[identity]\nrequest_id = ["x-id"]\n', {"answer": {"x-id": "r"}}),
     "identity.model": (_BASE, _BASE + '[identity]\nmodel = ["x-model"]\n', {"answer": {"x-model": "m"}}),
     "identity.provider": (_BASE, _BASE + '[identity]\nprovider = ["x-by"]\n', {"answer": {"x-by": "p"}}),
@@ -117,7 +126,8 @@ def _keys(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(kind)
     for field in msgspec.structs.fields(kind):
         inner = [one for one in (hints[field.name], *get_args(hints[field.name])) if _is_table(one)]
-        if inner:
+        # Its keys are those of a cost.
+        if inner and inner[0] is not AmountReader:
             yield from _keys(inner[0], f"{prefix}{field.encode_name}.")
         else:
             yield prefix + field.encode_name
@@ -179,9 +189,10 @@ def test_every_key_that_a_profile_may_have_is_documented() -> None:
 def _paths(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in table.items():
         tables = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
-        if not tables or prefix + name == "deployments":
+        is_whole = prefix + name == "deployments" or prefix == "routing."
+        if not tables or is_whole:
             yield prefix + name
-        for one in tables if prefix + name != "deployments" else ():
+        for one in tables if not is_whole else ():
             yield from _paths(one, f"{prefix}{name}.")
 
 

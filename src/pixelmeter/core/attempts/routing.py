@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pixelmeter.core.gateways.profile import CostReader, Profile
+from pixelmeter.core.gateways.profile import AmountReader, Profile
 from pixelmeter.core.wire.headers import Headers, first
 
 __all__ = ["Routed", "routed_by"]
@@ -38,7 +38,7 @@ def routed_by(profile: Profile, headers: Headers, body: Mapping[str, Any]) -> Ro
 
 
 def _amount(
-    reader: CostReader | None, headers: Headers, body: Mapping[str, Any], *, may_be_negative: bool = False
+    reader: AmountReader | None, headers: Headers, body: Mapping[str, Any], *, may_be_negative: bool = False
 ) -> int | None:
     if reader is None or not reader.holds(body):
         return None

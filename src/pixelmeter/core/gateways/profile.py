@@ -19,6 +19,7 @@ from pixelmeter.core.wire.headers import Headers
 
 __all__ = [
     "Api",
+    "AmountReader",
     "CostReader",
     "DefaultModel",
     "HeaderName",
@@ -135,8 +136,8 @@ class Unit(str):
         return unit
 
 
-class CostReader(_Data, frozen=True, rename={"source": "from"}):
-    """One place where a gateway reports a cost."""
+class AmountReader(_Data, frozen=True, rename={"source": "from"}):
+    """One place where a gateway reports an amount of money."""
 
     source: Literal["header", "body"]
     name: str
@@ -146,8 +147,6 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
     """Whether a reported 0 means free; else it proves nothing."""
     when: Mapping[DocumentPath, tuple[str | bool | int, ...]] = {}
     """What the JSON body must have for this to count, one of each."""
-    plus: bool = False
-    """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
     def __post_init__(self) -> None:
         _ = self.header, self.path
@@ -179,6 +178,13 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
             return None
         numerator, denominator = self.unit.of_usd
         return summed(texts, NANO_PER_USD * numerator, denominator)
+
+
+class CostReader(AmountReader, frozen=True):
+    """One place where a gateway reports a cost."""
+
+    plus: bool = False
+    """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
 
 def texts_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
@@ -224,20 +230,15 @@ class Routing(_Data, frozen=True):
 
     baseline_model: tuple[HeaderName, ...] = ()
     """Response headers, in order of preference."""
-    baseline_cost: CostReader | None = None
+    baseline_cost: AmountReader | None = None
     """What the baseline model would have cost."""
-    route_fee: CostReader | None = None
+    route_fee: AmountReader | None = None
     """What the gateway takes for choosing; kept beside the cost, never added to it."""
-    savings: CostReader | None = None
+    savings: AmountReader | None = None
     """A negative amount counts, too: the choice may have been the dearer one."""
 
-    def __post_init__(self) -> None:
-        for reader in self.readers:
-            if reader.plus or reader.unit.of_usd is None:
-                raise ValueError(f"{reader.name!r} is one amount of money: without plus, in a unit other than price")
-
     @property
-    def readers(self) -> tuple[CostReader, ...]:
+    def readers(self) -> tuple[AmountReader, ...]:
         """Those that there are."""
         return tuple(one for one in (self.baseline_cost, self.route_fee, self.savings) if one is not None)
 
