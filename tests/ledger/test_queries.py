@@ -305,23 +305,27 @@ def test_savings_go_past_64_bits_and_below_zero(fill: Fill) -> None:
     )  # fmt: skip
 
 
-def test_savings_are_summed_from_routed_attempts_alone_and_the_rest_from_the_rollup(sqlite_url: str) -> None:
+def test_savings_are_read_by_the_index_of_routed_attempts_and_the_rest_from_the_rollup(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with closing(open_writer(sqlite_url)) as writer:
         writer.write([make_attempt(), make_attempt(savings=1)], {}, [])
     since, until = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
-    asked: list[str] = []
+    steps: list[str] = []
+    rows = LedgerReader.rows
+
+    def explained(reader: LedgerReader, statement: str, parameters: Sequence[object] = ()) -> list[Sequence[Any]]:
+        steps.extend(str(step[3]) for step in rows(reader, f"EXPLAIN QUERY PLAN {statement}", parameters))
+        return rows(reader, statement, parameters)
+
+    monkeypatch.setattr(LedgerReader, "rows", explained)
     with reading_ledger(sqlite_url) as reader:
-        rows = reader.rows
-        reader.rows = lambda text, parameters=(): (  # type: ignore[method-assign]
-            asked.extend(
-                str(row[3]) for row in rows(f"EXPLAIN QUERY PLAN {text}", parameters) if "pixelmeter_" in str(row[3])
-            )
-            or rows(text, parameters)
-        )
+        steps.clear()
         [*grouped(reader, ["model"], since, until, filters=Filters(gateway="aigateway"), columns=["cost", "savings"])]
-    of_attempts = [step for step in asked if "pixelmeter_attempts" in step]
-    assert of_attempts
-    assert all("pixelmeter_attempts_routed" in step for step in of_attempts), asked
+
+    assert ["pixelmeter_attempts_routed"] == [
+        step.split("INDEX ")[1].split()[0] for step in steps if " pixelmeter_attempts " in step
+    ]
 
 
 def test_the_latency_bucket_in_sql_is_the_one_of_python(fill: Fill) -> None:

@@ -26,8 +26,8 @@ _LOW_MASK = (1 << _LOW_BITS) - 1
 _LONGEST = 2**63 - 1
 
 ROUTED = "baseline_model IS NOT NULL OR baseline_cost IS NOT NULL OR route_fee IS NOT NULL OR savings IS NOT NULL"
-"""The attempts whose gateway said something of its choice of a model. An index has them alone: both databases take it for
-a condition that has this very text."""
+"""The attempts whose gateway said something of its choice of a model. An index has them alone; both databases use it
+for a condition with this very text."""
 
 
 class Sql(NamedTuple):

@@ -72,12 +72,12 @@ def test_no_price_is_unknown_and_never_zero() -> None:
 
 
 def test_a_zero_that_proves_nothing_is_unknown() -> None:
-    reported = reported_by(_PROFILE, {b"x-cost-cents": b"0"}, {})
+    reported = reported_by(_PROFILE.cost, {b"x-cost-cents": b"0"}, {})
     assert Settlement("unknown", None, "none", "reported_zero_unverified") == _settle(reported=reported)
 
 
 def test_a_zero_that_is_real_is_free() -> None:
-    reported = reported_by(_PROFILE, {}, {"usage": {"cost_in_usd_ticks": 0}})
+    reported = reported_by(_PROFILE.cost, {}, {"usage": {"cost_in_usd_ticks": 0}})
     assert Settlement("billed", 0, "reported", "reported_zero") == _settle(reported=reported)
 
 
@@ -126,7 +126,7 @@ def test_with_the_callers_own_key_the_reported_amount_is_a_fee() -> None:
     ],
 )
 def test_readers_are_asked_in_order(headers: dict[bytes, bytes], body: dict[str, Any], expected: Reported) -> None:
-    assert expected == reported_by(_PROFILE, headers, body)
+    assert expected == reported_by(_PROFILE.cost, headers, body)
 
 
 @given(st.integers(min_value=0, max_value=10**15), st.integers(min_value=0, max_value=10**6))

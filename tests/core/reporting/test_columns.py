@@ -152,7 +152,7 @@ def test_what_the_gateway_says_of_its_choices_is_null_unless_it_says_it(
     sums: dict[str, int], known: str | None, shown: str
 ) -> None:
     amount, stated = sums.pop("amount", 0), sums.pop("stated", 0)
-    routed = group(**sums, baseline=amount, route_fee=amount, savings=amount,
+    routed = group("a/b", **sums, baseline=amount, route_fee=amount, savings=amount,
                    stated_baselines=stated, stated_route_fees=stated, stated_savings=stated)  # fmt: skip
     found = report(group(), routed)
     for row in (found.total, found.rows[0]):

@@ -5,7 +5,7 @@ Total: what is not there, or is not what it should be, is left out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, cast
 
@@ -49,7 +49,9 @@ def _items(body: Mapping[str, Any], places: ResponsePlaces) -> Sequence[Any] | N
     """Return what stands where images stand; None where there is no such place."""
     empty = False
     for path in places.items:
-        items = [item for value in values_at(body, path) for item in _each(value)]
+        items = list(values_at(body, path))
+        if len(items) == 1 and path.steps[-1] is not None and isinstance(items[0], list):
+            items = cast("list[Any]", items[0])
         if items:
             return items
         empty = empty or _is_there(body, path)
@@ -58,13 +60,6 @@ def _items(body: Mapping[str, Any], places: ResponsePlaces) -> Sequence[Any] | N
 
 def _is_object(item: object) -> bool:
     return isinstance(item, dict)
-
-
-def _each(value: Any) -> Iterator[Any]:
-    if isinstance(value, list):
-        yield from cast("list[Any]", value)
-    else:
-        yield value
 
 
 def _is_there(body: Mapping[str, Any], path: DocumentPath) -> bool:

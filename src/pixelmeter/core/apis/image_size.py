@@ -1,4 +1,4 @@
-"""The dimensions of an image, from the first characters of its base64 text."""
+"""The dimensions of an image, from its first bytes or the first characters of its base64 text."""
 
 from __future__ import annotations
 
@@ -19,6 +19,11 @@ def size_of(base64_head: str) -> str | None:
         head = base64.b64decode(base64_head[:_HEAD][: len(base64_head) & ~3], validate=True)
     except (binascii.Error, ValueError):
         return None
+    return size_in(head)
+
+
+def size_in(head: bytes) -> str | None:
+    """Return the same of the first bytes of an image; 48 are enough."""
     if head.startswith(_PNG) and head[12:16] == b"IHDR" and len(head) >= 24:
         width, height = struct.unpack(">II", head[16:24])
     elif head[:6] in (b"GIF87a", b"GIF89a") and len(head) >= 10:

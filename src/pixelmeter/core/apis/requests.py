@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
 from functools import lru_cache
+from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
 from urllib.parse import parse_qsl
 
@@ -47,7 +48,7 @@ class RouteLike(Protocol):
     @property
     def request(self) -> RequestPlaces: ...
     @property
-    def asks(self) -> Condition: ...
+    def asks(self) -> tuple[Condition, ...]: ...
     @property
     def quote(self) -> Condition: ...
 
@@ -70,7 +71,7 @@ class _Kind:
     """The bodies of a route: which of their keys are looked at."""
 
     def __init__(self, route: RouteLike, named: tuple[str, ...]) -> None:
-        places = [*_places_of(route.request), *(place for place, _ in (*route.asks, *route.quote))]
+        places = [*_places_of(route.request), *(place for place, _ in (*chain(*route.asks), *route.quote))]
         keys = dict.fromkeys((*[place.name for place in places if place.source == "body"], *named))
         self.looks_outside = any(place.source in ("query", "header") for place in places)
         self.is_array = any(place.source == "body" and place.name == "" for place in places)
@@ -223,7 +224,7 @@ class _Values:
 
 def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[str, ...]) -> ImageRequest | None:
     values = _Values(asked, body)
-    if (route.asks and not values.fits(route.asks)) or values.fits(route.quote):
+    if not all(map(values.fits, route.asks)) or values.fits(route.quote):
         return None
     places = route.request
     deployment = next((part for name, part in asked.parts if name == "deployment"), None)

@@ -13,7 +13,7 @@ from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
 from pixelmeter.core.attempts.routing import Routed, routed_by
 from pixelmeter.core.attempts.terms import Named, Terms, consumption_of, fee_rate_of, named_by, unless_auto
-from pixelmeter.core.gateways.profile import Profile, texts_at
+from pixelmeter.core.gateways.profile import Profile, words_at
 from pixelmeter.core.pricing.parts import priced_parts
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers, first
@@ -50,8 +50,8 @@ def assemble(
     terms = prepared.terms
     headers = wire.headers
     profile = terms.profiles.of_response(terms.profile, headers)
-    deciding = terms.profiles.deciding[profile.id]
-    told = (*map(headers.get, deciding.headers), *[texts_at(response.body, path) for path in deciding.paths])
+    deciding = terms.deciding(profile)
+    told = (*map(headers.get, deciding.headers), *[words_at(response.body, path) for path in deciding.paths])
     ending: Ending = (profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(response), told)
     alike = prepared.endings.get(ending)
     if alike is None:
@@ -106,12 +106,13 @@ def _ended(
         models = _models(named, routed, said)
         priced = _priced(terms, profile, response, named, models, gateway=gateway, at=intent.started_at)
     tiers = priced.tiers
-    reported = Reported() if wire.cached else reported_by(profile, wire.headers, response.body)
-    routing = Routed() if wire.cached else routed_by(profile, wire.headers, response.body)
+    cached = wire.cached or (profile.cached is not None and profile.cached.holds(wire.headers))
+    reported = Reported() if cached else reported_by(terms.cost_readers(profile), wire.headers, response.body)
+    routing = Routed() if cached else routed_by(profile, wire.headers, response.body)
     settlement = settle(
         outcome,
         sent=sent,
-        cached=wire.cached,
+        cached=cached,
         status=wire.status,
         profile=profile,
         reported=reported,

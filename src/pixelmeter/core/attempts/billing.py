@@ -8,7 +8,7 @@ from typing import Any, Literal
 import msgspec
 
 from pixelmeter.core.attempts.record import Billing, CostSource, Outcome
-from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.profile import CostReader, Profile
 from pixelmeter.core.pricing.book import REASONS
 from pixelmeter.core.pricing.book import Reason as PriceReason
 from pixelmeter.core.text import half_even
@@ -78,10 +78,10 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
 _NOTHING = Reported()
 
 
-def reported_by(profile: Profile, headers: Headers, body: Mapping[str, Any]) -> Reported:
-    """Return the first amount that the profile's readers find."""
+def reported_by(readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]) -> Reported:
+    """Return the first amount that the readers find."""
     text: str | None = None
-    for reader in profile.cost:
+    for reader in readers:
         found = () if reader.plus or not reader.holds(body) else reader.texts(headers, body)
         if not found:
             continue
@@ -91,13 +91,13 @@ def reported_by(profile: Profile, headers: Headers, body: Mapping[str, Any]) -> 
         elif nano == 0 and not reader.zero_is_real:
             return Reported(text=_shown(found), doubtful_zero=True)
         else:
-            return _with_more(nano, profile, headers, body)
+            return _with_more(nano, readers, headers, body)
     return _NOTHING if text is None else Reported(text=text)
 
 
-def _with_more(nano: int, profile: Profile, headers: Headers, body: Mapping[str, Any]) -> Reported:
+def _with_more(nano: int, readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]) -> Reported:
     """Return an amount with all that is added to it."""
-    for reader in profile.cost:
+    for reader in readers:
         found = reader.texts(headers, body) if reader.plus and reader.holds(body) else ()
         if found:
             more = reader.nano(found)

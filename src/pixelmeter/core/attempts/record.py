@@ -123,8 +123,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     job_id: str | None = None
     """The gateway's id of the job, where the answer only promises one."""
     priced_parts: str | None = None
-    """What `token_cost` and `image_cost` are made of: a JSON array as `pixelmeter.core.pricing.parts` has it; None where
-    the price book has neither."""
+    """What `token_cost` and `image_cost` are made of: a JSON array as `pixelmeter.core.pricing.parts` has it; None
+    where the price book has neither."""
     baseline_model: str | None = None
     """Of a routed attempt: the model that the gateway compares with the one that it chose."""
     baseline_cost: Integer | None = None

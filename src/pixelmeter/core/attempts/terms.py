@@ -10,9 +10,9 @@ import msgspec
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.apis.usage import Block
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Operation
-from pixelmeter.core.gateways.profile import Profile, Region, is_in_force
+from pixelmeter.core.gateways.profile import CostReader, Profile, Region, is_in_force
 from pixelmeter.core.gateways.profiles import Profiles
-from pixelmeter.core.gateways.routes import Route
+from pixelmeter.core.gateways.routes import Deciding, Route
 from pixelmeter.core.pricing.book import Consumption, PriceBook
 
 __all__ = ["Named", "Terms", "consumption_of", "fee_rate_of", "named_by", "terms_of", "unless_auto"]
@@ -51,6 +51,14 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def profile(self) -> Profile:
         """The gateway, as far as the host tells."""
         return self.route.profile
+
+    def cost_readers(self, profile: Profile) -> tuple[CostReader, ...]:
+        """Return where the gateway that has answered reports a cost."""
+        return self.route.cost if profile is self.profile else profile.cost
+
+    def deciding(self, profile: Profile) -> Deciding:
+        """Return what of an answer of this gateway decides its cost, model and provider."""
+        return self.route.deciding if profile is self.profile else self.profiles.deciding[profile.id]
 
     def vendors_behind(self, profile: Profile) -> tuple[str, ...]:
         """Return whose prices hold behind the gateway that has answered."""

@@ -18,8 +18,8 @@ from pixelmeter.core.text import bounded, summed
 from pixelmeter.core.wire.headers import Headers
 
 __all__ = [
-    "Api",
     "AmountReader",
+    "Api",
     "CostReader",
     "DefaultModel",
     "HeaderName",
@@ -31,6 +31,7 @@ __all__ = [
     "is_in_force",
     "read_profile",
     "texts_at",
+    "words_at",
 ]
 
 _EPOCH = datetime.date(1970, 1, 1)
@@ -150,6 +151,8 @@ class AmountReader(_Data, frozen=True, rename={"source": "from"}):
 
     def __post_init__(self) -> None:
         _ = self.header, self.path
+        # msgspec leaves the keys of a table as they are.
+        msgspec.structs.force_setattr(self, "when", {DocumentPath(path): wanted for path, wanted in self.when.items()})
 
     @property
     def header(self) -> HeaderName | None:
@@ -187,6 +190,11 @@ class CostReader(AmountReader, frozen=True):
     """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
 
+def words_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
+    """Return the texts, numbers and truths at a path of a document, as text."""
+    return tuple(str(value) for value in values_at(body, path) if isinstance(value, NumberText | str | int))
+
+
 def texts_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
     """Return the texts and numbers at a path of a document, as text."""
     return tuple(
@@ -194,6 +202,10 @@ def texts_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
         for value in values_at(body, path)
         if isinstance(value, NumberText | str | int) and not isinstance(value, bool)
     )
+
+
+Asks = Mapping[RequestPlace, tuple[str | bool | int, ...]]
+"""Places in a request, and globs over their values; true where one of the places has one of its values."""
 
 
 class RouteData(_Data, frozen=True):
@@ -207,13 +219,19 @@ class RouteData(_Data, frozen=True):
     method: Literal["GET", "POST", "PUT", "PATCH"] = "POST"
     pass_through: tuple[str, ...] = ()
     """Vendors whose prices hold here, instead of the profile's."""
-    asks: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
-    """Places, and globs over their values: without one of them a request is no image call."""
-    quote: Mapping[RequestPlace, tuple[str | bool | int, ...]] = {}
+    asks: Asks | tuple[Asks, ...] = ()
+    """Places, and globs over their values: without one of them a request is no image call. Of a list of such tables
+    each must be true."""
+    quote: Asks = {}
     """Places, and globs over their values: with one of them a request only asks for a price, and is no attempt."""
     request: RequestPlaces = RequestPlaces()
     response: ResponsePlaces = ResponsePlaces()
     job: Job | None = None
+
+    @property
+    def asks_all(self) -> tuple[Asks, ...]:
+        """What must all be true."""
+        return self.asks if isinstance(self.asks, tuple) else (self.asks,)
 
 
 class Inner(_Data, frozen=True):
@@ -302,6 +320,19 @@ class Limits(_Data, frozen=True):
     """Response headers, in order of preference, with the number of requests left in the window."""
 
 
+class Cached(_Data, frozen=True):
+    """How an answer says that it came from the gateway's own cache, so that nobody is billed for it."""
+
+    header: HeaderName
+    values: tuple[str, ...]
+    """Globs, small and capital letters alike."""
+
+    def holds(self, headers: Headers) -> bool:
+        """Return whether an answer came from the cache."""
+        word = headers.get(self.header, b"")[:100].decode("latin-1").casefold()
+        return any(fnmatchcase(word, pattern.casefold()) for pattern in self.values)
+
+
 class Errors(_Data, frozen=True):
     """Which failures the gateway says it does not charge."""
 
@@ -343,6 +374,7 @@ class Profile(_Data, frozen=True, dict=True):
     fee: Fee = Fee()
     limits: Limits = Limits()
     errors: Errors = Errors()
+    cached: Cached | None = None
     deployments: dict[str, str] = {}
     """Deployment name -> model, where requests name deployments."""
     region: tuple[Region, ...] = ()

@@ -4,36 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import NamedTuple
 
 import msgspec
 
-from pixelmeter.core.gateways.places import DocumentPath
-from pixelmeter.core.gateways.profile import HeaderName, Profile, Routing
-from pixelmeter.core.gateways.routes import Found, Table, routes_of
+from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.routes import Found, Table, deciding, routes_of
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.wire.headers import Headers, without_root
 
 __all__ = ["Profiles"]
 
 _REMEMBERED_HOSTS = 1000
-
-
-class Deciding(NamedTuple):
-    """The headers and body fields of a response that decide its cost, model and provider, and what is said of the choice."""
-
-    headers: tuple[HeaderName, ...]
-    paths: tuple[DocumentPath, ...]
-
-
-def _deciding(profile: Profile) -> Deciding:
-    routing = profile.routing or Routing()
-    readers = (*profile.cost, *routing.readers)
-    headers = [reader.header for reader in readers if reader.header is not None]
-    paths = [reader.path for reader in readers if reader.path is not None]
-    paths += [path for reader in readers for path in reader.when]
-    names = (*profile.identity.model, *profile.identity.provider, *routing.baseline_model, *headers)
-    return Deciding(names, tuple(dict.fromkeys(paths)))
 
 
 def _looking_for_keys(generic: Profile, profiles: Sequence[Profile]) -> Profile:
@@ -60,8 +41,8 @@ class Profiles:
         self._hosts: Memo[str, Profile] = Memo(_REMEMBERED_HOSTS)
         self._by_id = by_id
         self._tables: dict[str, Table] = {}
-        self.deciding = {profile.id: _deciding(profile) for profile in (*profiles, self._generic)}
-        """By id of a profile."""
+        self.deciding = {profile.id: deciding(profile, profile.cost) for profile in (*profiles, self._generic)}
+        """By id of a profile: what of an answer decides its cost, model and provider, where an answer shows it."""
 
     def of_host(self, host: str) -> Profile:
         """Return the profile of `host` or `host:port` (lower case)."""

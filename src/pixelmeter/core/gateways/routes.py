@@ -12,12 +12,12 @@ import msgspec
 from pixelmeter.core.apis import openai_images, predictions
 from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
-from pixelmeter.core.gateways.places import Job, RequestPlace, RequestPlaces, ResponsePlaces
-from pixelmeter.core.gateways.profile import Api, Profile, RouteData
+from pixelmeter.core.gateways.places import DocumentPath, Job, RequestPlace, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.profile import Api, CostReader, HeaderName, Profile, RouteData, Routing
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.text import bounded
 
-__all__ = ["READERS", "Found", "Route", "Table", "routes_of"]
+__all__ = ["READERS", "Found", "Route", "Table", "deciding", "routes_of"]
 
 READERS: Mapping[Api, Reader] = {
     "openai_images": openai_images,
@@ -33,10 +33,29 @@ _OPENAI_IMAGES: tuple[tuple[str, Operation], ...] = (
 )
 _LONGEST_PATH = 2048
 _REMEMBERED_PATHS = 1000
-_PART = re.compile(r"\{([a-z_]+)(\+?)\}")
+_PART = re.compile(r"\{([a-z_]+)(\+?)\}|(?<![^/])\*\*/")
 
 Condition = tuple[tuple[RequestPlace, tuple[str | bool | int, ...]], ...]
 """True where one of the places has one of its values."""
+
+
+class Deciding(NamedTuple):
+    """The headers and body fields of a response that decide its cost, model, provider and what is said of routing."""
+
+    headers: tuple[HeaderName, ...]
+    paths: tuple[DocumentPath, ...]
+
+
+def deciding(profile: Profile, cost: Sequence[CostReader]) -> Deciding:
+    """Return what decides, with these readers of a cost."""
+    routing = profile.routing or Routing()
+    readers = (*cost, *routing.readers)
+    headers = [reader.header for reader in readers if reader.header is not None]
+    headers += routing.baseline_model
+    headers += [profile.cached.header] if profile.cached is not None else []
+    paths = [reader.path for reader in readers if reader.path is not None]
+    paths += [path for reader in readers for path in reader.when]
+    return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(dict.fromkeys(paths)))
 
 
 class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
@@ -53,11 +72,15 @@ class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     job: Job | None
     vendors: tuple[str, ...]
     """Whose prices hold, in order."""
-    asks: Condition
-    """Without one of these it is no image call; none where every request is one."""
+    asks: tuple[Condition, ...]
+    """What must all be true of an image call; none where every request is one."""
     quote: Condition
     """With one of these it only asks for a price."""
     pattern: re.Pattern[str]
+    cost: tuple[CostReader, ...]
+    """Where the gateway, and the one behind it, report a cost."""
+    deciding: Deciding
+    """What of an answer decides its cost, model and provider."""
 
 
 class Found(NamedTuple):
@@ -107,8 +130,7 @@ def routes_of(profile: Profile, profiles: Mapping[str, Profile]) -> Iterator[Rou
 
 
 def _shortened(path: str, strip: str) -> str:
-    # A pattern for any prefix fits behind the prefix just as well.
-    return path.removeprefix("**") if path.startswith("**") else path.removeprefix(strip)
+    return f"/{path}" if path.startswith("**/") else path.removeprefix(strip)
 
 
 def _data_of(profile: Profile) -> Iterator[RouteData]:
@@ -124,6 +146,7 @@ def _data_of(profile: Profile) -> Iterator[RouteData]:
 
 def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
     reader = READERS[data.api]
+    cost = profile.cost if described is profile else (*profile.cost, *described.cost)
     vendors = data.pass_through or described.pass_through
     if described is not profile:
         vendors = tuple(dict.fromkeys((described.id, *vendors, *profile.pass_through)))
@@ -138,9 +161,11 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         response=_laid_over(reader.RESPONSE, described.response, data.response),
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
-        asks=tuple(data.asks.items()),
+        asks=tuple(tuple(each.items()) for each in data.asks_all),
         quote=tuple(data.quote.items()),
         pattern=_pattern(data.path),
+        cost=cost,
+        deciding=deciding(profile, cost),
     )
 
 
@@ -156,10 +181,9 @@ def _laid_over(places: _Places, *layers: _Places) -> _Places:
 
 
 def _pattern(path: str) -> re.Pattern[str]:
-    any_prefix = path.startswith("**/")
-    text = "(?:.*/)?" if any_prefix else ""
-    at = 3 if any_prefix else 0
+    text, at = "", 0
     for part in _PART.finditer(path):
-        text += re.escape(path[at : part.start()]) + f"(?P<{part[1]}>{'.+?' if part[2] else '[^/]+?'})"
+        some = "(?:.*/)?" if part[1] is None else f"(?P<{part[1]}>{'.+?' if part[2] else '[^/]+?'})"
+        text += re.escape(path[at : part.start()]) + some
         at = part.end()
     return re.compile(text + re.escape(path[at:]))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from pixelmeter.core.apis.image_size import size_in
 from pixelmeter.core.apis.reader import ImageResponse
 from pixelmeter.core.attempts import outcome as outcomes
 from pixelmeter.core.attempts.assemble import Wire, assemble
@@ -18,12 +19,12 @@ from pixelmeter.core.attempts.record import Attempt, Outcome
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.wire.decode import BrokenBody, NotDecoded, Take, decoder
 from pixelmeter.core.wire.headers import Headers, by_name, length_of, media_type
-from pixelmeter.core.wire.skim import SHORT, Skim, Whole
+from pixelmeter.core.wire.skim import SHORT, Head, Skim, Whole
 from pixelmeter.core.wire.sse import EventStream
 
 __all__ = ["Exchange"]
 
-_NOT_JSON = (b"image/", b"video/", b"audio/", b"application/octet-stream")
+_NOT_JSON = (b"video/", b"audio/", b"application/octet-stream")
 
 
 class Exchange:
@@ -35,6 +36,7 @@ class Exchange:
         "_expected",
         "_intent",
         "_note",
+        "_picture",
         "_prepared",
         "_response",
         "_skim",
@@ -67,6 +69,7 @@ class Exchange:
         self._expected: int | None = None
         self._response: ImageResponse | None = None
         self._skim: Skim | Whole | None = None
+        self._picture: Head | None = None
         self._streamed = False
         self._take: Take | None = None
 
@@ -146,6 +149,10 @@ class Exchange:
         kind = media_type(headers)
         if kind.startswith(_NOT_JSON):
             return
+        if kind.startswith(b"image/"):
+            self._picture = Head()
+            self._take = self._picture.feed
+            return
         encoding = None if decoded else headers.get(b"content-encoding")
         if kind == b"text/event-stream":
             self._streamed = True
@@ -175,6 +182,8 @@ class Exchange:
             self.finish()
 
     def _read(self) -> ImageResponse:
+        if self._response is None and self._picture is not None:
+            self._response = self._seen(self._picture.start)
         if self._response is None:
             try:
                 document = self._skim.document() if self._skim is not None else None
@@ -184,6 +193,11 @@ class Exchange:
                 self._response = ImageResponse()
                 self._note("answer", error)
         return self._response
+
+    def _seen(self, start: bytes) -> ImageResponse:
+        """Return what an answer says that is a picture itself."""
+        is_image = bool(start) and 200 <= (self._wire.status or 0) < 300
+        return ImageResponse(readable=True, images=int(is_image), size=size_in(start))
 
     def _end(self, outcome: Outcome, error_type: str | None, *, sent: bool = True) -> None:
         try:

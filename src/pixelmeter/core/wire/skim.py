@@ -31,6 +31,20 @@ class Whole:
         return b"".join(self._chunks)
 
 
+class Head:
+    """Keeps the first bytes of a picture, enough to read its dimensions."""
+
+    __slots__ = ("start",)
+
+    def __init__(self) -> None:
+        self.start = b""
+
+    def feed(self, chunk: bytes) -> None:
+        """Take the next bytes."""
+        if len(self.start) < _HEAD:
+            self.start += chunk[: _HEAD - len(self.start)]
+
+
 class Skim:
     """Feed the bytes of a JSON document; `document()` is the same with every long string cut to its head.
 
