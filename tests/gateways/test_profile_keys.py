@@ -27,6 +27,14 @@ gateway = "corp"
 model = "house/flux"
 usd_per_image = "0.04"
 [[price]]
+model = "house/steps"
+usd_per_step = "0.001"
+[[price]]
+model = "house/tokens"
+usd_per_1m_output_image_tokens = "30"
+output_image_tokens_per_image = 1000
+output_image_tokens_per_partial_image = 100
+[[price]]
 gateway = "vendor"
 model = "theirs"
 usd_per_image = "0.05"
@@ -45,6 +53,9 @@ _DEFAULT = '[[default_model]]\noperation = "generate"\nmodel = "house/flux"\n'
 _REGION = f'[[region]]\nhosts = ["{_HOST}"]\n'
 _ADDED = f'{_REGION}[[region.surcharge]]\nmodels = ["house/*"]\nparts_per_million = 100_000\n'
 _SILENT = {"model": None}
+_PATH = "/v1/images/generations"
+_CACHED = '[cached]\nheader = "x-cache"\nvalues = ["hit"]\n'
+_OWN_ROUTE = f'[[route]]\npath = "{_PATH}"\napi = "openai_images"\noperation = "generate"\n'
 _CASES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
     "id": (_BASE, _BASE.replace('id = "corp"', 'id = "other"'), {}),
     "generic": (_BASE, "generic = true\n" + _BASE, {}),
@@ -119,6 +130,116 @@ _CASES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
     "region.surcharge.effective_from": (_BASE + _ADDED, _BASE + _ADDED + "effective_from = 2026-06-02\n", {}),
     "region.surcharge.effective_to": (_BASE + _ADDED, _BASE + _ADDED + "effective_to = 2026-06-01\n", {}),
 }
+_OPEN = """path = "/v1/images/generations"
+api = "prediction_jobs"
+operation = "generate"
+"""
+
+
+def _route(**keys: str) -> str:
+    """Return a profile with one route that takes anything, or as these keys say."""
+    lines = dict(line.split(" = ", 1) for line in _OPEN.splitlines()) | keys
+    return _BASE + "[[route]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
+
+
+_INNER = _route(path='"/none"') + '[[inner]]\nprefix = "/{account}/openai"\nstrip = "/v1"\nprofile = "openai"\n'
+_BEHIND = {"path": "/acc/openai/images/generations"}
+_CASES |= {
+    "route.path": (_route(path='"/v2"'), _route(path='"/v1/{model}/generations"'), {}),
+    "route.api": (_route(), _route(api='"openai_images"'), {"json": {"images": ["text"]}}),
+    "route.operation": (_route(), _route(operation='"edit"'), {}),
+    "route.method": (_route(), _route(method='"PUT"'), {}),
+    "route.pass_through": (_route(), _route(pass_through='["vendor"]'), {"body": {"model": "theirs"}}),
+    "route.asks": (_route(), _route(asks='{ "body.kind[]" = ["image*"] }'), {"body": {"kind": ["text"]}}),
+    "route.quote": (_route(), _route(quote='{ "query.dry_run" = ["true"] }'), {"path": _PATH + "?dry_run=true"}),
+    "inner.prefix": (_INNER.replace("{account}", "own"), _INNER, _BEHIND),
+    "inner.profile": (_INNER.replace('profile = "openai"', 'profile = "nobody"'), _INNER, _BEHIND),
+    "inner.strip": (
+        _BASE + '[[inner]]\nprefix = "/front"\nprofile = "corp"\n' + _OWN_ROUTE,
+        _BASE + '[[inner]]\nprefix = "/front"\nstrip = "/v1"\nprofile = "corp"\n' + _OWN_ROUTE,
+        {"path": "/front/images/generations"},
+    ),
+    "cost.when": (
+        _BASE + _BODY_COST,
+        _BASE + _BODY_COST + 'when = { "bill.final" = [true] }\n',
+        {"json": {"data": [{"url": "u"}], "bill": {"sum": 3, "final": False}}},
+    ),
+    "cost.plus": (
+        _BASE + _BODY_COST + _COST,
+        _BASE + _BODY_COST + _COST + "plus = true\n",
+        {"answer": {"x-cost": "7"}},
+    ),
+    "errors.not_charged_types": (
+        _BASE,
+        _BASE + '[errors]\nnot_charged_types = ["refus*"]\n',
+        {"status": 500, "json": {"error": {"type": "refused"}}},
+    ),
+    "cached.header": (_BASE + _CACHED.replace("x-cache", "x-other"), _BASE + _CACHED, {"answer": {"x-cache": "HIT"}}),
+    "cached.values": (_BASE + _CACHED.replace("hit", "miss"), _BASE + _CACHED, {"answer": {"x-cache": "HIT"}}),
+}
+
+# What a request or an answer has under the key `its`, for each field that a profile can say the place of.
+_ASKED: dict[str, Any] = {
+    "model": "theirs",
+    "images": 3,
+    "size": {"width": 640, "height": 480},
+    "quality": "high",
+    "output_format": "webp",
+    "input_images": ["a", "b"],
+}
+_SAID: dict[str, tuple[str, Any]] = {
+    "items": ('["its[]"]', [{"url": "u"}, {"url": "v"}]),
+    "image": ('["its"]', None),
+    "required": ("{ its = [true] }", None),
+    "model": ('["its"]', "theirs"),
+    "size": ('["its"]', "640x480"),
+    "quality": ('["its"]', "high"),
+    "output_format": ('["its"]', "webp"),
+    "usage": ('["its"]', {"input_tokens": 5, "output_tokens": 7}),
+    "error_type": ('["its"]', "refused"),
+    "error_code": ('["its"]', "E7"),
+}
+for _table in ("route.", ""):
+    for _name, _value in _ASKED.items():
+        _with = f'[{_table}request]\n{_name} = ["body.its"]\n'
+        _CASES[f"{_table}request.{_name}"] = _route(), _route() + _with, {"body": {"its": _value}}
+    for _name, (_place, _value) in _SAID.items():
+        _with = f"[{_table}response]\n{_name} = {_place}\n"
+        _answered = {"data": [{"url": "u", "its": False}]} | ({} if _value is None else {"its": _value})
+        _call = {"json": _answered, "status": 500 if _name.startswith("error") else 200}
+        _CASES[f"{_table}response.{_name}"] = _route(), _route() + _with, _call
+    for _name, _model in (("steps", "house/steps"), ("partial_images", "house/tokens")):
+        _with = f'[{_table}request]\n{_name} = ["body.its"]\n'
+        _call = {"body": {"model": _model, "its": 9}, "status": 500}
+        _CASES[f"{_table}request.{_name}"] = _route(), _route() + _with, _call
+    for _name in ("width", "height"):
+        _other = {"width": "height", "height": "width"}[_name]
+        _one = f'[{_table}request]\n{_other} = ["body.its"]\n'
+        _CASES[f"{_table}request.{_name}"] = (
+            _route() + _one,
+            _route() + _one + f'{_name} = ["body.its"]\n',
+            {"body": {"its": 640}},
+        )
+        _one = f'[{_table}response]\n{_other} = ["its"]\n'
+        _CASES[f"{_table}response.{_name}"] = (
+            _route() + _one,
+            _route() + _one + f'{_name} = ["its"]\n',
+            {"json": {"data": [{"url": "u"}], "its": 640}},
+        )
+    _job = f'[{_table}job]\nid = ["task"]\nstatus = ["state"]\n'
+    _queued = {"json": {"task": "t", "state": "in line"}}
+    _CASES |= {
+        f"{_table}job.id": (_route() + _job.replace("task", "none"), _route() + _job, _queued),
+        f"{_table}job.status": (
+            _route() + _job.replace("state", "none") + "id_alone = false\n",
+            _route() + _job + "id_alone = false\n",
+            _queued,
+        ),
+        f"{_table}job.pending": (_route() + _job, _route() + _job + 'pending = ["queued"]\n', _queued),
+        f"{_table}job.failed": (_route() + _job, _route() + _job + 'failed = ["in *"]\n', _queued),
+        f"{_table}job.id_alone": (_route() + _job, _route() + _job + "id_alone = false\n", {"json": {"task": "t"}}),
+    }
+
 _OWN = {"id", "call_id", "first_byte", "duration"}
 
 
@@ -137,7 +258,7 @@ def _is_table(kind: object) -> bool:
     return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
 
 
-def _seen(folder: Path, profile: str, **call: Any) -> tuple[dict[str, Any], dict[str, str]]:
+def _seen(folder: Path, profile: str, **call: Any) -> tuple[list[dict[str, Any]], dict[str, str]]:
     """Return what is recorded of a call, but for what is its own, and the headers that were sent."""
     folder.mkdir()
     (folder / "profile.toml").write_text(profile)
@@ -146,7 +267,7 @@ def _seen(folder: Path, profile: str, **call: Any) -> tuple[dict[str, Any], dict
 
     def answer(request: httpx.Request) -> httpx.Response:
         sent.update(request.headers)
-        images = {"data": [{"url": "u"}], "bill": {"sum": 3}}
+        images = call.get("json", {"data": [{"url": "u"}], "bill": {"sum": 3}})
         return httpx.Response(call.get("status", 200), headers=call.get("answer", {}), json=images)
 
     with pytest.MonkeyPatch.context() as patch:
@@ -159,12 +280,12 @@ def _seen(folder: Path, profile: str, **call: Any) -> tuple[dict[str, Any], dict
             pixelmeter.instrument(httpx.Client(transport=httpx.MockTransport(answer)), meter) as client,
         ):
             client.post(
-                f"https://{_HOST}{call.get('path', '/v1/images/generations')}",
+                f"https://{_HOST}{call.get('path', _PATH)}",
                 headers=call.get("headers", {}),
                 json={key: value for key, value in ({"model": "house/flux"} | call.get("body", {})).items() if value},
             )
-    [attempt] = calls
-    return {name: value for name, value in msgspec.structs.asdict(attempt).items() if name not in _OWN}, sent
+    records = [msgspec.structs.asdict(attempt) for attempt in calls]
+    return [{name: value for name, value in record.items() if name not in _OWN} for record in records], sent
 
 
 @pytest.mark.parametrize("key", _CASES)
@@ -197,18 +318,18 @@ def _paths(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
 
 
 def test_a_tag_is_sent_as_the_gateway_takes_it_and_recorded_as_it_was_sent(tmp_path: Path) -> None:
-    record, sent = _seen(tmp_path / "a", _BASE + _TAG + "limit = 3\n", tag="hero")
+    [record], sent = _seen(tmp_path / "a", _BASE + _TAG + "limit = 3\n", tag="hero")
     assert ("her", {"aig_tag": "her"}) == (sent["x-corp-tag"], json.loads(record["tags"]))
 
 
 def test_a_tag_of_the_request_itself_is_sent_as_it_is_and_recorded_within_the_limit(tmp_path: Path) -> None:
-    record, sent = _seen(tmp_path / "a", _BASE + _TAG + "limit = 3\n", headers={"x-corp-tag": "heroes"})
+    [record], sent = _seen(tmp_path / "a", _BASE + _TAG + "limit = 3\n", headers={"x-corp-tag": "heroes"})
     assert ("heroes", {"aig_tag": "her"}) == (sent["x-corp-tag"], json.loads(record["tags"]))
 
 
 @pytest.mark.parametrize(("length", "kept"), [(64, 64), (65, 64), (5000, 64)])
 def test_no_more_of_a_tag_than_aigateway_takes_is_recorded(tmp_path: Path, length: int, kept: int) -> None:
-    record, _ = _seen(
+    [record], _ = _seen(
         tmp_path / "a",
         f'id = "mine"\n[match]\nhosts = ["{_HOST}"]\n[tag]\nrequest_header = "x-aig-tag"\n',
         headers={"x-aig-tag": "x" * length},
@@ -219,7 +340,7 @@ def test_no_more_of_a_tag_than_aigateway_takes_is_recorded(tmp_path: Path, lengt
 def test_a_key_of_the_callers_own_to_an_unknown_host_is_seen_before_the_answer_shows_whose_it_is(
     tmp_path: Path,
 ) -> None:
-    record, _ = _seen(
+    [record], _ = _seen(
         tmp_path / "a",
         'id = "elsewhere"\n',
         headers={"x-byok-openai": "k"},

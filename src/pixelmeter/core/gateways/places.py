@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Self, cast
+from typing import Any, Self, cast
 
 import msgspec
 
@@ -156,5 +156,3 @@ class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     """Globs over the status of what has ended without an image; the status is then the error's type."""
     id_alone: bool = True
     """Whether an id without an image and without a status is a job as well."""
-    max_age: Annotated[int, msgspec.Meta(ge=1)] = 86_400
-    """Seconds, after which nobody expects its end any more."""

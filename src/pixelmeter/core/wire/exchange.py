@@ -137,7 +137,8 @@ class Exchange:
         """The body was closed before its end, or never closed; what had come whole or tells of an error counts."""
         if self._emitters:
             response = self._read()
-            said = response.error_type is not None or (response.readable and not self._streamed)
+            is_whole = response.readable and not self._streamed and self._picture is None
+            said = response.error_type is not None or is_whole
             if (self._wire.status or 0) >= 300 or said:
                 self.finish()
             else:
