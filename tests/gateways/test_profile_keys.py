@@ -199,7 +199,11 @@ _SAID: dict[str, tuple[str, Any]] = {
     "error_type": ('["its"]', "refused"),
     "error_code": ('["its"]', "E7"),
 }
+_TIERED = {"body": {"its": "flex"}}, {"json": {"data": [{"url": "u"}], "its": "flex"}}
 for _table in ("route.", ""):
+    for _side, _place, _call in zip(("request", "response"), ("body.its", "its"), _TIERED, strict=True):
+        _with = f'[{_table}{_side}]\nservice_tier = ["{_place}"]\n'
+        _CASES[f"{_table}{_side}.service_tier"] = _route(), _route() + _with, _call
     for _name, _value in _ASKED.items():
         _with = f'[{_table}request]\n{_name} = ["body.its"]\n'
         _CASES[f"{_table}request.{_name}"] = _route(), _route() + _with, {"body": {"its": _value}}

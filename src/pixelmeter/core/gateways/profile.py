@@ -208,6 +208,10 @@ Asks = Mapping[RequestPlace, tuple[str | bool | int, ...]]
 """Places in a request, and globs over their values; true where one of the places has one of its values."""
 
 
+def _places(asks: Asks) -> Asks:
+    return {RequestPlace(place): wanted for place, wanted in asks.items()}
+
+
 class RouteData(_Data, frozen=True):
     """One kind of image call, as a profile writes it."""
 
@@ -227,6 +231,12 @@ class RouteData(_Data, frozen=True):
     request: RequestPlaces = RequestPlaces()
     response: ResponsePlaces = ResponsePlaces()
     job: Job | None = None
+
+    def __post_init__(self) -> None:
+        # msgspec leaves the keys of a table as they are.
+        asks = tuple(map(_places, self.asks)) if isinstance(self.asks, tuple) else _places(self.asks)
+        msgspec.structs.force_setattr(self, "asks", asks)
+        msgspec.structs.force_setattr(self, "quote", _places(self.quote))
 
     @property
     def asks_all(self) -> tuple[Asks, ...]:
