@@ -66,7 +66,9 @@ _GENAI: Mapping[str, str] = {
     "output_mtok": "usd_per_1m_output_text_tokens",
     "output_image_mtok": "usd_per_1m_output_image_tokens",
 }
-_GENAI_MODELS = re.compile(r"image|banana|imagen|dall-e")
+_TEXT_MODELS = r"(azure/)?(gpt-(4o|4\.1|5(\.[1245])?)(-mini|-nano|-pro)?|o3|o4-mini)(-20\d\d-\d\d-\d\d)?"
+"""Models beside which an image tool works; of others that make no images there is nothing in the book."""
+_GENAI_MODELS = re.compile(rf".*(image|banana|imagen|dall-e).*|{_TEXT_MODELS}")
 _AREAS = ("usd_per_megapixel", "usd_per_started_megapixel", "usd_per_first_megapixel", "usd_per_step")
 """Units in which we have what they have flat for an image."""
 
@@ -77,7 +79,9 @@ fields = sys.argv[1:]
 for provider in providers:
     for model in provider.models:
         prices = model.prices if not isinstance(model.prices, list) else model.prices[-1].prices
-        found = {field: str(getattr(prices, field)) for field in fields if getattr(prices, field, None) is not None}
+        every = {field: getattr(prices, field, None) for field in fields}
+        # A price that depends on the number of tokens begins with that of a few.
+        found = {field: str(getattr(usd, "base", usd)) for field, usd in every.items() if usd is not None}
         print(json.dumps([provider.id, model.id, found]))
 """
 
@@ -91,9 +95,10 @@ class Price(NamedTuple):
     size: str | None
     quality: str | None
     usd: Decimal
+    service_tier: str | None = None
 
     def __str__(self) -> str:
-        words = (self.vendor, self.model, self.key, self.size, self.quality)
+        words = (self.vendor, self.model, self.key, self.size, self.quality, self.service_tier)
         return " ".join(word for word in words if word)
 
 
@@ -102,7 +107,7 @@ def of_litellm(folder: Path) -> Iterator[Price]:
     file = folder / "litellm" / "model_prices_and_context_window_backup.json"
     models = cast("dict[str, dict[str, object]]", json.loads(file.read_text(encoding="utf-8"), parse_float=Decimal))
     for name, fields in models.items():
-        if fields.get("mode") in _MODES:
+        if fields.get("mode") in _MODES or re.fullmatch(_TEXT_MODELS, name):
             yield from _litellm_model(name, fields)
 
 
@@ -126,8 +131,8 @@ def _litellm_model(name: str, fields: Mapping[str, object]) -> Iterator[Price]:
             # A price of one image, divided by its pixels.
             width, height = size.split("x")
             key, usd = "usd_per_image", round(usd * int(width) * int(height) / _MILLION, 6)
-        batch = "batch" if field.endswith("_batches") else quality
-        yield Price(vendor, model, key, found[1].lower() if found else size, batch, usd)
+        batch = "batch" if field.endswith("_batches") else None
+        yield Price(vendor, model, key, found[1].lower() if found else size, quality, usd, batch)
 
 
 def _parts(name: str, provider: str) -> tuple[str, str | None, str | None]:
@@ -157,7 +162,7 @@ def of_genai_prices(folder: Path) -> Iterator[Price]:
     for line in printed.splitlines():
         provider, model, fields = json.loads(line)
         vendor = _VENDORS.get(provider, provider)
-        if not _GENAI_MODELS.search(model) or "embedding" in model:
+        if not _GENAI_MODELS.fullmatch(model) or "embedding" in model:
             continue
         for field, usd in fields.items():
             key = _GENAI[field]
@@ -207,12 +212,12 @@ def _ours(entries: Sequence[Entry], price: Price) -> Sequence[str] | None:
     keys = (price.key, *_AREAS) if price.key == "usd_per_image" else (price.key,)
     rates = [(entry, rate) for key in keys for entry in entries for rate in entry.rates.get(key, ())]
     tokens = any(key.startswith("usd_per_1m_") for entry in entries for key in entry.rates)
-    if not rates and (price.quality == "batch" or (price.key == "usd_per_image" and tokens)):
-        # Batches are no calls of an image API, and of tokens a price per image is a rounded sum.
+    if not rates and (price.service_tier or (price.key == "usd_per_image" and tokens)):
+        # The book has few service tiers, and of tokens a price per image is a rounded sum.
         return None
     exact = [rate for entry, rate in rates if _fits(entry, rate, price)]
-    candidates = exact or [rate for entry, rate in rates if (price.quality == "batch") == (entry.quality == "batch")]
-    if price.quality == "batch" and not candidates:
+    candidates = exact or [rate for entry, rate in rates if price.service_tier == entry.service_tier]
+    if price.service_tier and not candidates:
         return None
     if any(_same(rate, price) for rate in candidates):
         return None
@@ -224,7 +229,8 @@ def _same(rate: Rate, price: Price) -> bool:
 
 
 def _fits(entry: Entry, rate: Rate, price: Price) -> bool:
-    return (rate.size, rate.quality or entry.quality) == (price.size, price.quality)
+    ours = (rate.size, rate.quality or entry.quality, entry.service_tier)
+    return ours == (price.size, price.quality, price.service_tier)
 
 
 def _lines(title: str, lines: Sequence[str]) -> Iterator[str]:

@@ -44,6 +44,7 @@ class Row:
     unit: str
     size: str
     quality: str
+    service_tier: str
     price: str
     currency: str
     effective_from: str
@@ -148,7 +149,7 @@ def entry(group: Sequence[Row], aliases: Sequence[str], estimate: bool) -> str:
     defaults = [
         table
         for (vendor, model), table in DEFAULTS.items()
-        if vendor == first.vendor and fnmatchcase(first.model, model)
+        if fnmatchcase(first.vendor, vendor) and fnmatchcase(first.model, model)
     ]
     by_key = prices(group)
     lines = ["[[price]]", f"model = {toml(first.model)}"]
@@ -157,6 +158,7 @@ def entry(group: Sequence[Row], aliases: Sequence[str], estimate: bool) -> str:
     lines += [f"effective_to = {first.effective_to}"] * bool(first.effective_to)
     lines += [f"shutdown_on = {first.shutdown_on}"] * bool(first.shutdown_on)
     lines += [f"quality = {toml(first.entry_quality)}"] * bool(first.entry_quality)
+    lines += [f"service_tier = {toml(first.service_tier)}"] * bool(first.service_tier)
     lines += ["estimate = true"] * estimate
     lines += [f"{key} = {toml(value)}" for table in defaults for key, value in table.items()]
     lines += [f"{key} = {toml(cells[()])}" for key, cells in by_key.items() if () in cells]
@@ -179,7 +181,7 @@ def book(vendor: str, every: Sequence[Row]) -> str:
     """Return the file of one vendor."""
     by_tokens = {row.model for row in every if row.unit == "1M_tokens_output_image"}
     aliases: dict[str, dict[str, None]] = defaultdict(dict)
-    groups: dict[tuple[str, bool, str, str, str, str], list[Row]] = defaultdict(list)
+    groups: dict[tuple[str, bool, str, str, str, str, str], list[Row]] = defaultdict(list)
     comments: list[str] = []
     for row in every:
         aliases[row.model].update(dict.fromkeys(row.aliases))
@@ -189,7 +191,7 @@ def book(vendor: str, every: Sequence[Row]) -> str:
         # Where the vendor bills tokens, a price per image is a rounded sum of the output tokens alone.
         estimate = row.model in by_tokens and row.unit in ("image", "input_image")
         days = (row.effective_from, row.effective_to, row.shutdown_on)
-        groups[row.model, estimate, *days, row.entry_quality].append(row)
+        groups[row.model, estimate, *days, row.entry_quality, row.service_tier].append(row)
     entries: list[str] = []
     for key in sorted(groups):
         model, estimate = key[:2]

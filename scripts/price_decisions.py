@@ -78,13 +78,16 @@ DEFAULTS: Mapping[tuple[str, str], Mapping[str, str | int]] = {
     ("cloudflare-workers-ai", "@cf/black-forest-labs/flux-2-dev"): {"default_steps": 25},
     ("cloudflare-workers-ai", "@cf/leonardo/*"): {"default_steps": 25},
     ("fal", "openai/gpt-image-2*"): {"default_size": "1024x768", "default_quality": "high"},
+    ("*openai", "gpt-5.[45]"): {"max_input_tokens": 272_000},
+    ("*openai", "gpt-5.[45]-pro"): {"max_input_tokens": 272_000},
     ("ideogram", "ideogram-v*"): {"default_quality": "default"},
     ("openai", "dall-e-[23]"): {"default_size": "1024x1024", "default_quality": "standard"},
     ("replicate", "black-forest-labs/flux-2-dev"): {"default_quality": "go_fast"},
     ("together", "openai/gpt-image-1.5"): {"default_size": "1024x1024", "default_quality": "medium"},
 }
 """What the vendor takes where the request is silent, as far as a note of the CSV says so; of DALL-E, OpenAI's API
-description of 2025 and Azure's reference: size 1024x1024, quality standard."""
+description of 2025 and Azure's reference: size 1024x1024, quality standard. And up to how many input tokens a price
+holds, where litellm and genai-prices have another one beyond."""
 
 SIZES: Mapping[tuple[str, str], Sequence[str]] = {
     ("dezgo", "<=1MP"): ["<=1048576px"],

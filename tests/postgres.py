@@ -102,6 +102,8 @@ class Server:
             for path in (self.folder, data):
                 os.chown(path, nobody.pw_uid, nobody.pw_gid)
         arguments = ["-U", "postgres", "-E", "UTF8", "--locale=C", "--no-sync", "--auth-local=trust"]
+        # As many as there are by default take more time than all else of a connection, and tests make thousands.
+        arguments += ["-c", "scram_iterations=1"]
         self._run("initdb", *arguments, "--auth-host=scram-sha-256", f"--pwfile={password_file}", "-D", str(data))
 
     def _run(self, program: str, *arguments: str) -> None:

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import copy
 import importlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 import pixelmeter
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.sink import Health
 from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.linking import Mark
+from pixelmeter.recorder.recorder import Recorder
 from pixelmeter.testing.capture import capture_calls
 from tests.clients import KITS, Kit, settled
 
@@ -189,3 +194,56 @@ def test_an_attempt_that_we_failed_to_meter_does_not_hide_the_one_that_follows_i
         kit.run(post())
     assert {"request": 1} == meter.failures.counts()
     assert ["success"] == [attempt.outcome for attempt in attempts]
+
+
+@KITS_BY_NAME
+def test_a_request_that_we_failed_to_keep_leaves_as_it_came_and_the_sinks_are_told_before(
+    kit: Kit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    happened: list[str] = []
+
+    class View:
+        def begin(self, intent: Attempt) -> Callable[[], None]:
+            happened.append("begun")
+            return lambda: happened.append("undone")
+
+        def record(self, attempt: Attempt) -> None:
+            happened.append("recorded")
+
+        def observe(self, health: Health) -> None: ...
+
+    def answer(request: Any) -> Any:
+        happened.append(f"sent with {request.headers.get('x-aig-tag')}")
+        return kit.package.Response(200, json={})
+
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("ours")
+
+    monkeypatch.setattr(Recorder, "begin", fail)
+    meter = pixelmeter.Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}, sinks=[View()])
+    with pixelmeter.tags(aig_tag="hero"):
+        kit.run(sent(kit, transport_class(kit)(meter, kit.mock(answer))))
+    assert ["begun", "undone", "sent with None"] == happened
+    assert {"request": 1} == meter.failures.counts()
+
+
+@KITS_BY_NAME
+def test_a_tag_that_was_added_when_we_failed_is_taken_off_again(
+    kit: Kit, meter: pixelmeter.Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tags: list[str | None] = []
+    add = Mark.add_header
+
+    def add_and_fail(mark: Mark, *what: Any) -> None:
+        add(mark, *what)
+        raise ZeroDivisionError("ours")
+
+    def answer(request: Any) -> Any:
+        tags.append(request.headers.get("x-aig-tag"))
+        return kit.package.Response(200, json={})
+
+    monkeypatch.setattr(Mark, "add_header", add_and_fail)
+    with pixelmeter.tags(aig_tag="hero"):
+        kit.run(sent(kit, transport_class(kit)(meter, kit.mock(answer))))
+    assert [None] == tags
+    assert {"request": 1} == meter.failures.counts()

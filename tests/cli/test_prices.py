@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import io
 import json
 from pathlib import Path
@@ -102,6 +103,25 @@ def test_show_goes_by_the_day() -> None:
         return [answer["cost_usd"] for answer in json.loads(run("show", "grok-imagine-image-quality", *options).output)]
 
     assert (["0.05"], ["0.04"]) == (costs("2026-11-01"), costs("2026-11-02"))
+
+
+def test_show_goes_by_today_where_no_day_is_given(tmp_path: Path) -> None:
+    today = datetime.datetime.now(datetime.UTC).date()
+    # Not from tomorrow: it may be midnight before the command looks.
+    days = {"0.3": -30, "0.2": -1, "0.5": 2}
+    file = tmp_path / "dated.toml"
+    file.write_text(
+        'gateway = "corp"\n'
+        + "".join(
+            f'[[price]]\nmodel = "house/flux"\nusd_per_image = "{usd}"\n'
+            f"effective_from = {today + datetime.timedelta(days=day)}\n"
+            for usd, day in days.items()
+        )
+    )
+
+    shown = json.loads(run("show", "house/flux", "--prices", str(file), "--format", "json").output)
+
+    assert ["0.2"] == [answer["cost_usd"] for answer in shown]
 
 
 def test_show_prices_a_model_after_its_shutdown_and_says_when_that_was() -> None:

@@ -55,7 +55,7 @@ def test_a_size_that_nobody_lists_is_other(size: str | None, expected: str) -> N
 def test_every_size_and_quality_that_openai_sells_has_a_label_of_its_own(gateway: str) -> None:
     rates = [rate for entry in bundled().entries(gateway) for every in entry.rates.values() for rate in every]
     sizes = {rate.size for rate in rates} - {None}
-    qualities = {rate.quality for rate in rates} - {None, "batch"}
+    qualities = {rate.quality for rate in rates} - {None}
     assert sizes
     assert qualities
     assert sizes == {size_label(make_attempt(size=size)) for size in sizes}

@@ -59,6 +59,14 @@ def test_a_form_is_read(kit: Kit, meter: Meter, attempts: list[Attempt]) -> None
     assert KNOWN == known(kit.run(recorded(kit, meter, attempts, **FORM)))
 
 
+@pytest.mark.parametrize("behind", ["/", "/?api-version=1"])
+def test_a_slash_at_the_end_of_the_path_makes_it_no_other_call(
+    behind: str, kit: Kit, meter: Meter, attempts: list[Attempt]
+) -> None:
+    attempt = kit.run(recorded(kit, meter, attempts, EDIT + behind, **FORM))
+    assert ("edit", KNOWN) == (attempt.operation, known(attempt))
+
+
 def test_a_form_that_an_event_hook_has_read_is_read(kit: Kit, meter: Meter, attempts: list[Attempt]) -> None:
     async def read_async(request: Any) -> None:
         await request.aread()

@@ -24,6 +24,7 @@ from tests.clients import KITS, Kit
 from tests.ledger.reading import stored
 
 _PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1024, 1024) + bytes(3000)).decode()
+_EVENTS = "text/event-stream; charset=utf-8"
 _ASSERTED = {"outcome", "images", "cost_usd"}
 
 
@@ -40,7 +41,9 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True):
 
 def _exchanges() -> Iterator[Any]:
     for file in sorted(Path(__file__).parent.glob("*.json")):
-        for exchange in msgspec.json.decode(file.read_text().replace('"PNG"', f'"{_PNG}"'), type=list[Exchange]):
+        for exchange in msgspec.json.decode(
+            file.read_text().replace('"PNG"', f'"{_PNG}"').replace("PNGDATA", _PNG), type=list[Exchange]
+        ):
             yield pytest.param(exchange, id=f"{file.stem}: {exchange.what}")
 
 
@@ -83,11 +86,16 @@ class Ledger:
 def _answer(kit: Kit, response: Mapping[str, Any]) -> Any:
     if "events" in response:
         text = "".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n" for event in response["events"])
-        kind = "text/event-stream; charset=utf-8"
+        kind, content = _EVENTS, text.encode()
+    elif "data" in response:  # events without names, of which a text stands for itself
+        lines = [line if isinstance(line, str) else json.dumps(line) for line in response["data"]]
+        kind, content = _EVENTS, "".join(f"data: {line}\n\n" for line in lines).encode()
+    elif "picture" in response:  # the body is the image, of this content type
+        kind, content = response["picture"], base64.b64decode(_PNG)
     else:
-        text, kind = json.dumps(response["json"]), "application/json"
+        kind, content = "application/json", json.dumps(response["json"]).encode()
     headers = {"content-type": kind} | response.get("headers", {})
-    return kit.package.Response(response["status"], headers=headers, content=text.encode())
+    return kit.package.Response(response["status"], headers=headers, content=content)
 
 
 @pytest.fixture(scope="module", params=KITS, ids=str)

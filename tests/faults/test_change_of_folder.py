@@ -79,8 +79,19 @@ def start(body: str, gateway: Gateway, folder: Path, arguments: str = "") -> int
     return ended.returncode
 
 
+# What these do, the others do too, each in its place.
+REPEATED = {"and dies before a flush", "to the root", "in a thread", "a file"}
+
+
 @pytest.mark.parametrize(
-    ("way", "url"), [*((way, "the default") for way in PROGRAMS), *(("between calls", url) for url in list(URLS)[1:])]
+    ("way", "url"),
+    [
+        pytest.param(way, url, marks=[pytest.mark.slow] if REPEATED & {way, url} else [])
+        for way, url in (
+            *((way, "the default") for way in PROGRAMS),
+            *(("between calls", url) for url in list(URLS)[1:]),
+        )
+    ],
 )
 def test_a_program_that_changes_its_folder_and_is_killed_has_one_ledger(
     gateway: Gateway, tmp_path: Path, way: str, url: str

@@ -50,7 +50,7 @@ def kill_round(place: Place, folder: Path, name: str, chance: random.Random, pro
     assert 0 == heir.exitcode
 
 
-@pytest.mark.parametrize("processes", [1, 4])
+@pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("rounds", [5, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_a_ledger_after_kills_equals_what_the_gateway_billed(
     tmp_path: Path, ledger_url: str, rounds: int, processes: int

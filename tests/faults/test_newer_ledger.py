@@ -43,8 +43,9 @@ def newer(tmp_path: Path) -> Callable[..., str]:
     """Run Python with a pixelmeter that has one more migration; returns what it prints."""
     root = Path(__file__).parents[2]
     package = tmp_path / "newer"
-    shutil.copytree(root / "src", package / "src", ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copytree(root / "migrations", package / "migrations", ignore=shutil.ignore_patterns("__pycache__"))
+    # What is compiled comes along: each test would have to compile the whole package.
+    shutil.copytree(root / "src", package / "src")
+    shutil.copytree(root / "migrations", package / "migrations")
     head = migrate.head()
     revision = f"{int(head) + 1:04d}"
     (package / "migrations" / "versions" / f"{revision}_newer.py").write_text(

@@ -199,7 +199,7 @@ _SAID: dict[str, tuple[str, Any]] = {
     "error_type": ('["its"]', "refused"),
     "error_code": ('["its"]', "E7"),
 }
-_TIERED = {"body": {"its": "flex"}}, {"json": {"data": [{"url": "u"}], "its": "flex"}}
+_TIERED: tuple[Mapping[str, Any], ...] = {"body": {"its": "flex"}}, {"json": {"data": [{"url": "u"}], "its": "flex"}}
 for _table in ("route.", ""):
     for _side, _place, _call in zip(("request", "response"), ("body.its", "its"), _TIERED, strict=True):
         _with = f'[{_table}{_side}]\nservice_tier = ["{_place}"]\n'
@@ -354,6 +354,23 @@ def test_a_key_of_the_callers_own_to_an_unknown_host_is_seen_before_the_answer_s
     assert (True, 10_000_000, "priced", 2_000_000) == tuple(
         record[name] for name in ("byok", "cost", "cost_source", "fee")
     )
+
+
+@pytest.mark.parametrize(
+    ("headers", "own"),
+    [
+        ({"x-byok-openai": "k"}, True),
+        ({"accept": "*/*", "X-BYOK-OpenAI": "k"}, True),
+        ({"my-x-byok-openai": "k"}, False),
+        ({"x-by": "k", "byok-openai": "k"}, False),
+    ],
+)
+def test_a_key_is_the_callers_own_where_the_name_of_its_header_begins_with_the_prefix(
+    tmp_path: Path, headers: dict[str, str], own: bool
+) -> None:
+    profile = _BASE + '[byok]\nrequest_header_prefix = "x-byok-"\n'
+    record, _ = _seen(tmp_path / "a", profile, headers=headers)
+    assert own == record["byok"]
 
 
 def test_attempts_have_the_fields_that_are_left_out_here() -> None:

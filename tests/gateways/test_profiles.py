@@ -151,7 +151,7 @@ def test_what_can_be_no_host_is_refused(host: str, tmp_path: Path) -> None:
 
     with pytest.raises(ConfigError, match="is no host"):
         load_profiles({host: "aigateway"})
-    with pytest.raises(ConfigError, match=r"mine\.toml: .*is no host"):
+    with pytest.raises(ConfigError, match=r"mine\.toml:3: .*is no host"):
         load_profiles({}, str(file))
 
 
@@ -242,9 +242,9 @@ def test_places_that_are_the_keys_of_a_table_are_places() -> None:
         }
     )
     first, second = profile.route
-    keys = [key for table in (*first.asks_all, *second.asks_all, first.quote) for key in table]
-    assert ["body", "body", "body", "query"] == [key.source for key in keys]
-    assert [("usage", "final")] == [path.steps for path in profile.cost[0].when]
+    places = [place for each in (*first.conditions, *second.conditions, first.exclusions) for place, _ in each]
+    assert ["body", "body", "body", "query"] == [place.source for place in places]
+    assert [("usage", "final")] == [path.steps for path, _ in profile.cost[0].conditions]
     for table in ({"asks": {"nowhere": ["a"]}}, {"quote": {"nowhere": ["a"]}}):
         with pytest.raises(ProfileError, match="nowhere"):
             read_profile({"id": "mine", "route": [route | table]})

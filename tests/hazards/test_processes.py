@@ -17,6 +17,8 @@ from pixelmeter.testing import Gateway
 from tests.hazards.process import environment, run_python
 
 LIBRARIES = ["httpx", "httpx2"]
+EACH_LIBRARY = pytest.mark.parametrize("library", ["httpx2", pytest.param("httpx", marks=pytest.mark.slow)])
+"""How a process begins and ends is hardly the library's business."""
 
 PRELUDE = """
 import os, sys
@@ -113,7 +115,7 @@ sys.modules[{keeper!r}].kept = client.send(request, stream=True)
     assert 2 == ledger(tmp_path).total()
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@EACH_LIBRARY
 @pytest.mark.parametrize("when", ["before the first call", "after a call"])
 def test_hazard_38_and_41_a_forked_child_begins_anew_and_warnings_stay_silent(
     gateway: Gateway, tmp_path: Path, library: str, when: str
@@ -182,7 +184,7 @@ print(threading.active_count(), os.listdir("{tmp_path}"))
     assert ("1 []\n", "") == (ended.stdout, ended.stderr)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@EACH_LIBRARY
 def test_hazard_42_development_mode_finds_no_resource_that_was_left_open(
     gateway: Gateway, tmp_path: Path, library: str
 ) -> None:
@@ -220,7 +222,7 @@ call()
     assert {"success": 4} == ledger(tmp_path)
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@EACH_LIBRARY
 def test_what_neither_disk_nor_ledger_took_is_told_when_the_program_ends(
     library: str, tmp_path: Path, gateway: Gateway
 ) -> None:
@@ -249,7 +251,7 @@ sys.setprofile(watch)
 """
 
 
-@pytest.mark.parametrize("library", LIBRARIES)
+@EACH_LIBRARY
 def test_two_first_calls_at_once_do_not_end_the_process(library: str, tmp_path: Path, gateway: Gateway) -> None:
     """msgspec crashes when two threads use a type for the first time: none is left for then."""
     user = program(

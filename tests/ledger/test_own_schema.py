@@ -168,11 +168,9 @@ os.kill(os.getpid(), 9)
     }
     subprocess.run([sys.executable, "-c", program], env={**environment, "PIXELMETER_SCHEMA": schema})
     for own in ("", schema):
-        done = subprocess.run(
-            [sys.executable, "-m", "pixelmeter", "db", "upgrade"], env={**environment, "PIXELMETER_SCHEMA": own}
-        )
-        assert 0 == done.returncode
-        subprocess.run([sys.executable, "-m", "pixelmeter", "report"], env={**environment, "PIXELMETER_SCHEMA": own})
+        runner = CliRunner(env={**environment, "PIXELMETER_SCHEMA": own})
+        assert 0 == runner.invoke(main, ["db", "upgrade"]).exit_code
+        assert 0 == runner.invoke(main, ["report"]).exit_code
 
     assert (0, 1) == (len(stored(postgres_url)), len(stored(url)))
 

@@ -64,7 +64,9 @@ def test_nothing_of_ours_stays_on_a_connection_that_others_get_next(pooled_url: 
             left = other.execute(
                 "SELECT (SELECT count(*) FROM pg_prepared_statements), "
                 "(SELECT count(*) FROM pg_class WHERE relpersistence = 't'), "
-                "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'), "
+                # It lists the locks of the whole server, where other tests have databases of their own.
+                "(SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' "
+                "AND database = (SELECT oid FROM pg_database WHERE datname = current_database())), "
                 "current_setting('lock_timeout'), current_setting('idle_in_transaction_session_timeout')"
             ).fetchone()
 

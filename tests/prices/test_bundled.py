@@ -42,8 +42,8 @@ def test_every_row_of_the_input_is_priced_or_left_out_for_a_reason() -> None:
         for rate in rates
     }
 
-    assert 842 == len(list(rows())) == len(INPUT.read_text(encoding="utf-8").splitlines()) - 1
-    assert 842 - 16 == len(kept)
+    assert 1016 == len(list(rows())) == len(INPUT.read_text(encoding="utf-8").splitlines()) - 1
+    assert 1016 - 16 == len(kept)
     assert [] == [row for row in kept if (row.vendor, row.model, row.key, Decimal(row.price)) not in prices]
 
 
@@ -80,6 +80,41 @@ def test_gpt_image_2_is_priced_by_tokens_and_by_nothing_else() -> None:
     assert found.token_cost == quote("openai", "gpt-image-2-2026-04-21", used).token_cost
     assert "missing_usage" == quote("openai", "gpt-image-2", Consumption(images=1, size="1024x1024")).reason
     assert "no_price" == quote("openai", "gpt-image-2", used, "2026-04-20").reason
+
+
+def test_a_batch_of_gpt_image_2_costs_half() -> None:
+    used = Consumption(images=1, service_tier="batch", input_text_tokens=50, output_image_tokens=7000)
+
+    found = quote("openai", "gpt-image-2", used)
+
+    assert (50 * 2_500 + 7000 * 15_000, "openai:gpt-image-2[batch]@2026-10-14#tokens") == (
+        found.token_cost,
+        found.price_id,
+    )
+    assert "unknown_service_tier" == quote("openai", "gpt-image-2", used, "2026-10-13").reason
+
+
+def test_the_text_model_of_a_response_is_priced_beside_its_image_model() -> None:
+    text = Consumption(images=0, input_text_tokens=1000, cached_text_tokens=400, output_text_tokens=50)
+
+    def quoted(gateway: str, model: str, text: Consumption) -> Quote:
+        others = ((model, text),)
+        used = Consumption(images=1, input_text_tokens=0, output_image_tokens=100, others=others)
+        return quote(gateway, "gpt-image-1.5", used)
+
+    for gateway in ("openai", "azure-openai"):
+        found = quoted(gateway, "gpt-5-mini-2025-08-07", text)
+        assert 100 * 32_000 + 600 * 250 + 400 * 25 + 50 * 2_000 == found.token_cost
+    most = Consumption(images=0, input_text_tokens=272_000, output_text_tokens=1)
+    more = Consumption(images=0, input_text_tokens=272_001, output_text_tokens=1)
+    assert 100 * 32_000 + 272_000 * 2_500 + 15_000 == quoted("openai", "gpt-5.4", most).token_cost
+    assert "unpriced_usage" == quoted("openai", "gpt-5.4", more).reason
+
+
+def test_a_text_model_prices_no_image() -> None:
+    used = Consumption(images=1, input_text_tokens=1000, output_text_tokens=50)
+
+    assert "missing_usage" == quote("openai", "gpt-5", used).reason
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,16 @@ from scripts.compare_price_book import Price, differences, of_genai_prices, of_l
 DAY = datetime.date(2026, 11, 26)
 
 
-def price(vendor: str, model: str, key: str, usd: str, size: str | None = None, quality: str | None = None) -> Price:
-    return Price(vendor, model, key, size, quality, Decimal(usd))
+def price(
+    vendor: str,
+    model: str,
+    key: str,
+    usd: str,
+    size: str | None = None,
+    quality: str | None = None,
+    service_tier: str | None = None,
+) -> Price:
+    return Price(vendor, model, key, size, quality, Decimal(usd), service_tier)
 
 
 def litellm(folder: Path, models: dict[str, dict[str, object]]) -> list[Price]:
@@ -62,7 +70,7 @@ def test_a_price_map_of_litellm_is_read_in_our_units(tmp_path: Path) -> None:
     assert [
         price("openai", "gpt-image-2", "usd_per_1m_input_text_tokens", "5"),
         price("openai", "gpt-image-2", "usd_per_1m_cached_input_image_tokens", "2"),
-        price("openai", "gpt-image-2", "usd_per_1m_output_image_tokens", "15", quality="batch"),
+        price("openai", "gpt-image-2", "usd_per_1m_output_image_tokens", "15", service_tier="batch"),
         price("azure-openai", "dall-e-3", "usd_per_image", "0.132", "1024x1792", "hd"),
         price("vertex-ai", "imagen-4.0-generate-001", "usd_per_image", "0.04"),
         price("xai", "grok-imagine-image-2.0", "usd_per_image", "0.06", "2k"),
@@ -105,7 +113,7 @@ def test_genai_prices_are_read_in_our_units(tmp_path: Path) -> None:
     [
         (price("openai", "gpt-image-2", "usd_per_1m_input_text_tokens", "4.99"), ["5.00"]),
         (price("openai", "gpt-image-2-2026-04-21", "usd_per_1m_output_image_tokens", "31"), ["30.00"]),
-        (price("openai", "gpt-image-2", "usd_per_1m_output_image_tokens", "16", quality="batch"), ["15.00"]),
+        (price("openai", "gpt-image-2", "usd_per_1m_output_image_tokens", "16", service_tier="batch"), ["15.00"]),
         (price("openai", "gpt-image-2", "usd_per_1m_output_text_tokens", "10"), []),
         (price("xai", "grok-imagine-image-2.0", "usd_per_image", "0.05", "1k", "low"), ["0.04"]),
         (price("xai", "grok-imagine-image-quality-latest", "usd_per_image", "0.05"), ["0.04", "0.06"]),
@@ -121,7 +129,7 @@ def test_another_price_is_shown_beside_ours(theirs: Price, ours: list[str]) -> N
     [
         price("openai", "gpt-image-2", "usd_per_1m_input_text_tokens", "5"),
         price("openai", "gpt-image-2.5-flare", "usd_per_image", "0.05"),
-        price("vertex-ai", "gemini-3-pro-image", "usd_per_1m_output_image_tokens", "60", quality="batch"),
+        price("vertex-ai", "gemini-3-pro-image", "usd_per_1m_output_image_tokens", "60", service_tier="batch"),
         price("fal", "fal-ai/flux/dev", "usd_per_image", "0.025"),
     ],
 )

@@ -23,7 +23,7 @@ def _quote(vendor: str, model: str, day: str, used: dict[str, Any]) -> Quote:
 
 
 def tokens(
-    text: int = 0, image: int = 0, output: int = 0, output_text: int | None = None, **more: int
+    text: int = 0, image: int = 0, output: int = 0, output_text: int | None = None, **more: int | str
 ) -> dict[str, Any]:
     return {
         "images": 1,
@@ -184,6 +184,18 @@ _DEEPINFRA = "deepinfra.com, model page"
             {"images": 1, "steps": 4},
             "0.0014",
             "fireworks.ai/pricing",
+        ),
+        ("fireworks", "flux-1-schnell-fp8", "2026-08-01", {"images": 1, "steps": 4}, "0.0014", "fireworks.ai/pricing"),
+        ("ideogram", "V_2", "2026-08-01", {"images": 2}, "0.16", "ideogram.ai/api-pricing, its older API"),
+        ("ideogram", "V_2A_TURBO", "2026-08-01", {"images": 1}, "0.025", "ideogram.ai/api-pricing, its older API"),
+        ("stability", "core", "2026-08-01", {"images": 1}, "0.03", "platform.stability.ai/pricing: 3 credits"),
+        (
+            "vertex-ai",
+            "gemini-3.1-flash-image",
+            "2026-11-27",
+            tokens(10, 0, 1120, 100, service_tier="PRIORITY"),
+            "0.121509",
+            "litellm 1.110.2: 0.90, 108 and 5.40",
         ),
         (
             "byteplus",

@@ -21,6 +21,7 @@ COMMANDS: dict[str, str] = {
     "calls": "List single attempts, newest first.",
     "db": "Upgrade, downgrade or inspect the ledger's schema.",
     "prices": "List, explain and check prices.",
+    "gateways": "List, explain and check gateway profiles.",
     "dashboards": "Write dashboards, rules and alerts for Grafana, Prometheus and Alertmanager.",
     "serve": "Serve Prometheus metrics that are read from the ledger.",
     "doctor": "Check the settings, the ledger and the spool.",

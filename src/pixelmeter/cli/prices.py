@@ -27,6 +27,7 @@ _COLUMNS = (
     "unit",
     "size",
     "quality",
+    "service_tier",
     "steps",
     "usd",
     "currency",
@@ -40,7 +41,8 @@ _COLUMNS = (
 )
 _NAMES = ("gateway", "model", "unit")
 _DROP = (
-    "file", "checked_on", "estimate", "shutdown_on", "steps", "currency", "to", "from", "quality", "size"
+    "file", "checked_on", "estimate", "shutdown_on", "steps", "currency", "to", "from", "service_tier",
+    "quality", "size",
 )  # fmt: skip
 _FOREIGN = ("currency", "price")
 _WHY: dict[Reason, str] = {
@@ -54,6 +56,7 @@ _WHY: dict[Reason, str] = {
     "unknown_quality": "the quality decides the price, and the entry has none for this one: give --quality",
     "unknown_steps": "the steps decide the price, and the entry has no default",
     "unknown_input_size": "the pixels of input images decide the price",
+    "unknown_service_tier": "the service tier decides the price, and the model has none for this one",
     "regional_price": "the price of this region is not known",
     "implausible": "it would be more than a million dollars",
 }
@@ -103,6 +106,7 @@ def list_(gateway: str | None, model: str, path: str | None, format: str) -> Non
 @click.option("--at", type=click.DateTime(["%Y-%m-%d"]), help="A UTC day, else today.")
 @click.option("--size", help="Such as 1024x1024 or 2K.")
 @click.option("--quality", help="Such as high or hd.")
+@click.option("--service-tier", help="Such as batch, flex or priority; else the plain price.")
 @click.option("-n", "images", type=click.IntRange(0), default=1, show_default=True, help="How many images.")
 @_prices_option
 @format_option
@@ -112,6 +116,7 @@ def show(
     at: datetime.datetime | None,
     size: str | None,
     quality: str | None,
+    service_tier: str | None,
     images: int,
     path: str | None,
     format: str,
@@ -119,7 +124,7 @@ def show(
     """Show what MODEL costs: which entry says so, the arithmetic, the source, and when it was checked."""
     book = load_book(path) if path else bundled()
     moment = _microseconds(at or datetime.datetime.now(datetime.UTC))
-    wanted = Consumption(images=images, size=size, quality=quality)
+    wanted = Consumption(images=images, size=size, quality=quality, service_tier=service_tier)
     named = list(_named(book, None, lambda name: name == model, mentioning=model))
     names = [gateway] if gateway else list(dict.fromkeys(entry.gateway for entry in named))
     if not names:
@@ -180,7 +185,9 @@ def _named(
 def _emit(rows: Sequence[Mapping[str, object]], columns: Sequence[str], format: str) -> None:
     # A table has no room for what is empty nearly always.
     empty = {
-        column for column in (*_FOREIGN, "shutdown_on") if format == "table" and not any(row[column] for row in rows)
+        column
+        for column in (*_FOREIGN, "shutdown_on", "service_tier")
+        if format == "table" and not any(row[column] for row in rows)
     }
     shown = [column for column in columns if column not in empty]
     emit(rows, shown, format, right=["usd", "price"], names=_NAMES, drop=_DROP)
@@ -196,6 +203,7 @@ def _rows(entry: Entry) -> Iterator[dict[str, object]]:
                 "unit": key_of(unit, entry.currency),
                 "size": _span(rate.pixels, "px") or rate.size,
                 "quality": rate.quality,
+                "service_tier": entry.service_tier,
                 "steps": _span(rate.steps, ""),
                 "usd": None if foreign else rate.text,
                 "currency": entry.currency if foreign else None,

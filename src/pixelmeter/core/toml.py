@@ -7,12 +7,15 @@ import re
 import tomllib
 from typing import Any, cast
 
-__all__ = ["TomlError", "parse"]
+__all__ = ["TomlError", "line_at", "parse"]
 
 _LONGEST_MESSAGE = 300
 _AT = re.compile(r"\(at line (\d{1,9}), column \d+\)")
 _MANY_DIGITS = re.compile(r"[0-9][0-9_]{3999,}")
 _DEEP = 50
+_HEADER = re.compile(r"\s*(\[\[?)([^\[\]=]{1,200})\]")
+_KEY = re.compile(r"""\s*([\w.'"-]{1,200})\s*=""")
+_NAME = re.compile(r"[\w-]+")
 # Lists of tables in tables of a list, and more.
 _DEPTH_OF_DATES = 8
 # In a tuple, where a library that stops the clock does not replace it.
@@ -46,6 +49,42 @@ def parse(text: str) -> dict[str, Any]:
         found = _MANY_DIGITS.search(text)
         line = text.count("\n", 0, found.start()) + 1 if found else 1
         raise TomlError(line, "a number has too many digits") from None
+
+
+def line_at(text: str, path: str) -> int:
+    """Return the line of a document where a path such as `$.route[1].request.model` is, or the nearest to it; from 1.
+
+    For documents that `parse` takes, with a key a line, as people write them.
+    """
+    wanted = tuple(_NAME.findall(path))
+    best, line = 0, 1
+    table: tuple[str, ...] = ()
+    counts: dict[tuple[str, ...], int] = {}
+    for number, each in enumerate(text.split("\n"), start=1):
+        header = _HEADER.match(each)
+        key = None if header else _KEY.match(each)
+        if header:
+            table = _table(header[2].strip(), header[1] == "[[", counts)
+        elif key is None:
+            continue
+        here = (*table, *_NAME.findall(key[1])) if key else table
+        same = next((at for at, (one, other) in enumerate(zip(here, wanted, strict=False)) if one != other), None)
+        if same is None and best < len(here) <= len(wanted):
+            best, line = len(here), number
+    return line
+
+
+def _table(name: str, is_one_of_several: bool, counts: dict[tuple[str, ...], int]) -> tuple[str, ...]:
+    """Return the path of a table by its header, with the number of each list of tables that it is in."""
+    path: tuple[str, ...] = ()
+    names = _NAME.findall(name)
+    for at, each in enumerate(names):
+        path = (*path, each)
+        if is_one_of_several and at == len(names) - 1:
+            counts[path] = counts.get(path, -1) + 1
+        if path in counts:
+            path = (*path, str(counts[path]))
+    return path
 
 
 def _real(value: Any, depth: int = _DEPTH_OF_DATES) -> Any:

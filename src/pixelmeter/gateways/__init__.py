@@ -10,13 +10,15 @@ import msgspec
 
 from pixelmeter.core.gateways.profile import Profile, ProfileError, read_profile
 from pixelmeter.core.gateways.profiles import Profiles
-from pixelmeter.core.toml import TomlError, parse
+from pixelmeter.core.gateways.routes import problems_of
+from pixelmeter.core.toml import TomlError, line_at, parse
 from pixelmeter.core.wire.headers import ascii_host
 from pixelmeter.data_files import UnreadableFile, read_text
 from pixelmeter.errors import ConfigError
 
-__all__ = ["load_profiles"]
+__all__ = ["check", "load_profiles"]
 
+_AT = re.compile(r"at `(\$[^`]*)`")
 _IPV6 = re.compile(r"^\[(?=[0-9a-fA-F.]*:[0-9a-fA-F:.]*\])")
 
 
@@ -58,28 +60,60 @@ def _read_all(path: Path) -> list[Profile]:
     return [_read(file) for file in files]
 
 
-def _read(file: Path) -> Profile:
+def check(path: str) -> list[tuple[int, str]]:
+    """Return what is wrong with a profile's file: its lines, from 1, and why. ConfigError if it is unreadable."""
     try:
-        return _with_patterns(read_profile(parse(read_text(file))))
+        text = read_text(Path(path))
     except UnreadableFile as error:
-        raise ConfigError(f"gateway profile {file} cannot be read: {error}") from None
+        raise ConfigError(f"gateway profile {path} cannot be read: {error}") from None
+    try:
+        profile = _parsed(text)
+    except _Wrong as error:
+        return [(error.line, str(error))]
+    return [(line_at(text, where), message) for where, message in problems_of(profile)]
+
+
+class _Wrong(Exception):
+    def __init__(self, line: int, message: str) -> None:
+        super().__init__(message)
+        self.line = line
+
+
+def _read(file: Path) -> Profile:
+    problems = check(str(file))
+    if problems:
+        line, message = problems[0]
+        raise ConfigError(f"gateway profile {file}:{line}: {message}")
+    return _parsed(read_text(file))
+
+
+def _parsed(text: str) -> Profile:
+    try:
+        return _with_patterns(read_profile(parse(text)))
     except TomlError as error:
-        raise ConfigError(f"gateway profile {file}:{error.line}: {error}") from None
+        raise _Wrong(error.line, str(error)) from None
     except (ConfigError, ProfileError) as error:
-        raise ConfigError(f"gateway profile {file}: {error}") from error
+        at = _AT.search(str(error))
+        raise _Wrong(line_at(text, at[1] if at else "$"), str(error)) from None
     except (RecursionError, ValueError):
         # A message cannot show a value that is too deep, or has too many digits.
-        raise ConfigError(f"gateway profile {file}: a value is not what its key takes") from None
+        raise _Wrong(1, "a value is not what its key takes") from None
 
 
 def _with_patterns(profile: Profile) -> Profile:
     """Return a profile with its hosts as HTTP libraries write them."""
 
-    def patterns(hosts: Iterable[str]) -> tuple[str, ...]:
-        return tuple(_pattern(host) for host in hosts)
+    def patterns(hosts: Iterable[str], where: str) -> tuple[str, ...]:
+        try:
+            return tuple(_pattern(host) for host in hosts)
+        except ConfigError as error:
+            raise ConfigError(f"{error} - at `{where}`") from None
 
     return msgspec.structs.replace(
         profile,
-        match=msgspec.structs.replace(profile.match, hosts=patterns(profile.match.hosts)),
-        region=tuple(msgspec.structs.replace(region, hosts=patterns(region.hosts)) for region in profile.region),
+        match=msgspec.structs.replace(profile.match, hosts=patterns(profile.match.hosts, "$.match.hosts")),
+        region=tuple(
+            msgspec.structs.replace(region, hosts=patterns(region.hosts, f"$.region[{at}].hosts"))
+            for at, region in enumerate(profile.region)
+        ),
     )

@@ -9,13 +9,15 @@ from collections.abc import Callable
 import pytest
 import zstandard
 
+from pixelmeter.core.apis import chat_images, gemini, openai_responses, predict
 from pixelmeter.core.apis.openai_images import response_of
-from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.apis.reader import ImageRequest, Reader
 from pixelmeter.core.wire.decode import decoder
 from pixelmeter.core.wire.forms import multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import by_name
 from pixelmeter.core.wire.skim import Skim
 from pixelmeter.core.wire.sse import EventStream
+from tests.core.apis.reading import Answers
 from tests.factories import route_to
 
 _FACTOR = 16
@@ -35,6 +37,28 @@ def _answer(body: bytes) -> None:
     skim = Skim()
     skim.feed(body)
     response_of(skim.document(), ImageRequest(), route_to("api.openai.com"))
+
+
+def _read(reader: Reader) -> Callable[[bytes], None]:
+    def read(body: bytes) -> None:
+        Answers(reader).raw(body)
+
+    return read
+
+
+def _streamed(reader: Reader) -> Callable[[bytes], None]:
+    def stream(body: bytes) -> None:
+        Answers(reader).fed([body])
+
+    return stream
+
+
+def _parts(size: int, part: bytes) -> bytes:
+    return b"[" + part * size + b"{}]"
+
+
+def _stream_of(event: bytes) -> Callable[[int], bytes]:
+    return lambda size: b"data: %s\n\n" % event * (size // 10)
 
 
 def _inflate(body: bytes) -> None:
@@ -82,6 +106,49 @@ _INPUTS: dict[str, tuple[Callable[[bytes], None], Callable[[int], bytes]]] = {
     "images": (_answer, lambda size: b'{"data":[' + b'{"url":"u"},' * size + b"{}]}"),
     "digits": (_answer, lambda size: b'{"data":[' + b"1" * size + b"]}"),
     "keys": (_answer, lambda size: b'{"a":' * size),
+    "images in a chat": (
+        _read(chat_images),
+        lambda size: b'{"choices":[{"message":{"images":' + _parts(size // 2, b'{"image_url":{"url":"u"}},') + b"}}]}",
+    ),
+    "choices": (
+        _read(chat_images),
+        lambda size: b'{"choices":' + _parts(size // 2, b'{"message":{"content":"x"}},') + b"}",
+    ),
+    "chunks with images": (
+        _streamed(chat_images),
+        _stream_of(b'{"choices":[{"delta":{"images":[{"image_url":{"url":"u"}}]}}],"usage":{"completion_tokens":9}}'),
+    ),
+    "chunks with blocks": (_streamed(chat_images), _stream_of(b'{"choices":[],"svg_usage":{"input_tokens":9}}')),
+    "output items": (
+        _read(openai_responses),
+        lambda size: (
+            b'{"output":'
+            + _parts(size // 4, b'{"type":"image_generation_call","result":"x","svg_usage":{"input_tokens":9}},')
+            + b"}"
+        ),
+    ),
+    "output items that are done": (
+        _streamed(openai_responses),
+        _stream_of(b'{"type":"response.output_item.done","item":{"type":"image_generation_call","result":"x"}}'),
+    ),
+    "a list of parts": (_read(gemini), lambda size: _parts(size // 2, b'{"candidates":[],"usageMetadata":{}},')),
+    "modalities": (
+        _read(gemini),
+        lambda size: (
+            b'{"usageMetadata":{"promptTokensDetails":' + _parts(size, b'{"modality":"TEXT","tokenCount":1},') + b"}}"
+        ),
+    ),
+    "parts with images": (
+        _streamed(gemini),
+        _stream_of(
+            b'{"candidates":[{"content":{"parts":[{"inlineData":{"mimeType":"image/png","data":"x"}}]}}],'
+            b'"usageMetadata":{"candidatesTokenCount":9}}'
+        ),
+    ),
+    "predictions": (
+        _read(predict),
+        lambda size: b'{"predictions":' + _parts(size, b'{"raiFilteredReason":"x"},') + b"}",
+    ),
     "stored blocks": (_inflate, lambda size: _stored(size * 50)),
     "frames": (_frames, lambda size: zstandard.compress(b"") * size),
     "dashes in a form": (_form, lambda size: b"--" * size),

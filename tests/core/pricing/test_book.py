@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelmeter.core.gateways.profile import Region, Surcharge
 from pixelmeter.core.pricing.book import REASONS, Consumption, Entry, PriceBook, Quote
 from pixelmeter.core.pricing.file import read
 
@@ -265,7 +266,7 @@ def test_an_unread_answer_has_no_number_of_images() -> None:
 
 
 def test_every_reason_is_in_the_closed_set() -> None:
-    assert len(REASONS) == len(set(REASONS)) == 12
+    assert len(REASONS) == len(set(REASONS)) == 13
 
 
 DATED = """
@@ -309,16 +310,134 @@ def test_after_the_last_entry_there_is_no_price() -> None:
 
 
 def test_entries_for_one_quality_stand_beside_the_others() -> None:
-    batch = book(
-        f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\n[[price]]\nmodel = "m"\nquality = "batch"\n'
+    fast = book(
+        f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\n[[price]]\nmodel = "m"\nquality = "fast"\n'
         'effective_from = 2026-01-01\nusd_per_1m_output_image_tokens = "15"'
     )
 
     def cost(quality: str | None) -> int | None:
         used = Consumption(images=1, quality=quality, input_text_tokens=0, output_image_tokens=100)
-        return batch.quote(used, gateway="g", model="m", at=at("2026-06-01")).token_cost
+        return fast.quote(used, gateway="g", model="m", at=at("2026-06-01")).token_cost
 
-    assert (100 * 30_000, 100 * 30_000, 100 * 15_000) == (cost(None), cost("high"), cost("batch"))
+    assert (100 * 30_000, 100 * 30_000, 100 * 15_000) == (cost(None), cost("high"), cost("fast"))
+
+
+def test_a_price_that_holds_up_to_a_number_of_input_tokens_is_unknown_beyond() -> None:
+    def reason(text: int, image: int) -> str | None:
+        used = Consumption(images=1, input_text_tokens=text, input_image_tokens=image, output_image_tokens=1)
+        return quote(f"{TOKENS}\nmax_input_tokens = 100", used).reason
+
+    assert (None, "unpriced_tokens") == (reason(60, 40), reason(60, 41))
+
+
+@pytest.mark.parametrize(
+    ("prices", "units", "expected"),
+    [
+        ('usd_per_started_megapixel = "0.003"', "1", 3_000_000),
+        ('usd_per_started_megapixel = "0.003"', "1.05", 3_150_000),
+        ('usd_per_megapixel = "0.025"', "2.5", 62_500_000),
+        ('usd_per_image = "0.04"', "0", 0),
+        ('usd_per_image = "0.000000001"', "0.5", 0),
+        ('usd_per_image = "0.000000001"', "1.5", 2),
+        ('usd_per_step = "0.00035"', "4e0", 1_400_000),
+        ('usd_per_image = "0.04"', "-1", None),
+        ('usd_per_image = "0.04"', "many", None),
+        ('usd_per_image = "0.04"', "1e12", None),
+        ('usd_per_image = "0.04"\nusd_per_input_image = "0.01"', "1", None),
+        ('[price.usd_per_image_by_size]\n1K = "0.04"\n2K = "0.08"', "1", None),
+        ('[price.usd_per_image_by_size]\n1K = "0.04"\n2K = "0.04"', "1", 40_000_000),
+        ('usd_per_first_megapixel = "0.04"', "1", None),
+        ('usd_per_image = "0.04"\nusd_per_1m_output_image_tokens = "30"', "1", None),
+        (TOKENS, "1", None),
+    ],
+)
+def test_units_that_a_gateway_counted_have_the_price_of_the_only_unit(
+    prices: str, units: str, expected: int | None
+) -> None:
+    one = book(f'gateway = "g"\n[[price]]\nmodel = "m"\n{prices}')
+
+    assert expected == one.cost_of_units(units, gateway="g", model="m", at=at("2026-06-01"))
+    assert None is one.cost_of_units(units, gateway="g", model="other", at=at("2026-06-01"))
+
+
+def test_units_at_a_regional_host_cost_its_surcharge_too() -> None:
+    one = book('gateway = "g"\n[[price]]\nmodel = "m"\nusd_per_image = "0.01"')
+    known = Region(hosts=("*",), surcharge=(Surcharge(models=("*",), parts_per_million=100_000),))
+
+    def cost(region: Region) -> int | None:
+        return one.cost_of_units("2", gateway="g", model="m", at=at("2026-06-01"), region=region)
+
+    assert (22_000_000, None) == (cost(known), cost(Region(hosts=("*",))))
+
+
+TIERS = (
+    f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\noutput_image_tokens_per_image = 1000\n'
+    '[[price]]\nmodel = "m"\nestimate = true\nusd_per_image = "0.05"\n'
+    '[[price]]\nmodel = "m"\neffective_from = 2026-01-01\nservice_tier = "Batch"\n'
+    'usd_per_1m_input_text_tokens = "2"\nusd_per_1m_output_image_tokens = "15"\n'
+    '[[price]]\nmodel = "text"\nusd_per_1m_input_text_tokens = "1"\nusd_per_1m_output_text_tokens = "2"\n'
+    '[[price]]\nmodel = "m"\noutput_image_tokens_per_partial_image = 100\n'
+)
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected"),
+    [
+        (None, 30_000),
+        ("auto", 30_000),
+        ("Default", 30_000),
+        ("standard", 30_000),
+        ("ON_DEMAND", 30_000),
+        ("batch", 15_000),
+        (" BATCH", 15_000),
+        ("flex", None),
+        ("batch" * 100_000, None),
+    ],
+)
+def test_a_service_tier_has_prices_of_its_own_or_none(tier: str | None, expected: int | None) -> None:
+    used = Consumption(images=1, service_tier=tier, input_text_tokens=0, output_image_tokens=1)
+
+    found = book(TIERS).quote(used, gateway="g", model="m", at=at("2026-06-01"))
+
+    assert (expected, None if expected else "unknown_service_tier") == (found.token_cost, found.reason)
+
+
+def test_a_tier_without_an_entry_in_force_is_unknown_and_the_plain_price_is_no_price_of_it() -> None:
+    prices = book(TIERS)
+    used = Consumption(images=1, service_tier="batch", input_text_tokens=0, output_image_tokens=1)
+
+    assert "unknown_service_tier" == prices.quote(used, gateway="g", model="m", at=at("2025-12-31")).reason
+    assert None is prices.estimate(used, gateway="g", model="m", at=at("2025-12-31"))
+    own = book(TIERS, own='gateway = "g"\n[[price]]\nmodel = "m"\nservice_tier = "flex"\nusd_per_image = "0.1"')
+    for tier in (None, "batch"):
+        asked = Consumption(images=1, service_tier=tier)
+        assert "unknown_service_tier" == own.quote(asked, gateway="g", model="m", at=at("2026-06-01")).reason
+
+
+def test_the_estimate_of_a_tier_takes_the_tokens_of_an_image_and_never_the_plain_price() -> None:
+    prices = book(TIERS)
+    flat = book(TIERS.replace("output_image_tokens_per_image = 1000", ""))
+
+    def estimates(tier: str | None) -> list[int | None]:
+        asked = Consumption(images=1, service_tier=tier)
+        return [each.estimate(asked, gateway="g", model="m", at=at("2026-06-01")) for each in (prices, flat)]
+
+    assert [30_000_000, 50_000_000] == estimates(None)
+    assert [None, None] == estimates("batch")
+
+
+def test_what_another_model_took_is_of_the_tier_of_the_call() -> None:
+    prices = book(TIERS)
+    text = Consumption(images=0, input_text_tokens=10, output_text_tokens=10)
+
+    def quoted(tier: str | None) -> Quote:
+        used = Consumption(
+            images=1, service_tier=tier, input_text_tokens=0, output_image_tokens=1, others=(("text", text),)
+        )
+        return prices.quote(used, gateway="g", model="m", at=at("2026-06-01"))
+
+    assert 30_000 + 10 * 1_000 + 10 * 2_000 == quoted(None).token_cost
+    assert "unknown_service_tier" == quoted("batch").reason
 
 
 def test_the_price_id_names_gateway_model_day_and_kind() -> None:

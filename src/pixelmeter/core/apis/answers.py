@@ -6,7 +6,6 @@ Total: what is not there, or is not what it should be, is left out.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from fnmatch import fnmatchcase
 from typing import Any, cast
 
 import msgspec
@@ -15,7 +14,7 @@ from pixelmeter.core.apis.image_size import size_of
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Reading, object_of
 from pixelmeter.core.apis.requests import size_word
 from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_usage, usage_of, worse
-from pixelmeter.core.gateways.places import DocumentPath, Job, ResponsePlaces, values_at
+from pixelmeter.core.gateways.places import DocumentPath, Job, ResponsePlaces, is_one_of, values_at
 from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded, count
 
 __all__ = ["add_doubt", "add_error", "add_image", "add_said", "add_usage", "answer_of"]
@@ -95,9 +94,7 @@ def _is_as_required(
     value = item.get(key)
     if value is None:
         value = body.get(key)
-    if isinstance(value, str):
-        return any(isinstance(each, str) and fnmatchcase(value.casefold(), each.casefold()) for each in wanted)
-    return value is None or any(type(value) is type(each) and value == each for each in wanted)
+    return value is None or is_one_of(value, wanted)
 
 
 def add_said(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
@@ -167,14 +164,10 @@ def _add_job(response: ImageResponse, body: Mapping[str, Any], job: Job) -> None
     """Tell a job that goes on from one that has failed."""
     response.job_id = _word(body, job.id, NAME_LIMIT)
     status = _word(body, job.status, ERROR_LIMIT)
-    if status is not None and _is_like(status, job.failed):
+    if status is not None and is_one_of(status, job.failed):
         response.error_type = response.error_type or status
     elif response.job_id is not None and response.error_type is None:
         if status is None:
             response.job = job.id_alone and response.images is None
         else:
-            response.job = not job.pending or _is_like(status, job.pending)
-
-
-def _is_like(word: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(word.casefold(), pattern.casefold()) for pattern in patterns)
+            response.job = not job.pending or is_one_of(status, job.pending)

@@ -59,12 +59,14 @@ class ImageResponse(msgspec.Struct, gc=False):
     error_type: str | None = None
     error_code: str | None = None
     body: dict[str, Any] = {}
-    """The decoded document, its long strings cut, for the profile's cost readers; the last field."""
+    """The decoded document, its long strings cut, for the profile's cost readers."""
+    progress: Any = None
+    """What a reader keeps from one event of a stream to the next; the last field."""
 
 
 def facts_of(response: ImageResponse) -> tuple[Hashable, ...]:
-    """Return all fields of a response except its JSON document."""
-    return msgspec.structs.astuple(response)[:-1]
+    """Return all fields of a response except its JSON document and what a reader keeps for itself."""
+    return msgspec.structs.astuple(response)[:-2]
 
 
 _decode = msgspec.json.Decoder(float_hook=NumberText).decode

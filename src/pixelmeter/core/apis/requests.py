@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from fnmatch import fnmatchcase
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
@@ -12,7 +11,7 @@ from urllib.parse import parse_qsl
 import msgspec
 
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.gateways.places import RequestPlace, RequestPlaces, values_at
+from pixelmeter.core.gateways.places import Condition, RequestPlace, RequestPlaces, is_one_of, values_at
 from pixelmeter.core.text import bounded, count
 from pixelmeter.core.wire.forms import Fields
 from pixelmeter.core.wire.headers import Headers
@@ -25,8 +24,6 @@ _NUMBER_LIMIT = 40
 _WORD_LIMIT = 40
 _QUERY_LIMIT = 4096
 _MODELS_LIMIT = 8
-
-Condition = tuple[tuple[RequestPlace, tuple[str | bool | int, ...]], ...]
 
 
 class Asked(NamedTuple):
@@ -219,7 +216,7 @@ class _Values:
 
     def fits(self, condition: Condition) -> bool:
         """Return whether one of the places has one of its values."""
-        return any(_is_one_of(value, wanted) for place, wanted in condition for value in self.at(place))
+        return any(is_one_of(value, wanted) for place, wanted in condition for value in self.at(place))
 
 
 def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[str, ...]) -> ImageRequest | None:
@@ -251,13 +248,6 @@ def _remembered_request(
     # Programs ask for few kinds of images, again and again.
     asked = Asked(parts, b"", {}, None, ())
     return _request(route, asked, _Json(_kind_of(route, named), body), named)
-
-
-def _is_one_of(value: Any, wanted: Sequence[str | bool | int]) -> bool:
-    if isinstance(value, str):
-        word = value[:200].casefold()
-        return any(isinstance(each, str) and fnmatchcase(word, each.casefold()) for each in wanted)
-    return any(type(value) is type(each) and value == each for each in wanted)
 
 
 def _whole(value: object) -> int | None:

@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, cast
+from typing import Any, Literal, NamedTuple, cast
 
 import msgspec
 
 from pixelmeter.core.text import bounded, count, whole
 
-__all__ = ["Block", "Doubt", "NumberText", "Usage", "blocks_of", "has_usage", "usage_of", "worse"]
+__all__ = [
+    "Block",
+    "Doubt",
+    "NumberText",
+    "Usage",
+    "blocks_of",
+    "chat_usage_of",
+    "gemini_usage_of",
+    "has_usage",
+    "usage_of",
+    "worse",
+]
 
 Doubt = Literal["unparsed", "unpriced_tokens", "unpriced_usage"]
 """`unpriced_tokens`: it has tokens of a class that nothing is known of; `unpriced_usage`: it has something else that
@@ -70,12 +81,26 @@ _KNOWN = frozenset(
     }
 )
 _KNOWN_INPUT = frozenset({"text_tokens", "image_tokens", "cached_tokens", _CACHED_DETAILS})
-_KNOWN_CACHED = frozenset({"text_tokens", "image_tokens"})
+_KNOWN_CACHED = frozenset({"text_tokens", "image_tokens", "cached_text_tokens", "cached_image_tokens"})
 _KNOWN_OUTPUT = frozenset({"text_tokens", "image_tokens", "reasoning_tokens"})
 # What is counted and never billed beside tokens or images: the images, their sizes, sums of money and times.
 _FREE = re.compile(
     r"n|(.*_)?images?(_(count|num|number))?|(.*_)?(costs?|price|usd|credits?|currency)(_.*)?"
     r"|(.*_)?(time|duration|latency|seconds|ms|timestamp|created|speed|width|height|pixels|megapixels|size|resolution|steps)"
+)
+_KNOWN_GEMINI = frozenset(
+    {
+        "promptTokenCount",
+        "promptTokensDetails",
+        "toolUsePromptTokenCount",
+        "toolUsePromptTokensDetails",
+        "cachedContentTokenCount",
+        "cacheTokensDetails",
+        "candidatesTokenCount",
+        "candidatesTokensDetails",
+        "thoughtsTokenCount",
+        "totalTokenCount",
+    }
 )
 _LONGEST_NAME = 64
 _NOTHING: Mapping[str, Any] = {}
@@ -85,6 +110,24 @@ _DEEPEST = 8
 def usage_of(fields: Mapping[str, Any], *, input_images: int, makes: Literal["image", "text"] = "image") -> Usage:
     """Read a usage; `makes` is the kind of those output tokens that the response does not tell apart."""
     return _Reading().usage(fields, input_images, makes)
+
+
+def chat_usage_of(fields: Mapping[str, Any], *, input_images: int, images: bool, text: bool) -> Usage:
+    """Read the usage of a chat completion; `images` and `text` say what the answer has.
+
+    Where the usage does not tell image tokens from text, those of an answer of one kind are of that kind, reasoning
+    apart; those of an answer of both are of neither.
+    """
+    return _Reading().chat(fields, input_images, images=images, text=text)
+
+
+def gemini_usage_of(fields: Mapping[str, Any], *, input_images: int, images: bool) -> Usage:
+    """Read Gemini's `usageMetadata`; `images` says whether the answer has any.
+
+    Thoughts and what the details of the candidates leave out are text. The counts of prompt, tool results, candidates
+    and thoughts are the total (google-genai 3.6.1, `GenerateContentResponseUsageMetadata`).
+    """
+    return _Reading().gemini(fields, input_images, images=images)
 
 
 def blocks_of(body: Mapping[str, Any]) -> tuple[tuple[Block, ...], Doubt | None]:
@@ -113,6 +156,13 @@ def has_usage(item: object) -> bool:
         return False
     fields = cast("Mapping[str, Any]", item)
     return any("usage" in name.lower() and _has_count(value) for name, value in fields.items())
+
+
+class _Modalities(NamedTuple):
+    text: int
+    image: int
+    other: int
+    """Of audio, video and documents, for which no price is known."""
 
 
 class _Reading:
@@ -147,6 +197,111 @@ class _Reading:
             doubt=self._doubt,
         )
 
+    def chat(self, fields: Mapping[str, Any], input_images: int, *, images: bool, text: bool) -> Usage:
+        outputs = self._details(fields, *_OUTPUT_DETAILS)
+        given, total, whole = [self._count(fields, *names) for names in _TOTALS]
+        made = self._count(outputs, "image_tokens")
+        if total is None or self._count(outputs, "text_tokens") is not None:
+            return self.usage(fields, input_images, "image" if images else "text")
+        reasoning = self._count(outputs, "reasoning_tokens") or self._count(fields, "reasoning_tokens") or 0
+        if not made and images:
+            # A 0 is what gateways send that do not tell.
+            if text:
+                self._say("unparsed")
+            inside = reasoning if given is not None and whole == given + total else 0
+            made = max(total - inside, 0)
+        split = {"image_tokens": made or 0, "text_tokens": max(total - (made or 0), 0)}
+        told = dict.fromkeys(_OUTPUT_DETAILS) | {_OUTPUT_DETAILS[0]: {**outputs, **split}}
+        return self.usage({**fields, **told}, input_images, "image")
+
+    def gemini(self, fields: Mapping[str, Any], input_images: int, *, images: bool) -> Usage:
+        self._unknown(fields, _KNOWN_GEMINI)
+        prompt, tool = self._count(fields, "promptTokenCount"), self._count(fields, "toolUsePromptTokenCount")
+        made, thoughts = self._count(fields, "candidatesTokenCount"), self._count(fields, "thoughtsTokenCount")
+        given = self._modalities(fields, "promptTokensDetails")
+        # Where images went in, nobody knows how many of the tokens are theirs.
+        text, image = (None if input_images else prompt, None) if given is None else (given.text, given.image)
+        if given is not None:
+            self._compare(given.text + given.image, prompt)
+        results = self._modalities(fields, "toolUsePromptTokensDetails")
+        if results is not None:
+            self._compare(results.text + results.image, tool)
+        tool_text, tool_image = (tool or 0, 0) if results is None else (results.text, results.image)
+        if text is not None or prompt is None:
+            text = (text or 0) + tool_text if tool_text else text
+        elif tool_text:
+            self._say("unparsed")
+        image = (image or 0) + tool_image if tool_image else image
+        split = self._modalities(fields, "cacheTokensDetails")
+        if split is not None and split.other:
+            self._say("unpriced_tokens")
+        cached, cached_text, cached_image = self._cached(
+            self._count(fields, "cachedContentTokenCount"),
+            _NOTHING if split is None else {"text_tokens": split.text, "image_tokens": split.image},
+            text,
+            image,
+        )
+        answer = self._modalities(fields, "candidatesTokensDetails")
+        output_text, output_image = self._candidates(made, answer, images=images)
+        if made is None and answer is not None:
+            made = answer.text + answer.image
+        self._compare((prompt or 0) + (tool or 0) + (made or 0) + (thoughts or 0), self._total(fields))
+        return Usage(
+            input_text=self._sane(text),
+            input_image=self._sane(image),
+            cached=self._sane(cached),
+            cached_text=self._sane(cached_text),
+            cached_image=self._sane(cached_image),
+            output_text=self._sane((output_text or 0) + thoughts if thoughts else output_text),
+            output_image=self._sane(output_image),
+            doubt=self._doubt,
+        )
+
+    def _candidates(
+        self, total: int | None, details: _Modalities | None, *, images: bool
+    ) -> tuple[int | None, int | None]:
+        if details is None:
+            if images and total:
+                self._say("unparsed")
+            return (None if images else total), None
+        left = 0 if total is None else total - details.text - details.image - details.other
+        if left < 0 or (left and images and not details.image):
+            self._say("unparsed")
+        return details.text + max(left, 0), details.image
+
+    def _total(self, fields: Mapping[str, Any]) -> int | None:
+        return self._count(fields, "totalTokenCount") or None
+
+    def _modalities(self, fields: Mapping[str, Any], name: str) -> _Modalities | None:
+        """Return a list of counts by modality; None where there is none. One without a modality is of text."""
+        details = fields.get(name)
+        if not isinstance(details, list):
+            if _has_count(details):
+                self._say("unpriced_tokens")
+            return None
+        text = image = other = 0
+        for each in cast("list[Any]", details):
+            if not isinstance(each, dict):
+                self._say("unparsed")
+                continue
+            entry = cast("dict[str, Any]", each)
+            tokens, modality = self._count(entry, "tokenCount") or 0, entry.get("modality")
+            if modality in (None, "TEXT", "MODALITY_UNSPECIFIED"):
+                text += tokens
+            elif modality == "IMAGE":
+                image += tokens
+            elif tokens:
+                other += tokens
+                self._say("unpriced_tokens")
+        return _Modalities(text, image, other) if details else None
+
+    def _sane(self, tokens: int | None) -> int | None:
+        """Return a sum of counts; None for one that no call has."""
+        if tokens is not None and count(tokens) is None:
+            self._doubt = worse(self._doubt, "unparsed")
+            return None
+        return tokens
+
     def _input(self, details: Mapping[str, Any], total: int | None, images: int) -> tuple[int | None, int | None]:
         text, image = self._count(details, "text_tokens"), self._count(details, "image_tokens")
         if text is None and image is None:
@@ -158,7 +313,8 @@ class _Reading:
     def _cached(
         self, cached: int | None, split: Mapping[str, Any], text: int | None, image: int | None
     ) -> tuple[int | None, int | None, int | None]:
-        cached_text, cached_image = self._count(split, "text_tokens"), self._count(split, "image_tokens")
+        cached_text = self._count(split, "text_tokens", "cached_text_tokens")
+        cached_image = self._count(split, "image_tokens", "cached_image_tokens")
         if cached_text is not None or cached_image is not None:
             together = (cached_text or 0) + (cached_image or 0)
             self._compare(together, cached)

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, get_args
 
 import msgspec
 
-Operation = Literal["generate", "edit", "variation"]
+Operation = Literal["generate", "edit", "variation", "chat_image", "response_image"]
 Outcome = Literal[
     "success", "error", "timeout", "throttled", "rejected", "cancelled", "interrupted", "blocked", "pending"
 ]

@@ -123,6 +123,7 @@ def consumption_of(request: ImageRequest, response: ImageResponse, *, images: in
         images=images,
         size=response.size or request.size,
         quality=unless_auto(response.quality) or request.quality,
+        service_tier=unless_auto(response.service_tier) or request.service_tier,
         input_images=request.input_images,
         steps=request.steps,
         input_text_tokens=usage.input_text,

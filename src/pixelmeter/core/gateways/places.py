@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from fnmatch import fnmatchcase
 from typing import Any, Self, cast
 
 import msgspec
 
-__all__ = ["DocumentPath", "Job", "RequestPlace", "RequestPlaces", "ResponsePlaces", "values_at"]
+__all__ = [
+    "Condition",
+    "DocumentPath",
+    "Job",
+    "RequestPlace",
+    "RequestPlaces",
+    "ResponsePlaces",
+    "is_one_of",
+    "values_at",
+]
 
 _STEP = re.compile(r"[^.\[\]]+|\[\d{0,4}\]")
 _PATH = re.compile(r"(?:[^.\[\]]+|\[\d{0,4}\])(?:\.[^.\[\]]+|\[\d{0,4}\])*")
@@ -77,6 +87,18 @@ class RequestPlace(str):
         if source == "header":
             place.name = rest.lower()
         return place
+
+
+Condition = tuple[tuple[RequestPlace, tuple[str | bool | int, ...]], ...]
+"""True where one of the places has one of its values."""
+
+
+def is_one_of(value: object, wanted: Sequence[str | bool | int]) -> bool:
+    """Return whether a value is one of those that are wanted; texts are globs, small and capital letters alike."""
+    if isinstance(value, str):
+        word = value[:200].casefold()
+        return any(isinstance(each, str) and fnmatchcase(word, each.casefold()) for each in wanted)
+    return any(type(value) is type(each) and value == each for each in wanted)
 
 
 def values_at(document: object, path: DocumentPath) -> Iterator[Any]:

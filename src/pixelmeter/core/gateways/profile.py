@@ -13,7 +13,16 @@ import msgspec
 
 from pixelmeter.core.apis.usage import NumberText
 from pixelmeter.core.attempts.record import NANO_PER_USD, Operation
-from pixelmeter.core.gateways.places import DocumentPath, Job, RequestPlace, RequestPlaces, ResponsePlaces, values_at
+from pixelmeter.core.gateways.places import (
+    Condition,
+    DocumentPath,
+    Job,
+    RequestPlace,
+    RequestPlaces,
+    ResponsePlaces,
+    is_one_of,
+    values_at,
+)
 from pixelmeter.core.text import bounded, summed
 from pixelmeter.core.wire.headers import Headers
 
@@ -146,13 +155,11 @@ class AmountReader(_Data, frozen=True, rename={"source": "from"}):
     unit: Unit
     zero_is_real: bool = False
     """Whether a reported 0 means free; else it proves nothing."""
-    when: Mapping[DocumentPath, tuple[str | bool | int, ...]] = {}
+    when: Mapping[str, tuple[str | bool | int, ...]] = {}
     """What the JSON body must have for this to count, one of each."""
 
     def __post_init__(self) -> None:
-        _ = self.header, self.path
-        # msgspec leaves the keys of a table as they are.
-        msgspec.structs.force_setattr(self, "when", {DocumentPath(path): wanted for path, wanted in self.when.items()})
+        _ = self.header, self.path, self.conditions
 
     @property
     def header(self) -> HeaderName | None:
@@ -164,9 +171,14 @@ class AmountReader(_Data, frozen=True, rename={"source": "from"}):
         """The path in the body; None where a header tells."""
         return DocumentPath(self.name) if self.source == "body" else None
 
+    @property
+    def conditions(self) -> tuple[tuple[DocumentPath, tuple[str | bool | int, ...]], ...]:
+        """Paths in the body, and the values of which each must have one."""
+        return tuple((DocumentPath(path), wanted) for path, wanted in self.when.items())
+
     def holds(self, body: Mapping[str, Any]) -> bool:
         """Return whether the body has what this reader asks for."""
-        return all(any(value in wanted for value in values_at(body, path)) for path, wanted in self.when.items())
+        return all(any(is_one_of(value, wanted) for value in values_at(body, path)) for path, wanted in self.conditions)
 
     def texts(self, headers: Headers, body: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the amounts that a response has in this place, as text; none where it has none."""
@@ -204,12 +216,8 @@ def texts_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
     )
 
 
-Asks = Mapping[RequestPlace, tuple[str | bool | int, ...]]
+Asks = Mapping[str, tuple[str | bool | int, ...]]
 """Places in a request, and globs over their values; true where one of the places has one of its values."""
-
-
-def _places(asks: Asks) -> Asks:
-    return {RequestPlace(place): wanted for place, wanted in asks.items()}
 
 
 class RouteData(_Data, frozen=True):
@@ -226,6 +234,8 @@ class RouteData(_Data, frozen=True):
     asks: Asks | tuple[Asks, ...] = ()
     """Places, and globs over their values: without one of them a request is no image call. Of a list of such tables
     each must be true."""
+    unless: Asks = {}
+    """Places, and globs over their values: with one of them a request is no image call."""
     quote: Asks = {}
     """Places, and globs over their values: with one of them a request only asks for a price, and is no attempt."""
     request: RequestPlaces = RequestPlaces()
@@ -233,15 +243,22 @@ class RouteData(_Data, frozen=True):
     job: Job | None = None
 
     def __post_init__(self) -> None:
-        # msgspec leaves the keys of a table as they are.
-        asks = tuple(map(_places, self.asks)) if isinstance(self.asks, tuple) else _places(self.asks)
-        msgspec.structs.force_setattr(self, "asks", asks)
-        msgspec.structs.force_setattr(self, "quote", _places(self.quote))
+        _ = self.conditions, self.exclusions
 
     @property
-    def asks_all(self) -> tuple[Asks, ...]:
-        """What must all be true."""
-        return self.asks if isinstance(self.asks, tuple) else (self.asks,)
+    def conditions(self) -> tuple[Condition, ...]:
+        """What must all be true of an image call."""
+        several = self.asks if isinstance(self.asks, tuple) else (self.asks,)
+        return tuple(_condition(asks) for asks in several)
+
+    @property
+    def exclusions(self) -> Condition:
+        """What is true of a request that is another route's, or only asks for a price."""
+        return (*_condition(self.unless), *_condition(self.quote))
+
+
+def _condition(asks: Asks) -> Condition:
+    return tuple((RequestPlace(place), wanted) for place, wanted in asks.items())
 
 
 class Inner(_Data, frozen=True):

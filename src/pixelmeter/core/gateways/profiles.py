@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 import msgspec
 
 from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.gateways.routes import Found, Table, deciding, routes_of
+from pixelmeter.core.gateways.routes import Found, Route, Table, deciding, routes_of
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.wire.headers import Headers, without_root
 
@@ -55,11 +55,17 @@ class Profiles:
 
     def routes(self, method: str, host: str, target: bytes) -> tuple[Found, ...]:
         """Return the routes that a request to a host may be of, by its method and raw target; none for most."""
-        profile = self.of_host(host)
+        return self._table(self.of_host(host)).find(method, target)
+
+    def routes_of(self, profile: Profile) -> tuple[Route, ...]:
+        """Return the routes of a profile, in the order in which they are tried."""
+        return self._table(profile).routes
+
+    def _table(self, profile: Profile) -> Table:
         table = self._tables.get(profile.id)
         if table is None:
             table = self._tables[profile.id] = Table([*routes_of(profile, self._by_id)])
-        return table.find(method, target)
+        return table
 
     def of_response(self, profile: Profile, headers: Headers) -> Profile:
         """Return the profile that the response headers (lower-case names) show, where the host alone told nothing."""

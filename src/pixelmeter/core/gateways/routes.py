@@ -9,18 +9,22 @@ from urllib.parse import unquote
 
 import msgspec
 
-from pixelmeter.core.apis import openai_images, predictions
+from pixelmeter.core.apis import chat_images, gemini, openai_images, openai_responses, predict, predictions
 from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
-from pixelmeter.core.gateways.places import DocumentPath, Job, RequestPlace, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.places import Condition, DocumentPath, Job, RequestPlaces, ResponsePlaces
 from pixelmeter.core.gateways.profile import Api, CostReader, HeaderName, Profile, RouteData, Routing
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.text import bounded
 
-__all__ = ["READERS", "Found", "Route", "Table", "deciding", "routes_of"]
+__all__ = ["READERS", "Found", "Route", "Table", "condition_texts", "deciding", "problems_of", "routes_of"]
 
 READERS: Mapping[Api, Reader] = {
     "openai_images": openai_images,
+    "openai_responses": openai_responses,
+    "chat_images": chat_images,
+    "gemini": gemini,
+    "predict": predict,
     "prediction_jobs": predictions,
     "plain_images": predictions,
 }
@@ -34,9 +38,6 @@ _OPENAI_IMAGES: tuple[tuple[str, Operation], ...] = (
 _LONGEST_PATH = 2048
 _REMEMBERED_PATHS = 1000
 _PART = re.compile(r"\{([a-z_]+)(\+?)\}|(?<![^/])\*\*/")
-
-Condition = tuple[tuple[RequestPlace, tuple[str | bool | int, ...]], ...]
-"""True where one of the places has one of its values."""
 
 
 class Deciding(NamedTuple):
@@ -54,7 +55,7 @@ def deciding(profile: Profile, cost: Sequence[CostReader]) -> Deciding:
     headers += routing.baseline_model
     headers += [profile.cached.header] if profile.cached is not None else []
     paths = [reader.path for reader in readers if reader.path is not None]
-    paths += [path for reader in readers for path in reader.when]
+    paths += [path for reader in readers for path, _ in reader.conditions]
     return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(dict.fromkeys(paths)))
 
 
@@ -75,7 +76,7 @@ class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     asks: tuple[Condition, ...]
     """What must all be true of an image call; none where every request is one."""
     quote: Condition
-    """With one of these it only asks for a price."""
+    """With one of these it is no image call, or only asks for a price."""
     pattern: re.Pattern[str]
     cost: tuple[CostReader, ...]
     """Where the gateway, and the one behind it, report a cost."""
@@ -94,10 +95,11 @@ class Found(NamedTuple):
 class Table:
     """The routes of one profile, by method and path."""
 
-    __slots__ = ("_known", "_routes")
+    __slots__ = ("_known", "routes")
 
     def __init__(self, routes: Sequence[Route]) -> None:
-        self._routes = tuple(routes)
+        self.routes = tuple(routes)
+        """In the order in which they are tried."""
         self._known: Memo[tuple[str, bytes], tuple[Found, ...]] = Memo(_REMEMBERED_PATHS)
 
     def find(self, method: str, target: bytes) -> tuple[Found, ...]:
@@ -110,7 +112,7 @@ class Table:
         if len(path) > _LONGEST_PATH:
             return
         text = path.decode("latin-1").rstrip("/")
-        for route in self._routes:
+        for route in self.routes:
             if route.method == method and (match := route.pattern.fullmatch(text)):
                 parts = {name: bounded(unquote(part)) for name, part in match.groupdict().items()}
                 yield Found(route, tuple((name, part) for name, part in parts.items() if part is not None))
@@ -127,6 +129,37 @@ def routes_of(profile: Profile, profiles: Mapping[str, Profile]) -> Iterator[Rou
         for data in _data_of(behind):
             path = inner.prefix + _shortened(data.path, inner.strip)
             yield _route(profile, behind, msgspec.structs.replace(data, path=path))
+
+
+def condition_texts(route: Route) -> Iterator[str]:
+    """Yield what must be true of a request on a route, in words."""
+    for condition in route.asks:
+        yield " or ".join(f"{place} is one of {', '.join(map(str, wanted))}" for place, wanted in condition)
+    for place, wanted in route.quote:
+        yield f"{place} is none of {', '.join(map(str, wanted))}"
+
+
+def problems_of(profile: Profile) -> Iterator[tuple[str, str]]:
+    """Yield what is wrong with the routes of a profile beyond the types of its fields: where, and what."""
+    for at, data in enumerate(profile.route):
+        where = f"$.route[{at}]"
+        if re.search(r"[{}]", _PART.sub("", data.path)):
+            yield f"{where}.path", f"{data.path!r}: write {{name}} for a part, {{name+}} for several segments"
+            continue
+        names = [part[1] for part in _PART.finditer(data.path) if part[1] is not None]
+        if len(set(names)) < len(names):
+            yield f"{where}.path", f"{data.path!r} names a part twice"
+        for field in data.request.__struct_fields__:
+            for place in getattr(data.request, field):
+                if place.source == "path" and place.name not in names:
+                    yield f"{where}.request.{field}", f"{place!r}: the path has no {{{place.name}}}"
+        for key, conditions in (("asks", data.conditions), ("quote", (data.exclusions,))):
+            for place in (place for condition in conditions for place, _ in condition):
+                if place.source == "path" and place.name not in names:
+                    yield f"{where}.{key}", f"{place!r}: the path has no {{{place.name}}}"
+    for at, inner in enumerate(profile.inner):
+        if not inner.prefix.startswith("/"):
+            yield f"$.inner[{at}].prefix", f"{inner.prefix!r} is no beginning of a path: it starts with /"
 
 
 def _shortened(path: str, strip: str) -> str:
@@ -161,8 +194,8 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         response=_laid_over(reader.RESPONSE, described.response, data.response),
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
-        asks=tuple(tuple(each.items()) for each in data.asks_all),
-        quote=tuple(data.quote.items()),
+        asks=data.conditions,
+        quote=data.exclusions,
         pattern=_pattern(data.path),
         cost=cost,
         deciding=deciding(profile, cost),

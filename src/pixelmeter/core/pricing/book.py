@@ -17,12 +17,14 @@ from pixelmeter.core.gateways.profile import Region
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.pricing.quote import Consumption, Line, Quote, besides, estimate, price
 from pixelmeter.core.pricing.tables import in_usd
-from pixelmeter.core.pricing.tariff import REASONS, Entry, ExchangeRate, Reason, Tariff
+from pixelmeter.core.pricing.tariff import ATTO_PER_NANO, REASONS, Entry, ExchangeRate, Reason, Tariff, service_tier_of
+from pixelmeter.core.text import scaled
 
 __all__ = ["REASONS", "Consumption", "Entry", "ExchangeRate", "Line", "PriceBook", "Quote", "Reason"]
 
 _LONGEST_NAME = 200
 _REMEMBERED = 1024
+_MILLION = 1_000_000
 _EPOCH = datetime.date(1970, 1, 1)
 # Google's names for where a model stands, such as models/imagen-4.0-generate-001.
 _COLLECTIONS = ("models/", "publishers/google/models/")
@@ -45,7 +47,7 @@ class PriceBook:
         self._exchange_rates = tuple(exchange_rates)
         self._own = {name: _Index([entry for entry in own if entry.gateway == name]) for name in _gateways(own)}
         self._bundled: dict[str, _Index] = {}
-        self._tariffs: Memo[tuple[str, str, tuple[str, ...], int], Tariff] = Memo(_REMEMBERED)
+        self._tariffs: Memo[tuple[str, str, tuple[str, ...], int, str | None], Tariff] = Memo(_REMEMBERED)
 
     @property
     def own_gateways(self) -> Sequence[str]:
@@ -68,7 +70,8 @@ class PriceBook:
         the vendor's name and slash in front. `region` is that of the host, where it has not the plain price.
         """
         day = at // MICROSECONDS_PER_DAY
-        tariff = self._tariff(gateway, model, vendors, day)
+        tier = service_tier_of(consumption.service_tier)
+        tariff = self._tariff(gateway, model, vendors, day, tier)
         if isinstance(tariff, str):
             return Quote(reason=tariff)
         surcharge = _surcharge(tariff, region, day)
@@ -76,7 +79,9 @@ class PriceBook:
             return Quote(reason="regional_price")
         others: list[Line] = []
         for other, used in consumption.others:
-            its = self._tariff(gateway, other, vendors, day)
+            its = self._tariff(gateway, other, vendors, day, tier)
+            if its == "unknown_service_tier":
+                return Quote(reason="unknown_service_tier")
             added = None if isinstance(its, str) else _surcharge(its, region, day)
             lines = None if isinstance(its, str) or added is None else besides(its, used, added)
             if lines is None:
@@ -96,9 +101,33 @@ class PriceBook:
     ) -> int | None:
         """Return what such a call may cost, in nano-dollars, before its usage is known; None when nobody can say."""
         day = at // MICROSECONDS_PER_DAY
-        tariff = self._tariff(gateway, model, vendors, day)
+        tariff = self._tariff(gateway, model, vendors, day, service_tier_of(consumption.service_tier))
         surcharge = None if isinstance(tariff, str) else _surcharge(tariff, region, day)
         return None if isinstance(tariff, str) or surcharge is None else estimate(tariff, consumption, surcharge)
+
+    def cost_of_units(
+        self,
+        units: str,
+        *,
+        gateway: str,
+        model: str,
+        at: int,
+        vendors: Sequence[str] = (),
+        region: Region | None = None,
+    ) -> int | None:
+        """Return the nano-dollars of so many units, a decimal number as text, for a gateway that counts them itself.
+
+        The unit is the only one that the model is priced by, at one price: an image, a megapixel, a step. None where
+        the model has several units or prices or is billed by tokens, where it has no price, and for no sane number.
+        """
+        day = at // MICROSECONDS_PER_DAY
+        tariff = self._tariff(gateway, model, vendors, day, None)
+        if isinstance(tariff, str) or tariff.unit_price is None:
+            return None
+        surcharge = _surcharge(tariff, region, day)
+        if surcharge is None:
+            return None
+        return scaled(units, tariff.unit_price * (_MILLION + surcharge), ATTO_PER_NANO * _MILLION)
 
     def entries(self, gateway: str) -> Sequence[Entry]:
         """Return all entries of a name in the order of their files, the user's own first."""
@@ -108,16 +137,21 @@ class PriceBook:
             found |= {id(entry): entry for entry in sorted(every, key=lambda entry: entry.line)}
         return tuple(found.values())
 
-    def _tariff(self, gateway: str, model: str, vendors: Sequence[str], day: int) -> Tariff | Reason:
+    def _tariff(
+        self, gateway: str, model: str, vendors: Sequence[str], day: int, service_tier: str | None
+    ) -> Tariff | Reason:
         if len(model) > _LONGEST_NAME or len(gateway) > _LONGEST_NAME:
             return "no_price"
-        key = (gateway, model, tuple(vendors), day)
+        key = (gateway, model, tuple(vendors), day, service_tier)
         if tariff := self._tariffs.get(key):
             return tariff
         date = _EPOCH + datetime.timedelta(days=day)
         entries = self._in_force(gateway, model, vendors, date)
         if not entries:
             return "no_price"
+        entries = [entry for entry in entries if entry.service_tier == service_tier or entry.has_tokens_to_expect]
+        if not any(entry.has_price for entry in entries):
+            return "unknown_service_tier"
         if (prices := in_usd(entries, self._exchange_rates, date)) is None:
             return "foreign_currency"
         return self._tariffs.keep(key, Tariff(prices))

@@ -12,7 +12,6 @@ import msgspec
 
 from pixelmeter.core.pricing.tables import (
     DATES,
-    LONGEST_WORD,
     Wrong,
     as_size,
     exchange_rate,
@@ -22,7 +21,7 @@ from pixelmeter.core.pricing.tables import (
     unknown,
     wrong_fields,
 )
-from pixelmeter.core.pricing.tariff import COUNTS, UNITS, USD, Entry, ExchangeRate, Rate
+from pixelmeter.core.pricing.tariff import COUNTS, LONGEST_WORD, PLAIN_TIERS, UNITS, USD, Entry, ExchangeRate, Rate
 from pixelmeter.core.toml import TomlError, parse
 from pixelmeter.core.wire.headers import ascii_host
 
@@ -58,9 +57,11 @@ class _Table(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     effective_to: datetime.date | None = None
     shutdown_on: datetime.date | None = None
     quality: _Word | None = None
+    service_tier: _Word | None = None
     default_size: _Word | None = None
     default_quality: _Word | None = None
     default_steps: Annotated[int, msgspec.Meta(ge=1, le=1_000_000)] | None = None
+    max_input_tokens: Annotated[int, msgspec.Meta(ge=1, le=1_000_000_000)] | None = None
     estimate: bool = False
     source: str = ""
     checked_on: datetime.date | None = None
@@ -163,6 +164,7 @@ def _entry(
         message = 'nothing says whose price this is: write gateway = "NAME" at the top of the file or in the entry'
         wrongs.append(Wrong(message))
     wrongs += [*_wrong_gateway(plain.get("gateway")), *_wrong_default_size(plain.get("default_size"), rates)]
+    wrongs += _wrong_tier(plain.get("service_tier"))
     try:
         head = msgspec.convert(plain, _Table, builtin_types=DATES)
     except msgspec.ValidationError:
@@ -186,9 +188,11 @@ def _entry(
         effective_to=head.effective_to,
         shutdown_on=head.shutdown_on,
         quality=_lower(head.quality),
+        service_tier=_lower(head.service_tier),
         default_size=_lower(head.default_size),
         default_quality=_lower(head.default_quality),
         default_steps=head.default_steps,
+        max_input_tokens=head.max_input_tokens,
         estimate=head.estimate,
         rates={unit: tuple(_restricted(rate, head.quality) for rate in found) for unit, found in rates.items()},
         currency=currency or USD,
@@ -227,6 +231,13 @@ def _wrong_default_size(size: object, rates: Mapping[str, Sequence[Rate]]) -> It
         )
 
 
+def _wrong_tier(tier: object) -> Iterator[Wrong]:
+    if isinstance(tier, str) and tier and tier.strip().lower() in PLAIN_TIERS:
+        yield Wrong(f"service_tier: {tier!r} is the price of a call that names no tier: leave it out", ["service_tier"])
+    elif isinstance(tier, str) and tier != tier.strip():
+        yield Wrong(f"service_tier: no call has spaces around it: write {tier.strip()!r}", ["service_tier"])
+
+
 def _as_in_urls(gateway: str) -> str:
     """Return the name of a gateway; one of a host with letters beyond ASCII as attempts have it, from the URL."""
     if gateway.isascii() or "." not in gateway:
@@ -238,9 +249,9 @@ def _as_in_urls(gateway: str) -> str:
 
 
 def _id(gateway: str, head: _Table, *, own: bool) -> str:
-    quality = f"[{head.quality}]" if head.quality else ""
+    restricted = "".join(f"[{word}]" for word in (head.quality, head.service_tier) if word)
     since = f"@{head.effective_from}" if head.effective_from else ""
-    return f"{'own:' if own else ''}{gateway}:{head.model}{quality}{since}"
+    return f"{'own:' if own else ''}{gateway}:{head.model}{restricted}{since}"
 
 
 def _lower(word: str | None) -> str | None:
@@ -268,7 +279,17 @@ class _Seen:
                 wrongs.append(Wrong(f"{name!r} is a name of {owner!r} already", [key]))
         for unit, rates in entry.rates.items():
             keys = [
-                (entry.id, entry.estimate, unit, rate.size, rate.pixels, rate.quality, rate.steps) for rate in rates
+                (
+                    entry.id,
+                    entry.service_tier,
+                    entry.estimate,
+                    unit,
+                    rate.size,
+                    rate.pixels,
+                    rate.quality,
+                    rate.steps,
+                )
+                for rate in rates
             ]
             if not self._rates.isdisjoint(keys) or len(set(keys)) < len(keys):
                 wrongs.append(

@@ -13,6 +13,7 @@ import msgspec
 from pixelmeter.core.attempts.record import NANO_PER_USD
 from pixelmeter.core.pricing.tariff import (
     ATTO_PER_NANO,
+    LONGEST_WORD,
     TOKENS_PER_IMAGE,
     TOKENS_PER_PARTIAL_IMAGE,
     Entry,
@@ -27,7 +28,6 @@ from pixelmeter.core.pricing.tariff import (
 from pixelmeter.core.text import half_even
 
 _SIZE = re.compile(r"([1-9]\d{0,4})x([1-9]\d{0,4})")
-_LONGEST_WORD = 40
 
 # A million dollars for a call is somebody's mistake; besides, sums of costs must fit 64 bits.
 _HIGHEST = 1_000_000 * NANO_PER_USD
@@ -53,6 +53,8 @@ class Consumption(msgspec.Struct, frozen=True, kw_only=True):
     """WIDTHxHEIGHT, a tier such as "2K", or "auto"; None when the call was silent, and the vendor chose."""
     quality: str | None = None
     """The vendor's word, or "auto"; None when the call was silent."""
+    service_tier: str | None = None
+    """The vendor's word, such as "batch"; None, "auto", "default", "standard" and "on_demand" have the plain price."""
     input_images: int = 0
     steps: int | None = None
     input_text_tokens: int | None = None
@@ -213,7 +215,7 @@ def _word(value: str | None, default: str | None) -> str | None:
     if value is None:
         return default
     # No book has a longer word; cutting keeps what a hostile answer says cheap, and still unequal to all of them.
-    word = value[: _LONGEST_WORD + 1].lower()
+    word = value[: LONGEST_WORD + 1].lower()
     return None if word == "auto" else word
 
 
@@ -222,10 +224,12 @@ def _token_lines(tariff: Tariff, consumption: Consumption, query: PriceQuery, su
     output_image, output_text = consumption.output_image_tokens, consumption.output_text_tokens
     if consumption.input_text_tokens is None and consumption.input_image_tokens is None:
         return "missing_usage"
-    # An answer with images has output tokens; and where images have a rate of their own, the text rate is not theirs.
-    if not output_image and consumption.images != 0 and (_OUTPUT_IMAGE in offers or not output_text):
+    # An answer with images has output tokens of them, and the text rate is not theirs.
+    if not output_image and consumption.images != 0:
         return "missing_usage"
     text, image = consumption.input_text_tokens or 0, consumption.input_image_tokens or 0
+    if tariff.max_input_tokens is not None and text + image > tariff.max_input_tokens:
+        return "unpriced_tokens"
     cached_text = min(consumption.cached_text_tokens or 0, text) if _CACHED_TEXT in offers else 0
     cached_image = min(consumption.cached_image_tokens or 0, image) if _CACHED_IMAGE in offers else 0
     lines: list[Line] = []

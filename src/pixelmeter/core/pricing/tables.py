@@ -10,13 +10,12 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
-from pixelmeter.core.pricing.tariff import COUNTS, UNITS, USD, Entry, ExchangeRate, Rate, atto, usd_text
+from pixelmeter.core.pricing.tariff import COUNTS, LONGEST_WORD, UNITS, USD, Entry, ExchangeRate, Rate, atto, usd_text
 
 __all__ = [
     "CURRENCIES",
     "DATES",
     "EXCHANGE_DIGITS",
-    "LONGEST_WORD",
     "PriceKey",
     "Wrong",
     "as_size",
@@ -33,9 +32,6 @@ __all__ = [
 
 DATES = (datetime.date, datetime.datetime, datetime.time)
 """What TOML has read already."""
-
-LONGEST_WORD = 40
-"""Characters of a size, a quality or a number of steps."""
 
 _PRICE = re.compile(r"\d{1,6}(\.(\d{1,12}))?", re.ASCII)
 _MANY_DIGITS = re.compile(r"\d{7,}(\.\d*)?", re.ASCII)

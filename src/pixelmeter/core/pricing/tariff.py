@@ -19,12 +19,16 @@ Reason = Literal[
     "unknown_quality",
     "unknown_steps",
     "unknown_input_size",
+    "unknown_service_tier",
     "regional_price",
     "implausible",
 ]
 REASONS: tuple[Reason, ...] = get_args(Reason)
 
 USD = "USD"
+
+LONGEST_WORD = 40
+"""Characters of a size, a quality, a service tier or a number of steps."""
 
 ATTO_PER_NANO = 1_000_000_000
 _ATTO_DIGITS = 18
@@ -155,9 +159,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     """When the vendor means to end the model; the price holds on, for calls that succeed all the same."""
     quality: str | None
     """Calls of this quality alone have these prices."""
+    service_tier: str | None = None
+    """Calls of this service tier, such as "batch", alone have these prices, in lower case; None is the plain price."""
     default_size: str | None
     default_quality: str | None
     default_steps: int | None
+    max_input_tokens: int | None = None
+    """Calls with more input tokens than these have other prices, which are not known."""
     estimate: bool
     """Good enough to say what a call may cost, but not what it did."""
     rates: Mapping[str, tuple[Rate, ...]]
@@ -178,10 +186,26 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
         """Whether a call can be priced by it, not only estimated."""
         return not self.estimate and any(unit in UNITS for unit in self.rates)
 
+    @property
+    def has_tokens_to_expect(self) -> bool:
+        """Whether all it has is how many tokens an image takes, which does not depend on the service tier."""
+        return all(key in COUNTS for key in self.rates)
+
     def holds_on(self, day: datetime.date) -> bool:
         """Return whether the entry is in force."""
         begun = self.effective_from is None or self.effective_from <= day
         return begun and (self.effective_to is None or day < self.effective_to)
+
+
+# What vendors call the tier that is no tier: the price of a call that says nothing.
+PLAIN_TIERS = frozenset({"", "auto", "default", "standard", "on_demand"})
+
+
+def service_tier_of(word: str | None) -> str | None:
+    """Return the service tier whose prices a call has, in lower case; None for the plain price."""
+    # No book has a longer word; cutting keeps what a hostile answer says cheap, and still unequal to all of them.
+    tier = (word or "")[: LONGEST_WORD + 1].strip().lower()
+    return None if tier in PLAIN_TIERS else tier
 
 
 class Offer(msgspec.Struct, frozen=True):
@@ -209,6 +233,11 @@ class Offers:
         self._all = tuple(offers)
         self._ranged = tuple(offer for offer in self._all if offer.rate.pixels or offer.rate.steps)
         self._plain = {(offer.rate.size, offer.rate.quality): offer for offer in self._all if offer not in self._ranged}
+
+    @property
+    def amounts(self) -> set[int]:
+        """The different prices, in atto-dollars for each thing counted."""
+        return {offer.rate.amount for offer in self._all}
 
     def pick(self, query: PriceQuery, most_expensive: bool = False) -> Offer | Reason:
         """Return the most special rate that fits a call, or what keeps it from being known.
@@ -277,9 +306,24 @@ class Tariff:
         self.counts = {key: found for key in COUNTS if (found := self.offers.pop(key, self.estimates.get(key)))}
         self.has_tokens = any(unit in self.offers for unit in TOKEN_UNITS)
         self.image_units: tuple[ImageUnit, ...] = tuple(unit for unit in IMAGE_UNITS if unit in self.offers)
+        limits = [entry.max_input_tokens for entry in newest if entry.max_input_tokens is not None]
+        self.max_input_tokens = min(limits, default=None)
+        # Atto-dollars for one of the only unit, the megapixel for instance; None where there are several, or prices.
+        self.unit_price = _unit_price(self)
         self.default_size = next((entry.default_size for entry in newest if entry.default_size), None)
         self.default_quality = next((entry.default_quality for entry in newest if entry.default_quality), None)
         self.default_steps = next((entry.default_steps for entry in newest if entry.default_steps), None)
+
+
+_PARTS: tuple[ImageUnit, ...] = ("usd_per_first_megapixel", "usd_per_extra_megapixel")
+
+
+def _unit_price(tariff: Tariff) -> int | None:
+    if tariff.has_tokens or len(tariff.image_units) != 1 or tariff.image_units[0] in _PARTS:
+        return None
+    unit = tariff.image_units[0]
+    amounts = tariff.offers[unit].amounts
+    return amounts.pop() * UNITS[unit] if len(amounts) == 1 else None
 
 
 def _offers(newest: Iterable[Entry]) -> dict[str, Offers]:

@@ -1,0 +1,208 @@
+"""`pixelmeter gateways`: the profiles, to read, to explain and to check."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeVar, cast
+from urllib.parse import urlsplit
+
+import click
+
+from pixelmeter.cli.options import format_option
+from pixelmeter.cli.output import emit, emit_json, plain, say
+from pixelmeter.core.gateways.places import Job, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.gateways.routes import Route, condition_texts
+from pixelmeter.gateways import check, load_profiles
+
+__all__ = ["command"]
+
+_COLUMNS = ("gateway", "hosts", "routes", "apis", "cost", "prices", "evidence")
+_ROUTES = ("gateway", "method", "path", "api", "operation", "prices", "if")
+_LONGEST_URL = 4096
+_SHOWN_HOSTS = 3
+
+_Command = TypeVar("_Command", bound=Callable[..., Any])
+
+
+def _own_file() -> str | None:
+    from pixelmeter.settings import from_environment
+
+    return from_environment().profiles
+
+
+def _profiles_option(command: _Command) -> _Command:
+    return click.option(
+        "--profiles",
+        "path",
+        metavar="FILE",
+        default=_own_file,
+        show_default="PIXELMETER_PROFILES",
+        help="Your own profile, or a folder of them; they win over the bundled ones.",
+    )(command)
+
+
+def _loaded(path: str | None) -> Profiles:
+    from pixelmeter.settings import from_environment
+
+    return load_profiles(from_environment().gateways, path)
+
+
+@click.group()
+def command() -> None:
+    """List, explain and check gateway profiles."""
+
+
+@command.command("list")
+@_profiles_option
+@format_option
+def list_(path: str | None, format: str) -> None:
+    """List the gateways that are known: their hosts, the APIs that they speak, and where a cost comes from."""
+    profiles = _loaded(path)
+    rows = [_row(profiles, profile) for profile in sorted(profiles.profiles, key=lambda profile: profile.id)]
+    emit(rows, _COLUMNS, format, names=("gateway", "hosts"), drop=("evidence", "prices", "apis", "routes"))
+
+
+@command.command()
+@click.argument("gateway")
+@_profiles_option
+@format_option
+def show(gateway: str, path: str | None, format: str) -> None:
+    """Show the profile of GATEWAY: its routes, and where each says what matters."""
+    profiles = _loaded(path)
+    profile = next((profile for profile in profiles.profiles if profile.id == gateway), None)
+    if profile is None:
+        raise click.ClickException(f"no profile is called {plain(gateway)}: there are {', '.join(profiles.ids)}")
+    routes = profiles.routes_of(profile)
+    if format == "table":
+        say(f"{profile.id}: {', '.join(profile.match.hosts) or 'any host that no other profile has'}")
+        if profile.evidence:
+            say(f"  evidence: {profile.evidence}")
+        for line in _costs(profile):
+            say(f"  {line}")
+        click.echo()
+    emit([_route_row(route) for route in routes], _ROUTES[1:], format, drop=("if", "prices"))
+
+
+@command.command("check")
+@click.argument("file")
+def check_(file: str) -> None:
+    """Check your own profile FILE: print every problem as FILE:LINE: message, and exit with 1 if there is one."""
+    problems = check(file)
+    for line, message in sorted(problems):
+        click.echo(f"{plain(file)}:{line}: {plain(message)}")
+    if problems:
+        sys.exit(1)
+    click.echo(f"{plain(file)}: nothing is wrong")
+
+
+@command.command()
+@click.argument("url")
+@click.option("--method", default="POST", show_default=True, help="Of the request.")
+@_profiles_option
+@format_option
+def match(url: str, method: str, path: str | None, format: str) -> None:
+    """Tell which profile and route a request to URL has, and where its price is read from; exit with 1 for none."""
+    try:
+        parts = urlsplit(url[:_LONGEST_URL])
+        port = {None: "", 443: "", 80: ""}.get(parts.port, f":{parts.port}")
+    except ValueError:
+        raise click.ClickException(f"{plain(url[:80])} is no URL: write https://host/path") from None
+    if parts.hostname is None:
+        raise click.ClickException(f"{plain(url[:80])} is no URL: write https://host/path")
+    profiles = _loaded(path)
+    host = f"{parts.hostname}{port}"
+    target = parts.path + (f"?{parts.query}" if parts.query else "")
+    found = profiles.routes(method.upper(), host, target.encode())
+    if format == "json":
+        emit_json([_explained(route, dict(named)) for route, named in found])
+    elif format == "csv":
+        emit([_route_row(route) for route, _ in found], _ROUTES, format)
+    else:
+        say(f"{plain(host)} has the profile {profiles.of_host(host).id}")
+        for route, named in found:
+            click.echo()
+            for line in _lines(route, dict(named)):
+                say(line)
+    if not found:
+        click.echo(f"No route fits {method.upper()} {plain(parts.path)}: such a request is not metered.", err=True)
+        sys.exit(1)
+
+
+def _row(profiles: Profiles, profile: Profile) -> dict[str, object]:
+    routes = profiles.routes_of(profile)
+    return {
+        "gateway": profile.id,
+        "hosts": _some(profile.match.hosts) or ("any other" if profile.generic else "by response header"),
+        "routes": len(routes),
+        "apis": ", ".join(dict.fromkeys(route.api for route in routes)),
+        "cost": ", ".join(dict.fromkeys(f"{cost.source} {cost.name}" for cost in profile.cost)) or "price book",
+        "prices": ", ".join((profile.id, *profile.pass_through)),
+        "evidence": profile.evidence,
+    }
+
+
+def _some(hosts: Sequence[str]) -> str:
+    more = f" and {len(hosts) - _SHOWN_HOSTS} more" if len(hosts) > _SHOWN_HOSTS else ""
+    return ", ".join(hosts[:_SHOWN_HOSTS]) + more
+
+
+def _route_row(route: Route) -> dict[str, object]:
+    return {
+        "gateway": route.profile.id,
+        "method": route.method,
+        "path": route.path,
+        "api": route.api,
+        "operation": route.operation,
+        "prices": ", ".join(dict.fromkeys((route.profile.id, *route.vendors))),
+        "if": " and ".join(condition_texts(route)) or None,
+    }
+
+
+def _costs(profile: Profile) -> Iterator[str]:
+    for cost in profile.cost:
+        added = ", added to the first" if cost.plus else ""
+        zero = "" if cost.zero_is_real else "; 0 proves nothing"
+        yield f"cost: {cost.source} {cost.name} in {cost.unit}{added}{zero}"
+
+
+def _explained(route: Route, parts: dict[str, str]) -> dict[str, object]:
+    return {
+        **_route_row(route),
+        "parts": parts,
+        "request": _places(route.request),
+        "response": _places(route.response),
+        "job": None if route.job is None else _places(route.job),
+        "cost": [{"from": cost.source, "name": cost.name, "unit": cost.unit, "plus": cost.plus} for cost in route.cost],
+    }
+
+
+def _lines(route: Route, parts: dict[str, str]) -> Iterator[str]:
+    yield f"{route.method} {route.path}: {route.operation}, API {route.api}"
+    for text in condition_texts(route):
+        yield f"  only if {text}"
+    for name, value in parts.items():
+        yield f"  {{{name}}} is {plain(value)}"
+    for title, places in (("request", route.request), ("answer", route.response), ("job", route.job)):
+        for name, where in _places(places).items() if places is not None else ():
+            yield f"  {title} {name.replace('_', ' ')}: {where}"
+    yield from (f"  {line}" for line in _costs(route.profile))
+    yield f"  prices of: {_route_row(route)['prices']}"
+
+
+def _places(places: RequestPlaces | ResponsePlaces | Job) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for name in places.__struct_fields__:
+        value: Any = getattr(places, name)
+        if isinstance(value, Mapping):
+            several = cast("Mapping[str, Sequence[object]]", value)
+            found[name] = ", ".join(f"{key} is one of {_listed(wanted)}" for key, wanted in several.items())
+        else:
+            found[name] = str(value).lower() if isinstance(value, bool) else _listed(value)
+    return {name: text for name, text in found.items() if text}
+
+
+def _listed(values: Sequence[object]) -> str:
+    return ", ".join(map(str, values))
