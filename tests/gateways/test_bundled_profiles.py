@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pixelmeter import gateways, prices
 from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.gateways.routes import routes_of
 from pixelmeter.core.toml import parse
 from pixelmeter.gateways import load_profiles
 
@@ -29,11 +28,10 @@ def _price_files() -> set[str]:
 
 def _vendors() -> Iterator[str]:
     """Yield whose prices hold somewhere, as far as requests of some host come to them."""
-    by_id = {profile.id: profile for profile in _PROFILES.profiles}
     for profile in _NAMED:
         if profile.match.hosts or profile.match.response_header_prefixes:
             yield profile.id
-            for route in routes_of(profile, by_id):
+            for route in _PROFILES.routes_of(profile):
                 yield from route.vendors
 
 
@@ -77,10 +75,9 @@ def _may_be_the_same(pattern: str, another: str) -> bool:
 
 def test_every_route_of_a_bundled_profile_has_a_pattern_of_its_own_or_a_condition() -> None:
     """A route that another one always comes before would never be taken."""
-    by_id = {profile.id: profile for profile in _PROFILES.profiles}
     for profile in _PROFILES.profiles:
         taken: set[tuple[str, str]] = set()
-        for route in routes_of(profile, by_id):
+        for route in _PROFILES.routes_of(profile):
             assert (route.method, route.path) not in taken, (profile.id, route.path)
             if not route.asks:
                 taken.add((route.method, route.path))
