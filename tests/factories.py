@@ -71,6 +71,13 @@ def make_attempt(**overrides: Any) -> Attempt:
         "version": "0.1.0",
         "first_image": None,
         "remaining_requests": 599,
+        "job_id": None,
+        "priced_parts": None,
+        "baseline_model": None,
+        "baseline_cost": None,
+        "route_fee": None,
+        "savings": None,
+        "service_tier": None,
     }
     return Attempt(**(fields | overrides))
 

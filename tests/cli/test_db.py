@@ -50,7 +50,7 @@ def test_downgrade_to_base_asks_first(sqlite_url: str) -> None:
 def filled_url(ledger_url: str) -> str:
     """A ledger of two rows; one tells when its first image came."""
     with closing(open_writer(ledger_url)) as writer:
-        writer.write([make_attempt(), make_attempt(first_image=7)], {"spool": 3}, [])
+        writer.write([make_attempt(), make_attempt(first_image=7, job_id="j")], {"spool": 3}, [])
     return ledger_url
 
 
@@ -61,6 +61,8 @@ def test_a_downgrade_says_what_it_discards_and_asks(filled_url: str) -> None:
 
     assert (1, "current") == (refused.exit_code, kept)
     for told in (
+        "the column job_id of pixelmeter_attempts with its 1 values",
+        "the column savings of pixelmeter_attempts with its 0 values",
         "the column first_image of pixelmeter_attempts with its 1 values",
         "the column remaining_requests of pixelmeter_attempts with its 2 values",
         "the table pixelmeter_totals with its 1 rows",

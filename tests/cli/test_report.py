@@ -157,6 +157,40 @@ def test_the_money_of_retries_and_failures_of_unknown_cost_is_not_known(ledger_u
     assert 4 == table.partition("At risk")[0].count(" unknown")
 
 
+def test_savings_are_what_the_gateway_says_of_the_attempts_that_it_routed(ledger_url: str) -> None:
+    routed = {"baseline_model": "b", "baseline_cost": 40_000_000, "route_fee": 100_000}
+    fill(
+        ledger_url,
+        make_attempt(model="chosen", cost=800_000, savings=39_100_000, **routed),
+        make_attempt(model="chosen", cost=50_000_000, savings=-10_100_000, **routed),
+        make_attempt(model="chosen", cost=800_000, **routed),
+        make_attempt(model="named", cost=1_000_000),
+    )
+    sums = {"cost_usd": "0.0526", "baseline_usd": "0.12", "route_fee_usd": "0.0003", "savings_usd": "0.029"}
+    columns = ["--savings", "--columns", "cost", *MAY]
+    found = report(ledger_url, *columns)
+    assert found["total"] == sums
+    unknown = {"cost_usd": "0.001", "baseline_usd": None, "route_fee_usd": None, "savings_usd": None}
+    assert [{"model": "chosen", **sums, "cost_usd": "0.0516"}, {"model": "named", **unknown}] == found["rows"]
+    (chosen, named) = csv.DictReader(io.StringIO(run(ledger_url, "--format", "csv", *columns).stdout))
+    assert ("0.029", "") == (chosen["savings_usd"], named["savings_usd"])
+    table = run(ledger_url, *columns).stdout
+    assert ["cost", "baseline", "route", "fee", "savings"] == table.splitlines()[1].split()[1:]
+    assert "chosen $0.0516 $0.1200 $0.0003 $0.0290" in " ".join(table.split())
+    assert "total $0.0526 $0.1200 $0.0003 $0.0290" in " ".join(table.split())
+    assert "The gateway does not say the savings of 1 of 3 routed attempts." in table
+
+
+def test_savings_come_after_all_other_columns(sqlite_url: str) -> None:
+    fill(sqlite_url, make_attempt())
+    added = ["baseline_usd", "route_fee_usd", "savings_usd"]
+    plain, more = rows(sqlite_url, *MAY)[0], rows(sqlite_url, *MAY, "--savings", "--with-fees")[0]
+    assert [*(name for name in more if name in plain), *added] == [name for name in more if name != "fee_usd"]
+    assert ["model", "savings_usd", "baseline_usd", "route_fee_usd"] == list(
+        rows(sqlite_url, *MAY, "--columns", "savings", "--savings")[0]
+    )
+
+
 def test_fees_come_after_the_columns_that_are_chosen(sqlite_url: str) -> None:
     fill(sqlite_url, make_attempt())
     assert ["model", "cost_usd", "fee_usd"] == list(rows(sqlite_url, *MAY, "--columns", "cost", "--with-fees")[0])

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from pixelmeter.core.attempts.record import FIELDS
 from pixelmeter.ledger import migrate
 from pixelmeter.meter import Meter
 from pixelmeter.testing.handle import Gateway
@@ -38,9 +39,18 @@ def downgrade() -> None:
 '''
 
 
+COLUMN = 'Column("newer", Text),'
+
+
+def put(file: Path, old: str, new: str) -> None:
+    """Replace what must be in a file once."""
+    before, after = file.read_text().split(old)
+    file.write_text(before + new + after)
+
+
 @pytest.fixture
 def newer(tmp_path: Path) -> Callable[..., str]:
-    """Run Python with a pixelmeter that has one more migration; returns what it prints."""
+    """Run Python with a pixelmeter that has one more migration and field; returns what it prints."""
     root = Path(__file__).parents[2]
     package = tmp_path / "newer"
     # What is compiled comes along: each test would have to compile the whole package.
@@ -51,6 +61,11 @@ def newer(tmp_path: Path) -> Callable[..., str]:
     (package / "migrations" / "versions" / f"{revision}_newer.py").write_text(
         NEWER.format(revision=revision, head=head)
     )
+    last = FIELDS[-1]
+    put(
+        package / "src/pixelmeter/core/attempts/record.py", "\n\n\nFIELDS", "\n    newer: str | None = None\n\n\nFIELDS"
+    )
+    put(package / "src/pixelmeter/ledger/schema.py", f'Column("{last}", Text),', f'Column("{last}", Text), {COLUMN}')
 
     def run(*arguments: str) -> str:
         environment = {**os.environ, "PYTHONPATH": str(package / "src")}

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from pixelmeter import gateways, prices
 from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.gateways.routes import routes_of
 from pixelmeter.core.toml import parse
 from pixelmeter.gateways import load_profiles
 
@@ -20,7 +19,6 @@ _PASS_THROUGH_ONLY: dict[str, str] = {
 """Price files that no profile is named after, and why."""
 
 _PROFILES = load_profiles({})
-_BY_ID = {profile.id: profile for profile in _PROFILES.profiles}
 _NAMED = [profile for profile in _PROFILES.profiles if not profile.generic]
 
 
@@ -33,7 +31,7 @@ def _vendors() -> Iterator[str]:
     for profile in _NAMED:
         if profile.match.hosts or profile.match.response_header_prefixes:
             yield profile.id
-            for route in routes_of(profile, _BY_ID.get):
+            for route in _PROFILES.routes_of(profile):
                 yield from route.vendors
 
 
@@ -84,7 +82,7 @@ def test_every_route_of_a_bundled_profile_has_a_pattern_of_its_own_or_a_conditio
     """A route that another one always comes before would never be taken."""
     for profile in _PROFILES.profiles:
         taken: set[tuple[str, str]] = set()
-        for route in routes_of(profile, _BY_ID.get):
+        for route in _PROFILES.routes_of(profile):
             assert (route.method, route.path) not in taken, (profile.id, route.path)
             if not route.asks:
                 taken.add((route.method, route.path))

@@ -16,7 +16,7 @@ import pytest
 
 import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.profile import AmountReader, Profile
 from pixelmeter.system import SystemClock
 from pixelmeter.testing import capture_calls
 
@@ -47,6 +47,7 @@ _READ_BY_PEOPLE = {"evidence"}
 _BASE = f'id = "corp"\n[match]\nhosts = ["{_HOST}"]\n'
 _COST = '[[cost]]\nfrom = "header"\nname = "x-cost"\nunit = "cents"\n'
 _BODY_COST = '[[cost]]\nfrom = "body"\nname = "bill.sum"\nunit = "cents"\n'
+_ROUTING = '[routing.{}]\nfrom = "header"\nname = "x-amount"\nunit = "cents"\n'
 _TAG = '[tag]\nrequest_header = "x-corp-tag"\n'
 _DEFAULT = '[[default_model]]\noperation = "generate"\nmodel = "house/flux"\n'
 _REGION = f'[[region]]\nhosts = ["{_HOST}"]\n'
@@ -69,6 +70,14 @@ _CASES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
     "cost.name": (_BASE + _COST, _BASE + _COST.replace("x-cost", "x-other"), {"answer": {"x-cost": "7"}}),
     "cost.unit": (_BASE + _BODY_COST, _BASE + _BODY_COST.replace("cents", "usd_ticks"), {}),
     "cost.zero_is_real": (_BASE + _COST, _BASE + _COST + "zero_is_real = true\n", {"answer": {"x-cost": "0"}}),
+    "routing.baseline_model": (
+        _BASE,
+        _BASE + '[routing]\nbaseline_model = ["x-base"]\n',
+        {"answer": {"x-base": "m"}},
+    ),
+    "routing.baseline_cost": (_BASE, _BASE + _ROUTING.format("baseline_cost"), {"answer": {"x-amount": "1"}}),
+    "routing.route_fee": (_BASE, _BASE + _ROUTING.format("route_fee"), {"answer": {"x-amount": "1"}}),
+    "routing.savings": (_BASE, _BASE + _ROUTING.format("savings"), {"answer": {"x-amount": "1"}}),
     "identity.request_id": (_BASE, _BASE + '[identity]\nrequest_id = ["x-id"]\n', {"answer": {"x-id": "r"}}),
     "identity.model": (_BASE, _BASE + '[identity]\nmodel = ["x-model"]\n', {"answer": {"x-model": "m"}}),
     "identity.provider": (_BASE, _BASE + '[identity]\nprovider = ["x-by"]\n', {"answer": {"x-by": "p"}}),
@@ -191,7 +200,11 @@ _SAID: dict[str, tuple[str, Any]] = {
     "error_type": ('["its"]', "refused"),
     "error_code": ('["its"]', "E7"),
 }
+_TIERED: tuple[Mapping[str, Any], ...] = {"body": {"its": "flex"}}, {"json": {"data": [{"url": "u"}], "its": "flex"}}
 for _table in ("route.", ""):
+    for _side, _place, _call in zip(("request", "response"), ("body.its", "its"), _TIERED, strict=True):
+        _with = f'[{_table}{_side}]\nservice_tier = ["{_place}"]\n'
+        _CASES[f"{_table}{_side}.service_tier"] = _route(), _route() + _with, _call
     for _name, _value in _ASKED.items():
         _with = f'[{_table}request]\n{_name} = ["body.its"]\n'
         _CASES[f"{_table}request.{_name}"] = _route(), _route() + _with, {"body": {"its": _value}}
@@ -239,7 +252,8 @@ def _keys(kind: type[msgspec.Struct], prefix: str = "") -> Iterator[str]:
     hints = get_type_hints(kind)
     for field in msgspec.structs.fields(kind):
         inner = [one for one in (hints[field.name], *get_args(hints[field.name])) if _is_table(one)]
-        if inner:
+        # Its keys are those of a cost.
+        if inner and inner[0] is not AmountReader:
             yield from _keys(inner[0], f"{prefix}{field.encode_name}.")
         else:
             yield prefix + field.encode_name
@@ -305,9 +319,10 @@ _MAPPINGS = {"asks", "unless", "quote", "when", "required", "deployments"}
 def _paths(table: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
     for name, value in table.items():
         tables = [one for one in (value if isinstance(value, list) else [value]) if isinstance(one, dict)]
-        if not tables or name in _MAPPINGS:
+        is_whole = name in _MAPPINGS or prefix == "routing."
+        if not tables or is_whole:
             yield prefix + name
-        for one in tables if name not in _MAPPINGS else ():
+        for one in tables if not is_whole else ():
             yield from _paths(one, f"{prefix}{name}.")
 
 

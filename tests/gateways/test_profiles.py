@@ -14,7 +14,7 @@ import openai
 import pytest
 
 from pixelmeter.core.attempts.billing import CostReason, Reported, reported_by
-from pixelmeter.core.gateways.profile import read_profile
+from pixelmeter.core.gateways.profile import ProfileError, read_profile
 from pixelmeter.core.wire.headers import first
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
@@ -228,6 +228,26 @@ def test_the_names_of_headers_are_written_in_any_case(tmp_path: Path) -> None:
     assert Reported(nano=40_000_000) == reported_by(mine.cost, {b"x-mine-cost": b"0.04"}, {})
     assert "req_1" == first({b"x-request-id": b"req_1"}, mine.identity.request_id)
     assert mine is profiles.of_response(profiles.of_host("other.example"), {b"x-mine-id": b"1"})
+
+
+def test_places_that_are_the_keys_of_a_table_are_places() -> None:
+    route = {"path": "/x", "api": "openai_images", "operation": "generate"}
+    asks = {"body.kind[]": ["image"]}
+    whens = {"usage.final": [True]}
+    profile = read_profile(
+        {
+            "id": "mine",
+            "route": [route | {"asks": asks, "quote": {"query.dry_run": ["1"]}}, route | {"asks": [asks, asks]}],
+            "cost": [{"from": "body", "name": "usage.cost", "unit": "usd", "when": whens}],
+        }
+    )
+    first, second = profile.route
+    places = [place for each in (*first.conditions, *second.conditions, first.exclusions) for place, _ in each]
+    assert ["body", "body", "body", "query"] == [place.source for place in places]
+    assert [("usage", "final")] == [path.steps for path, _ in profile.cost[0].conditions]
+    for table in ({"asks": {"nowhere": ["a"]}}, {"quote": {"nowhere": ["a"]}}):
+        with pytest.raises(ProfileError, match="nowhere"):
+            read_profile({"id": "mine", "route": [route | table]})
 
 
 def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:

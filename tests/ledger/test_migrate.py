@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import random
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import msgspec
 import psycopg
 import pytest
 from alembic.autogenerate import compare_metadata
@@ -13,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import inspect, text
 
-from pixelmeter.core.attempts.record import COST_SOURCES, OUTCOMES, Attempt
+from pixelmeter.core.attempts.record import COST_SOURCES, FIELDS, OUTCOMES, Attempt
 from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger import migrate, version
@@ -22,7 +24,7 @@ from pixelmeter.ledger.engine import changing, ensure_schema, open_engine
 from pixelmeter.ledger.schema import METADATA
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
-from tests.ledger.reading import recomputed_totals, stored, totals
+from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 from tests.ledger.test_writer_postgres import WAITING
 
 
@@ -81,6 +83,63 @@ def test_the_totals_of_a_ledger_that_had_none_are_those_of_its_rows(ledger_url: 
     assert kept == filled
     assert {"spool": 7} == position
     assert recomputed_totals(ledger_url) == totals(ledger_url)
+
+
+_OF_0001 = FIELDS[: FIELDS.index("first_image")]
+_OF_0002 = FIELDS[: FIELDS.index("job_id")]
+
+
+@pytest.mark.parametrize(("revision", "fields"), [("0001", _OF_0001), ("0002", _OF_0002)])
+def test_a_ledger_of_an_older_schema_keeps_its_rows_and_what_they_lack_is_null(
+    ledger_url: str, revision: str, fields: Sequence[str]
+) -> None:
+    chance = random.Random(5)
+    old = [any_attempt(chance) for _ in range(50)]
+    fill_older(ledger_url, revision, fields, old)
+
+    migrated = migrate.upgrade(ledger_url)
+    before = stored(ledger_url)
+    new = make_attempt(job_id="job_1", priced_parts="[]", baseline_model="m", baseline_cost=4, route_fee=1, savings=-3,
+                       service_tier="flex")  # fmt: skip
+    with closing(open_writer(ledger_url)) as writer:
+        position = writer.positions(["spool"])
+        written = writer.write([*old, new], {"spool": 9}, [])
+
+    assert ("current", {"spool": 7}, 1) == (migrated.state, position, written)
+    lacking = dict.fromkeys(set(FIELDS) - set(fields))
+    assert {one.id: msgspec.structs.replace(one, **lacking) for one in old} == before
+    assert {new.id: new, **before} == stored(ledger_url)
+    assert recomputed_totals(ledger_url) == totals(ledger_url)
+    assert rollup(ledger_url) == recomputed(ledger_url)
+
+
+def test_an_upgrade_may_be_taken_back_and_done_again(ledger_url: str) -> None:
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([make_attempt(savings=1), make_attempt()], {}, [])
+    kept = stored(ledger_url)
+
+    migrate.downgrade(ledger_url, "0002")
+    lost = [loss.column for loss in migrate.losses(ledger_url, "0002")]
+    migrate.upgrade(ledger_url)
+
+    assert [] == lost
+    assert {name: msgspec.structs.replace(one, savings=None) for name, one in kept.items()} == stored(ledger_url)
+    assert recomputed_totals(ledger_url) == totals(ledger_url)
+    assert rollup(ledger_url) == recomputed(ledger_url)
+
+
+def test_a_package_that_does_not_know_the_newest_schema_writes_nothing_into_it(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = version.revisions()
+    migrate.upgrade(ledger_url)
+    with monkeypatch.context() as older, closing(open_writer(ledger_url)) as writer:
+        older.setattr("pixelmeter.ledger.version.revisions", lambda: known[:-1])
+        for _ in range(2):
+            with pytest.raises(SchemaTooNew, match="pip install --upgrade pixelmeter"):
+                writer.write([make_attempt()], {"spool": 1}, [])
+
+    assert {} == stored(ledger_url)
 
 
 def test_a_writer_that_was_connected_before_a_migration_does_not_write_past_it(ledger_url: str) -> None:
@@ -249,7 +308,22 @@ def any_attempt(chance: random.Random) -> Attempt:
         input_image_tokens=chance.choice(counts),
         output_text_tokens=chance.choice(counts),
         output_image_tokens=chance.choice(counts),
+        job_id=chance.choice([None, "job"]),
+        baseline_cost=chance.choice([None, 40_000_000]),
+        savings=chance.choice([None, -5]),
     )
+
+
+def fill_older(url: str, revision: str, fields: Sequence[str], attempts: Sequence[Attempt]) -> None:
+    """Make a ledger of an older schema that has these attempts, as a package of that time would have left it."""
+    with closing(open_writer(url)) as writer:
+        writer.write(attempts, {"spool": 7}, [])
+    # What goes on the way down is made again from nothing on the way up, so none of the new code has a part in it.
+    migrate.downgrade(url, revision)
+    with open_engine(url).connect() as connection:
+        columns = [column["name"] for column in inspect(connection).get_columns("pixelmeter_attempts")]
+        count = connection.execute(text("SELECT count(*) FROM pixelmeter_attempts")).scalar()
+    assert (list(fields), len(attempts)) == (columns, count)
 
 
 def definitions(url: str) -> dict[str, str]:

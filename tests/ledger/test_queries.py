@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from itertools import pairwise
 from typing import Any
@@ -88,7 +88,18 @@ def expected_groups(
             unknown_retries=int(one.attempt > 0 and one.cost is None),
             failure_cost=(one.cost or 0) if one.outcome != "success" else 0,
             unknown_failures=int(one.outcome != "success" and one.cost is None),
+            routed_attempts=int(any(known is not None for known in routed(one))),
+            baseline=one.baseline_cost or 0,
+            stated_baselines=int(one.baseline_cost is not None),
+            route_fee=one.route_fee or 0,
+            stated_route_fees=int(one.route_fee is not None),
+            savings=one.savings or 0,
+            stated_savings=int(one.savings is not None),
         )
+
+
+def routed(one: Attempt) -> tuple[object, ...]:
+    return one.baseline_model, one.baseline_cost, one.route_fee, one.savings
 
 
 def varied(count: int, start: str, days: float, seed: int = 1) -> list[Attempt]:
@@ -112,6 +123,10 @@ def varied(count: int, start: str, days: float, seed: int = 1) -> list[Attempt]:
             fee=choose.choice([None, 2_112_000]),
             at_risk=choose.choice([None, None, 10_000_000]),
             billing=choose.choice(["billed", "not_billed", "unknown", "pending"]),
+            baseline_model=choose.choice([None, None, "m"]),
+            baseline_cost=choose.choice([None, None, None, 0, 40_000_000]),
+            route_fee=choose.choice([None, None, None, 100_000]),
+            savings=choose.choice([None, None, None, 0, 39_100_000, -7]),
             tags=choose.choice(['{"team":"growth"}', '{"a.b\\"c":"x","team":"core"}', "{}"]),
         )
         for _ in range(count)
@@ -277,6 +292,40 @@ def test_sums_go_past_64_bits(fill: Fill) -> None:
     for by in (["model"], ["size"]):
         report = summarise(grouped(reader, by, since, until), by=by, since=since, until=until)
         assert (3 * largest, 3 * largest, -3 * largest) == (report.total.cost, report.total.fee, report.total.at_risk)
+
+
+def test_savings_go_past_64_bits_and_below_zero(fill: Fill) -> None:
+    largest = 2**63 - 1
+    reader = fill([make_attempt(savings=-largest, baseline_cost=largest, route_fee=0) for _ in range(3)])
+    since, until = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    groups = grouped(reader, ["model"], since, until, columns=["savings"])
+    total = summarise(groups, by=["model"], since=since, until=until).total
+    assert (3, 3 * largest, 0, -3 * largest) == (
+        total.attempts, total.known_baseline, total.known_route_fee, total.known_savings
+    )  # fmt: skip
+
+
+def test_savings_are_read_by_the_index_of_routed_attempts_and_the_rest_from_the_rollup(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.write([make_attempt(), make_attempt(savings=1)], {}, [])
+    since, until = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    steps: list[str] = []
+    rows = LedgerReader.rows
+
+    def explained(reader: LedgerReader, statement: str, parameters: Sequence[object] = ()) -> list[Sequence[Any]]:
+        steps.extend(str(step[3]) for step in rows(reader, f"EXPLAIN QUERY PLAN {statement}", parameters))
+        return rows(reader, statement, parameters)
+
+    monkeypatch.setattr(LedgerReader, "rows", explained)
+    with reading_ledger(sqlite_url) as reader:
+        steps.clear()
+        [*grouped(reader, ["model"], since, until, filters=Filters(gateway="aigateway"), columns=["cost", "savings"])]
+
+    assert ["pixelmeter_attempts_routed"] == [
+        step.split("INDEX ")[1].split()[0] for step in steps if " pixelmeter_attempts " in step
+    ]
 
 
 def test_the_latency_bucket_in_sql_is_the_one_of_python(fill: Fill) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import struct
 import zlib
 from typing import Any
@@ -133,6 +134,28 @@ def test_a_payload_with_a_right_checksum_and_no_attempt_in_it_is_damage(payload:
 
     assert (ATTEMPTS[1:2], 0) == ([frame.attempt for frame in found.frames], found.foreign)
     assert len(framed(payload)) == found.damaged
+
+
+# A frame of 49 fields, as the code before schema 0003 wrote it.
+_OLD = base64.b64decode(
+    "9XB4bS8BAADdabwkkwEB3AAx2SQwMTljMDAwMC0wMDAwLTcwMDAtODAwMC0wMDAwMDAwMDAwMDHZJDAxOWMwMDAwLTAwMDAtNzAwMC04MDAwLTAwMDAw"
+    "MDAwMDAwMQHPAAZS5ou1IkCmb3BlbmFppGVkaXSrZ3B0LWltYWdlLTKrZ3B0LWltYWdlLTLAAgEBpGF1dG+pMTAyNHgxMDI0wKRoaWdoo3BuZwzNASzA"
+    "wM0QQMDOABPWIMzIp3N1Y2Nlc3PAwKVyZXFfMc4AATiAzgB79ECmYmlsbGVkzgeV1WCmcHJpY2VkwMDOB5XVYMDA2SRvcGVuYWk6Z3B0LWltYWdlLTJA"
+    "MjAyNi0wNC0yMSN0b2tlbnPAwgAAsXsidGVhbSI6Imdyb3d0aCJ9wKUwLjEuMM4AHoSAzQJX"
+)
+
+
+def test_a_frame_of_an_earlier_version_is_read_and_what_it_lacks_is_unknown() -> None:
+    found = scan(_OLD + FRAMES[0], 0, final=True)
+
+    assert (0, 0) == (found.damaged, found.foreign)
+    old, new = [frame.attempt for frame in found.frames]
+    assert ATTEMPTS[0] == new
+    expected = ("openai", "gpt-image-2", 127_260_000, '{"team":"growth"}', "0.1.0", 2_000_000, 599)
+    assert expected == (
+        old.gateway, old.model, old.cost, old.tags, old.version, old.first_image, old.remaining_requests
+    )  # fmt: skip
+    assert [None] * 7 == [getattr(old, name) for name in FIELDS[49:]]
 
 
 def test_an_attempt_of_a_later_version_with_more_fields_can_be_read() -> None:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from pixelmeter.reports.report import Answer, Question
 
 _DROP = ("p50", "share", "calls", "p95", "errors", "attempts", "images", "unknown_cost", "at_risk")
+_SAVINGS = ("baseline", "route_fee", "savings")
 _Read = TypeVar("_Read")
 
 
@@ -63,6 +64,7 @@ def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Par
 @range_options(since="30d", until="0m")
 @filter_options
 @click.option("--with-fees", is_flag=True, help="Show what the gateway charges on top.")
+@click.option("--savings", is_flag=True, help="Show what the gateway says that its choice of models saved.")
 @format_option
 @database_url_option
 def command(
@@ -73,6 +75,7 @@ def command(
     until: datetime,
     tz: ZoneInfo,
     with_fees: bool,
+    savings: bool,
     format: str,
     database_url: str,
     **filters: Any,
@@ -89,6 +92,8 @@ def command(
     from pixelmeter.reports.report import Question, ask, tags_in_use
 
     shown = _with_fees(chosen, format, with_fees)
+    if savings:
+        shown = (*shown, *(name for name in _SAVINGS if name not in shown))
     question = Question(since=since, until=until, zone=tz, filters=Filters(**filters), by=by, columns=shown)
     with open_ledger(database_url, warn) as reader:
         if lists_tags:

@@ -17,13 +17,17 @@ from pixelmeter.ledger.address import Address, connect_arguments, read_only_uri
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE
 
-__all__ = ["DIALECTS", "Dialect", "Sql", "bucket_of", "wide", "wide_sum"]
+__all__ = ["DIALECTS", "ROUTED", "Dialect", "Sql", "bucket_of", "wide", "wide_sum"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LOW_BITS = 32
 _LOW_MASK = (1 << _LOW_BITS) - 1
 _LONGEST = 2**63 - 1
+
+ROUTED = "baseline_model IS NOT NULL OR baseline_cost IS NOT NULL OR route_fee IS NOT NULL OR savings IS NOT NULL"
+"""The attempts whose gateway said something of its choice of a model. An index has them alone; both databases use it
+for a condition with this very text."""
 
 
 class Sql(NamedTuple):

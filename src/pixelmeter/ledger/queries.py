@@ -11,8 +11,8 @@ from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from typing import NamedTuple
 
 from pixelmeter.core.reporting.periods import Period, Window, name_of, windows
-from pixelmeter.core.reporting.report import ERRORS, FROM_ATTEMPTS, Group, is_period, known, tag_of
-from pixelmeter.ledger.dialect import Dialect, Sql, bucket_of, wide, wide_sum
+from pixelmeter.core.reporting.report import ERRORS, FROM_ATTEMPTS, ROUTING, Group, is_period, known, tag_of
+from pixelmeter.ledger.dialect import ROUTED, Dialect, Sql, bucket_of, wide, wide_sum
 from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = [
@@ -34,7 +34,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
 # Of a billed attempt nothing is at risk, also where nobody knows its price.
 _UNESTIMATED = "cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')"
-_USED = "attempt, images, outcome, billing, cost, fee, at_risk"
+_USED = "attempt, images, outcome, billing, cost, fee, at_risk, baseline_cost, route_fee, savings"
 
 
 class _Sum(NamedTuple):
@@ -77,6 +77,15 @@ _OF_ROLLUP: Mapping[str, _Sum] = {
     **_MONEY,
 }
 _COUNT_UNESTIMATED: Mapping[str, _Sum] = {"unestimated_attempts": _Sum("count(*)")}
+_OF_ROUTED: Mapping[str, _Sum] = {
+    "routed_attempts": _Sum("count(*)"),
+    "baseline": _money("baseline_cost"),
+    "stated_baselines": _Sum("count(baseline_cost)"),
+    "route_fee": _money("route_fee"),
+    "stated_route_fees": _Sum("count(route_fee)"),
+    "savings": _money("savings"),
+    "stated_savings": _Sum("count(savings)"),
+}
 _NOTHING = dict.fromkeys((name for name in Group._fields if name not in ("key", "bucket")), 0)
 
 
@@ -143,7 +152,8 @@ def grouped(
     """Yield sums by dimensions (`pixelmeter.core.reporting.report.DIMENSIONS` or "tag:KEY") and latency bucket.
 
     Days, weeks and months are those of `zone`. Whole UTC days come from the rollup where it can tell: it has no tags,
-    and of `columns` (`core.reporting.report.COLUMNS`) not those of FROM_ATTEMPTS, which are 0 unless asked for.
+    and of `columns` (`core.reporting.columns.COLUMNS`) not those of FROM_ATTEMPTS, which are 0 unless asked for. So are
+    those of ROUTING: they come from the attempts too, but from the routed ones alone, which have an index of their own.
     """
     since, until = _within_ledger(reader, since, until)
     if since >= until:
@@ -159,6 +169,9 @@ def grouped(
         yield from _from_attempts(
             reader, by, start, end, zone, filters.conditions(reader.dialect), sums=sums, bucket=bucket_of()
         )
+    if ROUTING & {*columns}:
+        conditions = [Sql(f"({ROUTED})"), *filters.conditions(reader.dialect)]
+        yield from _from_attempts(reader, by, since, until, zone, conditions, sums=_OF_ROUTED, bucket="0")
 
 
 def cost_by_period(

@@ -17,9 +17,11 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    text,
 )
 from sqlalchemy.dialects import postgresql
 
+from pixelmeter.ledger.dialect import ROUTED
 from pixelmeter.ledger.sums import DURATIONS, TOTALS_KEY
 
 __all__ = ["ATTEMPTS", "DAILY", "METADATA", "SPOOLS", "TOTALS"]
@@ -83,8 +85,16 @@ ATTEMPTS = Table(
     Column("version", Text, nullable=False),
     Column("first_image", _BIG),
     Column("remaining_requests", _BIG),
+    Column("job_id", Text),
+    Column("priced_parts", Text),
+    Column("baseline_model", Text),
+    Column("baseline_cost", _BIG),
+    Column("route_fee", _BIG),
+    Column("savings", _BIG),
+    Column("service_tier", Text),
     Index("pixelmeter_attempts_started_at", "started_at"),
     Index("pixelmeter_attempts_call_id", "call_id"),
+    Index("pixelmeter_attempts_routed", "started_at", sqlite_where=text(ROUTED), postgresql_where=text(ROUTED)),
 )
 """One row an attempt, in the order of `pixelmeter.core.attempts.record.FIELDS`; rows are never changed."""
 

@@ -41,6 +41,8 @@ _BODIES: list[Any] = [
     {"data": [{"url": "u"}], "usage": {"cost": 0.25}},
     {"data": [{"url": "u"}], "usage": {"cost": 0.5}},
     {"id": "job", "status": "queued"},
+    {"id": "another job", "status": "queued"},
+    {"data": [{"url": "u"}], "service_tier": "flex"},
     {"error": {"type": "overloaded", "code": 7}},
     [],
 ]
@@ -52,6 +54,11 @@ _HEADERS = [
     (b"X-Request-Id", b"req_1"),
     (b"X-Request-Id", b"req_2"),
     (b"X-RateLimit-Remaining-Requests", b"9"),
+    (b"X-Auto-Baseline-Model", b"black-forest-labs/flux-2-flex"),
+    (b"X-Auto-Baseline-Cost-Cents", b"4"),
+    (b"X-Auto-Route-Fee-Cents", b"0.01"),
+    (b"X-Auto-Savings-Cents", b"3.91"),
+    (b"X-Auto-Savings-Cents", b"-1"),
 ]
 
 
@@ -158,3 +165,66 @@ def test_answers_that_all_differ_do_not_grow_the_memory_of_a_process() -> None:
         body = {"data": [{"url": "u"}], "usage": {"input_tokens": number, "output_tokens": 1}}
         _attempt(kinds, Ending("tells.example", 200, body, [], cached=False, end="finish"), number)
     assert 32 >= len(_kind(kinds, "tells.example").endings.known)
+
+
+def _routed(headers: list[tuple[bytes, bytes]], *, cached: bool = False) -> tuple[object, ...]:
+    ended = Ending("api.aigateway.sh", 200, _BODIES[0], headers, cached=cached, end="finish")
+    one = _attempt(_intents(), ended, 1)
+    return one.cost, one.baseline_model, one.baseline_cost, one.route_fee, one.savings
+
+
+def test_what_the_gateway_says_of_its_choice_is_kept_beside_the_cost() -> None:
+    headers = [_HEADERS[0], *_HEADERS[7:11]]
+    assert (75_000_000, "black-forest-labs/flux-2-flex", 40_000_000, 100_000, 39_100_000) == _routed(headers)
+    assert (0, None, None, None, None) == _routed(headers, cached=True)
+    assert (75_000_000, None, None, None, None) == _routed(headers[:1])
+
+
+def test_the_parts_of_the_price_are_kept_whoever_says_the_cost() -> None:
+    for headers, source in (([], "priced"), (_HEADERS[:1], "reported")):
+        one = _attempt(_intents(), Ending("api.aigateway.sh", 200, _BODIES[0], headers, cached=False, end="finish"), 1)
+        assert source == one.cost_source
+        [part] = json.loads(one.priced_parts or "null")
+        assert (one.image_cost, 1) == (int(part["atto"]) // 10**9, part["quantity"])
+
+
+def test_where_the_book_has_no_price_there_are_no_parts() -> None:
+    one = _attempt(_intents(), Ending("other.example", 200, _BODIES[0], [], cached=False, end="finish"), 1)
+    assert (None, None) == (one.image_cost, one.priced_parts)
+
+
+def test_a_job_is_kept_by_the_gateways_own_id_and_takes_no_memory() -> None:
+    kinds = _intents()
+    queued = {"id": "job_01", "status": "queued", "object": "job"}
+    found = [
+        _attempt(kinds, Ending("api.aigateway.sh", 202, queued | {"id": name}, [], cached=cached, end="finish"), 1)
+        for name, cached in (("job_01", False), ("job_02", False), ("job_03", True))
+    ]
+    assert ["pending", "pending"] == [one.outcome for one in found[:2]]
+    assert ["job_01", "job_02", None] == [one.job_id for one in found]
+    assert {} == _kind(kinds, "api.aigateway.sh").endings.known
+
+
+@pytest.mark.parametrize(
+    ("asked", "answered", "kept"),
+    [
+        (None, None, None),
+        ("flex", None, "flex"),
+        ("auto", None, None),
+        ("auto", "default", "default"),
+        ("flex", "priority", "priority"),
+        ("flex", "auto", "flex"),
+    ],
+)
+def test_the_tier_is_that_of_the_answer_else_the_requested_one(
+    asked: str | None, answered: str | None, kept: str | None
+) -> None:
+    attempts: list[Attempt] = []
+    request = ImageRequest(model="m", service_tier=asked)
+    prepared = _intents().of("tells.example", route_to("tells.example", _PROFILES), request, STARTED_AT)
+    exchange = Exchange(prepared.intent, prepared, FakeClock(), attempts.append)
+    exchange.respond(200, [(b"Content-Type", b"application/json")])
+    exchange.feed(json.dumps({"data": [{"url": "u"}]} | ({"service_tier": answered} if answered else {})).encode())
+    exchange.finish()
+    assert [kept] == [one.service_tier for one in attempts]
+    assert (None if asked == "auto" else asked) == prepared.intent.service_tier

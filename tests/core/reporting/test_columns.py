@@ -12,6 +12,7 @@ from pixelmeter.core.reporting.columns import (
     cells,
     columns,
     csv_columns,
+    notes,
     share,
     values,
 )
@@ -126,9 +127,46 @@ def test_the_cells_of_a_row_are_ready_to_read() -> None:
         "failure_cost": "",
         "p50": "514 ms",
         "p95": "514 ms",
+        "baseline": "",
+        "route_fee": "",
+        "savings": "",
     }
     assert expected == cells(found.rows[0], found)
     assert expected.keys() - {"model"} == cells(found.total, found).keys()
+
+
+ROUTING = ("baseline", "route_fee", "savings")
+
+
+@pytest.mark.parametrize(
+    ("sums", "known", "shown"),
+    [
+        ({}, None, ""),
+        ({"routed_attempts": 2}, None, "unknown"),
+        ({"routed_attempts": 2, "stated": 1}, None, "unknown"),
+        ({"routed_attempts": 2, "stated": 2}, "0", "$0.0000"),
+        ({"routed_attempts": 2, "stated": 1, "amount": -15_000_000}, "-0.015", "-$0.0150"),
+    ],
+)
+def test_what_the_gateway_says_of_its_choices_is_null_unless_it_says_it(
+    sums: dict[str, int], known: str | None, shown: str
+) -> None:
+    amount, stated = sums.pop("amount", 0), sums.pop("stated", 0)
+    routed = group("a/b", **sums, baseline=amount, route_fee=amount, savings=amount,
+                   stated_baselines=stated, stated_route_fees=stated, stated_savings=stated)  # fmt: skip
+    found = report(group(), routed)
+    for row in (found.total, found.rows[0]):
+        assert [known] * 3 == [values(row, found, [name])[COLUMNS[name]] for name in ROUTING]
+        assert [shown] * 3 == [cells(row, found)[name] for name in ROUTING]
+
+
+def test_a_note_says_of_how_many_routed_attempts_something_is_missing() -> None:
+    found = report(group(routed_attempts=1200, stated_baselines=1200, stated_route_fees=1199, stated_savings=100))
+    assert [
+        "The gateway does not say the route fee of 1 of 1,200 routed attempts.",
+        "The gateway does not say the savings of 1,100 of 1,200 routed attempts.",
+    ] == notes(found, [])
+    assert [] == notes(report(group()), [])
 
 
 def test_where_no_image_came_there_is_nothing_to_say_of_its_cost() -> None:
@@ -170,5 +208,5 @@ def test_columns_are_chosen_by_either_name_in_the_order_given() -> None:
 
 @pytest.mark.parametrize("text", ["price", "", " , ", "cost;DROP", "model"])
 def test_an_unknown_column_is_refused_with_the_known_ones(text: str) -> None:
-    with pytest.raises(ConfigError, match="calls, attempts, .*, p95$"):
+    with pytest.raises(ConfigError, match="calls, attempts, .*, savings$"):
         columns(text)

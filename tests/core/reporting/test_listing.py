@@ -22,6 +22,9 @@ def test_every_field_of_the_ledger_is_listed_with_its_unit_in_the_name() -> None
         "image_cost": "image_cost_usd",
         "at_risk": "at_risk_usd",
         "fee": "fee_usd",
+        "baseline_cost": "baseline_cost_usd",
+        "route_fee": "route_fee_usd",
+        "savings": "savings_usd",
         "first_byte": "first_byte_seconds",
         "first_image": "first_image_seconds",
         "duration": "duration_seconds",
@@ -55,6 +58,19 @@ def test_values_are_exact_and_in_their_units() -> None:
     }
     found = listed(attempt)
     assert expected == {key: found[key] for key in expected}
+
+
+def test_parts_of_a_price_are_listed_as_a_programs_own_objects() -> None:
+    attempt = make_attempt(priced_parts='[{"of":"image_cost","atto":"40"}]', savings=-15_000_000)
+    found = listed(attempt)
+    assert ([{"of": "image_cost", "atto": "40"}], "-0.015") == (found["priced_parts"], found["savings_usd"])
+
+
+def test_the_keys_of_an_earlier_version_keep_their_places() -> None:
+    assert ("version", "first_image_seconds", "remaining_requests") == COLUMNS[46:49]
+    assert COLUMNS[49:] == (
+        "job_id", "priced_parts", "baseline_model", "baseline_cost_usd", "route_fee_usd", "savings_usd", "service_tier"
+    )  # fmt: skip
 
 
 def test_a_start_is_told_to_the_microsecond() -> None:

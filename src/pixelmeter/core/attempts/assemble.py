@@ -11,8 +11,10 @@ from pixelmeter.core.apis.reader import ImageResponse, facts_of
 from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle
 from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
+from pixelmeter.core.attempts.routing import Routed, routed_by
 from pixelmeter.core.attempts.terms import Named, Terms, consumption_of, fee_rate_of, named_by, unless_auto
 from pixelmeter.core.gateways.profile import Profile, words_at
+from pixelmeter.core.pricing.parts import priced_parts
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers, first
 
@@ -54,7 +56,8 @@ def assemble(
     alike = prepared.endings.get(ending)
     if alike is None:
         alike = _ended(intent, terms, profile, wire, response, outcome, error_type, sent=sent)
-        if all(map(_is_short, told)):
+        # Each job has an id of its own, so that no other attempt ends like it.
+        if response.job_id is None and all(map(_is_short, told)):
             prepared.endings.keep(ending, alike)
     return msgspec.structs.replace(
         alike,
@@ -71,6 +74,7 @@ def assemble(
         duration=wire.duration,
         first_image=wire.first_image,
         remaining_requests=None if wire.cached else _number(headers, profile.limits.remaining_requests),
+        job_id=None if wire.cached else response.job_id,
     )
 
 
@@ -104,6 +108,7 @@ def _ended(
     tiers = priced.tiers
     cached = wire.cached or (profile.cached is not None and profile.cached.holds(wire.headers))
     reported = Reported() if cached else reported_by(terms.cost_readers(profile), wire.headers, response.body)
+    routing = Routed() if cached else routed_by(profile, wire.headers, response.body)
     settlement = settle(
         outcome,
         sent=sent,
@@ -146,6 +151,12 @@ def _ended(
         at_risk=_at_risk(intent, tiers, outcome, billing=settlement.billing),
         fee_rate=fee_rate,
         fee=reported.nano if intent.byok else fee_of(settlement.cost, fee_rate),
+        priced_parts=tiers.parts,
+        baseline_model=routing.baseline_model,
+        baseline_cost=routing.baseline_cost,
+        route_fee=routing.route_fee,
+        savings=routing.savings,
+        service_tier=unless_auto(response.service_tier) or unless_auto(request.service_tier),
     )
 
 
@@ -203,6 +214,7 @@ def _priced(
             token_cost=quote.token_cost,
             image_cost=quote.image_cost,
             price_id=quote.price_id,
+            parts=priced_parts(quote),
             reason=quote.reason or "no_price",
         ),
         model,

@@ -61,6 +61,8 @@ class Tiers(msgspec.Struct, frozen=True, gc=False):
     token_cost: int | None = None
     image_cost: int | None = None
     price_id: str | None = None
+    parts: str | None = None
+    """What both are made of, as `pixelmeter.core.pricing.parts.priced_parts` has it."""
     reason: CostReason | PriceReason = "no_price"
 
 

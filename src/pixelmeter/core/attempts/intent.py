@@ -126,4 +126,5 @@ def _intend(terms: Terms, *, host: str, at: int, version: str) -> Attempt:
         tags="{}",
         trace_id=None,
         version=version,
+        service_tier=unless_auto(request.service_tier),
     )

@@ -120,6 +120,22 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     """Microseconds from the start to the first image of a stream, a partial one included; None without a stream."""
     remaining_requests: Integer | None = None
     """How many more requests the gateway would have taken in its window, as far as it says."""
+    job_id: str | None = None
+    """The gateway's id of the job, where the answer only promises one."""
+    priced_parts: str | None = None
+    """What `token_cost` and `image_cost` are made of: a JSON array as `pixelmeter.core.pricing.parts` has it; None
+    where the price book has neither."""
+    baseline_model: str | None = None
+    """Of a routed attempt: the model that the gateway compares with the one that it chose."""
+    baseline_cost: Integer | None = None
+    """Nano-dollars that the baseline model would have cost, as the gateway says."""
+    route_fee: Integer | None = None
+    """Nano-dollars that the gateway says it takes for choosing. Whether `reported_cost` has them in it is said nowhere,
+    so they are never added to it."""
+    savings: Integer | None = None
+    """Nano-dollars that the gateway says its choice saved; negative where the choice was the dearer one."""
+    service_tier: str | None = None
+    """The tier of the response, else the requested one unless that is "auto"."""
 
 
 FIELDS: tuple[str, ...] = Attempt.__struct_fields__

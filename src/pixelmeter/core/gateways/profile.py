@@ -27,6 +27,7 @@ from pixelmeter.core.text import bounded, summed
 from pixelmeter.core.wire.headers import Headers
 
 __all__ = [
+    "AmountReader",
     "Api",
     "CostReader",
     "DefaultModel",
@@ -147,8 +148,8 @@ class Unit(str):
         return unit
 
 
-class CostReader(_Data, frozen=True, rename={"source": "from"}):
-    """One place where a gateway reports a cost."""
+class AmountReader(_Data, frozen=True, rename={"source": "from"}):
+    """One place where a gateway reports an amount of money."""
 
     source: Literal["header", "body"]
     name: str
@@ -158,8 +159,6 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
     """Whether a reported 0 means free; else it proves nothing."""
     when: Mapping[str, tuple[str | bool | int, ...]] = {}
     """What the JSON body must have for this to count, one of each."""
-    plus: bool = False
-    """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
     def __post_init__(self) -> None:
         _ = self.header, self.path, self.conditions
@@ -196,6 +195,13 @@ class CostReader(_Data, frozen=True, rename={"source": "from"}):
             return None
         numerator, denominator = self.unit.of_usd
         return summed(texts, NANO_PER_USD * numerator, denominator)
+
+
+class CostReader(AmountReader, frozen=True):
+    """One place where a gateway reports a cost."""
+
+    plus: bool = False
+    """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
 
 def words_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
@@ -264,6 +270,24 @@ class Inner(_Data, frozen=True):
     profile: str
     strip: str = ""
     """What the paths of the other profile begin with, and these do not."""
+
+
+class Routing(_Data, frozen=True):
+    """Where a gateway that chooses the model says what it compares with, and what the choice cost and saved."""
+
+    baseline_model: tuple[HeaderName, ...] = ()
+    """Response headers, in order of preference."""
+    baseline_cost: AmountReader | None = None
+    """What the baseline model would have cost."""
+    route_fee: AmountReader | None = None
+    """What the gateway takes for choosing; kept beside the cost, never added to it."""
+    savings: AmountReader | None = None
+    """A negative amount counts, too: the choice may have been the dearer one."""
+
+    @property
+    def readers(self) -> tuple[AmountReader, ...]:
+        """Those that there are."""
+        return tuple(one for one in (self.baseline_cost, self.route_fee, self.savings) if one is not None)
 
 
 class Identity(_Data, frozen=True):
@@ -371,6 +395,7 @@ class Profile(_Data, frozen=True, dict=True):
     job: Job | None = None
     inner: tuple[Inner, ...] = ()
     cost: tuple[CostReader, ...] = ()
+    routing: Routing | None = None
     identity: Identity = Identity()
     default_model: tuple[DefaultModel, ...] = ()
     byok: Byok | None = None

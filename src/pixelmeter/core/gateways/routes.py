@@ -13,7 +13,7 @@ from pixelmeter.core.apis import chat_images, gemini, openai_images, openai_resp
 from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.places import Condition, DocumentPath, Job, RequestPlaces, ResponsePlaces
-from pixelmeter.core.gateways.profile import Api, CostReader, HeaderName, Profile, RouteData
+from pixelmeter.core.gateways.profile import Api, CostReader, HeaderName, Profile, RouteData, Routing
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.text import bounded
 
@@ -41,7 +41,7 @@ _PART = re.compile(r"\{([a-z_]+)(\+?)\}|(?<![^/])\*\*/")
 
 
 class Deciding(NamedTuple):
-    """The headers and body fields of a response that decide its cost, model and provider."""
+    """The headers and body fields of a response that decide its cost, model, provider and what is said of routing."""
 
     headers: tuple[HeaderName, ...]
     paths: tuple[DocumentPath, ...]
@@ -49,10 +49,13 @@ class Deciding(NamedTuple):
 
 def deciding(profile: Profile, cost: Sequence[CostReader]) -> Deciding:
     """Return what decides, with these readers of a cost."""
-    headers = [reader.header for reader in cost if reader.header is not None]
+    routing = profile.routing or Routing()
+    readers = (*cost, *routing.readers)
+    headers = [reader.header for reader in readers if reader.header is not None]
+    headers += routing.baseline_model
     headers += [profile.cached.header] if profile.cached is not None else []
-    paths = [reader.path for reader in cost if reader.path is not None]
-    paths += [path for reader in cost for path, _ in reader.conditions]
+    paths = [reader.path for reader in readers if reader.path is not None]
+    paths += [path for reader in readers for path, _ in reader.conditions]
     return Deciding((*profile.identity.model, *profile.identity.provider, *headers), tuple(dict.fromkeys(paths)))
 
 

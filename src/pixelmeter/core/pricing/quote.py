@@ -86,6 +86,8 @@ class Line(msgspec.Struct, frozen=True):
     entry: Entry
     surcharge: int = 0
     """Parts per million that a regional host adds."""
+    is_beside: bool = False
+    """It is for another model that worked on the answer, and in both costs."""
 
     @property
     def amount(self) -> int:
@@ -136,7 +138,9 @@ def price(tariff: Tariff, consumption: Consumption, surcharge: int = 0, others: 
 def besides(tariff: Tariff, consumption: Consumption, surcharge: int = 0) -> list[Line] | None:
     """Return what a model cost that worked on an answer beside the one that was asked; None where that is unknown."""
     lines = _token_lines(tariff, consumption, _query(tariff, consumption), surcharge)
-    return lines if isinstance(lines, list) and consumption.doubt is None else None
+    if not isinstance(lines, list) or consumption.doubt is not None:
+        return None
+    return [msgspec.structs.replace(line, is_beside=True) for line in lines]
 
 
 def estimate(tariff: Tariff, consumption: Consumption, surcharge: int = 0) -> int | None:

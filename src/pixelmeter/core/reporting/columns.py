@@ -39,6 +39,9 @@ COLUMNS: Mapping[str, str] = {
     "failure_cost": "failure_cost_usd",
     "p50": "p50_seconds",
     "p95": "p95_seconds",
+    "baseline": "baseline_usd",
+    "route_fee": "route_fee_usd",
+    "savings": "savings_usd",
 }
 """Every column by its name in a table, with the one in JSON and CSV."""
 
@@ -107,6 +110,9 @@ def values(row: Row, report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> dic
         "failure_cost": _exact(row.known_failure_cost),
         "p50": row.p50_seconds,
         "p95": row.p95_seconds,
+        "baseline": _exact(row.known_baseline),
+        "route_fee": _exact(row.known_route_fee),
+        "savings": _exact(row.known_savings),
     }
     return {**dict(zip(report.by, row.key, strict=False)), **{COLUMNS[name]: known[name] for name in chosen}}
 
@@ -133,6 +139,9 @@ def cells(row: Row, report: Report) -> dict[str, str]:
         "failure_cost": "" if row.known_failure_cost == 0 else _shown(row.known_failure_cost),
         "p50": _seconds(row.p50_seconds),
         "p95": _seconds(row.p95_seconds),
+        "baseline": _routed(row, row.known_baseline),
+        "route_fee": _routed(row, row.known_route_fee),
+        "savings": _routed(row, row.known_savings),
     }
 
 
@@ -159,6 +168,10 @@ def _shown(amount: int | None) -> str:
     return "unknown" if amount is None else dollars(amount)
 
 
+def _routed(row: Row, amount: int | None) -> str:
+    return _shown(amount) if row.routed_attempts else ""
+
+
 def _seconds(value: float | None) -> str:
     return "" if value is None else f"{value:,.1f} s" if value >= 1 else f"{value * 1000:.0f} ms"
 
@@ -182,6 +195,14 @@ def notes(report: Report, unpriced: Iterable[tuple[str, int]]) -> list[str]:
     if unknown := report.total.unknown_cost_attempts:
         verb = "is" if unknown == 1 else "are"
         said.append(f"{_count(unknown, 'attempt')} of unknown cost {verb} not in the sums.")
+    routed = report.total.routed_attempts
+    for what, stated in (
+        ("the baseline", report.total.stated_baselines),
+        ("the route fee", report.total.stated_route_fees),
+        ("the savings", report.total.stated_savings),
+    ):
+        if missing := routed - stated:
+            said.append(f"The gateway does not say {what} of {missing:,} of {_count(routed, 'routed attempt')}.")
     models: dict[str, int] = {}
     for model, number in unpriced:
         models[model] = models.get(model, 0) + number

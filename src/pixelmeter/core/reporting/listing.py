@@ -14,7 +14,9 @@ __all__ = ["COLUMNS", "OF_TABLES", "cells", "columns", "listed", "started"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_PER_SECOND = 1_000_000
-_MONEY = ("cost", "reported_cost", "token_cost", "image_cost", "at_risk", "fee")
+_MONEY = (
+    "cost", "reported_cost", "token_cost", "image_cost", "at_risk", "fee", "baseline_cost", "route_fee", "savings",
+)  # fmt: skip
 _SECONDS = ("first_byte", "first_image", "duration")
 _RENAMED = {name: f"{name}_usd" for name in _MONEY} | {name: f"{name}_seconds" for name in _SECONDS}
 
@@ -50,7 +52,8 @@ def listed(attempt: Attempt) -> dict[str, object]:
     """Return an attempt with a value for each of COLUMNS.
 
     Money is exact decimal text in USD (`cost_usd`), durations are seconds (`duration_seconds`), `started_at` is
-    ISO 8601 in UTC with microseconds, `tags` is an object; None is what the ledger does not know.
+    ISO 8601 in UTC with microseconds, `tags` is an object and `priced_parts` an array; None is what the ledger does
+    not know.
     """
     fields: dict[str, object] = {}
     for name, column in zip(FIELDS, COLUMNS, strict=True):
@@ -62,6 +65,8 @@ def listed(attempt: Attempt) -> dict[str, object]:
         fields[column] = value
     fields["started_at"] = started(attempt).isoformat(timespec="microseconds").removesuffix("+00:00") + "Z"
     fields["tags"] = msgspec.json.decode(attempt.tags)
+    if attempt.priced_parts is not None:
+        fields["priced_parts"] = msgspec.json.decode(attempt.priced_parts)
     return fields
 
 

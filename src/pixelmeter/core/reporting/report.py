@@ -18,6 +18,7 @@ __all__ = [
     "DIMENSIONS",
     "ERRORS",
     "FROM_ATTEMPTS",
+    "ROUTING",
     "Group",
     "Report",
     "Row",
@@ -36,6 +37,9 @@ ERRORS: tuple[Outcome, ...] = ("error", "timeout", "throttled", "rejected")
 
 FROM_ATTEMPTS = frozenset({"fee", "cost_per_image", "retry_cost", "failure_cost"})
 """The columns that need the attempts themselves, because the day rollup does not have what they are made of."""
+
+ROUTING = frozenset({"baseline", "route_fee", "savings"})
+"""The columns of attempts whose model the gateway chose."""
 
 _TAG = "tag:"
 _QUOTED = 40
@@ -68,6 +72,16 @@ class Group(NamedTuple):
     failure_cost: int = 0
     """What is known of the cost of attempts that did not succeed."""
     unknown_failures: int = 0
+    routed_attempts: int = 0
+    """How many have anything that the gateway said of its choice of a model."""
+    baseline: int = 0
+    """What the models would have cost with which the gateway compared its choice, as far as it says."""
+    stated_baselines: int = 0
+    """Of how many attempts it says that."""
+    route_fee: int = 0
+    stated_route_fees: int = 0
+    savings: int = 0
+    stated_savings: int = 0
 
 
 @dataclass(slots=True)
@@ -92,6 +106,15 @@ class Row:
     unknown_retries: int = 0
     failure_cost: int = 0
     unknown_failures: int = 0
+    routed_attempts: int = 0
+    """Attempts of which the gateway said something of its choice of a model; the sums below are theirs."""
+    baseline: int = 0
+    stated_baselines: int = 0
+    route_fee: int = 0
+    stated_route_fees: int = 0
+    savings: int = 0
+    """Nano-dollars; negative where the choices were the dearer ones."""
+    stated_savings: int = 0
     buckets: Counter[int] = field(default_factory=Counter[int])
     """How many attempts fell into each latency bucket (`pixelmeter.core.reporting.latency`)."""
 
@@ -121,6 +144,24 @@ class Row:
         return known(self.failure_cost, self.unknown_failures)
 
     @property
+    def known_baseline(self) -> int | None:
+        """What the gateway says that the routed attempts would have cost; None where it says nothing of it.
+
+        Also where it is 0 and the gateway says it of some only.
+        """
+        return self._stated(self.baseline, self.stated_baselines)
+
+    @property
+    def known_route_fee(self) -> int | None:
+        """What the gateway says that it takes for choosing models, likewise; not in the cost."""
+        return self._stated(self.route_fee, self.stated_route_fees)
+
+    @property
+    def known_savings(self) -> int | None:
+        """What the gateway says that its choices saved, likewise."""
+        return self._stated(self.savings, self.stated_savings)
+
+    @property
     def cost_per_image(self) -> int | None:
         """The known cost for each image of the attempts that have one, half-even; None without such images."""
         cost = self.known_cost
@@ -135,6 +176,9 @@ class Row:
     def p95_seconds(self) -> float | None:
         """The duration that 95 % of the attempts stayed below, within 5 %; None without attempts."""
         return _milliseconds(percentile(self.buckets, 0.95))
+
+    def _stated(self, amount: int, attempts: int) -> int | None:
+        return known(amount, self.routed_attempts - attempts) if attempts else None
 
     def add(self, group: Group) -> None:
         """Count a group in."""
@@ -154,6 +198,14 @@ class Row:
         self.unknown_retries += group.unknown_retries
         self.failure_cost += group.failure_cost
         self.unknown_failures += group.unknown_failures
+        if group.routed_attempts:
+            self.routed_attempts += group.routed_attempts
+            self.baseline += group.baseline
+            self.stated_baselines += group.stated_baselines
+            self.route_fee += group.route_fee
+            self.stated_route_fees += group.stated_route_fees
+            self.savings += group.savings
+            self.stated_savings += group.stated_savings
         if group.attempts:
             self.buckets[group.bucket] += group.attempts
 
