@@ -10,7 +10,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.apis.reader import ImageRequest, json_of
 from pixelmeter.core.gateways.places import Condition, RequestPlace, RequestPlaces, is_one_of, values_at
 from pixelmeter.core.text import bounded, count
 from pixelmeter.core.wire.forms import Fields
@@ -123,6 +123,9 @@ class _Json:
             return False
         return getattr(self._body, self._kind.attributes[field]) not in (None, "", False, "false")
 
+    def has_file(self, place: RequestPlace) -> bool:
+        return False
+
     def inputs(self, places: Sequence[RequestPlace]) -> int:
         return sum(1 for place in places for value in self.values(place) for _ in _each(value))
 
@@ -142,12 +145,19 @@ class _Form:
                 self._text.setdefault(name, value)
 
     def values(self, place: RequestPlace) -> Iterator[Any]:
-        value = self._text.get(place.name)
-        if value is not None:
-            yield value
+        text = self._text.get(place.name)
+        if text is None or place.path is None:
+            return
+        if len(place.path.steps) == 1:
+            yield text
+        else:  # a field whose text is JSON
+            yield from values_at({place.name: json_of(text.encode())}, place.path)
 
     def has(self, field: str) -> bool:
         return self._text.get(field) not in (None, "", "false")
+
+    def has_file(self, place: RequestPlace) -> bool:
+        return place.name in self._files
 
     def inputs(self, places: Sequence[RequestPlace]) -> int:
         names = {place.name for place in places}
@@ -216,8 +226,12 @@ class _Values:
         return _digits(value) if isinstance(value, str) and self._body.is_text else _whole(value)
 
     def fits(self, condition: Condition) -> bool:
-        """Return whether one of the places has one of its values."""
-        return any(is_one_of(value, wanted) for place, wanted in condition for value in self.at(place))
+        """Return whether one of the places has one of its values; a file of a form is any text."""
+        return any(
+            any(is_one_of(value, wanted) for value in self.at(place))
+            or (place.source == "body" and "*" in wanted and self._body.has_file(place))
+            for place, wanted in condition
+        )
 
 
 def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[str, ...]) -> ImageRequest | None:

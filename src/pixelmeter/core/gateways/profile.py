@@ -93,6 +93,7 @@ Api = Literal[
     "openai_responses",
     "chat_images",
     "gemini",
+    "gemini_interactions",
     "predict",
     "prediction_jobs",
     "plain_images",

@@ -9,7 +9,15 @@ from urllib.parse import unquote
 
 import msgspec
 
-from pixelmeter.core.apis import chat_images, gemini, openai_images, openai_responses, predict, predictions
+from pixelmeter.core.apis import (
+    chat_images,
+    gemini,
+    gemini_interactions,
+    openai_images,
+    openai_responses,
+    predict,
+    predictions,
+)
 from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.places import Condition, DocumentPath, Job, RequestPlaces, ResponsePlaces
@@ -24,6 +32,7 @@ READERS: Mapping[Api, Reader] = {
     "openai_responses": openai_responses,
     "chat_images": chat_images,
     "gemini": gemini,
+    "gemini_interactions": gemini_interactions,
     "predict": predict,
     "prediction_jobs": predictions,
     "plain_images": predictions,

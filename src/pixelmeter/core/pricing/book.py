@@ -212,8 +212,9 @@ def _candidates(gateway: str, model: str, vendors: Sequence[str]) -> Iterator[tu
         yield gateway, name
         for vendor in vendors:
             yield vendor, name
-            if name[: len(vendor) + 1].casefold() == f"{vendor}/":
-                yield vendor, name[len(vendor) + 1 :]
+            bare = name.removeprefix("@")
+            if bare[: len(vendor) + 1].casefold() == f"{vendor}/":
+                yield vendor, bare[len(vendor) + 1 :]
 
 
 def _spellings(model: str) -> Iterator[str]:

@@ -16,9 +16,11 @@ from pixelmeter.core.attempts import outcome as outcomes
 from pixelmeter.core.attempts.assemble import Wire, assemble
 from pixelmeter.core.attempts.intent import Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
+from pixelmeter.core.gateways.places import is_one_of
 from pixelmeter.core.ports import Clock
+from pixelmeter.core.text import ERROR_LIMIT, bounded
 from pixelmeter.core.wire.decode import BrokenBody, NotDecoded, Take, decoder
-from pixelmeter.core.wire.headers import Headers, by_name, length_of, media_type
+from pixelmeter.core.wire.headers import Headers, by_name, first, length_of, media_type
 from pixelmeter.core.wire.skim import SHORT, Head, Skim, Whole
 from pixelmeter.core.wire.sse import EventStream
 
@@ -198,7 +200,17 @@ class Exchange:
     def _seen(self, start: bytes) -> ImageResponse:
         """Return what an answer says that is a picture itself."""
         is_image = bool(start) and 200 <= (self._wire.status or 0) < 300
-        return ImageResponse(readable=True, images=int(is_image), size=size_in(start))
+        refusal = self._refusal() if is_image else None
+        images = int(is_image and refusal is None)
+        return ImageResponse(readable=True, images=images, size=size_in(start), error_type=refusal)
+
+    def _refusal(self) -> str | None:
+        """Return what a header says in place of a word that the route requires; None where all is well."""
+        for name, wanted in self._prepared.terms.route.response.required.items():
+            said = first(self._wire.headers, (name.lower().encode(),))
+            if said is not None and not is_one_of(said, wanted):
+                return bounded(said, ERROR_LIMIT)
+        return None
 
     def _end(self, outcome: Outcome, error_type: str | None, *, sent: bool = True) -> None:
         try:
