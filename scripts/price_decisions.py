@@ -54,6 +54,7 @@ LEFT_OUT: Mapping[tuple[str, str, str, str], str] = {
         "0.06",
     ): "an older copy of the price page; the current one has 0.05",
     ("fal", "fal-ai/flux/schnell", "image", "*"): "the price per megapixel a second time",
+    ("fal", "*", "image", "0.0398"): "no price of fal's: where its page is known, the source's 0.0398 is 0.04 there",
     (
         "openrouter",
         "google/*",
