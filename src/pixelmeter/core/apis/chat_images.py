@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
@@ -34,7 +35,7 @@ RESPONSE = ResponsePlaces(
 JOB = None
 
 _IMAGE_PARTS = ("image_url", "image", "output_image")
-_IN_MARKDOWN = "](data:image/"
+_IN_MARKDOWN = re.compile(r"\]\(data:image/|!\[[^\[\]]*\]\(https?://")
 _REASONING = ("reasoning", "reasoning_content", "reasoning_details")
 _WORDS = ("refusal", "tool_calls", "audio")
 _IMAGES_LIMIT = 10_000
@@ -167,7 +168,7 @@ def _add_words(response: ImageResponse, message: Mapping[str, Any], progress: _P
     for text in texts:
         if not isinstance(text, str) or not text:
             continue
-        shown = text.count(_IN_MARKDOWN)
+        shown = len(_IN_MARKDOWN.findall(text))
         if shown and not message.get("images"):
             # Long texts come cut, so there may be more of them, and words besides.
             response.images = (response.images or 0) + shown

@@ -36,8 +36,9 @@ RESPONSE = ResponsePlaces(
     error_code=tuple(map(DocumentPath, ("error.code", "error.inner_error.code", "error.innererror.code"))),
 )
 JOB = Job(
-    id=tuple(map(DocumentPath, ("id", "task_id", "data[].task_id"))),
-    status=(DocumentPath("status"), DocumentPath("data[].status")),
+    id=tuple(map(DocumentPath, ("id", "task_id", "data[].task_id", "data.task_id", "data.id"))),
+    status=tuple(map(DocumentPath, ("status", "task_status", "data[].status", "data.status", "data.task_status"))),
+    failed=("fail*", "error*", "cancel*", "reject*", "expired"),
     id_alone=False,
 )
 
