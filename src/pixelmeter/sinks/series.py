@@ -59,7 +59,7 @@ _KEPT: Mapping[str, Labels] = {
     "modality": get_args(Modality),
     "kind": ("requests",),
 }
-_NAMED = frozenset({"gateway", "operation", "model"})
+_NAMED = {"gateway", "operation", "model"}
 _KEPT_OF_HISTOGRAMS: Mapping[str, Labels] = {**_KEPT, "outcome": ("success", OTHER)}
 # Label sets that are set aside whole, under gateway and model "other": alerts may go by the reason.
 _KEPT_WHOLE: Mapping[str, Sequence[Labels]] = {
