@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelmeter.core.apis import chat_images, gemini, openai_images, openai_responses, predict, predictions
+from pixelmeter.core.apis import (
+    chat_images,
+    gemini,
+    gemini_interactions,
+    openai_images,
+    openai_responses,
+    predict,
+    predictions,
+)
 from pixelmeter.core.apis.reader import Reader, facts_of
 from tests.core.apis.reading import HOSTILE, PNG, Answers, documents, is_bounded
 
@@ -18,6 +26,7 @@ _READERS: dict[str, Reader] = {
     "openai_responses": openai_responses,
     "chat_images": chat_images,
     "gemini": gemini,
+    "gemini_interactions": gemini_interactions,
     "predict": predict,
     "predictions": predictions,
 }
@@ -30,12 +39,14 @@ image_url url index finish_reason usage prompt_tokens completion_tokens completi
 total_tokens text image_tokens text_tokens reasoning_tokens type output result status item response
 tool_usage image_gen input_tokens output_tokens web_search num_requests svg_usage incomplete_details
 reason tools model error code predictions bytesBase64Encoded gcsUri raiFilteredReason id size quality
-b64_json
+b64_json steps step event_type interaction outputs mime_type total_input_tokens total_output_tokens
+total_thought_tokens input_tokens_by_modality output_tokens_by_modality tokens
 """
 _WORDS = """
 image/png STOP IMAGE_SAFETY IMAGE TEXT AUDIO ON_DEMAND image_generation_call completed failed queued
 in_progress response.completed response.output_item.done response.image_generation_call.partial_image
-error image_generation image_generation.completed image_url ](data:image/ gpt-image-1
+error image_generation image_generation.completed image_url ](data:image/ gpt-image-1 step.delta step.start
+interaction.completed google_search_call
 """
 _DOCUMENTS = documents(_NAMES.split(), _WORDS.split())
 _USUAL: dict[str, list[Any]] = {
@@ -64,6 +75,15 @@ _USUAL: dict[str, list[Any]] = {
             "usageMetadata": {"promptTokenCount": 6},
         },
         {"candidates": [{"finishReason": "STOP"}], "usageMetadata": {"promptTokenCount": 6, "totalTokenCount": 6}},
+    ],
+    "gemini_interactions": [
+        {"event_type": "step.start", "step": {"type": "google_search_call"}},
+        {"event_type": "step.delta", "delta": {"type": "image", "data": PNG, "mime_type": "image/png"}},
+        {
+            "event_type": "interaction.completed",
+            "interaction": {"id": "v1", "status": "completed", "usage": {"total_input_tokens": 6}},
+        },
+        "[DONE]",
     ],
 }
 
