@@ -97,7 +97,8 @@ def add_event(response: ImageResponse, document: bytes, request: ImageRequest, r
 def _add_answer(response: ImageResponse, body: dict[str, Any], request: ImageRequest, route: Reading) -> None:
     response.body = body
     streamed = response.images
-    parts = next((found for path in _CONTENT if (found := list(values_at(body, path)))), [])
+    nothing: list[Any] = []
+    parts = next((found for path in _CONTENT if (found := list(values_at(body, path)))), nothing)
     if streamed is not None or any(isinstance(body.get(name), list) for name in ("steps", "outputs")):
         response.images = 0
     for part in parts:
@@ -147,12 +148,16 @@ def _add_usage(response: ImageResponse, usage: Mapping[str, Any], request: Image
 
 def _by_modality(value: object) -> object:
     """Return a list of counts by modality as `usageMetadata` has them; anything else as it is."""
-    if not isinstance(value, list):
-        return value
-    return [
-        {"modality": str(fields.get("modality")).upper(), "tokenCount": fields.get("tokens")}
-        | {name: each for name, each in fields.items() if name not in ("modality", "tokens")}
-        if isinstance(entry, dict) and "modality" in (fields := cast("dict[str, Any]", entry))
-        else entry
-        for entry in cast("list[object]", value)
-    ]
+    return list(map(_renamed, cast("list[object]", value))) if isinstance(value, list) else value
+
+
+def _renamed(entry: object) -> object:
+    fields = _fields_of(entry)
+    if "modality" not in fields:
+        return entry
+    modality, tokens = str(fields.pop("modality")).upper(), fields.pop("tokens", None)
+    return {"modality": modality, "tokenCount": tokens, **fields}
+
+
+def _fields_of(entry: object) -> dict[str, Any]:
+    return dict(cast("dict[str, Any]", entry)) if isinstance(entry, dict) else {}
