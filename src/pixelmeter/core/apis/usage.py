@@ -70,6 +70,7 @@ _TOTALS = (("input_tokens", "prompt_tokens"), ("output_tokens", "completion_toke
 _INPUT_DETAILS = ("input_tokens_details", "prompt_tokens_details")
 _OUTPUT_DETAILS = ("output_tokens_details", "completion_tokens_details")
 _CACHED_DETAILS = "cached_tokens_details"
+_MICROSOFTS = ("num_output_tokens", "num_input_text_tokens", "num_input_image_tokens")
 _KNOWN = frozenset(
     {
         *(name for names in _TOTALS for name in names),
@@ -96,7 +97,16 @@ _DEEPEST = 8
 
 def usage_of(fields: Mapping[str, Any], *, input_images: int, makes: Literal["image", "text"] = "image") -> Usage:
     """Read a usage; `makes` is the kind of those output tokens that the response does not tell apart."""
-    return UsageReader().usage(fields, input_images, makes)
+    return UsageReader().usage(_usual(fields), input_images, makes)
+
+
+def _usual(fields: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a usage with OpenAI's names, where it has those of Microsoft's own image models."""
+    if not any(name in fields for name in _MICROSOFTS) or any(name in fields for names in _TOTALS for name in names):
+        return fields
+    output, text, image = (fields.get(name) for name in _MICROSOFTS)
+    rest = {name: value for name, value in fields.items() if name not in _MICROSOFTS}
+    return rest | {"output_tokens": output, _INPUT_DETAILS[0]: {"text_tokens": text, "image_tokens": image}}
 
 
 def chat_usage_of(fields: Mapping[str, Any], *, input_images: int, images: bool, text: bool) -> Usage:
