@@ -136,8 +136,9 @@ class Exchange:
     def abandon(self, why: str | None = None) -> None:
         """The body was closed before its end, or never closed; what had come whole or tells of an error counts."""
         if self._emitters:
-            response = self._read()
-            is_whole = response.readable and not self._streamed and self._picture is None
+            # A part of a picture is none, and nothing in it says where it ends.
+            response = self._read() if self._picture is None else ImageResponse()
+            is_whole = response.readable and not self._streamed
             said = response.error_type is not None or is_whole
             if (self._wire.status or 0) >= 300 or said:
                 self.finish()
