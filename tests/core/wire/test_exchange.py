@@ -7,7 +7,7 @@ import gzip
 import json
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -407,6 +407,71 @@ def test_what_a_known_gateway_says_it_still_takes_is_kept(host: str, text: str, 
     wire.exchange.respond(429, [(b"x-ratelimit-remaining-requests", text.encode("utf-8"))])
     wire.exchange.finish()
     assert expected == wire.attempt.remaining_requests
+
+
+_PICTURE = base64.b64decode(_PNG)
+
+
+@pytest.mark.parametrize(
+    ("kind", "picture", "size"),
+    [
+        (b"image/png", _PICTURE, "1536x1024"),
+        (b"Image/WebP; q=1", b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x03\0\xff\x05\0" + bytes(99), "1024x1536"),
+        (b"image/jpeg", b"\xff\xd8\xff\xe0" + bytes(3000), "512x512"),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 20, 5000])
+def test_a_picture_as_the_body_is_one_image_of_its_own_size_else_the_requested(
+    kind: bytes, picture: bytes, size: str, piece: int
+) -> None:
+    wire = _Wire(size="512x512")
+    wire.exchange.respond(200, [(b"content-type", kind)])
+    for at in range(0, len(picture), piece):
+        wire.exchange.feed(picture[at : at + piece])
+    wire.exchange.finish()
+    assert ("success", 1, size, 40_000_000) == (
+        wire.attempt.outcome,
+        wire.attempt.images,
+        wire.attempt.size,
+        wire.attempt.cost,
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome", "error"),
+    [
+        (lambda exchange: exchange.abandon(), "cancelled", None),
+        (lambda exchange: exchange.abandon("never_closed"), "cancelled", "never_closed"),
+        (lambda exchange: exchange.fail(OSError()), "error", "OSError"),
+        (lambda exchange: exchange.fail(KeyboardInterrupt()), "cancelled", "KeyboardInterrupt"),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_picture_that_does_not_come_to_its_end_is_none_and_at_risk(
+    end: Callable[[Exchange], None], outcome: str, error: str | None, known: bool
+) -> None:
+    wire = _Wire()
+    length = [(b"content-length", str(len(_PICTURE)).encode())] if known else []
+    wire.exchange.respond(200, [(b"content-type", b"image/png"), *length])
+    wire.exchange.feed(_PICTURE[:2000])
+    end(wire.exchange)
+    assert (outcome, error, None, "unknown", None, 40_000_000) == (
+        wire.attempt.outcome,
+        wire.attempt.error_type,
+        wire.attempt.images,
+        wire.attempt.billing,
+        wire.attempt.cost,
+        wire.attempt.at_risk,
+    )
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, _PICTURE), (200, b"")])
+def test_a_picture_of_a_failure_and_one_without_a_byte_are_none(status: int, body: bytes) -> None:
+    wire = _Wire()
+    wire.exchange.respond(status, [(b"content-type", b"image/png")])
+    wire.exchange.feed(body)
+    wire.exchange.finish()
+    assert ("error", 0) == (wire.attempt.outcome, wire.attempt.images)
 
 
 def test_a_stream_cut_before_its_final_event_is_at_risk() -> None:
