@@ -12,7 +12,7 @@ else
 PYTEST += -m "not slow"
 endif
 
-.PHONY: all demo test check bench pictures prices-diff wheel clean lock
+.PHONY: all demo test check bench conformance pictures prices-diff wheel clean lock
 .DELETE_ON_ERROR:
 
 all: check test
@@ -32,6 +32,9 @@ check: $(READY)
 
 bench: $(READY)
 	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; PYTHONPATH=. $(BIN)/python "$$benchmark"; done
+
+conformance: $(READY)
+	@$(BIN)/python -m scripts.make_conformance
 
 pictures: $(READY)
 	@$(BIN)/python -m scripts.render.pictures
