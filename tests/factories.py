@@ -88,7 +88,7 @@ _ENDS: dict[Operation, bytes] = {"generate": b"generations", "edit": b"edits", "
 
 def route_to(host: str, profiles: Profiles = _PROFILES, operation: Operation = "generate") -> Route:
     """Return the route of an image call that speaks OpenAI's API."""
-    return profiles.routes("POST", host, b"/v1/images/" + _ENDS[operation])[0].route
+    return profiles.routes("POST", host.encode(), b"/v1/images/" + _ENDS[operation])[0].route
 
 
 def asked_in(document: bytes, named: tuple[str, ...] = ()) -> ImageRequest:

@@ -101,6 +101,8 @@ class Meter:
         self._tags = checked({**settings.tags, **_mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
+        self.routes: Callable[[str, bytes, bytes], Sequence[Found]] = self._profiles.routes
+        """Tells by method, host and raw target of which routes a request may be; of none, for most."""
         self._intents = Intents(
             self._profiles,
             book_of(settings.prices if price_book is None else price_book),
@@ -137,10 +139,6 @@ class Meter:
             interval=settings.write_interval,
         )
         """Where the attempts go."""
-
-    def routes(self, method: str, host: str, target: bytes) -> Sequence[Found]:
-        """Return the routes that a request may be of by its method, host and raw target; none for most."""
-        return self._profiles.routes(method, host, target)
 
     def begin(self, outgoing: Outgoing, within: Mark | None = None) -> tuple[Exchange, Mark] | None:
         """Start to meter a request that is about to leave, as the next attempt of the one it is sent within.

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.apis.requests import Asked, request_of
+from pixelmeter.core.apis.requests import Asked, may_ask, request_of
 from pixelmeter.core.gateways.routes import Found, Route
 from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import Headers, media_type
@@ -21,6 +21,7 @@ __all__ = ["Outgoing"]
 _RETRY = b"x-stainless-retry-count"
 _TRACER = "opentelemetry.trace"
 _TRACE_ID = re.compile(rb"(?!0{32})[0-9A-Fa-f]{32}")
+_FORMS = (b"multipart/", b"application/x-www-form-urlencoded")
 _BLANK_LIMIT = 64
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -109,9 +110,15 @@ class Outgoing:
 
     def image_request(self) -> tuple[Route, ImageRequest] | None:
         """Return the route that it takes and what it asks for; None where it asks for no image."""
+        found = self._found
+        if self._content is not None and not self._fields and not media_type(self.headers).startswith(_FORMS):
+            content = self._content
+            found = [each for each in found if may_ask(each.route, each.parts, content)]
+            if not found:
+                return None
         document = self.document
         query = self.target.partition(b"?")[2]
-        for route, parts in self._found:
+        for route, parts in found:
             profile = route.profile
             asked = Asked(parts, query, self.headers, document, self._fields)
             request = request_of(route, asked, profile.request_fields)

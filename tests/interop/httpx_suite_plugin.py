@@ -53,7 +53,7 @@ class Instrumented:
         patch.setattr("httpx.Client.__init__", instrumenting(httpx.Client.__init__))
         patch.setattr("httpx.AsyncClient.__init__", instrumenting(httpx.AsyncClient.__init__))
         if everything:
-            found = meter.routes("POST", "api.openai.com", b"/v1/images/generations")
+            found = meter.routes("POST", b"api.openai.com", b"/v1/images/generations")
             patch.setattr(meter, "routes", lambda method, host, target: found)
         self.meter = meter
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit, urlunsplit
 
 import click
 
@@ -15,6 +15,7 @@ from pixelmeter.core.gateways.places import Job, RequestPlaces, ResponsePlaces
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.gateways.routes import Route, condition_texts
+from pixelmeter.core.wire.headers import ascii_host
 from pixelmeter.gateways import check, load_profiles
 
 __all__ = ["command"]
@@ -105,17 +106,9 @@ def check_(file: str) -> None:
 @format_option
 def match(url: str, method: str, path: str | None, format: str) -> None:
     """Tell which profile and route a request to URL has, and where its price is read from; exit with 1 for none."""
-    try:
-        parts = urlsplit(url[:_LONGEST_URL])
-        port = {None: "", 443: "", 80: ""}.get(parts.port, f":{parts.port}")
-    except ValueError:
-        raise click.ClickException(f"{plain(url[:80])} is no URL: write https://host/path") from None
-    if parts.hostname is None:
-        raise click.ClickException(f"{plain(url[:80])} is no URL: write https://host/path")
+    host, target = _host_and_target(url)
     profiles = _loaded(path)
-    host = f"{parts.hostname}{port}"
-    target = parts.path + (f"?{parts.query}" if parts.query else "")
-    found = profiles.routes(method.upper(), host, target.encode())
+    found = profiles.routes(method.upper(), host.encode(), target)
     if format == "json":
         emit_json([_explained(route, dict(named)) for route, named in found])
     elif format == "csv":
@@ -127,8 +120,24 @@ def match(url: str, method: str, path: str | None, format: str) -> None:
             for line in _lines(route, dict(named)):
                 say(line)
     if not found:
-        click.echo(f"No route fits {method.upper()} {plain(parts.path)}: such a request is not metered.", err=True)
+        click.echo(
+            f"No route fits {method.upper()} {plain(urlsplit(url).path)}: such a request is not metered.", err=True
+        )
         sys.exit(1)
+
+
+def _host_and_target(url: str) -> tuple[str, bytes]:
+    """Return the host, with its port if it is not the scheme's own, and path and query as they are sent."""
+    try:
+        parts = urlsplit(url[:_LONGEST_URL])
+        port = "" if parts.port in (None, 443, 80) else f":{parts.port}"
+        host = ascii_host(f"{parts.hostname or ''}{port}")
+        target = urlunsplit(("", "", quote(parts.path, safe="/%:@"), parts.query, "")).encode("ascii")
+    except ValueError:
+        host, target = "", b""
+    if not host:
+        raise click.ClickException(f"{plain(url[:80])} is no URL: write https://host/path")
+    return host, target
 
 
 def _row(profiles: Profiles, profile: Profile) -> dict[str, object]:

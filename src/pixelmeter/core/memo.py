@@ -1,8 +1,9 @@
 """A bounded memory of what was worked out: programs ask for few kinds of images, again and again.
 
-On the way of a call five things are remembered, each because working it out anew was measured to take five to forty
-times as long: the profile of a host, the rates of a model on a day, the intent of a request, the end of an attempt, and
-what a small JSON body asks for (`core.apis.openai_images`, which the standard library remembers).
+On the way of a call six things are remembered, each because working it out anew was measured to take five to forty
+times as long: the profile of a host, the routes that a request may be of, the rates of a model on a day, the intent of
+a request, the end of an attempt, and what a small JSON body asks for (`core.apis.requests`, which the standard library
+remembers).
 """
 
 from __future__ import annotations

@@ -55,16 +55,15 @@ class _Pool(HttpxLayer):
 
     def read(self, request: Any, routes: Routes) -> Outgoing | None:
         url = request.url
-        host = url.host.decode("ascii")
-        host = f"[{host}]" if ":" in host else host
-        host = host if url.port is None else f"{host}:{url.port}"
+        host = b"[%b]" % url.host if b":" in url.host else url.host
+        host = host if url.port is None else b"%b:%d" % (host, url.port)
         found = routes(request.method.decode("ascii"), host, url.target)
         if not found:
             return None
         content, fields = body_of(request)
         return Outgoing(
             found=found,
-            host=host,
+            host=host.decode("ascii"),
             target=url.target,
             headers=request.headers,
             content=content,

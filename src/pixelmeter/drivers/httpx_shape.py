@@ -111,14 +111,14 @@ class HttpxLayer(Layer):
         return extensions
 
     def read(self, request: Any, routes: Routes) -> Outgoing | None:
-        host, target = request.url.netloc.decode("ascii"), request.url.raw_path
+        host, target = request.url.netloc, request.url.raw_path
         found = routes(request.method, host, target)
         if not found:
             return None
         content, fields = body_of(request)
         return Outgoing(
             found=found,
-            host=host,
+            host=host.decode("ascii"),
             target=target,
             headers=request.headers.raw,
             content=content,

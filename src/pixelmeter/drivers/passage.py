@@ -21,7 +21,7 @@ from pixelmeter.recorder.sink_dispatch import amid_other_code
 __all__ = ["AsyncTeeStream", "Layer", "TeeStream", "send", "send_async"]
 
 
-Routes = Callable[[str, str, bytes], Sequence[Found]]
+Routes = Callable[[str, bytes, bytes], Sequence[Found]]
 """Tells by method, host and raw target of which routes a request may be."""
 
 

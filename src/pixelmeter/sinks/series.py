@@ -13,7 +13,7 @@ from itertools import product
 from typing import get_args
 
 from pixelmeter.core.attempts.billing import UNKNOWN
-from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES
+from pixelmeter.core.attempts.record import OUTCOMES
 from pixelmeter.core.labels import ENDINGS, OTHER, Direction, Modality
 from pixelmeter.core.metrics import Metric
 from pixelmeter.core.text import bounded
@@ -51,7 +51,7 @@ _TEXT_LIMIT = 100
 _OPEN = (OTHER,)
 # The values that a label keeps in the series that are set aside. Any other value is counted as the last of these.
 _KEPT: Mapping[str, Labels] = {
-    "operation": OPERATIONS,
+    "operation": ("generate", "edit", OTHER),
     "outcome": OUTCOMES,
     "error_type": ("", OTHER),
     "cost_source": ("reported", "priced"),
@@ -59,6 +59,7 @@ _KEPT: Mapping[str, Labels] = {
     "modality": get_args(Modality),
     "kind": ("requests",),
 }
+_NAMED = {"gateway", "operation", "model"}
 _KEPT_OF_HISTOGRAMS: Mapping[str, Labels] = {**_KEPT, "outcome": ("success", OTHER)}
 # Label sets that are set aside whole, under gateway and model "other": alerts may go by the reason.
 _KEPT_WHOLE: Mapping[str, Sequence[Labels]] = {
@@ -98,7 +99,7 @@ class Series:
         for metric in metrics:
             for values in product(*(_kept(metric)[name] for name in metric.labels)):
                 self._add(metric.name, values)
-            for operation, rest in product(OPERATIONS, _KEPT_WHOLE.get(metric.name, ())):
+            for operation, rest in product(_KEPT["operation"], _KEPT_WHOLE.get(metric.name, ())):
                 self._add(metric.name, (OTHER, operation, OTHER, *rest))
         if self.used > limit:
             raise ConfigError(f"max_series is {limit}: use at least {self.used}")
@@ -160,6 +161,8 @@ def _folds(metric: Metric, values: Labels) -> Iterator[Labels]:
     for folded in ({"model"}, {"model", "gateway"}):
         yield tuple(OTHER if name in folded else value for name, value in zip(metric.labels, values, strict=True))
     kept = _kept(metric)
-    yield tuple(
-        value if value in kept[name] else kept[name][-1] for name, value in zip(metric.labels, values, strict=True)
-    )
+    for folded in (_NAMED, set(kept)):
+        yield tuple(
+            kept[name][-1] if name in folded and value not in kept[name] else value
+            for name, value in zip(metric.labels, values, strict=True)
+        )

@@ -55,7 +55,7 @@ _BOOK = PriceBook(lambda name: (), own=_TEXT_PRICE)
 
 class _Call:
     def __init__(self, path: str, book: PriceBook | None = None, **body: Any) -> None:
-        [found] = _PROFILES.routes("POST", _HOST, path.encode())
+        [found] = _PROFILES.routes("POST", _HOST.encode(), path.encode())
         asked = request_of(found.route, Asked(found.parts, b"", {}, json.dumps(body).encode(), ()))
         assert asked is not None
         self.asked: ImageRequest = asked

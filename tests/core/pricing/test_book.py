@@ -356,7 +356,9 @@ def test_units_that_a_gateway_counted_have_the_price_of_the_only_unit(
 ) -> None:
     one = book(f'gateway = "g"\n[[price]]\nmodel = "m"\n{prices}')
 
-    assert expected == one.cost_of_units(units, gateway="g", model="m", at=at("2026-06-01"))
+    found = one.cost_of_units(units, gateway="g", model="m", at=at("2026-06-01"))
+    assert expected == (found and found.image_cost)
+    assert found is None or (found.price_id or "").endswith("#units")
     assert None is one.cost_of_units(units, gateway="g", model="other", at=at("2026-06-01"))
 
 
@@ -365,7 +367,8 @@ def test_units_at_a_regional_host_cost_its_surcharge_too() -> None:
     known = Region(hosts=("*",), surcharge=(Surcharge(models=("*",), parts_per_million=100_000),))
 
     def cost(region: Region) -> int | None:
-        return one.cost_of_units("2", gateway="g", model="m", at=at("2026-06-01"), region=region)
+        found = one.cost_of_units("2", gateway="g", model="m", at=at("2026-06-01"), region=region)
+        return None if found is None else found.image_cost
 
     assert (22_000_000, None) == (cost(known), cost(Region(hosts=("*",))))
 

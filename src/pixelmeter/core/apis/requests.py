@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
@@ -16,7 +17,7 @@ from pixelmeter.core.text import bounded, count
 from pixelmeter.core.wire.forms import Fields
 from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["Asked", "request_of"]
+__all__ = ["Asked", "may_ask", "request_of"]
 
 _REMEMBERED_LIMIT = 4096
 _IMAGES_LIMIT = 10_000
@@ -24,6 +25,9 @@ _NUMBER_LIMIT = 40
 _WORD_LIMIT = 40
 _QUERY_LIMIT = 4096
 _MODELS_LIMIT = 8
+_SEARCHED = 65_536
+_SHORTEST_SIGN = 3
+_WILD = re.compile(r"[*?\[\]/\"\\]")
 
 
 class Asked(NamedTuple):
@@ -63,6 +67,44 @@ def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> I
         return _remembered_request(route, asked.parts, body, named)
     except TypeError:  # a list or an object in it
         return _request(route, asked, _Json(kind, body), named)
+
+
+def may_ask(route: RouteLike, parts: tuple[tuple[str, str], ...], content: bytes) -> bool:
+    """Return whether a body may meet the route's conditions, by a search of its first and last 64 kB.
+
+    Chats have megabytes of text and pictures in them, and what asks for an image stands before or behind those.
+    """
+    named = dict(parts)
+    text = b""
+    for condition, signs in zip(route.asks, _signs_of(route), strict=True):
+        if signs is None or any(place.source == "path" and _fits(named, place, wanted) for place, wanted in condition):
+            continue
+        text = text or (content[:_SEARCHED] + b"\n" + content[_SEARCHED:][-_SEARCHED:]).lower()
+        if not any(sign in text for sign in signs):
+            return False
+    return True
+
+
+def _fits(parts: Mapping[str, str], place: RequestPlace, wanted: Sequence[str | bool | int]) -> bool:
+    return place.name in parts and is_one_of(parts[place.name], wanted)
+
+
+@lru_cache(maxsize=1024)
+def _signs_of(route: RouteLike) -> tuple[tuple[bytes, ...] | None, ...]:
+    """Return for each condition the words of which a body must have one to meet it; None where that is not known."""
+    return tuple(_signs(condition) for condition in route.asks)
+
+
+def _signs(condition: Condition) -> tuple[bytes, ...] | None:
+    signs: list[bytes] = []
+    for place, wanted in condition:
+        if place.source == "path":
+            continue
+        words = [max(_WILD.split(each.lower()), key=len) if isinstance(each, str) else "" for each in wanted]
+        if place.source != "body" or not all(len(word) >= _SHORTEST_SIGN and word.isascii() for word in words):
+            return None
+        signs += [word.encode() for word in words]
+    return tuple(dict.fromkeys(signs))
 
 
 class _Kind:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from pixelmeter.core.apis.reader import ImageResponse, facts_of
-from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle
+from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle, units_told
 from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
 from pixelmeter.core.attempts.routing import Routed, routed_by
@@ -104,7 +104,8 @@ def _ended(
     priced = _Priced(Tiers(reason=named.reason), named.latest)
     if outcome == "success" or not response.usage.is_empty:
         models = _models(named, routed, said)
-        priced = _priced(terms, profile, response, named, models, gateway=gateway, at=intent.started_at)
+        units = units_told(terms.cost_readers(profile), wire.headers, response.body)
+        priced = _priced(terms, profile, response, named, models, units, gateway=gateway, at=intent.started_at)
     tiers = priced.tiers
     cached = wire.cached or (profile.cached is not None and profile.cached.holds(wire.headers))
     reported = Reported() if cached else reported_by(terms.cost_readers(profile), wire.headers, response.body)
@@ -185,11 +186,12 @@ def _priced(
     response: ImageResponse,
     named: Named,
     models: Sequence[str],
+    units: str | None,
     *,
     gateway: str,
     at: int,
 ) -> _Priced:
-    """Price a response as the first of the models that the book has."""
+    """Price a response as the first of the models that the book has, by the units that the gateway says it billed."""
     if not models:
         return _Priced(Tiers(reason=named.reason))
     if not response.decoded:
@@ -198,10 +200,9 @@ def _priced(
     if doubt == "unparsed" or doubt == "unpriced_usage":
         return _Priced(Tiers(reason=doubt), named.latest)
     consumption = consumption_of(terms.request, response, images=response.images)
+    vendors = terms.vendors_behind(profile)
     for model in models:
-        quote = terms.book.quote(
-            consumption, gateway=gateway, model=model, at=at, vendors=terms.vendors_behind(profile), region=terms.region
-        )
+        quote = terms.book.quote(consumption, gateway=gateway, model=model, at=at, vendors=vendors, region=terms.region)
         if quote.reason != "no_price":
             break
     else:
@@ -209,6 +210,12 @@ def _priced(
     if models is named.models and named.is_default and quote.token_cost is None and not response.usage.is_empty:
         # A model that is billed by images does not count tokens: another one ran.
         return _Priced(Tiers(reason="no_model"))
+    if units is not None:
+        by_units = terms.book.cost_of_units(
+            units, gateway=gateway, model=model, at=at, vendors=vendors, region=terms.region
+        )
+        if by_units is not None:
+            return _Priced(Tiers(image_cost=by_units.image_cost, price_id=by_units.price_id), model)
     return _Priced(
         Tiers(
             token_cost=quote.token_cost,

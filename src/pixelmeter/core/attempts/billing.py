@@ -14,7 +14,7 @@ from pixelmeter.core.pricing.book import Reason as PriceReason
 from pixelmeter.core.text import half_even
 from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle"]
+__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle", "units_told"]
 
 CostReason = Literal[
     "cached",
@@ -82,6 +82,8 @@ def reported_by(readers: Sequence[CostReader], headers: Headers, body: Mapping[s
     """Return the first amount that the readers find."""
     text: str | None = None
     for reader in readers:
+        if reader.unit.of_usd is None:
+            continue
         found = () if reader.plus or not reader.holds(body) else reader.texts(headers, body)
         if not found:
             continue
@@ -105,6 +107,16 @@ def _with_more(nano: int, readers: Sequence[CostReader], headers: Headers, body:
                 return Reported(text=_shown(found))
             nano += more
     return Reported(nano=nano)
+
+
+def units_told(readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]) -> str | None:
+    """Return how many units of its price the gateway says it billed, as text; None where it says nothing of it."""
+    for reader in readers:
+        if reader.unit.of_usd is None and reader.holds(body):
+            found = reader.texts(headers, body)
+            if len(found) == 1:
+                return found[0]
+    return None
 
 
 def _shown(texts: Sequence[str]) -> str:

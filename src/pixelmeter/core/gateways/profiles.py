@@ -9,13 +9,14 @@ from typing import NamedTuple
 import msgspec
 
 from pixelmeter.core.gateways.profile import Match, Profile
-from pixelmeter.core.gateways.routes import Deciding, Found, Route, Table, deciding, routes_of
+from pixelmeter.core.gateways.routes import Deciding, Found, Route, deciding, matching, routes_of
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.wire.headers import Headers, without_root
 
 __all__ = ["Listed", "Profiles", "listed"]
 
 _REMEMBERED_HOSTS = 1000
+_REMEMBERED_REQUESTS = 1000
 _NOBODY = Profile(id="generic", generic=True)
 
 
@@ -44,7 +45,8 @@ class Profiles:
         self._prefixes = [(prefix, each.id) for each in profiles for prefix in each.match.response_header_prefixes]
         self._hosts: Memo[str, Profile] = Memo(_REMEMBERED_HOSTS)
         self._loaded: dict[str, Profile] = {}
-        self._tables: dict[str, Table] = {}
+        self._routes: dict[str, tuple[Route, ...]] = {}
+        self._found: Memo[tuple[str, bytes, bytes], tuple[Found, ...]] = Memo(_REMEMBERED_REQUESTS)
         self._deciding: dict[str, Deciding] = {}
 
     @property
@@ -78,19 +80,21 @@ class Profiles:
             profile = self._hosts.keep(host, _NOBODY if found is None else found)
         return profile
 
-    def routes(self, method: str, host: str, target: bytes) -> tuple[Found, ...]:
-        """Return the routes that a request to a host may be of, by its method and raw target; none for most."""
-        return self._table(self.of_host(host)).find(method, target)
+    def routes(self, method: str, host: bytes, target: bytes) -> tuple[Found, ...]:
+        """Return the routes that a request may be of, by its method, host (with port) and raw target; none for most."""
+        key = method, host, target
+        found = self._found.get(key)
+        if found is None:
+            routes = self.routes_of(self.of_host(host.decode("ascii")))
+            found = self._found.keep(key, tuple(matching(routes, method, target)))
+        return found
 
     def routes_of(self, profile: Profile) -> tuple[Route, ...]:
         """Return the routes of a profile, in the order in which they are tried."""
-        return self._table(profile).routes
-
-    def _table(self, profile: Profile) -> Table:
-        table = self._tables.get(profile.id)
-        if table is None:
-            table = self._tables[profile.id] = Table([*routes_of(profile, self.named)])
-        return table
+        routes = self._routes.get(profile.id)
+        if routes is None:
+            routes = self._routes[profile.id] = tuple(routes_of(profile, self.named))
+        return routes
 
     def of_response(self, profile: Profile, headers: Headers) -> Profile:
         """Return the profile that the response headers (lower-case names) show, where the host alone told nothing."""

@@ -14,10 +14,9 @@ from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.places import Condition, DocumentPath, Job, RequestPlaces, ResponsePlaces
 from pixelmeter.core.gateways.profile import Api, CostReader, HeaderName, Profile, RouteData, Routing
-from pixelmeter.core.memo import Memo
 from pixelmeter.core.text import bounded
 
-__all__ = ["READERS", "Found", "Route", "Table", "condition_texts", "deciding", "problems_of", "routes_of"]
+__all__ = ["READERS", "Found", "Route", "condition_texts", "deciding", "matching", "problems_of", "routes_of"]
 
 READERS: Mapping[Api, Reader] = {
     "openai_images": openai_images,
@@ -36,7 +35,6 @@ _OPENAI_IMAGES: tuple[tuple[str, Operation], ...] = (
     ("images/variations", "variation"),
 )
 _LONGEST_PATH = 2048
-_REMEMBERED_PATHS = 1000
 _PART = re.compile(r"\{([a-z_]+)(\+?)\}|(?<![^/])\*\*/")
 
 
@@ -92,30 +90,16 @@ class Found(NamedTuple):
     """What the path has in the places of the pattern, percent-decoded."""
 
 
-class Table:
-    """The routes of one profile, by method and path."""
-
-    __slots__ = ("_known", "routes")
-
-    def __init__(self, routes: Sequence[Route]) -> None:
-        self.routes = tuple(routes)
-        """In the order in which they are tried."""
-        self._known: Memo[tuple[str, bytes], tuple[Found, ...]] = Memo(_REMEMBERED_PATHS)
-
-    def find(self, method: str, target: bytes) -> tuple[Found, ...]:
-        """Return the routes that a request may be of, in order, by its method and raw target (path and query)."""
-        key = method, target.partition(b"?")[0]
-        found = self._known.get(key)
-        return self._known.keep(key, tuple(self._find(*key))) if found is None else found
-
-    def _find(self, method: str, path: bytes) -> Iterator[Found]:
-        if len(path) > _LONGEST_PATH:
-            return
-        text = path.decode("latin-1").rstrip("/")
-        for route in self.routes:
-            if route.method == method and (match := route.pattern.fullmatch(text)):
-                parts = {name: bounded(unquote(part)) for name, part in match.groupdict().items()}
-                yield Found(route, tuple((name, part) for name, part in parts.items() if part is not None))
+def matching(routes: Sequence[Route], method: str, target: bytes) -> Iterator[Found]:
+    """Yield the routes that a request may be of, in order, by its method and raw target (path and query)."""
+    path = target.partition(b"?")[0]
+    if len(path) > _LONGEST_PATH:
+        return
+    text = path.decode("latin-1").rstrip("/")
+    for route in routes:
+        if route.method == method and (match := route.pattern.fullmatch(text)):
+            parts = {name: bounded(unquote(part)) for name, part in match.groupdict().items()}
+            yield Found(route, tuple((name, part) for name, part in parts.items() if part is not None))
 
 
 def routes_of(profile: Profile, named: Callable[[str], Profile | None]) -> Iterator[Route]:

@@ -114,8 +114,8 @@ class PriceBook:
         at: int,
         vendors: Sequence[str] = (),
         region: Region | None = None,
-    ) -> int | None:
-        """Return the nano-dollars of so many units, a decimal number as text, for a gateway that counts them itself.
+    ) -> Quote | None:
+        """Return what so many units cost, a decimal number as text, for a gateway that counts them itself.
 
         The unit is the only one that the model is priced by, at one price: an image, a megapixel, a step. None where
         the model has several units or prices or is billed by tokens, where it has no price, and for no sane number.
@@ -127,7 +127,8 @@ class PriceBook:
         surcharge = _surcharge(tariff, region, day)
         if surcharge is None:
             return None
-        return scaled(units, tariff.unit_price * (_MILLION + surcharge), ATTO_PER_NANO * _MILLION)
+        cost = scaled(units, tariff.unit_price * (_MILLION + surcharge), ATTO_PER_NANO * _MILLION)
+        return None if cost is None else Quote(image_cost=cost, price_id=f"{tariff.entries[0].id}#units")
 
     def entries(self, gateway: str) -> Sequence[Entry]:
         """Return all entries of a name in the order of their files, the user's own first."""
