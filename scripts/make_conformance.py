@@ -73,7 +73,7 @@ def exchanges(profiles: Profiles) -> Iterator[Exchange]:
             parts = urlsplit(url)
             headers = {name.lower().encode(): b"" for name in each["response"].get("headers", {})}
             profile = profiles.of_response(profiles.of_host(parts.netloc), headers)
-            found = profiles.routes("POST", parts.netloc, f"{parts.path}?{parts.query}".encode())
+            found = profiles.routes("POST", parts.netloc.encode(), f"{parts.path}?{parts.query}".encode())
             yield Exchange(profile.id, each["response"], each["expect"], [one.route for one in found])
 
 
