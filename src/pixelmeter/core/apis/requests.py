@@ -25,7 +25,7 @@ _NUMBER_LIMIT = 40
 _WORD_LIMIT = 40
 _QUERY_LIMIT = 4096
 _MODELS_LIMIT = 8
-_SEARCHED = 65_536
+_SEARCHED = 32_768
 _SHORTEST_SIGN = 3
 _WILD = re.compile(r"[*?\[\]/\"\\]")
 
@@ -59,6 +59,11 @@ def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> I
     """Read a request, and which of the fields `named` its body has; None where it asks for no image."""
     if asked.document is None:
         return _request(route, asked, _Form(asked.fields), named)
+    if route.asks:
+        # First what tells it from other requests: a chat that asks for no image is not looked through.
+        asking = _asking_of(route)
+        if not _Values(asked, _Json(asking, asking.decode(asked.document))).ask(route):
+            return None
     kind = _kind_of(route, named)
     body = kind.decode(asked.document)
     if len(asked.document) > _REMEMBERED_LIMIT or kind.looks_outside or not isinstance(body, Hashable):
@@ -70,16 +75,19 @@ def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> I
 
 
 def may_ask(route: RouteLike, parts: tuple[tuple[str, str], ...], content: bytes) -> bool:
-    """Return whether a body may meet the route's conditions, by a search of its first and last 64 kB.
+    """Return whether a large body may meet the route's conditions, by a search of its first and last 32 kB.
 
-    Chats have megabytes of text and pictures in them, and what asks for an image stands before or behind those.
+    Chats have megabytes of text and pictures in them, and what asks for an image stands before or behind those. A
+    smaller body is not searched: it is read.
     """
+    if len(content) <= 2 * _SEARCHED:
+        return True
     named = dict(parts)
     text = b""
     for condition, signs in zip(route.asks, _signs_of(route), strict=True):
         if signs is None or any(place.source == "path" and _fits(named, place, wanted) for place, wanted in condition):
             continue
-        text = text or (content[:_SEARCHED] + b"\n" + content[_SEARCHED:][-_SEARCHED:]).lower()
+        text = text or (content[:_SEARCHED] + b"\n" + content[-_SEARCHED:]).lower()
         if not any(sign in text for sign in signs):
             return False
     return True
@@ -110,8 +118,7 @@ def _signs(condition: Condition) -> tuple[bytes, ...] | None:
 class _Kind:
     """The bodies of a route: which of their keys are looked at."""
 
-    def __init__(self, route: RouteLike, named: tuple[str, ...]) -> None:
-        places = [*_places_of(route.request), *(place for place, _ in (*chain(*route.asks), *route.quote))]
+    def __init__(self, places: Sequence[RequestPlace], named: tuple[str, ...] = ()) -> None:
         keys = dict.fromkeys((*[place.name for place in places if place.source == "body"], *named))
         self.looks_outside = any(place.source in ("query", "header") for place in places)
         self.is_array = any(place.source == "body" and place.name == "" for place in places)
@@ -134,7 +141,18 @@ class _Kind:
             return self._nothing
 
 
-_kind_of = lru_cache(maxsize=1024)(_Kind)
+@lru_cache(maxsize=1024)
+def _kind_of(route: RouteLike, named: tuple[str, ...]) -> _Kind:
+    return _Kind([*_places_of(route.request), *_asking_places(route)], named)
+
+
+@lru_cache(maxsize=1024)
+def _asking_of(route: RouteLike) -> _Kind:
+    return _Kind([*_asking_places(route)])
+
+
+def _asking_places(route: RouteLike) -> Iterator[RequestPlace]:
+    return (place for place, _ in (*chain(*route.asks), *route.quote))
 
 
 def _places_of(places: RequestPlaces) -> Iterator[RequestPlace]:
@@ -257,6 +275,10 @@ class _Values:
         # In JSON a number in quotes is a mistake.
         return _digits(value) if isinstance(value, str) and self._body.is_text else _whole(value)
 
+    def ask(self, route: RouteLike) -> bool:
+        """Return whether the request asks for an image, and not only for its price."""
+        return all(map(self.fits, route.asks)) and not self.fits(route.quote)
+
     def fits(self, condition: Condition) -> bool:
         """Return whether one of the places has one of its values."""
         return any(is_one_of(value, wanted) for place, wanted in condition for value in self.at(place))
@@ -264,7 +286,7 @@ class _Values:
 
 def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[str, ...]) -> ImageRequest | None:
     values = _Values(asked, body)
-    if not all(map(values.fits, route.asks)) or values.fits(route.quote):
+    if not values.ask(route):
         return None
     places = route.request
     deployment = next((part for name, part in asked.parts if name == "deployment"), None)
