@@ -173,6 +173,15 @@ def test_match_has_it_all_in_json(own: str) -> None:
     assert "images[]" in route["response"]["items"]
 
 
+def test_match_leaves_out_routes_whose_conditions_the_url_does_not_meet(own: str) -> None:
+    routes = json.loads(run("match", "https://fal.run/fal-ai/flux/schnell", "--format", "json").stdout)
+    assert [("generate", {"model": "fal-ai/flux/schnell"})] == [
+        (route["operation"], route["parts"]) for route in routes
+    ]
+    quote = run("match", "https://images.corp.example/v1/m/run?dry_run=True", profiles=own)
+    assert (1, ["images.corp.example has the profile corp"]) == (quote.exit_code, quote.stdout.splitlines())
+
+
 def test_match_has_the_routes_in_csv() -> None:
     result = run("match", "https://api.openai.com/v1/images/edits", "--format", "csv")
     assert [("openai", "edit", "openai_images")] == [
@@ -198,6 +207,8 @@ def test_match_takes_a_host_as_a_request_has_it(url: str, profile: str) -> None:
     [
         (["https://api.openai.com/v1/embeddings"], "No route fits POST /v1/embeddings: such a request is not metered."),
         (["https://api.openai.com/v1/images/edits", "--method", "get"], "No route fits GET /v1/images/edits"),
+        (["https://fal.run/fal-ai/kling-video/v2/text-to-image"], "No route fits POST /fal-ai/kling-video"),
+        (["https://fal.run/fal-ai/whisper"], "No route fits POST /fal-ai/whisper"),
     ],
 )
 def test_match_of_a_request_that_is_not_metered_says_so_and_fails(arguments: list[str], said: str) -> None:
