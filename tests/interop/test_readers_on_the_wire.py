@@ -27,7 +27,7 @@ from tests.ledger.reading import stored
 
 _NOON = int(datetime.datetime(2026, 11, 20, 12, tzinfo=datetime.UTC).timestamp()) * 1_000_000
 
-# Costs are in USD, "-" is unknown. `why` is the error's type, or the reason of a cost that is unknown or nothing.
+# Costs are in USD, "-" is unknown. `why` is where the cost comes from, or why it is unknown or nothing.
 _TABLE = """
 api              body    ends           outcome   images billing    cost      at_risk   error            why
 openai_images    plain   whole          success   1      billed     0.008954  -         -                priced
@@ -150,6 +150,8 @@ prediction_jobs  job     500            error     -      not_billed 0         - 
 prediction_jobs  job     cut            error     -      unknown    -         0.003     ReadError        outcome_unknown
 prediction_jobs  job     closed         cancelled -      unknown    -         0.003     -                outcome_unknown
 prediction_jobs  job     cancelled      cancelled -      unknown    -         0.003     cancelled        outcome_unknown
+prediction_jobs  job     cut-end        error     -      unknown    -         0.003     ReadError        outcome_unknown
+prediction_jobs  job     closed-end     pending   -      pending    -         0.003     -                pending_job
 
 plain_images     plain   whole          success   1      billed     0.03      -         -                priced
 plain_images     plain   400            rejected  -      not_billed 0         -         bad_request      rejected
