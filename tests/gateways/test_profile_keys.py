@@ -16,7 +16,8 @@ import pytest
 
 import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.gateways.profile import AmountReader, Profile
+from pixelmeter.core.gateways.amounts import AmountReader
+from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.system import SystemClock
 from pixelmeter.testing import capture_calls
 

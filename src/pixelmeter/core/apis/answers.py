@@ -20,6 +20,7 @@ from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded, count
 __all__ = ["add_doubt", "add_error", "add_image", "add_said", "add_usage", "answer_of"]
 
 _WORD_LIMIT = 40
+_KIND_WORDS = 3
 
 
 def answer_of(document: bytes | None, request: ImageRequest, route: Reading, *, texts: bool = True) -> ImageResponse:
@@ -150,10 +151,16 @@ def add_doubt(response: ImageResponse, doubt: Doubt) -> None:
 
 def add_error(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
     """Take the type and the code of an error, never its message."""
-    response.error_type = response.error_type or _word(body, places.error_type, ERROR_LIMIT)
+    response.error_type = response.error_type or _kind(body, places.error_type)
     response.error_code = response.error_code or next(
         (code for path in places.error_code for value in values_at(body, path) if (code := _code(value))), None
     )
+
+
+def _kind(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> str | None:
+    """Return the first text that is the name of an error: several words are a message, which may quote the prompt."""
+    words = (word for path in paths for value in values_at(body, path) if (word := bounded(value, ERROR_LIMIT)))
+    return next((word for word in words if len(word.split()) <= _KIND_WORDS), None)
 
 
 def _code(value: object) -> str | None:

@@ -13,7 +13,8 @@ from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
 from pixelmeter.core.attempts.routing import Routed, routed_by
 from pixelmeter.core.attempts.terms import Named, Terms, consumption_of, fee_rate_of, named_by, unless_auto
-from pixelmeter.core.gateways.profile import Profile, words_at
+from pixelmeter.core.gateways.amounts import words_at
+from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.pricing.parts import priced_parts
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers, first

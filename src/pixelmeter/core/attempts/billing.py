@@ -8,7 +8,8 @@ from typing import Any, Literal
 import msgspec
 
 from pixelmeter.core.attempts.record import Billing, CostSource, Outcome
-from pixelmeter.core.gateways.profile import CostReader, Profile
+from pixelmeter.core.gateways.amounts import CostReader
+from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.pricing.book import REASONS
 from pixelmeter.core.pricing.book import Reason as PriceReason
 from pixelmeter.core.text import half_even

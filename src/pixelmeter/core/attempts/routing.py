@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from pixelmeter.core.gateways.profile import AmountReader, Profile
+from pixelmeter.core.gateways.amounts import AmountReader
+from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.wire.headers import Headers, first
 
 __all__ = ["Routed", "routed_by"]

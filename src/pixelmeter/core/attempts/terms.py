@@ -10,7 +10,8 @@ import msgspec
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.apis.usage import Block
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Operation
-from pixelmeter.core.gateways.profile import CostReader, Profile, Region, is_in_force
+from pixelmeter.core.gateways.amounts import CostReader
+from pixelmeter.core.gateways.profile import Profile, Region, is_in_force
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.gateways.routes import Deciding, Route
 from pixelmeter.core.pricing.book import Consumption, PriceBook

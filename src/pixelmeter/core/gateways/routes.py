@@ -12,8 +12,9 @@ import msgspec
 from pixelmeter.core.apis import chat_images, gemini, openai_images, openai_responses, predict, predictions
 from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
+from pixelmeter.core.gateways.amounts import CostReader, HeaderName
 from pixelmeter.core.gateways.places import Condition, DocumentPath, Job, RequestPlaces, ResponsePlaces
-from pixelmeter.core.gateways.profile import Api, CostReader, HeaderName, Profile, RouteData, Routing
+from pixelmeter.core.gateways.profile import Api, Profile, RouteData, Routing
 from pixelmeter.core.text import bounded
 
 __all__ = ["READERS", "Found", "Route", "condition_texts", "deciding", "matching", "problems_of", "routes_of"]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 
 from pixelmeter.core.attempts.record import NANO_PER_USD
+from pixelmeter.core.pricing.quantity import quantity_of
 from pixelmeter.core.pricing.tariff import (
     ATTO_PER_NANO,
     LONGEST_WORD,
@@ -23,7 +24,6 @@ from pixelmeter.core.pricing.tariff import (
     Reason,
     Tariff,
     TokenUnit,
-    quantity_of,
 )
 from pixelmeter.core.text import half_even
 
