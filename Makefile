@@ -5,7 +5,11 @@ READY := .venv/.ready
 SUITE := .cache/httpx-0.28.1.tar.gz
 OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
 
-PYTEST := $(BIN)/python -m pytest -q -n 2
+# Tests start hundreds of processes, and each would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+# More workers than cores: many tests wait for processes.
+PYTEST := $(BIN)/python -m pytest -q -n 4
 ifeq ($(STRICT),1)
 export PIXELMETER_TEST_STRICT := 1
 else

@@ -25,6 +25,7 @@ from tests.factories import STARTED_AT, asked_in, route_to
 
 Headers = Sequence[tuple[bytes, bytes]]
 _JSON: Headers = [(b"Content-Type", b"application/json")]
+_BUNDLED = load_profiles({})
 _KLEIN = "black-forest-labs/flux-2-klein-9b"
 _PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1536, 1024) + bytes(3000)).decode()
 
@@ -35,10 +36,9 @@ class _Wire:
     def __init__(self, host: str = "api.aigateway.sh", **body: Any) -> None:
         self.clock = FakeClock()
         self.attempts: list[Attempt] = []
-        profiles = load_profiles({})
-        route = route_to(host, profiles)
+        route = route_to(host, _BUNDLED)
         ask = asked_in(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
-        kinds = Intents(profiles, bundled(), fee_rate=None, version="0")
+        kinds = Intents(_BUNDLED, bundled(), fee_rate=None, version="0")
         prepared = kinds.of(host, route, ask, STARTED_AT)
         self.intent = msgspec.structs.replace(prepared.intent, id="a", call_id="c", started_at=STARTED_AT)
         self.exchange = Exchange(self.intent, prepared, self.clock, self.attempts.append)
