@@ -176,7 +176,12 @@ def name_of(code: CodeType) -> str:
 @pytest.mark.parametrize(
     ("kit", "name"),
     [
-        pytest.param(kit, name, marks=[] if name == "read" or kit in (KITS[0], KITS[-1]) else [pytest.mark.slow])
+        pytest.param(
+            kit,
+            name,
+            id=f"{kit}-{name}",
+            marks=[] if name == "read" or kit in (KITS[0], KITS[-1]) else [pytest.mark.slow],
+        )
         for kit in KITS
         for name in SCENES
     ],
