@@ -8,12 +8,13 @@ OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
 # Tests start hundreds of processes, and each would compile all that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-# More workers than cores: many tests wait for processes.
-PYTEST := $(BIN)/python -m pytest -q -n 4
+PYTEST := $(BIN)/python -m pytest -q
 ifeq ($(STRICT),1)
 export PIXELMETER_TEST_STRICT := 1
+PYTEST += -n 2
 else
-PYTEST += -m "not slow"
+# More workers than two cores: many of these tests wait for processes.
+PYTEST += -n 4 -m "not slow"
 endif
 
 .PHONY: all demo test check bench pictures prices-diff wheel clean lock
