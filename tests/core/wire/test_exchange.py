@@ -294,7 +294,7 @@ def _swollen(body: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [(b"br", b"nobody here reads it"), (b"gzip", _swollen(b'{"data":[{"url":"u"}]}'))],
+    [(b"br", b"nobody here reads it"), (b"gzip", b'{"data":[{"url":"u"}]}')],
     ids=["br", "bomb"],
 )
 def test_an_answer_that_is_not_decoded_is_a_success_of_unknown_cost_at_risk(
@@ -302,7 +302,8 @@ def test_an_answer_that_is_not_decoded_is_a_success_of_unknown_cost_at_risk(
 ) -> None:
     for package in ("brotli", "brotlicffi"):
         monkeypatch.setitem(sys.modules, package, None)
-    attempt = _Wire().answer(body, headers=[(b"content-encoding", encoding)])
+    content = _swollen(body) if encoding == b"gzip" else body
+    attempt = _Wire().answer(content, headers=[(b"content-encoding", encoding)])
     assert ("success", None, None) == (attempt.outcome, attempt.error_type, attempt.images)
     assert ("unknown", None, "not_decoded", 40_000_000) == (
         attempt.billing,
