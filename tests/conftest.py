@@ -18,6 +18,9 @@ from tests.postgres import PROVIDE, Server, Unavailable, shared_server
 
 effort.load_profile()
 
+# Each client reads all certificates that it is to trust, which takes longer than most tests; here nobody needs any.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("nobody.pem"))
+
 
 def pytest_configure() -> None:
     """A shell without job control has what it starts in the background ignore Ctrl-C; programs of tests must not."""
