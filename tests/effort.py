@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 STRICT = os.environ.get("PIXELMETER_TEST_STRICT") == "1"
 
@@ -16,5 +16,7 @@ def examples(number: int) -> int:
 
 def load_profile() -> None:
     """Have each test without a number of its own draw `examples(100)`; none is timed, for a machine may be busy."""
-    settings.register_profile("pixelmeter", max_examples=examples(100), deadline=None)
+    settings.register_profile(
+        "pixelmeter", max_examples=examples(100), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    )
     settings.load_profile("pixelmeter")

@@ -147,7 +147,7 @@ DIMENSIONS = ["model", "day", "week", "month", "gateway", "provider", "operation
 MORE = ["size", "quality", "tag:team", 'tag:a.b"c', "tag:nobody"]
 
 
-@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def a_report_is_what_python_adds_up(rows: list[Attempt], reader: LedgerReader, data: st.DataObject) -> None:
     start = datetime(2026, 3, 24, tzinfo=UTC)
