@@ -5,14 +5,19 @@ READY := .venv/.ready
 SUITE := .cache/httpx-0.28.1.tar.gz
 OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
 
-PYTEST := $(BIN)/python -m pytest -q -n 2
+# Tests start hundreds of processes, and each would compile all that it imports anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+PYTEST := $(BIN)/python -m pytest -q
 ifeq ($(STRICT),1)
 export PIXELMETER_TEST_STRICT := 1
+PYTEST += -n 2
 else
-PYTEST += -m "not slow"
+# More workers than two cores: many of these tests wait for processes.
+PYTEST += -n 4 -m "not slow"
 endif
 
-.PHONY: all demo test check bench pictures prices-diff wheel clean lock
+.PHONY: all demo test check bench conformance pictures prices-diff wheel clean lock
 .DELETE_ON_ERROR:
 
 all: check test
@@ -32,6 +37,9 @@ check: $(READY)
 
 bench: $(READY)
 	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; PYTHONPATH=. $(BIN)/python "$$benchmark"; done
+
+conformance: $(READY)
+	@$(BIN)/python -m scripts.make_conformance
 
 pictures: $(READY)
 	@$(BIN)/python -m scripts.render.pictures

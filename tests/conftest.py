@@ -12,8 +12,14 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.testing import Gateway
+from tests import effort
 from tests.factories import STARTED_AT
 from tests.postgres import PROVIDE, Server, Unavailable, shared_server
+
+effort.load_profile()
+
+# Each client reads all certificates that it is to trust, which takes longer than most tests; here nobody needs any.
+os.environ["SSL_CERT_FILE"] = str(Path(__file__).with_name("nobody.pem"))
 
 
 def pytest_configure() -> None:
@@ -24,9 +30,6 @@ def pytest_configure() -> None:
 
 def pytest_collection_finish() -> None:
     """Modules and collected tests stay until the end: each collection of garbage would look through them anew."""
-    # Before: it asks the collector about what it is given when it is imported.
-    import hypothesis  # noqa: F401  # pyright: ignore[reportUnusedImport]
-
     gc.collect()
     gc.freeze()
 

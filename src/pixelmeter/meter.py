@@ -217,7 +217,7 @@ class Meter:
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            exchange = Exchange(intent, prepared, self._clock, asked.receiver, self.failures.note)
+            exchange = Exchange(intent, prepared, self._clock, asked.receiver, self.failures.note, outgoing.errors)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if asked.header is not None:

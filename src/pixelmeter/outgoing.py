@@ -11,6 +11,7 @@ import msgspec
 
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.apis.requests import Asked, may_ask, request_of
+from pixelmeter.core.attempts.outcome import ErrorNames
 from pixelmeter.core.gateways.routes import Found, Route
 from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import Headers, media_type
@@ -34,7 +35,18 @@ class Outgoing:
     neither for a stream, which stays unread. The body is let go as soon as it has been read.
     """
 
-    __slots__ = ("_content", "_document", "_fields", "_found", "context", "headers", "host", "sent_headers", "target")
+    __slots__ = (
+        "_content",
+        "_document",
+        "_fields",
+        "_found",
+        "context",
+        "errors",
+        "headers",
+        "host",
+        "sent_headers",
+        "target",
+    )
 
     def __init__(
         self,
@@ -47,6 +59,7 @@ class Outgoing:
         fields: Fields = (),
         context: MutableMapping[str, Any],
         sent_headers: Callable[[], MutableMapping[str, str]],
+        errors: ErrorNames,
     ) -> None:
         self._found = found
         self.host = host
@@ -59,6 +72,8 @@ class Outgoing:
         self._document: bytes | None = None
         self.context = context
         """What the library carries along with the request, and copies to the ones that follow from it."""
+        self.errors = errors
+        """What the library's exceptions mean."""
         self.sent_headers = sent_headers
         """Gives what is sent as headers, just now: whoever passes the request on may change or replace it."""
 

@@ -17,7 +17,7 @@ from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.hazards.process import environment
 
-COMMANDS = (
+EVERY_COMMAND = (
     "--help",
     "report --format json",
     "calls --format csv",
@@ -26,6 +26,12 @@ COMMANDS = (
     "prices show gpt-image-1",
     "dashboards export out",
     "doctor",
+)
+WRITERS = ("--help", "calls --format csv", "db downgrade base --yes")
+"""One of each way to write: by click, by rows, and a line after something has been done."""
+
+EACH_COMMAND = pytest.mark.parametrize(
+    "command", [pytest.param(one, marks=[] if one in WRITERS else [pytest.mark.slow]) for one in EVERY_COMMAND]
 )
 
 
@@ -45,21 +51,21 @@ def run(command: str, folder: Path, redirections: str) -> subprocess.CompletedPr
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", EVERY_COMMAND)
 def test_a_full_disk_is_told_in_one_line(folder: Path, command: str) -> None:
     ended = run(command, folder, ">/dev/full")
 
     assert (1, "Error: cannot write to standard output: No space left on device\n") == (ended.returncode, ended.stderr)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@EACH_COMMAND
 def test_a_closed_standard_output_is_told_in_one_line(folder: Path, command: str) -> None:
     ended = run(command, folder, ">&-")
 
     assert (1, "Error: cannot write to standard output: Bad file descriptor\n") == (ended.returncode, ended.stderr)
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@EACH_COMMAND
 def test_a_reader_that_has_left_is_not_worth_a_word(folder: Path, command: str) -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -14,6 +14,7 @@ from pixelmeter.core.labels import (
     quality_label,
     size_label,
 )
+from pixelmeter.drivers.httpx_shape import ERRORS
 from pixelmeter.prices import bundled
 from tests.factories import make_attempt
 
@@ -37,6 +38,11 @@ from tests.factories import make_attempt
         ({"outcome": "error", "status": None, "error_type": "ConnectError"}, "connection"),
         ({"outcome": "error", "status": 200, "error_type": "no_images"}, "bad_answer"),
         ({"outcome": "error", "status": 200, "error_type": "ReadError"}, "connection"),
+        ({"outcome": "error", "status": 200, "error_type": "FAILED"}, "bad_answer"),
+        ({"outcome": "error", "status": 200, "error_type": "Failed"}, "bad_answer"),
+        ({"outcome": "error", "status": 200, "error_type": "Error"}, "bad_answer"),
+        ({"outcome": "error", "status": 200, "error_type": "NO_IMAGE"}, "bad_answer"),
+        ({"outcome": "error", "status": 500, "error_type": "InternalServerException"}, "server"),
         ({"outcome": "cancelled", "status": None, "error_type": "CancelledError"}, "cancelled"),
         ({"outcome": "interrupted", "status": None}, "interrupted"),
         ({"outcome": "blocked", "status": None}, "blocked"),
@@ -104,7 +110,7 @@ def test_every_way_in_which_an_answer_ends_an_attempt_is_listed() -> None:
         outcome, found = of_response(status, answer, streamed=False)
         seen.add((outcome, error_type(make_attempt(outcome=outcome, status=status, error_type=found))))
     for error in (TimeoutError(), ConnectionError(), KeyboardInterrupt()):
-        outcome = of_error(error)
+        outcome = of_error(error, ERRORS)
         seen.add((outcome, error_type(make_attempt(outcome=outcome, status=None, error_type=type(error).__name__))))
     for outcome in ("interrupted", "blocked"):
         seen.add((outcome, error_type(make_attempt(outcome=outcome, status=None))))

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.core.apis.usage import NumberText
-from pixelmeter.core.text import bounded, count, half_even, scaled, whole
+from pixelmeter.core.attempts.record import NANO_PER_USD
+from pixelmeter.core.text import bounded, count, half_even, scaled, summed, whole
 
 _CENT = 10_000_000
 
@@ -122,3 +123,31 @@ def test_an_amount_may_be_a_million_dollars_and_not_a_trace_more() -> None:
 
 def test_an_amount_may_have_forty_characters_and_not_one_more() -> None:
     assert (10**9, None) == (scaled(f"1.{'0' * 38}"[:40], 10**9), scaled(f"1.{'0' * 39}", 10**9))
+
+
+@pytest.mark.parametrize(
+    ("texts", "nano"),
+    [
+        (["1", "2.5", "0.25"], 3_750_000_000),
+        (["0.1"] * 3, 300_000_000),
+        (["0.0000000003"] * 5, 2),
+        (["0.0000000005"], 0),
+        (["0.0000000005", "0.000000001"], 2),
+        (["1e-9", "0.5", "2E1"], 20_500_000_001),
+        (["0.5", "1e3", "1e-12"], 1_000_500_000_000),
+        ([], 0),
+        (["1", "-1"], None),
+        (["1", "one"], None),
+        (["1", ""], None),
+        (["999999", "2"], None),
+    ],
+)
+def test_amounts_are_added_up_exactly_and_rounded_once(texts: list[str], nano: int | None) -> None:
+    assert nano == summed(texts, NANO_PER_USD)
+    assert nano == summed(reversed(texts), NANO_PER_USD)
+
+
+@given(st.lists(st.decimals(min_value=0, max_value=1000, places=11), max_size=20), st.integers(1, 1000))
+def test_a_sum_is_that_of_exact_decimals(amounts: list[Decimal], divisor: int) -> None:
+    exact = sum((int(amount.scaleb(11)) for amount in amounts), 0)
+    assert half_even(exact * NANO_PER_USD, divisor * 10**11) == summed(map(str, amounts), NANO_PER_USD, divisor)

@@ -336,10 +336,15 @@ def leave_many(folder: str, number: int) -> set[str]:
     return ids
 
 
-def test_twice_as_many_dead_processes_are_twice_the_work(tmp_path: Path, writer: Writer, sqlite_url: str) -> None:
+@pytest.mark.parametrize(
+    "numbers", [(250, 500, 1000), pytest.param((500, 1000, 2000, 4000), marks=pytest.mark.slow)], ids=["few", "many"]
+)
+def test_twice_as_many_dead_processes_are_twice_the_work(
+    tmp_path: Path, writer: Writer, sqlite_url: str, numbers: Sequence[int]
+) -> None:
     work: list[tuple[int, int, int, int]] = []
     everything = set[str]()
-    for number in (500, 1000, 2000, 4000):
+    for number in numbers:
         folder = f"{tmp_path}/spool-{number}"
         everything |= leave_many(folder, number)
         files, counted = Counted(), CountedWriter(writer)

@@ -8,7 +8,6 @@ from typing import Any
 import httpx
 import httpx2
 import openai
-import pydantic_ai.retries as tenacious
 import pytest
 import replicate.client
 import tenacity
@@ -36,6 +35,9 @@ def by_replicate(_: Kit, inner: Any) -> Any:
 
 
 def by_pydantic_ai(kit: Kit, inner: Any) -> Any:
+    # Not above: it imports much, and every process that collects this would.
+    import pydantic_ai.retries as tenacious
+
     config = tenacious.RetryConfig(
         retry=tenacity.retry_if_exception_type(kit.package.HTTPStatusError),
         stop=tenacity.stop_after_attempt(5),

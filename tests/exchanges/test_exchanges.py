@@ -9,22 +9,27 @@ import base64
 import datetime
 import json
 import struct
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, closing
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import msgspec
 import pytest
 
 import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.gateways import load_profiles
 from pixelmeter.system import SystemClock
 from tests.clients import KITS, Kit
 from tests.ledger.reading import stored
 
 _PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1024, 1024) + bytes(3000)).decode()
 _EVENTS = "text/event-stream; charset=utf-8"
+_PROFILES = load_profiles({})
 _ASSERTED = {"outcome", "images", "cost_usd"}
 
 
@@ -39,12 +44,30 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True):
     expect: dict[str, Any]
 
 
-def _exchanges() -> Iterator[Any]:
+def _exchanges() -> Iterator[tuple[str, Exchange]]:
     for file in sorted(Path(__file__).parent.glob("*.json")):
         for exchange in msgspec.json.decode(
             file.read_text().replace('"PNG"', f'"{_PNG}"').replace("PNGDATA", _PNG), type=list[Exchange]
         ):
-            yield pytest.param(exchange, id=f"{file.stem}: {exchange.what}")
+            yield f"{file.stem}: {exchange.what}", exchange
+
+
+def _shape(exchange: Exchange) -> tuple[object, ...]:
+    """Return the APIs that its address may mean, and the kind of its answer: what the code of a client depends on."""
+    url = urlsplit(exchange.request["url"])
+    routes = _PROFILES.routes("POST", url.hostname or "", url.path.encode())
+    return *(found.route.api for found in routes), *(exchange.response.keys() & {"events", "data", "picture", "json"})
+
+
+def _of_each_client() -> Iterator[Any]:
+    """Yield each exchange with each client; one of each shape is for every day, of the others those with one client."""
+    seen = set[tuple[object, ...]]()
+    for name, exchange in _exchanges():
+        is_new = (shape := _shape(exchange)) not in seen
+        seen.add(shape)
+        for kit in KITS:
+            is_slow = kit is not KITS[0] and not is_new
+            yield pytest.param(kit, exchange, id=f"{kit}-{name}", marks=[pytest.mark.slow] if is_slow else [])
 
 
 class Ledger:
@@ -98,21 +121,22 @@ def _answer(kit: Kit, response: Mapping[str, Any]) -> Any:
     return kit.package.Response(response["status"], headers=headers, content=content)
 
 
-@pytest.fixture(scope="module", params=KITS, ids=str)
-def ledger(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ledger]:
-    ledger = Ledger(request.param, tmp_path_factory.mktemp("exchanges"))
-    yield ledger
-    ledger.close()
+@pytest.fixture(scope="module")
+def ledger_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Kit], Ledger]]:
+    """One ledger for each kit, made when it is first asked for."""
+    made = cache(lambda kit: stack.enter_context(closing(Ledger(kit, tmp_path_factory.mktemp("exchanges")))))
+    with ExitStack() as stack:
+        yield made
 
 
-@pytest.mark.parametrize("exchange", list(_exchanges()))
+@pytest.mark.parametrize(("kit", "exchange"), list(_of_each_client()))
 def test_an_exchange_is_in_the_ledger_at_what_it_cost(
-    ledger: Ledger, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
+    ledger_of: Callable[[Kit], Ledger], kit: Kit, exchange: Exchange, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     noon = datetime.datetime.combine(exchange.date, datetime.time(12), datetime.UTC)
     monkeypatch.setattr(SystemClock, "now", lambda _: int(noon.timestamp()) * 1_000_000)
 
-    row = ledger.row_of(exchange)
+    row = ledger_of(kit).row_of(exchange)
 
     expected = exchange.expect
     cost = None if expected["cost_usd"] is None else int(Decimal(expected["cost_usd"]).scaleb(9))

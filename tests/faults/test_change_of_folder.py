@@ -79,14 +79,18 @@ def start(body: str, gateway: Gateway, folder: Path, arguments: str = "") -> int
     return ended.returncode
 
 
-# What these do, the others do too, each in its place.
+# What these do, the others do too, each in its place; so do those between calls, with the other URL.
 REPEATED = {"and dies before a flush", "to the root", "in a thread", "a file"}
 
 
 @pytest.mark.parametrize(
     ("way", "url"),
     [
-        pytest.param(way, url, marks=[pytest.mark.slow] if REPEATED & {way, url} else [])
+        pytest.param(
+            way,
+            url,
+            marks=[pytest.mark.slow] if REPEATED & {way, url} or (way, url) == ("between calls", "the default") else [],
+        )
         for way, url in (
             *((way, "the default") for way in PROGRAMS),
             *(("between calls", url) for url in list(URLS)[1:]),

@@ -179,7 +179,8 @@ def test_a_with_block_leaves_everything_in_the_ledger(place: Place, gateway: Gat
     assert set() == writers() - earlier
 
 
-def test_many_threads_share_a_meter_that_others_close_meanwhile(place: Place, gateway: Gateway) -> None:
+@pytest.mark.parametrize("number", [30, pytest.param(80, marks=pytest.mark.slow)])
+def test_many_threads_share_a_meter_that_others_close_meanwhile(place: Place, gateway: Gateway, number: int) -> None:
     meter = place.meter()
     done = threading.Event()
 
@@ -190,12 +191,12 @@ def test_many_threads_share_a_meter_that_others_close_meanwhile(place: Place, ga
     closing = threading.Thread(target=closes)
     closing.start()
     with ThreadPoolExecutor(8) as threads:
-        assert {200} == set(threads.map(lambda number: call(place, meter, f"{number}"), range(80)))
+        assert {200} == set(threads.map(lambda tag: call(place, meter, f"{tag}"), range(number)))
     done.set()
     closing.join()
     assert meter.close(60)
 
-    assert {str(number) for number in range(80)} == tags_of(place, gateway)
+    assert {str(tag) for tag in range(number)} == tags_of(place, gateway)
     assert [] == list(Path(place.spool).rglob("*.spool"))
 
 

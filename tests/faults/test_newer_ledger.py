@@ -96,6 +96,7 @@ def meter(place: Place, newer: Callable[..., str]) -> Meter:
     return meter
 
 
+@pytest.mark.parametrize("ledger_url", ["postgres", pytest.param("sqlite", marks=pytest.mark.slow)], indirect=True)
 def test_a_program_that_was_connected_before_stops_writing_and_goes_on_after_a_downgrade(
     place: Place, meter: Meter, newer: Callable[..., str]
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_program_that_was_connected_before_stops_writing_and_goes_on_after_a_d
     agree(place)
 
 
+@pytest.mark.parametrize("ledger_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
 def test_the_newer_package_takes_in_what_it_left(
     place: Place, meter: Meter, newer: Callable[..., str], tmp_path: Path
 ) -> None:

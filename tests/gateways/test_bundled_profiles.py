@@ -62,6 +62,15 @@ def test_a_profile_is_in_the_file_of_its_name_and_says_where_it_is_from() -> Non
         assert file.read_text().startswith("# ")
 
 
+def test_every_host_and_header_of_a_profile_leads_to_it_before_the_rest_of_it_is_read() -> None:
+    generic = load_profiles({}).of_host("images.example")
+    for profile in _NAMED:
+        for pattern in profile.match.hosts:
+            assert profile == load_profiles({}).of_host(pattern.replace("*", "x"))
+        for prefix in profile.match.response_header_prefixes:
+            assert profile == load_profiles({}).of_response(generic, {prefix + b"id": b"1"})
+
+
 def test_no_bundled_profile_has_a_problem() -> None:
     for file in Path(gateways.__file__).parent.glob("*.toml"):
         assert [] == gateways.check(str(file)), file.name

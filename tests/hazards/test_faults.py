@@ -18,7 +18,7 @@ import pixelmeter
 from pixelmeter import Meter
 from pixelmeter.lifecycle import catch_up
 from pixelmeter.recorder.failures import settle
-from tests.clients import Body, Client, Kit, each, failure, seen
+from tests.clients import KITS, Body, Client, Kit, each, failure, seen
 from tests.hazards.pair import MOCK, URLS, asked, json_headers
 
 SOURCE = str(Path(pixelmeter.__file__).parent)
@@ -172,7 +172,20 @@ def name_of(code: CodeType) -> str:
     return f"{Path(code.co_filename).stem}.{code.co_qualname}"
 
 
-@pytest.mark.parametrize("name", SCENES)
+# By day each scene runs with each library and each colour, and one of them with all four kits.
+@pytest.mark.parametrize(
+    ("kit", "name"),
+    [
+        pytest.param(
+            kit,
+            name,
+            id=f"{kit}-{name}",
+            marks=[] if name == "read" or kit in (KITS[0], KITS[-1]) else [pytest.mark.slow],
+        )
+        for kit in KITS
+        for name in SCENES
+    ],
+)
 @pytest.mark.parametrize("once", [True, False], ids=["once", "always"])
 async def test_hazard_07_a_fault_in_any_function_of_ours_is_counted_and_not_seen(
     kit: Kit, name: str, once: bool, tmp_path: Path

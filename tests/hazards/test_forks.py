@@ -85,8 +85,22 @@ def ledger(folder: Path) -> Counter[str]:
     return Counter(json.loads(tags)["aig_tag"] for tags, _ in rows)
 
 
+MOSTLY_WITHOUT_HOOKS = pytest.mark.parametrize(
+    "kind", [pytest.param("with hooks", marks=pytest.mark.slow), "without hooks"]
+)
+"""The harder way every day: nobody tells the child that it is one."""
+
+FIRST = ["", "call('parent')", "call('parent'); meter.flush(60)", "call('parent'); meter.close(60)"]
+
+
+# What the parent's writer has done before matters most without hooks, where a child must find out itself.
 @pytest.mark.parametrize(
-    "first", ["", "call('parent')", "call('parent'); meter.flush(60)", "call('parent'); meter.close(60)"]
+    ("kind", "first"),
+    [
+        pytest.param(kind, first, marks=[pytest.mark.slow] if kind == "with hooks" and "meter" in first else [])
+        for kind in KINDS
+        for first in FIRST
+    ],
 )
 def test_hazard_38_a_child_writes_its_own_attempts_while_its_parent_lives(
     gateway: Gateway, tmp_path: Path, kind: str, first: str
@@ -107,6 +121,7 @@ assert meter.flush(60)
     assert {"child": 1, "parent": 2 if first else 1} == ledger(tmp_path)
 
 
+@MOSTLY_WITHOUT_HOOKS
 def test_hazard_38_children_of_a_child_and_of_one_parent_have_ids_of_their_own(
     gateway: Gateway, tmp_path: Path, kind: str
 ) -> None:
@@ -127,6 +142,7 @@ for process in [child(work), child(work)]:
     assert {"parent": 1, "child": 2, "grandchild": 2} == ledger(tmp_path)
 
 
+@MOSTLY_WITHOUT_HOOKS
 def test_hazard_38_a_child_keeps_its_rows_when_its_parent_closes_the_ledger(
     gateway: Gateway, tmp_path: Path, kind: str
 ) -> None:
@@ -152,6 +168,7 @@ ended(process)
     assert {"parent": 1, "child": 1, "child again": 1} == ledger(tmp_path)
 
 
+@MOSTLY_WITHOUT_HOOKS
 def test_hazard_38_threads_of_a_child_that_begin_at_once_share_one_spool(
     gateway: Gateway, tmp_path: Path, kind: str
 ) -> None:
@@ -175,6 +192,7 @@ ended(child(work))
     assert {"parent": 1, **{str(number): 1 for number in range(8)}} == ledger(tmp_path)
 
 
+@MOSTLY_WITHOUT_HOOKS
 def test_hazard_38_an_answer_that_is_open_at_a_fork_is_the_parents(gateway: Gateway, tmp_path: Path, kind: str) -> None:
     body = """
 with pixelmeter.tags(aig_tag="parent"):

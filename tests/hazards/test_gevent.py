@@ -26,7 +26,7 @@ print(json.dumps([sum(answers, []), flushed, meter.close(60), meter.status()["fa
 """
 
 
-@pytest.mark.parametrize("library", ["httpx", "httpx2"])
+@pytest.mark.parametrize("library", ["httpx2", pytest.param("httpx", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("patched", ["before", "after", "never"])
 def test_hazard_39_greenlets_lose_no_call_whenever_the_patch_comes(
     gateway: Gateway, tmp_path: Path, library: str, patched: str

@@ -72,7 +72,7 @@ def start(how: str, home: Path) -> subprocess.Popen[str]:
         unavailable("httpx's source distribution is not there", f"make {ARCHIVE.relative_to(CHECKOUT)}")
     unpack(home)
     environment = {
-        **os.environ,
+        **{name: value for name, value in os.environ.items() if name != "SSL_CERT_FILE"},
         "HTTPX_SUITE_FOLDER": str(home),
         "HTTPX_SUITE_HOW": how,
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), str(CHECKOUT / "src")]),

@@ -25,6 +25,7 @@ from pixelmeter.ledger.dialect import bucket_of
 from pixelmeter.ledger.queries import EVERYTHING, Filters, cost_by_period, grouped, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
+from tests.effort import examples
 from tests.factories import make_attempt
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -146,7 +147,7 @@ DIMENSIONS = ["model", "day", "week", "month", "gateway", "provider", "operation
 MORE = ["size", "quality", "tag:team", 'tag:a.b"c', "tag:nobody"]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def a_report_is_what_python_adds_up(rows: list[Attempt], reader: LedgerReader, data: st.DataObject) -> None:
     start = datetime(2026, 3, 24, tzinfo=UTC)

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from pixelmeter.core.attempts.record import COST_SOURCES, OUTCOMES, Attempt
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.writer import Writer, open_writer
+from tests.effort import examples
 from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 
@@ -182,7 +183,7 @@ batches = st.lists(st.lists(st.tuples(st.integers(0, 5), parts), max_size=8), mi
 
 
 @given(batches=batches)
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_the_rollup_and_the_totals_are_always_what_the_rows_add_up_to(
     writer: Writer, ledger_url: str, batches: Sequence[Sequence[tuple[int, dict[str, Any]]]]
 ) -> None:

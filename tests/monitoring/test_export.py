@@ -18,6 +18,7 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.monitoring import PLACES, Thresholds, files, texts, write
 from scripts.dashboards import export
 from scripts.dashboards.places import places, to_json
+from tests.effort import examples
 
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 FILES = export.files(Thresholds())
@@ -83,7 +84,7 @@ def test_what_is_exported_is_what_the_scripts_make_for_the_same_thresholds(chose
 
 
 @given(thresholds())
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(25))
 def test_whatever_the_thresholds_are_the_scripts_make_what_is_exported(chosen: Thresholds) -> None:
     assert export.files(chosen) == files(chosen)
 

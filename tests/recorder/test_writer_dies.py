@@ -145,7 +145,10 @@ def test_a_sink_that_always_ends_the_writer_keeps_no_attempt_from_the_ledger(sql
 
 
 @pytest.mark.usefixtures("no_garbage")
-def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(ledger_url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [10, pytest.param(30, marks=pytest.mark.slow)])
+def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(
+    ledger_url: str, tmp_path: Path, number: int
+) -> None:
     with Meter(ledger_url, spool_dir=str(tmp_path / "spool")) as meter:
         record(meter)
         assert meter.flush(60)
@@ -159,9 +162,9 @@ def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(ledg
         recording = threading.Thread(target=records)
         recording.start()
         kills = 0
-        while kills < 30:
+        while kills < number:
             ticket = meter.recorder._background.run(60)
-            stop.wait(0.0007 * kills)
+            stop.wait(0.021 * kills / number)
             thread = meter.recorder._background._thread
             if thread is not None and is_at_work(thread):
                 throw(meter, Cancelled)

@@ -11,6 +11,7 @@ import click
 
 from pixelmeter.cli.options import format_option
 from pixelmeter.cli.output import emit, emit_json, plain, say
+from pixelmeter.core.apis.requests import may_ask_by_url
 from pixelmeter.core.gateways.places import Job, RequestPlaces, ResponsePlaces
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
@@ -108,7 +109,9 @@ def match(url: str, method: str, path: str | None, format: str) -> None:
     """Tell which profile and route a request to URL has, and where its price is read from; exit with 1 for none."""
     host, target = _host_and_target(url)
     profiles = _loaded(path)
-    found = profiles.routes(method.upper(), host.encode(), target)
+    query = target.partition(b"?")[2]
+    routes = profiles.routes(method.upper(), host.encode(), target)
+    found = [(route, named) for route, named in routes if may_ask_by_url(route, named, query)]
     if format == "json":
         emit_json([_explained(route, dict(named)) for route, named in found])
     elif format == "csv":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal, get_args
 
 from pixelmeter.core.attempts.record import Attempt, Outcome
@@ -83,6 +84,7 @@ _MODERATION = (
     "sensitivecontent",
     "prohibitedcontent",
 )
+_EXCEPTION = re.compile(r"[A-Z]\w+(Error|Exception|Timeout|IncompleteRead)|IncompleteRead")
 _BETWEEN_WORDS = str.maketrans("", "", "_- .")
 _FUNDS = ("insufficient_quota", "insufficient_credits", "budget_exceeded", "billing_hard_limit_reached")
 
@@ -99,13 +101,13 @@ def error_type(attempt: Attempt) -> ErrorType:
         return "throttled"
     if any(word in words.translate(_BETWEEN_WORDS) for word in _MODERATION):
         return "moderation"
-    # What an exception ended has its class for a type; gateways write theirs small.
-    if attempt.status is None or (attempt.outcome == "error" and (attempt.error_type or "")[:1].isupper()):
+    if attempt.status is None:
         return "connection"
     if attempt.status >= 500:
         return "server"
     if attempt.status < 300:
-        return "bad_answer"
+        # What an exception ended has its class for a type.
+        return "connection" if _EXCEPTION.fullmatch(attempt.error_type or "") else "bad_answer"
     return _BY_STATUS.get(attempt.status, "invalid_request")
 
 

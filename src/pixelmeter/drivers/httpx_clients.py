@@ -12,7 +12,7 @@ from types import FunctionType, MethodType
 from typing import Any, cast
 
 from pixelmeter.core.wire.exchange import Exchange
-from pixelmeter.drivers.httpx_shape import AsyncDriver, HttpxLayer, SyncDriver, body_of
+from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, SyncDriver, body_of
 from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
@@ -70,6 +70,7 @@ class _Pool(HttpxLayer):
             fields=fields,
             context=request.extensions,
             sent_headers=dict,
+            errors=ERRORS,
         )
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:

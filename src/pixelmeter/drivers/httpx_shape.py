@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMappin
 from types import TracebackType
 from typing import Any, Generic, Protocol, Self, TypeVar, cast
 
+from pixelmeter.core.attempts.outcome import ErrorNames
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.forms import TEXT_LIMIT, Fields
 from pixelmeter.drivers.passage import AsyncTeeStream, Layer, Routes, TeeStream, send, send_async
@@ -15,9 +16,14 @@ from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["AsyncDriver", "HttpxLayer", "SyncDriver", "bind", "body_of"]
+__all__ = ["ERRORS", "AsyncDriver", "HttpxLayer", "SyncDriver", "bind", "body_of"]
 
 _JOINED_LIMIT = 8_388_608
+ERRORS = ErrorNames(
+    never_sent=frozenset({"ConnectTimeout", "PoolTimeout", "ConnectError", "ProxyError", "UnsupportedProtocol"}),
+    timeouts=frozenset({"TimeoutException"}),
+)
+"""The exceptions of httpx, httpx2 and httpcore have the same names."""
 
 
 class RequestLike(Protocol):
@@ -125,6 +131,7 @@ class HttpxLayer(Layer):
             fields=fields,
             context=request.extensions,
             sent_headers=lambda: request.headers,
+            errors=ERRORS,
         )
 
     def put(self, response: Any, tee: Callable[[Any], Any]) -> None:

@@ -22,6 +22,7 @@ __all__ = ["check", "load_profiles"]
 _MATCH = re.compile(r"^\[match\]\n((?:(?!\[).*\n)*)", re.MULTILINE)
 _GENERIC = re.compile(r"^generic = true$", re.MULTILINE)
 _AT = re.compile(r"at `(\$[^`]*)`")
+_UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 _IPV6 = re.compile(r"^\[(?=[0-9a-fA-F.]*:[0-9a-fA-F:.]*\])")
 
 
@@ -107,11 +108,16 @@ def _parsed(text: str) -> Profile:
     except TomlError as error:
         raise _Wrong(error.line, str(error)) from None
     except (ConfigError, ProfileError) as error:
-        at = _AT.search(str(error))
-        raise _Wrong(line_at(text, at[1] if at else "$"), str(error)) from None
+        raise _Wrong(line_at(text, _where(str(error))), str(error)) from None
     except (RecursionError, ValueError):
         # A message cannot show a value that is too deep, or has too many digits.
         raise _Wrong(1, "a value is not what its key takes") from None
+
+
+def _where(message: str) -> str:
+    """Return the path of what a message is about: a table, and the key of it that is none."""
+    at, key = _AT.search(message), _UNKNOWN.search(message)
+    return (at[1] if at else "$") + (f".{key[1]}" if key else "")
 
 
 def _with_patterns(profile: Profile) -> Profile:

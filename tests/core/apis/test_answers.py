@@ -21,6 +21,7 @@ from pixelmeter.prices import bundled
 from tests.conftest import FakeClock
 from tests.factories import route_to
 
+_PROFILES = load_profiles({})
 _OPENAI, _AIGATEWAY, _AZURE = "api.openai.com", "api.aigateway.sh", "res.openai.azure.com"
 _IMAGE = {"url": "https://media.example/1.png"}
 _USAGE = {"input_tokens": 10, "input_tokens_details": {"text_tokens": 10, "image_tokens": 0}, "output_tokens": 100}
@@ -44,9 +45,8 @@ class _Call:
         fee_rate: int | None = None,
     ) -> None:
         self._attempts: list[Attempt] = []
-        profiles = load_profiles({})
-        kinds = Intents(profiles, book or bundled(), fee_rate=fee_rate, version="0")
-        kind = kinds.of(host, route_to(host, profiles, operation), ask or ImageRequest(model="gpt-image-2"), _at(day))
+        kinds = Intents(_PROFILES, book or bundled(), fee_rate=fee_rate, version="0")
+        kind = kinds.of(host, route_to(host, _PROFILES, operation), ask or ImageRequest(model="gpt-image-2"), _at(day))
         self.intent = msgspec.structs.replace(kind.intent, started_at=_at(day))
         self.exchange = Exchange(self.intent, kind, FakeClock(), self._attempts.append)
 

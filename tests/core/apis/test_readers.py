@@ -20,6 +20,7 @@ from pixelmeter.core.apis import (
 )
 from pixelmeter.core.apis.reader import Reader, facts_of
 from tests.core.apis.reading import HOSTILE, PNG, Answers, documents, is_bounded
+from tests.effort import examples
 
 _READERS: dict[str, Reader] = {
     "openai_images": openai_images,
@@ -91,7 +92,7 @@ _USUAL: dict[str, list[Any]] = {
 @pytest.mark.parametrize("name", _READERS)
 class TestEveryReader:
     @given(content=st.binary(max_size=200))
-    @settings(max_examples=40)
+    @settings(max_examples=examples(40))
     def test_bytes_of_any_kind_raise_nothing(self, name: str, content: bytes) -> None:
         answers = Answers(_READERS[name])
         assert is_bounded(answers.raw(content))
@@ -105,14 +106,14 @@ class TestEveryReader:
             assert (None, True) == (response.images, response.usage.is_empty)
 
     @given(document=_DOCUMENTS | st.lists(_DOCUMENTS, max_size=3), input_images=st.integers(0, 2))
-    @settings(max_examples=150)
+    @settings(max_examples=examples(150))
     def test_a_document_of_the_words_of_all_apis_is_read_within_bounds(
         self, name: str, document: Any, input_images: int
     ) -> None:
         assert is_bounded(Answers(_READERS[name]).whole(document, input_images=input_images))
 
     @given(events=st.lists(_DOCUMENTS, max_size=5), input_images=st.integers(0, 2))
-    @settings(max_examples=150)
+    @settings(max_examples=examples(150))
     def test_a_stream_of_them_too(self, name: str, events: list[Any], input_images: int) -> None:
         response, _ = Answers(_READERS[name]).stream(*events, input_images=input_images)
         assert is_bounded(response)
@@ -121,7 +122,7 @@ class TestEveryReader:
 
 @pytest.mark.parametrize("name", _USUAL)
 @given(data=st.data())
-@settings(max_examples=40)
+@settings(max_examples=examples(40))
 def test_a_stream_says_the_same_however_it_is_split(name: str, data: st.DataObject) -> None:
     answers = Answers(_READERS[name])
     lines = (event if isinstance(event, str) else json.dumps(event) for event in _USUAL[name])

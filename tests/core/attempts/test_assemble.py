@@ -16,6 +16,7 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile, read_profile
 from pixelmeter.core.gateways.profiles import Profiles, listed
 from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.drivers.httpx_shape import ERRORS
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
 from tests.conftest import FakeClock
@@ -103,7 +104,7 @@ def _attempt(kinds: Intents, ending: Ending, number: int) -> Attempt:
     own = {"id": f"i{number}", "call_id": f"c{number}", "attempt": number, "started_at": STARTED_AT + number}
     own |= {"request_bytes": number, "tags": f'{{"n":"{number}"}}', "trace_id": f"t{number}"}
     clock = FakeClock()
-    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, clock, attempts.append)
+    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, clock, attempts.append, errors=ERRORS)
     clock.advance(number)
     if ending.end == "never sent":
         exchange.fail(type("ConnectError", (Exception,), {})())

@@ -18,6 +18,7 @@ from hypothesis import strategies as st
 from pixelmeter.core.attempts.intent import Intents
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.drivers.httpx_shape import ERRORS
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import bundled
 from tests.conftest import FakeClock
@@ -25,6 +26,7 @@ from tests.factories import STARTED_AT, asked_in, route_to
 
 Headers = Sequence[tuple[bytes, bytes]]
 _JSON: Headers = [(b"Content-Type", b"application/json")]
+_BUNDLED = load_profiles({})
 _KLEIN = "black-forest-labs/flux-2-klein-9b"
 _PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1536, 1024) + bytes(3000)).decode()
 
@@ -35,13 +37,12 @@ class _Wire:
     def __init__(self, host: str = "api.aigateway.sh", **body: Any) -> None:
         self.clock = FakeClock()
         self.attempts: list[Attempt] = []
-        profiles = load_profiles({})
-        route = route_to(host, profiles)
+        route = route_to(host, _BUNDLED)
         ask = asked_in(json.dumps({"model": _KLEIN, "prompt": "p"} | body).encode())
-        kinds = Intents(profiles, bundled(), fee_rate=None, version="0")
+        kinds = Intents(_BUNDLED, bundled(), fee_rate=None, version="0")
         prepared = kinds.of(host, route, ask, STARTED_AT)
         self.intent = msgspec.structs.replace(prepared.intent, id="a", call_id="c", started_at=STARTED_AT)
-        self.exchange = Exchange(self.intent, prepared, self.clock, self.attempts.append)
+        self.exchange = Exchange(self.intent, prepared, self.clock, self.attempts.append, errors=ERRORS)
 
     def answer(self, body: Any, *, status: int = 200, headers: Headers = ()) -> Attempt:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -294,7 +295,7 @@ def _swollen(body: bytes) -> bytes:
 
 @pytest.mark.parametrize(
     ("encoding", "body"),
-    [(b"br", b"nobody here reads it"), (b"gzip", _swollen(b'{"data":[{"url":"u"}]}'))],
+    [(b"br", b"nobody here reads it"), (b"gzip", b'{"data":[{"url":"u"}]}')],
     ids=["br", "bomb"],
 )
 def test_an_answer_that_is_not_decoded_is_a_success_of_unknown_cost_at_risk(
@@ -302,7 +303,8 @@ def test_an_answer_that_is_not_decoded_is_a_success_of_unknown_cost_at_risk(
 ) -> None:
     for package in ("brotli", "brotlicffi"):
         monkeypatch.setitem(sys.modules, package, None)
-    attempt = _Wire().answer(body, headers=[(b"content-encoding", encoding)])
+    content = _swollen(body) if encoding == b"gzip" else body
+    attempt = _Wire().answer(content, headers=[(b"content-encoding", encoding)])
     assert ("success", None, None) == (attempt.outcome, attempt.error_type, attempt.images)
     assert ("unknown", None, "not_decoded", 40_000_000) == (
         attempt.billing,
@@ -407,6 +409,74 @@ def test_what_a_known_gateway_says_it_still_takes_is_kept(host: str, text: str, 
     wire.exchange.respond(429, [(b"x-ratelimit-remaining-requests", text.encode("utf-8"))])
     wire.exchange.finish()
     assert expected == wire.attempt.remaining_requests
+
+
+_PICTURE = base64.b64decode(_PNG)
+
+
+@pytest.mark.parametrize(
+    ("kind", "picture", "size"),
+    [
+        (b"image/png", _PICTURE, "1536x1024"),
+        (b"Image/WebP; q=1", b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\0\0\0\0\xff\x03\0\xff\x05\0" + bytes(99), "1024x1536"),
+        (b"image/jpeg", b"\xff\xd8\xff\xe0" + bytes(3000), "512x512"),
+    ],
+)
+@pytest.mark.parametrize("piece", [1, 20, 5000])
+def test_a_picture_as_the_body_is_one_image_of_its_own_size_else_the_requested(
+    kind: bytes, picture: bytes, size: str, piece: int
+) -> None:
+    wire = _Wire(size="512x512")
+    wire.exchange.respond(200, [(b"content-type", kind)])
+    for at in range(0, len(picture), piece):
+        wire.exchange.feed(picture[at : at + piece])
+    wire.exchange.finish()
+    assert ("success", 1, size, 40_000_000) == (
+        wire.attempt.outcome,
+        wire.attempt.images,
+        wire.attempt.size,
+        wire.attempt.cost,
+    )
+
+
+@pytest.mark.parametrize(
+    ("end", "outcome", "error"),
+    [
+        (None, "cancelled", None),
+        ("never_closed", "cancelled", "never_closed"),
+        (OSError(), "error", "OSError"),
+        (KeyboardInterrupt(), "cancelled", "KeyboardInterrupt"),
+    ],
+)
+@pytest.mark.parametrize("known", [True, False])
+def test_a_picture_that_does_not_come_to_its_end_is_none_and_at_risk(
+    end: BaseException | str | None, outcome: str, error: str | None, known: bool
+) -> None:
+    wire = _Wire()
+    length = [(b"content-length", str(len(_PICTURE)).encode())] if known else []
+    wire.exchange.respond(200, [(b"content-type", b"image/png"), *length])
+    wire.exchange.feed(_PICTURE[:2000])
+    if isinstance(end, BaseException):
+        wire.exchange.fail(end)
+    else:
+        wire.exchange.abandon(end)
+    assert (outcome, error, None, "unknown", None, 40_000_000) == (
+        wire.attempt.outcome,
+        wire.attempt.error_type,
+        wire.attempt.images,
+        wire.attempt.billing,
+        wire.attempt.cost,
+        wire.attempt.at_risk,
+    )
+
+
+@pytest.mark.parametrize(("status", "body"), [(500, _PICTURE), (200, b"")])
+def test_a_picture_of_a_failure_and_one_without_a_byte_are_none(status: int, body: bytes) -> None:
+    wire = _Wire()
+    wire.exchange.respond(status, [(b"content-type", b"image/png")])
+    wire.exchange.feed(body)
+    wire.exchange.finish()
+    assert ("error", 0) == (wire.attempt.outcome, wire.attempt.images)
 
 
 def test_a_stream_cut_before_its_final_event_is_at_risk() -> None:

@@ -17,7 +17,7 @@ from pixelmeter.core.text import bounded, count
 from pixelmeter.core.wire.forms import Fields
 from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["Asked", "may_ask", "request_of"]
+__all__ = ["Asked", "may_ask", "may_ask_by_url", "request_of"]
 
 _REMEMBERED_LIMIT = 4096
 _IMAGES_LIMIT = 10_000
@@ -91,6 +91,13 @@ def may_ask(route: RouteLike, parts: tuple[tuple[str, str], ...], content: bytes
         if not any(sign in text for sign in signs):
             return False
     return True
+
+
+def may_ask_by_url(route: RouteLike, parts: tuple[tuple[str, str], ...], query: bytes) -> bool:
+    """Return whether a request may meet the route's conditions, as far as path and query tell."""
+    values = _Values(Asked(parts, query, {}, None, ()), _Form(()))
+    told = (asked for asked in route.asks if all(place.source in ("path", "query") for place, _ in asked))
+    return all(map(values.fits, told)) and not values.fits(route.quote)
 
 
 def _fits(parts: Mapping[str, str], place: RequestPlace, wanted: Sequence[str | bool | int]) -> bool:

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from pixelmeter.core.apis.reader import ImageResponse
 from pixelmeter.core.attempts.record import Outcome
 
-__all__ = ["of_error", "of_response", "was_sent"]
+__all__ = ["ErrorNames", "of_error", "of_response", "was_sent"]
 
-# By class name, so that neither httpx nor httpx2 is imported here.
-_NEVER_SENT = frozenset({"ConnectTimeout", "PoolTimeout", "ConnectError", "ProxyError", "UnsupportedProtocol"})
-_TIMEOUTS = frozenset({"TimeoutException", "TimeoutError"})
+
+class ErrorNames(NamedTuple):
+    """What the exceptions of an HTTP library mean, by the names of their classes and of those they inherit from."""
+
+    never_sent: frozenset[str] = frozenset()
+    """The request has not left the machine."""
+    timeouts: frozenset[str] = frozenset()
+    """The answer took too long; Python's own TimeoutError is one anyway."""
 
 
 def of_response(status: int, response: ImageResponse, *, streamed: bool) -> tuple[Outcome, str | None]:
@@ -29,16 +36,17 @@ def of_response(status: int, response: ImageResponse, *, streamed: bool) -> tupl
     return "error", "no_images" if response.readable else "unreadable_body"
 
 
-def of_error(error: BaseException) -> Outcome:
+def of_error(error: BaseException, names: ErrorNames) -> Outcome:
     """Return the outcome of an attempt that an exception ended; what is no Exception is a cancellation."""
     if not isinstance(error, Exception):
         return "cancelled"
-    return "error" if _TIMEOUTS.isdisjoint(_names(error)) else "timeout"
+    is_timeout = isinstance(error, TimeoutError) or not names.timeouts.isdisjoint(_classes(error))
+    return "timeout" if is_timeout else "error"
 
 
-def was_sent(error: BaseException) -> bool:
+def was_sent(error: BaseException, names: ErrorNames) -> bool:
     """Return whether the request may have reached the gateway before this error."""
-    return _NEVER_SENT.isdisjoint(_names(error))
+    return names.never_sent.isdisjoint(_classes(error))
 
 
 def _of_status(status: int) -> Outcome:
@@ -49,5 +57,5 @@ def _of_status(status: int) -> Outcome:
     return "error" if status >= 500 else "rejected"
 
 
-def _names(error: BaseException) -> set[str]:
+def _classes(error: BaseException) -> set[str]:
     return {cls.__name__ for cls in type(error).__mro__}

@@ -82,11 +82,13 @@ class Profiles:
 
     def routes(self, method: str, host: bytes, target: bytes) -> tuple[Found, ...]:
         """Return the routes that a request may be of, by its method, host (with port) and raw target; none for most."""
-        key = method, host, target
+        # Without the query, which may have a key in it.
+        path = target if b"?" not in target else target.partition(b"?")[0]
+        key = method, host, path
         found = self._found.get(key)
         if found is None:
             routes = self.routes_of(self.of_host(host.decode("ascii")))
-            found = self._found.keep(key, tuple(matching(routes, method, target)))
+            found = self._found.keep(key, tuple(matching(routes, method, path)))
         return found
 
     def routes_of(self, profile: Profile) -> tuple[Route, ...]:

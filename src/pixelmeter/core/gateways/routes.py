@@ -100,9 +100,8 @@ class Found(NamedTuple):
     """What the path has in the places of the pattern, percent-decoded."""
 
 
-def matching(routes: Sequence[Route], method: str, target: bytes) -> Iterator[Found]:
-    """Yield the routes that a request may be of, in order, by its method and raw target (path and query)."""
-    path = target.partition(b"?")[0]
+def matching(routes: Sequence[Route], method: str, path: bytes) -> Iterator[Found]:
+    """Yield the routes that a request may be of, in order, by its method and raw path."""
     if len(path) > _LONGEST_PATH:
         return
     text = path.decode("latin-1").rstrip("/")

@@ -26,6 +26,7 @@ from pixelmeter.core.wire.sse import EventStream
 
 __all__ = ["Exchange"]
 
+_NO_NAMES = outcomes.ErrorNames()
 _NOT_JSON = (b"video/", b"audio/", b"application/octet-stream")
 
 
@@ -35,6 +36,7 @@ class Exchange:
     __slots__ = (
         "_clock",
         "_emitters",
+        "_errors",
         "_expected",
         "_intent",
         "_note",
@@ -55,14 +57,16 @@ class Exchange:
         clock: Clock,
         emit: Callable[[Attempt], None],
         note: Callable[[str, Exception], None] = lambda place, error: None,
+        errors: outcomes.ErrorNames = _NO_NAMES,
     ) -> None:
-        """Begin with the intent, and what it was made of.
+        """Begin with the intent, and what it was made of; `errors` tells what the HTTP library's exceptions mean.
 
         `emit` takes the record, `note` a failure of ours and where it was.
         """
         self._intent = intent
         self._prepared = prepared
         self._clock = clock
+        self._errors = errors
         # Popping is atomic: of two threads that end the exchange at once, one emits.
         self._emitters = [emit]
         self._note = note
@@ -132,14 +136,15 @@ class Exchange:
     def fail(self, error: BaseException) -> None:
         """The request or the body broke off with this error."""
         if self._emitters:
-            sent = self._wire.status is not None or outcomes.was_sent(error)
-            self._end(outcomes.of_error(error), type(error).__name__, sent=sent)
+            sent = self._wire.status is not None or outcomes.was_sent(error, self._errors)
+            self._end(outcomes.of_error(error, self._errors), type(error).__name__, sent=sent)
 
     def abandon(self, why: str | None = None) -> None:
         """The body was closed before its end, or never closed; what had come whole or tells of an error counts."""
         if self._emitters:
-            response = self._read()
-            is_whole = response.readable and not self._streamed and self._picture is None
+            # A part of a picture is none, and nothing in it says where it ends.
+            response = self._read() if self._picture is None else ImageResponse()
+            is_whole = response.readable and not self._streamed
             said = response.error_type is not None or is_whole
             if (self._wire.status or 0) >= 300 or said:
                 self.finish()
