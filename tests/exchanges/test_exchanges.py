@@ -55,7 +55,7 @@ def _exchanges() -> Iterator[tuple[str, Exchange]]:
 def _shape(exchange: Exchange) -> tuple[object, ...]:
     """Return the APIs that its address may mean, and the kind of its answer: what the code of a client depends on."""
     url = urlsplit(exchange.request["url"])
-    routes = _PROFILES.routes("POST", url.hostname or "", url.path.encode())
+    routes = _PROFILES.routes("POST", (url.hostname or "").encode(), url.path.encode())
     return *(found.route.api for found in routes), *(exchange.response.keys() & {"events", "data", "picture", "json"})
 
 
