@@ -144,7 +144,7 @@ def test_show_has_the_routes_in_json_and_csv(own: str) -> None:
 def test_show_of_a_gateway_that_is_not_there_names_those_that_are() -> None:
     result = run("show", "nobody\x1b[31m")
     assert (1, "") == (result.exit_code, result.stdout)
-    assert "no profile is called nobody: there are aigateway, " in result.stderr
+    assert "no profile is called nobody: there are adobe-firefly, aigateway, " in result.stderr
     assert "\x1b" not in result.stderr
 
 

@@ -10,7 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.apis.requests import Asked, request_of
 from pixelmeter.core.wire.skim import document_of
+from pixelmeter.gateways import load_profiles
 from tests.factories import asked_in, asked_in_form
 
 
@@ -73,6 +75,15 @@ def test_a_form_is_read_by_its_fields() -> None:
     fields = [("model", "m"), ("n", "2"), ("image[]", None), ("image[]", None), ("mask", None), ("size", "512x512")]
     ask = asked_in_form(fields)
     assert ("m", 2, "512x512", 2) == (ask.model, ask.images, ask.size, ask.input_images)
+
+
+def test_of_json_in_a_form_only_what_decides_the_price_is_kept() -> None:
+    found = load_profiles().routes("POST", b"api.ideogram.ai", b"/remix")[0]
+    fields = (("image_request", json.dumps({"prompt": "secret", "model": "V_2"})), ("image_file", None))
+    ask = request_of(found.route, Asked(found.parts, b"", {}, None, fields))
+    assert ask is not None
+    assert ("V_2", 1, None) == (ask.model, ask.input_images, ask.size)
+    assert "secret" not in repr(ask)
 
 
 @pytest.mark.parametrize("n", ["", "-1", "1e3", "²", "9" * 41, "9" * 30])
