@@ -78,7 +78,7 @@ def test_a_form_is_read_by_its_fields() -> None:
 
 
 def test_of_json_in_a_form_only_what_decides_the_price_is_kept() -> None:
-    found = load_profiles().routes("POST", b"api.ideogram.ai", b"/remix")[0]
+    found = load_profiles({}).routes("POST", b"api.ideogram.ai", b"/remix")[0]
     fields = (("image_request", json.dumps({"prompt": "secret", "model": "V_2"})), ("image_file", None))
     ask = request_of(found.route, Asked(found.parts, b"", {}, None, fields))
     assert ask is not None
