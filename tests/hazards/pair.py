@@ -30,6 +30,9 @@ def asked(**behaviour: Any) -> dict[str, Any]:
     body = {key: behaviour.pop(key) for key in ("n", "stream", "partial_images", "size", "quality") if key in behaviour}
     model = behaviour.pop("model", KLEIN)
     headers = {"x-request-id": "req_fixed"}
+    if "encoding" in behaviour:
+        # How far an answer can be compressed depends on what it says.
+        behaviour["created"] = 1_790_000_000
     if behaviour:
         headers["x-test-behaviour"] = json.dumps(behaviour)
     return {"json": {"model": model, "prompt": "a fox"} | body, "headers": headers}

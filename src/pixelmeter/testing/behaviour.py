@@ -51,6 +51,8 @@ class Behaviour:
     """Bill as a cache hit at this share of the price."""
     images: int | None = None
     """Deliver this many images (and charge them), whatever was asked for; 0 gives `data: []`."""
+    created: int | None = None
+    """The Unix time in the answer; None: now."""
     image_bytes: int = 0
     """Make every base64 text at least this many characters long: 64_000_000 for a large answer."""
     usage: bool = True

@@ -269,7 +269,7 @@ def succeed(asked: ImageRequest, entry: Entry, behaviour: Behaviour, *, seed: in
         tokens=tokens if behaviour.usage else None,
         quality=quality,
         request_id=entry.request_id,
-        created=int(time.time()),
+        created=int(time.time()) if behaviour.created is None else behaviour.created,
         urls=None if as_text else links,
         routed=model != asked.model and dialect == "aigateway",
     )
