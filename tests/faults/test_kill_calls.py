@@ -51,14 +51,14 @@ def kill_round(place: Place, folder: Path, name: str, chance: random.Random, pro
 
 
 @pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 4])
-@pytest.mark.parametrize("rounds", [5, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_a_ledger_after_kills_equals_what_the_gateway_billed(
     tmp_path: Path, ledger_url: str, rounds: int, processes: int
 ) -> None:
     check_rounds(Place("", ledger_url, str(tmp_path / "spool")), ledger_url, tmp_path, rounds, processes)
 
 
-@pytest.mark.parametrize("rounds", [5, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_a_relative_ledger_of_programs_that_change_folders_equals_what_the_gateway_billed(
     tmp_path: Path, rounds: int
 ) -> None:

@@ -70,7 +70,7 @@ def set_aside(place: Place) -> list[str]:
     return tags
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
+@pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_kills_while_rows_are_set_aside_lose_nothing_and_double_nothing(
     narrow: tuple[str, str], gateway: Gateway, tmp_path: Path, rounds: int
 ) -> None:

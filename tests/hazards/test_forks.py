@@ -97,7 +97,7 @@ FIRST = ["", "call('parent')", "call('parent'); meter.flush(60)", "call('parent'
 @pytest.mark.parametrize(
     ("kind", "first"),
     [
-        pytest.param(kind, first, marks=[pytest.mark.slow] if kind == "with hooks" and "meter" in first else [])
+        pytest.param(kind, first, marks=[pytest.mark.slow] if kind == "with hooks" and first else [])
         for kind in KINDS
         for first in FIRST
     ],

@@ -69,8 +69,8 @@ asyncio.run(tagged(async_view)(request))
         (PROGRAMS[1], FASTAPI, [OF_A_BROWSER]),
         # What FastAPI is made of.
         pytest.param(PROGRAMS[2], STARLETTE, [OF_A_BROWSER], marks=pytest.mark.slow),
-        (PROGRAMS[3], FLASK, [OF_A_BROWSER]),
-        (PROGRAMS[4], DJANGO, [OF_A_BROWSER] * 2),
+        pytest.param(PROGRAMS[3], FLASK, [OF_A_BROWSER], marks=pytest.mark.slow),
+        pytest.param(PROGRAMS[4], DJANGO, [OF_A_BROWSER] * 2, marks=pytest.mark.slow),
         (PROGRAMS[5], 'banner.apply(args=["acme"]).get()\n', [{"customer": "acme", "feature": "nightly"}]),
     ],
     ids=["block and decorator", "fastapi", "starlette", "flask", "django", "celery"],

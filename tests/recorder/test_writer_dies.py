@@ -145,7 +145,7 @@ def test_a_sink_that_always_ends_the_writer_keeps_no_attempt_from_the_ledger(sql
 
 
 @pytest.mark.usefixtures("no_garbage")
-@pytest.mark.parametrize("number", [10, pytest.param(30, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(
     ledger_url: str, tmp_path: Path, number: int
 ) -> None:

@@ -101,6 +101,7 @@ def drip(client: socket.socket, text: bytes) -> None:
             return
 
 
+@pytest.mark.slow
 def test_four_hundred_silent_connections_do_not_keep_others_from_an_answer(sqlite_url: str) -> None:
     with exporter(sqlite_url, descriptors=256) as server, ExitStack() as stack:
         silent = [stack.enter_context(connect(server)) for _ in range(400)]
