@@ -112,23 +112,27 @@ def add_said(response: ImageResponse, body: Mapping[str, Any], places: ResponseP
     response.service_tier = _word(body, places.service_tier) or response.service_tier
 
 
+def _found(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> list[Any]:
+    # Most places are empty in most answers: those cost one look.
+    return [value for path in paths if path.steps[0] in body for value in values_at(body, path)]
+
+
 def _word(body: Mapping[str, Any], paths: Sequence[DocumentPath], limit: int = _WORD_LIMIT) -> str | None:
-    return next((word for path in paths for value in values_at(body, path) if (word := bounded(value, limit))), None)
+    return next((word for value in _found(body, paths) if (word := bounded(value, limit))), None)
 
 
 def _side(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> int | None:
-    return next((side for path in paths for value in values_at(body, path) if (side := count(value))), None)
+    return next((side for value in _found(body, paths) if (side := count(value))), None)
 
 
 def add_usage(response: ImageResponse, body: Mapping[str, Any], request: ImageRequest, places: ResponsePlaces) -> None:
     """Take the tokens of the answer, and those of other models that worked on it."""
-    for path in places.usage:
-        for usage in values_at(body, path):
-            if isinstance(usage, dict):
-                found = usage_of(cast("Mapping[str, Any]", usage), input_images=request.input_images)
-                _join(response, found)
-            else:
-                add_doubt(response, "unparsed")
+    for usage in _found(body, places.usage):
+        if isinstance(usage, dict):
+            found = usage_of(cast("Mapping[str, Any]", usage), input_images=request.input_images)
+            _join(response, found)
+        else:
+            add_doubt(response, "unparsed")
     blocks, doubt = blocks_of(body)
     response.blocks += blocks
     if doubt is not None:
@@ -152,14 +156,13 @@ def add_doubt(response: ImageResponse, doubt: Doubt) -> None:
 def add_error(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
     """Take the type and the code of an error, never its message."""
     response.error_type = response.error_type or _kind(body, places.error_type)
-    response.error_code = response.error_code or next(
-        (code for path in places.error_code for value in values_at(body, path) if (code := _code(value))), None
-    )
+    codes = (code for value in _found(body, places.error_code) if (code := _code(value)))
+    response.error_code = response.error_code or next(codes, None)
 
 
 def _kind(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> str | None:
     """Return the first text that is the name of an error: several words are a message, which may quote the prompt."""
-    words = (word for path in paths for value in values_at(body, path) if (word := bounded(value, ERROR_LIMIT)))
+    words = (word for value in _found(body, paths) if (word := bounded(value, ERROR_LIMIT)))
     return next((word for word in words if len(word.split()) <= _KIND_WORDS), None)
 
 
