@@ -84,7 +84,7 @@ def add_image(response: ImageResponse, item: object, body: Mapping[str, Any], pl
     if not found or not all(_is_as_required(fields, body, key, wanted) for key, wanted in places.required.items()):
         return False
     response.images = (response.images or 0) + 1
-    if response.size is None:
+    if response.size is None and not found.startswith("http"):
         response.size = size_of(found.rpartition(",")[2] if found.startswith("data:") else found)
     return True
 

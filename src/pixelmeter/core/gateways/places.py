@@ -105,12 +105,17 @@ def values_at(document: object, path: DocumentPath) -> Iterator[Any]:
     """Yield what stands at a path, leaving out nulls; of a list that `[]` stands for, at most 10,000 elements."""
     steps = path.steps
     if isinstance(document, dict):
-        # Most places are empty in most documents: those cost one look, not a generator.
+        # On the way of each call: most places are empty in most documents, and those cost one look.
         value = cast("dict[object, Any]", document).get(steps[0])
         if value is None:
             return iter(())
         if len(steps) == 1:
             return iter((value,))
+        if len(steps) == 3 and steps[1] is None and isinstance(steps[2], str) and isinstance(value, list):
+            # `data[].url`: most of the others.
+            elements = cast("list[object]", value)[:_EACH_LIMIT]
+            fields = (cast("dict[object, Any]", each).get(steps[2]) for each in elements if isinstance(each, dict))
+            return iter([each for each in fields if each is not None])
     return _values(document, steps, 0)
 
 
