@@ -193,7 +193,7 @@ def _routes(profile: Profile, routes: Sequence[Route]) -> Iterator[list[str]]:
 def _conditions(route: Route) -> Iterator[str]:
     for condition in route.asks:
         yield " or ".join(f"`{place}` is {_listed([*map(str, wanted)])}" for place, wanted in condition)
-    for place, wanted in route.quote:
+    for place, wanted in route.exclusions:
         yield f"`{place}` is not {_listed([*map(str, wanted)])}"
 
 

@@ -125,17 +125,14 @@ class Outgoing:
 
     def image_request(self) -> tuple[Route, ImageRequest] | None:
         """Return the route that it takes and what it asks for; None where it asks for no image."""
-        found = self._found
-        if self._content is not None and not self._fields and not media_type(self.headers).startswith(_FORMS):
-            content = self._content
-            found = [each for each in found if may_ask(each.route, each.parts, content)]
-            if not found:
-                return None
-        document = self.document
+        # A large body is only read for a route that it may be of.
+        content = None if media_type(self.headers).startswith(_FORMS) else self._content
         query = self.target.partition(b"?")[2]
-        for route, parts in found:
+        for route, parts in self._found:
+            if route.asks and content is not None and not may_ask(route, parts, content):
+                continue
             profile = route.profile
-            asked = Asked(parts, query, self.headers, document, self._fields)
+            asked = Asked(parts, query, self.headers, self.document, self._fields)
             request = request_of(route, asked, profile.request_fields)
             if request is None:
                 continue

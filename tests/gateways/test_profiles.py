@@ -275,3 +275,15 @@ def test_the_documented_profile_is_one() -> None:
 def test_every_reason_for_a_cost_is_documented() -> None:
     text = _DOCS.read_text()
     assert [] == [reason for reason in get_args(CostReason) if f"`{reason}`" not in text]
+
+
+def test_a_generic_profile_of_a_users_own_may_be_shown_by_headers_too(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text(
+        'id = "mine"\ngeneric = true\n[match]\nresponse_header_prefixes = ["x-mine-"]\n[byok]\nrequest_field = "key"\n',
+        encoding="utf-8",
+    )
+    profiles = load_profiles({"images.corp.example": "mine"}, str(file))
+
+    assert "mine" == profiles.of_host("images.corp.example").id
+    assert "mine" == profiles.of_response(profiles.of_host("nobody.example"), {b"x-mine-id": b"1"}).id

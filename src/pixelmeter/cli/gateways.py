@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 from urllib.parse import quote, urlsplit, urlunsplit
 
 import click
 
-from pixelmeter.cli.options import format_option
+from pixelmeter.cli.options import format_option, own_file_option
 from pixelmeter.cli.output import emit, emit_json, plain, say
 from pixelmeter.core.apis.requests import may_ask_by_url
 from pixelmeter.core.gateways.places import Job, RequestPlaces, ResponsePlaces
@@ -26,24 +26,7 @@ _ROUTES = ("gateway", "method", "path", "api", "operation", "prices", "if")
 _LONGEST_URL = 4096
 _SHOWN_HOSTS = 3
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def _own_file() -> str | None:
-    from pixelmeter.settings import from_environment
-
-    return from_environment().profiles
-
-
-def _profiles_option(command: _Command) -> _Command:
-    return click.option(
-        "--profiles",
-        "path",
-        metavar="FILE",
-        default=_own_file,
-        show_default="PIXELMETER_PROFILES",
-        help="Your own profile, or a folder of them; they win over the bundled ones.",
-    )(command)
+_profiles_option = own_file_option("profiles", "Your own profile, or a folder of them; they win over the bundled ones.")
 
 
 def _loaded(path: str | None) -> Profiles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
-__all__ = ["FORMATS", "database_url_option", "filter_options", "format_option", "range_options"]
+__all__ = ["FORMATS", "database_url_option", "filter_options", "format_option", "own_file_option", "range_options"]
 
 FORMATS = ("table", "json", "csv")
 
@@ -46,6 +46,20 @@ def format_option(command: _Command) -> _Command:
         show_default=True,
         help="A table to read, JSON, or CSV that a spreadsheet opens safely.",
     )(command)
+
+
+def own_file_option(name: Literal["prices", "profiles"], help: str) -> Callable[[_Command], _Command]:
+    """Add `--prices FILE` or `--profiles FILE`, by default the file of the environment; the parameter is `path`."""
+
+    def setting() -> str | None:
+        from pixelmeter.settings import from_environment
+
+        found: str | None = getattr(from_environment(), name)
+        return found
+
+    return click.option(
+        f"--{name}", "path", metavar="FILE", default=setting, show_default=f"PIXELMETER_{name.upper()}", help=help
+    )
 
 
 def range_options(*, since: str | None, until: str | None) -> Callable[[_Command], _Command]:

@@ -6,11 +6,11 @@ import datetime
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 
-from pixelmeter.cli.options import format_option
+from pixelmeter.cli.options import format_option, own_file_option
 from pixelmeter.cli.output import emit, emit_json, plain, say
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY
 from pixelmeter.core.pricing.book import Consumption, Entry, Line, PriceBook, Quote, Reason
@@ -61,24 +61,7 @@ _WHY: dict[Reason, str] = {
     "implausible": "it would be more than a million dollars",
 }
 
-_Command = TypeVar("_Command", bound=Callable[..., Any])
-
-
-def _own_file() -> str | None:
-    from pixelmeter.settings import from_environment
-
-    return from_environment().prices
-
-
-def _prices_option(command: _Command) -> _Command:
-    return click.option(
-        "--prices",
-        "path",
-        metavar="FILE",
-        default=_own_file,
-        show_default="PIXELMETER_PRICES",
-        help="Your own price file; its entries win over the bundled ones.",
-    )(command)
+_prices_option = own_file_option("prices", "Your own price file; its entries win over the bundled ones.")
 
 
 @click.group()

@@ -77,15 +77,7 @@ def _files(path: Path) -> list[Path]:
 
 def check(path: str) -> list[tuple[int, str]]:
     """Return what is wrong with a profile's file: its lines, from 1, and why. ConfigError if it is unreadable."""
-    try:
-        text = read_text(Path(path))
-    except UnreadableFile as error:
-        raise ConfigError(f"gateway profile {path} cannot be read: {error}") from None
-    try:
-        profile = _parsed(text)
-    except _Wrong as error:
-        return [(error.line, str(error))]
-    return [(line_at(text, where), message) for where, message in problems_of(profile)]
+    return _checked(Path(path))[1]
 
 
 class _Wrong(Exception):
@@ -95,11 +87,24 @@ class _Wrong(Exception):
 
 
 def _read(file: Path) -> Profile:
-    problems = check(str(file))
-    if problems:
+    profile, problems = _checked(file)
+    if profile is None or problems:
         line, message = problems[0]
         raise ConfigError(f"gateway profile {file}:{line}: {message}")
-    return _parsed(read_text(file))
+    return profile
+
+
+def _checked(file: Path) -> tuple[Profile | None, list[tuple[int, str]]]:
+    """Return the profile of a file, as far as there is one, and what is wrong with it, by lines."""
+    try:
+        text = read_text(file)
+    except UnreadableFile as error:
+        raise ConfigError(f"gateway profile {file} cannot be read: {error}") from None
+    try:
+        profile = _parsed(text)
+    except _Wrong as error:
+        return None, [(error.line, str(error))]
+    return profile, [(line_at(text, where), message) for where, message in problems_of(profile)]
 
 
 def _parsed(text: str) -> Profile:

@@ -373,6 +373,19 @@ def test_units_at_a_regional_host_cost_its_surcharge_too() -> None:
     assert (22_000_000, None) == (cost(known), cost(Region(hosts=("*",))))
 
 
+def test_units_of_a_tier_have_its_price_or_none() -> None:
+    one = book(
+        'gateway = "g"\n[[price]]\nmodel = "m"\nusd_per_image = "0.04"\n'
+        '[[price]]\nmodel = "m"\nservice_tier = "batch"\nusd_per_image = "0.02"'
+    )
+
+    def cost(tier: str | None) -> int | None:
+        found = one.cost_of_units("2", gateway="g", model="m", at=at("2026-06-01"), service_tier=tier)
+        return None if found is None else found.image_cost
+
+    assert (80_000_000, 40_000_000, None) == (cost(None), cost("batch"), cost("flex"))
+
+
 TIERS = (
     f'gateway = "g"\n[[price]]\nmodel = "m"\n{TOKENS}\noutput_image_tokens_per_image = 1000\n'
     '[[price]]\nmodel = "m"\nestimate = true\nusd_per_image = "0.05"\n'

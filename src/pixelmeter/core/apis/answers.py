@@ -17,10 +17,22 @@ from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_usage, usage
 from pixelmeter.core.gateways.places import DocumentPath, Job, ResponsePlaces, is_one_of, values_at
 from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded, count
 
-__all__ = ["add_doubt", "add_error", "add_image", "add_said", "add_usage", "answer_of"]
+__all__ = [
+    "MIXED",
+    "Progress",
+    "add_doubt",
+    "add_error",
+    "add_image",
+    "add_progress",
+    "add_said",
+    "add_usage",
+    "answer_of",
+]
 
 _WORD_LIMIT = 40
 _KIND_WORDS = 3
+MIXED = "mixed"
+"""The size of an answer whose images have several: no price by size holds for all of them."""
 
 
 def answer_of(document: bytes | None, request: ImageRequest, route: Reading, *, texts: bool = True) -> ImageResponse:
@@ -84,9 +96,15 @@ def add_image(response: ImageResponse, item: object, body: Mapping[str, Any], pl
     if not found or not all(_is_as_required(fields, body, key, wanted) for key, wanted in places.required.items()):
         return False
     response.images = (response.images or 0) + 1
-    if response.size is None and not found.startswith("http"):
-        response.size = size_of(found.rpartition(",")[2] if found.startswith("data:") else found)
+    if not found.startswith("http"):
+        size = size_of(found.rpartition(",")[2] if found.startswith("data:") else found)
+        response.size = _one_of_both(response.size, size)
     return True
+
+
+def _one_of_both(size: str | None, other: str | None) -> str | None:
+    """Return the size of two images, of which one may be unknown; `MIXED` where they differ."""
+    return size if other is None else other if size in (None, other) else MIXED
 
 
 def _is_as_required(
@@ -101,15 +119,23 @@ def _is_as_required(
 def add_said(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
     """Take what an answer or an event says of model, size, quality and format."""
     response.model = _word(body, places.model, NAME_LIMIT) or response.model
-    width, height = _side(body, places.width), _side(body, places.height)
-    echoed = _word(body, places.size)
-    if echoed is not None and echoed != "auto":
-        response.size = size_word(echoed)
-    elif width and height:
-        response.size = f"{width}x{height}"
+    echoed = _echoed_size(body, places)
+    if echoed is not None:
+        response.size = echoed
     response.quality = _word(body, places.quality) or response.quality
     response.output_format = _word(body, places.output_format) or response.output_format
     response.service_tier = _word(body, places.service_tier) or response.service_tier
+
+
+def _echoed_size(body: Mapping[str, Any], places: ResponsePlaces) -> str | None:
+    for path in places.size:
+        words = {word for value in _found(body, (path,)) if (word := bounded(value, _WORD_LIMIT))} - {"auto"}
+        if words:
+            return MIXED if len(words) > 1 else size_word(words.pop())
+    widths, heights = _sides(body, places.width), _sides(body, places.height)
+    if len(widths) > 1 or len(heights) > 1:
+        return MIXED
+    return f"{widths.pop()}x{heights.pop()}" if widths and heights else None
 
 
 def _found(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> list[Any]:
@@ -121,8 +147,13 @@ def _word(body: Mapping[str, Any], paths: Sequence[DocumentPath], limit: int = _
     return next((word for value in _found(body, paths) if (word := bounded(value, limit))), None)
 
 
-def _side(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> int | None:
-    return next((side for value in _found(body, paths) if (side := count(value))), None)
+def _sides(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> set[int]:
+    """Return the sides that the first place with any has."""
+    for path in paths:
+        sides = {side for value in _found(body, (path,)) if (side := count(value))}
+        if sides:
+            return sides
+    return set()
 
 
 def add_usage(response: ImageResponse, body: Mapping[str, Any], request: ImageRequest, places: ResponsePlaces) -> None:
@@ -137,6 +168,30 @@ def add_usage(response: ImageResponse, body: Mapping[str, Any], request: ImageRe
     response.blocks += blocks
     if doubt is not None:
         add_doubt(response, doubt)
+
+
+class Progress(msgspec.Struct):
+    """What is kept from one part of an answer to the next, where each usage counts all that came before it."""
+
+    doubt: Doubt | None = None
+    """Of the whole answer, whatever its last usage says."""
+    behind: bool = False
+    """Whether something that is billed came after the last usage."""
+
+    def say(self, doubt: Doubt) -> None:
+        """Note a doubt."""
+        self.doubt = worse(self.doubt, doubt)
+
+
+def add_progress(response: ImageResponse, rest: Mapping[str, Any], progress: Progress) -> None:
+    """Note what keeps the latest usage from being the whole bill; `rest` is what stands beside that usage."""
+    blocks, doubt = blocks_of(rest)
+    if blocks or doubt:
+        progress.say("unpriced_usage")
+    if progress.behind and not response.usage.is_empty:
+        add_doubt(response, "unparsed")
+    if progress.doubt is not None:
+        add_doubt(response, progress.doubt)
 
 
 def _join(response: ImageResponse, usage: Usage) -> None:
@@ -156,18 +211,18 @@ def add_doubt(response: ImageResponse, doubt: Doubt) -> None:
 def add_error(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
     """Take the type and the code of an error, never its message."""
     response.error_type = response.error_type or _kind(body, places.error_type)
-    codes = (code for value in _found(body, places.error_code) if (code := _code(value)))
-    response.error_code = response.error_code or next(codes, None)
+    response.error_code = response.error_code or _kind(body, places.error_code, numbers=True)
 
 
-def _kind(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> str | None:
-    """Return the first text that is the name of an error: several words are a message, which may quote the prompt."""
-    words = (word for value in _found(body, paths) if (word := bounded(value, ERROR_LIMIT)))
-    return next((word for word in words if len(word.split()) <= _KIND_WORDS), None)
-
-
-def _code(value: object) -> str | None:
-    return str(value) if count(value) is not None else bounded(value, ERROR_LIMIT)
+def _kind(body: Mapping[str, Any], paths: Sequence[DocumentPath], *, numbers: bool = False) -> str | None:
+    """Return the first name of an error: several words are a message, which may quote the prompt."""
+    for value in _found(body, paths):
+        if numbers and count(value) is not None:
+            return str(value)
+        word = bounded(value, ERROR_LIMIT)
+        if word is not None and len(word.split()) <= _KIND_WORDS:
+            return word
+    return None
 
 
 def _add_job(response: ImageResponse, body: Mapping[str, Any], job: Job) -> None:

@@ -8,9 +8,9 @@ from typing import Any, cast
 
 import msgspec
 
-from pixelmeter.core.apis.answers import add_doubt, add_error, add_image, add_said
+from pixelmeter.core.apis.answers import Progress, add_error, add_image, add_progress, add_said
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, object_of
-from pixelmeter.core.apis.usage import Doubt, blocks_of, chat_usage_of, has_usage, worse
+from pixelmeter.core.apis.usage import chat_usage_of, has_usage
 from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces, values_at
 from pixelmeter.core.text import count
 
@@ -41,18 +41,12 @@ _WORDS = ("refusal", "tool_calls", "audio")
 _IMAGES_LIMIT = 10_000
 
 
-class _Progress(msgspec.Struct):
-    """What is kept from one event of a stream to the next."""
-
-    images: set[tuple[int, int]] = set()
+class _Progress(Progress):
+    images: set[tuple[int, int]] = msgspec.field(default_factory=set[tuple[int, int]])
     """The numbers of choices and of their images that were counted."""
     text: bool = False
     """Whether the answer has anything but images that is made of tokens."""
     reasoning: bool = False
-    behind: bool = False
-    """Whether something came after the last usage."""
-    doubt: Doubt | None = None
-    """Of the whole answer, whatever its last usage says."""
 
 
 def response_of(document: bytes | None, request: ImageRequest, route: Reading) -> ImageResponse:
@@ -138,7 +132,7 @@ def _items(message: Mapping[str, Any], progress: _Progress) -> Iterator[dict[str
             if found is images or fields.get("type") in _IMAGE_PARTS:
                 yield fields
             if has_usage(fields):
-                progress.doubt = worse(progress.doubt, "unpriced_usage")
+                progress.say("unpriced_usage")
 
 
 def _add_item(
@@ -172,7 +166,7 @@ def _add_words(response: ImageResponse, message: Mapping[str, Any], progress: _P
         if shown and not message.get("images"):
             # Long texts come cut, so there may be more of them, and words besides.
             response.images = (response.images or 0) + shown
-            progress.doubt = worse(progress.doubt, "unparsed")
+            progress.say("unparsed")
         progress.text = progress.behind = True
     if any(message.get(name) for name in _WORDS):
         progress.text = progress.behind = True
@@ -198,14 +192,8 @@ def _add_usage(
             )
             progress.behind = False
         else:
-            progress.doubt = worse(progress.doubt, "unparsed")
-    blocks, doubt = blocks_of(body)
-    if blocks or doubt:
-        progress.doubt = worse(progress.doubt, "unpriced_usage")
-    if progress.behind and not response.usage.is_empty:
-        add_doubt(response, "unparsed")
-    if progress.doubt is not None:
-        add_doubt(response, progress.doubt)
+            progress.say("unparsed")
+    add_progress(response, body, progress)
 
 
 _REASONED = tuple(

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import msgspec
-
-from pixelmeter.core.apis.answers import add_doubt, add_error, add_image, add_said
+from pixelmeter.core.apis.answers import Progress, add_error, add_image, add_progress, add_said
 from pixelmeter.core.apis.gemini_usage import gemini_usage_of
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, json_of
-from pixelmeter.core.apis.usage import Doubt, blocks_of, worse
 from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces, values_at
 from pixelmeter.core.text import ERROR_LIMIT, bounded
 
@@ -51,15 +48,6 @@ _PARTS = DocumentPath("content.parts[]")
 _SEARCHES = tuple(DocumentPath(f"groundingMetadata.{name}[]") for name in ("webSearchQueries", "imageSearchQueries"))
 
 
-class _Progress(msgspec.Struct):
-    """What is kept from one part of an answer to the next."""
-
-    doubt: Doubt | None = None
-    """Of the whole answer, whatever its last usage says."""
-    behind: bool = False
-    """Whether an image came after the last usage."""
-
-
 def response_of(document: bytes | None, request: ImageRequest, route: Reading) -> ImageResponse:
     """Read a whole body: one answer, or the list of parts of one that a stream without `alt=sse` is."""
     found: list[Any] | dict[str, Any] | None = json_of(document)
@@ -83,7 +71,7 @@ def add_event(response: ImageResponse, document: bytes, request: ImageRequest, r
 
 def _add(response: ImageResponse, body: dict[str, Any], request: ImageRequest, route: Reading) -> None:
     places = route.response
-    progress: _Progress = response.progress or _Progress()
+    progress: Progress = response.progress or Progress()
     response.readable, response.body, response.progress = True, body, progress
     before = response.images or 0
     candidates: list[Any] | None = body.get("candidates")
@@ -108,7 +96,7 @@ def _add_candidate(
     candidate: Mapping[str, Any],
     body: Mapping[str, Any],
     places: ResponsePlaces,
-    progress: _Progress,
+    progress: Progress,
 ) -> str | None:
     """Count the images of a candidate; return why it was ended, where that is the answer's own word for a failure."""
     for part in values_at(candidate, _PARTS):
@@ -116,7 +104,7 @@ def _add_candidate(
             add_image(response, fields, body, places)
     if any(query for path in _SEARCHES for query in values_at(candidate, path)):
         # Searches are billed besides the tokens.
-        progress.doubt = worse(progress.doubt, "unpriced_usage")
+        progress.say("unpriced_usage")
     reason = bounded(candidate.get("finishReason"), ERROR_LIMIT)
     response.whole = response.whole or reason is not None
     return None if reason in _NO_REFUSAL else reason
@@ -137,7 +125,7 @@ def _add_usage(
     body: Mapping[str, Any],
     request: ImageRequest,
     places: ResponsePlaces,
-    progress: _Progress,
+    progress: Progress,
 ) -> None:
     """Take the usage of a part: it counts all that came so far, so the last one is that of the answer."""
     for usage in (value for path in places.usage for value in values_at(body, path)):
@@ -147,11 +135,5 @@ def _add_usage(
             )
             progress.behind = False
         else:
-            progress.doubt = worse(progress.doubt, "unparsed")
-    blocks, doubt = blocks_of({name: value for name, value in body.items() if name != "usageMetadata"})
-    if blocks or doubt:
-        progress.doubt = worse(progress.doubt, "unpriced_usage")
-    if progress.behind and not response.usage.is_empty:
-        add_doubt(response, "unparsed")
-    if progress.doubt is not None:
-        add_doubt(response, progress.doubt)
+            progress.say("unparsed")
+    add_progress(response, {name: value for name, value in body.items() if name != "usageMetadata"}, progress)

@@ -52,7 +52,7 @@ class RouteLike(Protocol):
     @property
     def asks(self) -> tuple[Condition, ...]: ...
     @property
-    def quote(self) -> Condition: ...
+    def exclusions(self) -> Condition: ...
 
 
 def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> ImageRequest | None:
@@ -97,7 +97,7 @@ def may_ask_by_url(route: RouteLike, parts: tuple[tuple[str, str], ...], query: 
     """Return whether a request may meet the route's conditions, as far as path and query tell."""
     values = _Values(Asked(parts, query, {}, None, ()), _Form(()))
     told = (asked for asked in route.asks if all(place.source in ("path", "query") for place, _ in asked))
-    return all(map(values.fits, told)) and not values.fits(route.quote)
+    return all(map(values.fits, told)) and not values.fits(route.exclusions)
 
 
 def _fits(parts: Mapping[str, str], place: RequestPlace, wanted: Sequence[str | bool | int]) -> bool:
@@ -159,7 +159,7 @@ def _asking_of(route: RouteLike) -> _Kind:
 
 
 def _asking_places(route: RouteLike) -> Iterator[RequestPlace]:
-    return (place for place, _ in (*chain(*route.asks), *route.quote))
+    return (place for place, _ in (*chain(*route.asks), *route.exclusions))
 
 
 def _places_of(places: RequestPlaces) -> Iterator[RequestPlace]:
@@ -294,7 +294,7 @@ class _Values:
 
     def ask(self, route: RouteLike) -> bool:
         """Return whether the request asks for an image, and not only for its price."""
-        return all(map(self.fits, route.asks)) and not self.fits(route.quote)
+        return all(map(self.fits, route.asks)) and not self.fits(route.exclusions)
 
     def fits(self, condition: Condition) -> bool:
         """Return whether one of the places has one of its values; a file of a form is any text."""

@@ -213,7 +213,13 @@ def _priced(
         return _Priced(Tiers(reason="no_model"))
     if units is not None:
         by_units = terms.book.cost_of_units(
-            units, gateway=gateway, model=model, at=at, vendors=vendors, region=terms.region
+            units,
+            gateway=gateway,
+            model=model,
+            at=at,
+            vendors=vendors,
+            region=terms.region,
+            service_tier=consumption.service_tier,
         )
         if by_units is not None:
             return _Priced(Tiers(image_cost=by_units.image_cost, price_id=by_units.price_id), model)

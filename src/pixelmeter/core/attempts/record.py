@@ -60,7 +60,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     """Images sent along with an edit or variation."""
     requested_size: str | None
     size: str | None
-    """The size of the response, else the requested one unless that is "auto"."""
+    """The size of the response, "mixed" where its images have several, else the requested one unless "auto"."""
     requested_quality: str | None
     quality: str | None
     output_format: str | None

@@ -113,10 +113,13 @@ def values_at(document: object, path: DocumentPath) -> Iterator[Any]:
             return iter((value,))
         if len(steps) == 3 and steps[1] is None and isinstance(steps[2], str) and isinstance(value, list):
             # `data[].url`: most of the others.
-            elements = cast("list[object]", value)[:_EACH_LIMIT]
-            fields = (cast("dict[object, Any]", each).get(steps[2]) for each in elements if isinstance(each, dict))
-            return iter([each for each in fields if each is not None])
+            return iter(_fields_of(cast("list[object]", value), steps[2]))
     return _values(document, steps, 0)
+
+
+def _fields_of(elements: list[object], name: str) -> list[Any]:
+    objects: list[Any] = [each for each in elements[:_EACH_LIMIT] if isinstance(each, dict)]
+    return [found for each in objects if (found := each.get(name)) is not None]
 
 
 def _values(value: Any, steps: tuple[str | int | None, ...], at: int) -> Iterator[Any]:

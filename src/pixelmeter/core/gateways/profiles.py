@@ -59,12 +59,14 @@ class Profiles:
         found = self._loaded.get(name)
         if found is None and name in self._listed:
             each = self._listed[name]
-            found = self._loaded.setdefault(name, self._looking_for_keys(each.load()) if each.generic else each.load())
+            profile = each.load()
+            found = self._loaded.setdefault(name, self._looking_for_keys(profile) if each.generic else profile)
         return found
 
     def _looking_for_keys(self, generic: Profile) -> Profile:
         """Return the generic profile with the sign of a caller's own key: only a response shows which gateway it is."""
-        shown = (found.byok for _, name in self._prefixes if (found := self.named(name)) is not None)
+        others = (name for _, name in self._prefixes if not self._listed[name].generic)
+        shown = (found.byok for name in others if (found := self.named(name)) is not None)
         byok = generic.byok or next((byok for byok in shown if byok is not None), None)
         return msgspec.structs.replace(generic, byok=byok)
 

@@ -83,7 +83,7 @@ class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     """Whose prices hold, in order."""
     asks: tuple[Condition, ...]
     """What must all be true of an image call; none where every request is one."""
-    quote: Condition
+    exclusions: Condition
     """With one of these it is no image call, or only asks for a price."""
     pattern: re.Pattern[str]
     cost: tuple[CostReader, ...]
@@ -128,7 +128,7 @@ def condition_texts(route: Route) -> Iterator[str]:
     """Yield what must be true of a request on a route, in words."""
     for condition in route.asks:
         yield " or ".join(f"{place} is one of {', '.join(map(str, wanted))}" for place, wanted in condition)
-    for place, wanted in route.quote:
+    for place, wanted in route.exclusions:
         yield f"{place} is none of {', '.join(map(str, wanted))}"
 
 
@@ -188,7 +188,7 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
         asks=data.conditions,
-        quote=data.exclusions,
+        exclusions=data.exclusions,
         pattern=_pattern(data.path),
         cost=cost,
         deciding=deciding(profile, cost),

@@ -114,6 +114,7 @@ class PriceBook:
         at: int,
         vendors: Sequence[str] = (),
         region: Region | None = None,
+        service_tier: str | None = None,
     ) -> Quote | None:
         """Return what so many units cost, a decimal number as text, for a gateway that counts them itself.
 
@@ -121,7 +122,7 @@ class PriceBook:
         the model has several units or prices or is billed by tokens, where it has no price, and for no sane number.
         """
         day = at // MICROSECONDS_PER_DAY
-        tariff = self._tariff(gateway, model, vendors, day, None)
+        tariff = self._tariff(gateway, model, vendors, day, service_tier_of(service_tier))
         if isinstance(tariff, str) or tariff.unit_price is None:
             return None
         surcharge = _surcharge(tariff, region, day)
