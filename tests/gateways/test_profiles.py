@@ -15,6 +15,7 @@ import pytest
 
 from pixelmeter.core.attempts.billing import CostReason, Reported, reported_by
 from pixelmeter.core.gateways.profile import ProfileError, read_profile
+from pixelmeter.core.gateways.profiles import Profiles, listed
 from pixelmeter.core.wire.headers import first
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
@@ -277,13 +278,17 @@ def test_every_reason_for_a_cost_is_documented() -> None:
     assert [] == [reason for reason in get_args(CostReason) if f"`{reason}`" not in text]
 
 
-def test_a_generic_profile_of_a_users_own_may_be_shown_by_headers_too(tmp_path: Path) -> None:
-    file = tmp_path / "mine.toml"
-    file.write_text(
-        'id = "mine"\ngeneric = true\n[match]\nresponse_header_prefixes = ["x-mine-"]\n[byok]\nrequest_field = "key"\n',
-        encoding="utf-8",
-    )
-    profiles = load_profiles({"images.corp.example": "mine"}, str(file))
+def test_a_generic_profile_may_be_shown_by_headers_too() -> None:
+    mine = read_profile({"id": "mine", "generic": True, "match": {"response_header_prefixes": ["x-mine-"]}})
+    profiles = Profiles([listed(mine)], {})
 
-    assert "mine" == profiles.of_host("images.corp.example").id
-    assert "mine" == profiles.of_response(profiles.of_host("nobody.example"), {b"x-mine-id": b"1"}).id
+    found = profiles.of_host("nobody.example")
+
+    assert "mine" == found.id
+    assert found is profiles.of_response(found, {b"x-mine-id": b"1"})
+
+
+@pytest.mark.parametrize("length", [100, 100_000])
+def test_a_path_that_no_gateway_has_is_not_looked_through(length: int) -> None:
+    found = load_profiles({}).routes("POST", b"nobody.example", b"/%b/images/generations" % (b"a" * length))
+    assert (length < 1000) == bool(found)

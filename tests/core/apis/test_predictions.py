@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from typing import Any
 
 import pytest
 
 from pixelmeter.core.apis import predictions
-from tests.core.apis.reading import Answers
+from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.gateways.places import DocumentPath, Job
+from tests.core.apis.reading import Answers, Route
 
 _ANSWERS = Answers(predictions)
 
@@ -50,6 +53,25 @@ def test_images_of_several_sizes_have_none_of_them(images: list[Any], size: str 
 def test_a_sentence_is_no_name_of_an_error(said: object, kept: str | None) -> None:
     response = _ANSWERS.whole({"error": {"type": said, "code": said}})
     assert (kept, kept) == (response.error_type, response.error_code)
+
+
+@pytest.mark.parametrize(
+    ("body", "job", "job_id"),
+    [
+        ({"id": "j"}, True, "j"),
+        ({"id": "j", "images": []}, False, "j"),
+        ({"id": "j", "state": "queued", "images": []}, True, "j"),
+        ({"id": "j", "state": "done"}, False, "j"),
+        ({"id": "j", "images": [{"url": "u"}]}, False, None),
+        ({}, False, None),
+    ],
+)
+def test_an_id_is_a_job_where_nothing_says_that_the_work_is_done(
+    body: dict[str, Any], job: bool, job_id: str | None
+) -> None:
+    route = Route(predictions.RESPONSE, Job(id=(DocumentPath("id"),), status=(DocumentPath("state"),), pending=("q*",)))
+    response = predictions.response_of(json.dumps(body).encode(), ImageRequest(), route)
+    assert (job, job_id) == (response.job, response.job_id)
 
 
 def test_a_code_may_be_a_number_and_a_type_may_not() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.apis.requests import Asked, request_of
+from pixelmeter.core.apis.requests import Asked, may_ask, request_of
 from pixelmeter.core.wire.skim import document_of
 from pixelmeter.gateways import load_profiles
 from tests.factories import asked_in, asked_in_form
@@ -120,3 +120,29 @@ def test_fields_that_a_profile_asks_about_are_named_where_they_have_a_value(
 
 def test_a_file_is_no_value_of_a_field() -> None:
     assert () == asked_in_form([("provider_key_id", None)], _ASKED).named
+
+
+_CHAT = load_profiles({}).routes("POST", b"openrouter.ai", b"/api/v1/chat/completions")[0]
+_LONG = "a fox " * 20_000
+
+
+@pytest.mark.parametrize(
+    ("body", "may"),
+    [
+        ({"messages": _LONG}, False),
+        ({"messages": _LONG, "modalities": ["IMAGE"]}, True),
+        ({"modalities": ["image"], "messages": _LONG}, True),
+        ({"messages": _LONG, "model": "google/gemini-2.5-flash-image"}, True),
+        ({"messages": _LONG, "model": "openai/gpt-5.2"}, False),
+        ({"messages": "short"}, True),
+    ],
+)
+def test_a_large_chat_is_searched_at_its_ends_and_a_small_one_is_read(body: dict[str, Any], may: bool) -> None:
+    assert may == may_ask(_CHAT.route, _CHAT.parts, json.dumps(body).encode())
+
+
+def test_where_the_path_tells_the_body_is_not_searched() -> None:
+    found = load_profiles({}).routes(
+        "POST", b"generativelanguage.googleapis.com", b"/v1beta/models/gemini-2.5-flash-image:generateContent"
+    )
+    assert any(may_ask(route, parts, json.dumps({"contents": _LONG}).encode()) for route, parts in found)

@@ -27,7 +27,10 @@ _TELLS_IN_BODY = read_profile(
     {
         "id": "tells",
         "match": {"hosts": ["tells.example"]},
-        "cost": [{"from": "body", "name": "usage.cost", "unit": "usd"}],
+        "cost": [
+            {"from": "body", "name": "usage.cost", "unit": "usd"},
+            {"from": "body", "name": "usage.extra", "unit": "usd", "plus": True, "when": {"usage.own_key": [True]}},
+        ],
         "identity": {"request_id": ["X-Request-Id"]},
     }
 )
@@ -41,6 +44,8 @@ _BODIES: list[Any] = [
     {"data": [{"url": "u"}], "usage": {"input_tokens": -1}},
     {"data": [{"url": "u"}], "usage": {"cost": 0.25}},
     {"data": [{"url": "u"}], "usage": {"cost": 0.5}},
+    {"data": [{"url": "u"}], "usage": {"cost": 0.5, "extra": 0.125, "own_key": False}},
+    {"data": [{"url": "u"}], "usage": {"cost": 0.5, "extra": 0.125, "own_key": True}},
     {"id": "job", "status": "queued"},
     {"id": "another job", "status": "queued"},
     {"data": [{"url": "u"}], "service_tier": "flex"},
@@ -129,7 +134,7 @@ def _pairs(base: Ending) -> Iterator[tuple[Ending, Ending]]:
 
 @pytest.mark.parametrize("host", _VALUES["host"])
 @pytest.mark.parametrize("status", [200, 400])
-@pytest.mark.parametrize("body", [_BODIES[0], _BODIES[3], _BODIES[9]], ids=["images", "usage", "error"])
+@pytest.mark.parametrize("body", [_BODIES[0], _BODIES[3], _BODIES[11]], ids=["images", "usage", "error"])
 def test_an_attempt_reads_the_same_whatever_ended_before_it(host: str, status: int, body: Any) -> None:
     base = Ending(host, status, body, [], cached=False, end="finish")
     kinds = _intents()

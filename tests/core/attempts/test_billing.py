@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.core.apis.usage import NumberText
-from pixelmeter.core.attempts.billing import Reported, Settlement, Tiers, fee_of, reported_by, settle
+from pixelmeter.core.attempts.billing import Reported, Settlement, Tiers, fee_of, reported_by, settle, units_told
 from pixelmeter.core.attempts.record import Outcome
 from pixelmeter.core.gateways.profile import Profile, read_profile
 
@@ -127,6 +127,32 @@ def test_with_the_callers_own_key_the_reported_amount_is_a_fee() -> None:
 )
 def test_readers_are_asked_in_order(headers: dict[bytes, bytes], body: dict[str, Any], expected: Reported) -> None:
     assert expected == reported_by(_PROFILE.cost, headers, body)
+
+
+@pytest.mark.parametrize(
+    ("headers", "body", "expected"),
+    [
+        ({b"x-units": b"2.5"}, {}, "2.5"),
+        ({}, {"parts": [{"units": 3}]}, "3"),
+        ({}, {"parts": [{"units": 3}, {"units": 4}]}, None),
+        ({b"x-units": b"2"}, {"parts": [{"units": 3}]}, "2"),
+        ({}, {}, None),
+    ],
+)
+def test_units_are_told_once_or_not_at_all(
+    headers: dict[bytes, bytes], body: dict[str, Any], expected: str | None
+) -> None:
+    profile = read_profile(
+        {
+            "id": "counts",
+            "cost": [
+                {"from": "header", "name": "x-units", "unit": "price"},
+                {"from": "body", "name": "parts[].units", "unit": "price"},
+            ],
+        }
+    )
+    assert expected == units_told(profile.cost, headers, body)
+    assert Reported() == reported_by(profile.cost, headers, body)
 
 
 @given(st.integers(min_value=0, max_value=10**15), st.integers(min_value=0, max_value=10**6))
