@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import httpx
@@ -18,7 +20,7 @@ from pixelmeter import Meter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.testing import Gateway
 from tests.clients import KITS, Kit, settled
-from tests.drivers.wires import BODY, Wire, metered_transport, numbers, posted, wrapping
+from tests.drivers.wires import BODY, URL, Wire, metered_transport, numbers, posted, wrapping
 
 THREE = [(0, "error"), (1, "error"), (2, "success")]
 RETRY = Retry(total=5, backoff_factor=0, allowed_methods=["POST"])
@@ -353,3 +355,25 @@ def test_with_fals_two_domains_one_request_is_one_attempt_and_the_second_domain_
     assert attempts[1].call_id == attempts[2].call_id
     assert [BODY["model"]] * 3 == [attempt.requested_model for attempt in attempts]
     assert "not_billed" == attempts[1].billing
+
+
+@pytest.mark.parametrize("copied", [True, False], ids=["with the context", "without"])
+def test_a_transport_that_sends_again_in_another_thread_makes_each_an_attempt(
+    copied: bool, meter: Meter, attempts: list[Attempt]
+) -> None:
+    kit = Kit(httpx, "sync")
+    wire = Wire(kit, 503, 503, 200)
+
+    def send(request: Any, handle: Any) -> Any:
+        run = contextvars.copy_context().run if copied else contextvars.Context().run
+        with ThreadPoolExecutor(1) as pool:
+            while (response := pool.submit(run, handle, request).result()).status_code != 200:
+                response.close()
+        return response
+
+    client = kit.client(transport=wrapping(kit, wire.transport, send))
+    pixelmeter.instrument(client.raw, meter)
+    client.raw.post(URL, json=BODY)
+    client.raw.close()
+    assert THREE == numbers(attempts)
+    assert 1 == len({attempt.call_id for attempt in attempts})

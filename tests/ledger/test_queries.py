@@ -306,6 +306,14 @@ def test_savings_go_past_64_bits_and_below_zero(fill: Fill) -> None:
     )  # fmt: skip
 
 
+def test_savings_are_those_of_the_attempts_that_are_asked_for(fill: Fill) -> None:
+    reader = fill([make_attempt(savings=1, gateway="aigateway"), make_attempt(savings=20, gateway="other")])
+    since, until = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC)
+    groups = grouped(reader, ["model"], since, until, filters=Filters(gateway="other"), columns=["savings"])
+    total = summarise(groups, by=["model"], since=since, until=until).total
+    assert (1, 1, 20) == (total.attempts, total.routed_attempts, total.savings)
+
+
 def test_savings_are_read_by_the_index_of_routed_attempts_and_the_rest_from_the_rollup(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
