@@ -15,6 +15,8 @@ from pixelmeter.core.attempts.intent import Intents, Prepared
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile, read_profile
 from pixelmeter.core.gateways.profiles import Profiles, listed
+from pixelmeter.core.pricing.book import PriceBook
+from pixelmeter.core.pricing.file import read
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import ERRORS
 from pixelmeter.gateways import load_profiles
@@ -234,3 +236,33 @@ def test_the_tier_is_that_of_the_answer_else_the_requested_one(
     exchange.finish()
     assert [kept] == [one.service_tier for one in attempts]
     assert (None if asked == "auto" else asked) == prepared.intent.service_tier
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected"),
+    [(None, (80_000_000, None)), ("batch", (40_000_000, None)), ("flex", (None, "unknown_service_tier"))],
+)
+def test_units_that_a_gateway_counts_have_the_price_of_the_calls_tier(
+    tier: str | None, expected: tuple[int | None, str | None]
+) -> None:
+    counts = read_profile(
+        {
+            "id": "counts",
+            "match": {"hosts": ["counts.example"]},
+            "cost": [{"from": "header", "name": "x-units", "unit": "price"}],
+        }
+    )
+    entries, _, _ = read(
+        'gateway = "counts"\n[[price]]\nmodel = "m"\nusd_per_image = "0.04"\n'
+        '[[price]]\nmodel = "m"\nservice_tier = "batch"\nusd_per_image = "0.02"',
+        own=True,
+    )
+    profiles = Profiles([listed(counts)], {})
+    kinds = Intents(profiles, PriceBook(lambda name: (), own=entries), fee_rate=None, version="0")
+    kind = kinds.of("counts.example", route_to("counts.example", profiles), ImageRequest(model="m"), STARTED_AT)
+    attempts: list[Attempt] = []
+    exchange = Exchange(kind.intent, kind, FakeClock(), attempts.append)
+    exchange.respond(200, [(b"content-type", b"application/json"), (b"x-units", b"2")])
+    exchange.feed(json.dumps({"data": [{"url": "u"}], "service_tier": tier}).encode())
+    exchange.finish()
+    assert expected == (attempts[0].cost, attempts[0].cost_reason)
