@@ -125,11 +125,11 @@ class Outgoing:
 
     def image_request(self) -> tuple[Route, ImageRequest] | None:
         """Return the route that it takes and what it asks for; None where it asks for no image."""
-        # A large body is only read for a route that it may be of.
-        content = None if media_type(self.headers).startswith(_FORMS) else self._content
         query = self.target.partition(b"?")[2]
         for route, parts in self._found:
-            if route.asks and content is not None and not may_ask(route, parts, content):
+            # A large body is only read for a route that it may be of.
+            content = self._content if route.asks else None
+            if content is not None and not self._is_form and not may_ask(route, parts, content):
                 continue
             profile = route.profile
             asked = Asked(parts, query, self.headers, self.document, self._fields)
@@ -143,6 +143,10 @@ class Outgoing:
                 request = msgspec.structs.replace(request, byok=True)
             return route, request
         return None
+
+    @property
+    def _is_form(self) -> bool:
+        return media_type(self.headers).startswith(_FORMS)
 
     def _read(self) -> None:
         content, self._content = self._content, None

@@ -31,6 +31,7 @@ __all__ = [
 
 _WORD_LIMIT = 40
 _KIND_WORDS = 3
+_SIZE = frozenset({"size", "width", "height"})
 MIXED = "mixed"
 """The size of an answer whose images have several: no price by size holds for all of them."""
 
@@ -42,7 +43,7 @@ def answer_of(document: bytes | None, request: ImageRequest, route: Reading, *, 
         return ImageResponse()
     response = ImageResponse(readable=True, body=body)
     places = route.response
-    items = _items(body, places)
+    items = _items(body, places) if "items" in places.there(body) else None
     if items is not None:
         response.images = 0
         for item in items if texts else filter(_is_object, items):
@@ -91,15 +92,24 @@ def _is_there(body: Mapping[str, Any], path: DocumentPath) -> bool:
 def add_image(response: ImageResponse, item: object, body: Mapping[str, Any], places: ResponsePlaces) -> bool:
     """Count an item if it is an image, and take its size from its first bytes; return whether it is one."""
     fields: Mapping[str, Any] = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
-    texts = (value for path in places.image for value in values_at(fields, path))
-    found = item if isinstance(item, str) else next((text for text in texts if isinstance(text, str) and text), "")
-    if not found or not all(_is_as_required(fields, body, key, wanted) for key, wanted in places.required.items()):
+    found = item if isinstance(item, str) else _text_of(fields, places.image)
+    if not found:
+        return False
+    if places.required and not all(_is_as_required(fields, body, *each) for each in places.required.items()):
         return False
     response.images = (response.images or 0) + 1
     if not found.startswith("http"):
         size = size_of(found.rpartition(",")[2] if found.startswith("data:") else found)
         response.size = _one_of_both(response.size, size)
     return True
+
+
+def _text_of(item: Mapping[str, Any], paths: Sequence[DocumentPath]) -> str | None:
+    for path in paths:
+        for value in values_at(item, path) if path.steps[0] in item else ():
+            if isinstance(value, str) and value:
+                return value
+    return None
 
 
 def _one_of_both(size: str | None, other: str | None) -> str | None:
@@ -118,13 +128,17 @@ def _is_as_required(
 
 def add_said(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
     """Take what an answer or an event says of model, size, quality and format."""
-    response.model = _word(body, places.model, NAME_LIMIT) or response.model
-    echoed = _echoed_size(body, places)
-    if echoed is not None:
-        response.size = echoed
-    response.quality = _word(body, places.quality) or response.quality
-    response.output_format = _word(body, places.output_format) or response.output_format
-    response.service_tier = _word(body, places.service_tier) or response.service_tier
+    there = places.there(body)
+    if "model" in there:
+        response.model = _word(body, places.model, NAME_LIMIT) or response.model
+    if not _SIZE.isdisjoint(there):
+        response.size = _echoed_size(body, places) or response.size
+    if "quality" in there:
+        response.quality = _word(body, places.quality) or response.quality
+    if "output_format" in there:
+        response.output_format = _word(body, places.output_format) or response.output_format
+    if "service_tier" in there:
+        response.service_tier = _word(body, places.service_tier) or response.service_tier
 
 
 def _echoed_size(body: Mapping[str, Any], places: ResponsePlaces) -> str | None:
@@ -158,7 +172,7 @@ def _sides(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> set[int]:
 
 def add_usage(response: ImageResponse, body: Mapping[str, Any], request: ImageRequest, places: ResponsePlaces) -> None:
     """Take the tokens of the answer, and those of other models that worked on it."""
-    for usage in _found(body, places.usage):
+    for usage in _found(body, places.usage) if "usage" in places.there(body) else ():
         if isinstance(usage, dict):
             found = usage_of(cast("Mapping[str, Any]", usage), input_images=request.input_images)
             _join(response, found)
@@ -210,8 +224,11 @@ def add_doubt(response: ImageResponse, doubt: Doubt) -> None:
 
 def add_error(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:
     """Take the type and the code of an error, never its message."""
-    response.error_type = response.error_type or _kind(body, places.error_type)
-    response.error_code = response.error_code or _kind(body, places.error_code, numbers=True)
+    there = places.there(body)
+    if "error_type" in there:
+        response.error_type = response.error_type or _kind(body, places.error_type)
+    if "error_code" in there:
+        response.error_code = response.error_code or _kind(body, places.error_code, numbers=True)
 
 
 def _kind(body: Mapping[str, Any], paths: Sequence[DocumentPath], *, numbers: bool = False) -> str | None:

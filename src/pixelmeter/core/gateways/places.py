@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from fnmatch import fnmatchcase
+from functools import cached_property
 from typing import Any, Self, cast
 
 import msgspec
@@ -105,14 +106,16 @@ def values_at(document: object, path: DocumentPath) -> Iterator[Any]:
     """Yield what stands at a path, leaving out nulls; of a list that `[]` stands for, at most 10,000 elements."""
     steps = path.steps
     if isinstance(document, dict):
-        # On the way of each call: most places are empty in most documents, and those cost one look.
+        # What stands on the way of each call is not left to the generator below.
         value = cast("dict[object, Any]", document).get(steps[0])
         if value is None:
             return iter(())
         if len(steps) == 1:
             return iter((value,))
+        if len(steps) == 2 and steps[1] is None and isinstance(value, list):
+            # `data[]`, and below `data[].url`: most of the others.
+            return iter([each for each in cast("list[object]", value)[:_EACH_LIMIT] if each is not None])
         if len(steps) == 3 and steps[1] is None and isinstance(steps[2], str) and isinstance(value, list):
-            # `data[].url`: most of the others.
             return iter(_fields_of(cast("list[object]", value), steps[2]))
     return _values(document, steps, 0)
 
@@ -162,7 +165,7 @@ class RequestPlaces(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_
     """What goes in: the values of all these places are counted; of a form, the files of these names."""
 
 
-class ResponsePlaces(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class ResponsePlaces(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, dict=True):
     """Where an answer has its images, and what decides their price."""
 
     items: tuple[DocumentPath, ...] = ()
@@ -181,6 +184,23 @@ class ResponsePlaces(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
     usage: tuple[DocumentPath, ...] = ()
     error_type: tuple[DocumentPath, ...] = ()
     error_code: tuple[DocumentPath, ...] = ()
+
+    @cached_property
+    def _begins(self) -> Mapping[str | int | None, frozenset[str]]:
+        found: dict[str | int | None, set[str]] = {}
+        for field in self.__struct_fields__:
+            paths: object = getattr(self, field)
+            for path in cast("tuple[DocumentPath, ...]", paths) if isinstance(paths, tuple) else ():
+                found.setdefault(path.steps[0], set()).add(field)
+        return {key: frozenset(fields) for key, fields in found.items()}
+
+    def there(self, body: Mapping[str, Any]) -> set[str]:
+        """Return the fields of these places that a document may have something for, by the keys that it has.
+
+        Most answers have few keys and most places are about others: on the way of a call that is one look for all.
+        """
+        begins = self._begins
+        return {field for key in body for field in begins.get(key, ())}
 
 
 class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
