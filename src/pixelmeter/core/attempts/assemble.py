@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import msgspec
 
 from pixelmeter.core.apis.reader import ImageResponse, facts_of
-from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, reported_by, settle, units_told
+from pixelmeter.core.attempts.billing import (
+    Priced,
+    Reported,
+    Tiers,
+    fee_of,
+    price_of,
+    reported_by,
+    settle,
+    units_told,
+)
 from pixelmeter.core.attempts.intent import Ending, Prepared
 from pixelmeter.core.attempts.record import Attempt, Outcome
 from pixelmeter.core.attempts.routing import Routed, routed_by
-from pixelmeter.core.attempts.terms import Named, Terms, consumption_of, fee_rate_of, named_by, unless_auto
+from pixelmeter.core.attempts.terms import Named, Terms, fee_rate_of, named_by, unless_auto
 from pixelmeter.core.gateways.amounts import words_at
 from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.pricing.parts import priced_parts
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers, first
 
@@ -102,11 +109,20 @@ def _ended(
         named = named_by(request, profile, intent.operation, intent.started_at)
     routed = first(wire.headers, profile.identity.model)
     said = None if response.model is None or profile.hides(response.model) else response.model
-    priced = _Priced(Tiers(reason=named.reason), named.latest)
+    priced = Priced(Tiers(reason=named.reason), named.latest)
     if outcome == "success" or not response.usage.is_empty:
-        models = _models(named, routed, said)
-        units = units_told(terms.cost_readers(profile), wire.headers, response.body)
-        priced = _priced(terms, profile, response, named, models, units, gateway=gateway, at=intent.started_at)
+        priced = price_of(
+            request,
+            response,
+            named,
+            _models(named, routed, said),
+            units_told(terms.cost_readers(profile), wire.headers, response.body),
+            book=terms.book,
+            gateway=gateway,
+            at=intent.started_at,
+            vendors=terms.vendors_behind(profile),
+            region=terms.region,
+        )
     tiers = priced.tiers
     cached = wire.cached or (profile.cached is not None and profile.cached.holds(wire.headers))
     reported = Reported() if cached else reported_by(terms.cost_readers(profile), wire.headers, response.body)
@@ -162,12 +178,6 @@ def _ended(
     )
 
 
-class _Priced(NamedTuple):
-    tiers: Tiers
-    model: str | None = None
-    """The model, as far as the request and the book say."""
-
-
 def _models(named: Named, routed: str | None, said: str | None) -> Sequence[str]:
     """Return the names under which a price is looked up.
 
@@ -179,60 +189,6 @@ def _models(named: Named, routed: str | None, said: str | None) -> Sequence[str]
         return named.models
     # What ran where no model was named is what the response says, and nothing else.
     return (said,) if named.is_default else (said, *named.models)
-
-
-def _priced(
-    terms: Terms,
-    profile: Profile,
-    response: ImageResponse,
-    named: Named,
-    models: Sequence[str],
-    units: str | None,
-    *,
-    gateway: str,
-    at: int,
-) -> _Priced:
-    """Price a response as the first of the models that the book has, by the units that the gateway says it billed."""
-    if not models:
-        return _Priced(Tiers(reason=named.reason))
-    if not response.decoded:
-        return _Priced(Tiers(reason="not_decoded"), named.latest)
-    doubt = response.usage.doubt
-    if doubt == "unparsed" or doubt == "unpriced_usage":
-        return _Priced(Tiers(reason=doubt), named.latest)
-    consumption = consumption_of(terms.request, response, images=response.images)
-    vendors = terms.vendors_behind(profile)
-    for model in models:
-        quote = terms.book.quote(consumption, gateway=gateway, model=model, at=at, vendors=vendors, region=terms.region)
-        if quote.reason != "no_price":
-            break
-    else:
-        return _Priced(Tiers(), named.latest)
-    if models is named.models and named.is_default and quote.token_cost is None and not response.usage.is_empty:
-        # A model that is billed by images does not count tokens: another one ran.
-        return _Priced(Tiers(reason="no_model"))
-    if units is not None:
-        by_units = terms.book.cost_of_units(
-            units,
-            gateway=gateway,
-            model=model,
-            at=at,
-            vendors=vendors,
-            region=terms.region,
-            service_tier=consumption.service_tier,
-        )
-        if by_units is not None:
-            return _Priced(Tiers(image_cost=by_units.image_cost, price_id=by_units.price_id), model)
-    return _Priced(
-        Tiers(
-            token_cost=quote.token_cost,
-            image_cost=quote.image_cost,
-            price_id=quote.price_id,
-            parts=priced_parts(quote),
-            reason=quote.reason or "no_price",
-        ),
-        model,
-    )
 
 
 def _at_risk(intent: Attempt, tiers: Tiers, outcome: Outcome, *, billing: str) -> int | None:

@@ -3,22 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.attempts.record import Billing, CostSource, Outcome
+from pixelmeter.core.attempts.terms import Named, consumption_of
 from pixelmeter.core.gateways.amounts import CostReader
-from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.pricing.book import REASONS
+from pixelmeter.core.gateways.profile import Profile, Region
+from pixelmeter.core.pricing.book import REASONS, PriceBook
 from pixelmeter.core.pricing.book import Reason as PriceReason
+from pixelmeter.core.pricing.parts import priced_parts
 from pixelmeter.core.text import half_even
 from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["UNKNOWN", "CostReason", "Reported", "Settlement", "Tiers", "fee_of", "reported_by", "settle", "units_told"]
+__all__ = [
+    "UNKNOWN",
+    "CostReason",
+    "Priced",
+    "Reported",
+    "Settlement",
+    "Tiers",
+    "fee_of",
+    "price_of",
+    "reported_by",
+    "settle",
+    "units_told",
+]
 
 CostReason = Literal[
     "cached",
+    "job_not_charged",
     "no_model",
     "not_decoded",
     "not_sent",
@@ -29,6 +45,7 @@ CostReason = Literal[
     "reported_zero",
     "reported_zero_unverified",
     "routed_model_hidden",
+    "same_job",
     "unparsed",
 ]
 """Why a cost is unknown or zero, beside the price book's own reasons."""
@@ -74,6 +91,14 @@ class Settlement(msgspec.Struct, frozen=True, gc=False):
     cost: int | None = None
     cost_source: CostSource = "none"
     cost_reason: CostReason | PriceReason | None = None
+
+
+class Priced(NamedTuple):
+    """What the price book says of a response."""
+
+    tiers: Tiers
+    model: str | None = None
+    """The model, as far as the request and the book say."""
 
 
 _NOTHING = Reported()
@@ -122,6 +147,61 @@ def units_told(readers: Sequence[CostReader], headers: Headers, body: Mapping[st
 
 def _shown(texts: Sequence[str]) -> str:
     return " + ".join(texts)[:200]
+
+
+def price_of(
+    request: ImageRequest,
+    response: ImageResponse,
+    named: Named,
+    models: Sequence[str],
+    units: str | None,
+    *,
+    book: PriceBook,
+    gateway: str,
+    at: int,
+    vendors: Sequence[str],
+    region: Region | None,
+) -> Priced:
+    """Price a response as the first of the models that the book has, by the units that the gateway says it billed."""
+    if not models:
+        return Priced(Tiers(reason=named.reason))
+    if not response.decoded:
+        return Priced(Tiers(reason="not_decoded"), named.latest)
+    doubt = response.usage.doubt
+    if doubt == "unparsed" or doubt == "unpriced_usage":
+        return Priced(Tiers(reason=doubt), named.latest)
+    consumption = consumption_of(request, response, images=response.images)
+    for model in models:
+        quote = book.quote(consumption, gateway=gateway, model=model, at=at, vendors=vendors, region=region)
+        if quote.reason != "no_price":
+            break
+    else:
+        return Priced(Tiers(), named.latest)
+    if models is named.models and named.is_default and quote.token_cost is None and not response.usage.is_empty:
+        # A model that is billed by images does not count tokens: another one ran.
+        return Priced(Tiers(reason="no_model"))
+    if units is not None:
+        by_units = book.cost_of_units(
+            units,
+            gateway=gateway,
+            model=model,
+            at=at,
+            vendors=vendors,
+            region=region,
+            service_tier=consumption.service_tier,
+        )
+        if by_units is not None:
+            return Priced(Tiers(image_cost=by_units.image_cost, price_id=by_units.price_id), model)
+    return Priced(
+        Tiers(
+            token_cost=quote.token_cost,
+            image_cost=quote.image_cost,
+            price_id=quote.price_id,
+            parts=priced_parts(quote),
+            reason=quote.reason or "no_price",
+        ),
+        model,
+    )
 
 
 def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile, reported: Reported, tiers: Tiers,

@@ -11,7 +11,7 @@ Outcome = Literal[
     "success", "error", "timeout", "throttled", "rejected", "cancelled", "interrupted", "blocked", "pending"
 ]
 Billing = Literal["billed", "not_billed", "unknown", "pending"]
-CostSource = Literal["reported", "priced", "none"]
+CostSource = Literal["reported", "priced", "reconciled", "none"]
 
 OPERATIONS: tuple[Operation, ...] = get_args(Operation)
 OUTCOMES: tuple[Outcome, ...] = get_args(Outcome)
