@@ -104,6 +104,9 @@ class JobEnd(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tru
             return Evidence.AGE
         if self.reported_cost is not None or self.units is not None:
             return Evidence.MONEY
+        if self.source == "cancel":
+            # That it is to be cancelled has been accepted; it may be done by then.
+            return Evidence.STATE
         if self.images or not self.usage.is_empty or self.outcome != "success":
             return Evidence.RESULT
         return Evidence.STATE
