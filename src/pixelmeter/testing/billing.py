@@ -154,7 +154,7 @@ def charge(model: str, images: int, tokens: Tokens | None, percent: int = 100) -
 
 
 def charge_units(vendor: str, model: str, images: int, width: int, height: int, nano: int | None) -> tuple[int, str]:
-    """Return nano-dollars for images of a vendor in PER_UNIT, and how many units that is; `nano` is the amount if set."""
+    """Return nano-dollars for images of a vendor (PER_UNIT), and how many units that is; `nano` replaces it."""
     price = PER_UNIT[vendor].get(model, _UNLISTED)
     each = -(-width * height // _MEGAPIXEL) if model in _BY_MEGAPIXEL else 1
     amount = images * each * price if nano is None else nano

@@ -107,8 +107,8 @@ class _Server:
                 return early
             await read_body(reader, headers)
             behaviour = state.rules.apply(facts, asked, read=True, image=False)
-            reply = _detour(head, behaviour, request_id) or page(state, head, behaviour, request_id)
-            return _finished(reply, behaviour, "aigateway"), behaviour
+            shown = _detour(head, behaviour, request_id) or page(state, head, behaviour, request_id)
+            return _finished(shown, behaviour, "aigateway"), behaviour
         request = Request(head, target, request_id, state.seed)
         if early.cut == "before_read":
             state.bill(replace(entry_for(request, early), outcome="cut"))

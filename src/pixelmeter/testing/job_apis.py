@@ -36,10 +36,13 @@ def follow_answer(job: Job, what: str, *, late: bool, request_id: str) -> Answer
     if what == "status" and job.is_open and job.behaviour.job_not_modified and job.polls % 2 == 0:
         # As AIgateway does for polls that come too fast.
         return Answer(304, tuple(head_start(job.vendor, request_id)), EMPTY)
-    if what == "cancel":
-        said = api.cancelled(job, late)
-    else:
-        said = api.status(job) if what == "status" else api.result(job)
+    match what:
+        case "cancel":
+            said = api.cancelled(job, late)
+        case "result":
+            said = api.result(job)
+        case _:
+            said = api.status(job)
     return _answer(job.vendor, job.id if job.vendor == "fal" else request_id, said)
 
 
