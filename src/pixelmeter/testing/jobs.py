@@ -176,9 +176,9 @@ class Jobs:
             status=200 if head is not None else None,
             charged_nano=job.price if charged else 0,
             outcome="success" if completed else "error",
-            tag=submit.tag if head is None else head.headers.get("x-aig-tag"),
+            tag=submit.tag,
             retry_count=head.retry_count if head is not None else 0,
-            test_id=submit.test_id if head is None else head.headers.get("x-test-id"),
+            test_id=submit.test_id,
             job=job.id,
             submit=submit.request_id,
         )
