@@ -272,7 +272,7 @@ async def _replicate_run(gateway: Gateway, meter: pixelmeter.Meter, wanted: list
     def one(wish: Wish) -> Seen:
         client._client.headers.update(headers_of(wish))
         try:
-            output = client.run(_REPLICATE_MODEL, input=_replicate_input(wish), wait=False)
+            output: Any = client.run(_REPLICATE_MODEL, input=_replicate_input(wish), wait=False)
         except ModelError as error:
             return Seen(wish.id, error.prediction.id, "failed")
         return Seen(wish.id, None, "completed", len(output))
@@ -287,7 +287,7 @@ async def _replicate_run_async(gateway: Gateway, meter: pixelmeter.Meter, wanted
     async def one(wish: Wish) -> Seen:
         client._async_client.headers.update(headers_of(wish))
         try:
-            output = await client.async_run(_REPLICATE_MODEL, input=_replicate_input(wish), wait=False)
+            output: Any = await client.async_run(_REPLICATE_MODEL, input=_replicate_input(wish), wait=False)
         except ModelError as error:
             return Seen(wish.id, error.prediction.id, "failed")
         return Seen(wish.id, None, "completed", len(output))

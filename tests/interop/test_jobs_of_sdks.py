@@ -104,7 +104,7 @@ def test_a_prediction_that_was_waited_for_is_paid_with_its_submit(
     ) as meter:
         client = pixelmeter.instrument(replicate_at(gateway), meter)
         with client._client:
-            output = client.run("black-forest-labs/flux-schnell", input={"prompt": "a fox", "num_outputs": 2})
+            output: Any = client.run("black-forest-labs/flux-schnell", input={"prompt": "a fox", "num_outputs": 2})
     [attempt] = stored(sqlite_url).values()
     assert (2, "success", 2, gateway.billed_nano()) == (len(output), attempt.outcome, attempt.images, attempt.cost)
     assert list(gateway.jobs()) == [line["job"] for line in gateway.billing()]
