@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -196,6 +197,32 @@ def test_a_test_can_end_jobs(dialect: Dialect, post: Post, gateway: Gateway) -> 
     first, _ = dialect.submit(post), dialect.submit(post)
     assert (1, 1, 0) == (gateway.end_jobs(first), gateway.end_jobs(), gateway.end_jobs())
     assert 2 * dialect.price == gateway.billed_nano()
+
+
+def test_a_submit_can_be_answered_with_the_job_of_the_one_before(
+    dialect: Dialect, post: Post, gateway: Gateway
+) -> None:
+    job = dialect.submit(post, job_polls=1)
+    assert job == dialect.submit(post, job_again=True)
+    dialect.status(gateway, job)
+    assert ([job], [dialect.price]) == (list(gateway.jobs()), charges(gateway))
+    assert [job] * len(gateway.billing()) == [line["job"] for line in gateway.billing()]
+
+
+def test_a_webhook_may_come_before_the_answer_to_the_submit(dialect: Dialect, post: Post, gateway: Gateway) -> None:
+    told = {"webhook": "http://127.0.0.1:1/", "job_seconds": 0, "hold": "before_headers"}
+    with ThreadPoolExecutor() as pool:
+        submitted = pool.submit(dialect.submit, post, **told)
+        gateway.wait_webhooks(1)
+        assert not submitted.done()
+        gateway.wait_held(1)
+        gateway.release()
+    assert [submitted.result()] == list(gateway.jobs())
+
+
+def test_a_failed_submit_that_is_charged_costs_as_much_as_a_job(dialect: Dialect, post: Post, gateway: Gateway) -> None:
+    assert 500 == post(dialect.path, {"status": 500, "charged": True}, **dialect.body).status_code
+    assert ([dialect.price], {}) == (charges(gateway), gateway.jobs())
 
 
 def test_a_poll_can_fail_and_tells_nothing_then(dialect: Dialect, post: Post, gateway: Gateway) -> None:

@@ -61,6 +61,8 @@ class Behaviour:
     job: bool | None = None
     """Answer with a job. None: AIgateway does so for black-forest-labs/flux-2-flex, fal at 127.0.0.1 (its queue) and
     not at localhost, Replicate unless the request prefers to wait, Black Forest Labs always."""
+    job_again: bool = False
+    """Answer a submit with the latest job of the gateway, as for a request that it has had before."""
     job_polls: int = 2
     """The poll, counted from 1, that finds the job ended; those before find it running."""
     job_seconds: float | None = None

@@ -99,12 +99,12 @@ def _submit(
 ) -> tuple[Answer, Entry]:
     """Start a job; where it does not go on after its answer, end it at once."""
     jobs, head = state.jobs, request.head
+    if behaviour.job_again and (job := jobs.latest(vendor)) is not None:
+        reply = submit_answer(job)
+        again = replace(entry, status=reply.status, outcome="pending", job=job.id, submit=job.submit.request_id)
+        return reply, replace(again, request_id=job.id if vendor == "fal" else again.request_id)
     images = asked.images if behaviour.images is None else behaviour.images
-    if vendor == "aigateway":
-        price, units = price_of(entry.model, images, None, behaviour, 100), ""
-    else:
-        size = asked.width, asked.height
-        price, units = charge_units(vendor, entry.model, images, *size, behaviour.charge_nano)
+    price, units = _price(vendor, entry.model, asked, images, behaviour)
     identity = jobs.new_id(vendor) if goes_on or vendor == "replicate" else request.request_id
     entry = replace(entry, outcome="pending", job=identity)
     if vendor != "aigateway":
@@ -148,6 +148,13 @@ def _at_once(job: Job, entry: Entry, state: State) -> tuple[Answer, Entry]:
     return reply, replace(entry, status=reply.status, outcome=outcome, images=images, charged_nano=charged)
 
 
+def _price(vendor: str, model: str, asked: ImageRequest, images: int, behaviour: Behaviour) -> tuple[int, str]:
+    """Return nano-dollars for images, and how many units that is where a vendor counts units."""
+    if vendor not in PER_UNIT:
+        return price_of(model, images, None, behaviour, 100), ""
+    return charge_units(vendor, model, images, asked.width, asked.height, behaviour.charge_nano)
+
+
 def _fail(
     request: Request, entry: Entry, behaviour: Behaviour, status: int, problem: str | None
 ) -> tuple[Answer, Entry]:
@@ -163,7 +170,8 @@ def _fail(
         headers.append(("x-litellm-response-cost", "0"))
     charged = 0
     if behaviour.charged and request.asked is not None:
-        charged = price_of(entry.model, request.asked.images, None, behaviour, 100)
+        vendor, asked = request.route.family, request.asked
+        charged, _ = _price(vendor, entry.model, asked, asked.images, behaviour)
     reply = Answer(status, tuple(headers), plain(text.encode()))
     return reply, replace(entry, status=status, outcome=outcome, charged_nano=charged)
 

@@ -110,6 +110,10 @@ class Jobs:
         job = self._jobs.get(identity)
         return job if job is None or vendor in (None, job.vendor) else None
 
+    def latest(self, vendor: str) -> Job | None:
+        """Return the job of a vendor that was submitted last."""
+        return next((job for job in reversed(self._jobs.values()) if job.vendor == vendor), None)
+
     def poll(self, job: Job, head: Head, request_id: str) -> None:
         """Let a job go on by one poll."""
         job.polls += 1
