@@ -66,7 +66,7 @@ def end_of(
         source="poll" if source == "cancel" and outcome != "cancelled" else source,
         outcome=outcome,
         error_type=error_type,
-        error_code=response.error_code,
+        error_code=response.error_code if error_type is not None else None,
         not_charged=outcome != "success"
         and (
             reported.nano == 0
