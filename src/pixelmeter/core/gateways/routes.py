@@ -233,7 +233,7 @@ def _wrong_follows(where: str, job: Job) -> Iterator[tuple[str, str]]:
             if place.source == "=":
                 yield f"{where}.follow[{at}].job_id", f"{place!r}: each job has an id of its own"
     endings = (*job.failed, *job.cancelled)
-    for word in job.not_charged if job.follow else ():
+    for word in job.not_charged:
         if not any(is_one_of(word, (ending,)) or is_one_of(ending, (word,)) for ending in endings):
             yield f"{where}.not_charged", f"{word!r} is none of `failed` and `cancelled`"
 
