@@ -20,6 +20,7 @@ from pixelmeter.core.gateways.places import (
     RequestPlaces,
     ResponsePlaces,
 )
+from pixelmeter.core.gateways.webhooks import Webhook
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers
 
@@ -295,6 +296,8 @@ class Profile(_Data, frozen=True, dict=True):
     deployments: dict[str, str] = {}
     """Deployment name -> model, where requests name deployments."""
     region: tuple[Region, ...] = ()
+    webhook: Webhook | None = None
+    """How it tells of the end of jobs by itself."""
 
     @cached_property
     def request_fields(self) -> tuple[str, ...]:

@@ -25,7 +25,17 @@ from pixelmeter.core.gateways.places import Condition, DocumentPath, Job, Reques
 from pixelmeter.core.gateways.profile import Api, Profile, RouteData, Routing
 from pixelmeter.core.text import bounded
 
-__all__ = ["READERS", "Found", "Route", "condition_texts", "deciding", "matching", "problems_of", "routes_of"]
+__all__ = [
+    "READERS",
+    "Found",
+    "Route",
+    "condition_texts",
+    "deciding",
+    "laid_over",
+    "matching",
+    "problems_of",
+    "routes_of",
+]
 
 READERS: Mapping[Api, Reader] = {
     "openai_images": openai_images,
@@ -183,8 +193,8 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         operation=data.operation,
         api=data.api,
         reader=reader,
-        request=_laid_over(reader.REQUEST, described.request, data.request),
-        response=_laid_over(reader.RESPONSE, described.response, data.response),
+        request=laid_over(reader.REQUEST, described.request, data.request),
+        response=laid_over(reader.RESPONSE, described.response, data.response),
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
         asks=data.conditions,
@@ -198,7 +208,7 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
 _Places = TypeVar("_Places", RequestPlaces, ResponsePlaces)
 
 
-def _laid_over(places: _Places, *layers: _Places) -> _Places:
+def laid_over(places: _Places, *layers: _Places) -> _Places:
     """Return places with those of later layers instead, field by field, where they have any."""
     for layer in layers:
         given: Any = {name: value for name in layer.__struct_fields__ if (value := getattr(layer, name))}
