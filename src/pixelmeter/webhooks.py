@@ -82,7 +82,7 @@ class Webhooks:
         return f"Webhooks({', '.join(self._secrets)})"
 
     def take(
-        self, headers: object, body: object, gateway: object, secret: object, record: Callable[[JobEnd], None]
+        self, headers: Any, body: object, gateway: object, secret: object, record: Callable[[JobEnd], None]
     ) -> WebhookEvent:
         """Return an event and record the end of a job that it tells; WebhookError says why it is not taken."""
         try:
@@ -94,7 +94,7 @@ class Webhooks:
             raise WebhookError(f"not readable: {type(error).__name__}") from None
 
     def _take(
-        self, headers: object, body: object, gateway: object, secret: object, record: Callable[[JobEnd], None]
+        self, headers: Any, body: object, gateway: object, secret: object, record: Callable[[JobEnd], None]
     ) -> WebhookEvent:
         raw, found = _raw(body), by_name(_pairs(headers))
         now = self._clock.now()
@@ -194,16 +194,17 @@ def _raw(body: object) -> bytes:
     if not isinstance(body, bytes | bytearray | memoryview):
         advice = "await request.body() of Starlette and FastAPI, request.get_data() of Flask"
         raise WebhookError(f"no bytes: the body is a {type(body).__name__}; give the bytes received: {advice}")
-    if memoryview(body).nbytes > _LARGEST:
+    view = memoryview(cast("bytes", body))
+    if view.nbytes > _LARGEST:
         raise WebhookError(f"too large: bodies up to {_LARGEST} bytes are taken")
-    return bytes(body)
+    return view.tobytes()
 
 
-def _pairs(headers: object) -> Iterator[tuple[bytes, bytes]]:
+def _pairs(headers: Any) -> Iterator[tuple[bytes, bytes]]:
     """Yield the headers that are text or bytes; a web framework may have several of one name."""
     items: Any = getattr(headers, "items", None)
     try:
-        found: Iterator[Any] = iter(items() if callable(items) else cast("Iterable[Any]", headers))
+        found: Iterator[Any] = iter(items() if callable(items) else headers)
     except TypeError:
         raise WebhookError(f"no headers: a {type(headers).__name__} is given; give a mapping or pairs") from None
     for pair in islice(found, _MOST_HEADERS):

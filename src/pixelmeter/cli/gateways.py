@@ -12,7 +12,8 @@ import click
 from pixelmeter.cli.options import format_option, own_file_option
 from pixelmeter.cli.output import emit, emit_json, plain, say
 from pixelmeter.core.apis.requests import may_ask_by_url
-from pixelmeter.core.gateways.places import Job, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import RequestPlaces, ResponsePlaces
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.gateways.routes import Route, condition_texts

@@ -21,7 +21,8 @@ from pixelmeter.core.apis import (
 from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.amounts import CostReader, HeaderName
-from pixelmeter.core.gateways.places import Condition, DocumentPath, Job, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import Condition, DocumentPath, RequestPlaces, ResponsePlaces
 from pixelmeter.core.gateways.profile import Api, Profile, RouteData, Routing
 from pixelmeter.core.text import bounded
 
