@@ -108,7 +108,12 @@ class Webhooks:
         key = profile.id, event_id, event.type or "", event.status or ""
         repeated = self._is_known(key)
         if not repeated and event.end is not None:
-            record(event.end)
+            try:
+                record(event.end)
+            except Exception as error:
+                raise WebhookError(
+                    f"not recorded: {type(error).__name__}; answer with 500 and it is sent again"
+                ) from None
         self._remember(key)
         return WebhookEvent(
             gateway=profile.id,
@@ -204,7 +209,8 @@ def _pairs(headers: Any) -> Iterator[tuple[bytes, bytes]]:
     """Yield the headers that are text or bytes; a web framework may have several of one name."""
     items: Any = getattr(headers, "items", None)
     try:
-        found: Iterator[Any] = iter(items() if callable(items) else headers)
+        given: Any = items() if callable(items) else headers
+        found: Iterator[Any] = iter(given)
     except TypeError:
         raise WebhookError(f"no headers: a {type(headers).__name__} is given; give a mapping or pairs") from None
     for pair in islice(found, _MOST_HEADERS):
