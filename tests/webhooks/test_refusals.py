@@ -20,6 +20,7 @@ from tests.webhooks.senders import (
     SECRETS,
     TIME,
     WAVESPEED_BODY,
+    Headers,
     aig,
     digest,
     fal,
@@ -102,7 +103,7 @@ def test_a_body_is_bytes_of_any_kind(meter: pixelmeter.Meter, as_given: Callable
 def test_what_proves_nothing_is_refused_with_what_to_do(
     meter: pixelmeter.Meter, heard: list[JobEnd], given: Mapping[str, Any], said: str
 ) -> None:
-    call = {"headers": aig(AIG_BODY), "body": AIG_BODY} | given
+    call: dict[str, Any] = {"headers": aig(AIG_BODY), "body": AIG_BODY, **given}
     with pytest.raises(WebhookError) as raised:
         meter.webhook(**call)
     assert str(raised.value).startswith(said)

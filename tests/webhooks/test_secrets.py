@@ -107,7 +107,8 @@ def test_nothing_secret_is_shown(
     texts: list[str] = []
     for gateway, body, sign in EVENTS.values():
         texts.append(repr(meter.webhook(sign(body), body)))
-        for wrong in ({"body": body + b"~"}, {"secret": "topsecret"}, {"headers": {}}):
+        mistakes: tuple[dict[str, Any], ...] = ({"body": body + b"~"}, {"secret": "topsecret"}, {"headers": {}})
+        for wrong in mistakes:
             with pytest.raises(WebhookError) as raised:
                 meter.webhook(**{"headers": sign(body), "body": body, "gateway": gateway} | wrong)
             texts.append(f"{raised.value!r} {raised.value.__cause__!r} {raised.value.__context__!r}")

@@ -12,7 +12,6 @@ import pytest
 
 import pixelmeter
 from pixelmeter.core.attempts.jobs import JobEnd
-from pixelmeter.core.gateways import signatures
 from pixelmeter.errors import WebhookError
 from tests.webhooks.senders import (
     AIG_BODY,
@@ -27,6 +26,7 @@ from tests.webhooks.senders import (
     PUBLIC,
     SECRETS,
     TIME,
+    Headers,
     X,
     aig,
     bria,
@@ -175,10 +175,10 @@ def test_any_of_several_signatures_may_be_right(meter: pixelmeter.Meter) -> None
     ):
         headers = sign(PREDICTION)
         meter.webhook(headers | {name: other.format(headers[name])}, PREDICTION)
-    bria = bria(BRIA_BODY)
-    meter.webhook(bria | {"Bria-Webhook-Signature": f"v1=AAAA, {bria['Bria-Webhook-Signature']}"}, BRIA_BODY)
-    aig = aig(AIG_BODY)
-    meter.webhook({name: f"{value},v1=00,v0=11" for name, value in aig.items()}, AIG_BODY)
+    bria_headers = bria(BRIA_BODY)
+    several = f"v1=AAAA, {bria_headers['Bria-Webhook-Signature']}"
+    meter.webhook(bria_headers | {"Bria-Webhook-Signature": several}, BRIA_BODY)
+    meter.webhook({name: f"{value},v1=00,v0=11" for name, value in aig(AIG_BODY).items()}, AIG_BODY)
 
 
 @pytest.mark.parametrize(
@@ -221,7 +221,7 @@ def test_signatures_are_compared_in_constant_time(meter: pixelmeter.Meter, monke
         compared.append((one, other))
         return compare(one, other)
 
-    monkeypatch.setattr(signatures.hmac, "compare_digest", watched)
+    monkeypatch.setattr("pixelmeter.core.gateways.signatures.hmac.compare_digest", watched)
     for gateway, body, sign in EVENTS.values():
         compared.clear()
         meter.webhook(sign(body), body, gateway=gateway, secret=(SECRETS[gateway], SECRETS[gateway]))
