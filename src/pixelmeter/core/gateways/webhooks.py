@@ -65,3 +65,5 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
             raise ValueError("a webhook without a signature proves nothing")
         if any(reader.header is not None for reader in self.cost):
             raise ValueError("the cost of an event stands in its body")
+        if self.response.output_format or self.response.service_tier:
+            raise ValueError("of an event neither output_format nor service_tier is kept")
