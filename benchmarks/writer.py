@@ -23,7 +23,7 @@ from rich.table import Table
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.ledger import postgres, sqlite
+from pixelmeter.ledger import postgres, postgres_sql, sqlite
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import WRITING, ensure_schema
 from tests.factories import STARTED_AT, make_attempt
@@ -96,11 +96,11 @@ def postgres_contest(url: str) -> tuple[Work, Work]:
     limit_backend = connection.info.backend_pid
 
     def limit(batches: Sequence[Sequence[Attempt]]) -> float:
-        ready = [[tuple(postgres._values(attempt)) for attempt in batch] for batch in batches]
+        ready = [[tuple(postgres_sql.copied(attempt)) for attempt in batch] for batch in batches]
         begun = time.process_time() + process_seconds(limit_backend)
         for rows in ready:
             with connection.cursor().copy(copy_command) as copy:
-                copy.set_types(postgres._SENT_AS)
+                copy.set_types(postgres_sql.SENT_AS)
                 for row in rows:
                     copy.write_row(row)
         return time.process_time() + process_seconds(limit_backend) - begun

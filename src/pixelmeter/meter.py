@@ -13,9 +13,10 @@ import msgspec
 
 from pixelmeter._version import __version__
 from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.followed import FollowedJob
 from pixelmeter.core.attempts.intent import Intents, Prepared
-from pixelmeter.core.attempts.jobs import JobEnd, JobKey
+from pixelmeter.core.attempts.jobs import JobEnd, JobKey, Settler
 from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile
@@ -48,7 +49,7 @@ if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt", "count_refused", "retry"]
+__all__ = ["Meter", "adopt", "count_refused", "retry", "settler_of"]
 
 
 _REMEMBERED_JOBS = 1000
@@ -114,9 +115,10 @@ class Meter:
         self.routes: Callable[[str, bytes, bytes], Sequence[Found | Followed]] = self._profiles.requests
         """Tells by method, host and raw target of which routes a request may be; of none, for most."""
         self._told: Memo[JobKey, int] = Memo(_REMEMBERED_JOBS)
+        book = book_of(settings.prices if price_book is None else price_book)
         self._intents = Intents(
             self._profiles,
-            book_of(settings.prices if price_book is None else price_book),
+            book,
             fee_rate=settings.fee_rate,
             version=__version__,
         )
@@ -147,7 +149,16 @@ class Meter:
         """The live views, in the order in which they are told."""
         self.recorder = Recorder(
             self._spool,
-            partial(_open_drain, self._address, self._folder, self._spool, self._files, self.failures),
+            partial(
+                _open_drain,
+                self._address,
+                self._folder,
+                self._spool,
+                self._files,
+                self.failures,
+                partial(Settler, self._profiles, book),
+                dispatch.changed,
+            ),
             clock=self._clock,
             failures=self.failures,
             dispatch=dispatch,
@@ -341,25 +352,27 @@ class Meter:
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
+    settings = settings or from_environment()
     address, folder = _where(database_url, settings)
     if not sorted_out(SystemFiles().list(folder)).spooled:
         return 0
-    with _draining(address, folder) as drain:
+    with _draining(address, folder, settings) as drain:
         return drain.adopt()
 
 
 def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
+    settings = settings or from_environment()
     address, folder = _where(database_url, settings)
     if not sorted_out(SystemFiles().list(folder)).refused:
         return 0
-    with _draining(address, folder) as drain:
+    with _draining(address, folder, settings) as drain:
         return drain.retry()
 
 
 def count_refused(database_url: str | None = None, settings: Settings | None = None) -> int:
     """Return how many attempts are kept beside the spool because the ledger has refused them."""
-    _, folder = _where(database_url, settings)
+    _, folder = _where(database_url, settings or from_environment())
     files = SystemFiles()
     if not sorted_out(files.list(folder)).refused:
         return 0
@@ -368,16 +381,21 @@ def count_refused(database_url: str | None = None, settings: Settings | None = N
     return sum(count_refused(files, folder, []).values())
 
 
-def _where(database_url: str | None, settings: Settings | None) -> tuple[Address, str]:
-    settings = settings or from_environment()
+def _where(database_url: str | None, settings: Settings) -> tuple[Address, str]:
     address = read_address(in_schema(database_url or settings.database_url, settings.schema))
     return address, spool_folder(address, settings.spool_dir, settings.state_dir)
 
 
-def _draining(address: Address, folder: str) -> closing[Drain]:
+def _draining(address: Address, folder: str, settings: Settings) -> closing[Drain]:
     """Return a drain for what is left in a spool folder, to be entered; this process has nothing of its own there."""
     files = SystemFiles()
-    return closing(_open_drain(address, folder, Spool(folder, files, SystemIds()), files, Failures(SystemClock())))
+    spool, failures = Spool(folder, files, SystemIds()), Failures(SystemClock())
+    return closing(_open_drain(address, folder, spool, files, failures, partial(settler_of, settings)))
+
+
+def settler_of(settings: Settings) -> Settler:
+    """Return what tells the cost of a job that has ended, by the profiles and prices of the environment."""
+    return Settler(load_profiles(settings.gateways, settings.profiles), book_of(settings.prices))
 
 
 def _mapping(name: str, value: object) -> Mapping[str, str]:
@@ -388,7 +406,15 @@ def _mapping(name: str, value: object) -> Mapping[str, str]:
     return cast("Mapping[str, str]", value)
 
 
-def _open_drain(address: Address, folder: str, spool: Spool, files: Files, failures: Failures) -> Drain:
+def _open_drain(
+    address: Address,
+    folder: str,
+    spool: Spool,
+    files: Files,
+    failures: Failures,
+    settler: Callable[[], Settler],
+    changed: Callable[[Sequence[Change]], None] = lambda changes: None,
+) -> Drain:
     from pixelmeter.ledger.writer import open_writer
 
-    return Drain(spool, files, folder, open_writer(address), failures.set_aside)
+    return Drain(spool, files, folder, open_writer(address, settler, changed), failures.set_aside)

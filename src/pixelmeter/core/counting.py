@@ -14,11 +14,23 @@ from typing import NamedTuple, cast
 
 import msgspec
 
+from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.labels import Direction, Modality, error_type, quality_label, size_label
 from pixelmeter.core.metrics import MetricKind, metric
 
-__all__ = ["COUNTS", "Count", "Key", "Tally", "key_of", "tally_of", "tokens"]
+__all__ = [
+    "COUNTS",
+    "AdjustmentKey",
+    "AdjustmentTally",
+    "Count",
+    "Key",
+    "Tally",
+    "adjustment_tallies",
+    "key_of",
+    "tally_of",
+    "tokens",
+]
 
 _MICROSECONDS = 1_000_000
 
@@ -113,6 +125,71 @@ def tally_of(attempt: Attempt) -> Tally:
     tally = Tally(*key_of(attempt))
     tally.add(attempt)
     return tally
+
+
+class AdjustmentKey(NamedTuple):
+    """What adjustments are told apart by."""
+
+    gateway: str
+    operation: str
+    model: str
+    kind: str
+    outcome: str
+    """Of the end of a job; "" of any other adjustment."""
+
+
+@dataclass(slots=True)
+class AdjustmentTally:
+    """What adjustments of one key add to counters, which never fall: what goes up, and apart from it what goes down."""
+
+    gateway: str
+    operation: str
+    model: str
+    kind: str
+    outcome: str
+    adjustments: int = 0
+    jobs: int = 0
+    """Jobs that have ended."""
+    images: int = 0
+    """Images that were delivered at the end of a job."""
+    cost_up: int = 0
+    """Nano-dollars that the known cost rose by."""
+    cost_down: int = 0
+    at_risk_up: int = 0
+    at_risk_down: int = 0
+
+    def add(self, other: AdjustmentTally) -> None:
+        """Add what others count for."""
+        self.adjustments += other.adjustments
+        self.jobs += other.jobs
+        self.images += other.images
+        self.cost_up += other.cost_up
+        self.cost_down += other.cost_down
+        self.at_risk_up += other.at_risk_up
+        self.at_risk_down += other.at_risk_down
+
+
+def adjustment_tallies(change: Change) -> tuple[AdjustmentTally, ...]:
+    """Return what an adjustment counts for: two of them where it gives the attempt another model."""
+    adjustment, before, after = change
+    is_end = adjustment.kind == "job" and before.outcome != after.outcome
+    outcome = after.outcome if adjustment.kind == "job" else ""
+    now = AdjustmentTally(after.gateway, after.operation, after.model, adjustment.kind, outcome)
+    now.adjustments = 1
+    now.jobs = int(is_end)
+    now.images = max((after.images or 0) - (before.images or 0), 0)
+    if before.model == after.model:
+        _move(now, (after.cost or 0) - (before.cost or 0), (after.at_risk or 0) - (before.at_risk or 0))
+        return (now,)
+    _move(now, after.cost or 0, after.at_risk or 0)
+    then = AdjustmentTally(before.gateway, before.operation, before.model, adjustment.kind, outcome)
+    _move(then, -(before.cost or 0), -(before.at_risk or 0))
+    return now, then
+
+
+def _move(tally: AdjustmentTally, cost: int, at_risk: int) -> None:
+    tally.cost_up, tally.cost_down = max(cost, 0), max(-cost, 0)
+    tally.at_risk_up, tally.at_risk_down = max(at_risk, 0), max(-at_risk, 0)
 
 
 class Count(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
+from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
 
-__all__ = ["Health", "Sink"]
+__all__ = ["AdjustmentSink", "Health", "Sink"]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,4 +54,13 @@ class Sink(Protocol):
 
         Where that thread hangs, a call that begins or ends does it, once in five seconds.
         """
+        ...
+
+
+@runtime_checkable
+class AdjustmentSink(Protocol):
+    """A sink that also counts what later facts change of attempts."""
+
+    def adjust(self, change: Change) -> None:
+        """Take an adjustment that this process has committed; called on the writer's thread after its run."""
         ...

@@ -7,8 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pixelmeter.core.attempts.jobs import Record
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.spool import OUTCOME, FrameReader, sorted_out
+from pixelmeter.spool import INTENT, FrameReader, sorted_out
 from pixelmeter.spool.frames import scan
 
 __all__ = ["Census", "Mismatches", "census", "count_refused", "mismatches"]
@@ -121,14 +123,16 @@ def _look(files: Files, folder: str, name: str, ids: set[str], unreadable: list[
 def _ids(reader: FrameReader) -> Iterator[str]:
     while frames := reader.read(final=True):
         for frame in frames:
-            yield frame.attempt.id
+            yield frame.record.id
 
 
 def _holds_an_older_outcome(data: bytes, position: int, long_ago: int) -> bool:
     frames = scan(data, position, final=False).frames
-    return any(
-        frame.kind == OUTCOME and frame.attempt.started_at + frame.attempt.duration < long_ago for frame in frames
-    )
+    return any(frame.kind != INTENT and _ended_at(frame.record) < long_ago for frame in frames)
+
+
+def _ended_at(record: Record) -> int:
+    return record.started_at + record.duration if isinstance(record, Attempt) else record.heard_at
 
 
 def _is_living(files: Files, folder: str, name: str) -> bool:

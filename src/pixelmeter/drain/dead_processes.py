@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.ports import Files
 from pixelmeter.drain.delivery import GROUP, Delivery
 from pixelmeter.ledger.writer import Writer, first_of_each_id
-from pixelmeter.spool import OUTCOME, Frame, FrameReader, sorted_out
+from pixelmeter.spool import INTENT, Frame, FrameReader, sorted_out
 
 __all__ = ["Adoption", "DeadProcess"]
 
@@ -234,25 +234,25 @@ class Adoption:
         Where a file cannot be read, nothing is deleted and no attempt is called interrupted: its outcome may be there.
         """
         committed = dict(self._writer.positions([name for dead in processes for name in dead.names]))
-        begun: dict[str, tuple[Attempt, DeadProcess]] = {}
-        ended: list[Attempt] = []
+        begun: dict[str, tuple[Record, DeadProcess]] = {}
+        ended: list[Record] = []
         positions: dict[str, int] = {}
         for dead in processes:
             for name, frame in dead.frames():
-                if frame.kind != OUTCOME:
-                    begun[frame.attempt.id] = frame.attempt, dead
+                if frame.kind == INTENT:
+                    begun[frame.record.id] = frame.record, dead
                     continue
-                begun.pop(frame.attempt.id, None)
+                begun.pop(frame.record.id, None)
                 if frame.end <= committed.get(name, 0):
                     continue
-                ended.append(frame.attempt)
+                ended.append(frame.record)
                 positions[name] = frame.end
                 if len(ended) == GROUP:
                     self._write(ended, positions, ())
                     yield
                     ended, positions = [], {}
         whole = [dead for dead in processes if dead.is_whole]
-        interrupted = [attempt for attempt, dead in begun.values() if dead.is_whole]
+        interrupted = [record for record, dead in begun.values() if dead.is_whole]
         finished = [name for dead in whole for name in dead.finished()]
         rest = first_of_each_id([*ended, *interrupted])
         while len(rest) > GROUP:
@@ -266,8 +266,8 @@ class Adoption:
         self._clear_away(processes, whole)
         yield
 
-    def _write(self, attempts: Sequence[Attempt], positions: dict[str, int], finished: Sequence[str]) -> None:
-        group = first_of_each_id(attempts)
+    def _write(self, records: Sequence[Record], positions: dict[str, int], finished: Sequence[str]) -> None:
+        group = first_of_each_id(records)
         alone = len(self._claimed) == 1 and self._claimed[0].process in self._late
         refused = self._delivery.write(group, positions, finished, doubtful=alone and self._took)
         self.adopted += len(group) - refused

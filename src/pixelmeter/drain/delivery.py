@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.ports import Files
 from pixelmeter.errors import LedgerError, RowRefused, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.writer import Writer, first_of_each_id
@@ -28,7 +28,7 @@ _PROBES = 3
 class Refusal(NamedTuple):
     """An attempt that the ledger does not take, and what it said."""
 
-    attempt: Attempt
+    record: Record
     error: Exception
 
 
@@ -49,7 +49,7 @@ class Delivery:
         """Attempts set aside so far."""
 
     def write(
-        self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str], *, doubtful: bool
+        self, attempts: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str], *, doubtful: bool
     ) -> int:
         """Commit a group; return how many of its attempts were set aside.
 
@@ -66,7 +66,7 @@ class Delivery:
                 raise
             refused = self._isolate(group, error, doubtful=doubtful)
             self.set_aside(refused)
-            self._kept.update(one.attempt.id for one in refused)
+            self._kept.update(one.record.id for one in refused)
             self.refused += len(refused)
             for reason, number in Counter(_reason(one.error) for one in refused).items():
                 self._tell(number, reason)
@@ -75,13 +75,13 @@ class Delivery:
         return len(attempts) - len(group) + len(refused)
 
     def _isolate(
-        self, attempts: Sequence[Attempt], error: Exception, *, doubtful: bool, suspected: bool = False
+        self, attempts: Sequence[Record], error: Exception, *, doubtful: bool, suspected: bool = False
     ) -> Sequence[Refusal]:
         """Write what the ledger takes of a group that failed with an error; return the rest."""
         alone: list[Refusal] = []
         takes = False
         failures = 0
-        parts: list[tuple[Sequence[Attempt], Exception]] = [(attempts, error)]
+        parts: list[tuple[Sequence[Record], Exception]] = [(attempts, error)]
         while parts:
             part, error = parts.pop()
             if len(part) == 1:
@@ -113,7 +113,7 @@ class Delivery:
 
     def set_aside(self, refused: Sequence[Refusal]) -> None:
         """Keep attempts in files of their own; LedgerError where the disk does not take them."""
-        reasons: dict[str, list[Attempt]] = {}
+        reasons: dict[str, list[Record]] = {}
         for attempt, error in refused:
             reasons.setdefault(_reason(error), []).append(attempt)
         for reason, attempts in reasons.items():
@@ -124,7 +124,7 @@ class Delivery:
                 told = f"the ledger refuses {len(attempts)} attempts ({reason})"
                 raise LedgerError(f"{told}, and the spool cannot set them aside: {why}") from None
 
-    def refusals(self, attempts: Sequence[Attempt]) -> Sequence[Refusal]:
+    def refusals(self, attempts: Sequence[Record]) -> Sequence[Refusal]:
         """Write what the ledger takes of a group that it has refused before; return the rest. Raises as `write`."""
         error = self._failure(attempts)
         if error is None:
@@ -141,7 +141,7 @@ class Delivery:
             return False
         return True
 
-    def _failure(self, attempts: Sequence[Attempt]) -> Exception | None:
+    def _failure(self, attempts: Sequence[Record]) -> Exception | None:
         try:
             self._writer.write(attempts, {}, ())
         except Exception as error:
@@ -192,7 +192,7 @@ class Retrial:
                 return not self._delivery.refusals(found[:1])
         return False
 
-    def _attempts(self, name: str, *, first: bool) -> Sequence[Attempt]:
+    def _attempts(self, name: str, *, first: bool) -> Sequence[Record]:
         descriptor = self._files.adopt(self._path(name))
         if descriptor is None:
             return ()
@@ -236,10 +236,10 @@ def _reason(error: Exception) -> str:
     return str(error).partition(": ")[2] or str(error)
 
 
-def _read(reader: FrameReader, *, first: bool) -> Sequence[Attempt]:
-    attempts: list[Attempt] = []
+def _read(reader: FrameReader, *, first: bool) -> Sequence[Record]:
+    attempts: list[Record] = []
     while frames := reader.read(final=True):
-        attempts += [frame.attempt for frame in frames]
+        attempts += [frame.record for frame in frames]
         if first:
             break
     return attempts

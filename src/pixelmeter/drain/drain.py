@@ -10,13 +10,14 @@ from typing import NamedTuple
 
 import msgspec
 
+from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
 from pixelmeter.drain.dead_processes import Adoption
 from pixelmeter.drain.delivery import GROUP, Delivery, Retrial
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.writer import Writer, first_of_each_id
-from pixelmeter.spool import OUTCOME, Frame, FrameReader, Segment, Spool
+from pixelmeter.spool import INTENT, Frame, FrameReader, Segment, Spool
 
 __all__ = ["Drain", "DrainStatus"]
 
@@ -44,9 +45,9 @@ _FAILURES = 3
 
 
 class _Ready(NamedTuple):
-    """An attempt that has ended and is to be written."""
+    """An attempt that has ended, or the end of a job, to be written."""
 
-    attempt: Attempt
+    record: Record
     segment: str | None
     """The name of the file that has it; None where it is in memory only."""
     end: int
@@ -122,7 +123,7 @@ class Drain:
         kept = {name: end for name, end in positions.items() if name not in names}
         self._failures += 1
         doubtful = self._failures > _FAILURES
-        refused = self._own.write(first_of_each_id(each.attempt for each in group), kept, names, doubtful=doubtful)
+        refused = self._own.write(first_of_each_id(each.record for each in group), kept, names, doubtful=doubtful)
         self._failures = 0
         written = {**self._written, **positions}
         ready = deque(islice(self._ready, len(group), None))
@@ -265,9 +266,9 @@ class Drain:
             del self._tails[segment]
             self._written.pop(segment.name, None)
         for _ in range(min(waiting, GROUP - len(self._ready))):
-            attempt = self._spool.take()
-            self._open.pop(attempt.id, None)
-            self._ready.append(_Ready(attempt, None, 0))
+            record = self._spool.take()
+            self._open.pop(record.id, None)
+            self._ready.append(_Ready(record, None, 0))
 
     def _read(self, segment: Segment, tail: _Tail) -> None:
         while len(self._ready) < GROUP and not tail.exhausted:
@@ -280,17 +281,17 @@ class Drain:
                 return
 
     def _match(self, frame: Frame, segment: Segment, *, passed: bool) -> None:
-        attempt = frame.attempt
-        if frame.kind == OUTCOME:
-            self._open.pop(attempt.id, None)
+        record = frame.record
+        if isinstance(record, JobEnd) or frame.kind != INTENT:
+            self._open.pop(record.id, None)
             if not passed:
-                self._ready.append(_Ready(attempt, segment.name, frame.end))
-        elif copies := self._carried.pop(attempt.id, 0):
+                self._ready.append(_Ready(record, segment.name, frame.end))
+        elif copies := self._carried.pop(record.id, 0):
             # Our own copy; the outcome may have been ahead of it.
             if copies > 1:
-                self._carried[attempt.id] = copies - 1
+                self._carried[record.id] = copies - 1
         else:
-            self._open[attempt.id] = (attempt, segment)
+            self._open[record.id] = (record, segment)
 
     def _finished(self) -> list[Segment]:
         """Return the segments that nothing is needed of once the next group is committed.

@@ -7,26 +7,35 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Generator, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, NamedTuple, TypeVar
 
-import msgspec
 import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
-from sqlalchemy import BigInteger, Boolean, DateTime, Integer, String, Table, Text
 
-from pixelmeter.core.attempts.record import FIELDS, Attempt, row
+from pixelmeter.core.attempts.adjustment import Change
+from pixelmeter.core.attempts.jobs import Job, JobEnd, Record, Settler
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import RowRefused
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address, connect_arguments
+from pixelmeter.ledger.adjusting import Author, Changed, Corrected, adjust, bring_to_end, bundled_settler, open_jobs
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS
-from pixelmeter.ledger.sums import DAILY_COLUMNS, TOTALS_COLUMNS, TOTALS_KEY, delta_of
-from pixelmeter.ledger.writer import first_of_each_id
+from pixelmeter.ledger.postgres_sql import (
+    SENT_AS,
+    Additions,
+    Sql,
+    additions_of,
+    adjustment_rows,
+    copied,
+    job_rows,
+    json_rows,
+)
+from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.writer import first_of_each_id, sorted_by_kind
 
 __all__ = ["PostgresWriter"]
 
@@ -37,93 +46,25 @@ _TRIES = 6
 _PATIENCE = 10.0
 # Up to so many attempts, JSON in the message that commits costs less than a COPY with round trips of its own.
 _FEW = 8
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECONDS_TO_2000 = 946_684_800_000_000
-
-# What COPY sends for a column: bytes that the server's own type reads, from the cheapest dumper that makes them.
-_SENT: dict[type, str] = {
-    String: "bytea",
-    Text: "text",
-    Integer: "int4",
-    BigInteger: "int8",
-    Boolean: "bool",
-    DateTime: "int8",
-}
-_SENT_AS = [_SENT[type(column.type)] for column in ATTEMPTS.columns]
-_ID, _CALL_ID, _STARTED_AT, _TAGS = map(FIELDS.index, ("id", "call_id", "started_at", "tags"))
-_COLUMNS = ", ".join(FIELDS)
-
-
-class _Sql:
-    """The statements, for the schema that an address names."""
-
-    def __init__(self, address: Address, patience: float) -> None:
-        attempts, spools = address.qualified(ATTEMPTS.name), address.qualified(SPOOLS.name)
-        milliseconds = round(patience * 1000)
-        # All of it lasts as long as the transaction: a SET would stay with a session of a pooler, for others to find.
-        # With a stricter isolation than this, writers would abort each other. The lock is the one that COPY takes; a
-        # migration waits for it or is waited for, so that the version is that of the tables that are then written.
-        begin = f"""
-BEGIN ISOLATION LEVEL READ COMMITTED;
-SET LOCAL lock_timeout = {milliseconds};
-SET LOCAL idle_in_transaction_session_timeout = {milliseconds};
-LOCK TABLE {attempts} IN ROW EXCLUSIVE MODE"""
-        schema = address.qualified(version.VERSION_TABLE)
-        self.begin = f"{begin}; SELECT (SELECT version_num FROM {schema}), pg_backend_pid()".encode()
-        """Tells the version, and which process of the server it is that answers."""
-        self.begin_checked = f"{begin}; SELECT 1 / count(*) FROM {schema} WHERE version_num = %s".encode()
-        """Fails with DivisionByZero, and so does what follows in the message, where the version is another one."""
-        self.copy = f"COPY {attempts} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
-        insert = f"""
-INSERT INTO {attempts} ({_COLUMNS})
-SELECT {_COLUMNS} FROM json_populate_recordset(NULL::{attempts}, %s::json) ORDER BY id
-""".encode()
-        self.insert_new = insert + b"ON CONFLICT (id) DO NOTHING RETURNING id"
-        self.positions = f"SELECT name, position FROM {spools} WHERE name = ANY(%s)".encode()
-        self.forget = f"DELETE FROM {spools} WHERE name = ANY(%s::text[])".encode()
-        self.plain = (
-            insert,
-            f"""
-INSERT INTO {spools} AS present (name, position)
-SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
-ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.position)
-""".encode(),
-            _adding(address, DAILY, [column.name for column in DAILY.primary_key], DAILY_COLUMNS),
-            _adding(address, TOTALS, TOTALS_KEY, TOTALS_COLUMNS),
-        )
-        """Insert attempts, move positions, add to the day rollup and to the totals."""
-        self.prepare = b";".join(
-            b"PREPARE %s AS %s" % (name, statement.replace(b"%s", b"$1", 1).replace(b"%s", b"$2", 1))
-            for name, statement in zip(_PREPARED, self.plain, strict=True)
-        )
-        self.prepared = tuple(
-            b"EXECUTE %s(%s)" % (name, b", ".join([b"%s"] * statement.count(b"%s")))
-            for name, statement in zip(_PREPARED, self.plain, strict=True)
-        )
-        """The same statements, planned before; they take the server a quarter of the time for a single row."""
-
-
-_PREPARED = (b"pixelmeter_insert", b"pixelmeter_move", b"pixelmeter_add_to_daily", b"pixelmeter_add_to_totals")
-
-
-def _adding(address: Address, table: Table, key: Sequence[str], columns: Sequence[str]) -> bytes:
-    names, name = ", ".join(columns), address.qualified(table.name)
-    return f"""
-INSERT INTO {name} AS present ({names})
-SELECT {names} FROM json_populate_recordset(NULL::{name}, %s::json) ORDER BY {", ".join(key)}
-ON CONFLICT ({", ".join(key)}) DO UPDATE
-SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in columns if name not in key)}
-""".encode()
 
 
 class PostgresWriter:
     """Writes to a PostgreSQL database; connects when first used, after a failure, and when the server hung up."""
 
-    def __init__(self, address: Address, patience: float = _PATIENCE) -> None:
+    def __init__(
+        self,
+        address: Address,
+        patience: float = _PATIENCE,
+        *,
+        settler: Callable[[], Settler] = bundled_settler,
+        changed: Changed = lambda changes: None,
+    ) -> None:
         """`patience` is how many seconds a lock is waited for, and how long the server waits for us in the middle."""
         self._address = address
+        self._settler = settler
+        self._changed = changed
         self._arguments = connect_arguments(address)
-        self._sql = _Sql(address, patience)
+        self._sql = Sql(address, patience)
         self._session: _Session | None = None
         self._may_prepare = True
         self._is_encoding_told = False
@@ -132,18 +73,31 @@ class PostgresWriter:
         """Return the committed position of each spool that has one."""
         return self._run(lambda session: session.positions(names, may_prepare=self._may_prepare))
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-        """Commit the attempts, what the new ones add to the rollup, and the positions; return how many were new.
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        """Commit attempts and what was heard of jobs, with what both add to the sums, and the positions.
 
-        RowRefused where it is the data that the server does not take.
+        Returns how many attempts were new. RowRefused where it is the data that the server does not take.
         """
+        attempts, ends = sorted_by_kind(records)
         # The rows of every table are touched in the order of their keys, so that concurrent writers do not deadlock.
         rows = sorted(first_of_each_id(attempts), key=attrgetter("id"))
         with self._refusing():
-            rest = _Rest(_additions(rows) if rows else None, positions, finished)
+            rest = _Rest(additions_of(rows) if rows else None, positions, finished)
+        if ends or any(attempt.outcome == "pending" for attempt in rows):
+            new, changes = self._run(lambda session: self._write_with_jobs(session, rows, ends, rest))
+            self._changed(changes)
+            return new
         if 0 < len(rows) <= _FEW:
             return self._run(lambda session: self._write_few(session, rows, rest))
         return self._run(lambda session: self._write(session, rows, rest))
+
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+        """Commit adjustments of attempts; return them."""
+        return self._run(lambda session: self._adjust(session, ids, corrected, author))
+
+    def open_jobs(self, before: int, limit: int) -> Sequence[Job]:
+        """Return the jobs that were submitted before this Unix time in microseconds and have not ended."""
+        return self._run(lambda session: self._open_jobs(session, before, limit))
 
     def close(self) -> None:
         """Leave the server; the next write connects again."""
@@ -170,9 +124,41 @@ class PostgresWriter:
                 except errors.UniqueViolation:
                     session.begin(may_prepare=False)
                     rows = session.insert_new(rows)
-                    rest = rest._replace(additions=_additions(rows) if rows else None)
+                    rest = rest._replace(additions=additions_of(rows) if rows else None)
             session.commit(rest)
         return len(rows)
+
+    def _write_with_jobs(
+        self, session: _Session, rows: Sequence[Attempt], ends: Sequence[JobEnd], rest: _Rest
+    ) -> tuple[int, Sequence[Change]]:
+        self._begin_alone(session)
+        with self._refusing():
+            new = session.insert_new(rows) if rows else ()
+            reader = LedgerReader(self._address, session.connection)
+            brought = bring_to_end(reader, self._settler(), new, ends)
+            session.keep_jobs(brought.jobs)
+            session.keep_changes(brought.changes)
+            session.commit(rest._replace(additions=additions_of(new, brought.changes)))
+        return len(new), brought.changes
+
+    def _adjust(self, session: _Session, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+        self._begin_alone(session)
+        with self._refusing():
+            changes = adjust(LedgerReader(self._address, session.connection), ids, corrected, author)
+            session.keep_changes(changes)
+            session.commit(_Rest(additions_of((), changes), {}, ()))
+        return changes
+
+    def _open_jobs(self, session: _Session, before: int, limit: int) -> Sequence[Job]:
+        session.begin(may_prepare=self._may_prepare)
+        found = open_jobs(LedgerReader(self._address, session.connection), before=before, limit=limit)
+        session.connection.execute(b"COMMIT")
+        return found
+
+    def _begin_alone(self, session: _Session) -> None:
+        # Before any row is touched, so that nobody who waits for this has in hand what we wait for.
+        session.begin(may_prepare=self._may_prepare)
+        session.connection.execute(self._sql.keep_others_out)
 
     def _run(self, work: Callable[[_Session], _T]) -> _T:
         """Do some work in one transaction, again where a connection of before was ended or a deadlock was lost."""
@@ -244,8 +230,7 @@ class PostgresWriter:
 class _Rest(NamedTuple):
     """What a transaction does beside inserting attempts, with locks that others may wait for."""
 
-    additions: tuple[str, str] | None
-    """What the attempts add to the day rollup and to the totals, in JSON."""
+    additions: Additions | None
     positions: Mapping[str, int]
     finished: Sequence[str]
 
@@ -253,7 +238,7 @@ class _Rest(NamedTuple):
 class _Session:
     """A connection, and which server process stood behind it when its statements were prepared."""
 
-    def __init__(self, arguments: Mapping[str, Any], sql: _Sql) -> None:
+    def __init__(self, arguments: Mapping[str, Any], sql: Sql) -> None:
         # No statement is prepared by the driver: behind a pooler the next transaction may have another server process.
         self.connection = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
         self._sql = sql
@@ -297,15 +282,26 @@ class _Session:
     def copy(self, attempts: Sequence[Attempt]) -> None:
         """Insert attempts; UniqueViolation where the ledger has one of them."""
         with self.connection.cursor() as cursor, cursor.copy(self._sql.copy) as copy:
-            copy.set_types(_SENT_AS)
+            copy.set_types(SENT_AS)
             for attempt in attempts:
-                copy.write_row(_values(attempt))
+                copy.write_row(copied(attempt))
 
     def insert_new(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
         """Insert the attempts that the ledger does not have; return which those were."""
-        found = self.connection.execute(self._sql.insert_new, (_rows(attempts),)).fetchall()
+        found = self.connection.execute(self._sql.insert_new, (json_rows(attempts),)).fetchall()
         inserted = {str(identity) for (identity,) in found}
         return [attempt for attempt in attempts if attempt.id in inserted]
+
+    def keep_jobs(self, jobs: Sequence[Job]) -> None:
+        """Insert or replace the rows of jobs."""
+        self.connection.execute(self._sql.keep_jobs, (job_rows(jobs),))
+
+    def keep_changes(self, changes: Sequence[Change]) -> None:
+        """Insert adjustments: each is the latest of its attempt."""
+        if not changes:
+            return
+        self.connection.execute(self._sql.outdate, ([change.before.id for change in changes],))
+        self.connection.execute(self._sql.adjust, (adjustment_rows(changes),))
 
     def commit(self, rest: _Rest) -> None:
         """Do the rest of a transaction, and commit."""
@@ -317,7 +313,7 @@ class _Session:
         UniqueViolation where the ledger has one of the attempts, DivisionByZero where the tables are not ours.
         """
         self._end_failed()
-        self._send([self._sql.begin_checked, self._statements[0]], [self._needed, _rows(attempts)], rest)
+        self._send([self._sql.begin_checked, self._statements[0]], [self._needed, json_rows(attempts)], rest)
 
     @property
     def _statements(self) -> Sequence[bytes]:
@@ -339,7 +335,10 @@ class _Session:
             values.append(list(rest.finished))
         if rest.additions is not None:
             statements += [add_to_daily, add_to_totals]
-            values += rest.additions
+            values += rest.additions[:2]
+            if rest.additions.adjusted is not None:
+                statements.append(self._sql.add_to_adjustment_totals)
+                values.append(rest.additions.adjusted)
         with psycopg.ClientCursor(self.connection) as cursor:
             cursor.execute(b";".join([*statements, b"COMMIT"]), values)
 
@@ -355,36 +354,3 @@ def _has_ended(error: psycopg.Error) -> bool:
     if state is None:
         return isinstance(error, psycopg.OperationalError)
     return state.startswith(("08", "57P")) or state in ("25006", "25P03")
-
-
-def _values(attempt: Attempt) -> Sequence[Any]:
-    values = list(row(attempt))
-    values[_ID] = bytes.fromhex(attempt.id.replace("-", ""))
-    values[_CALL_ID] = bytes.fromhex(attempt.call_id.replace("-", ""))
-    values[_STARTED_AT] = attempt.started_at - _MICROSECONDS_TO_2000
-    # jsonb on the wire is a version, 1, and text.
-    values[_TAGS] = f"\x01{_tags(attempt)}"
-    return values
-
-
-def _rows(attempts: Iterable[Attempt]) -> str:
-    """Return attempts as a JSON array of objects, for the server to unpack."""
-    objects: list[dict[str, Any]] = []
-    for attempt in attempts:
-        values = list(row(attempt))
-        values[_STARTED_AT] = (_EPOCH + timedelta(microseconds=attempt.started_at)).isoformat()
-        values[_TAGS] = msgspec.Raw(_tags(attempt).encode())
-        objects.append(dict(zip(FIELDS, values, strict=True)))
-    return msgspec.json.encode(objects).decode()
-
-
-def _tags(attempt: Attempt) -> str:
-    # jsonb cannot hold U+0000, and one such tag must not stop the ledger.
-    return attempt.tags.replace("\\u0000", "\\ufffd")
-
-
-def _additions(attempts: Sequence[Attempt]) -> tuple[str, str]:
-    """Return what attempts add to the day rollup and to the totals, each as a JSON array of objects."""
-    delta = delta_of(attempts)
-    totals = [dict(zip(TOTALS_COLUMNS, total.row(), strict=True)) for total in delta.totals]
-    return msgspec.json.encode(delta.daily).decode(), msgspec.json.encode(totals).decode()

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Connection,
     Date,
     DateTime,
     Identity,
@@ -21,10 +25,23 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql
 
+from pixelmeter.core.attempts.adjustment import ADJUSTABLE
+from pixelmeter.core.attempts.record import FIELDS
 from pixelmeter.ledger.dialect import ROUTED
-from pixelmeter.ledger.sums import DURATIONS, TOTALS_KEY
+from pixelmeter.ledger.sums import ADJUSTMENT_TOTALS_COLUMNS, ADJUSTMENT_TOTALS_KEY, DURATIONS, TOTALS_KEY
 
-__all__ = ["ATTEMPTS", "DAILY", "METADATA", "SPOOLS", "TOTALS"]
+__all__ = [
+    "ADJUSTMENTS",
+    "ADJUSTMENT_TOTALS",
+    "ATTEMPTS",
+    "DAILY",
+    "JOBS",
+    "METADATA",
+    "SPOOLS",
+    "TOTALS",
+    "VIEWS",
+    "create_views",
+]
 
 METADATA = MetaData()
 
@@ -32,6 +49,11 @@ _UUID = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
 _JSON = Text().with_variant(postgresql.JSONB(), "postgresql")
 # SQLite has one integer of up to 64 bits; the wider type there would only change how a primary key behaves.
 _BIG = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _where(condition: str) -> dict[str, Any]:
+    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
+
 
 ATTEMPTS = Table(
     "pixelmeter_attempts",
@@ -94,7 +116,8 @@ ATTEMPTS = Table(
     Column("service_tier", Text),
     Index("pixelmeter_attempts_started_at", "started_at"),
     Index("pixelmeter_attempts_call_id", "call_id"),
-    Index("pixelmeter_attempts_routed", "started_at", sqlite_where=text(ROUTED), postgresql_where=text(ROUTED)),
+    Index("pixelmeter_attempts_job_id", "job_id", **_where("job_id IS NOT NULL")),
+    Index("pixelmeter_attempts_routed", "started_at", **_where(ROUTED)),
 )
 """One row an attempt, in the order of `pixelmeter.core.attempts.record.FIELDS`; rows are never changed."""
 
@@ -160,3 +183,114 @@ SPOOLS = Table(
     Column("position", _BIG, nullable=False),
 )
 """How far each spool file has been read, committed together with the rows it gave."""
+
+ADJUSTMENTS = Table(
+    "pixelmeter_adjustments",
+    METADATA,
+    Column("attempt_id", _UUID, primary_key=True),
+    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("made_at", DateTime(timezone=True), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("made_by", Text),
+    Column("why", Text),
+    Column("job_duration", _BIG),
+    Column("version", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("provider", Text),
+    Column("images", _BIG),
+    Column("size", Text),
+    Column("quality", Text),
+    Column("input_text_tokens", _BIG),
+    Column("input_image_tokens", _BIG),
+    Column("cached_input_tokens", _BIG),
+    Column("output_text_tokens", _BIG),
+    Column("output_image_tokens", _BIG),
+    Column("outcome", Text, nullable=False),
+    Column("error_type", Text),
+    Column("error_code", Text),
+    Column("billing", Text, nullable=False),
+    Column("cost", _BIG),
+    Column("cost_source", Text, nullable=False),
+    Column("cost_reason", Text),
+    Column("reported_cost", _BIG),
+    Column("token_cost", _BIG),
+    Column("image_cost", _BIG),
+    Column("reported_text", Text),
+    Column("price_id", Text),
+    Column("at_risk", _BIG),
+    Column("fee", _BIG),
+    Column("priced_parts", Text),
+    Column("is_latest", Boolean, nullable=False),
+    Index("pixelmeter_adjustments_latest", "attempt_id", unique=True, **_where("is_latest")),
+    Index("pixelmeter_adjustments_made_at", "made_at"),
+)
+"""One row an adjustment, in the order of `pixelmeter.core.attempts.adjustment.FIELDS`.
+
+Rows are never changed, but for `is_latest`: of an attempt's adjustments it is true of the one that holds.
+"""
+
+JOBS = Table(
+    "pixelmeter_jobs",
+    METADATA,
+    Column("job_id", Text, primary_key=True),
+    Column("gateway", Text, primary_key=True),
+    Column("attempt_id", _UUID),
+    Column("submitted_at", DateTime(timezone=True)),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("outcome", Text),
+    Column("heard", Text),
+    Index("pixelmeter_jobs_open", "submitted_at", **_where("ended_at IS NULL")),
+    Index("pixelmeter_jobs_unknown", "ended_at", **_where("attempt_id IS NULL")),
+)
+"""One row a job. `attempt_id` is NULL where only its end is known, `ended_at` where only its submit is.
+
+`heard` is JSON: a `pixelmeter.core.attempts.jobs.JobEnd` with all that was heard of its end.
+"""
+
+ADJUSTMENT_TOTALS = Table(
+    "pixelmeter_adjustment_totals",
+    METADATA,
+    Column("number", _BIG, Identity(always=True), primary_key=True),
+    *(Column(name, Text, nullable=False) for name in ADJUSTMENT_TOTALS_KEY),
+    *(Column(name, _BIG, nullable=False) for name in ADJUSTMENT_TOTALS_COLUMNS if name not in ADJUSTMENT_TOTALS_KEY),
+    UniqueConstraint(*ADJUSTMENT_TOTALS_KEY, name="pixelmeter_adjustment_totals_key"),
+)
+"""What adjustments added to and took from `TOTALS` since the ledger began, which themselves never fall.
+
+`outcome` is that of the end of a job, and "" of every other adjustment.
+"""
+
+
+def _as_it_is(name: str) -> str:
+    if name not in ADJUSTABLE:
+        return f"a.{name}"
+    return f"CASE WHEN j.number IS NULL THEN a.{name} ELSE j.{name} END AS {name}"
+
+
+VIEWS = {
+    "pixelmeter_spend": f"""
+SELECT {", ".join(map(_as_it_is, FIELDS))}, j.kind AS adjusted_by, coalesce(j.number, 0) AS adjustments
+FROM pixelmeter_attempts AS a
+LEFT JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest
+""",
+    "pixelmeter_calls": """
+SELECT call_id, min(started_at) AS started_at, count(*) AS attempts, sum(images) AS images,
+  max(CASE WHEN outcome = 'success' THEN 1 ELSE 0 END) AS succeeded,
+  max(CASE WHEN outcome = 'pending' THEN 1 ELSE 0 END) AS pending,
+  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk
+FROM pixelmeter_spend
+GROUP BY call_id
+""",
+}
+"""What people ask: attempts with their adjustments, and calls made of them. In the order in which they are made."""
+
+_RELATION = re.compile(r"\bpixelmeter_\w+")
+
+
+def create_views(connection: Connection, schema: str | None) -> None:
+    """Make the views, in a schema of PostgreSQL where one is named."""
+    prefix = "" if schema is None else f'"{schema}".'
+    for name, query in VIEWS.items():
+        qualified = _RELATION.sub(lambda found: f"{prefix}{found[0]}", query)
+        connection.exec_driver_sql(f"CREATE VIEW {prefix}{name} AS {qualified}")

@@ -10,7 +10,7 @@ import operator
 import os
 import sqlite3
 import threading
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -18,15 +18,39 @@ from sqlalchemy import Table, func
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from pixelmeter import lifecycle
+from pixelmeter.core.attempts import adjustment
+from pixelmeter.core.attempts.adjustment import Change
+from pixelmeter.core.attempts.jobs import Job, JobEnd, Record, Settler
 from pixelmeter.core.attempts.record import FIELDS, Attempt, row
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.adjusting import (
+    JOB_COLUMNS,
+    Author,
+    Changed,
+    Corrected,
+    adjust,
+    bring_to_end,
+    bundled_settler,
+    job_row,
+    open_jobs,
+)
 from pixelmeter.ledger.engine import WRITING, ensure_schema
 from pixelmeter.ledger.failure import refusal, without_secrets
 from pixelmeter.ledger.files import PATIENCE, write_lock
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, SPOOLS, TOTALS
-from pixelmeter.ledger.sums import DAILY_COLUMNS, TOTALS_COLUMNS, TOTALS_KEY, delta_of
-from pixelmeter.ledger.writer import first_of_each_id
+from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.schema import ADJUSTMENT_TOTALS, ADJUSTMENTS, ATTEMPTS, DAILY, JOBS, SPOOLS, TOTALS
+from pixelmeter.ledger.sums import (
+    ADJUSTMENT_TOTALS_COLUMNS,
+    ADJUSTMENT_TOTALS_KEY,
+    DAILY_COLUMNS,
+    TOTALS_COLUMNS,
+    TOTALS_KEY,
+    Delta,
+    adjustment_row,
+    delta_of,
+)
+from pixelmeter.ledger.writer import first_of_each_id, sorted_by_kind
 
 __all__ = ["SqliteWriter"]
 
@@ -43,6 +67,16 @@ def _adding(table: Table, key: Sequence[str], columns: Sequence[str]) -> str:
 _ADD_ATTEMPTS = insert(ATTEMPTS).on_conflict_do_nothing(index_elements=["id"])
 _ADD_TO_DAILY = _adding(DAILY, [column.name for column in DAILY.primary_key], DAILY_COLUMNS)
 _ADD_TO_TOTALS = _adding(TOTALS, TOTALS_KEY, TOTALS_COLUMNS)
+_ADD_TO_ADJUSTMENT_TOTALS = _adding(ADJUSTMENT_TOTALS, ADJUSTMENT_TOTALS_KEY, ADJUSTMENT_TOTALS_COLUMNS)
+_ADJUST = str(insert(ADJUSTMENTS).compile(dialect=_QMARK))
+_OUTDATE = "UPDATE pixelmeter_adjustments SET is_latest = 0 WHERE attempt_id = ? AND is_latest"
+_jobs = insert(JOBS)
+_KEEP_JOB = str(
+    _jobs.on_conflict_do_update(
+        index_elements=["job_id", "gateway"],
+        set_={name: _jobs.excluded[name] for name in JOB_COLUMNS if name not in ("job_id", "gateway")},
+    ).compile(dialect=_QMARK)
+)
 _spools = insert(SPOOLS)
 _MOVE = str(
     _spools.on_conflict_do_update(
@@ -55,6 +89,8 @@ _VERSION = f"SELECT version_num FROM {version.VERSION_TABLE}"
 _KNOWN = "SELECT id FROM pixelmeter_attempts WHERE id IN (SELECT value FROM json_each(?))"
 
 _STARTED_AT = FIELDS.index("started_at")
+_MADE_AT = adjustment.FIELDS.index("made_at")
+_JOB_TIMES = (JOB_COLUMNS.index("submitted_at"), JOB_COLUMNS.index("ended_at"))
 
 _FORK_SECONDS = 5.0
 
@@ -68,9 +104,18 @@ _BUSY: dict[object, int] = {}
 class SqliteWriter:
     """Writes to a SQLite file; opens it when first used, and again after a failure or when it was replaced."""
 
-    def __init__(self, address: Address, patience: float = PATIENCE) -> None:
+    def __init__(
+        self,
+        address: Address,
+        patience: float = PATIENCE,
+        *,
+        settler: Callable[[], Settler] = bundled_settler,
+        changed: Changed = lambda changes: None,
+    ) -> None:
         self._address = address
         self._patience = patience
+        self._settler = settler
+        self._changed = changed
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._needed: tuple[str] | None = None
@@ -100,32 +145,68 @@ class SqliteWriter:
         with self._opened() as connection:
             return dict(connection.execute(_POSITIONS, (json.dumps(list(names)),)).fetchall())
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-        """Commit the attempts, what the new ones add to the rollup, and the positions; return how many were new.
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        """Commit attempts and what was heard of jobs, with what both add to the sums, and the positions.
 
         RowRefused where it is the data that SQLite does not take.
         """
+        attempts, ends = sorted_by_kind(records)
         batch: Sequence[Attempt] = attempts
+        changes: Sequence[Change] = ()
         with self._opened() as connection:
             self._begin(connection)
-            try:
+            with self._refusing():
                 if _insert(connection, batch) != len(batch):
                     connection.execute("ROLLBACK")
                     self._begin(connection)
                     batch = _unknown(connection, batch)
                     _insert(connection, batch)
-                delta = delta_of(batch)
-                connection.executemany(_ADD_TO_DAILY, [sums.row() for sums in delta.daily])
-                connection.executemany(_ADD_TO_TOTALS, [total.row() for total in delta.totals])
-            except (sqlite3.Error, OverflowError, ValueError) as error:
-                refused = refusal(error, self._address)
-                if refused is None:
-                    raise
-                raise refused from None
+                submitted = [attempt for attempt in batch if attempt.outcome == "pending"]
+                if submitted or ends:
+                    changes = self._bring(connection, submitted, ends)
+                _add(connection, delta_of(batch, changes))
             connection.executemany(_MOVE, positions.items())
             connection.executemany(_FORGET, [(name,) for name in finished])
             connection.execute("COMMIT")
+        self._changed(changes)
         return len(batch)
+
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+        """Commit adjustments of attempts; return them."""
+        with self._opened() as connection:
+            self._begin(connection)
+            with self._refusing():
+                changes = adjust(LedgerReader(self._address, connection), ids, corrected, author)
+                _keep_changes(connection, changes)
+                _add(connection, delta_of((), changes))
+            connection.execute("COMMIT")
+        return changes
+
+    def open_jobs(self, before: int, limit: int) -> Sequence[Job]:
+        """Return the jobs that were submitted before this Unix time in microseconds and have not ended."""
+        with self._opened() as connection:
+            found = open_jobs(LedgerReader(self._address, connection), before=before, limit=limit)
+            connection.execute("ROLLBACK")
+        return found
+
+    def _bring(
+        self, connection: sqlite3.Connection, submitted: Sequence[Attempt], ends: Sequence[JobEnd]
+    ) -> Sequence[Change]:
+        brought = bring_to_end(LedgerReader(self._address, connection), self._settler(), submitted, ends)
+        connection.executemany(_KEEP_JOB, map(_job_values, brought.jobs))
+        _keep_changes(connection, brought.changes)
+        return brought.changes
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Generator[None]:
+        """Turn a refusal of the data into RowRefused, and let every other error pass."""
+        try:
+            yield
+        except (sqlite3.Error, OverflowError, ValueError) as error:
+            refused = refusal(error, self._address)
+            if refused is None:
+                raise
+            raise refused from None
 
     def close(self) -> None:
         """Close the file, which may checkpoint it; the next write opens it again."""
@@ -199,6 +280,28 @@ def _close_inherited(path: str, patience: float) -> None:
                 connection.close()
 
 
+def _add(connection: sqlite3.Connection, delta: Delta) -> None:
+    connection.executemany(_ADD_TO_DAILY, [sums.row() for sums in delta.daily])
+    connection.executemany(_ADD_TO_TOTALS, [total.row() for total in delta.totals])
+    connection.executemany(_ADD_TO_ADJUSTMENT_TOTALS, map(adjustment_row, delta.adjusted))
+
+
+def _keep_changes(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:
+    for change in changes:
+        connection.execute(_OUTDATE, (change.before.id,))
+        values = list(adjustment.row(change.adjustment))
+        values[_MADE_AT] = _time(change.adjustment.made_at)
+        connection.execute(_ADJUST, (*values, True))
+
+
+def _job_values(job: Job) -> Sequence[Any]:
+    values = list(job_row(job))
+    for at in _JOB_TIMES:
+        if values[at] is not None:
+            values[at] = _time(values[at])
+    return values
+
+
 def _insert(connection: sqlite3.Connection, attempts: Iterable[Attempt]) -> int:
     # A third of a row is NULL, and the driver takes longer for a None than for a number: such columns are not named.
     alike: dict[tuple[bool, ...], list[Sequence[Any]]] = {}
@@ -217,9 +320,13 @@ def _insert_without(nulls: Sequence[bool]) -> str:
 
 def _values(attempt: Attempt) -> Sequence[Any]:
     values = list(row(attempt))
-    second, microsecond = divmod(attempt.started_at, 1_000_000)
-    values[_STARTED_AT] = f"{_to_the_second(second)}.{microsecond:06d}"
+    values[_STARTED_AT] = _time(attempt.started_at)
     return values
+
+
+def _time(microseconds: int) -> str:
+    second, microsecond = divmod(microseconds, 1_000_000)
+    return f"{_to_the_second(second)}.{microsecond:06d}"
 
 
 @functools.lru_cache(maxsize=1024)

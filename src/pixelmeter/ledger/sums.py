@@ -9,13 +9,16 @@ from datetime import date
 from operator import attrgetter
 from typing import Any, NamedTuple
 
+from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, NANO_PER_USD, Attempt
-from pixelmeter.core.counting import Key, Tally, key_of
+from pixelmeter.core.counting import AdjustmentKey, AdjustmentTally, Key, Tally, adjustment_tallies, key_of
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = [
+    "ADJUSTMENT_TOTALS_COLUMNS",
+    "ADJUSTMENT_TOTALS_KEY",
     "DAILY_COLUMNS",
     "DURATIONS",
     "TOTALS_COLUMNS",
@@ -23,8 +26,10 @@ __all__ = [
     "DaySums",
     "Delta",
     "Total",
+    "adjustment_row",
     "delta_of",
     "last_attempt",
+    "read_adjustment_totals",
     "read_totals",
 ]
 
@@ -43,10 +48,19 @@ TOTALS_COLUMNS = (
 )  # fmt: skip
 """The columns of a `Total.row`, in order, which is that of the table."""
 
+ADJUSTMENT_TOTALS_KEY = AdjustmentKey._fields
+"""What counters of adjustments are told apart by."""
+ADJUSTMENT_TOTALS_COLUMNS = (
+    *ADJUSTMENT_TOTALS_KEY, "adjustments", "jobs", "images", "cost_up_usd", "cost_up_nano", "cost_down_usd",
+    "cost_down_nano", "at_risk_up_usd", "at_risk_up_nano", "at_risk_down_usd", "at_risk_down_nano",
+)  # fmt: skip
+"""The columns of an `adjustment_row`, in order, which is that of the table."""
+
 _BOUNDS = [round(bound * 1e6) for bound in DURATION_BUCKETS]
 _MICROSECONDS = 1_000_000
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _QUERY = f"SELECT {', '.join(TOTALS_COLUMNS)} FROM pixelmeter_totals ORDER BY number"
+_ADJUSTED = f"SELECT {', '.join(ADJUSTMENT_TOTALS_COLUMNS)} FROM pixelmeter_adjustment_totals ORDER BY number"
 # Attempts that agree in these have the same labels.
 _labelled = attrgetter(
     "gateway", "operation", "model", "outcome", "status", "error_type", "error_code", "cost_source", "cost_reason",
@@ -108,20 +122,34 @@ class Total(Tally):
 
 
 _COST, _TOKENS = map(TOTALS_COLUMNS.index, ("cost_usd", "input_text_tokens"))
+_MONEY = ADJUSTMENT_TOTALS_COLUMNS.index("cost_up_usd")
+_before_money = attrgetter(*ADJUSTMENT_TOTALS_COLUMNS[:_MONEY])
 _before_cost = attrgetter(*TOTALS_COLUMNS[:_COST])
 _tokens = attrgetter(*TOTALS_COLUMNS[_TOKENS : -len(DURATIONS)])
 
 
 class Delta(NamedTuple):
-    """What a group of attempts adds to the sums of a ledger: one entry for each row that changes."""
+    """What attempts and adjustments add to the sums of a ledger: one entry for each row that changes."""
 
     daily: Sequence[DaySums]
     totals: Sequence[Total]
+    adjusted: Sequence[AdjustmentTally]
 
 
-def delta_of(attempts: Sequence[Attempt]) -> Delta:
-    """Return what attempts add to the sums; each is counted once, so their ids must not repeat."""
-    return Delta(_daily(attempts), _totals(attempts))
+def delta_of(attempts: Sequence[Attempt], changes: Sequence[Change] = ()) -> Delta:
+    """Return what attempts and changes of attempts add to the sums.
+
+    Each attempt is counted once, so their ids must not repeat. A change counts on the day of its attempt: what the
+    attempt was is taken from one row of the day rollup, and what it is now added to another. Totals never fall, so they
+    stay as they are, and adjustments have totals of their own.
+    """
+    days: _Days = {}
+    for attempt in attempts:
+        _add_to_day(days, attempt, 1)
+    for change in changes:
+        _add_to_day(days, change.before, -1)
+        _add_to_day(days, change.after, 1)
+    return Delta(list(days.values()), _totals(attempts), _adjusted(changes))
 
 
 def read_totals(reader: LedgerReader) -> list[Total]:
@@ -135,34 +163,65 @@ def last_attempt(reader: LedgerReader) -> int | None:
     return None if latest is None else reader.dialect.microseconds(latest)
 
 
-def _daily(attempts: Iterable[Attempt]) -> list[DaySums]:
-    found: dict[tuple[object, ...], DaySums] = {}
-    for one in attempts:
-        day = one.started_at // MICROSECONDS_PER_DAY
-        provider = one.provider or ""
-        latency = bucket(one.duration)
-        key = (day, one.gateway, provider, one.operation, one.model, one.outcome, latency)
-        sums = found.get(key)
-        if sums is None:
-            # As text: where the clock is stopped for a test, a date is of a class that JSON does not know.
-            text = date.fromordinal(_EPOCH_DAY + day).isoformat()
-            sums = found[key] = DaySums(text, one.gateway, provider, one.operation, one.model, one.outcome, latency)
-        # Written out, because a tenth of a writer's CPU is spent here.
-        sums.attempts += 1
-        if not one.attempt:
-            sums.calls += 1
-        if one.images:
-            sums.images += one.images
-        if one.cost is None:
-            sums.unknown_cost_attempts += 1
-        else:
-            sums.cost += one.cost
-        if one.fee:
-            sums.fee += one.fee
-        if one.at_risk:
-            sums.at_risk += one.at_risk
-        sums.duration += one.duration
+_Days = dict[tuple[object, ...], DaySums]
+
+
+def _add_to_day(days: _Days, one: Attempt, sign: int) -> None:
+    day = one.started_at // MICROSECONDS_PER_DAY
+    provider = one.provider or ""
+    latency = bucket(one.duration)
+    key = (day, one.gateway, provider, one.operation, one.model, one.outcome, latency)
+    sums = days.get(key)
+    if sums is None:
+        # As text: where the clock is stopped for a test, a date is of a class that JSON does not know.
+        text = date.fromordinal(_EPOCH_DAY + day).isoformat()
+        sums = days[key] = DaySums(text, one.gateway, provider, one.operation, one.model, one.outcome, latency)
+    # Written out, because a tenth of a writer's CPU is spent here.
+    sums.attempts += sign
+    if not one.attempt:
+        sums.calls += sign
+    if one.images:
+        sums.images += sign * one.images
+    if one.cost is None:
+        sums.unknown_cost_attempts += sign
+    else:
+        sums.cost += sign * one.cost
+    if one.fee:
+        sums.fee += sign * one.fee
+    if one.at_risk:
+        sums.at_risk += sign * one.at_risk
+    sums.duration += sign * one.duration
+
+
+def _adjusted(changes: Iterable[Change]) -> list[AdjustmentTally]:
+    found: dict[tuple[str, ...], AdjustmentTally] = {}
+    for change in changes:
+        for tally in adjustment_tallies(change):
+            key = (tally.gateway, tally.operation, tally.model, tally.kind, tally.outcome)
+            found.setdefault(key, AdjustmentTally(*key)).add(tally)
     return list(found.values())
+
+
+def adjustment_row(tally: AdjustmentTally) -> tuple[Any, ...]:
+    """Return the values of ADJUSTMENT_TOTALS_COLUMNS, money split into two columns each."""
+    return (
+        *_before_money(tally),
+        *divmod(tally.cost_up, NANO_PER_USD),
+        *divmod(tally.cost_down, NANO_PER_USD),
+        *divmod(tally.at_risk_up, NANO_PER_USD),
+        *divmod(tally.at_risk_down, NANO_PER_USD),
+    )
+
+
+def read_adjustment_totals(reader: LedgerReader) -> list[AdjustmentTally]:
+    """Return what adjustments have added and taken since the ledger began, in the order in which their keys came."""
+    return [_adjustment_tally(row) for row in reader.rows(_ADJUSTED)]
+
+
+def _adjustment_tally(row: Sequence[Any]) -> AdjustmentTally:
+    known, money = row[:_MONEY], row[_MONEY:]
+    amounts = (dollars * NANO_PER_USD + nano for dollars, nano in zip(money[::2], money[1::2], strict=True))
+    return AdjustmentTally(*known, *amounts)
 
 
 def _totals(attempts: Iterable[Attempt]) -> list[Total]:

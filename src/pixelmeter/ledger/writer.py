@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
+from pixelmeter.core.attempts.adjustment import Change
+from pixelmeter.core.attempts.jobs import Job, JobEnd, Record, Settler
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.address import Address, read_address, require_driver
+from pixelmeter.ledger.adjusting import Author, Changed, Corrected, bundled_settler
 
-__all__ = ["Writer", "first_of_each_id", "open_writer"]
+__all__ = ["Writer", "first_of_each_id", "open_writer", "sorted_by_kind"]
+
+_Record = TypeVar("_Record", Attempt, Record)
 
 
 class Writer(Protocol):
@@ -21,12 +26,21 @@ class Writer(Protocol):
         """Return how far each of these spool files is committed, in bytes; files never committed are left out."""
         ...
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
         """Insert the attempts that the ledger does not have, add them to rollup and totals, move the positions forward.
 
-        The positions of `finished` spools are deleted. Returns how many attempts were new. Repeating a write is
-        harmless, also one whose commit was never confirmed.
+        What was heard of jobs is laid over the attempts that submitted them, by adjustments. The positions of
+        `finished` spools are deleted. Returns how many attempts were new. Repeating a write is harmless, also one whose
+        commit was never confirmed.
         """
+        ...
+
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+        """Adjust those of the attempts that are to be otherwise than they are now; return the adjustments."""
+        ...
+
+    def open_jobs(self, before: int, limit: int) -> Sequence[Job]:
+        """Return jobs that were submitted before this Unix time in microseconds and have not ended, oldest first."""
         ...
 
     def close(self) -> None:
@@ -34,25 +48,35 @@ class Writer(Protocol):
         ...
 
 
-def open_writer(url: str | Address) -> Writer:
+def open_writer(
+    url: str | Address, settler: Callable[[], Settler] = bundled_settler, changed: Changed = lambda changes: None
+) -> Writer:
     """Return the writer of a ledger; nothing is opened before its first call, which makes a missing ledger.
 
-    ConfigError for a URL that cannot be used and for a missing driver. One thread at a time may use a writer.
+    `settler` gives what tells the cost of a job, once one has ended; by default from bundled profiles and prices.
+    `changed` takes what ends of jobs have changed of attempts, each once, when it is committed. ConfigError for a URL
+    that cannot be used and for a missing driver. One thread at a time may use a writer.
     """
     address = read_address(url)
     if address.dialect == "sqlite":
         from pixelmeter.ledger.sqlite import SqliteWriter
 
-        return SqliteWriter(address)
+        return SqliteWriter(address, settler=settler, changed=changed)
     require_driver()
     from pixelmeter.ledger.postgres import PostgresWriter
 
-    return PostgresWriter(address)
+    return PostgresWriter(address, settler=settler, changed=changed)
 
 
-def first_of_each_id(attempts: Iterable[Attempt]) -> list[Attempt]:
-    """Return the attempts without those whose id an earlier one has: a database compares them with its table only."""
-    first: dict[str, Attempt] = {}
-    for attempt in attempts:
-        first.setdefault(attempt.id, attempt)
+def sorted_by_kind(records: Sequence[Record]) -> tuple[Sequence[Attempt], Sequence[JobEnd]]:
+    """Return the attempts among records, and what was heard of jobs."""
+    ends = [record for record in records if isinstance(record, JobEnd)]
+    return [record for record in records if isinstance(record, Attempt)], ends
+
+
+def first_of_each_id(records: Iterable[_Record]) -> list[_Record]:
+    """Return the records without those whose id an earlier one has: a database compares them with its table only."""
+    first: dict[str, _Record] = {}
+    for record in records:
+        first.setdefault(record.id, record)
     return list(first.values())

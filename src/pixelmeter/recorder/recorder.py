@@ -12,6 +12,7 @@ from typing import cast
 import msgspec
 
 from pixelmeter import lifecycle
+from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
 from pixelmeter.drain import Drain
@@ -110,6 +111,17 @@ class Recorder:
         """Keep an attempt that has ended."""
         lifecycle.check()
         self._end(self._process, attempt)
+
+    def job_end(self, end: JobEnd) -> None:
+        """Keep what was heard of the end of a job."""
+        if CAPTURES:
+            return
+        lifecycle.check()
+        if not self._registered:
+            self._register()
+        self._backlog.expect()
+        self._spool.outcome(end)
+        self._background.wake()
 
     def flush(self, timeout: float) -> bool:
         """Bring what has ended so far into the ledger; return whether all of it is there in time (seconds)."""

@@ -8,9 +8,10 @@ from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 
+from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
-from pixelmeter.core.sink import Health, Sink
+from pixelmeter.core.sink import AdjustmentSink, Health, Sink
 from pixelmeter.recorder.failures import Failures
 
 __all__ = ["Backlog", "SinkDispatch", "amid_other_code"]
@@ -93,6 +94,7 @@ class SinkDispatch:
     def forget(self) -> None:
         """Drop what belongs to the parent process; takes no lock."""
         self._untold: deque[Attempt] = deque()
+        self._changes: deque[Change] = deque()
         self._dropped = 0
         self._observed = 0
         self.backlog.forget()
@@ -130,9 +132,17 @@ class SinkDispatch:
         if self._clock.monotonic() - self._observed > _HUNG and self.backlog.lag() > _HUNG:
             self._observe((), failed=False, dropped=dropped)
 
+    def changed(self, changes: Sequence[Change]) -> None:
+        """Take what ends of jobs have changed of attempts; the sinks are told after the writer's run."""
+        if self.sinks:
+            self._changes.extend(changes)
+
     def observe(self, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
         """Tell of a run of the writer: rows and microseconds of each transaction, and whether the ledger said no."""
         self.tell(dropped)
+        with amid_other_code():
+            while self._changes:
+                self._all(partial(_adjust, self._changes.popleft()))
         self._observe(writes, failed=failed, dropped=dropped)
 
     def _leave(self, sink: Sink, leave: Callable[[], None]) -> None:
@@ -173,6 +183,11 @@ class SinkDispatch:
 
 def _record(attempt: Attempt, sink: Sink) -> None:
     sink.record(attempt)
+
+
+def _adjust(change: Change, sink: Sink) -> None:
+    if isinstance(sink, AdjustmentSink):
+        sink.adjust(change)
 
 
 def _observe(health: Health, sink: Sink) -> None:

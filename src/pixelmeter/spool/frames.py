@@ -1,7 +1,8 @@
-"""One attempt as bytes, and bytes as attempts, however damaged.
+"""One attempt as bytes, and bytes as attempts, however damaged; the same of what is heard of jobs.
 
 A frame is magic (4 bytes), length (u32), crc32 of the payload (u32), payload: msgpack of (format version, kind,
-attempt), integers little endian. The magic begins with a byte that no UTF-8 text contains, so a reader that lost its
+record), integers little endian. Format 1 has attempts only; the end of a job has format 2, so that an older pixelmeter
+leaves it for a newer one. The magic begins with a byte that no UTF-8 text contains, so a reader that lost its
 way can search for it.
 """
 
@@ -14,32 +15,47 @@ from zlib import crc32
 
 import msgspec
 
-from pixelmeter.core.attempts.record import FIELDS, Attempt
+from pixelmeter.core.attempts.jobs import JobEnd, Record
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
 
-__all__ = ["INTENT", "LARGEST_FRAME", "OUTCOME", "Frame", "FrameKind", "FrameReader", "Scan", "encode", "scan"]
+__all__ = [
+    "INTENT",
+    "JOB_END",
+    "LARGEST_FRAME",
+    "OUTCOME",
+    "Frame",
+    "FrameKind",
+    "FrameReader",
+    "Scan",
+    "encode",
+    "scan",
+]
 
-FrameKind = Literal[0, 1]
+FrameKind = Literal[0, 1, 2]
 INTENT: Final = 0
 OUTCOME: Final = 1
+JOB_END: Final = 2
 
 _MAGIC = b"\xf5pxm"
 _HEADER = struct.Struct("<4sII")
 _FORMAT = 1
+_JOB_FORMAT = 2
 LARGEST_FRAME = 64 * 1024
 """Bytes; what is larger cannot be spooled."""
 _CHUNK = 4 * LARGEST_FRAME
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(tuple[Literal[1], FrameKind, Attempt])
+_decoder = msgspec.msgpack.Decoder(tuple[Literal[1], Literal[0, 1], Attempt])
+_job_decoder = msgspec.msgpack.Decoder(tuple[Literal[2], Literal[2], JobEnd])
 _version: msgspec.msgpack.Decoder[list[msgspec.Raw]] = msgspec.msgpack.Decoder(list[msgspec.Raw])
 
 
 class Frame(NamedTuple):
-    """An attempt as it was spooled; `end` is the offset behind it."""
+    """A record as it was spooled; `end` is the offset behind it."""
 
     kind: FrameKind
-    attempt: Attempt
+    record: Record
     end: int
 
 
@@ -54,11 +70,11 @@ class Scan(NamedTuple):
     """Whole frames that a newer pixelmeter can read: of another format version, or with words that this one lacks."""
 
 
-def encode(kind: FrameKind, attempt: Attempt) -> bytes:
-    """Return the frame of an attempt; raise ValueError, OverflowError or msgspec.MsgspecError when it has none."""
-    payload = _encoder.encode((_FORMAT, kind, attempt))
+def encode(kind: FrameKind, record: Record) -> bytes:
+    """Return the frame of a record; raise ValueError, OverflowError or msgspec.MsgspecError when it has none."""
+    payload = _encoder.encode((_FORMAT if kind != JOB_END else _JOB_FORMAT, kind, record))
     if len(payload) > LARGEST_FRAME - _HEADER.size:
-        raise ValueError(f"an attempt of {len(payload)} bytes is too large to be spooled")
+        raise ValueError(f"a record of {len(payload)} bytes is too large to be spooled")
     return _HEADER.pack(_MAGIC, len(payload), crc32(payload)) + payload
 
 
@@ -83,14 +99,12 @@ def scan(data: bytes, offset: int, *, final: bool) -> Scan:
         settled = search = end
         waiting = None
         try:
-            _, kind, attempt = _decoder.decode(payload)
+            frames.append(Frame(*_kind_and_record(payload), offset + end))
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
             if _is_foreign(payload):
                 foreign += 1
             else:
                 damaged += end - start
-        else:
-            frames.append(Frame(kind, attempt, offset + end))
     used = len(data) if final else _unsettled(data, settled) if waiting is None else waiting
     return Scan(frames, used, damaged + used - settled, foreign)
 
@@ -148,6 +162,14 @@ def _payload(data: bytes, start: int) -> bytes | None:
     return payload if crc32(payload) == checksum else b""
 
 
+def _kind_and_record(payload: bytes) -> tuple[FrameKind, Record]:
+    # The second byte is the format, which tells what there is to decode.
+    if payload[1:2] == b"\x02":
+        return JOB_END, _job_decoder.decode(payload)[2]
+    _, kind, attempt = _decoder.decode(payload)
+    return kind, attempt
+
+
 def _unsettled(data: bytes, settled: int) -> int:
     """Return where a magic that the end of the data cuts off begins."""
     for size in range(len(_MAGIC) - 1, 0, -1):
@@ -158,17 +180,18 @@ def _unsettled(data: bytes, settled: int) -> int:
 
 def _is_foreign(payload: bytes) -> bool:
     try:
-        if msgspec.msgpack.decode(_version.decode(payload)[0], type=int) == _FORMAT:
-            _newer_decoder().decode(payload)
+        form = msgspec.msgpack.decode(_version.decode(payload)[0], type=int)
+        if form in (_FORMAT, _JOB_FORMAT):
+            _newer_decoder(Attempt if form == _FORMAT else JobEnd).decode(payload)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IndexError):
         return False
     return True
 
 
 @cache
-def _newer_decoder() -> msgspec.msgpack.Decoder[Any]:
+def _newer_decoder(record: type[Record]) -> msgspec.msgpack.Decoder[Any]:
     """Return a decoder of the same fields with any word in place of those of a closed set, which may have grown."""
-    hints = get_type_hints(Attempt, include_extras=True)
-    fields = [(name, str if get_origin(hints[name]) is Literal else hints[name]) for name in FIELDS]
+    hints = get_type_hints(record, include_extras=True)
+    fields = [(name, str if get_origin(hints[name]) is Literal else hints[name]) for name in record.__struct_fields__]
     newer = msgspec.defstruct("Newer", fields, array_like=True, gc=False)
-    return msgspec.msgpack.Decoder(tuple[Literal[1], FrameKind, newer])  # type: ignore[valid-type]
+    return msgspec.msgpack.Decoder(tuple[int, FrameKind, newer])  # type: ignore[valid-type]

@@ -12,9 +12,10 @@ from typing import Literal
 
 import msgspec
 
+from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files, Ids
-from pixelmeter.spool.frames import INTENT, OUTCOME, FrameKind, encode
+from pixelmeter.spool.frames import INTENT, JOB_END, OUTCOME, FrameKind, encode
 from pixelmeter.spool.names import refused_name
 
 __all__ = ["Durability", "Segment", "Spool", "SpoolStatus"]
@@ -87,7 +88,7 @@ class Spool:
         self._numbers = itertools.count(1)
         self._segments: list[Segment] = []
         self._active: Segment | None = None
-        self._overflow: deque[Attempt] = deque()
+        self._overflow: deque[Record] = deque()
         self._aside: dict[str, tuple[str, int]] = {}
         self._frames = 0
         self._missed_intents = 0
@@ -103,18 +104,18 @@ class Spool:
         if frame is None or self._append(frame) is None:
             self._missed_intents += 1
 
-    def outcome(self, attempt: Attempt) -> None:
-        """Append the attempt as it went; where the disk refuses, keep it in memory for `take`."""
-        frame = self._encode(OUTCOME, attempt)
+    def outcome(self, record: Record) -> None:
+        """Append an attempt as it went, or the end of a job; where the disk refuses, keep it in memory for `take`."""
+        frame = self._encode(_kind(record), record)
         if frame is None:
-            self._drop(attempt)
+            self._drop(record)
             return
         segment = self._append(frame)
         if segment is None:
             if len(self._overflow) < self._memory_frames:
-                self._overflow.append(attempt)
+                self._overflow.append(record)
             else:
-                self._drop(attempt)
+                self._drop(record)
         elif self._synced and not self._force(segment):
             # What a failed sync leaves on the disk nobody knows, so it goes to another file once more.
             again = self._append(frame)
@@ -126,16 +127,16 @@ class Spool:
         frame = self._encode(INTENT, attempt)
         return None if frame is None else self._append(frame)
 
-    def set_aside(self, attempts: Iterable[Attempt], reason: str) -> None:
-        """Put attempts that the ledger refuses into a file of their own; they are on the disk once this returns.
+    def set_aside(self, records: Iterable[Record], reason: str) -> None:
+        """Put records that the ledger refuses into a file of their own; they are on the disk once this returns.
 
         The file is named after the reason and is not kept open, so anybody may try again meanwhile. Raises OSError.
         """
         self._files.make_folder(self._folder)
         name, descriptor, size = self._extend(reason)
         try:
-            for attempt in attempts:
-                frame = encode(OUTCOME, attempt)
+            for record in records:
+                frame = encode(_kind(record), record)
                 if self._files.append(descriptor, frame) < len(frame):
                     raise OSError(errno.ENOSPC, "the disk took a part of a frame")
                 size += len(frame)
@@ -148,7 +149,7 @@ class Spool:
         """Return how many outcomes wait in memory."""
         return len(self._overflow)
 
-    def take(self) -> Attempt:
+    def take(self) -> Record:
         """Remove the oldest outcome from memory; only as often as `overflow` says."""
         return self._overflow.popleft()
 
@@ -216,9 +217,9 @@ class Spool:
             last_error=self._last_error,
         )
 
-    def _encode(self, kind: FrameKind, attempt: Attempt) -> bytes | None:
+    def _encode(self, kind: FrameKind, record: Record) -> bytes | None:
         try:
-            return encode(kind, attempt)
+            return encode(kind, record)
         except (TypeError, ValueError, OverflowError, msgspec.MsgspecError) as error:
             self._note(error)
             return None
@@ -280,10 +281,10 @@ class Spool:
     def _next_name(self) -> str:
         return f"{self._process.setdefault('id', self._ids.new())}-{next(self._numbers):06}"
 
-    def _drop(self, attempt: Attempt) -> None:
+    def _drop(self, record: Record) -> None:
         with self._losing:
             self._dropped += 1
-            self._dropped_cost += attempt.cost or 0
+            self._dropped_cost += (record.cost if isinstance(record, Attempt) else record.reported_cost) or 0
 
     def _refused(self, segment: Segment, error: OSError) -> None:
         self._note(error)
@@ -328,3 +329,7 @@ class Spool:
         # An OSError's own text has the path in it.
         self._last_error = f"{type(error).__name__}: {error.strerror if isinstance(error, OSError) else error}"
         self._tell(error)
+
+
+def _kind(record: Record) -> FrameKind:
+    return OUTCOME if isinstance(record, Attempt) else JOB_END

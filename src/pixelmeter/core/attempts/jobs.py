@@ -27,6 +27,7 @@ __all__ = [
     "JobEnd",
     "JobKey",
     "JobSource",
+    "Record",
     "Settler",
     "expired",
     "key_of",
@@ -111,6 +112,9 @@ class JobEnd(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tru
             return Evidence.RESULT
         return Evidence.STATE
 
+
+Record = Attempt | JobEnd
+"""What is spooled, and brought into the ledger."""
 
 _KEPT = ("model", "provider", "images", "size", "quality", "reported_cost", "reported_text", "units", "error_code")
 

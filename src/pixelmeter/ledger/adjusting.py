@@ -1,0 +1,262 @@
+"""What happens to attempts that are in the ledger: their jobs end, and they are adjusted. The same for each database.
+
+A writer asks here, in the middle of its transaction and with all others kept out, which rows come of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from pixelmeter.core.attempts.adjustment import FIELDS, Adjustment, AdjustmentKind, Change, change_of
+from pixelmeter.core.attempts.jobs import Job, JobEnd, JobKey, Settler, key_of, repeated
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.gateways import load_profiles
+from pixelmeter.ledger.attempts import attempts_of
+from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.prices import book_of
+
+__all__ = [
+    "JOB_COLUMNS",
+    "Author",
+    "Brought",
+    "Changed",
+    "Corrected",
+    "adjust",
+    "bring_to_end",
+    "bundled_settler",
+    "history",
+    "job_row",
+    "open_jobs",
+    "unknown_jobs",
+]
+
+JOB_COLUMNS = ("job_id", "gateway", "attempt_id", "submitted_at", "ended_at", "outcome", "heard")
+"""The columns of a job's row, in order."""
+
+_AT_ONCE = 400
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_JOB = f"SELECT {', '.join(JOB_COLUMNS)} FROM pixelmeter_jobs"
+# What a correction settles, so that no later end of a job changes it.
+_MONEY = (
+    "billing", "cost", "cost_source", "cost_reason", "reported_cost", "token_cost", "image_cost", "reported_text",
+    "price_id", "at_risk", "fee", "priced_parts",
+)  # fmt: skip
+_CORRECTIONS: tuple[AdjustmentKind, ...] = ("reconciled", "manual")
+_encode = msgspec.json.Encoder().encode
+_decode = msgspec.json.Decoder(JobEnd).decode
+
+
+class Brought(NamedTuple):
+    """What ends of jobs bring: jobs as they are now, and changes of the attempts that submitted them."""
+
+    jobs: Sequence[Job]
+    changes: Sequence[Change]
+
+
+class Author(NamedTuple):
+    """Who adjusts, when and why."""
+
+    kind: AdjustmentKind
+    source: str
+    made_at: int
+    """Unix time in microseconds."""
+    version: str
+    made_by: str | None = None
+    why: str | None = None
+
+
+Changed = Callable[[Sequence[Change]], None]
+"""Takes changes of attempts that have just been committed."""
+
+Corrected = Callable[[Attempt], Attempt | None]
+"""Returns what an attempt should be, or None where it stays."""
+
+
+class _State(NamedTuple):
+    attempt: Attempt
+    """As it was written."""
+    adjustments: Sequence[Adjustment]
+
+    @property
+    def now(self) -> Attempt:
+        return self.adjustments[-1].laid_over(self.attempt) if self.adjustments else self.attempt
+
+    @property
+    def is_corrected(self) -> bool:
+        return any(one.kind in _CORRECTIONS for one in self.adjustments)
+
+
+@cache
+def bundled_settler() -> Settler:
+    """Return what tells the cost of a job that has ended, by bundled profiles and prices."""
+    return Settler(load_profiles({}), book_of(None))
+
+
+def bring_to_end(
+    reader: LedgerReader, settler: Settler, submitted: Iterable[Attempt], ends: Sequence[JobEnd]
+) -> Brought:
+    """Return what comes of attempts that have just been inserted and of ends that have just been heard of.
+
+    Each may come before the other, and any of them twice.
+    """
+    pending = [(key, attempt) for attempt in submitted if (key := key_of(attempt)) is not None]
+    keys = dict.fromkeys([*(key for key, _ in pending), *(end.key for end in ends)])
+    jobs = _jobs(reader, keys)
+    for key in keys:
+        jobs.setdefault(key, Job.of(key))
+    for key, attempt in sorted(pending, key=lambda one: (one[1].started_at, one[1].id)):
+        jobs[key].submit(attempt)
+    news = {end.key for end in ends if jobs[end.key].hear(end)}
+    news |= {key for key, _ in pending if jobs[key].end is not None}
+    submits = _submits(reader, news)
+    states = _states(reader, {one for found in submits.values() for one in found})
+    changes: list[Change] = []
+    for key in news:
+        job = jobs[key]
+        changes += _changes(job, sorted((states[one] for one in submits.get(key, ())), key=_age), settler)
+    return Brought(list(jobs.values()), changes)
+
+
+def _age(state: _State) -> tuple[int, str]:
+    return state.attempt.started_at, state.attempt.id
+
+
+def _changes(job: Job, submits: Sequence[_State], settler: Settler) -> Iterable[Change]:
+    """Yield what the end of a job changes of the attempts that were answered with it."""
+    end = job.end
+    if end is None or not submits:
+        return
+    if job.attempt_id is None:
+        # It was answered at once with all there is, and its end is told all the same.
+        job.submit(submits[0].attempt)
+    for state in submits:
+        if state.attempt.outcome != "pending":
+            continue
+        is_first = state.attempt.id == job.attempt_id
+        after = settler.ended(state.attempt, end) if is_first else repeated(state.attempt, end)
+        now = state.now
+        if state.is_corrected:
+            after = msgspec.structs.replace(after, **{name: getattr(now, name) for name in _MONEY})
+        if after != now:
+            yield change_of(
+                now,
+                after,
+                number=len(state.adjustments) + 1,
+                kind="job",
+                made_at=end.heard_at,
+                source=end.source,
+                version=end.version,
+                job_duration=max((job.ended_at or end.heard_at) - state.attempt.started_at, 0),
+            )
+
+
+def adjust(reader: LedgerReader, ids: Iterable[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+    """Return the changes of attempts by what is said of each of them as it is now."""
+    changes: list[Change] = []
+    for state in _states(reader, ids).values():
+        now = state.now
+        after = corrected(now)
+        if after is not None and after != now:
+            changes.append(change_of(now, after, number=len(state.adjustments) + 1, **author._asdict()))
+    return changes
+
+
+def history(reader: LedgerReader, ids: Iterable[str]) -> dict[str, list[Adjustment]]:
+    """Return the adjustments of attempts, oldest first; attempts without any are left out."""
+    found: dict[str, list[Adjustment]] = {}
+    for some in _parts(ids):
+        statement = (
+            f"SELECT {', '.join(FIELDS)} FROM pixelmeter_adjustments"
+            f" WHERE attempt_id IN ({', '.join('?' * len(some))}) ORDER BY attempt_id, number"
+        )
+        for row in reader.rows(statement, some):
+            fields = dict(zip(FIELDS, row, strict=True))
+            fields["attempt_id"] = str(fields["attempt_id"])
+            fields["made_at"] = reader.dialect.microseconds(fields["made_at"])
+            found.setdefault(fields["attempt_id"], []).append(Adjustment(**fields))
+    return found
+
+
+def open_jobs(reader: LedgerReader, *, before: int | None = None, limit: int | None = None) -> list[Job]:
+    """Return the jobs that have not ended, oldest first; `before` (Unix microseconds) leaves out younger ones."""
+    when = "" if before is None else " AND submitted_at < ?"
+    parameters: list[object] = [] if before is None else [reader.dialect.moment(_moment(before))]
+    return _read(reader, f"{_JOB} WHERE ended_at IS NULL{when} ORDER BY submitted_at", parameters, limit)
+
+
+def unknown_jobs(reader: LedgerReader, *, limit: int | None = None) -> list[Job]:
+    """Return the jobs of which only the end is known, oldest first."""
+    return _read(reader, f"{_JOB} WHERE attempt_id IS NULL ORDER BY ended_at", [], limit)
+
+
+def job_row(job: Job) -> tuple[Any, ...]:
+    """Return the values of JOB_COLUMNS, times as they are in a `Job`."""
+    heard = None if job.end is None else _encode(job.end).decode()
+    return (job.job_id, job.gateway, job.attempt_id, job.submitted_at, job.ended_at, job.outcome, heard)
+
+
+def _jobs(reader: LedgerReader, keys: Iterable[JobKey]) -> dict[JobKey, Job]:
+    wanted = set(keys)
+    found: dict[JobKey, Job] = {}
+    for some in _parts(job_id for _, job_id in wanted):
+        statement = f"{_JOB} WHERE job_id IN ({', '.join('?' * len(some))})"
+        found |= {job.key: job for job in _read(reader, statement, some, None) if job.key in wanted}
+    return found
+
+
+def _submits(reader: LedgerReader, keys: Iterable[JobKey]) -> dict[JobKey, list[str]]:
+    """Return the attempts that were answered with each job."""
+    wanted = set(keys)
+    found: dict[JobKey, list[str]] = {}
+    for some in _parts(job_id for _, job_id in wanted):
+        marks = ", ".join("?" * len(some))
+        statement = f"SELECT gateway, job_id, id FROM pixelmeter_attempts WHERE job_id IN ({marks})"
+        for gateway, job_id, identity in reader.rows(statement, some):
+            if (gateway, job_id) in wanted:
+                found.setdefault((gateway, job_id), []).append(str(identity))
+    # What has no id of its gateway goes by that of its attempt.
+    unnamed = {key[1]: key for key in wanted - found.keys() if _is_identity(key[1])}
+    for attempt in attempts_of(reader, unnamed):
+        found.setdefault(unnamed[attempt.id], []).append(attempt.id)
+    return found
+
+
+def _is_identity(text: str) -> bool:
+    return len(text) == 36 and text.count("-") == 4 and set(text) <= set("0123456789abcdef-")
+
+
+def _states(reader: LedgerReader, ids: Iterable[str]) -> dict[str, _State]:
+    wanted = sorted(set(ids))
+    known = history(reader, wanted)
+    return {one.id: _State(one, known.get(one.id, ())) for one in attempts_of(reader, wanted)}
+
+
+def _read(reader: LedgerReader, statement: str, parameters: Sequence[object], limit: int | None) -> list[Job]:
+    if limit is not None:
+        statement, parameters = f"{statement} LIMIT ?", [*parameters, limit]
+    return [_job(row, reader) for row in reader.rows(statement, parameters)]
+
+
+def _job(row: Sequence[Any], reader: LedgerReader) -> Job:
+    fields = dict(zip(JOB_COLUMNS, row, strict=True))
+    heard = fields.pop("heard")
+    for name in ("submitted_at", "ended_at"):
+        if fields[name] is not None:
+            fields[name] = reader.dialect.microseconds(fields[name])
+    if fields["attempt_id"] is not None:
+        fields["attempt_id"] = str(fields["attempt_id"])
+    return Job(**fields, end=None if heard is None else _decode(heard))
+
+
+def _parts(texts: Iterable[str]) -> Iterable[Sequence[str]]:
+    every = sorted(set(texts))
+    return [every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE)]
+
+
+def _moment(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
