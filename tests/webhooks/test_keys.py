@@ -16,7 +16,7 @@ import pixelmeter
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.errors import PixelmeterError
-from tests.gateways.test_profile_keys import _REFUSED, _keys
+from tests.gateways.profile_keys import REFUSED, keys
 from tests.webhooks.senders import TIME
 
 _SIGNATURE = '[[webhook.signature]]\nscheme = "hmac"\nheader = "X-Sig"\ntimestamp = "X-Time"\nsigned = ["X-Id"]\n'
@@ -25,8 +25,8 @@ _JOB = 'job_id = ["job"]\nstatus = ["state"]\ndone = ["ok"]\n'
 _OK: Mapping[str, Any] = {"job": "j", "state": "ok", "id": "e", "kind": "job", "data": [{"url": "u"}], "bill": 3}
 
 
-def _profile(keys: str = _JOB, more: str = "", signature: str = _SIGNATURE) -> str:
-    return f'id = "corp"\n[webhook]\n{keys}\n{signature}{more}'
+def _profile(table: str = _JOB, more: str = "", signature: str = _SIGNATURE) -> str:
+    return f'id = "corp"\n[webhook]\n{table}\n{signature}{more}'
 
 
 # By key: the profile without it or with another value, the one with it, and the event that shows the difference.
@@ -102,8 +102,8 @@ def test_a_key_of_a_webhook_changes_a_result(tmp_path: Path, heard: list[JobEnd]
 
 
 def test_every_key_that_a_webhook_may_have_is_tried() -> None:
-    keys = {key for key in _keys(Profile) if key.startswith("webhook.")}
-    assert keys - _REFUSED == {f"webhook.{key}" for key in _CASES}
+    names = {key for key in keys(Profile) if key.startswith("webhook.")}
+    assert names - REFUSED == {f"webhook.{key}" for key in _CASES}
 
 
 @pytest.mark.parametrize(

@@ -44,16 +44,18 @@ def end_of(
     """Return what was heard of the end of a job; None where nothing says that it has ended.
 
     `response` is what the document says by its places, `job` has the places and the words of its status, `status` is
-    that of HTTP. An error is none of the job, unless it is one of `failed_statuses`.
+    that of HTTP. An error of HTTP is none of the job, unless it is one of `failed_statuses` and the answer names it.
     """
     said = _status_of(response.body, job)
-    failed = status in failed_statuses and response.readable
+    failed = status in failed_statuses and response.error_type is not None
     outcome = _of_error(status) if failed else _outcome(response, job, source, said, status)
     if outcome is None:
         return None
     error_type = None
-    if outcome != "success":
-        error_type = response.error_type or said or (f"http_{status}" if failed else None)
+    if outcome == "success" and response.images == 0:
+        outcome, error_type = "error", "no_images"
+    elif outcome != "success":
+        error_type = response.error_type or said
     reported = reported_by(cost, headers, response.body)
     return JobEnd(
         id=id,
@@ -64,10 +66,11 @@ def end_of(
         source="poll" if source == "cancel" and outcome != "cancelled" else source,
         outcome=outcome,
         error_type=error_type,
-        error_code=response.error_code,
+        error_code=response.error_code if error_type is not None else None,
         not_charged=outcome != "success"
         and (
-            (said is not None and is_one_of(said, job.not_charged))
+            reported.nano == 0
+            or (said is not None and is_one_of(said, job.not_charged))
             or (failed and profile.errors.has(status, error_type))
         ),
         model=first(headers, profile.identity.model) or response.model,
@@ -85,9 +88,15 @@ def end_of(
 
 
 def _status_of(body: Mapping[str, Any], job: Job) -> str | None:
-    """Return the first status that stands where the job's statuses stand."""
-    words = (bounded(value, ERROR_LIMIT) for path in job.status for value in values_at(body, path))
-    return next((word for word in words if word is not None), None)
+    """Return the status of a job; of several images, that of one which is not done, else of one that has not failed."""
+    for path in job.status:
+        words = [word for value in values_at(body, path) if (word := bounded(value, ERROR_LIMIT))]
+        if words:
+            ended = (*job.failed, *job.cancelled)
+            pending = (word for word in words if is_one_of(word, job.pending))
+            others = (word for word in words if not is_one_of(word, ended))
+            return next(pending, None) or next(others, words[0])
+    return None
 
 
 def _outcome(response: ImageResponse, job: Job, source: JobSource, said: str | None, status: int) -> Outcome | None:
@@ -114,7 +123,7 @@ def _known(response: ImageResponse, job: Job, source: JobSource, said: str | Non
         return "success"
     if said is not None:
         is_done = is_one_of(said, job.done) if job.done else bool(job.pending)
-        return None if not is_done else "error" if response.error_type is not None else "success"
+        return None if not is_done else "success" if response.error_type is None else "error"
     if source in ("poll", "cancel") and (job.status or source == "cancel"):
         # An error without a status is that of the look at the job.
         return None
