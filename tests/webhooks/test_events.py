@@ -68,6 +68,17 @@ def test_aigateway_tells_of_jobs_in_two_forms(
     assert [(outcome, error_type, "job_02")] * bool(outcome) == [(e.outcome, e.error_type, e.job_id) for e in heard]
 
 
+@pytest.mark.parametrize(
+    "document", [{"id": "j", "status": "failed"}, {"id": "e", "type": "job.failed", "data": {"job_id": "j"}}]
+)
+def test_aigateway_does_not_charge_a_job_that_has_failed(
+    meter: pixelmeter.Meter, heard: list[JobEnd], document: dict[str, Any]
+) -> None:
+    body = json.dumps(document).encode()
+    assert "error" == meter.webhook(aig(body), body).outcome
+    assert [True] == [end.not_charged for end in heard]
+
+
 @pytest.mark.parametrize("kind", ["sub_account.budget.exhausted", "usage.threshold", "balance.low"])
 def test_an_event_about_something_else_records_nothing(meter: pixelmeter.Meter, heard: list[JobEnd], kind: str) -> None:
     document = {"id": "evt_9", "type": kind, "data": {"id": "sub_1", "status": "completed", "balance_cents": 4}}
@@ -110,8 +121,8 @@ def test_fal_tells_what_a_request_was_answered_with(meter: pixelmeter.Meter, hea
 
 def test_ideogram_tells_of_images_that_are_left_out(meter: pixelmeter.Meter, heard: list[JobEnd]) -> None:
     body = IDEOGRAM_BODY.replace(b"true", b"false")
-    assert "success" == meter.webhook(ideogram(body), body).outcome
-    assert [(0, Evidence.STATE)] == [(end.images, end.evidence) for end in heard]
+    assert "error" == meter.webhook(ideogram(body), body).outcome
+    assert [(0, "no_images")] == [(end.images, end.error_type) for end in heard]
 
 
 def test_bria_tells_of_a_job_that_has_failed(meter: pixelmeter.Meter, heard: list[JobEnd]) -> None:

@@ -22,6 +22,7 @@ from tests.webhooks.senders import TIME
 _SIGNATURE = '[[webhook.signature]]\nscheme = "hmac"\nheader = "X-Sig"\ntimestamp = "X-Time"\nsigned = ["X-Id"]\n'
 _COST = '[[webhook.cost]]\nfrom = "body"\nname = "bill"\nunit = "cents"\n'
 _JOB = 'job_id = ["job"]\nstatus = ["state"]\ndone = ["ok"]\n'
+_FAILED = 'job_id = ["job"]\nstatus = ["state"]\nfailed = ["ok"]\n'
 _OK: Mapping[str, Any] = {"job": "j", "state": "ok", "id": "e", "kind": "job", "data": [{"url": "u"}], "bill": 3}
 
 
@@ -39,6 +40,7 @@ _CASES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
     "done": (_profile(_JOB.replace('"ok"', '"well"')), _profile(), {**_OK, "data": []}),
     "failed": (_profile(), _profile(_JOB + 'failed = ["o*"]'), _OK),
     "cancelled": (_profile(), _profile(_JOB + 'cancelled = ["o*"]'), _OK),
+    "not_charged": (_profile(_FAILED), _profile(_FAILED + 'not_charged = ["o*"]'), _OK),
     "signature.scheme": (_profile(signature=_SIGNATURE.replace('"hmac"', '"bria"')), _profile(), _OK),
     "signature.header": (_profile(signature=_SIGNATURE.replace("X-Sig", "X-None")), _profile(), _OK),
     "signature.timestamp": (_profile(signature=_SIGNATURE.replace("X-Time", "X-None")), _profile(), _OK),
@@ -64,8 +66,8 @@ _SAID: dict[str, tuple[str, Any]] = {
 }
 for _name, (_place, _value) in _SAID.items():
     _said = {**_OK, "data": [{"url": "u", "its": False}]} | ({} if _value is None else {"its": _value})
-    _keys_of_job = _JOB + ('failed = ["o*"]' if _name == "error_type" else "")
-    _case = _profile(_keys_of_job), _profile(_keys_of_job, f"[webhook.response]\n{_name} = {_place}\n"), _said
+    _job = _FAILED if _name.startswith("error") else _JOB
+    _case = _profile(_job), _profile(_job, f"[webhook.response]\n{_name} = {_place}\n"), _said
     _CASES[f"response.{_name}"] = _case
 for _name, _other in (("width", "height"), ("height", "width")):
     _one = f'[webhook.response]\n{_other} = ["its"]\n'

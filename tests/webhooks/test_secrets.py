@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import logging
 import subprocess
 import sys
@@ -9,8 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 import pixelmeter
+from pixelmeter.cli import main
 from pixelmeter.errors import ConfigError, WebhookError
 from pixelmeter.settings import from_environment
 from tests.webhooks.senders import (
@@ -148,3 +152,27 @@ print("cryptography" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
     assert "success\nFalse\n" == done.stdout
+
+
+@pytest.mark.parametrize(
+    ("secrets", "cryptography", "state", "found"),
+    [
+        ("bria=topsecret,fal=topsecret", True, "ok", "secrets for bria, fal"),
+        ("bria=topsecret,fal=topsecret", False, "problem", "fal: Ed25519 needs cryptography"),
+        ("bria=topsecret", False, "ok", "secrets for bria"),
+        ("topsecret=x", True, "problem", "a secret is for no gateway profile with webhooks"),
+        ("openai=topsecret", True, "problem", "a secret is for no gateway profile with webhooks"),
+    ],
+)
+def test_the_doctor_says_whose_secrets_there_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secrets: str, cryptography: bool, state: str, found: str
+) -> None:
+    monkeypatch.setenv("PIXELMETER_WEBHOOK_SECRETS", secrets)
+    find = importlib.util.find_spec
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: find(name) if cryptography or name != "cryptography" else None
+    )
+    result = CliRunner().invoke(main, ["doctor", "--format", "json", "--database-url", f"sqlite:///{tmp_path}/a.db"])
+    [webhooks] = [each for each in json.loads(result.output) if each["check"] == "webhooks"]
+    assert (state, found) == (webhooks["state"], webhooks["found"])
+    assert "topsecret" not in result.output

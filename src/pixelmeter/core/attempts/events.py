@@ -80,7 +80,7 @@ def _job_of(webhook: Webhook, profile: Profile) -> Job | None:
         done=webhook.done,
         failed=webhook.failed,
         cancelled=webhook.cancelled,
-        not_charged=() if profile.job is None else profile.job.not_charged,
+        not_charged=webhook.not_charged,
     )
 
 

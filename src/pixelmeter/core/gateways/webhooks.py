@@ -55,6 +55,8 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """Globs over the status of a job that has ended well, and likewise below; with any other one it goes on."""
     failed: tuple[str, ...] = ()
     cancelled: tuple[str, ...] = ()
+    not_charged: tuple[str, ...] = ()
+    """Of `failed` and `cancelled`, those of which the gateway says that they are not charged."""
     response: ResponsePlaces = ResponsePlaces()
     """Where it has what the job made, where that is not as in the gateway's answers."""
     cost: tuple[CostReader, ...] = ()
