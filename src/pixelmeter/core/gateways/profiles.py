@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from fnmatch import fnmatchcase
-from functools import cached_property
 from typing import NamedTuple
 
 import msgspec
@@ -71,7 +70,7 @@ class Profiles:
         """All of them."""
         return tuple(found for name in self.ids if (found := self.named(name)) is not None)
 
-    @cached_property
+    @property
     def with_webhooks(self) -> tuple[Profile, ...]:
         """The profiles of `webhook_ids`."""
         return tuple(found for name in self.webhook_ids if (found := self.named(name)) is not None)

@@ -7,9 +7,10 @@ import hashlib
 import hmac
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, cast
+from typing import NamedTuple
 
 from pixelmeter.core.apis.reader import json_of
+from pixelmeter.core.gateways.places import DocumentPath, values_at
 from pixelmeter.core.gateways.webhooks import Scheme, Signature
 from pixelmeter.core.wire.headers import Headers
 from pixelmeter.errors import WebhookError
@@ -25,6 +26,8 @@ _MOST_KEYS = 16
 _KEY_BYTES = 32
 _DIGITS = re.compile(rb"[0-9]{1,12}")
 _HEX_KEY = re.compile(r"[0-9a-fA-F]{64}")
+_PUBLIC_KEYS = DocumentPath("keys[].x"), DocumentPath("x")
+"""Of a set of keys, and of one of them, as JWK has it."""
 _BRIA = b"bria-webhook-signing-v1"
 _PREFIX = "whsec_"
 
@@ -126,12 +129,10 @@ def keys_of(scheme: Scheme, secret: str) -> tuple[bytes, ...]:
 
 def _public_keys(text: str) -> Iterator[bytes]:
     if text.startswith("{"):
-        found: Any = json_of(text.encode("utf-8", "replace"))
-        listed: Any = found.get("keys", [found]) if isinstance(found, dict) else []
-        for each in cast("Sequence[Any]", listed if isinstance(listed, list) else []):
-            key: Any = each.get("x") if isinstance(each, dict) else None
-            if isinstance(key, str):
-                yield from _public_keys(key)
+        for path in _PUBLIC_KEYS:
+            for key in values_at(json_of(text.encode("utf-8", "replace")), path):
+                if isinstance(key, str) and not key.startswith("{"):
+                    yield from _public_keys(key)
         return
     key = bytes.fromhex(text) if _HEX_KEY.fullmatch(text) else _from_base64(text.rstrip("=").encode("utf-8", "replace"))
     if len(key) == _KEY_BYTES:
