@@ -137,6 +137,10 @@ class Webhooks:
             if not secrets:
                 without.append(profile.id)
                 continue
+            if given and gateway is None and signature.scheme != "ed25519" and _may_be_public(given):
+                # Whoever knows a public key could sign with it as if it were a secret.
+                problem = WebhookError("no gateway: this secret may be a public key; say whose it is with gateway=")
+                continue
             try:
                 signed = signed_by(signature, headers, body)
                 keys = _keys(profile, signature, secrets)
@@ -239,6 +243,10 @@ def _given(secret: object) -> tuple[str, ...]:
     if not texts or len(texts) < len(several):
         raise WebhookError(f"no secret: secret= takes a text that is not empty, or a list of up to {_MOST_SECRETS}")
     return tuple(texts)
+
+
+def _may_be_public(secrets: Sequence[str]) -> bool:
+    return any(keys_of("ed25519", secret) for secret in secrets)
 
 
 def _keys(profile: Profile, signature: Signature, secrets: Sequence[str]) -> list[bytes]:

@@ -112,6 +112,10 @@ def test_every_key_that_a_webhook_may_have_is_tried() -> None:
     ("profile", "said"),
     [
         ('id = "corp"\n[webhook]\nsignature = []\n', "a webhook without a signature proves nothing"),
+        (
+            _profile(more=_SIGNATURE.replace("hmac", "ed25519")),
+            "a webhook has signatures of ed25519 only, or none of it",
+        ),
         (_profile(more=_COST.replace('"body"', '"header"')), "the cost of an event stands in its body"),
         (_profile(more='[webhook.response]\nservice_tier = ["x"]\n'), "of an event neither output_format nor"),
         (_profile(signature=_SIGNATURE.replace("hmac", "timestamped")), "timestamped takes no timestamp"),

@@ -15,6 +15,7 @@ from click.testing import CliRunner
 
 import pixelmeter
 from pixelmeter.cli import main
+from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.errors import ConfigError, WebhookError
 from pixelmeter.settings import from_environment
 from tests.webhooks.senders import (
@@ -176,3 +177,15 @@ def test_the_doctor_says_whose_secrets_there_are(
     [webhooks] = [each for each in json.loads(result.output) if each["check"] == "webhooks"]
     assert (state, found) == (webhooks["state"], webhooks["found"])
     assert "topsecret" not in result.output
+
+
+def test_nobody_can_sign_with_a_public_key_as_if_it_were_a_secret(meter: pixelmeter.Meter, heard: list[JobEnd]) -> None:
+    for secret in (X, [SECRETS["bria"], X]):
+        with pytest.raises(WebhookError, match="^no gateway: this secret may be a public key"):
+            meter.webhook(aig(AIG_BODY, secret=X), AIG_BODY, secret=secret)
+    for name in ("fal", "ideogram"):
+        with pytest.raises(WebhookError, match=f"^no signature: it has none of the headers x-{name}"):
+            meter.webhook(aig(AIG_BODY, secret=X), AIG_BODY, gateway=name)
+    assert [] == heard
+    # A secret that only looks like one is taken where it is said whose it is.
+    assert "aigateway" == meter.webhook(aig(AIG_BODY, secret=X), AIG_BODY, gateway="aigateway", secret=X).gateway

@@ -65,6 +65,9 @@ class Webhook(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     def __post_init__(self) -> None:
         if not self.signature:
             raise ValueError("a webhook without a signature proves nothing")
+        if len({signature.scheme == "ed25519" for signature in self.signature}) > 1:
+            # Whoever knows the public key could sign with it as if it were a secret.
+            raise ValueError("a webhook has signatures of ed25519 only, or none of it")
         if any(reader.header is not None for reader in self.cost):
             raise ValueError("the cost of an event stands in its body")
         if self.response.output_format or self.response.service_tier:
