@@ -114,8 +114,8 @@ class Meter:
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
         self.routes: Callable[[str, bytes, bytes], Sequence[Found | Followed]] = self._profiles.requests
         """Tells by method, host and raw target of which routes a request may be; of none, for most."""
-        self._told: Memo[JobKey, int] = Memo(_REMEMBERED_JOBS)
         book = book_of(settings.prices if price_book is None else price_book)
+        self._told: Memo[JobKey, int] = Memo(_REMEMBERED_JOBS)
         self._intents = Intents(
             self._profiles,
             book,

@@ -56,7 +56,7 @@ def list_(path: str | None, format: str) -> None:
 @_profiles_option
 @format_option
 def show(gateway: str, path: str | None, format: str) -> None:
-    """Show the profile of GATEWAY: its routes, those about jobs last, and where each says what matters."""
+    """Show the profile of GATEWAY: its routes, and where each says what matters."""
     profiles = _loaded(path)
     profile = profiles.named(gateway)
     if profile is None:

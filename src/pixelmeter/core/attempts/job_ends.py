@@ -52,7 +52,7 @@ def end_of(
     if outcome is None:
         return None
     error_type = None
-    if outcome == "success" and response.images == 0:
+    if outcome == "success" and response.images == 0 and not response.whole:
         outcome, error_type = "error", "no_images"
     elif outcome != "success":
         error_type = response.error_type or said

@@ -114,8 +114,10 @@ class Profiles:
         found = self._found.get(key)
         if found is None:
             profile = self.of_host(host.decode("ascii"))
-            calls = matching(self.routes_of(profile), method, path)
-            found = (*calls, *matching_follow(self.follow_routes_of(profile), method, path))
+            found = tuple(matching(self.routes_of(profile), method, path))
+            follow = self.follow_routes_of(profile)
+            if follow:
+                found = (*found, *matching_follow(follow, method, path))
             self._found.keep(key, found)
         return found
 

@@ -150,29 +150,28 @@ class Followed(NamedTuple):
 
 def matching(routes: Sequence[Route], method: str, path: bytes) -> Iterator[Found]:
     """Yield the routes that a request may be of, in order, by its method and raw path."""
-    for route, parts in _matching(routes, method, path):
-        yield Found(route, parts)
+    text = _text_of(path)
+    for route in routes:
+        if route.method == method and (match := route.pattern.fullmatch(text)):
+            yield Found(route, _parts_of(match))
 
 
 def matching_follow(routes: Sequence[FollowRoute], method: str, path: bytes) -> Iterator[Followed]:
     """Yield the same of the routes about jobs."""
-    for route, parts in _matching(routes, method, path):
-        yield Followed(route, parts)
-
-
-_Matched = TypeVar("_Matched", Route, FollowRoute)
-
-
-def _matching(
-    routes: Sequence[_Matched], method: str, path: bytes
-) -> Iterator[tuple[_Matched, tuple[tuple[str, str], ...]]]:
-    if len(path) > _LONGEST_PATH:
-        return
-    text = path.decode("latin-1").rstrip("/")
+    text = _text_of(path)
     for route in routes:
         if route.method == method and (match := route.pattern.fullmatch(text)):
-            parts = {name: bounded(unquote(part)) for name, part in match.groupdict().items()}
-            yield route, tuple((name, part) for name, part in parts.items() if part is not None)
+            yield Followed(route, _parts_of(match))
+
+
+def _text_of(path: bytes) -> str:
+    """Return a path as patterns are matched with it; one that is too long fits none."""
+    return path.decode("latin-1").rstrip("/") if len(path) <= _LONGEST_PATH else ""
+
+
+def _parts_of(match: re.Match[str]) -> tuple[tuple[str, str], ...]:
+    parts = {name: bounded(unquote(part)) for name, part in match.groupdict().items()}
+    return tuple((name, part) for name, part in parts.items() if part is not None)
 
 
 def routes_of(profile: Profile, named: Callable[[str], Profile | None]) -> Iterator[Route]:
@@ -234,7 +233,7 @@ def _wrong_follows(where: str, job: Job) -> Iterator[tuple[str, str]]:
             if place.source == "=":
                 yield f"{where}.follow[{at}].job_id", f"{place!r}: each job has an id of its own"
     endings = (*job.failed, *job.cancelled)
-    for word in job.not_charged if job.follow else ():
+    for word in job.not_charged:
         if not any(is_one_of(word, (ending,)) or is_one_of(ending, (word,)) for ending in endings):
             yield f"{where}.not_charged", f"{word!r} is none of `failed` and `cancelled`"
 
