@@ -282,12 +282,7 @@ class Meter:
         return exchange, mark
 
     def webhook(
-        self,
-        headers: WebhookHeaders,
-        body: bytes,
-        *,
-        gateway: str | None = None,
-        secret: Secret | None = None,
+        self, headers: WebhookHeaders, body: bytes, *, gateway: str | None = None, secret: Secret | None = None
     ) -> WebhookEvent:
         """Take an event that a gateway has posted to a webhook of yours, and record the end of the job that it tells.
 
