@@ -38,11 +38,12 @@ from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.recorder import Recorder
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
 from pixelmeter.recorder.status import LeftFiles, Status
-from pixelmeter.settings import Settings, from_environment
+from pixelmeter.settings import Settings, checked_secrets, from_environment
 from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded, trouble
+from pixelmeter.webhooks import Secret, WebhookEvent, WebhookHeaders, Webhooks
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -83,6 +84,7 @@ class Meter:
     `registry`: a Prometheus registry to count attempts in; `PIXELMETER_SINKS=prometheus` takes the default one.
     `sinks`: live views of the attempts, beside those that `registry` and `PIXELMETER_SINKS` turn on.
     `spool_dir`: where attempts wait for the ledger; by default beside a SQLite file.
+    `webhook_secrets`: profile -> secret, or several, that `webhook` checks signatures with.
 
     Raises ConfigError or PriceBookError for what cannot be used.
     """
@@ -97,6 +99,7 @@ class Meter:
         registry: CollectorRegistry | None = None,
         sinks: Sequence[Sink] = (),
         spool_dir: str | None = None,
+        webhook_secrets: Mapping[str, Secret] | None = None,
     ) -> None:
         settings = from_environment()
         if not isinstance(database_url, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -122,6 +125,10 @@ class Meter:
         self._clock: Clock = SystemClock()
         self._ids: Ids = SystemIds()
         self._files: Files = SystemFiles()
+        named, given = "PIXELMETER_WEBHOOK_SECRETS", settings.webhook_secrets
+        if webhook_secrets is not None:
+            named, given = "webhook_secrets", {**given, **checked_secrets(webhook_secrets, "webhook_secrets")}
+        self._webhooks = Webhooks(self._profiles, given, self._clock, self._ids, named)
         self.failures = Failures(self._clock)
         """Our own failures inside callers' requests."""
         self._folder = spool_folder(self._address, spool_dir or settings.spool_dir, settings.state_dir)
@@ -273,6 +280,18 @@ class Meter:
             mark.restore()
             raise
         return exchange, mark
+
+    def webhook(
+        self, headers: WebhookHeaders, body: bytes, *, gateway: str | None = None, secret: Secret | None = None
+    ) -> WebhookEvent:
+        """Take an event that a gateway has posted to a webhook of yours, and record the end of the job that it tells.
+
+        `body` is what was received, to the byte. The headers tell whose event it is, unless `gateway` (the id of a
+        profile) does. `secret` is what the signature is checked with, or several of which any may be right; without it
+        those of the meter are. Nothing is sent or waited for, so it may be called in async code. Raises WebhookError
+        where the event proves nothing: answer with an error then, and the gateway will try again.
+        """
+        return self._webhooks.take(headers, body, gateway, secret, self.recorder.job_end)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Bring every attempt that has ended into the ledger; return whether all are there in time (seconds)."""

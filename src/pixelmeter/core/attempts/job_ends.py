@@ -131,8 +131,8 @@ def _known(response: ImageResponse, job: Job, source: JobSource, said: str | Non
         return None
     if response.error_type is not None:
         return "error"
-    # What a result is that has no status and no image is not known, but it is there.
-    return "success" if source == "result" else None
+    # What a result is that has no status and no image is not known, but it is there; so of an event without any status.
+    return "success" if source == "result" or (source == "webhook" and not job.status) else None
 
 
 def _of_error(status: int) -> Outcome:
