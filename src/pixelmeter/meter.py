@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
@@ -13,7 +13,6 @@ import msgspec
 
 from pixelmeter._version import __version__
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.followed import FollowedJob
 from pixelmeter.core.attempts.intent import Intents, Prepared
 from pixelmeter.core.attempts.jobs import JobEnd, JobKey, Settler
@@ -27,10 +26,9 @@ from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.sink import Sink
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.headers import length_of, without_root
-from pixelmeter.drain import Drain
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
-from pixelmeter.ledger.address import Address, absolute_url, in_schema, read_address, spool_folder
+from pixelmeter.ledger.address import absolute_url, in_schema, read_address, spool_folder
 from pixelmeter.linking import Mark, link, mark_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
@@ -38,18 +36,19 @@ from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.recorder import Recorder
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
 from pixelmeter.recorder.status import LeftFiles, Status
-from pixelmeter.settings import Settings, checked_secrets, from_environment
+from pixelmeter.settings import checked_secrets, from_environment
 from pixelmeter.sinks.choice import chosen
-from pixelmeter.spool import Spool, sorted_out
+from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded, trouble
+from pixelmeter.upkeep import open_drain
 from pixelmeter.webhooks import Secret, WebhookEvent, WebhookHeaders, Webhooks
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt", "count_refused", "retry", "settler_of"]
+__all__ = ["Meter"]
 
 
 _REMEMBERED_JOBS = 1000
@@ -150,7 +149,7 @@ class Meter:
         self.recorder = Recorder(
             self._spool,
             partial(
-                _open_drain,
+                open_drain,
                 self._address,
                 self._folder,
                 self._spool,
@@ -345,71 +344,9 @@ class Meter:
         return {"files": len(sizes), "bytes": sum(sizes)}
 
 
-def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
-    settings = settings or from_environment()
-    address, folder = _where(database_url, settings)
-    if not sorted_out(SystemFiles().list(folder)).spooled:
-        return 0
-    with _draining(address, folder, settings) as drain:
-        return drain.adopt()
-
-
-def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
-    settings = settings or from_environment()
-    address, folder = _where(database_url, settings)
-    if not sorted_out(SystemFiles().list(folder)).refused:
-        return 0
-    with _draining(address, folder, settings) as drain:
-        return drain.retry()
-
-
-def count_refused(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Return how many attempts are kept beside the spool because the ledger has refused them."""
-    _, folder = _where(database_url, settings or from_environment())
-    files = SystemFiles()
-    if not sorted_out(files.list(folder)).refused:
-        return 0
-    from pixelmeter.drain.census import count_refused
-
-    return sum(count_refused(files, folder, []).values())
-
-
-def _where(database_url: str | None, settings: Settings) -> tuple[Address, str]:
-    address = read_address(in_schema(database_url or settings.database_url, settings.schema))
-    return address, spool_folder(address, settings.spool_dir, settings.state_dir)
-
-
-def _draining(address: Address, folder: str, settings: Settings) -> closing[Drain]:
-    """Return a drain for what is left in a spool folder, to be entered; this process has nothing of its own there."""
-    files = SystemFiles()
-    spool, failures = Spool(folder, files, SystemIds()), Failures(SystemClock())
-    return closing(_open_drain(address, folder, spool, files, failures, partial(settler_of, settings)))
-
-
-def settler_of(settings: Settings) -> Settler:
-    """Return what tells the cost of a job that has ended, by the profiles and prices of the environment."""
-    return Settler(load_profiles(settings.gateways, settings.profiles), book_of(settings.prices))
-
-
 def _mapping(name: str, value: object) -> Mapping[str, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name} is a {type(value).__name__}: give a dict")
     return cast("Mapping[str, str]", value)
-
-
-def _open_drain(
-    address: Address,
-    folder: str,
-    spool: Spool,
-    files: Files,
-    failures: Failures,
-    settler: Callable[[], Settler],
-    changed: Callable[[Sequence[Change]], None] = lambda changes: None,
-) -> Drain:
-    from pixelmeter.ledger.writer import open_writer
-
-    return Drain(spool, files, folder, open_writer(address, settler, changed), failures.set_aside)

@@ -13,7 +13,8 @@ import pytest
 
 from tests.interop.job_fleet import run_fleet
 from tests.interop.job_plans import Plan
-from tests.ledger.reading import recomputed, rollup, stored
+from tests.interop.test_jobs_of_sdks import OUTCOMES
+from tests.ledger.reading import adjusted, recomputed, rollup, stored
 
 
 @pytest.mark.parametrize(
@@ -31,6 +32,7 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
     outcome = run_fleet(Plan(ledger=ledger_url, folder=str(tmp_path / "fleet"), seed=seed, **size))
     sys.stdout.write(json.dumps(outcome.summary()))
     attempts = stored(ledger_url)
+    ended = adjusted(ledger_url)
     by_wish = {json.loads(attempt.tags)["wish"]: attempt for attempt in attempts.values()}
     assert outcome.planned.keys() == outcome.jobs.keys() == by_wish.keys()
     assert size["jobs"] == len(attempts)
@@ -39,8 +41,12 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
         attempt = by_wish[wish]
         assert ("pending", job["gateway"], job["job"]) == (attempt.outcome, attempt.gateway, attempt.job_id)
         assert outcome.planned[wish].ends is (job["state"] not in ("queued", "running"))
-        # Where the end of a job reaches the ledger, its row of pixelmeter_spend is compared here: of a job that
-        # is_heard, outcome, images and cost; of any other, that the cost is unknown and at_risk not below the charge.
+        now = ended[attempt.id]
+        if not outcome.planned[wish].is_heard:
+            assert (None, True) == (now.cost, job["charged_nano"] <= (now.at_risk or 0))
+        else:
+            assert (OUTCOMES[job["state"]], job["images"]) == (now.outcome, now.images or 0)
+            assert job["charged_nano"] == now.cost if now.cost is not None else now.at_risk
     assert recomputed(ledger_url) == rollup(ledger_url)
     charged = Counter(line["job"] + line["gateway"] for line in outcome.billing if line["charged_nano"])
     assert {1} == set(charged.values())

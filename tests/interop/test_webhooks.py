@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -47,7 +48,7 @@ def _served(meter: pixelmeter.Meter) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("signature", ["aig", "gateway"])
-def test_the_ledger_has_what_a_webhook_said_of_a_job(tmp_path: Path, signature: str) -> None:
+def test_the_ledger_has_what_a_webhook_said_of_a_job(tmp_path: Path, signature: Any) -> None:
     meter = pixelmeter.Meter(
         f"sqlite:///{tmp_path}/a.db", gateways={"127.0.0.1:*": "aigateway"}, webhook_secrets={"aigateway": _SECRET}
     )
