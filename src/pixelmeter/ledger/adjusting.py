@@ -204,8 +204,13 @@ def expiring(reader: LedgerReader, settler: Settler, at: int, limit: int) -> lis
 
 
 def unknown_jobs(reader: LedgerReader, *, limit: int | None = None) -> list[Job]:
-    """Return the jobs of which only the end is known, oldest first."""
-    return _read(reader, f"{_JOB} WHERE attempt_id IS NULL ORDER BY ended_at", [], limit)
+    """Return the jobs of which only the end is known, oldest first.
+
+    Those that were answered at once with all there is are known: their attempts have the id.
+    """
+    known = "SELECT 1 FROM pixelmeter_attempts AS a WHERE a.job_id = j.job_id AND a.gateway = j.gateway"
+    condition = f"attempt_id IS NULL AND NOT EXISTS ({known})"
+    return _read(reader, f"{_JOB} AS j WHERE {condition} ORDER BY ended_at", [], limit)
 
 
 def job_row(job: Job) -> tuple[Any, ...]:
