@@ -98,6 +98,7 @@ _CASES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
         {"answer": {"x-left": "9"}},
     ),
     "errors.not_charged": (BASE, BASE + "[errors]\nnot_charged = [400]\n", {"status": 400}),
+    "size_names": (BASE, BASE + '[size_names]\nlarge = "2048x2048"\n', {"body": {"size": "large"}}),
     "deployments": (BASE, BASE + '[deployments]\nimg = "house/flux"\n', {"body": {"model": "img"}}),
     "region.hosts": (BASE + _ADDED.replace(HOST, "elsewhere.example"), BASE + _ADDED, {}),
     "region.surcharge.models": (BASE + _ADDED, BASE + _ADDED.replace("house", "other"), {}),
@@ -229,7 +230,7 @@ def test_every_key_that_a_profile_may_have_is_documented() -> None:
     assert set(keys(Profile)) - {"generic"} - REFUSED == shown
 
 
-_MAPPINGS = {"asks", "unless", "quote", "when", "required", "deployments"}
+_MAPPINGS = {"asks", "unless", "quote", "when", "required", "deployments", "size_names"}
 """Keys whose tables have keys of whoever writes them."""
 
 

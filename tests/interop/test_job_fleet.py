@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from pixelmeter.testing.webhooks import FAL_KEY
 from tests.interop.job_fleet import run_fleet
-from tests.interop.job_plans import Plan
+from tests.interop.job_plans import AIGATEWAY_SECRET, Plan
 from tests.interop.test_jobs_of_sdks import OUTCOMES
 from tests.ledger.reading import adjusted, recomputed, rollup, stored
 
@@ -29,7 +30,16 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
     size: dict[str, Any], ledger_url: str, tmp_path: Path
 ) -> None:
     seed = time.time_ns() % 1_000_000
-    outcome = run_fleet(Plan(ledger=ledger_url, folder=str(tmp_path / "fleet"), seed=seed, **size))
+    secrets = {"aigateway": AIGATEWAY_SECRET, "fal": FAL_KEY}
+    plan = Plan(
+        ledger=ledger_url,
+        folder=str(tmp_path / "fleet"),
+        seed=seed,
+        meter_options={"webhook_secrets": secrets},
+        **size,
+    )
+    outcome = run_fleet(plan)
+    assert [] == list(outcome.refused)
     sys.stdout.write(json.dumps(outcome.summary()))
     attempts = stored(ledger_url)
     ended = adjusted(ledger_url)
@@ -42,11 +52,14 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
         assert ("pending", job["gateway"], job["job"]) == (attempt.outcome, attempt.gateway, attempt.job_id)
         assert outcome.planned[wish].ends is (job["state"] not in ("queued", "running"))
         now = ended[attempt.id]
-        if not outcome.planned[wish].is_heard:
-            assert (None, True) == (now.cost, job["charged_nano"] <= (now.at_risk or 0))
+        if outcome.planned[wish].is_heard:
+            outcomes = {"timeout", "error"} if job["state"] in ("failed", "aborted") else {OUTCOMES[job["state"]]}
+            assert (True, job["images"]) == (now.outcome in outcomes, now.images or 0)
+        if now.cost is None:
+            assert job["charged_nano"] <= (now.at_risk or 0)
         else:
-            assert (OUTCOMES[job["state"]], job["images"]) == (now.outcome, now.images or 0)
-            assert job["charged_nano"] == now.cost if now.cost is not None else now.at_risk
+            assert outcome.planned[wish].is_heard
+            assert (job["charged_nano"], None) == (now.cost, now.at_risk)
     assert recomputed(ledger_url) == rollup(ledger_url)
     charged = Counter(line["job"] + line["gateway"] for line in outcome.billing if line["charged_nano"])
     assert {1} == set(charged.values())

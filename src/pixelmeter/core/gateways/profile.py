@@ -279,6 +279,8 @@ class Profile(_Data, frozen=True, dict=True):
     limits: Limits = Limits()
     errors: Errors = Errors()
     cached: Cached | None = None
+    size_names: dict[str, str] = {}
+    """Name of a size, as requests have it -> width and height, such as "1024x1024"."""
     deployments: dict[str, str] = {}
     """Deployment name -> model, where requests name deployments."""
     region: tuple[Region, ...] = ()

@@ -99,6 +99,8 @@ class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     api: Api
     reader: Reader
     request: RequestPlaces
+    size_names: Mapping[str, str]
+    """The sides of sizes that requests name."""
     response: ResponsePlaces
     job: Job | None
     vendors: tuple[str, ...]
@@ -287,6 +289,7 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         api=data.api,
         reader=reader,
         request=laid_over(reader.REQUEST, described.request, data.request),
+        size_names=described.size_names,
         response=laid_over(reader.RESPONSE, described.response, data.response),
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
