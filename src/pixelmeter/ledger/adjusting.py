@@ -26,12 +26,14 @@ __all__ = [
     "Brought",
     "Changed",
     "Corrected",
+    "OpenJobs",
     "adjust",
     "bring_to_end",
     "bundled_settler",
     "history",
     "job_row",
     "open_jobs",
+    "open_jobs_by_gateway",
     "unknown_jobs",
 ]
 
@@ -68,6 +70,15 @@ class Author(NamedTuple):
     version: str
     made_by: str | None = None
     why: str | None = None
+
+
+class OpenJobs(NamedTuple):
+    """The jobs of a gateway that have not ended."""
+
+    gateway: str
+    jobs: int
+    since: int
+    """When the oldest of them was submitted: Unix time in microseconds."""
 
 
 Changed = Callable[[Sequence[Change]], None]
@@ -187,6 +198,16 @@ def open_jobs(reader: LedgerReader, *, before: int | None = None, limit: int | N
     when = "" if before is None else " AND submitted_at < ?"
     parameters: list[object] = [] if before is None else [reader.dialect.moment(_moment(before))]
     return _read(reader, f"{_JOB} WHERE ended_at IS NULL{when} ORDER BY submitted_at", parameters, limit)
+
+
+def open_jobs_by_gateway(reader: LedgerReader) -> list[OpenJobs]:
+    """Return how many jobs of each gateway have not ended and since when, the gateway with the oldest one first."""
+    statement = (
+        "SELECT gateway, count(*), min(submitted_at) FROM pixelmeter_jobs WHERE ended_at IS NULL"
+        " GROUP BY gateway ORDER BY 3, 1"
+    )
+    found = reader.rows(statement)
+    return [OpenJobs(gateway, jobs, reader.dialect.microseconds(since)) for gateway, jobs, since in found]
 
 
 def unknown_jobs(reader: LedgerReader, *, limit: int | None = None) -> list[Job]:
