@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 import pytest
 import uuid_utils
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
@@ -29,6 +29,7 @@ from pixelmeter.serve.collector import Counts, LedgerCollector, of_counts
 from pixelmeter.sinks.prometheus import PrometheusSink
 from pixelmeter.sinks.series import DEFAULT_LIMIT
 from tests.conftest import FakeClock
+from tests.effort import examples
 from tests.factories import STARTED_AT, make_attempt
 from tests.sinks.exposition import Scrape
 
@@ -310,7 +311,7 @@ def wander(url: str, seed: int, steps: int) -> None:
             before = now
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=examples(50))
 @given(st.integers(0, 2**32))
 def test_whatever_happens_both_agree_with_the_ledger_and_no_counter_falls(seed: int) -> None:
     with TemporaryDirectory() as folder:
