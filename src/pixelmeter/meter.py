@@ -14,16 +14,19 @@ import msgspec
 from pixelmeter._version import __version__
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.adjustment import Change
+from pixelmeter.core.attempts.followed import FollowedJob
 from pixelmeter.core.attempts.intent import Intents, Prepared
-from pixelmeter.core.attempts.jobs import Settler
+from pixelmeter.core.attempts.jobs import JobEnd, JobKey, Settler
+from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.gateways.routes import Found, Route
+from pixelmeter.core.gateways.routes import Followed, Found, Route
+from pixelmeter.core.memo import Memo
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.sink import Sink
 from pixelmeter.core.wire.exchange import Exchange
-from pixelmeter.core.wire.headers import length_of
+from pixelmeter.core.wire.headers import length_of, without_root
 from pixelmeter.drain import Drain
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
@@ -46,6 +49,9 @@ if TYPE_CHECKING:
 
 
 __all__ = ["Meter", "adopt", "count_refused", "retry", "settler_of"]
+
+
+_REMEMBERED_JOBS = 1000
 
 
 class _Asked(NamedTuple):
@@ -103,9 +109,10 @@ class Meter:
         self._tags = checked({**settings.tags, **_mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
-        self.routes: Callable[[str, bytes, bytes], Sequence[Found]] = self._profiles.routes
+        self.routes: Callable[[str, bytes, bytes], Sequence[Found | Followed]] = self._profiles.requests
         """Tells by method, host and raw target of which routes a request may be; of none, for most."""
         book = book_of(settings.prices if price_book is None else price_book)
+        self._told: Memo[JobKey, int] = Memo(_REMEMBERED_JOBS)
         self._intents = Intents(
             self._profiles,
             book,
@@ -162,6 +169,33 @@ class Meter:
             return None
         prepared, intent = self._price(asked)
         return self._record(asked, prepared, intent)
+
+    def follow(self, outgoing: Outgoing) -> Exchange | None:
+        """Start to watch a request about a job, which is no attempt: its answer may tell the job's end.
+
+        Returns None where it is about none.
+        """
+        followed = outgoing.followed
+        if followed is None:
+            return None
+        route, job_id = followed
+        job = FollowedJob(
+            route,
+            without_root(outgoing.host) if route.profile.generic else route.profile.id,
+            job_id,
+            clock=self._clock,
+            ids=self._ids,
+            version=__version__,
+            emit=self._tell,
+        )
+        return Exchange(job, self._clock, self.failures.note, outgoing.errors)
+
+    def _tell(self, end: JobEnd) -> None:
+        """Keep what was heard of a job's end, unless as much was heard before: clients go on asking."""
+        known = self._told.get(end.key)
+        if known is None or known < end.evidence:
+            self.recorder.job_end(end)
+            self._told.keep(end.key, end.evidence)
 
     def _read(self, outgoing: Outgoing, within: Mark | None) -> _Asked | None:
         """Return what a request asks for, for whom, and which attempt of which call it is."""
@@ -229,7 +263,8 @@ class Meter:
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            exchange = Exchange(intent, prepared, self._clock, asked.receiver, self.failures.note, outgoing.errors)
+            metered = Metered(intent, prepared, asked.receiver, self.failures.note)
+            exchange = Exchange(metered, self._clock, self.failures.note, outgoing.errors)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if asked.header is not None:

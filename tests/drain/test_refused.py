@@ -47,7 +47,7 @@ def ids_set_aside(folder: str) -> set[str]:
     ids = set[str]()
     for names in sorted_out(FILES.list(folder)).refused.values():
         for name in names:
-            ids |= {frame.attempt.id for frame in scan(Path(folder, name).read_bytes(), 0, final=True).frames}
+            ids |= {frame.record.id for frame in scan(Path(folder, name).read_bytes(), 0, final=True).frames}
     return ids
 
 

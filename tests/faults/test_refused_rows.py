@@ -66,7 +66,7 @@ def set_aside(place: Place) -> list[str]:
     tags: list[str] = []
     for file in Path(place.spool).rglob("*.refused"):
         frames = scan(file.read_bytes(), 0, final=True).frames
-        tags += [json.loads(frame.attempt.tags)["aig_tag"] for frame in frames]
+        tags += [json.loads(frame.record.tags)["aig_tag"] for frame in frames]
     return tags
 
 

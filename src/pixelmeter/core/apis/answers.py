@@ -14,7 +14,8 @@ from pixelmeter.core.apis.image_size import size_of
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Reading, object_of
 from pixelmeter.core.apis.requests import size_word
 from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_usage, usage_of, worse
-from pixelmeter.core.gateways.places import DocumentPath, Job, ResponsePlaces, is_one_of, values_at
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import DocumentPath, ResponsePlaces, is_one_of, values_at
 from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded, count
 
 __all__ = [
@@ -246,7 +247,7 @@ def _add_job(response: ImageResponse, body: Mapping[str, Any], job: Job) -> None
     """Tell a job that goes on from one that has failed."""
     response.job_id = _word(body, job.id, NAME_LIMIT)
     status = _word(body, job.status, ERROR_LIMIT)
-    if status is not None and is_one_of(status, job.failed):
+    if status is not None and (is_one_of(status, job.failed) or is_one_of(status, job.cancelled)):
         response.error_type = response.error_type or status
     elif response.job_id is not None and response.error_type is None:
         if status is None:

@@ -108,6 +108,8 @@ class JobEnd(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tru
         if self.source == "cancel":
             # That it is to be cancelled has been accepted; it may be done by then.
             return Evidence.STATE
+        if self.not_charged:
+            return Evidence.MONEY
         if self.images or not self.usage.is_empty or self.outcome != "success":
             return Evidence.RESULT
         return Evidence.STATE
