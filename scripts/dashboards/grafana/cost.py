@@ -124,7 +124,7 @@ def _adjustments() -> Json:
         "Adjustments per hour",
         "What later facts added to the known cost (up) and took from it (down) in the hour before each point: ends of"
         " jobs (job), statements of gateways (reconciled), prices found later (repriced) and people (manual).",
-        ranged(f"{moved} > 0", "{{kind}} {{direction}}"),
+        ranged(moved, "{{kind}} {{direction}}"),
         unit="currencyUSD",
         empty="Nothing was adjusted",
     )
