@@ -35,6 +35,7 @@ def call_alerts(thresholds: Thresholds, pace: Pace) -> Group:
             _access_refused(thresholds, pace),
             _moderation(thresholds, pace),
             _interrupted(thresholds, pace),
+            _jobs_stuck(thresholds, pace),
         ),
     )
 
@@ -150,6 +151,22 @@ def _interrupted(thresholds: Thresholds, pace: Pace) -> Alert:
         description=(
             "About {{ $value | humanize }} attempts through {{ $labels.gateway }} were cut off by the end of their "
             "process; they may have been billed."
+        ),
+        runbook_url=thresholds.runbook(name),
+    )
+
+
+def _jobs_stuck(thresholds: Thresholds, pace: Pace) -> Alert:
+    name = "PixelmeterJobsStuck"
+    return Alert(
+        name=name,
+        expression=f"max by (job, gateway) (pixelmeter_oldest_job_seconds) > {thresholds.open_job_seconds:g}",
+        wait=pace("5m"),
+        severity="warning",
+        summary="No end is heard of a job.",
+        description=(
+            "The oldest open job of {{ $labels.gateway }} was submitted {{ $value | humanizeDuration }} ago; what it "
+            "cost is not known."
         ),
         runbook_url=thresholds.runbook(name),
     )

@@ -1,11 +1,14 @@
-"""PromQL for what a counter grew by, where a single event matters."""
+"""PromQL for what a counter grew by, where a single event matters, and for money that ends of jobs move."""
 
 from __future__ import annotations
 
 from pixelmeter.core.metrics import metric
 from scripts.dashboards.pace import Pace
 
-__all__ = ["grown"]
+__all__ = ["grown", "grown_with_jobs", "rate_with_jobs"]
+
+# A correction is of money that went long ago, and may be of a month at once: no pace should know of it.
+_UP, _DOWN = (f'kind="job", direction="{direction}"' for direction in ("up", "down"))
 
 
 def grown(name: str, window: str, pace: Pace, matchers: str = "") -> str:
@@ -37,3 +40,20 @@ def grown(name: str, window: str, pace: Pace, matchers: str = "") -> str:
             "    )"
         )
     return f"  (\n{born}\n  )\n  or\n  increase({series}[{length}]) > 0"
+
+
+def grown_with_jobs(name: str, adjustments: str, window: str, pace: Pace) -> str:
+    """Return series to be added up: the growth of a counter of money, what ends of jobs added, and what they took."""
+    up, down = (grown(adjustments, window, pace, matchers) for matchers in (_UP, _DOWN))
+    return f"{grown(name, window, pace)}\n  or\n{up}\n  or\n  -1 * (\n{down}\n  )"
+
+
+def rate_with_jobs(name: str, adjustments: str, window: str) -> str:
+    """Return the same as rates, without what series are born with."""
+    return (
+        f"  rate({name}[{window}])\n"
+        "  or\n"
+        f"  rate({adjustments}{{{_UP}}}[{window}])\n"
+        "  or\n"
+        f"  -1 * rate({adjustments}{{{_DOWN}}}[{window}])"
+    )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.growth import grown
+from scripts.dashboards.growth import grown, grown_with_jobs
 from scripts.dashboards.pace import Pace
 from scripts.dashboards.recordings import UNPRICED
 from scripts.dashboards.rule import Alert, Group
@@ -26,7 +26,7 @@ def money_alerts(thresholds: Thresholds, pace: Pace) -> Group:
 
 def _spend_spike(thresholds: Thresholds, pace: Pace) -> Alert:
     name = "PixelmeterSpendSpike"
-    hour, day = (f"job_gateway:pixelmeter_cost_usd:rate{pace(window)}" for window in ("1h", "1d"))
+    hour, day = (f"job_gateway:pixelmeter_spend_usd:rate{pace(window)}" for window in ("1h", "1d"))
     ratio, before = f"{thresholds.spend_spike_ratio:g}", f"offset {pace('1d')}"
     return Alert(
         name=name,
@@ -109,7 +109,8 @@ def _unknown_cost(thresholds: Thresholds, pace: Pace) -> Alert:
 
 def _at_risk(thresholds: Thresholds, pace: Pace) -> Alert:
     name = "PixelmeterAtRiskSpend"
-    at_risk = grown("pixelmeter_at_risk_usd_total", "1h", pace)
+    # What a job under way may cost is at risk until it ends.
+    at_risk = grown_with_jobs("pixelmeter_at_risk_usd_total", "pixelmeter_at_risk_adjustments_usd_total", "1h", pace)
     return Alert(
         name=name,
         expression=f"sum by (job, gateway) (\n{at_risk}\n) > {thresholds.at_risk_usd:g}",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.growth import grown
+from scripts.dashboards.growth import grown, grown_with_jobs, rate_with_jobs
 from scripts.dashboards.pace import Pace
 from scripts.dashboards.rule import Group, Recording
 
@@ -19,6 +19,9 @@ COUNTED = f'error_type=~"|{_FAILURES}"'
 
 UNPRICED = 'reason!~"outcome_unknown|pending_job"'
 """Attempts whose cost can be looked up; the others are at risk: how one ended, or what a job under way costs."""
+
+
+_SPEND = ("pixelmeter_cost_usd_total", "pixelmeter_adjustments_usd_total")
 
 
 def errors_ratio(window: str) -> str:
@@ -50,13 +53,14 @@ def usage_rules(pace: Pace) -> Group:
         ),
     }
     for window in (hour, day):
-        rules[f"job_gateway_model:pixelmeter_cost_usd:rate{window}"] = _rate_by_model("cost_usd", window)
-        rules[f"job_gateway:pixelmeter_cost_usd:rate{window}"] = (
-            f"sum by (job, gateway) (job_gateway_model:pixelmeter_cost_usd:rate{window})"
+        rules[f"job_gateway_model:pixelmeter_spend_usd:rate{window}"] = _by_model(rate_with_jobs(*_SPEND, window))
+        rules[f"job_gateway:pixelmeter_spend_usd:rate{window}"] = (
+            f"sum by (job, gateway) (job_gateway_model:pixelmeter_spend_usd:rate{window})"
         )
     rules[f"job_gateway_model:pixelmeter_image_cost_usd:ratio_increase{hour}"] = (
         # Both sides with what a series is born with: costs have a series at 0 before them, sizes of images have none.
-        _grown_by_model("cost_usd", "1h", pace) + f"\n/\n(job_gateway_model:pixelmeter_images:increase{hour} > 0)"
+        _by_model(grown_with_jobs(*_SPEND, "1h", pace))
+        + f"\n/\n(job_gateway_model:pixelmeter_images:increase{hour} > 0)"
     )
     rules[f"job_gateway_model_le:pixelmeter_request_duration_seconds_bucket:rate{short}"] = (
         "sum by (job, gateway, model, le) (\n"
@@ -77,7 +81,11 @@ def _rate_by_model(counted: str, window: str) -> str:
 
 
 def _grown_by_model(counted: str, window: str, pace: Pace, matchers: str = "") -> str:
-    return f"sum by (job, gateway, model) (\n{grown(f'pixelmeter_{counted}_total', window, pace, matchers)}\n)"
+    return _by_model(grown(f"pixelmeter_{counted}_total", window, pace, matchers))
+
+
+def _by_model(series: str) -> str:
+    return f"sum by (job, gateway, model) (\n{series}\n)"
 
 
 def _errors(window: str) -> str:

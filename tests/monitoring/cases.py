@@ -57,6 +57,7 @@ _LEDGER_CUT = (
     'pixelmeter_requests_total{job="pixelmeter-ledger",instance="a",gateway="gw",operation="generate",model="m",'
     'outcome="interrupted",error_type="interrupted"}'
 )
+_OLDEST_JOB = 'pixelmeter_oldest_job_seconds{job="pixelmeter-ledger",instance="a",gateway="gw"}'
 _CUT_OFF = {"job": "pixelmeter-ledger", "gateway": "gw"}
 _BUILD = 'pixelmeter_build_info{job="pixelmeter",instance="a",version="1"}'
 
@@ -92,6 +93,11 @@ def _durations(fast: str, all_: str) -> dict[str, str]:
 
 _COST = _counter("pixelmeter_cost_usd_total", ',cost_source="priced"')
 _AT_RISK = _counter("pixelmeter_at_risk_usd_total")
+_RISK_TAKEN = _counter("pixelmeter_at_risk_adjustments_usd_total", ',kind="job",direction="down"')
+_SETTLED = _counter("pixelmeter_at_risk_adjustments_usd_total", ',kind="reconciled",direction="down"')
+_JOB_COST = _counter("pixelmeter_adjustments_usd_total", ',kind="job",direction="up"')
+_CORRECTED = _counter("pixelmeter_adjustments_usd_total", ',kind="reconciled",direction="up"')
+_PENDING = _counter("pixelmeter_unknown_cost_requests_total", ',reason="pending_job"')
 _UNKNOWN = _counter("pixelmeter_unknown_cost_requests_total", ',reason="no_price"')
 _LOST = _counter("pixelmeter_unknown_cost_requests_total", ',reason="outcome_unknown"')
 
@@ -256,6 +262,27 @@ CASES = [
         at="220m",
     ),
     Case(
+        name="no end is heard of a job for three hours",
+        alert="PixelmeterJobsStuck",
+        series={_OLDEST_JOB: "0+60x240"},
+        at="180m",
+        firing={
+            "The oldest open job of gw was submitted 3h 0m 0s ago; what it cost is not known.": _CUT_OFF,
+        },
+    ),
+    Case(
+        name="a job takes an hour and a half, and the next ones end after a minute",
+        alert="PixelmeterJobsStuck",
+        series={_OLDEST_JOB: "0+60x90 0 60x180"},
+        at="180m",
+    ),
+    Case(
+        name="a job ended after three hours",
+        alert="PixelmeterJobsStuck",
+        series={_OLDEST_JOB: "0+60x180 0x60"},
+        at="181m",
+    ),
+    Case(
         name="spend is ten times that of yesterday",
         alert="PixelmeterSpendSpike",
         series={_COST: "0+0.1x150 15+1x12"},
@@ -265,6 +292,24 @@ CASES = [
             "6.00 USD an hour go through gw: more than 3 times the same hour of the day before, and 3 times the mean"
             " of a day.": _GATEWAY,
         },
+    ),
+    Case(
+        name="jobs cost ten times what they did yesterday",
+        alert="PixelmeterSpendSpike",
+        series={_COST: "0x162", _JOB_COST: "0+0.1x150 15+1x12"},
+        step="10m",
+        at="26h40m",
+        firing={
+            "6.00 USD an hour go through gw: more than 3 times the same hour of the day before, and 3 times the mean"
+            " of a day.": _GATEWAY,
+        },
+    ),
+    Case(
+        name="a statement corrects what a month cost",
+        alert="PixelmeterSpendSpike",
+        series={_COST: "0+0.1x162", _CORRECTED: "0x150 1000x12"},
+        step="10m",
+        at="26h40m",
     ),
     Case(
         name="a program spends at an hour at which it did not run yesterday",
@@ -302,6 +347,21 @@ CASES = [
         name="an image costs more than twice what it did yesterday",
         alert="PixelmeterImageCostJump",
         series=_images("0+0.4x150 60+1x12", "0+10x162"),
+        step="10m",
+        at="26h40m",
+        firing={
+            "An image of m through gw costs 0.1000 USD: more than 1.5 times what it was a day, or else a week,"
+            " before.": {**_GATEWAY, "model": "m"},
+        },
+    ),
+    Case(
+        name="an image of a job costs more than twice what it did yesterday",
+        alert="PixelmeterImageCostJump",
+        series={
+            _JOB_COST: "0+0.4x150 60+1x12",
+            _counter("pixelmeter_images_total", ',size="",quality=""'): "0+10x162",
+            _PENDING: "0+10x162",
+        },
         step="10m",
         at="26h40m",
         firing={
@@ -422,9 +482,45 @@ CASES = [
         at="150m",
     ),
     Case(
+        name="what a job costs is known when it ends",
+        alert="PixelmeterUnknownCost",
+        series={_PENDING: "0+1x180"},
+        at="150m",
+    ),
+    Case(
         name="three dollars of an hour may have been billed",
         alert="PixelmeterAtRiskSpend",
         series={_AT_RISK: "0+0.05x120"},
+        at="90m",
+        firing={
+            "Attempts through gw that gave no image may have cost 3.00 USD in the last 1h.": _GATEWAY,
+        },
+    ),
+    Case(
+        name="jobs of three dollars end, and two of them are still open",
+        alert="PixelmeterAtRiskSpend",
+        series={_AT_RISK: "0x30 0+0.05x150", _RISK_TAKEN: "_x70 0.05+0.05x20 1x90"},
+        at="100m",
+        firing={
+            "Attempts through gw that gave no image may have cost 2.00 USD in the last 1h.": _GATEWAY,
+        },
+    ),
+    Case(
+        name="jobs of three dollars an hour end after some minutes",
+        alert="PixelmeterAtRiskSpend",
+        series={_AT_RISK: "0+0.05x180", _RISK_TAKEN: "0x10 0+0.05x170"},
+        at="150m",
+    ),
+    Case(
+        name="the last jobs of a batch have ended",
+        alert="PixelmeterAtRiskSpend",
+        series={_AT_RISK: "0x60 3x120", _RISK_TAKEN: "_x80 3x100"},
+        at="100m",
+    ),
+    Case(
+        name="a statement settles what was at risk last month, and three dollars of an hour may have been billed",
+        alert="PixelmeterAtRiskSpend",
+        series={_AT_RISK: "0+0.05x120", _SETTLED: "0x80 1000x40"},
         at="90m",
         firing={
             "Attempts through gw that gave no image may have cost 3.00 USD in the last 1h.": _GATEWAY,

@@ -38,6 +38,10 @@ def cost(source: str = "priced", *, model: str = "m", exporter: bool = False) ->
     return counter("cost_usd", f',cost_source="{source}"', model=model, exporter=exporter)
 
 
+def moved(kind: str, direction: str, name: str = "adjustments_usd") -> str:
+    return counter(name, f',kind="{kind}",direction="{direction}"')
+
+
 def since(minute: int, *values: str) -> str:
     """Return values of a series that is there since a minute of the last hour, each for an equal part of the rest."""
     begin = _NOW - 60 + minute
@@ -157,6 +161,105 @@ def test_unknown_cost_alone_is_no_spend_of_zero(said: Said, query: str) -> None:
     said(query, {cost(): since(20, "0"), **unknown}, {})
     said(query, {cost(): since(20, "0")}, {"{}": 0})
     said(query, {cost(): since(20, "0.5"), **unknown}, {"{}": 0.5})
+
+
+@pytest.mark.parametrize(
+    ("query", "labels"),
+    [("stat Spend", "{}"), ("stat Spend, by the counters", "{}"), ("table Models/0", '{model="m"}')],
+)
+def test_spend_is_cost_and_what_later_facts_added_less_what_they_took(said: Said, query: str, labels: str) -> None:
+    series = {
+        cost(): since(20, "2"),
+        moved("job", "up"): since(30, "1.5"),
+        moved("job", "down"): since(30, "0.2"),
+        moved("reconciled", "down"): since(30, "0", "0.3"),
+    }
+
+    said(query, series, {labels: 3})
+
+
+@pytest.mark.parametrize("query", SPEND)
+def test_jobs_alone_are_spend_once_they_have_ended(said: Said, query: str) -> None:
+    open_ = {cost(): since(20, "0"), counter("unknown_cost_requests", ',reason="pending_job"'): since(20, "3")}
+
+    said(query, open_, {"{}": 0})
+    said(query, {**open_, moved("job", "up"): since(30, "1.5")}, {"{}": 1.5})
+
+
+@pytest.mark.parametrize(
+    ("query", "labels", "of_open"),
+    [
+        ("stat At risk", "{}", {"{}": 0.0}),
+        ("table Models/1", '{model="m"}', {}),
+        ("timeseries At risk per hour", '{gateway="gw", job="pixelmeter"}', None),
+    ],
+)
+def test_what_jobs_put_at_risk_is_gone_when_they_end(
+    said: Said, query: str, labels: str, of_open: Mapping[str, float] | None
+) -> None:
+    submitted = {counter("at_risk_usd"): since(20, "3")}
+    taken = moved("job", "down", "at_risk_adjustments_usd")
+
+    said(query, submitted, {labels: 3})
+    said(query, {**submitted, taken: since(30, "1")}, {labels: 2})
+    said(query, {**submitted, taken: since(30, "3")}, {labels: 0} if of_open is None else of_open)
+
+
+@pytest.mark.parametrize("query", ["stat Unknown cost", "table Models/2"])
+def test_a_job_is_no_attempt_whose_cost_nobody_knows(said: Said, query: str) -> None:
+    pending = counter("unknown_cost_requests", ',reason="pending_job"')
+    labels = '{model="m"}' if "/" in query else "{}"
+
+    said(
+        query,
+        {counter("unknown_cost_requests", ',reason="no_price"'): since(20, "1"), pending: since(20, "3")},
+        {labels: 1},
+    )
+
+
+def test_an_image_of_a_job_costs_what_the_end_of_the_job_says(said: Said) -> None:
+    series = {cost(): since(40, "0"), moved("job", "up"): since(57, "0.2"), image(): since(57, "2")}
+
+    said("stat Cost per image", series, {"{}": 0.1})
+    said("table Models/4", series, {'{model="m"}': 0.1})
+    said("timeseries Cost per image", series, {'{model="m"}': 0.1})
+
+
+@pytest.mark.parametrize(
+    ("query", "labels"),
+    [
+        ("timeseries Spend per hour", '{model="m"}'),
+        ("timeseries Spend per hour, by gateway", '{gateway="gw"}'),
+    ],
+)
+def test_the_pace_of_spend_has_ends_of_jobs_and_no_corrections(said: Said, query: str, labels: str) -> None:
+    series = {
+        cost(): "0+0.1x180",
+        moved("job", "up"): "0+0.3x180",
+        moved("job", "down"): "0+0.2x180",
+        moved("reconciled", "up"): "0+100x180",
+    }
+
+    said(query, series, {labels: 12})
+
+
+def test_adjustments_are_told_apart_by_their_kind(said: Said) -> None:
+    series = {
+        moved("job", "up"): since(20, "2"),
+        moved("manual", "down"): since(20, "1"),
+    }
+
+    said(
+        "timeseries Adjustments per hour",
+        series,
+        {'{direction="up",kind="job"}': 2, '{direction="down",kind="manual"}': 1},
+    )
+
+
+def test_the_first_job_that_ends_counts(said: Said) -> None:
+    ended = counter("jobs", ',outcome="success"')
+
+    said("timeseries Jobs that ended, per hour", {ended: since(20, "1")}, {'{outcome="success"}': 1})
 
 
 @pytest.mark.parametrize(("reason", "is_settled"), [(reason, reason not in UNSETTLED) for reason in UNKNOWN])

@@ -7,10 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from psycopg import Connection
 
+from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.monitoring.asking import Row, ledger, panels, rows, statement
@@ -137,3 +140,36 @@ def test_where_nothing_was_sent_nothing_was_spent(ask: Ask, title: str) -> None:
     *_, value = ask(title).values()
 
     assert 0 == value
+
+
+@pytest.mark.parametrize("title", ["Spend this month", "Spend, by the ledger", *BARS])
+def test_what_is_corrected_is_spend_at_the_time_of_its_attempt(
+    ask: Ask, now: datetime, title: str, postgres_url: str
+) -> None:
+    attempt = spent(1.5, now)
+    author = Author(kind="reconciled", source="statement", made_at=attempt.started_at, version="0.1.0")
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([attempt], {}, [])
+        writer.adjust([attempt.id], lambda known: msgspec.structs.replace(known, cost=2 * 10**9), author)
+    *_, value = ask(title).values()
+
+    assert 2 == value
+
+
+def test_a_job_that_ended_is_no_longer_at_risk(ask: Ask, now: datetime, postgres_url: str) -> None:
+    started_at = (now - EPOCH) // timedelta(microseconds=1)
+    job = make_attempt(
+        cost=None, cost_source="none", cost_reason="pending_job", billing="pending", outcome="pending", job_id="j",
+        at_risk=5_000_000, started_at=started_at,
+    )  # fmt: skip
+    end = JobEnd(
+        id="01900000-0000-7000-8000-000000000001", gateway=job.gateway, job_id="j", heard_at=started_at, source="poll",
+        outcome="success", images=1, reported_cost=3 * 10**9,
+    )  # fmt: skip
+    assert 0.005 == float(ask("At risk this month", job)["value"])
+
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([end], {}, [])
+
+    assert 0 == ask("At risk this month")["value"]
+    assert (3, 0) == amounts(ask("Spend by tag"))

@@ -20,7 +20,7 @@ from tests.monitoring.exporter import exporter
 from tests.prometheus import Prometheus, eventually
 
 _PATIENCE = 60.0
-_OF_EXPORTER = {"Ledger readable", "Age of the latest attempt"}
+_OF_EXPORTER = {"Ledger readable", "Age of the latest attempt", "Open jobs", "Oldest open job"}
 _OF_PROGRAMS = {
     "Time to the first byte, p95, by model", "Time to the first image, p95, by model", "In flight", "Requests left",
     "Lag", "Waiting", "Lost", "Internal errors", "Attempts written, per minute", "Time of a write",
@@ -30,8 +30,15 @@ EMPTY = {"pixelmeter": _OF_EXPORTER, "pixelmeter-ledger": _OF_PROGRAMS}
 """The panels that are empty, by the job that is chosen: what only the other one reports."""
 
 
+SPENT = """sum by (job) (
+  pixelmeter_cost_usd_total
+  or pixelmeter_adjustments_usd_total{direction="up"}
+  or -1 * pixelmeter_adjustments_usd_total{direction="down"}
+)"""
+
+
 def known_cost(connection: Connection[Row]) -> int:
-    cost: int = rows(connection, "SELECT sum(cost)::bigint AS cost FROM pixelmeter_attempts")[0]["cost"]
+    cost: int = rows(connection, "SELECT sum(cost)::bigint AS cost FROM pixelmeter_spend")[0]["cost"]
     return cost
 
 
@@ -69,7 +76,7 @@ def test_every_query_of_every_dashboard_finds_something_in_prometheus(postgres_u
             cost = known_cost(connection) / 1e9
 
         def agreeing() -> bool:
-            said = prometheus.query("sum by (job) (pixelmeter_cost_usd_total)")
+            said = prometheus.query(SPENT)
             return 2 == sum(math.isclose(float(each["value"][1]), cost, rel_tol=1e-9) for each in said)
 
         eventually(f"the counters of both jobs say {cost} too", agreeing)

@@ -25,12 +25,22 @@ from scripts.dashboards.grafana.ledger_panels import (
     unknown_this_month,
 )
 from scripts.dashboards.grafana.panel import stat, timeseries
-from scripts.dashboards.grafana.query import Json, gained, instant, known, moving, ranged
-from scripts.dashboards.grafana.shared import spend_per_image
+from scripts.dashboards.grafana.query import (
+    AT_RISK,
+    SPEND,
+    Json,
+    gained,
+    instant,
+    known,
+    moving,
+    moving_with_jobs,
+    net,
+    net_of_jobs,
+    ranged,
+)
+from scripts.dashboards.grafana.shared import NOT_OF_JOBS, spend_per_image
 
 __all__ = ["cost"]
-
-_COST = "pixelmeter_cost_usd_total"
 
 
 def cost(thresholds: Thresholds) -> Json:
@@ -62,7 +72,7 @@ def cost(thresholds: Thresholds) -> Json:
                 "Pace, by the counters",
                 (
                     Line(8, (_by_gateway(), _by_source(), spend_per_image())),
-                    Line(8, (_at_risk(thresholds), _unknown())),
+                    Line(8, (_adjustments(), _at_risk(thresholds), _unknown())),
                     Line(8, (_images(), _tokens())),
                 ),
             ),
@@ -76,9 +86,10 @@ def cost(thresholds: Thresholds) -> Json:
 def _counted() -> Json:
     return stat(
         "Spend, by the counters",
-        "What Prometheus saw the counters gain. It differs from the ledger where a scrape was missed, where Prometheus"
-        " keeps less than this time range, and by calls of programs that the chosen jobs do not cover.",
-        instant(known(gained(_COST), gained("pixelmeter_unknown_cost_requests_total"))),
+        "What Prometheus saw the counters gain: cost and what later facts added, less what they took. It differs from"
+        " the ledger where a scrape was missed, where Prometheus keeps less than this time range, by calls of programs"
+        " that the chosen jobs do not cover, and by jobs and corrections of attempts that were sent before.",
+        instant(known(net(SPEND), gained("pixelmeter_unknown_cost_requests_total", NOT_OF_JOBS))),
         unit="currencyUSD",
         decimals=4,
         empty="Unknown",
@@ -88,8 +99,8 @@ def _counted() -> Json:
 def _by_gateway() -> Json:
     return timeseries(
         "Spend per hour, by gateway",
-        "Known cost, as if the pace lasted an hour.",
-        ranged(f"{moving(_COST, by='gateway')} * 3600", "{{gateway}}"),
+        "Known cost, as if the pace lasted an hour; that of a job when it ends.",
+        ranged(f"{moving_with_jobs(SPEND, by='gateway')} * 3600", "{{gateway}}"),
         unit="currencyUSD",
         stacked=True,
     )
@@ -98,20 +109,34 @@ def _by_gateway() -> Json:
 def _by_source() -> Json:
     return timeseries(
         "Spend per hour, by source",
-        "Whether the gateway reported the cost or the price book gave it.",
-        ranged(f"{moving(_COST, by='cost_source')} * 3600", "{{cost_source}}"),
+        "Whether the gateway reported the cost or the price book gave it, of attempts as they ended. What was learnt"
+        " later is under Adjustments.",
+        ranged(f"{moving('pixelmeter_cost_usd_total', by='cost_source')} * 3600", "{{cost_source}}"),
         unit="currencyUSD",
         stacked=True,
         coloured=True,
     )
 
 
+def _adjustments() -> Json:
+    moved = gained("pixelmeter_adjustments_usd_total", window="1h", by="kind, direction")
+    return timeseries(
+        "Adjustments per hour",
+        "What later facts added to the known cost (up) and took from it (down) in the hour before each point: ends of"
+        " jobs (job), statements of gateways (reconciled), prices found later (repriced) and people (manual).",
+        ranged(moved, "{{kind}} {{direction}}"),
+        unit="currencyUSD",
+        empty="Nothing was adjusted",
+    )
+
+
 def _at_risk(thresholds: Thresholds) -> Json:
     return timeseries(
         "At risk per hour",
-        "Estimated cost of attempts that may have been billed though they failed, in the hour before each point, by job"
-        f" and gateway; the line is where the alert begins, at {thresholds.at_risk_usd:g} USD.",
-        ranged(gained("pixelmeter_at_risk_usd_total", window="1h", by="job, gateway"), "{{gateway}} {{job}}"),
+        "Estimated cost of attempts that may have been billed though they failed, in the hour before each point, and of"
+        " jobs until they end, by job and gateway; the line is where the alert begins, at"
+        f" {thresholds.at_risk_usd:g} USD.",
+        ranged(net_of_jobs(AT_RISK, window="1h", by="job, gateway"), "{{gateway}} {{job}}"),
         unit="currencyUSD",
         steps=((None, "transparent"), (thresholds.at_risk_usd, "orange")),
     )
@@ -120,7 +145,8 @@ def _at_risk(thresholds: Thresholds) -> Json:
 def _unknown() -> Json:
     return timeseries(
         "Attempts of unknown cost, per hour",
-        "By the reason why their cost is unknown, in the hour before each point.",
+        "By the reason why their cost was unknown as they ended, in the hour before each point; that of a pending_job"
+        " is known once the job ends.",
         ranged(gained("pixelmeter_unknown_cost_requests_total", window="1h", by="reason"), "{{reason}}"),
         unit="short",
         stacked=True,

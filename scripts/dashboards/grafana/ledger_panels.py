@@ -89,7 +89,7 @@ def at_risk_this_month() -> Json:
             f"""
 SELECT
   {_AT_RISK} AS value
-FROM pixelmeter_attempts
+FROM pixelmeter_spend
 WHERE started_at >= {_MONTH}::timestamp AT TIME ZONE 'UTC' AND {SCOPE}
 """
         ),
@@ -118,7 +118,7 @@ def spend_in_range() -> Json:
         sql(
             f"""
 SELECT {_KNOWN_OF_ATTEMPTS} AS spend
-FROM pixelmeter_attempts
+FROM pixelmeter_spend
 WHERE $__timeFilter(started_at) AND {SCOPE}
 """
         ),
@@ -151,7 +151,7 @@ SELECT
   {_AT_RISK} AS "At risk",
   count(*) - count(cost) AS "Unknown",
   coalesce(sum(images), 0) AS "Images"
-FROM pixelmeter_attempts
+FROM pixelmeter_spend
 WHERE $__timeFilter(started_at) AND {SCOPE}
 GROUP BY 1
 ORDER BY 2 DESC NULLS LAST
@@ -179,7 +179,7 @@ SELECT
   sum(reported_cost) / 1e9 AS "Reported",
   sum(coalesce(token_cost, image_cost)) / 1e9 AS "Priced",
   sum(reported_cost - coalesce(token_cost, image_cost)) / 1e9 AS "Difference"
-FROM pixelmeter_attempts
+FROM pixelmeter_spend
 WHERE $__timeFilter(started_at) AND {SCOPE}
   AND reported_cost IS NOT NULL AND coalesce(token_cost, image_cost) IS NOT NULL
 GROUP BY model
@@ -203,7 +203,7 @@ SELECT
   model AS "Model",
   count(*) AS "Attempts",
   {_AT_RISK} AS "At risk"
-FROM pixelmeter_attempts
+FROM pixelmeter_spend
 WHERE $__timeFilter(started_at) AND {SCOPE} AND cost IS NULL
 GROUP BY cost_reason, model
 ORDER BY 3 DESC, 4 DESC NULLS LAST
@@ -235,7 +235,7 @@ SELECT
   max(tags ->> ${{tag:sqlstring}}) AS "Tag",
   max(request_id) AS "Request",
   max(trace_id) AS "Trace"
-FROM pixelmeter_attempts
+FROM pixelmeter_spend
 WHERE $__timeFilter(started_at) AND {SCOPE}
 GROUP BY call_id
 HAVING sum(cost) > 0

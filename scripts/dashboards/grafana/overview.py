@@ -5,17 +5,28 @@ from __future__ import annotations
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
 from scripts.dashboards.grafana.panel import column, heatmap, stat, table, timeseries
-from scripts.dashboards.grafana.query import Json, gained, increase, instant, known, moving, ranged, share
-from scripts.dashboards.grafana.shared import UNSETTLED, error_steps, reasons, spend_per_image
+from scripts.dashboards.grafana.query import (
+    AT_RISK,
+    SPEND,
+    Json,
+    gained,
+    increase,
+    instant,
+    known,
+    moving,
+    moving_with_jobs,
+    net,
+    ranged,
+    share,
+)
+from scripts.dashboards.grafana.shared import NOT_OF_JOBS, UNSETTLED, error_steps, reasons, spend_per_image
 from scripts.dashboards.recordings import COUNTED, FAILED
 
 __all__ = ["overview"]
 
-_COST = "pixelmeter_cost_usd_total"
 _IMAGES = "pixelmeter_images_total"
 _REQUESTS = "pixelmeter_requests_total"
 _DURATION = "pixelmeter_request_duration_seconds_bucket"
-_AT_RISK = "pixelmeter_at_risk_usd_total"
 _UNKNOWN = "pixelmeter_unknown_cost_requests_total"
 _SUCCESS = 'outcome="success"'
 
@@ -37,29 +48,32 @@ def overview(thresholds: Thresholds) -> Json:
 
 def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
     # A model without a price stays at 0, which is not what its images cost.
-    spent = f"({gained(_COST, by='gateway, model')} > 0)"
+    spent = f"({net(SPEND, by='gateway, model')} > 0)"
     images = gained(_IMAGES, by="gateway, model")
     return (
         stat(
             "Spend",
-            "Known cost. A counter's estimate: the exact sum is in the ledger.",
-            instant(known(gained(_COST), gained(_UNKNOWN))),
+            "Known cost, with what ends of jobs and corrections changed in this time range. A counter's estimate: the"
+            " exact sum is in the ledger.",
+            instant(known(net(SPEND), gained(_UNKNOWN, NOT_OF_JOBS))),
             unit="currencyUSD",
             decimals=2,
             empty="Unknown",
         ),
         stat(
             "At risk",
-            "Estimated cost of attempts that may have been billed though they failed. Not part of the spend.",
-            instant(known(gained(_AT_RISK), gained(_UNKNOWN, UNSETTLED))),
+            "Estimated cost of attempts that may have been billed though they failed, and of jobs under way. Not part"
+            " of the spend.",
+            instant(known(f"clamp_min({net(AT_RISK)}, 0)", gained(_UNKNOWN, UNSETTLED))),
             unit="currencyUSD",
             decimals=2,
             empty="Unknown",
         ),
         stat(
             "Unknown cost",
-            "Attempts whose cost nobody knows. They are not in the spend.",
-            instant(gained(_UNKNOWN)),
+            "Attempts whose cost nobody knows. They are not in the spend. Jobs are not counted here, as their cost is"
+            " known once they end: open ones are on the page Reliability.",
+            instant(gained(_UNKNOWN, NOT_OF_JOBS)),
             unit="locale",
             decimals=0,
         ),
@@ -102,8 +116,8 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
 def _spend() -> Json:
     return timeseries(
         "Spend per hour",
-        "Known cost by model, as if the pace lasted an hour.",
-        ranged(f"{moving(_COST, by='model')} * 3600", "{{model}}"),
+        "Known cost by model, as if the pace lasted an hour; that of a job when it ends.",
+        ranged(f"{moving_with_jobs(SPEND, by='model')} * 3600", "{{model}}"),
         unit="currencyUSD",
         stacked=True,
     )
@@ -147,7 +161,7 @@ def _spread() -> Json:
 
 
 def _models() -> Json:
-    spent = f"{gained(_COST, by='model')} > 0"
+    spent = f"{net(SPEND, by='model')} > 0"
     images = gained(_IMAGES, by="model")
     return table(
         "Models",
@@ -155,8 +169,8 @@ def _models() -> Json:
         " known, or nothing. A name that a gateway routes by, such as auto/image, has only the attempts that got no"
         " further.",
         instant(spent, table=True),
-        instant(f"{gained(_AT_RISK, by='model')} > 0", table=True),
-        instant(f"{gained(_UNKNOWN, by='model')} > 0", table=True),
+        instant(f"{net(AT_RISK, by='model')} > 0", table=True),
+        instant(f"{gained(_UNKNOWN, NOT_OF_JOBS, by='model')} > 0", table=True),
         instant(images, table=True),
         instant(share(f"({spent})", images), table=True),
         instant(increase(_REQUESTS, by="model"), table=True),

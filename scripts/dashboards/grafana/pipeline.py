@@ -6,11 +6,11 @@ from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
 from scripts.dashboards.grafana.panel import column, stat, state_timeline, table, timeseries
 from scripts.dashboards.grafana.query import Json, increase, instant, moving, ranged, series
+from scripts.dashboards.grafana.shared import EXPORTER_ONLY
 
 __all__ = ["pipeline"]
 
 _PROGRAMS = "Only programs report this: choose their job"
-_EXPORTER = "Only the exporter reports this: choose its job"
 _SCRAPED = 'job=~"$job"'
 
 
@@ -81,7 +81,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
             unit="percentunit",
             decimals=1,
             steps=((None, "red"), (0.99, "orange"), (1, "green")),
-            empty=_EXPORTER,
+            empty=EXPORTER_ONLY,
         ),
         stat(
             "Age of the prices",
@@ -170,7 +170,7 @@ def _ledger_up() -> Json:
         "Whether the exporter could read the ledger.",
         ranged(f"min by (instance) ({series('pixelmeter_ledger_up')})", "{{instance}}"),
         states=_UP,
-        empty=_EXPORTER,
+        empty=EXPORTER_ONLY,
     )
 
 
@@ -181,7 +181,7 @@ def _last_attempt() -> Json:
         " attempts do not get into the ledger.",
         ranged(f"time() - max({series('pixelmeter_ledger_last_attempt_timestamp_seconds')})", "age"),
         unit="s",
-        empty=_EXPORTER,
+        empty=EXPORTER_ONLY,
     )
 
 

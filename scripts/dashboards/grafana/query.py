@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from pixelmeter.core.metrics import METRICS, metric
 
 __all__ = [
-    "LEDGER", "PROMETHEUS", "SCOPE", "Json", "gained", "increase", "instant", "known", "moving", "ranged", "series",
-    "share", "sql",
+    "AT_RISK", "LEDGER", "PROMETHEUS", "SCOPE", "SPEND", "Json", "Money", "gained", "increase", "instant", "known",
+    "moving", "moving_with_jobs", "net", "net_of_jobs", "ranged", "series", "share", "sql",
 ]  # fmt: skip
 
 Json = dict[str, Any]
@@ -16,6 +17,13 @@ Json = dict[str, Any]
 PROMETHEUS: Json = {"type": "prometheus", "uid": "$datasource"}
 LEDGER: Json = {"type": "grafana-postgresql-datasource", "uid": "$ledger"}
 
+Money = tuple[str, str]
+"""A counter of money, and that of what later facts added to it and took from it."""
+SPEND: Money = ("pixelmeter_cost_usd_total", "pixelmeter_adjustments_usd_total")
+AT_RISK: Money = ("pixelmeter_at_risk_usd_total", "pixelmeter_at_risk_adjustments_usd_total")
+
+_OF_JOBS = 'kind="job"'
+_UP, _DOWN = 'direction="up"', 'direction="down"'
 _CHOSEN = {"job": 'job=~"$job"', "gateway": 'gateway=~"$gateway"', "model": 'model=~"$model"'}
 _LABELS = {
     name: metric.labels
@@ -53,6 +61,32 @@ def gained(name: str, *matchers: str, window: str = "$__range", by: str = "") ->
     that was not there in the day before the window was born in it. What an exporter shows since it is new, or since its
     ledger was away for that day, is no gain: its counters are sums of the whole ledger.
     """
+    return _added([_gained(name, *matchers, window=window)], by)
+
+
+def net(money: Money, *matchers: str, window: str = "$__range", by: str = "") -> str:
+    """Return what `gained` does of money, with what later facts added to it in the window and took from it."""
+    amount, adjustments = money
+    up, down = (_gained(adjustments, *matchers, direction, window=window) for direction in (_UP, _DOWN))
+    return _added([_gained(amount, window=window), up, f"-1 * (\n  {down}\n  )"], by)
+
+
+def net_of_jobs(money: Money, *, window: str, by: str = "") -> str:
+    """Return what `net` does, with ends of jobs alone: a correction is of money that went long before the window."""
+    return net(money, _OF_JOBS, window=window, by=by)
+
+
+def moving_with_jobs(money: Money, *, by: str = "") -> str:
+    """Return what `moving` does of money, with what ends of jobs added to it and took."""
+    amount, adjustments = money
+    rates = [
+        f"rate({selected}[$__rate_interval])"
+        for selected in (series(amount), *(series(adjustments, _OF_JOBS, each) for each in (_UP, _DOWN)))
+    ]
+    return _added([*rates[:2], f"-1 * {rates[2]}"], by)
+
+
+def _gained(name: str, *matchers: str, window: str) -> str:
     chosen = series(name, *matchers)
     # The least value is the first, but where a program began again at the same address: there it is less.
     born = f"min_over_time({chosen}[{window}])\n    unless last_over_time({chosen}[{_BEFORE}] offset {window})"
@@ -65,7 +99,12 @@ def gained(name: str, *matchers: str, window: str = "$__range", by: str = "") ->
         )
     # With a label of its own a first value stands beside the increase of its series, not in its place.
     first = f'label_replace(\n    {born},\n    "part", "first", "", ""\n  )'
-    return f"{_sum(by)}(\n  increase({chosen}[{window}])\n  or\n  {first}\n)"
+    return f"increase({chosen}[{window}])\n  or\n  {first}"
+
+
+def _added(parts: Sequence[str], by: str) -> str:
+    """Return the sum of parts, of which no two have series of the same labels."""
+    return f"{_sum(by)}(\n  " + "\n  or\n  ".join(parts) + "\n)"
 
 
 def moving(name: str, *matchers: str, by: str = "") -> str:

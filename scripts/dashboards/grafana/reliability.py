@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
+from scripts.dashboards.grafana.job_panels import jobs_ended, oldest_job, open_jobs
 from scripts.dashboards.grafana.load_panels import first_byte, first_image, in_flight, remaining_requests
 from scripts.dashboards.grafana.panel import column, stat, table, timeseries
 from scripts.dashboards.grafana.query import Json, increase, instant, moving, ranged, share
@@ -48,6 +49,7 @@ def reliability(thresholds: Thresholds) -> Json:
                     Line(8, (in_flight(), remaining_requests())),
                 ),
             ),
+            Section("Jobs", (Line(8, (jobs_ended(), open_jobs(), oldest_job(thresholds))),)),
             Section("Alerts", (Line(7, (_alerts(),)),)),
         ),
     )

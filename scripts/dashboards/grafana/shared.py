@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.panel import Steps, timeseries
-from scripts.dashboards.grafana.query import Json, gained, moving, ranged, share
+from scripts.dashboards.grafana.query import SPEND, Json, gained, moving, net_of_jobs, ranged, share
 
-__all__ = ["UNSETTLED", "allowed", "error_steps", "reasons", "spend_per_image"]
+__all__ = ["EXPORTER_ONLY", "NOT_OF_JOBS", "UNSETTLED", "allowed", "error_steps", "reasons", "spend_per_image"]
 
-UNSETTLED = 'reason=~"outcome_unknown|pending_job|reported_zero_unverified"'
-"""The reasons for an unknown cost that leave open whether anything was charged."""
+UNSETTLED = 'reason=~"outcome_unknown|reported_zero_unverified"'
+"""The reasons for an unknown cost that leave open whether anything was charged; a job under way is shown as open."""
+NOT_OF_JOBS = 'reason!="pending_job"'
+"""Unknown costs that no end of a job settles: the counter of those that one may settle goes on as if they stayed."""
+EXPORTER_ONLY = "Only the exporter reports this: choose its job"
 
 
 def allowed(objective: float) -> float:
@@ -27,7 +30,7 @@ def spend_per_image() -> Json:
     """Return what an image of each model costs, over time."""
     # A model without a price stays at 0, which is not what its images cost.
     window = "$__rate_interval"
-    known = f"({gained('pixelmeter_cost_usd_total', window=window, by='model')} > 0)"
+    known = f"({net_of_jobs(SPEND, window=window, by='model')} > 0)"
     return timeseries(
         "Cost per image",
         "Known cost over images delivered, by model; a model without any known cost has no line.",

@@ -1,8 +1,8 @@
-"""What an attempt adds to each metric and total: the one table for all who count.
+"""What an attempt, and a later fact about it, adds to each metric and total: the one table for all who count.
 
 `Tally.add` says which numbers an attempt adds and on which condition, `COUNTS` which metric shows which of them, and
-`key_of` what they are told apart by. The metrics of a process, those of OpenTelemetry, the totals of the ledger and the
-exporter that shows these all go by them.
+`key_of` what they are told apart by; `adjustment_tallies` and `ADJUSTMENT_COUNTS` say the same of adjustments. The
+metrics of a process, those of OpenTelemetry, the totals of the ledger and the exporter that shows these all go by them.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pixelmeter.core.labels import Direction, Modality, error_type, quality_labe
 from pixelmeter.core.metrics import MetricKind, metric
 
 __all__ = [
+    "ADJUSTMENT_COUNTS",
     "COUNTS",
     "AdjustmentKey",
     "AdjustmentTally",
@@ -33,6 +34,7 @@ __all__ = [
 ]
 
 _MICROSECONDS = 1_000_000
+Labels = tuple[str, ...]
 
 
 class Key(NamedTuple):
@@ -157,6 +159,9 @@ class AdjustmentTally:
     cost_down: int = 0
     at_risk_up: int = 0
     at_risk_down: int = 0
+    size: str = ""
+    """Of those images; "" where tallies of several sizes are added up, as in a ledger."""
+    quality: str = ""
 
     def add(self, other: AdjustmentTally) -> None:
         """Add what others count for."""
@@ -170,13 +175,17 @@ class AdjustmentTally:
 
 
 def adjustment_tallies(change: Change) -> tuple[AdjustmentTally, ...]:
-    """Return what an adjustment counts for: two of them where it gives the attempt another model."""
+    """Return what an adjustment counts for: two of them where it gives the attempt another model.
+
+    A job is counted when its end is heard of first, and not for other attempts that were answered with the same job.
+    """
     adjustment, before, after = change
-    is_end = adjustment.kind == "job" and before.outcome != after.outcome
+    is_end = adjustment.kind == "job" and before.outcome == "pending" != after.outcome
     outcome = after.outcome if adjustment.kind == "job" else ""
     now = AdjustmentTally(after.gateway, after.operation, after.model, adjustment.kind, outcome)
     now.adjustments = 1
-    now.jobs = int(is_end)
+    now.jobs = int(is_end and after.cost_reason != "same_job")
+    now.size, now.quality = size_label(after), quality_label(after)
     now.images = max((after.images or 0) - (before.images or 0), 0)
     if before.model == after.model:
         _move(now, (after.cost or 0) - (before.cost or 0), (after.at_risk or 0) - (before.at_risk or 0))
@@ -198,12 +207,12 @@ class Count(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     kind: MetricKind
     number: str
-    """Of a counter a field of `Tally`, added where it is not 0; else a field of `Attempt`, shown where it is known."""
+    """Of a counter a field of a tally, added where it is not 0; else a field of `Attempt`, shown where it is known."""
     unit: int
     """How many of that number are 1 in the metric: nano-dollars are shown as dollars, microseconds as seconds."""
     fixed: tuple[str, ...]
     """The values of the labels that do not come from the key; they are the last ones."""
-    labels: Callable[[Key | Tally], tuple[str, ...]]
+    labels: Callable[[Key | Tally | AdjustmentTally], Labels]
     """Returns the values of the metric's labels."""
 
     def value(self, number: int) -> float:
@@ -223,10 +232,10 @@ def _count(name: str, number: str, unit: int = 1, **fixed: str) -> Count:
     )
 
 
-def _labels(fields: Sequence[str], fixed: tuple[str, ...]) -> Callable[[Key | Tally], tuple[str, ...]]:
+def _labels(fields: Sequence[str], fixed: Labels) -> Callable[[Key | Tally | AdjustmentTally], Labels]:
     if len(fields) == 1:  # of which `attrgetter` returns the value, not a tuple
         return lambda key: (getattr(key, fields[0]), *fixed)
-    pick: Callable[[Key | Tally], tuple[str, ...]] = attrgetter(*fields)
+    pick: Callable[[object], Labels] = attrgetter(*fields)
     return (lambda key: pick(key) + fixed) if fixed else pick
 
 
@@ -252,6 +261,16 @@ COUNTS: tuple[Count, ...] = (
     _token_count("output_image_tokens", "output", "image"),
 )
 """In the order in which their labels get room."""
+
+ADJUSTMENT_COUNTS: tuple[Count, ...] = (
+    _count("pixelmeter_jobs_total", "jobs"),
+    _count("pixelmeter_adjustments_usd_total", "cost_up", NANO_PER_USD, direction="up"),
+    _count("pixelmeter_adjustments_usd_total", "cost_down", NANO_PER_USD, direction="down"),
+    _count("pixelmeter_at_risk_adjustments_usd_total", "at_risk_up", NANO_PER_USD, direction="up"),
+    _count("pixelmeter_at_risk_adjustments_usd_total", "at_risk_down", NANO_PER_USD, direction="down"),
+    _count("pixelmeter_images_total", "images"),
+)
+"""The same of an `AdjustmentTally`."""
 
 _TOKENS = tuple(
     (cast("tuple[Direction, Modality]", count.fixed), count.number)

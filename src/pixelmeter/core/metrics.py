@@ -18,6 +18,7 @@ WRITE_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2
 """Seconds of one transaction."""
 
 _CALL = ("gateway", "operation", "model")
+_ADJUSTED = (*_CALL, "kind", "direction")
 _BOTH: tuple[Origin, ...] = ("process", "ledger")
 _PROCESS: tuple[Origin, ...] = ("process",)
 _LEDGER: tuple[Origin, ...] = ("ledger",)
@@ -80,28 +81,28 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_cost_usd_total",
         kind="counter",
         labels=(*_CALL, "cost_source"),
-        help="Known cost in US dollars, as the gateway reported it or by the price book.",
+        help="Known cost in US dollars of attempts as they ended; what was learnt later is an adjustment.",
         origins=_BOTH,
     ),
     Metric(
         name="pixelmeter_at_risk_usd_total",
         kind="counter",
         labels=_CALL,
-        help="Estimated US dollars of attempts that may have been billed; never part of the cost.",
+        help="Estimated US dollars of attempts that may have been billed as they ended; never part of the cost.",
         origins=_BOTH,
     ),
     Metric(
         name="pixelmeter_unknown_cost_requests_total",
         kind="counter",
         labels=(*_CALL, "reason"),
-        help="Attempts whose cost is unknown, by the reason.",
+        help="Attempts whose cost was unknown as they ended, by the reason.",
         origins=_BOTH,
     ),
     Metric(
         name="pixelmeter_images_total",
         kind="counter",
         labels=(*_CALL, "size", "quality"),
-        help="Images delivered.",
+        help="Images delivered, by attempts and at the end of jobs.",
         origins=_BOTH,
     ),
     Metric(
@@ -109,6 +110,27 @@ METRICS: tuple[Metric, ...] = (
         kind="counter",
         labels=("gateway", "model", "direction", "modality"),
         help="Tokens that the gateway counted, each once: cached text input is not part of text input.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_jobs_total",
+        kind="counter",
+        labels=(*_CALL, "outcome"),
+        help="Jobs that ended, each once, as their end was heard of first.",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_adjustments_usd_total",
+        kind="counter",
+        labels=_ADJUSTED,
+        help="US dollars that later facts added to the known cost of attempts (up), or took from it (down).",
+        origins=_BOTH,
+    ),
+    Metric(
+        name="pixelmeter_at_risk_adjustments_usd_total",
+        kind="counter",
+        labels=_ADJUSTED,
+        help="Estimated US dollars that later facts added to what is at risk (up), or took from it (down).",
         origins=_BOTH,
     ),
     Metric(
@@ -191,6 +213,20 @@ METRICS: tuple[Metric, ...] = (
         kind="gauge",
         labels=(),
         help="When the latest attempt of the ledger was sent.",
+        origins=_LEDGER,
+    ),
+    Metric(
+        name="pixelmeter_jobs_open",
+        kind="gauge",
+        labels=("gateway",),
+        help="Jobs that were submitted and of which no end was heard.",
+        origins=_LEDGER,
+    ),
+    Metric(
+        name="pixelmeter_oldest_job_seconds",
+        kind="gauge",
+        labels=("gateway",),
+        help="How long ago the oldest open job was submitted; 0 while none is open.",
         origins=_LEDGER,
     ),
     Metric(

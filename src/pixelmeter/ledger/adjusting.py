@@ -27,6 +27,7 @@ __all__ = [
     "Brought",
     "Changed",
     "Corrected",
+    "OpenJobs",
     "adjust",
     "bring_to_end",
     "bundled_settler",
@@ -34,6 +35,7 @@ __all__ = [
     "history",
     "job_row",
     "open_jobs",
+    "open_jobs_by_gateway",
     "unknown_jobs",
 ]
 
@@ -71,6 +73,15 @@ class Author(NamedTuple):
     version: str
     made_by: str | None = None
     why: str | None = None
+
+
+class OpenJobs(NamedTuple):
+    """The jobs of a gateway that have not ended."""
+
+    gateway: str
+    jobs: int
+    since: int
+    """When the oldest of them was submitted: Unix time in microseconds."""
 
 
 Changed = Callable[[Sequence[Change]], None]
@@ -201,6 +212,16 @@ def expiring(reader: LedgerReader, settler: Settler, at: int, limit: int) -> lis
         for job in found
         if job.attempt_id and job.submitted_at is not None and at - job.submitted_at > ages[job.gateway]
     ]
+
+
+def open_jobs_by_gateway(reader: LedgerReader) -> list[OpenJobs]:
+    """Return how many jobs of each gateway have not ended and since when, the gateway with the oldest one first."""
+    statement = (
+        "SELECT gateway, count(*), min(submitted_at) FROM pixelmeter_jobs WHERE ended_at IS NULL"
+        " GROUP BY gateway ORDER BY 3, 1"
+    )
+    found = reader.rows(statement)
+    return [OpenJobs(gateway, jobs, reader.dialect.microseconds(since)) for gateway, jobs, since in found]
 
 
 def unknown_jobs(reader: LedgerReader, *, limit: int | None = None) -> list[Job]:

@@ -9,21 +9,23 @@ from concurrent.futures import Future, wait
 from datetime import UTC, datetime, time
 from itertools import accumulate
 from operator import attrgetter
+from typing import NamedTuple
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.core import Metric as Family
 from prometheus_client.registry import Collector
 
 from pixelmeter._version import __version__
-from pixelmeter.core.counting import COUNTS, Key
+from pixelmeter.core.counting import ADJUSTMENT_COUNTS, COUNTS, AdjustmentTally, Key
 from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address, connect_arguments, read_address
+from pixelmeter.ledger.adjusting import OpenJobs, open_jobs_by_gateway
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.sums import Total, last_attempt, read_totals
+from pixelmeter.ledger.sums import Total, last_attempt, read_adjustment_totals, read_totals
 from pixelmeter.prices import CHECKED_ON
-from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label
+from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label, set_aside
 
 __all__ = ["HISTOGRAM", "Counts", "LedgerCollector", "counter", "of_counts"]
 
@@ -34,7 +36,15 @@ _PATIENCE = 5.0
 _METRICS = {metric.name: metric for metric in METRICS if "ledger" in metric.origins}
 _COUNTERS = [metric.name for metric in _METRICS.values() if metric.kind == "counter"]
 _COUNTS = [count for count in COUNTS if count.kind == "counter" and count.metric in _METRICS]
-_UNITS = {count.metric: count.unit for count in _COUNTS}
+_UNITS = {count.metric: count.unit for count in (*_COUNTS, *ADJUSTMENT_COUNTS)}
+_OF_JOBS = [_METRICS[name] for name in ("pixelmeter_jobs_open", "pixelmeter_oldest_job_seconds")]
+_OF_ADJUSTMENTS = [_METRICS[name] for name in dict.fromkeys(count.metric for count in ADJUSTMENT_COUNTS)]
+_ADJUSTED_ONLY = {each.name for each in _OF_ADJUSTMENTS} - {count.metric for count in _COUNTS}
+_OF_TOTALS = [each for each in _METRICS.values() if each not in _OF_JOBS and each.name not in _ADJUSTED_ONLY]
+# Shares of the room that is left. Each has its own, because the ledger does not say which row of totals came before
+# which row of adjustments, and what gets room must not depend on when a scrape saw them.
+_ADJUSTMENTS_SHARE = 0.25
+_JOBS_SHARE = 0.05
 # Each combination of labels has series of these, even while they are 0.
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
@@ -103,20 +113,24 @@ class LedgerCollector(Collector):
 
     def _read(self) -> Sequence[Family]:
         try:
-            totals, latest = self._ask()
+            found = self._ask()
         except LedgerError as error:
             self._say(str(error))
             return [_gauge("pixelmeter_ledger_up", 0), *_always()]
         self._say(None)
-        families = [_gauge("pixelmeter_ledger_up", 1), *_always(), *of_counts(*self._counts.of(totals))]
-        if latest is not None:
-            families.append(_gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", latest / 1e6))
+        families = [_gauge("pixelmeter_ledger_up", 1), *_always()]
+        families += of_counts(*self._counts.of(found.totals, found.adjusted))
+        families += self._counts.open_jobs(found.totals, found.open_jobs, self._clock.now())
+        if found.latest is not None:
+            families.append(_gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", found.latest / 1e6))
         return families
 
-    def _ask(self) -> tuple[Sequence[Total], int | None]:
+    def _ask(self) -> _Found:
         # Opened for each reading: since the last one the file may have been replaced, or its schema upgraded.
         with reading_ledger(self._address) as reader:
-            return read_totals(reader), last_attempt(reader)
+            return _Found(
+                read_totals(reader), read_adjustment_totals(reader), open_jobs_by_gateway(reader), last_attempt(reader)
+            )
 
     def _say(self, error: str | None) -> None:
         """Log a change, once."""
@@ -134,6 +148,16 @@ def _always() -> Sequence[Family]:
         _gauge("pixelmeter_price_book_timestamp_seconds", checked),
         _gauge("pixelmeter_build_info", 1, (__version__,)),
     ]
+
+
+class _Found(NamedTuple):
+    """What a ledger says at one moment."""
+
+    totals: Sequence[Total]
+    adjusted: Sequence[AdjustmentTally]
+    open_jobs: Sequence[OpenJobs]
+    latest: int | None
+    """When the latest attempt was sent: Unix time in microseconds."""
 
 
 class _Histogram:
@@ -157,11 +181,19 @@ class Counts:
 
     def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
         """Raises ConfigError for a limit that is too low."""
-        self._series = Series(list(_METRICS.values()), max_series)
+        adjustments, jobs = set_aside(_OF_ADJUSTMENTS), set_aside(_OF_JOBS)
+        room = max(max_series - adjustments - jobs - set_aside(_OF_TOTALS), 0)
+        adjustments += int(room * _ADJUSTMENTS_SHARE)
+        jobs += int(room * _JOBS_SHARE)
+        self._series = Series(_OF_TOTALS, max_series, taken=adjustments + jobs)
+        self._adjusted = Series(_OF_ADJUSTMENTS, adjustments)
+        self._jobs = Series(_OF_JOBS, jobs)
         self._named: dict[Labels, tuple[str, str]] = {}
-        self._placed: dict[tuple[str, Labels], Labels] = {}
+        self._placed: dict[tuple[Series, str, Labels], Labels] = {}
 
-    def of(self, totals: Iterable[Total]) -> tuple[Mapping[str, Mapping[Labels, int]], Mapping[Labels, _Histogram]]:
+    def of(
+        self, totals: Iterable[Total], adjusted: Iterable[AdjustmentTally] = ()
+    ) -> tuple[Mapping[str, Mapping[Labels, int]], Mapping[Labels, _Histogram]]:
         """Return the counters by name and labels, and the histograms; money is in nano-dollars."""
         started: set[Labels] = set()
         counters: dict[str, dict[Labels, int]] = {name: {} for name in _COUNTERS}
@@ -184,7 +216,31 @@ class Counts:
                     counters[name][placed] = counters[name].get(placed, 0) + number
             placed = self._place(HISTOGRAM, (*call, total.outcome))
             histograms.setdefault(placed, _Histogram()).add(total.durations, total.duration)
+        for tally in adjusted:
+            for count in ADJUSTMENT_COUNTS:
+                if tally.kind == "job" or count.number != "jobs":
+                    placed = self._place(count.metric, count.labels(tally), self._adjusted)
+                    counters[count.metric].setdefault(placed, 0)
+                    counters[count.metric][placed] += getattr(tally, count.number)
         return counters, histograms
+
+    def open_jobs(self, totals: Iterable[Total], found: Iterable[OpenJobs], now: int) -> Iterator[Family]:
+        """Yield the gauges of jobs that have not ended; `now` is Unix time in microseconds.
+
+        They are 0 for a gateway whose jobs have all ended.
+        """
+        counts: dict[Labels, float] = {}
+        ages: dict[Labels, float] = {}
+        none = [OpenJobs(total.gateway, 0, now) for total in totals if total.outcome == "pending"]
+        for gateway, jobs, since in [*found, *none]:
+            count, age = (self._place(each.name, (gateway,), self._jobs) for each in _OF_JOBS)
+            counts[count] = counts.get(count, 0) + jobs
+            ages[age] = max(ages.get(age, 0), (now - since) / 1e6)
+        for each, values in zip(_OF_JOBS, (counts, ages), strict=True):
+            family = GaugeMetricFamily(each.name, each.help, labels=each.labels)
+            for labels, value in values.items():
+                family.add_metric(labels, value)
+            yield family
 
     def _names(self, key: Labels, total: Total) -> tuple[str, str]:
         # Remembered for each combination: a name that gets room later must not take over what was counted as "other".
@@ -195,11 +251,12 @@ class Counts:
             self._named[key] = named
         return named
 
-    def _place(self, name: str, labels: Labels) -> Labels:
-        placed = self._placed.get((name, labels))
+    def _place(self, name: str, labels: Labels, series: Series | None = None) -> Labels:
+        series = series or self._series
+        placed = self._placed.get((series, name, labels))
         if placed is None:
             asked = tuple(label(text) for text in labels)
-            placed = self._placed[name, labels] = self._series.place(_METRICS[name], asked)
+            placed = self._placed[series, name, labels] = series.place(_METRICS[name], asked)
         return placed
 
 

@@ -7,6 +7,7 @@ always is a place to count an attempt in.
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import product
@@ -19,7 +20,9 @@ from pixelmeter.core.metrics import Metric
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
 
-__all__ = ["DEFAULT_LIMIT", "START", "Labels", "Series", "label", "series_per_label_set"]
+__all__ = [
+    "DEFAULT_LIMIT", "START", "START_OF_JOBS", "Labels", "Series", "label", "series_per_label_set", "set_aside",
+]  # fmt: skip
 
 Labels = tuple[str, ...]
 
@@ -47,6 +50,13 @@ START: tuple[tuple[str, Labels], ...] = (
 `increase()` does not see the step with which a series is born, and alerts watch these.
 """
 
+START_OF_JOBS: tuple[tuple[str, Labels], ...] = (
+    ("pixelmeter_jobs_total", ("success",)),
+    ("pixelmeter_adjustments_usd_total", ("job", "up")),
+    ("pixelmeter_at_risk_adjustments_usd_total", ("job", "down")),
+)
+"""Those that start at 0 as soon as a gateway, operation and model have a job, which then ends some time later."""
+
 _TEXT_LIMIT = 100
 _OPEN = (OTHER,)
 # The values that a label keeps in the series that are set aside. Any other value is counted as the last of these.
@@ -58,6 +68,12 @@ _KEPT: Mapping[str, Labels] = {
     "direction": get_args(Direction),
     "modality": get_args(Modality),
     "kind": ("requests",),
+}
+# Where a label of these names has other values than in other metrics.
+_KEPT_OF: Mapping[str, Mapping[str, Labels]] = {
+    "pixelmeter_jobs_total": {"outcome": ("success", "rejected", "cancelled", "timeout", "error")},
+    "pixelmeter_adjustments_usd_total": {"kind": ("job", OTHER), "direction": ("up", "down")},
+    "pixelmeter_at_risk_adjustments_usd_total": {"kind": ("job", OTHER), "direction": ("up", "down")},
 }
 _NAMED = {"gateway", "operation", "model"}
 _KEPT_OF_HISTOGRAMS: Mapping[str, Labels] = {**_KEPT, "outcome": ("success", OTHER)}
@@ -77,6 +93,11 @@ def label(value: str) -> str:
     return bounded(value, _TEXT_LIMIT) or ""
 
 
+def set_aside(metrics: Sequence[Metric]) -> int:
+    """Return for how many series of such metrics there always is room."""
+    return Series(metrics, sys.maxsize).used
+
+
 def series_per_label_set(metric: Metric) -> int:
     """Return how many series one label set takes; a histogram has one a bucket, and `+Inf`, the sum and the count."""
     return len(metric.buckets) + 3 if metric.kind == "histogram" else 1
@@ -85,8 +106,11 @@ def series_per_label_set(metric: Metric) -> int:
 class Series:
     """The label sets that are shown. Sets are only ever added, so what was counted in one stays there."""
 
-    def __init__(self, metrics: Sequence[Metric], limit: int = DEFAULT_LIMIT) -> None:
-        """Set aside what must always have room; ConfigError where the limit is below that."""
+    def __init__(self, metrics: Sequence[Metric], limit: int = DEFAULT_LIMIT, *, taken: int = 0) -> None:
+        """Set aside what must always have room; ConfigError where the limit is below that.
+
+        So many of the series up to the limit are `taken` by others.
+        """
         self._needs = {metric.name: series_per_label_set(metric) for metric in metrics}
         kinds = {metric.name: metric.kind for metric in metrics}
         self._start = [(name, rest) for name, rest in START if name in kinds]
@@ -94,7 +118,7 @@ class Series:
         self._limit = limit
         self._names: set[Labels] = set()
         self._placed: set[tuple[str, Labels]] = set()
-        self.used = 0
+        self.used = taken
         """Series that are shown or set aside; never more than the limit."""
         for metric in metrics:
             for values in product(*(_kept(metric)[name] for name in metric.labels)):
@@ -152,7 +176,7 @@ class Series:
 
 
 def _kept(metric: Metric) -> Mapping[str, Labels]:
-    kept = _KEPT_OF_HISTOGRAMS if metric.kind == "histogram" else _KEPT
+    kept = _KEPT_OF_HISTOGRAMS if metric.kind == "histogram" else {**_KEPT, **_KEPT_OF.get(metric.name, {})}
     return {name: kept.get(name, _OPEN) for name in metric.labels}
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 
+from pixelmeter.core.attempts.adjustment import Change, change_of
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.sinks.otel import OtelSink
-from tests.factories import make_attempt
+from tests.factories import STARTED_AT, make_attempt
 from tests.sinks.otel.conftest import Telemetry
 
 STANDARD = {
@@ -73,6 +75,54 @@ def test_attempts_are_counted_under_these_names_with_these_attributes(telemetry:
         ],
     } == found
     assert UNITS == {name: instrument.unit for name, instrument in telemetry.instruments().items()}
+
+
+def job_ended(**fields: Any) -> Change:
+    """Return what the end of a job changes of the attempt that submitted it."""
+    before = make_attempt(
+        outcome="pending", images=None, size=None, cost=None, cost_source="none", cost_reason="pending_job",
+        at_risk=42_000_000,
+    )  # fmt: skip
+    after = {"outcome": "success", "images": 2, "size": "512x512", "cost": 50_000_000, "at_risk": None, **fields}
+    return change_of(
+        before,
+        msgspec.structs.replace(before, **after),
+        number=1,
+        kind="job",
+        made_at=STARTED_AT,
+        source="poll",
+        version="0.1.0",
+    )
+
+
+def test_the_end_of_a_job_is_counted_and_has_no_span(telemetry: Telemetry) -> None:
+    telemetry.sink().adjust(job_ended())
+    moved = {**CALL, "pixelmeter.adjustment.kind": "job"}
+    assert {
+        "pixelmeter.jobs": [({**CALL, "pixelmeter.outcome": "success"}, 1)],
+        "pixelmeter.adjustments": [({**moved, "pixelmeter.adjustment.direction": "up"}, 0.05)],
+        "pixelmeter.at_risk_adjustments": [({**moved, "pixelmeter.adjustment.direction": "down"}, 0.042)],
+        "pixelmeter.images": [
+            ({**CALL, "pixelmeter.image.size": "512x512", "pixelmeter.image.quality": "medium"}, 2),
+        ],
+    } == {name: telemetry.points(name) for name in telemetry.instruments()}
+    assert {"{job}", "USD", "{image}"} == {instrument.unit for instrument in telemetry.instruments().values()}
+    assert not telemetry.spans()
+
+
+def test_the_end_of_a_job_leads_to_no_span_of_somebody_else(telemetry: Telemetry) -> None:
+    with telemetry.tracer.start_as_current_span("another request"):
+        telemetry.sink().adjust(job_ended())
+    assert [] == [exemplar for point in telemetry.first_points().values() for exemplar in point.exemplars]
+
+
+def test_models_that_jobs_name_cannot_add_more_and_more_series(telemetry: Telemetry) -> None:
+    sink = telemetry.sink()
+    for number in range(1000):
+        sink.adjust(job_ended(model=f"model-{number}"))
+    points = telemetry.points("pixelmeter.jobs")
+    assert 1000 == sum(count for _, count in points)
+    assert len(points) < 50
 
 
 def test_times_and_tokens_have_boundaries_that_fit(telemetry: Telemetry) -> None:

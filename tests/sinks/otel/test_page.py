@@ -17,6 +17,7 @@ from pixelmeter.testing import Gateway
 from tests.factories import make_attempt
 from tests.interop.conftest import Metered
 from tests.sinks.otel.conftest import Telemetry
+from tests.sinks.otel.test_metrics import job_ended
 
 PAGE = (Path(__file__).parents[3] / "docs" / "opentelemetry.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
@@ -30,7 +31,7 @@ def table(name: str) -> dict[str, list[str]]:
 
 
 def record_all_kinds(telemetry: Telemetry, **options: Any) -> None:
-    """Record attempts that between them have every field."""
+    """Record attempts that between them have every field, and the end of a job."""
     sink = telemetry.sink(**options)
     counted = {"cached_input_tokens": 2, "output_text_tokens": 3, "first_image": 1}
     for attempt in (
@@ -41,6 +42,7 @@ def record_all_kinds(telemetry: Telemetry, **options: Any) -> None:
         assert leave is not None
         leave()
         sink.record(attempt)
+    sink.adjust(job_ended())
 
 
 def test_the_page_has_every_attribute_of_an_attempt_and_no_other(telemetry: Telemetry) -> None:

@@ -7,12 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import get_args
 
 from opentelemetry.context import Context
-from opentelemetry.metrics import Meter, MeterProvider, get_meter
+from opentelemetry.metrics import Counter, Meter, MeterProvider, get_meter
+from opentelemetry.trace import INVALID_SPAN, set_span_in_context
 
 from pixelmeter import lifecycle
 from pixelmeter._version import __version__
+from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.counting import COUNTS, Count, Tally, tally_of, tokens
+from pixelmeter.core.counting import (
+    ADJUSTMENT_COUNTS,
+    COUNTS,
+    AdjustmentTally,
+    Count,
+    Tally,
+    adjustment_tallies,
+    tally_of,
+    tokens,
+)
 from pixelmeter.core.labels import Direction
 from pixelmeter.core.metrics import DURATION_BUCKETS, metric
 from pixelmeter.sinks.otel import semconv
@@ -38,6 +49,9 @@ _COUNTERS = {
     "pixelmeter_at_risk_usd_total": ("pixelmeter.at_risk", "USD"),
     "pixelmeter_unknown_cost_requests_total": ("pixelmeter.unknown_cost_requests", "{request}"),
     "pixelmeter_images_total": ("pixelmeter.images", "{image}"),
+    "pixelmeter_jobs_total": ("pixelmeter.jobs", "{job}"),
+    "pixelmeter_adjustments_usd_total": ("pixelmeter.adjustments", "USD"),
+    "pixelmeter_at_risk_adjustments_usd_total": ("pixelmeter.at_risk_adjustments", "USD"),
 }
 """What the counters are called here, and their units."""
 _ATTRIBUTES = {
@@ -50,13 +64,15 @@ _ATTRIBUTES = {
     "reason": "pixelmeter.cost.reason",
     "size": "pixelmeter.image.size",
     "quality": "pixelmeter.image.quality",
+    "kind": "pixelmeter.adjustment.kind",
+    "direction": "pixelmeter.adjustment.direction",
 }
 """What the labels of metrics are called here."""
 _DIRECTIONS: tuple[Direction, ...] = get_args(Direction)
 
 
 class Metrics:
-    """The instruments, and how an attempt is counted in them."""
+    """The instruments, and how an attempt and what adjusts it are counted in them."""
 
     def __init__(self, provider: MeterProvider | None, *, latest: bool) -> None:
         """`latest` chooses the names of the conventions after 1.41."""
@@ -72,7 +88,9 @@ class Metrics:
             explicit_bucket_boundaries_advisory=DURATION_BUCKETS,
         )
         self._usage = _LatestUsage(meter) if latest else _Usage(meter)
-        self._counters = [_Counter(meter, count) for count in COUNTS if count.metric in _COUNTERS]
+        counters = {name: _counter(meter, name) for name in _COUNTERS}
+        self._counters = [_Counter(counters[count.metric], count) for count in COUNTS if count.metric in _COUNTERS]
+        self._adjusting = [_Counter(counters[count.metric], count) for count in ADJUSTMENT_COUNTS]
 
     def locks(self) -> Sequence[lifecycle.Lock]:
         """Return what a fork should hold."""
@@ -86,6 +104,19 @@ class Metrics:
         """Count an attempt that has ended; `context` has its span, for exemplars."""
         with self.lock:
             self._record(attempt, context)
+
+    def adjust(self, change: Change) -> None:
+        """Count what a later fact changed of an attempt."""
+        # Not the current span, for exemplars: that is of somebody else.
+        context = set_span_in_context(INVALID_SPAN, Context())
+        priced = _is_priced(change.before) or _is_priced(change.after)
+        with self.lock:
+            for tally in adjustment_tallies(change):
+                tally.gateway, tally.model = self._series.names(
+                    tally.gateway, tally.operation, tally.model, priced=priced
+                )
+                for counter in self._adjusting:
+                    counter.record(tally, context)
 
     def _record(self, attempt: Attempt, context: Context) -> None:
         tally = tally_of(attempt)
@@ -112,26 +143,33 @@ class Metrics:
         return labels
 
     def _names(self, attempt: Attempt, model: str) -> tuple[str, str]:
-        priced = attempt.price_id is not None or attempt.at_risk is not None
-        return self._series.names(attempt.gateway, attempt.operation, model, priced=priced)
+        return self._series.names(attempt.gateway, attempt.operation, model, priced=_is_priced(attempt))
+
+
+def _is_priced(attempt: Attempt) -> bool:
+    return attempt.price_id is not None or attempt.at_risk is not None
+
+
+def _counter(meter: Meter, name: str) -> Counter:
+    """Return a counter of the catalogue under its name in OpenTelemetry."""
+    named, unit = _COUNTERS[name]
+    return meter.create_counter(named, unit=unit, description=metric(name).help)
 
 
 class _Counter:
-    """A counter of the catalogue under its name in OpenTelemetry."""
+    """A counter, and which number of a tally goes into it."""
 
-    def __init__(self, meter: Meter, count: Count) -> None:
-        described = metric(count.metric)
-        name, unit = _COUNTERS[count.metric]
+    def __init__(self, counter: Counter, count: Count) -> None:
         self._count = count
-        self._attributes = [_ATTRIBUTES[label] for label in described.labels]
-        self._counter = meter.create_counter(name, unit=unit, description=described.help)
+        self._attributes = [_ATTRIBUTES[label] for label in metric(count.metric).labels]
+        self._counter = counter
 
-    def record(self, tally: Tally, context: Context) -> None:
-        """Add the number of an attempt."""
+    def record(self, tally: Tally | AdjustmentTally, context: Context) -> None:
+        """Add the number of an attempt, or of an adjustment."""
         number: int = getattr(tally, self._count.number)
         if number:
             attributes = dict(zip(self._attributes, self._count.labels(tally), strict=True))
-            if not tally.error_type:
+            if not attributes.get(semconv.ERROR_TYPE):
                 attributes.pop(semconv.ERROR_TYPE, None)
             self._counter.add(self._count.value(number), attributes, context)
 

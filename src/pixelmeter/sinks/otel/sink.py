@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.sink import Health
 from pixelmeter.settings import CostAttributes, from_environment
@@ -47,6 +48,10 @@ class OtelSink:
     def record(self, attempt: Attempt) -> None:
         """End the attempt's span, and count the attempt."""
         self._metrics.record(attempt, self._spans.end(attempt))
+
+    def adjust(self, change: Change) -> None:
+        """Count what a later fact changed of an attempt, whose span has ended long since."""
+        self._metrics.adjust(change)
 
     def observe(self, health: Health) -> None:
         """End the spans of calls that were given up; called on the writer's thread."""

@@ -8,12 +8,13 @@ from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Any
 
 from pixelmeter._version import __version__
+from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.counting import COUNTS, tally_of
+from pixelmeter.core.counting import ADJUSTMENT_COUNTS, COUNTS, adjustment_tallies, tally_of
 from pixelmeter.core.sink import Health
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.sinks.prometheus.families import Exemplar, Families, families_of
-from pixelmeter.sinks.series import DEFAULT_LIMIT, Labels
+from pixelmeter.sinks.series import DEFAULT_LIMIT, START_OF_JOBS, Labels
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
@@ -69,6 +70,14 @@ class PrometheusSink:
                 families.child(_IN_FLIGHT, labels).dec()
             traced = sampled and attempt.trace_id is not None and not families.multiprocess
             _count(attempt, families, {"trace_id": str(attempt.trace_id)} if traced else None)
+
+    def adjust(self, change: Change) -> None:
+        """Count what a later fact changed of an attempt."""
+        families = self._families
+        with families.lock:
+            if self._generation != families.generation:
+                self._drop_inherited()
+            _count_adjustment(change, families)
 
     def observe(self, health: Health) -> None:
         """Show how the ledger is doing."""
@@ -133,8 +142,7 @@ def _is_sampled() -> bool:
 def _count(attempt: Attempt, families: Families, exemplar: Exemplar) -> None:
     """Add an attempt that has ended; the exemplar goes to its duration and its cost."""
     tally = tally_of(attempt)
-    priced = attempt.price_id is not None or attempt.at_risk is not None
-    tally.gateway, tally.model = families.names(tally.gateway, tally.operation, tally.model, priced=priced)
+    tally.gateway, tally.model = families.names(tally.gateway, tally.operation, tally.model, priced=_is_priced(attempt))
     for count in COUNTS:
         if count.kind == "counter":
             number: int | None = getattr(tally, count.number) or None
@@ -149,3 +157,20 @@ def _count(attempt: Attempt, families: Families, exemplar: Exemplar) -> None:
             child.observe(value, exemplar if count.metric in _WITH_EXEMPLAR else None)
         else:
             child.inc(value, exemplar if count.metric in _WITH_EXEMPLAR else None)
+    if attempt.outcome == "pending":
+        for name, rest in START_OF_JOBS:
+            families.child(name, (tally.gateway, tally.operation, tally.model, *rest))
+
+
+def _count_adjustment(change: Change, families: Families) -> None:
+    priced = _is_priced(change.before) or _is_priced(change.after)
+    for tally in adjustment_tallies(change):
+        tally.gateway, tally.model = families.names(tally.gateway, tally.operation, tally.model, priced=priced)
+        for count in ADJUSTMENT_COUNTS:
+            number: int = getattr(tally, count.number)
+            if number:
+                families.child(count.metric, count.labels(tally)).inc(number / count.unit)
+
+
+def _is_priced(attempt: Attempt) -> bool:
+    return attempt.price_id is not None or attempt.at_risk is not None
