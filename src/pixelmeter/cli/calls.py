@@ -94,7 +94,7 @@ def command(
                     sys.stdout.flush()
             return
         found = attempts(reader, since=since, until=until, filters=wanted, limit=limit)
-        changes = _changes(reader, found) if history else {}
+        changes: Mapping[str, Sequence[Change]] = _changes(reader, found) if history else {}
     if format != "table":
         rows, shown = [listed(one) for one in found], chosen or COLUMNS
         if history:

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.queries import EVERYTHING, Filters, spend, started_in, where
 from pixelmeter.ledger.reader import LedgerReader
 
-__all__ = ["adjusted_attempts_of", "attempts", "attempts_of", "identities"]
+__all__ = ["adjusted_attempts_of", "attempts", "attempts_named", "attempts_of", "identities"]
 
 _IDS_AT_ONCE = 500
 _COLUMNS = ", ".join(FIELDS)
@@ -46,6 +47,17 @@ def attempts_of(reader: LedgerReader, ids: Iterable[str]) -> list[Attempt]:
 def adjusted_attempts_of(reader: LedgerReader, ids: Iterable[str]) -> list[Attempt]:
     """Return the attempts with these ids as they are now, with their adjustments, oldest first."""
     return _of(reader, ids, spend(reader))
+
+
+def attempts_named(reader: LedgerReader, digits: str, *, limit: int) -> list[Attempt]:
+    """Return the attempts whose id, or that of whose call, begins with hexadecimal digits, as they are now.
+
+    The oldest come first.
+    """
+    low, high = (str(UUID(digits.ljust(32, filling))) for filling in "0f")
+    condition = Sql("WHERE (id BETWEEN ? AND ? OR call_id BETWEEN ? AND ?)", (low, high, low, high))
+    statement = f"SELECT {_COLUMNS} FROM {spend(reader)} {condition.text} ORDER BY started_at, id LIMIT ?"
+    return [_attempt(row, reader.dialect) for row in reader.rows(statement, (*condition.parameters, limit))]
 
 
 def _of(reader: LedgerReader, ids: Iterable[str], relation: str) -> list[Attempt]:

@@ -17,6 +17,7 @@ from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = [
     "EVERYTHING",
+    "UNESTIMATED",
     "Filters",
     "TagUse",
     "Unpriced",
@@ -34,7 +35,7 @@ _DAY = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)
 _ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
 # Of a billed attempt nothing is at risk, also where nobody knows its price.
-_UNESTIMATED = "cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')"
+UNESTIMATED = "cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')"
 _USED = "attempt, images, outcome, billing, cost, fee, at_risk, baseline_cost, route_fee, savings"
 
 
@@ -58,7 +59,7 @@ _OF_ATTEMPTS: Mapping[str, _Sum] = {
     "images": _Sum("coalesce(sum(images), 0)"),
     "errors": _Sum(f"count(*) FILTER (WHERE outcome IN ({_ERRORS}))"),
     "unknown_cost_attempts": _Sum("count(*) - count(cost)"),
-    "unestimated_attempts": _Sum(f"count(*) FILTER (WHERE {_UNESTIMATED})"),
+    "unestimated_attempts": _Sum(f"count(*) FILTER (WHERE {UNESTIMATED})"),
     **_MONEY,
 }
 _FROM_ATTEMPTS_ONLY: Mapping[str, _Sum] = {
@@ -296,7 +297,7 @@ HAVING sum(attempts) <> 0
         yield group
     # It has no count of the attempts that could not be estimated; where something was, that needs no saying.
     if any(unknown and not at_risk for at_risk, unknown in doubts.values()):
-        conditions = [Sql(_UNESTIMATED), *filters.conditions(reader.dialect)]
+        conditions = [Sql(UNESTIMATED), *filters.conditions(reader.dialect)]
         yield from _from_attempts(reader, by, first, last, UTC, conditions, sums=_COUNT_UNESTIMATED, bucket="0")
 
 
