@@ -62,10 +62,13 @@ def own_file_option(name: Literal["prices", "profiles"], help: str) -> Callable[
     )
 
 
-def range_options(*, since: str | None, until: str | None) -> Callable[[_Command], _Command]:
+def range_options(
+    *, since: str | None, until: str | None, must_have_since: bool = False
+) -> Callable[[_Command], _Command]:
     """Add `--since`, `--until` and `--tz`; the parameters are `since` and `until: datetime | None` and `tz: ZoneInfo`.
 
-    The arguments are what holds where nothing is given; None leaves that side open.
+    The arguments are what holds where nothing is given; None leaves that side open. `must_have_since` leaves nobody
+    without a beginning.
     """
 
     def decorate(command: _Command) -> _Command:
@@ -78,9 +81,10 @@ def range_options(*, since: str | None, until: str | None) -> Callable[[_Command
             show_default=True,
             help="The time zone of dates and of times without an offset, by its IANA name (Europe/Berlin).",
         )(command)
-        for name, side, default, told in (
-            ("--until", "Before", until, "now"),
-            ("--since", "From", since, since or "the first attempt"),
+        first = since or "the first attempt"
+        for name, side, default, told, is_required in (
+            ("--until", "Before", until, "now", False),
+            ("--since", "From", since, False if must_have_since else first, must_have_since),
         ):
             command = click.option(
                 name,
@@ -88,6 +92,7 @@ def range_options(*, since: str | None, until: str | None) -> Callable[[_Command
                 default=default,
                 callback=_moment,
                 show_default=told,
+                required=is_required,
                 help=f"{side} this date, time, month (2026-09) or year, today, yesterday, this-week, last-month …, "
                 "or so long ago (30m, 24h, 7d, 4w).",
             )(command)

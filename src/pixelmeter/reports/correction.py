@@ -20,7 +20,7 @@ from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.system import SystemClock
 
-__all__ = ["SHOWN", "correct", "meant", "nano_of"]
+__all__ = ["SHOWN", "correct", "login_name", "meant", "nano_of"]
 
 SHOWN = 20
 """How many attempts are told of an id that is not clear."""
@@ -59,7 +59,7 @@ def correct(url: str, attempt: Attempt, nano: int, *, why: str, by: str | None) 
         source="command line",
         made_at=SystemClock().now(),
         version=__version__,
-        made_by=bounded(by or _user()),
+        made_by=bounded(by or login_name()),
         why=bounded(why, _LONGEST),
     )
     with closing(open_writer(url)) as writer:
@@ -67,7 +67,8 @@ def correct(url: str, attempt: Attempt, nano: int, *, why: str, by: str | None) 
     return changes[0] if changes else None
 
 
-def _user() -> str | None:
+def login_name() -> str | None:
+    """Return the name of the user, where it has one."""
     try:
         return getpass.getuser()
     except (OSError, KeyError, ImportError):
