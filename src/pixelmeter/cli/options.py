@@ -81,20 +81,18 @@ def range_options(
             show_default=True,
             help="The time zone of dates and of times without an offset, by its IANA name (Europe/Berlin).",
         )(command)
-        first = since or "the first attempt"
-        for name, side, default, told, is_required in (
-            ("--until", "Before", until, "now", False),
-            ("--since", "From", since, False if must_have_since else first, must_have_since),
+        begins: dict[str, Any] = {"default": since, "show_default": since or "the first attempt"}
+        for name, side, given in (
+            ("--until", "Before", {"default": until, "show_default": "now"}),
+            ("--since", "From", {"required": True} if must_have_since else begins),
         ):
             command = click.option(
                 name,
                 metavar="WHEN",
-                default=default,
                 callback=_moment,
-                show_default=told,
-                required=is_required,
                 help=f"{side} this date, time, month (2026-09) or year, today, yesterday, this-week, last-month …, "
                 "or so long ago (30m, 24h, 7d, 4w).",
+                **given,
             )(command)
         return command
 

@@ -20,6 +20,10 @@ _COLUMNS = ("gateway", "model", "attempts", "before_usd", "after_usd", "estimate
 _OF_TABLE = ("gateway", "model", "attempts", "before", "after", "estimated", "at_risk", "price_ids")
 _NAMES = ("gateway", "model", "price_ids")
 _NAMED = 5
+_HINTS = {
+    "regional_price": "; --host says which host they were sent to",
+    "not_kept": "; their records lack what decides the price",
+}
 _prices_option = own_file_option("prices", "Your own price file; its entries win over the bundled ones.")
 
 
@@ -27,6 +31,11 @@ _prices_option = own_file_option("prices", "Your own price file; its entries win
 @range_options(since=None, until=None, must_have_since=True)
 @filter_options
 @click.option("--all", "with_priced", is_flag=True, help="Also replace what an older state of the prices said.")
+@click.option(
+    "--host",
+    metavar="HOST",
+    help="Where the attempts of its gateway were sent, if that has prices of its own by region.",
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @_prices_option
@@ -36,6 +45,7 @@ def command(
     since: datetime,
     until: datetime | None,
     with_priced: bool,
+    host: str | None,
     dry_run: bool,
     yes: bool,
     path: str | None,
@@ -55,7 +65,7 @@ def command(
     from pixelmeter.reports.repricing import apply, foresee, repricer_of
 
     del filters["tz"]  # what reads --since and --until has used it
-    repricer = repricer_of(path)
+    repricer = repricer_of(path, host)
     with open_ledger(database_url, warn) as reader:
         plan = foresee(reader, repricer, since=since, until=until, filters=Filters(**filters), with_priced=with_priced)
     _show(plan, format)
@@ -105,7 +115,8 @@ def _left(plan: Plan) -> list[str]:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         number = sum(number for _, number in models)
         verb = "stays" if number == 1 else "stay"
-        said.append(f"{_count(number, 'attempt')} {verb} unknown, {reason}: {', '.join(names[:_NAMED])}{more}")
+        what = f"{_count(number, 'attempt')} {verb} unknown, {reason}"
+        said.append(f"{what}: {', '.join(names[:_NAMED])}{more}{_HINTS.get(reason, '')}")
     return said
 
 

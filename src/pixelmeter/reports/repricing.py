@@ -88,10 +88,13 @@ class Plan:
     """Of those that submitted a job: what is known of its end."""
 
 
-def repricer_of(prices: str | None) -> Repricer:
-    """Return what prices attempts again, by a price file above the bundled ones and the profiles of the environment."""
+def repricer_of(prices: str | None, host: str | None) -> Repricer:
+    """Return what prices attempts again, by a price file above the bundled ones and the profiles of the environment.
+
+    `host` is the one that the attempts of its gateway were sent to.
+    """
     settings = from_environment()
-    return Repricer(load_profiles(settings.gateways, settings.profiles), book_of(prices))
+    return Repricer(load_profiles(settings.gateways, settings.profiles), book_of(prices), host and host.lower())
 
 
 def foresee(

@@ -1,35 +1,34 @@
 """A price that is found later: attempts that are in the ledger, priced by what their records keep.
 
-What a record does not keep must not matter: where the steps, the cached tokens of each kind, the units that the gateway
-counted or another model's work may decide the cost, the attempt stays as it is. The price is the plain one, as which
-host of a gateway it was is not kept.
+What a record does not keep must not matter: where the steps, the host, the vendor behind the gateway, the kind of the
+cached tokens, the units that the gateway counted or another model's work may decide the cost, the attempt stays as it
+is.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import msgspec
 
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.apis.usage import Usage
-from pixelmeter.core.attempts.again import asked_by, vendors_behind
+from pixelmeter.core.attempts.again import asked_by
 from pixelmeter.core.attempts.billing import Reported, Tiers, fee_of, price_of, settle
 from pixelmeter.core.attempts.jobs import JobEnd, Settler
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt
 from pixelmeter.core.attempts.terms import Named, consumption_of
-from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.profile import Profile, Region
 from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.gateways.routes import routes_of
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.pricing.book import REASONS, PriceBook
 from pixelmeter.core.pricing.parts import Part
 
 __all__ = ["BY_ESTIMATE", "FOUND_LATER", "Ended", "Repriced", "Repricer", "Stays"]
 
-FOUND_LATER = tuple(
-    reason for reason in REASONS if reason not in ("unpriced_tokens", "unpriced_usage", "regional_price")
-)
+FOUND_LATER = tuple(reason for reason in REASONS if reason not in ("unpriced_tokens", "unpriced_usage"))
 """The reasons for an unknown cost that a better price book can remove. Of the others it is not kept what is priced."""
 BY_ESTIMATE = "price book"
 """Where an estimate comes from, which has no price id."""
@@ -53,6 +52,24 @@ _KEY = (
 _parts = msgspec.json.Decoder(list[Part]).decode
 
 
+class _Behind(NamedTuple):
+    """What the routes of a gateway say of one operation."""
+
+    vendors: tuple[tuple[str, ...], ...]
+    """Whose prices hold, by route."""
+    counts_units: bool
+    """Whether it may say how many units of its price it billed."""
+
+
+class _Case(NamedTuple):
+    """One of the ways in which what a record does not keep may have been."""
+
+    request: ImageRequest
+    usage: Usage
+    region: Region | None
+    vendors: tuple[str, ...]
+
+
 class Ended(NamedTuple):
     """The job of an attempt: the attempt as it was at the submit, and all that was heard of its end."""
 
@@ -71,9 +88,12 @@ class Repriced(NamedTuple):
 class Repricer:
     """Prices attempts again."""
 
-    def __init__(self, profiles: Profiles, book: PriceBook) -> None:
+    def __init__(self, profiles: Profiles, book: PriceBook, host: str | None = None) -> None:
+        """`host` is the one that the attempts of its gateway were sent to, where somebody says so."""
         self._profiles = profiles
         self._book = book
+        self._host = host
+        self._behind: dict[tuple[str, str], _Behind] = {}
         self._settler = Settler(profiles, book)
         self._known: Memo[tuple[object, ...], Tiers | str] = Memo(_REMEMBERED)
 
@@ -90,7 +110,9 @@ class Repricer:
             return "settled"
         if ended is not None:
             return self._by_its_end(attempt, ended)
-        tiers = self._tiers(attempt)
+        # What was priced says itself whether its host had another price.
+        regions = self._regions(self._profile(attempt)) if is_unknown else (None,)
+        tiers = self._tiers(attempt, regions)
         if isinstance(tiers, str):
             return tiers
         if not is_unknown and not _is_same_bill(attempt.priced_parts, tiers.parts):
@@ -134,72 +156,96 @@ class Repricer:
             return "settled"
         profile = self._profile(attempt)
         wanted = consumption_of(asked_by(attempt), ImageResponse(), images=attempt.requested_images)
-        vendors = vendors_behind(profile)
-        for model in _models(attempt, profile):
-            found = self._book.estimate(
-                wanted, gateway=attempt.gateway, model=model, at=attempt.started_at, vendors=vendors
+        behind = self._behind_of(profile, attempt.operation).vendors
+        if () in behind and len(behind) > 1:
+            return "not_kept"
+        found = [
+            self._book.estimate(
+                wanted, gateway=attempt.gateway, model=model, at=attempt.started_at, vendors=vendors, region=region
             )
-            if found is not None:
-                return Repriced(msgspec.structs.replace(attempt, at_risk=found), BY_ESTIMATE)
-        return "no_price"
+            for model in _models(attempt, profile)
+            for vendors in behind
+            for region in self._regions(profile)
+        ]
+        dearest = max((each for each in found if each is not None), default=None)
+        if dearest is None:
+            return "no_price"
+        return Repriced(msgspec.structs.replace(attempt, at_risk=dearest), BY_ESTIMATE)
 
     def _profile(self, attempt: Attempt) -> Profile:
         return self._profiles.named(attempt.gateway) or self._profiles.of_host(attempt.gateway)
 
-    def _tiers(self, attempt: Attempt) -> Tiers | str:
-        key = (attempt.started_at // MICROSECONDS_PER_DAY, *(getattr(attempt, name) for name in _KEY))
+    def _tiers(self, attempt: Attempt, regions: tuple[Region | None, ...]) -> Tiers | str:
+        day = attempt.started_at // MICROSECONDS_PER_DAY
+        key = (day, len(regions), *(getattr(attempt, name) for name in _KEY))
         found = self._known.get(key)
-        return self._known.keep(key, self._priced(attempt)) if found is None else found
+        return self._known.keep(key, self._priced(attempt, regions)) if found is None else found
 
-    def _priced(self, attempt: Attempt) -> Tiers | str:
+    def _priced(self, attempt: Attempt, regions: tuple[Region | None, ...]) -> Tiers | str:
         profile = self._profile(attempt)
         models = _models(attempt, profile)
         if not models:
             return "no_model"
-        first, *others = (
-            self._by_book(attempt, profile, models, request, usage) for request, usage in _possible(attempt)
-        )
-        if first.token_cost is None and first.image_cost is None:
-            return first.reason
-        is_open = any((one.token_cost, one.image_cost) != (first.token_cost, first.image_cost) for one in others)
-        if is_open or attempt.operation == "response_image" or self._counts_units(attempt, profile, models):
+        behind = self._behind_of(profile, attempt.operation)
+        found = [(case, self._by_book(attempt, models, case)) for case in _cases(attempt, regions, behind.vendors)]
+        # A vendor that does not have the model is not the one that made the image.
+        possible = [
+            (case, tiers) for case, tiers in found if _has_cost(tiers) or tiers.reason != "no_price" or not case.vendors
+        ]
+        first = next((tiers for _, tiers in possible if _has_cost(tiers)), None)
+        if first is None:
+            return possible[0][1].reason if possible else "no_price"
+        if any(_bill(tiers) != _bill(first) for case, tiers in possible if case.region is regions[0]):
             return "not_kept"
-        return first
+        if any(_bill(tiers) != _bill(first) for _, tiers in possible):
+            return "regional_price"
+        if attempt.operation == "response_image":
+            return "not_kept"
+        return "not_kept" if behind.counts_units and self._has_unit_price(attempt, models, behind) else first
 
-    def _by_book(
-        self, attempt: Attempt, profile: Profile, models: tuple[str, ...], request: ImageRequest, usage: Usage
-    ) -> Tiers:
+    def _by_book(self, attempt: Attempt, models: tuple[str, ...], case: _Case) -> Tiers:
         response = ImageResponse(
             readable=True,
             images=attempt.images,
             model=attempt.model,
             size=attempt.size,
             quality=attempt.quality,
-            usage=usage,
+            usage=case.usage,
         )
-        named = Named(models, is_default=attempt.requested_model is None)
         return price_of(
-            request,
+            case.request,
             response,
-            named,
+            Named(models, is_default=attempt.requested_model is None),
             models,
             None,
             book=self._book,
             gateway=attempt.gateway,
             at=attempt.started_at,
-            vendors=vendors_behind(profile),
-            region=None,
+            vendors=case.vendors,
+            region=case.region,
         ).tiers
 
-    def _counts_units(self, attempt: Attempt, profile: Profile, models: Sequence[str]) -> bool:
-        """Return whether the gateway may have counted the units itself that the book has a price for."""
-        if all(reader.unit.of_usd is not None for reader in profile.cost):
-            return False
-        vendors = vendors_behind(profile)
+    def _has_unit_price(self, attempt: Attempt, models: tuple[str, ...], behind: _Behind) -> bool:
         return any(
             self._book.cost_of_units("1", gateway=attempt.gateway, model=model, at=attempt.started_at, vendors=vendors)
             for model in models
+            for vendors in behind.vendors
         )
+
+    def _regions(self, profile: Profile) -> tuple[Region | None, ...]:
+        if self._host is not None and self._profiles.of_host(self._host).id == profile.id:
+            return (profile.region_of(self._host),)
+        return (None, *profile.region)
+
+    def _behind_of(self, profile: Profile, operation: str) -> _Behind:
+        found = self._behind.get((profile.id, operation))
+        if found is None:
+            routes = [one for one in routes_of(profile, self._profiles.named) if one.operation == operation]
+            found = self._behind[profile.id, operation] = _Behind(
+                tuple(dict.fromkeys(route.vendors for route in routes)) or (profile.pass_through,),
+                any(reader.unit.of_usd is None for route in routes for reader in route.cost),
+            )
+        return found
 
 
 def _models(attempt: Attempt, profile: Profile) -> tuple[str, ...]:
@@ -211,9 +257,10 @@ def _models(attempt: Attempt, profile: Profile) -> tuple[str, ...]:
     return tuple(name for name in dict.fromkeys(mapped) if not profile.hides(name))
 
 
-def _possible(attempt: Attempt) -> Iterator[tuple[ImageRequest, Usage]]:
-    """Yield what may have been asked for and used, as far as the record leaves it open."""
-    request = asked_by(attempt)
+def _cases(
+    attempt: Attempt, regions: tuple[Region | None, ...], behind: tuple[tuple[str, ...], ...]
+) -> Iterator[_Case]:
+    """Yield how the call may have been, as far as the record leaves it open: the most likely first."""
     text, image, cached = attempt.input_text_tokens, attempt.input_image_tokens, attempt.cached_input_tokens
     usage = Usage(
         input_text=text,
@@ -224,12 +271,24 @@ def _possible(attempt: Attempt) -> Iterator[tuple[ImageRequest, Usage]]:
         output_text=attempt.output_text_tokens,
         output_image=attempt.output_image_tokens,
     )
-    yield request, usage
-    for steps in _STEPS:
-        yield msgspec.structs.replace(request, steps=steps), usage
-    if cached and text and image:
-        yield request, msgspec.structs.replace(usage, cached_text=cached)
-        yield request, msgspec.structs.replace(usage, cached_image=cached)
+    for vendors in behind:
+        likely = _Case(asked_by(attempt), usage, regions[0], vendors)
+        yield likely
+        for region in regions[1:]:
+            yield likely._replace(region=region)
+        for steps in _STEPS:
+            yield likely._replace(request=msgspec.structs.replace(likely.request, steps=steps))
+        if cached and text and image:
+            yield likely._replace(usage=msgspec.structs.replace(usage, cached_text=cached))
+            yield likely._replace(usage=msgspec.structs.replace(usage, cached_image=cached))
+
+
+def _bill(tiers: Tiers) -> tuple[object, ...]:
+    return tiers.token_cost, tiers.image_cost, tiers.price_id
+
+
+def _has_cost(tiers: Tiers) -> bool:
+    return tiers.token_cost is not None or tiers.image_cost is not None
 
 
 def _is_same_bill(before: str | None, after: str | None) -> bool:
