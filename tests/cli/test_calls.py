@@ -7,16 +7,19 @@ import signal
 import subprocess
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
 from pixelmeter.cli import main
+from pixelmeter.core.attempts.adjustment import AdjustmentKind
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.reporting.listing import COLUMNS, listed
+from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import STARTED_AT, make_attempt
 
@@ -190,3 +193,78 @@ def test_a_number_that_no_ledger_can_hold_is_refused(sqlite_url: str, option: st
 
     assert 2 == result.exit_code
     assert f"'{option}': {value} is not in the range" in result.stderr
+
+
+def adjust(url: str, attempt: Attempt, kind: AdjustmentKind, source: str, *people: str, **fields: Any) -> None:
+    """Adjust an attempt an hour after it was made; `people` is who, and why."""
+    author = Author(kind, source, attempt.started_at + 3_600_000_000, "1.0.0", *people)
+    with closing(open_writer(url)) as writer:
+        assert writer.adjust([attempt.id], lambda now: msgspec.structs.replace(now, **fields), author)
+
+
+@pytest.fixture
+def adjusted_url(ledger_url: str) -> str:
+    """The URL of a ledger with an attempt whose job has ended since, and whose cost was corrected then."""
+    attempt = make_attempt(
+        outcome="pending", billing="pending", cost=None, cost_source="none", fee=None, images=None, at_risk=40_000_000,
+        reported_cost=None, job_id="j",
+    )  # fmt: skip
+    fill(ledger_url, attempt)
+    ended = {"outcome": "success", "billing": "billed", "cost": 40_000_001, "cost_source": "priced", "images": 1}
+    adjust(ledger_url, attempt, "job", "poll", **ended, at_risk=None, fee=2_000_000)
+    adjust(ledger_url, attempt, "manual", "command line", "anna", "=1+1 says the invoice", cost=0, fee=0)
+    return ledger_url
+
+
+def test_an_attempt_is_listed_as_it_is_now(adjusted_url: str) -> None:
+    [found] = calls(adjusted_url)
+    assert list(COLUMNS) == list(found)
+    assert ("success", "0", 1, None) == tuple(found[key] for key in ("outcome", "cost_usd", "images", "at_risk_usd"))
+    assert [] == calls(adjusted_url, "--outcome", "pending")
+
+
+def test_the_history_of_an_attempt_says_what_each_adjustment_changed(adjusted_url: str) -> None:
+    fill(adjusted_url, make_attempt(started_at=STARTED_AT - 1))
+    [one, other] = calls(adjusted_url, "--history", "--columns", "id,cost")
+    assert [] == other["adjustments"]
+    assert ["id", "cost_usd", "adjustments"] == list(one)
+    first, second = one["adjustments"]
+    assert {
+        "images": {"before": None, "after": 1},
+        "outcome": {"before": "pending", "after": "success"},
+        "billing": {"before": "pending", "after": "billed"},
+        "cost_usd": {"before": None, "after": "0.040000001"},
+        "cost_source": {"before": "none", "after": "priced"},
+        "at_risk_usd": {"before": "0.04", "after": None},
+        "fee_usd": {"before": None, "after": "0.002"},
+    } == first["changed"]
+    assert {
+        "cost_usd": {"before": "0.040000001", "after": "0"},
+        "fee_usd": {"before": "0.002", "after": "0"},
+    } == second["changed"]
+    assert (1, "job", "poll", "2026-05-28T21:26:40.123456Z", None, None, None, "1.0.0") == tuple(first.values())[:-1]
+    assert (2, "manual", "command line", "anna", "=1+1 says the invoice") == tuple(
+        second[key] for key in ("number", "kind", "source", "made_by", "why")
+    )
+
+
+def test_the_history_is_a_last_column_of_csv_and_stands_under_the_row_in_a_table(
+    adjusted_url: str,
+) -> None:
+    [row] = csv.DictReader(io.StringIO(run(adjusted_url, "--history", "--format", "csv").stdout))
+    assert [*COLUMNS, "adjustments"] == list(row)
+    assert [1, 2] == [each["number"] for each in json.loads(row["adjustments"])]
+    *_, first, second = run(adjusted_url, "--history", "--tz", "Asia/Kathmandu").stdout.splitlines()
+    assert (
+        "    2026-05-29 03:11:40 job, poll: images unknown -> 1, outcome pending -> success, billing pending -> billed,"
+        " cost unknown -> $0.040000001, cost source none -> priced, at risk $0.04 -> none, fee unknown -> $0.002"
+    ) == first
+    assert (
+        "    2026-05-29 03:11:40 manual, command line by anna: cost $0.040000001 -> $0, fee $0.002 -> $0"
+        " (=1+1 says the invoice)"
+    ) == second
+    assert "job, poll" not in run(adjusted_url).stdout
+
+
+def test_the_history_of_what_comes_is_not_followed(sqlite_url: str) -> None:
+    assert 2 == run(sqlite_url, "--history", "--follow").exit_code

@@ -44,7 +44,8 @@ class Exchange(msgspec.Struct, forbid_unknown_fields=True):
     expect: dict[str, Any]
 
 
-def _exchanges() -> Iterator[tuple[str, Exchange]]:
+def exchanges() -> Iterator[tuple[str, Exchange]]:
+    """Yield every exchange with its name."""
     for file in sorted(Path(__file__).parent.glob("*.json")):
         for exchange in msgspec.json.decode(
             file.read_text().replace('"PNG"', f'"{_PNG}"').replace("PNGDATA", _PNG), type=list[Exchange]
@@ -62,7 +63,7 @@ def _shape(exchange: Exchange) -> tuple[object, ...]:
 def _of_each_client() -> Iterator[Any]:
     """Yield each exchange with each client; one of each shape is for every day, of the others those with one client."""
     seen = set[tuple[object, ...]]()
-    for name, exchange in _exchanges():
+    for name, exchange in exchanges():
         is_new = (shape := _shape(exchange)) not in seen
         seen.add(shape)
         for kit in KITS:

@@ -8,17 +8,25 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
 QUERIES = dict(re.findall(r"```sql\n-- ([^\n]*\?)\n(.*?);\n```", PAGE, re.DOTALL))
-MODELS = next(query for title, query in QUERIES.items() if "each model" in title)
-DAYS, TEAMS, RETRIES = (QUERIES[title] for title in QUERIES if QUERIES[title] != MODELS)
+MODELS, DAYS, TEAMS, RETRIES, CHANGES, JOBS = (
+    next(query for title, query in QUERIES.items() if part in title)
+    for part in ("did each model cost", "each day", "each team", "retries", "corrections", "jobs")
+)
+
+
+MAY = 1_778_000_000_000_000
 
 
 def unknown(**fields: Any) -> Attempt:
@@ -57,8 +65,31 @@ def answers(reader: LedgerReader, query: str) -> dict[Any, list[float | None]]:
             for key, *rest in found}  # fmt: skip
 
 
+@pytest.fixture
+def adjusted(ledger_url: str) -> Iterator[LedgerReader]:
+    """A reader of a ledger with attempts of jobs that have ended, and with one whose cost was corrected."""
+    submitted = [
+        unknown(
+            outcome="pending", billing="pending", job_id=name, model="m", requested_model="m", at_risk=1, started_at=MAY
+        )
+        for name in "abc"
+    ]
+    ends = [
+        JobEnd(id=make_attempt().id, gateway="aigateway", job_id=name, heard_at=MAY + seconds * 1_000_000,
+               source="poll", outcome="success", images=1, reported_cost=5_000_000)
+        for name, seconds in (("a", 2), ("b", 4))
+    ]  # fmt: skip
+    wrong = make_attempt(cost=42_240_000, model="n", tags='{"team":"growth"}', started_at=MAY)
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([*submitted, *ends, wrong], {}, [])
+        by_hand = Author("manual", "command line", MAY, "1.0.0")
+        writer.adjust([wrong.id], lambda now: msgspec.structs.replace(now, cost=40_000_000), by_hand)
+    with reading_ledger(ledger_url) as opened:
+        yield opened
+
+
 def test_every_question_is_asked_here() -> None:
-    assert len(re.findall(r"```sql\n(?!GRANT)", PAGE)) == len(QUERIES) == 4
+    assert len(re.findall(r"```sql\n(?!GRANT)", PAGE)) == len(QUERIES) == 6
 
 
 def test_what_each_model_cost(reader: LedgerReader) -> None:
@@ -70,6 +101,20 @@ def test_what_each_model_cost(reader: LedgerReader) -> None:
         "refused": [0, 0, 0],
         "refused and lost": [None, None, 1],
     } == answers(reader, MODELS)
+
+
+def test_what_was_learned_later_is_in_every_answer(adjusted: LedgerReader) -> None:
+    assert {"m": [0.01, 1e-9, 1], "n": [0.04, 0, 0]} == answers(adjusted, MODELS)
+    assert {"2026-05-05": [0.05, 1]} == answers(adjusted, DAYS)
+    assert {"growth": [0.05, 1]} == answers(adjusted, TEAMS)
+
+
+def test_what_corrections_changed(adjusted: LedgerReader) -> None:
+    assert {"job": [2, 0.01], "manual": [1, -0.00224]} == answers(adjusted, CHANGES)
+
+
+def test_how_long_jobs_take(adjusted: LedgerReader) -> None:
+    assert {"m": [2, 3]} == answers(adjusted, JOBS)
 
 
 def test_what_each_day_cost(reader: LedgerReader) -> None:

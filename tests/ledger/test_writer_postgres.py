@@ -1,14 +1,23 @@
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
+import msgspec
 import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from pixelmeter.core.attempts.jobs import JobEnd
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.adjusting import Author
+from pixelmeter.ledger.attempts import attempts
+from pixelmeter.ledger.reader import reading_ledger
+from pixelmeter.ledger.schema import METADATA, VIEWS
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
@@ -108,9 +117,42 @@ def test_a_role_with_the_documented_rights_can_write(postgres_url: str) -> None:
         with closing(open_writer(limited)) as writer:
             assert 1 == writer.write([make_attempt()], {"a": 1}, [])
             assert 0 == writer.write([], {}, ["a"])
+            promised = make_attempt(outcome="pending", job_id="job")
+            assert 1 == writer.write([promised, end_of(promised)], {"a": 2}, [])
+            for cost in (1, 2):
+                spent = partial(msgspec.structs.replace, cost=cost)
+                assert 1 == len(writer.adjust([promised.id], spent, Author("manual", "command line", 1, "1.0.0")))
+        with reading_ledger(limited) as reader:
+            assert 2 == len(attempts(reader, limit=9))
     finally:
         with psycopg.connect(postgres_url, autocommit=True) as admin:
             admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def test_a_role_that_only_reads_may_read_all_there_is(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as owner:
+        owner.write([make_attempt()], {}, [])
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        name = admin.info.dbname
+        admin.execute(f"CREATE ROLE {name} LOGIN PASSWORD 'only-this'".encode())
+        [grant] = documented_grants("reader_name")
+        admin.execute(grant.replace("reader_name", name).encode())
+    limited = postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this")
+    try:
+        with psycopg.connect(limited) as reader:
+            names = [*(table.name for table in METADATA.sorted_tables), *VIEWS, "pixelmeter_schema"]
+            for each in names:
+                reader.execute(f"SELECT * FROM {each}".encode())
+        with pytest.raises(LedgerError, match="permission denied"), closing(open_writer(limited)) as writer:
+            writer.write([make_attempt()], {}, [])
+    finally:
+        with psycopg.connect(postgres_url, autocommit=True) as admin:
+            admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
+
+
+def end_of(attempt: Attempt) -> JobEnd:
+    return JobEnd(id=make_attempt().id, gateway=attempt.gateway, job_id=attempt.job_id or "", source="poll",
+                  heard_at=attempt.started_at + 1, outcome="success", images=1)  # fmt: skip
 
 
 def test_a_role_that_may_not_make_tables_is_told_what_to_do(postgres_url: str) -> None:
@@ -126,6 +168,6 @@ def test_a_role_that_may_not_make_tables_is_told_what_to_do(postgres_url: str) -
             admin.execute(f"DROP ROLE {name}".encode())
 
 
-def documented_grants() -> list[str]:
+def documented_grants(role: str = "role_name") -> list[str]:
     text = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
-    return [line for line in text.splitlines() if line.startswith("GRANT ")]
+    return re.findall(rf"^GRANT [^;]* TO {role};$", text, re.MULTILINE)

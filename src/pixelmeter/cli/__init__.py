@@ -18,9 +18,11 @@ __all__ = ["COMMANDS", "main"]
 COMMANDS: dict[str, str] = {
     "demo": "Drive real clients against a stand-in gateway and print what they spent.",
     "report": "Sum up spend, latency and failures by model, day, tag and more.",
-    "calls": "List single attempts, newest first.",
+    "calls": "List single attempts, newest first, as they are now.",
+    "jobs": "List the jobs of which no end has been heard, oldest first.",
+    "adjust": "Say what an attempt cost, where the ledger has it otherwise.",
     "db": "Upgrade, downgrade or inspect the ledger's schema.",
-    "prices": "List, explain and check prices.",
+    "prices": "List, explain, check and apply prices.",
     "gateways": "List, explain and check gateway profiles.",
     "dashboards": "Write dashboards, rules and alerts for Grafana, Prometheus and Alertmanager.",
     "serve": "Serve Prometheus metrics that are read from the ledger.",

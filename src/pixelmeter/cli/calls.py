@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
@@ -13,12 +13,16 @@ from zoneinfo import ZoneInfo
 import click
 
 from pixelmeter.cli.options import database_url_option, filter_options, format_option, range_options
+from pixelmeter.core.reporting.changes import listed_changes, told
 from pixelmeter.core.reporting.listing import COLUMNS, OF_TABLES, cells, columns, listed
 from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pixelmeter.core.attempts.adjustment import Change
     from pixelmeter.core.attempts.record import Attempt
+    from pixelmeter.ledger.reader import LedgerReader
 
+_ADJUSTMENTS = "adjustments"
 _RIGHT = ("status", "images", "cost", "at_risk", "seconds")
 _NAMES = ("gateway", "model", "tags")
 _DROP = ("tags", "gateway", "status", "images", "at_risk", "seconds")
@@ -41,6 +45,9 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.option("--limit", type=click.IntRange(1, 1_000_000_000), default=50, show_default=True, help="At most so many.")
 @click.option("--follow", is_flag=True, help="Then print new ones as they are committed, oldest first, until Ctrl-C.")
 @click.option(
+    "--history", is_flag=True, help="Tell what adjustments have changed of each: its job's end, a correction."
+)
+@click.option(
     "--columns",
     "chosen",
     metavar="COLUMN,...",
@@ -56,18 +63,21 @@ def command(
     call_id: UUID | None,
     limit: int,
     follow: bool,
+    history: bool,
     chosen: tuple[str, ...] | None,
     format: str,
     database_url: str,
     **filters: Any,
 ) -> None:
-    """List single attempts, newest first.
+    """List single attempts, newest first, as they are now.
 
     The table's times are those of --tz; JSON and CSV have every field of the ledger, in UTC. With --follow, JSON is
     one object a line, and an attempt that ran for more than 15 minutes is not followed.
     """
     if follow and until is not None:
         raise click.UsageError("--follow has no end: leave out --until")
+    if follow and history:
+        raise click.UsageError("--follow shows attempts as they come: leave out --history")
     from pixelmeter.cli.output import emit, warn
     from pixelmeter.ledger.attempts import attempts
     from pixelmeter.ledger.queries import Filters
@@ -84,14 +94,29 @@ def command(
                     sys.stdout.flush()
             return
         found = attempts(reader, since=since, until=until, filters=wanted, limit=limit)
+        changes: Mapping[str, Sequence[Change]] = _changes(reader, found) if history else {}
     if format != "table":
-        emit([listed(one) for one in found], chosen or COLUMNS, format)
+        rows, shown = [listed(one) for one in found], chosen or COLUMNS
+        if history:
+            shown = (*shown, _ADJUSTMENTS)
+            rows = [
+                row | {_ADJUSTMENTS: listed_changes(changes.get(one.id, ()))}
+                for one, row in zip(found, rows, strict=True)
+            ]
+        emit(rows, shown, format)
     elif found:
-        shown = chosen or OF_TABLES
+        below = [[told(change, tz) for change in changes.get(one.id, ())] for one in found]
         drop = () if chosen else _DROP
-        emit([cells(one, tz) for one in found], shown, format, right=_RIGHT, names=_NAMES, drop=drop)
+        table = [cells(one, tz) for one in found]
+        emit(table, chosen or OF_TABLES, format, right=_RIGHT, names=_NAMES, drop=drop, below=below)
     else:
         click.echo("No attempt fits: give an earlier --since, or fewer filters, or meter a call first.")
+
+
+def _changes(reader: LedgerReader, found: Sequence[Attempt]) -> Mapping[str, Sequence[Change]]:
+    from pixelmeter.reports.history import changes_of
+
+    return changes_of(reader, [one.id for one in found])
 
 
 def _printer(format: str, zone: tzinfo, chosen: tuple[str, ...] | None) -> Callable[[Sequence[Attempt]], None]:

@@ -62,10 +62,13 @@ def own_file_option(name: Literal["prices", "profiles"], help: str) -> Callable[
     )
 
 
-def range_options(*, since: str | None, until: str | None) -> Callable[[_Command], _Command]:
+def range_options(
+    *, since: str | None, until: str | None, must_have_since: bool = False
+) -> Callable[[_Command], _Command]:
     """Add `--since`, `--until` and `--tz`; the parameters are `since` and `until: datetime | None` and `tz: ZoneInfo`.
 
-    The arguments are what holds where nothing is given; None leaves that side open.
+    The arguments are what holds where nothing is given; None leaves that side open. `must_have_since` leaves nobody
+    without a beginning.
     """
 
     def decorate(command: _Command) -> _Command:
@@ -78,18 +81,18 @@ def range_options(*, since: str | None, until: str | None) -> Callable[[_Command
             show_default=True,
             help="The time zone of dates and of times without an offset, by its IANA name (Europe/Berlin).",
         )(command)
-        for name, side, default, told in (
-            ("--until", "Before", until, "now"),
-            ("--since", "From", since, since or "the first attempt"),
+        begins: dict[str, Any] = {"default": since, "show_default": since or "the first attempt"}
+        for name, side, given in (
+            ("--until", "Before", {"default": until, "show_default": "now"}),
+            ("--since", "From", {"required": True} if must_have_since else begins),
         ):
             command = click.option(
                 name,
                 metavar="WHEN",
-                default=default,
                 callback=_moment,
-                show_default=told,
                 help=f"{side} this date, time, month (2026-09) or year, today, yesterday, this-week, last-month …, "
                 "or so long ago (30m, 24h, 7d, 4w).",
+                **given,
             )(command)
         return command
 

@@ -32,6 +32,7 @@ def emit(
     total: Mapping[str, object] | None = None,
     names: Collection[str] = (),
     drop: Sequence[str] = (),
+    below: Sequence[Sequence[str]] = (),
 ) -> None:
     """Print rows as `table`, `json` (a list of objects) or `csv`, with these columns in this order.
 
@@ -39,7 +40,7 @@ def emit(
     line. None is an empty cell, or null in JSON. Text from outside cannot steer the terminal or start a formula.
 
     On a terminal that is too narrow, a table leaves out the columns of `drop`, in this order, then cuts those of
-    `names` and wraps other text; a number is never cut.
+    `names` and wraps other text; a number is never cut. `below` has sentences for each row, which a table has under it.
     """
     if format == "json":
         emit_json([{column: row.get(column) for column in columns} for row in rows])
@@ -49,7 +50,8 @@ def emit(
         from pixelmeter.cli.table import laid_out, terminal_width
 
         found = table_columns(rows, columns, right=right, total=total, names=names, drop=drop)
-        for line in laid_out(found, terminal_width(), has_total=total is not None):
+        said = [[plain(text) for text in texts] for texts in below]
+        for line in laid_out(found, terminal_width(), has_total=total is not None, below=said):
             sys.stdout.write(f"{line}\n")
 
 

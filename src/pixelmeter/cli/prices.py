@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from pixelmeter.cli import prices_apply
 from pixelmeter.cli.options import format_option, own_file_option
 from pixelmeter.cli.output import emit, emit_json, plain, say
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY
@@ -66,7 +67,10 @@ _prices_option = own_file_option("prices", "Your own price file; its entries win
 
 @click.group()
 def command() -> None:
-    """List, explain and check prices."""
+    """List, explain, check and apply prices."""
+
+
+command.add_command(prices_apply.command)
 
 
 @command.command("list")

@@ -13,6 +13,7 @@ __all__ = ["Column", "fitted", "laid_out", "line", "terminal_width", "wrapped"]
 
 _DIGIT = re.compile("[0-9]")
 _GAP = "  "
+_INDENT = "    "
 _RULE = "─"
 _ELLIPSIS = "…"
 _COLUMNS = 80
@@ -53,16 +54,21 @@ def terminal_width() -> int | None:
     return shutil.get_terminal_size((_COLUMNS, 0)).columns
 
 
-def laid_out(columns: Sequence[Column], width: int | None, *, has_total: bool = False) -> Iterator[str]:
+def laid_out(
+    columns: Sequence[Column], width: int | None, *, has_total: bool = False, below: Sequence[Sequence[str]] = ()
+) -> Iterator[str]:
     """Yield the lines of a table that is at most `width` cells wide, and one that says what was left out.
 
     Where that is too narrow for the numbers that are left, the lines are longer: a cut number is a wrong number.
+    `below` has sentences for each row, which stand under it.
     """
     kept, widths = fitted(columns, width)
     yield line(kept, widths, [column.heading for column in kept])[0]
     yield _RULE * (sum(widths) + len(_GAP) * (len(kept) - 1))
-    for cells in zip(*(column.cells for column in kept), strict=True):
+    for number, cells in enumerate(zip(*(column.cells for column in kept), strict=True)):
         yield from line(kept, widths, cells)
+        for text in below[number] if below else ():
+            yield from (_INDENT + part for part in wrapped(text, None if width is None else width - len(_INDENT)))
     if has_total:
         yield ""
         yield from line(kept, widths, [column.footer for column in kept])

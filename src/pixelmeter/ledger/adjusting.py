@@ -34,6 +34,7 @@ __all__ = [
     "expiring",
     "history",
     "job_row",
+    "jobs_of",
     "open_jobs",
     "open_jobs_by_gateway",
     "unknown_jobs",
@@ -120,7 +121,7 @@ def bring_to_end(
     """
     pending = [(key, attempt) for attempt in submitted if (key := key_of(attempt)) is not None]
     keys = dict.fromkeys([*(key for key, _ in pending), *(end.key for end in ends)])
-    jobs = _jobs(reader, keys)
+    jobs = jobs_of(reader, keys)
     for key in keys:
         jobs.setdefault(key, Job.of(key))
     for key, attempt in sorted(pending, key=lambda one: (one[1].started_at, one[1].id)):
@@ -240,7 +241,8 @@ def job_row(job: Job) -> tuple[Any, ...]:
     return (job.job_id, job.gateway, job.attempt_id, job.submitted_at, job.ended_at, job.outcome, heard)
 
 
-def _jobs(reader: LedgerReader, keys: Iterable[JobKey]) -> dict[JobKey, Job]:
+def jobs_of(reader: LedgerReader, keys: Iterable[JobKey]) -> dict[JobKey, Job]:
+    """Return the jobs with these keys, as far as anything is known of them."""
     wanted = set(keys)
     found: dict[JobKey, Job] = {}
     for some in _parts(job_id for _, job_id in wanted):

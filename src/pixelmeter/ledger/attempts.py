@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any
+from uuid import UUID
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.ledger.dialect import Dialect, Sql
-from pixelmeter.ledger.queries import EVERYTHING, Filters, started_in, where
+from pixelmeter.ledger.queries import EVERYTHING, Filters, spend, started_in, where
 from pixelmeter.ledger.reader import LedgerReader
 
-__all__ = ["attempts", "attempts_of", "identities"]
+__all__ = ["adjusted_attempts_of", "attempts", "attempts_named", "attempts_of", "identities"]
 
 _IDS_AT_ONCE = 500
-_SELECT = f"SELECT {', '.join(FIELDS)} FROM pixelmeter_attempts"
+_COLUMNS = ", ".join(FIELDS)
 
 
 def attempts(
@@ -25,27 +26,47 @@ def attempts(
     filters: Filters = EVERYTHING,
     limit: int,
 ) -> list[Attempt]:
-    """Return the newest attempts that fit, newest first."""
+    """Return the newest attempts that fit, newest first; each is as it is now, with its adjustments."""
     condition = where([*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)])
-    statement = f"{_SELECT} {condition.text} ORDER BY started_at DESC, id DESC LIMIT ?"
+    statement = f"SELECT {_COLUMNS} FROM {spend(reader)} {condition.text} ORDER BY started_at DESC, id DESC LIMIT ?"
     return [_attempt(row, reader.dialect) for row in reader.rows(statement, (*condition.parameters, limit))]
 
 
 def identities(reader: LedgerReader, *, since: datetime, filters: Filters = EVERYTHING) -> set[str]:
     """Return the ids of the attempts that started at or after `since`."""
     condition = where([*started_in(since, None, reader.dialect), *filters.conditions(reader.dialect)])
-    rows = reader.rows(f"SELECT id FROM pixelmeter_attempts {condition.text}", condition.parameters)
+    rows = reader.rows(f"SELECT id FROM {spend(reader)} {condition.text}", condition.parameters)
     return {str(identity) for (identity,) in rows}
 
 
 def attempts_of(reader: LedgerReader, ids: Iterable[str]) -> list[Attempt]:
-    """Return the attempts with these ids, oldest first."""
+    """Return the attempts with these ids as they were written, oldest first."""
+    return _of(reader, ids, "pixelmeter_attempts")
+
+
+def adjusted_attempts_of(reader: LedgerReader, ids: Iterable[str]) -> list[Attempt]:
+    """Return the attempts with these ids as they are now, with their adjustments, oldest first."""
+    return _of(reader, ids, spend(reader))
+
+
+def attempts_named(reader: LedgerReader, digits: str, *, limit: int) -> list[Attempt]:
+    """Return the attempts whose id, or that of whose call, begins with hexadecimal digits, as they are now.
+
+    The oldest come first.
+    """
+    low, high = (str(UUID(digits.ljust(32, filling))) for filling in "0f")
+    condition = Sql("WHERE (id BETWEEN ? AND ? OR call_id BETWEEN ? AND ?)", (low, high, low, high))
+    statement = f"SELECT {_COLUMNS} FROM {spend(reader)} {condition.text} ORDER BY started_at, id LIMIT ?"
+    return [_attempt(row, reader.dialect) for row in reader.rows(statement, (*condition.parameters, limit))]
+
+
+def _of(reader: LedgerReader, ids: Iterable[str], relation: str) -> list[Attempt]:
     found: list[Attempt] = []
     remaining = sorted(ids)
     for start in range(0, len(remaining), _IDS_AT_ONCE):
         wanted = remaining[start : start + _IDS_AT_ONCE]
         condition = where([Sql(f"id IN ({', '.join('?' * len(wanted))})", tuple(wanted))])
-        rows = reader.rows(f"{_SELECT} {condition.text}", condition.parameters)
+        rows = reader.rows(f"SELECT {_COLUMNS} FROM {relation} {condition.text}", condition.parameters)
         found += [_attempt(row, reader.dialect) for row in rows]
     return sorted(found, key=lambda attempt: (attempt.started_at, attempt.id))
 

@@ -17,11 +17,13 @@ from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = [
     "EVERYTHING",
+    "UNESTIMATED",
     "Filters",
     "TagUse",
     "Unpriced",
     "cost_by_period",
     "grouped",
+    "spend",
     "started_in",
     "tag_keys",
     "unpriced",
@@ -33,7 +35,7 @@ _DAY = timedelta(days=1)
 _MICROSECOND = timedelta(microseconds=1)
 _ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
 # Of a billed attempt nothing is at risk, also where nobody knows its price.
-_UNESTIMATED = "cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')"
+UNESTIMATED = "cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')"
 _USED = "attempt, images, outcome, billing, cost, fee, at_risk, baseline_cost, route_fee, savings"
 
 
@@ -57,7 +59,7 @@ _OF_ATTEMPTS: Mapping[str, _Sum] = {
     "images": _Sum("coalesce(sum(images), 0)"),
     "errors": _Sum(f"count(*) FILTER (WHERE outcome IN ({_ERRORS}))"),
     "unknown_cost_attempts": _Sum("count(*) - count(cost)"),
-    "unestimated_attempts": _Sum(f"count(*) FILTER (WHERE {_UNESTIMATED})"),
+    "unestimated_attempts": _Sum(f"count(*) FILTER (WHERE {UNESTIMATED})"),
     **_MONEY,
 }
 _FROM_ATTEMPTS_ONLY: Mapping[str, _Sum] = {
@@ -154,6 +156,7 @@ def grouped(
     Days, weeks and months are those of `zone`. Whole UTC days come from the rollup where it can tell: it has no tags,
     and of `columns` (`core.reporting.columns.COLUMNS`) not those of FROM_ATTEMPTS, which are 0 unless asked for. So are
     those of ROUTING: they come from the attempts too, but from the routed ones alone, which have an index of their own.
+    Attempts are as their adjustments have made them.
     """
     since, until = _within_ledger(reader, since, until)
     if since >= until:
@@ -205,7 +208,7 @@ def unpriced(reader: LedgerReader, since: datetime, until: datetime, filters: Fi
             *filters.conditions(reader.dialect),
         ]
     )
-    statement = f"SELECT gateway, model, count(*) FROM pixelmeter_attempts {condition.text} GROUP BY gateway, model"
+    statement = f"SELECT gateway, model, count(*) FROM {spend(reader)} {condition.text} GROUP BY gateway, model"
     found = [Unpriced(*row) for row in reader.rows(statement, condition.parameters)]
     return sorted(found, key=lambda one: (-one.attempts, one.model, one.gateway))
 
@@ -215,13 +218,21 @@ def tag_keys(reader: LedgerReader, since: datetime, until: datetime, filters: Fi
     condition = where([*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)])
     statement = (
         "SELECT member.key, count(*), count(DISTINCT member.value)"
-        f" FROM (SELECT tags FROM pixelmeter_attempts {condition.text}) AS found,"
+        f" FROM (SELECT tags FROM {spend(reader)} {condition.text}) AS found,"
         f" {reader.dialect.tag_members}(found.tags) AS member"
         " GROUP BY member.key"
     )
     found = [TagUse(*row) for row in reader.rows(statement, condition.parameters)]
     # Here, because each database has an order of letters of its own.
     return sorted(found, key=lambda one: (-one.attempts, one.tag))
+
+
+def spend(reader: LedgerReader) -> str:
+    """Return the relation that has the attempts as they are now, in their columns.
+
+    Without any adjustment that is their table, which takes up to a fifth less time to read.
+    """
+    return "pixelmeter_spend" if reader.rows("SELECT 1 FROM pixelmeter_adjustments LIMIT 1") else "pixelmeter_attempts"
 
 
 def started_in(since: datetime | None, until: datetime | None, dialect: Dialect) -> Iterator[Sql]:
@@ -272,6 +283,7 @@ def _from_rollup(
 SELECT {keys}, {_selected(_OF_ROLLUP)}
 FROM pixelmeter_daily {condition.text}
 GROUP BY {keys}
+HAVING sum(attempts) <> 0
 """
     doubts: dict[tuple[str | None, ...], tuple[int, int]] = {}
     for row in reader.rows(statement, condition.parameters):
@@ -285,7 +297,7 @@ GROUP BY {keys}
         yield group
     # It has no count of the attempts that could not be estimated; where something was, that needs no saying.
     if any(unknown and not at_risk for at_risk, unknown in doubts.values()):
-        conditions = [Sql(_UNESTIMATED), *filters.conditions(reader.dialect)]
+        conditions = [Sql(UNESTIMATED), *filters.conditions(reader.dialect)]
         yield from _from_attempts(reader, by, first, last, UTC, conditions, sums=_COUNT_UNESTIMATED, bucket="0")
 
 
@@ -305,6 +317,7 @@ def _from_attempts(
     dimensions = [_dimension(name, reader.dialect) for name in by if not is_period(name)]
     aliases = [f"dimension_{index}" for index in range(len(dimensions))]
     keys = ", ".join([*aliases, "bucket"])
+    relation = spend(reader)
     # The inner query names each expression once: PostgreSQL does not take two parameters for the same one.
     named = [f"{found.text} AS {alias}" for found, alias in zip(dimensions, aliases, strict=True)]
     for window in _windows(since, until, zone, {name for name in by if is_period(name)}):
@@ -312,7 +325,7 @@ def _from_attempts(
         statement = f"""
 SELECT {keys}, {_selected(sums)}
 FROM (
-  SELECT {", ".join([*named, f"{bucket} AS bucket", _USED])} FROM pixelmeter_attempts {condition.text}
+  SELECT {", ".join([*named, f"{bucket} AS bucket", _USED])} FROM {relation} {condition.text}
 ) AS found
 GROUP BY {keys}
 """

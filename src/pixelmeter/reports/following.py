@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.ledger.attempts import attempts, attempts_of, identities
+from pixelmeter.ledger.attempts import adjusted_attempts_of, attempts, identities
 from pixelmeter.ledger.queries import Filters
 from pixelmeter.ledger.reader import LedgerReader
 
@@ -33,5 +33,5 @@ def followed(
         reader.refresh()
         time.sleep(_INTERVAL)
         present = identities(reader, since=datetime.now(UTC) - _LONGEST, filters=filters)
-        yield attempts_of(reader, present - seen)
+        yield adjusted_attempts_of(reader, present - seen)
         seen = present

@@ -32,10 +32,16 @@ _COUNTS = (
 _ATTEMPTS = "pixelmeter_attempts"
 _NEEDED = (
     (_ATTEMPTS, "SELECT, INSERT"),
+    ("pixelmeter_adjustments", "SELECT, INSERT, UPDATE (is_latest)"),
+    ("pixelmeter_jobs", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_daily", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_totals", "SELECT, INSERT, UPDATE"),
+    ("pixelmeter_adjustment_totals", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_spools", "SELECT, INSERT, UPDATE, DELETE"),
+    ("pixelmeter_spend", "SELECT"),
+    ("pixelmeter_calls", "SELECT"),
 )
+_RIGHT = re.compile(r"(\w+)(?: \((\w+)\))?")
 CORRECT_URL = "correct --database-url or PIXELMETER_DATABASE_URL"
 # What servers and drivers say in English; what they say otherwise has the general advice.
 _ADVICE = (
@@ -234,11 +240,17 @@ def _postgres_access(reader: LedgerReader, address: Address, *, is_there: bool) 
         return Finding("write access", "problem", "the server is a standby", "name the primary in the database URL")
     if not is_there:
         return _may_create(reader, address.schema)
+
+    def has(table: str, right: str, column: str) -> bool:
+        if column:
+            return may("has_column_privilege(?, ?, ?)", address.qualified(table), column, right)
+        return may("has_table_privilege(?, ?)", address.qualified(table), right)
+
     refused = [
-        f"{right} on {table}"
+        f"{right[0]} on {table}"
         for table, rights in _NEEDED
-        for right in rights.split(", ")
-        if not may("has_table_privilege(?, ?)", address.qualified(table), right)
+        for right in _RIGHT.finditer(rights)
+        if not has(table, right[1], right[2])
     ]
     if refused:
         return Finding(

@@ -11,8 +11,9 @@ from typing import Literal, Self
 
 import msgspec
 
-from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
+from pixelmeter.core.apis.reader import ImageResponse
 from pixelmeter.core.apis.usage import Usage
+from pixelmeter.core.attempts.again import asked_by, vendors_behind
 from pixelmeter.core.attempts.billing import Reported, Settlement, Tiers, fee_of, price_of, settle
 from pixelmeter.core.attempts.record import Attempt, Identity, Integer, Outcome
 from pixelmeter.core.attempts.terms import Named, unless_auto
@@ -280,18 +281,8 @@ class Settler:
     ) -> tuple[Tiers, str | None]:
         models = tuple(dict.fromkeys(name for name in (said, attempt.requested_model, attempt.model) if name))
         models = tuple(name for name in models if not profile.hides(name))
-        request = ImageRequest(
-            model=attempt.requested_model,
-            images=attempt.requested_images,
-            size=attempt.size or attempt.requested_size,
-            quality=attempt.quality or attempt.requested_quality,
-            output_format=attempt.output_format,
-            input_images=attempt.input_images,
-            service_tier=attempt.service_tier,
-            byok=attempt.byok,
-        )
         priced = price_of(
-            request,
+            asked_by(attempt),
             response,
             Named(models),
             models,
@@ -299,7 +290,7 @@ class Settler:
             book=self._book,
             gateway=attempt.gateway,
             at=attempt.started_at,
-            vendors=_vendors(profile),
+            vendors=vendors_behind(profile),
             region=None,
         )
         return priced.tiers, priced.model
@@ -319,12 +310,6 @@ def repeated(attempt: Attempt, end: JobEnd) -> Attempt:
         cost_reason="same_job",
         at_risk=None,
         fee=fee_of(0, attempt.fee_rate),
-    )
-
-
-def _vendors(profile: Profile) -> tuple[str, ...]:
-    return tuple(
-        dict.fromkeys((*profile.pass_through, *(name for route in profile.route for name in route.pass_through)))
     )
 
 

@@ -10,7 +10,7 @@ from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.core.text import dollars, exact_usd
 from pixelmeter.errors import ConfigError
 
-__all__ = ["COLUMNS", "OF_TABLES", "cells", "columns", "listed", "started"]
+__all__ = ["COLUMNS", "OF_PROGRAMS", "OF_TABLES", "cells", "columns", "listed", "moment_of", "started"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_PER_SECOND = 1_000_000
@@ -28,7 +28,9 @@ OF_TABLES: tuple[str, ...] = (
 )  # fmt: skip
 """The columns of a table where none are chosen."""
 
-_OF_PROGRAMS = _RENAMED | {"seconds": _RENAMED["duration"]}
+OF_PROGRAMS = _RENAMED | {"seconds": _RENAMED["duration"]}
+"""The columns that have a unit in their name in COLUMNS, by their names in the ledger and in tables."""
+
 _QUOTED = 40
 
 
@@ -39,7 +41,7 @@ def columns(text: str) -> tuple[str, ...]:
     """
     found: dict[str, None] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
-        name = _OF_PROGRAMS.get(part, part)
+        name = OF_PROGRAMS.get(part, part)
         if name not in COLUMNS:
             raise ConfigError(f"{part[:_QUOTED]!r} is not a column: use {', '.join(COLUMNS)}")
         found[name] = None
@@ -72,7 +74,12 @@ def listed(attempt: Attempt) -> dict[str, object]:
 
 def started(attempt: Attempt) -> datetime:
     """Return when the attempt started, in UTC."""
-    return _EPOCH + timedelta(microseconds=attempt.started_at)
+    return moment_of(attempt.started_at)
+
+
+def moment_of(microseconds: int) -> datetime:
+    """Return the time, in UTC, of Unix microseconds."""
+    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def cells(attempt: Attempt, zone: tzinfo) -> dict[str, object]:

@@ -1,0 +1,32 @@
+"""Sums of the jobs that have not ended."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pixelmeter.ledger.dialect import wide, wide_sum
+from pixelmeter.ledger.queries import UNESTIMATED, spend
+from pixelmeter.ledger.reader import LedgerReader
+
+__all__ = ["OpenJobs", "sum_of_open_jobs"]
+
+
+class OpenJobs(NamedTuple):
+    """How many jobs have not ended, and what they may cost."""
+
+    jobs: int
+    at_risk: int
+    """Nano-dollars, as far as they can be estimated."""
+    unestimated: int
+    """How many of the jobs have no estimate, and no known cost either."""
+
+
+def sum_of_open_jobs(reader: LedgerReader) -> OpenJobs:
+    """Return the sums of all jobs that have not ended."""
+    [(jobs, high, low, unestimated)] = reader.rows(f"""
+SELECT count(*), {wide_sum("at_risk")}, count(*) FILTER (WHERE {UNESTIMATED})
+FROM pixelmeter_jobs AS job LEFT JOIN (SELECT id, cost, billing, at_risk FROM {spend(reader)}) AS found
+  ON found.id = job.attempt_id
+WHERE job.ended_at IS NULL
+""")
+    return OpenJobs(int(jobs), wide(high, low), int(unestimated))
