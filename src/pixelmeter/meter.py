@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
@@ -13,7 +13,6 @@ import msgspec
 
 from pixelmeter._version import __version__
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.followed import FollowedJob
 from pixelmeter.core.attempts.intent import Intents, Prepared
 from pixelmeter.core.attempts.jobs import JobEnd, JobKey, Settler
@@ -27,10 +26,9 @@ from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.sink import Sink
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.headers import length_of, without_root
-from pixelmeter.drain import Drain
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
-from pixelmeter.ledger.address import Address, absolute_url, in_schema, read_address, spool_folder
+from pixelmeter.ledger.address import absolute_url, in_schema, read_address, spool_folder
 from pixelmeter.linking import Mark, link, mark_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
@@ -38,17 +36,19 @@ from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.recorder import Recorder
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
 from pixelmeter.recorder.status import LeftFiles, Status
-from pixelmeter.settings import Settings, from_environment
+from pixelmeter.settings import checked_secrets, from_environment
 from pixelmeter.sinks.choice import chosen
-from pixelmeter.spool import Spool, sorted_out
+from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded, trouble
+from pixelmeter.upkeep import open_drain
+from pixelmeter.webhooks import Secret, WebhookEvent, WebhookHeaders, Webhooks
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt", "count_refused", "retry", "settler_of"]
+__all__ = ["Meter"]
 
 
 _REMEMBERED_JOBS = 1000
@@ -83,6 +83,7 @@ class Meter:
     `registry`: a Prometheus registry to count attempts in; `PIXELMETER_SINKS=prometheus` takes the default one.
     `sinks`: live views of the attempts, beside those that `registry` and `PIXELMETER_SINKS` turn on.
     `spool_dir`: where attempts wait for the ledger; by default beside a SQLite file.
+    `webhook_secrets`: profile -> secret, or several, that `webhook` checks signatures with.
 
     Raises ConfigError or PriceBookError for what cannot be used.
     """
@@ -97,6 +98,7 @@ class Meter:
         registry: CollectorRegistry | None = None,
         sinks: Sequence[Sink] = (),
         spool_dir: str | None = None,
+        webhook_secrets: Mapping[str, Secret] | None = None,
     ) -> None:
         settings = from_environment()
         if not isinstance(database_url, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -122,6 +124,10 @@ class Meter:
         self._clock: Clock = SystemClock()
         self._ids: Ids = SystemIds()
         self._files: Files = SystemFiles()
+        named, given = "PIXELMETER_WEBHOOK_SECRETS", settings.webhook_secrets
+        if webhook_secrets is not None:
+            named, given = "webhook_secrets", {**given, **checked_secrets(webhook_secrets, "webhook_secrets")}
+        self._webhooks = Webhooks(self._profiles, given, self._clock, self._ids, named)
         self.failures = Failures(self._clock)
         """Our own failures inside callers' requests."""
         self._folder = spool_folder(self._address, spool_dir or settings.spool_dir, settings.state_dir)
@@ -143,7 +149,7 @@ class Meter:
         self.recorder = Recorder(
             self._spool,
             partial(
-                _open_drain,
+                open_drain,
                 self._address,
                 self._folder,
                 self._spool,
@@ -274,6 +280,18 @@ class Meter:
             raise
         return exchange, mark
 
+    def webhook(
+        self, headers: WebhookHeaders, body: bytes, *, gateway: str | None = None, secret: Secret | None = None
+    ) -> WebhookEvent:
+        """Take an event that a gateway has posted to a webhook of yours, and record the end of the job that it tells.
+
+        `body` is what was received, to the byte. The headers tell whose event it is, unless `gateway` (the id of a
+        profile) does. `secret` is what the signature is checked with, or several of which any may be right; without it
+        those of the meter are. Nothing is sent or waited for, so it may be called in async code. Raises WebhookError
+        where the event proves nothing: answer with an error then, and the gateway will try again.
+        """
+        return self._webhooks.take(headers, body, gateway, secret, self.recorder.job_end)
+
     def flush(self, timeout: float = 10.0) -> bool:
         """Bring every attempt that has ended into the ledger; return whether all are there in time (seconds)."""
         return self.recorder.flush(timeout)
@@ -326,71 +344,9 @@ class Meter:
         return {"files": len(sizes), "bytes": sum(sizes)}
 
 
-def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
-    settings = settings or from_environment()
-    address, folder = _where(database_url, settings)
-    if not sorted_out(SystemFiles().list(folder)).spooled:
-        return 0
-    with _draining(address, folder, settings) as drain:
-        return drain.adopt()
-
-
-def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
-    settings = settings or from_environment()
-    address, folder = _where(database_url, settings)
-    if not sorted_out(SystemFiles().list(folder)).refused:
-        return 0
-    with _draining(address, folder, settings) as drain:
-        return drain.retry()
-
-
-def count_refused(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Return how many attempts are kept beside the spool because the ledger has refused them."""
-    _, folder = _where(database_url, settings or from_environment())
-    files = SystemFiles()
-    if not sorted_out(files.list(folder)).refused:
-        return 0
-    from pixelmeter.drain.census import count_refused
-
-    return sum(count_refused(files, folder, []).values())
-
-
-def _where(database_url: str | None, settings: Settings) -> tuple[Address, str]:
-    address = read_address(in_schema(database_url or settings.database_url, settings.schema))
-    return address, spool_folder(address, settings.spool_dir, settings.state_dir)
-
-
-def _draining(address: Address, folder: str, settings: Settings) -> closing[Drain]:
-    """Return a drain for what is left in a spool folder, to be entered; this process has nothing of its own there."""
-    files = SystemFiles()
-    spool, failures = Spool(folder, files, SystemIds()), Failures(SystemClock())
-    return closing(_open_drain(address, folder, spool, files, failures, partial(settler_of, settings)))
-
-
-def settler_of(settings: Settings) -> Settler:
-    """Return what tells the cost of a job that has ended, by the profiles and prices of the environment."""
-    return Settler(load_profiles(settings.gateways, settings.profiles), book_of(settings.prices))
-
-
 def _mapping(name: str, value: object) -> Mapping[str, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name} is a {type(value).__name__}: give a dict")
     return cast("Mapping[str, str]", value)
-
-
-def _open_drain(
-    address: Address,
-    folder: str,
-    spool: Spool,
-    files: Files,
-    failures: Failures,
-    settler: Callable[[], Settler],
-    changed: Callable[[Sequence[Change]], None] = lambda changes: None,
-) -> Drain:
-    from pixelmeter.ledger.writer import open_writer
-
-    return Drain(spool, files, folder, open_writer(address, settler, changed), failures.set_aside)

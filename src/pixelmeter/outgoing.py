@@ -41,6 +41,7 @@ class Outgoing:
         "_fields",
         "_followed",
         "_found",
+        "_image_request",
         "context",
         "errors",
         "headers",
@@ -64,6 +65,7 @@ class Outgoing:
     ) -> None:
         self._found = found
         self._followed: list[tuple[FollowRoute, str] | None] = []
+        self._image_request: list[tuple[Route, ImageRequest] | None] = []
         self.host = host
         """With the port, where it is not the scheme's own."""
         self.target = target
@@ -127,6 +129,11 @@ class Outgoing:
 
     def image_request(self) -> tuple[Route, ImageRequest] | None:
         """Return the route that it takes and what it asks for; None where it asks for no image."""
+        if not self._image_request:
+            self._image_request.append(self._ask())
+        return self._image_request[0]
+
+    def _ask(self) -> tuple[Route, ImageRequest] | None:
         query = self.target.partition(b"?")[2]
         for found in self._found:
             if isinstance(found, Followed):

@@ -28,7 +28,7 @@ from tests.clients import KITS, Kit
 _PNG = base64.b64encode(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + struct.pack(">II", 1024, 1024) + bytes(3000)).decode()
 _PROFILES = load_profiles({})
 _TOLD = {"error_type", "error_code", "not_charged", "model", "provider", "size", "units"}
-_SILENT = {"therouter", "deepinfra", "cloudflare-ai-gateway"}
+_SILENT = {"deepinfra", "cloudflare-ai-gateway"}
 """Of these no source says how to ask for a job, or it is the profile of the vendor behind that does."""
 
 

@@ -51,6 +51,8 @@ def route(**keys: str) -> str:
     return BASE + "[[route]]\n" + "".join(f"{key} = {value}\n" for key, value in lines.items())
 
 
+REFUSED = {"webhook.response.output_format", "webhook.response.service_tier"}
+"""Keys that a table has from another one, and that may not be used there."""
 OWN = {"id", "call_id", "first_byte", "duration"}
 
 

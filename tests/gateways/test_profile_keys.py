@@ -13,11 +13,11 @@ import pytest
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile
-from tests.gateways.profile_keys import BASE, HOST, OWN, PATH, keys, route, seen
+from tests.gateways.profile_keys import BASE, HOST, OWN, PATH, REFUSED, keys, route, seen
 
 _READ_BY_PEOPLE = {"evidence"}
 """Keys that are for whoever reads the file."""
-_OF_LATER_ANSWERS = re.compile(r"job\.(follow\.|(done|cancelled|not_charged|max_age_hours)$)")
+_OF_LATER_ANSWERS = re.compile(r"^webhook\.|job\.(follow\.|(done|cancelled|not_charged|max_age_hours)$)")
 """Keys that are tried beside this file."""
 
 # By key: the profile without it or with another value, the one with it, and the call that shows the difference.
@@ -98,6 +98,7 @@ _CASES: dict[str, tuple[str, str, Mapping[str, Any]]] = {
         {"answer": {"x-left": "9"}},
     ),
     "errors.not_charged": (BASE, BASE + "[errors]\nnot_charged = [400]\n", {"status": 400}),
+    "size_names": (BASE, BASE + '[size_names]\nlarge = "2048x2048"\n', {"body": {"size": "large"}}),
     "deployments": (BASE, BASE + '[deployments]\nimg = "house/flux"\n', {"body": {"model": "img"}}),
     "region.hosts": (BASE + _ADDED.replace(HOST, "elsewhere.example"), BASE + _ADDED, {}),
     "region.surcharge.models": (BASE + _ADDED, BASE + _ADDED.replace("house", "other"), {}),
@@ -226,10 +227,10 @@ def test_every_key_that_a_profile_may_have_is_documented() -> None:
     page = Path(__file__).parents[2] / "docs" / "gateways.md"
     [text] = re.findall(r"```toml\n(# Everything.*?)```", page.read_text(), re.DOTALL)
     shown = set(_paths(tomllib.loads(text)))
-    assert set(keys(Profile)) - {"generic"} == shown
+    assert set(keys(Profile)) - {"generic"} - REFUSED == shown
 
 
-_MAPPINGS = {"asks", "unless", "quote", "when", "required", "deployments"}
+_MAPPINGS = {"asks", "unless", "quote", "when", "required", "deployments", "size_names"}
 """Keys whose tables have keys of whoever writes them."""
 
 

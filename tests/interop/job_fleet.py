@@ -27,9 +27,9 @@ from typing import Any
 import httpx
 
 import pixelmeter
-from pixelmeter.meter import adopt
 from pixelmeter.settings import Settings
 from pixelmeter.testing import Gateway
+from pixelmeter.upkeep import adopt
 from tests.faults.support import PROCESSES
 from tests.interop.job_plans import FleetJob, Plan, planned
 

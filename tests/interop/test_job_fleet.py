@@ -11,9 +11,11 @@ from typing import Any
 
 import pytest
 
+from pixelmeter.testing.webhooks import FAL_KEY
 from tests.interop.job_fleet import run_fleet
-from tests.interop.job_plans import Plan
-from tests.ledger.reading import recomputed, rollup, stored
+from tests.interop.job_plans import AIGATEWAY_SECRET, Plan
+from tests.interop.test_jobs_of_sdks import OUTCOMES
+from tests.ledger.reading import adjusted, recomputed, rollup, stored
 
 
 @pytest.mark.parametrize(
@@ -28,9 +30,19 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
     size: dict[str, Any], ledger_url: str, tmp_path: Path
 ) -> None:
     seed = time.time_ns() % 1_000_000
-    outcome = run_fleet(Plan(ledger=ledger_url, folder=str(tmp_path / "fleet"), seed=seed, **size))
+    secrets = {"aigateway": AIGATEWAY_SECRET, "fal": FAL_KEY}
+    plan = Plan(
+        ledger=ledger_url,
+        folder=str(tmp_path / "fleet"),
+        seed=seed,
+        meter_options={"webhook_secrets": secrets},
+        **size,
+    )
+    outcome = run_fleet(plan)
+    assert [] == list(outcome.refused)
     sys.stdout.write(json.dumps(outcome.summary()))
     attempts = stored(ledger_url)
+    ended = adjusted(ledger_url)
     by_wish = {json.loads(attempt.tags)["wish"]: attempt for attempt in attempts.values()}
     assert outcome.planned.keys() == outcome.jobs.keys() == by_wish.keys()
     assert size["jobs"] == len(attempts)
@@ -39,8 +51,18 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
         attempt = by_wish[wish]
         assert ("pending", job["gateway"], job["job"]) == (attempt.outcome, attempt.gateway, attempt.job_id)
         assert outcome.planned[wish].ends is (job["state"] not in ("queued", "running"))
-        # Where the end of a job reaches the ledger, its row of pixelmeter_spend is compared here: of a job that
-        # is_heard, outcome, images and cost; of any other, that the cost is unknown and at_risk not below the charge.
+        now = ended[attempt.id]
+        if outcome.planned[wish].is_heard:
+            outcomes = {"timeout", "error"} if job["state"] in ("failed", "aborted") else {OUTCOMES[job["state"]]}
+            assert now.outcome in outcomes
+            # Whoever hears from a cancellation that the job is done does not hear with what.
+            is_told = now.images is not None or not outcome.planned[wish].cancelled
+            assert not is_told or job["images"] == (now.images or 0)
+        if now.cost is None:
+            assert job["charged_nano"] <= (now.at_risk or 0)
+        else:
+            assert outcome.planned[wish].is_heard
+            assert (job["charged_nano"], None) == (now.cost, now.at_risk)
     assert recomputed(ledger_url) == rollup(ledger_url)
     charged = Counter(line["job"] + line["gateway"] for line in outcome.billing if line["charged_nano"])
     assert {1} == set(charged.values())

@@ -14,12 +14,15 @@ import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.testing import Gateway
 from tests.interop.jobs import PROGRAMS, Seen, Wish, fal_at, replicate_at
-from tests.ledger.reading import stored
+from tests.ledger.reading import adjusted, recomputed, rollup, stored
 from tests.testing.receiver import received
 
 COUNT = 18
 
 Job = dict[str, Any]
+
+OUTCOMES = {"completed": "success", "failed": "error", "cancelled": "cancelled", "open": "pending"}
+"""What a ledger calls what a caller saw of the end of its job."""
 
 
 def run(
@@ -48,6 +51,8 @@ def test_a_job_leaves_the_attempt_that_submitted_it(
     program = PROGRAMS[name]
     wanted, seen, attempts, jobs = run(name, gateway, sqlite_url, tmp_path)
     by_job = {attempt.job_id: attempt for attempt in attempts}
+    ended = adjusted(sqlite_url)
+    assert recomputed(sqlite_url) == rollup(sqlite_url)
     assert len(wanted) == len(attempts) == len(by_job) == len(jobs)
     for wish, what in zip(wanted, seen, strict=True):
         job = jobs[wish.id]
@@ -61,8 +66,14 @@ def test_a_job_leaves_the_attempt_that_submitted_it(
         )
         stated = program.vendor == "black-forest-labs"
         assert (("billed", job["charged_nano"]) if stated else ("pending", None)) == (attempt.billing, attempt.cost)
-        # Where the end of a job reaches the ledger, its row of pixelmeter_spend is compared with `job` here:
-        # state with outcome, images, and charged_nano with cost (or, where that is None, with at_risk).
+        told = what.end
+        now = ended[attempt.id]
+        assert (OUTCOMES[told], job["images"] if told == "completed" else 0) == (now.outcome, now.images or 0)
+        if now.cost is None:
+            assert ("pending" if told == "open" else "unknown") == now.billing
+            assert job["charged_nano"] <= (now.at_risk or 0)
+        else:
+            assert (job["charged_nano"], None) == (now.cost, now.at_risk)
         assert (wish.id, job["job"] if what.job is not None else None) == (what.wish, what.job)
         assert (what.job is None) <= (not program.says_job)
         assert (what.end, what.images) == (

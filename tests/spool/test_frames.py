@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt
-from pixelmeter.spool.frames import INTENT, LARGEST_FRAME, OUTCOME, encode, scan
+from pixelmeter.spool.frames import INTENT, LARGEST_FRAME, OUTCOME, Scan, encode, scan
 from tests.factories import make_attempt
 
 ATTEMPTS = [make_attempt() for _ in range(3)]
@@ -26,8 +26,12 @@ def framed(payload: bytes) -> bytes:
     return struct.pack("<4sII", FILE[:4], len(payload), zlib.crc32(payload)) + payload
 
 
+def attempts_in(found: Scan) -> list[Attempt]:
+    return [frame.record for frame in found.frames if isinstance(frame.record, Attempt)]
+
+
 def attempts(data: bytes, *, final: bool = True) -> list[Attempt]:
-    return [frame.record for frame in scan(data, 0, final=final).frames]
+    return attempts_in(scan(data, 0, final=final))
 
 
 @pytest.mark.parametrize("kind", [INTENT, OUTCOME])
@@ -149,7 +153,7 @@ def test_a_frame_of_an_earlier_version_is_read_and_what_it_lacks_is_unknown() ->
     found = scan(_OLD + FRAMES[0], 0, final=True)
 
     assert (0, 0) == (found.damaged, found.foreign)
-    old, new = [frame.record for frame in found.frames]
+    old, new = attempts_in(found)
     assert ATTEMPTS[0] == new
     expected = ("openai", "gpt-image-2", 127_260_000, '{"team":"growth"}', "0.1.0", 2_000_000, 599)
     assert expected == (
@@ -191,7 +195,7 @@ def test_a_file_that_grows_in_any_steps_gives_the_same_frames(steps: list[int]) 
     frames: list[Attempt] = []
     for end in [*sorted(steps), len(FILE)]:
         found = scan(FILE[used:end], used, final=False)
-        frames += [frame.record for frame in found.frames]
+        frames += attempts_in(found)
         used += found.used
         damaged += found.damaged
 

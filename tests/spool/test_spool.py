@@ -62,7 +62,7 @@ def frames_of(descriptor: int) -> list[Frame]:
 def spooled(spool: Spool) -> list[Attempt]:
     """The outcomes in the files, oldest first."""
     frames = (frame for segment in spool.segments() for frame in frames_of(segment.descriptor))
-    return [frame.record for frame in frames if frame.kind == OUTCOME]
+    return [frame.record for frame in frames if frame.kind == OUTCOME and isinstance(frame.record, Attempt)]
 
 
 def test_nothing_is_on_disk_before_the_first_append(spool: Spool, folder: str) -> None:

@@ -58,6 +58,8 @@ class RouteLike(AskingLike, Protocol):
 
     @property
     def request(self) -> RequestPlaces: ...
+    @property
+    def size_names(self) -> Mapping[str, str]: ...
 
 
 class FollowLike(AskingLike, Protocol):
@@ -338,7 +340,7 @@ def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[s
     return ImageRequest(
         model=_model(values.first(places.model)) or deployment,
         images=images if 0 < images <= _IMAGES_LIMIT else 1,
-        size=_size(values, places),
+        size=_size(values, places, route.size_names),
         quality=values.word(places.quality),
         output_format=values.word(places.output_format),
         input_images=values.inputs(places.input_images),
@@ -379,7 +381,7 @@ def _model(values: Sequence[Any]) -> str | None:
     return bounded(",".join(dict.fromkeys(names)))
 
 
-def _size(values: _Values, places: RequestPlaces) -> str | None:
+def _size(values: _Values, places: RequestPlaces, names: Mapping[str, str]) -> str | None:
     for value in values.first(places.size):
         if isinstance(value, dict):
             sides = cast("dict[str, Any]", value)
@@ -387,7 +389,7 @@ def _size(values: _Values, places: RequestPlaces) -> str | None:
             if width and height:
                 return f"{width}x{height}"
         elif word := bounded(value, _WORD_LIMIT):
-            return size_word(word)
+            return names.get(word) or size_word(word)
     width, height = values.number(places.width), values.number(places.height)
     return f"{width}x{height}" if width and height else None
 

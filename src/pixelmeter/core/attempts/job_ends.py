@@ -55,7 +55,9 @@ def end_of(
     if outcome == "success" and response.images == 0 and not response.whole:
         outcome, error_type = "error", "no_images"
     elif outcome != "success":
-        error_type = response.error_type or said
+        # Where a cancellation was accepted, the status is still that of before, or none of the job's.
+        is_end = outcome != "cancelled" or (said is not None and is_one_of(said, job.cancelled))
+        error_type = response.error_type or (said if is_end else None)
     reported = reported_by(cost, headers, response.body)
     return JobEnd(
         id=id,
@@ -129,8 +131,8 @@ def _known(response: ImageResponse, job: Job, source: JobSource, said: str | Non
         return None
     if response.error_type is not None:
         return "error"
-    # What a result is that has no status and no image is not known, but it is there.
-    return "success" if source == "result" else None
+    # What a result is that has no status and no image is not known, but it is there; so of an event without any status.
+    return "success" if source == "result" or (source == "webhook" and not job.status) else None
 
 
 def _of_error(status: int) -> Outcome:

@@ -14,6 +14,7 @@ from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.amounts import AmountReader, CostReader, HeaderName, Unit, header_name
 from pixelmeter.core.gateways.jobs import Asks, Job, condition_of
 from pixelmeter.core.gateways.places import Condition, DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.webhooks import Webhook
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers
 
@@ -278,9 +279,13 @@ class Profile(_Data, frozen=True, dict=True):
     limits: Limits = Limits()
     errors: Errors = Errors()
     cached: Cached | None = None
+    size_names: dict[str, str] = {}
+    """Name of a size, as requests have it -> width and height, such as "1024x1024"."""
     deployments: dict[str, str] = {}
     """Deployment name -> model, where requests name deployments."""
     region: tuple[Region, ...] = ()
+    webhook: Webhook | None = None
+    """How it tells of the end of jobs by itself."""
 
     @cached_property
     def request_fields(self) -> tuple[str, ...]:

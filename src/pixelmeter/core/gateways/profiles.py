@@ -38,11 +38,13 @@ class Listed(NamedTuple):
     match: Match
     generic: bool
     load: Callable[[], Profile]
+    webhook: bool = False
+    """Whether it has webhooks."""
 
 
 def listed(profile: Profile) -> Listed:
     """Return a profile that has been read."""
-    return Listed(profile.id, profile.match, profile.generic, lambda: profile)
+    return Listed(profile.id, profile.match, profile.generic, lambda: profile, profile.webhook is not None)
 
 
 class Profiles:
@@ -51,6 +53,8 @@ class Profiles:
     def __init__(self, profiles: Sequence[Listed], hosts: Mapping[str, str]) -> None:
         self._listed = {each.id: each for each in profiles}
         self.ids = tuple(self._listed)
+        self.webhook_ids = tuple(each.id for each in profiles if each.webhook)
+        """Those whose gateways tell of the end of jobs by webhooks."""
         self._patterns = [(pattern.lower(), name) for pattern, name in hosts.items()]
         self._patterns += [(pattern, each.id) for each in profiles for pattern in each.match.hosts]
         self._prefixes = [(prefix, each.id) for each in profiles for prefix in each.match.response_header_prefixes]
@@ -65,6 +69,11 @@ class Profiles:
     def profiles(self) -> tuple[Profile, ...]:
         """All of them."""
         return tuple(found for name in self.ids if (found := self.named(name)) is not None)
+
+    @property
+    def with_webhooks(self) -> tuple[Profile, ...]:
+        """The profiles of `webhook_ids`."""
+        return tuple(found for name in self.webhook_ids if (found := self.named(name)) is not None)
 
     def named(self, name: str) -> Profile | None:
         """Return the profile with an id; None where there is none."""

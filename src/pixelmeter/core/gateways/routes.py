@@ -42,6 +42,7 @@ __all__ = [
     "condition_texts",
     "deciding",
     "follow_routes_of",
+    "laid_over",
     "matching",
     "matching_follow",
     "problems_of",
@@ -98,6 +99,8 @@ class Route(msgspec.Struct, frozen=True, eq=False, kw_only=True):
     api: Api
     reader: Reader
     request: RequestPlaces
+    size_names: Mapping[str, str]
+    """The sides of sizes that requests name."""
     response: ResponsePlaces
     job: Job | None
     vendors: tuple[str, ...]
@@ -285,8 +288,9 @@ def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
         operation=data.operation,
         api=data.api,
         reader=reader,
-        request=_laid_over(reader.REQUEST, described.request, data.request),
-        response=_laid_over(reader.RESPONSE, described.response, data.response),
+        request=laid_over(reader.REQUEST, described.request, data.request),
+        size_names=described.size_names,
+        response=laid_over(reader.RESPONSE, described.response, data.response),
         job=data.job or described.job or reader.JOB,
         vendors=vendors,
         asks=data.conditions,
@@ -317,7 +321,7 @@ def _follow_route(
         reader=reader,
         job=job if data.status is None else msgspec.structs.replace(job, status=data.status),
         job_id=data.job_id,
-        response=_laid_over(reader.RESPONSE, *layers),
+        response=laid_over(reader.RESPONSE, *layers),
         asks=data.conditions,
         exclusions=data.exclusions,
         failed_statuses=data.failed_statuses,
@@ -333,7 +337,7 @@ def _cost_of(profile: Profile, described: Profile) -> tuple[CostReader, ...]:
 _Places = TypeVar("_Places", RequestPlaces, ResponsePlaces)
 
 
-def _laid_over(places: _Places, *layers: _Places) -> _Places:
+def laid_over(places: _Places, *layers: _Places) -> _Places:
     """Return places with those of later layers instead, field by field, where they have any."""
     for layer in layers:
         given: Any = {name: value for name in layer.__struct_fields__ if (value := getattr(layer, name))}
