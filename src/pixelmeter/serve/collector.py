@@ -43,8 +43,8 @@ _ADJUSTED_ONLY = {each.name for each in _OF_ADJUSTMENTS} - {count.metric for cou
 _OF_TOTALS = [each for each in _METRICS.values() if each not in _OF_JOBS and each.name not in _ADJUSTED_ONLY]
 # Shares of the room that is left. Each has its own, because the ledger does not say which row of totals came before
 # which row of adjustments, and what gets room must not depend on when a scrape saw them.
-_ADJUSTMENTS_SHARE = 0.25
-_JOBS_SHARE = 0.05
+_ADJUSTMENTS_SHARE = 0.1
+_JOBS_SHARE = 0.02
 # Each combination of labels has series of these, even while they are 0.
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
