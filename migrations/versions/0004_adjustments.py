@@ -47,7 +47,7 @@ _CHANGED = {
     "priced_parts": sa.Text(),
 }
 _REQUIRED = ("model", "outcome", "billing", "cost_source")
-_KEY = ("gateway", "operation", "model", "kind", "outcome")
+_KEY = ("gateway", "operation", "model", "kind", "outcome", "size", "quality")
 _SUMS = (
     "adjustments",
     "jobs",

@@ -257,7 +257,15 @@ def test_all_sums_agree_after_any_interleaving(ledger_url: str, steps: Sequence[
                 writer.write(data.draw(st.permutations(step)), {}, [])
             with reading_ledger(ledger_url) as reader:
                 for tally in read_adjustment_totals(reader):
-                    key = (tally.gateway, tally.operation, tally.model, tally.kind, tally.outcome)
+                    key = (
+                        tally.gateway,
+                        tally.operation,
+                        tally.model,
+                        tally.kind,
+                        tally.outcome,
+                        tally.size,
+                        tally.quality,
+                    )
                     counts = (tally.jobs, tally.images, tally.cost_up, tally.cost_down, tally.at_risk_up)
                     assert all(map(int.__le__, fallen.get(key, (0,) * 5), counts))
                     fallen[key] = counts

@@ -137,7 +137,7 @@ def compare(watched: Watched) -> tuple[Scrape, Scrape]:
         ("pixelmeter_cost_usd_total", (*CALL, "cost_source")),
         ("pixelmeter_at_risk_usd_total", CALL),
         ("pixelmeter_unknown_cost_requests_total", (*CALL, "reason")),
-        ("pixelmeter_images_total", CALL),
+        ("pixelmeter_images_total", (*CALL, "size", "quality")),
         ("pixelmeter_jobs_total", (*CALL, "outcome")),
         ("pixelmeter_adjustments_usd_total", ADJUSTED),
         ("pixelmeter_at_risk_adjustments_usd_total", ADJUSTED),
@@ -334,7 +334,9 @@ def hostile(number: int) -> tuple[list[Total], list[AdjustmentTally]]:
         kind = chance.choice(["job", "job", "manual"])
         outcome = chance.choice(["success", "error"]) if kind == "job" else ""
         adjusted.append(
-            AdjustmentTally(*name, kind, outcome, 1, int(kind == "job"), 1, cost_up=chance.randrange(9), at_risk_down=4)
+            AdjustmentTally(
+                *name, kind, outcome, "", "", 1, int(kind == "job"), 1, cost_up=chance.randrange(9), at_risk_down=4
+            )
         )
     return totals, adjusted
 

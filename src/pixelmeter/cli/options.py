@@ -82,10 +82,11 @@ def range_options(
             help="The time zone of dates and of times without an offset, by its IANA name (Europe/Berlin).",
         )(command)
         begins: dict[str, Any] = {"default": since, "show_default": since or "the first attempt"}
-        for name, side, given in (
+        sides: tuple[tuple[str, str, dict[str, Any]], ...] = (
             ("--until", "Before", {"default": until, "show_default": "now"}),
-            ("--since", "From", {"required": True} if must_have_since else begins),
-        ):
+            ("--since", "From", {"required": True} if must_have_since else {**begins}),
+        )
+        for name, side, given in sides:
             command = click.option(
                 name,
                 metavar="WHEN",

@@ -138,6 +138,9 @@ class AdjustmentKey(NamedTuple):
     kind: str
     outcome: str
     """Of the end of a job; "" of any other adjustment."""
+    size: str
+    """Of the images that came with it; "" without any."""
+    quality: str
 
 
 @dataclass(slots=True)
@@ -149,6 +152,8 @@ class AdjustmentTally:
     model: str
     kind: str
     outcome: str
+    size: str = ""
+    quality: str = ""
     adjustments: int = 0
     jobs: int = 0
     """Jobs that have ended."""
@@ -159,9 +164,6 @@ class AdjustmentTally:
     cost_down: int = 0
     at_risk_up: int = 0
     at_risk_down: int = 0
-    size: str = ""
-    """Of those images; "" where tallies of several sizes are added up, as in a ledger."""
-    quality: str = ""
 
     def add(self, other: AdjustmentTally) -> None:
         """Add what others count for."""
@@ -185,8 +187,9 @@ def adjustment_tallies(change: Change) -> tuple[AdjustmentTally, ...]:
     now = AdjustmentTally(after.gateway, after.operation, after.model, adjustment.kind, outcome)
     now.adjustments = 1
     now.jobs = int(is_end and after.cost_reason != "same_job")
-    now.size, now.quality = size_label(after), quality_label(after)
     now.images = max((after.images or 0) - (before.images or 0), 0)
+    if now.images:
+        now.size, now.quality = size_label(after), quality_label(after)
     if before.model == after.model:
         _move(now, (after.cost or 0) - (before.cost or 0), (after.at_risk or 0) - (before.at_risk or 0))
         return (now,)

@@ -91,17 +91,19 @@ ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.
         )
         adjustments = address.qualified(ADJUSTMENTS.name)
         names = ", ".join((*adjustment.FIELDS, "is_latest"))
-        self.outdate = f"UPDATE {adjustments} SET is_latest = false WHERE attempt_id = ANY(%s::uuid[]) AND is_latest"
-        self.adjust = (
-            f"INSERT INTO {adjustments} ({names}) SELECT {names}"
-            f" FROM json_populate_recordset(NULL::{adjustments}, %s::json)"
-        )
+        self.outdate = f"""
+UPDATE {adjustments} SET is_latest = false WHERE attempt_id = ANY(%s::uuid[]) AND is_latest
+""".encode()
+        self.adjust = f"""
+INSERT INTO {adjustments} ({names})
+SELECT {names} FROM json_populate_recordset(NULL::{adjustments}, %s::json)
+""".encode()
         jobs, names = address.qualified(JOBS.name), ", ".join(JOB_COLUMNS)
-        self.keep_jobs = (
-            f"INSERT INTO {jobs} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{jobs}, %s::json)"
-            " ON CONFLICT (job_id, gateway) DO UPDATE SET "
-            + ", ".join(f"{name} = excluded.{name}" for name in JOB_COLUMNS if name not in ("job_id", "gateway"))
-        )
+        self.keep_jobs = f"""
+INSERT INTO {jobs} ({names}) SELECT {names} FROM json_populate_recordset(NULL::{jobs}, %s::json)
+ON CONFLICT (job_id, gateway) DO UPDATE
+SET {", ".join(f"{name} = excluded.{name}" for name in JOB_COLUMNS if name not in ("job_id", "gateway"))}
+""".encode()
         self.add_to_adjustment_totals = _adding(
             address, ADJUSTMENT_TOTALS, ADJUSTMENT_TOTALS_KEY, ADJUSTMENT_TOTALS_COLUMNS
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import date
 from operator import attrgetter
@@ -123,6 +123,7 @@ class Total(Tally):
 
 _COST, _TOKENS = map(TOTALS_COLUMNS.index, ("cost_usd", "input_text_tokens"))
 _MONEY = ADJUSTMENT_TOTALS_COLUMNS.index("cost_up_usd")
+_adjustment_key: Callable[[AdjustmentTally], tuple[Any, ...]] = attrgetter(*ADJUSTMENT_TOTALS_KEY)
 _before_money = attrgetter(*ADJUSTMENT_TOTALS_COLUMNS[:_MONEY])
 _before_cost = attrgetter(*TOTALS_COLUMNS[:_COST])
 _tokens = attrgetter(*TOTALS_COLUMNS[_TOKENS : -len(DURATIONS)])
@@ -194,10 +195,10 @@ def _add_to_day(days: _Days, one: Attempt, sign: int) -> None:
 
 
 def _adjusted(changes: Iterable[Change]) -> list[AdjustmentTally]:
-    found: dict[tuple[str, ...], AdjustmentTally] = {}
+    found: dict[tuple[Any, ...], AdjustmentTally] = {}
     for change in changes:
         for tally in adjustment_tallies(change):
-            key = (tally.gateway, tally.operation, tally.model, tally.kind, tally.outcome)
+            key = _adjustment_key(tally)
             found.setdefault(key, AdjustmentTally(*key)).add(tally)
     return list(found.values())
 
