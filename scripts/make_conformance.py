@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from pixelmeter.core.gateways.places import values_at
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
-from pixelmeter.core.gateways.routes import Route
+from pixelmeter.core.gateways.routes import FollowRoute, Route
 from pixelmeter.gateways import load_profiles
 
 ROOT = Path(__file__).parents[1]
@@ -32,15 +32,16 @@ What pixelmeter reads of each gateway, and how that is known. Made by `make conf
 must be in the ledger afterwards. None of it was bought from the gateway itself, so a gateway that does not keep to its
 documents is not in it. [gateways.md](gateways.md) says how to write a profile, and how to send in an exchange.
 
-Not metered anywhere: video, audio, 3D, embeddings, training, uploads, lists of models, and requests that only fetch the
-result of a job; a job is recorded where it is submitted, as `pending`. What a gateway's routes leave out besides is in
-the second table.
+Not metered anywhere: video, audio, 3D, embeddings, training, uploads, lists of models. What a gateway's routes leave
+out besides is in the second table. A job is recorded where it is submitted, as `pending`; a request about it is no
+attempt, and its answer is read for how the job has ended (`tests/exchanges/jobs/`).
 
 - **reads**: what an exchange had an answer with. *images*: how many were delivered. *tokens*: a usage. *cost*: the
   gateway's own amount.
 - **cost from**: where it is looked for, in this order. *price book*: pixelmeter's prices of that gateway, by token or
   by image; *none*: it says no cost and has no prices, so the cost is unknown until your price file has it.
-- **jobs**: *yes* where an exchange ends `pending`.
+- **jobs**: *yes* where an exchange ends `pending`, and of which requests about it an answer has told its end: a *poll*
+  that asks how it goes, the fetch of its *result*, its *cancel*lation. Where there is none, no source says how to ask.
 - **exchanges**: how many there are, and **failures** how many of them.
 - **evidence**: what the profile was written from, and when it was read.
 """
@@ -48,8 +49,9 @@ _ROUTES = """\
 
 ## Routes
 
-Every `POST` that fits a route and its condition is an image call; another method is named. `**/` is any prefix, `{x}` a
-segment and `{x+}` several; in a condition `*` is anything. `pixelmeter gateways show NAME` has the conditions in full.
+Every `POST` that fits a route and its condition is an image call; another method is named. A route without an API is a
+request about a job. `**/` is any prefix, `{x}` a segment and `{x+}` several; in a condition `*` is anything.
+`pixelmeter gateways show NAME` has the conditions in full.
 """
 _SHOWN = 4
 _READ = re.compile(r"read (\d{4}-\d{2}-\d{2})")
@@ -83,7 +85,7 @@ def page() -> str:
     known = sorted(profiles.profiles, key=lambda profile: (profile.generic, profile.id))
     tried = [*exchanges(profiles)]
     lines = [_ABOUT, *_table(_VENDORS, [_vendor(profile, profiles, tried) for profile in known]), _ROUTES]
-    lines += _table(_COLUMNS, [row for profile in known for row in _routes(profile, profiles.routes_of(profile))])
+    lines += _table(_COLUMNS, [row for profile in known for row in _routes(profile, profiles)])
     return "\n".join(lines) + "\n"
 
 
@@ -119,12 +121,19 @@ def _vendor(profile: Profile, profiles: Profiles, tried: Sequence[Exchange]) -> 
         ", ".join(dict.fromkeys(route.operation for route in routes)),
         ", ".join(_reads(profile, own)),
         "your price file" if profile.generic else ", ".join(_costs(routes)),
-        "yes" if any(each.expect["outcome"] == "pending" for each in own) else "",
+        _jobs(profile, profiles, own),
         str(len(own)),
         str(failures or ""),
         _READ.sub("", profile.evidence).strip("; "),
         day[1] if day else "",
     ]
+
+
+def _jobs(profile: Profile, profiles: Profiles, own: Sequence[Exchange]) -> str:
+    if not any(each.expect["outcome"] == "pending" for each in own):
+        return ""
+    kinds = dict.fromkeys(route.kind for route in profiles.follow_routes_of(profile))
+    return f"yes: {', '.join(kinds)}" if kinds else "yes"
 
 
 def _known_by(profile: Profile) -> str:
@@ -178,19 +187,19 @@ def _costs(routes: Sequence[Route]) -> Iterator[str]:
         yield "none"
 
 
-def _routes(profile: Profile, routes: Sequence[Route]) -> Iterator[list[str]]:
-    for route in routes:
+def _routes(profile: Profile, profiles: Profiles) -> Iterator[list[str]]:
+    for route in profiles.routes_of(profile):
         method = "" if route.method == "POST" else f"{route.method} "
-        yield [
-            f"`{profile.id}`",
-            f"`{method}{route.path}`",
-            f"`{route.api}`",
-            route.operation,
-            "; ".join(_conditions(route)),
-        ]
+        yield _route(route, f"{method}{route.path}", f"`{route.api}`", route.operation)
+    for follow in profiles.follow_routes_of(profile):
+        yield _route(follow, f"{follow.method} {follow.path}", "", f"{follow.kind} of a job")
 
 
-def _conditions(route: Route) -> Iterator[str]:
+def _route(route: Route | FollowRoute, path: str, api: str, operation: str) -> list[str]:
+    return [f"`{route.profile.id}`", f"`{path}`", api, operation, "; ".join(_conditions(route))]
+
+
+def _conditions(route: Route | FollowRoute) -> Iterator[str]:
     for condition in route.asks:
         yield " or ".join(f"`{place}` is {_listed([*map(str, wanted)])}" for place, wanted in condition)
     for place, wanted in route.exclusions:

@@ -14,7 +14,7 @@ import pixelmeter
 
 def test_the_package_exports_what_its_page_promises() -> None:
     functions = {"Meter", "__version__", "call", "instrument", "tags"}
-    of_arguments_and_results = {"Attempt", "Health", "PriceBook", "Sink", "Status"}
+    of_arguments_and_results = {"Attempt", "Health", "PriceBook", "Sink", "Status", "WebhookEvent"}
     assert functions | of_arguments_and_results <= set(pixelmeter.__all__)
 
 

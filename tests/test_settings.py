@@ -37,6 +37,7 @@ def test_every_variable_is_read() -> None:
             "PIXELMETER_COST_ATTRIBUTES": "openlit",
             "OTEL_SEMCONV_STABILITY_OPT_IN": "http, gen_ai_latest_experimental",
             "PIXELMETER_SINKS": "prometheus, otel,prometheus,",
+            "PIXELMETER_WEBHOOK_SECRETS": "aigateway=s,bria=t",
             "XDG_STATE_HOME": "/x",
         }
     )
@@ -55,6 +56,7 @@ def test_every_variable_is_read() -> None:
             sinks=("prometheus", "otel"),
             cost_attributes="openlit",
             latest_conventions=True,
+            webhook_secrets={"aigateway": ("s",), "bria": ("t",)},
         )
         == settings
     )
@@ -121,6 +123,7 @@ def test_spaces_around_a_value_are_dropped(around: str) -> None:
         "PIXELMETER_DURABILITY": "sync",
         "PIXELMETER_COST_ATTRIBUTES": "openlit",
         "PIXELMETER_SINKS": "otel",
+        "PIXELMETER_WEBHOOK_SECRETS": "bria=t",
         "XDG_STATE_HOME": "/x",
     }
     assert plain.keys() >= VARIABLES.keys()

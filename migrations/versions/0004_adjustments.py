@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from datetime import UTC
+from typing import Any
+
 import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
+
+from pixelmeter.core.reporting.latency import bucket
 
 revision = "0004"
 down_revision = "0003"
@@ -56,6 +61,9 @@ _SUMS = (
     "at_risk_down_usd",
     "at_risk_down_nano",
 )
+_DAY_KEY = ("day", "gateway", "provider", "operation", "model", "outcome", "latency_bucket")
+_ROLLED_UP = ("attempts", "calls", "images", "cost", "fee", "at_risk", "unknown_cost_attempts", "duration")
+_COUNTED = ("provider", "model", "outcome", "images", "cost", "fee", "at_risk")
 # In the order of the table.
 _ATTEMPT = (
     "id", "call_id", "attempt", "started_at", "gateway", "operation", "requested_model", "model", "provider",
@@ -139,12 +147,53 @@ SELECT gateway, job, id, started_at FROM (
 
 
 def downgrade() -> None:
+    _take_back()
     op.execute("DROP VIEW pixelmeter_calls")
     op.execute("DROP VIEW pixelmeter_spend")
     op.drop_table("pixelmeter_adjustment_totals")
     op.drop_table("pixelmeter_jobs")
     op.drop_table("pixelmeter_adjustments")
     op.drop_index("pixelmeter_attempts_job_id", "pixelmeter_attempts")
+
+
+def _take_back() -> None:
+    """Have the day rollup count attempts as they were written: what adjusted them goes."""
+    connection = op.get_bind()
+    days: dict[tuple[Any, ...], dict[str, int]] = {}
+    query = sa.text(
+        "SELECT a.started_at, a.gateway, a.operation, a.attempt, a.duration, "
+        + ", ".join(f"{table}.{name} AS {table}_{name}" for table in "aj" for name in _COUNTED)
+        + " FROM pixelmeter_attempts AS a JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest"
+    ).columns(started_at=sa.DateTime(timezone=True))
+    for row in connection.execute(query, execution_options={"yield_per": 1000}).mappings():
+        started_at = row["started_at"]
+        day = (started_at if started_at.tzinfo is None else started_at.astimezone(UTC)).date()
+        for table, sign in (("a", 1), ("j", -1)):
+            found = {name: row[f"{table}_{name}"] for name in _COUNTED}
+            key = (
+                day, row["gateway"], found["provider"] or "", row["operation"], found["model"], found["outcome"],
+                bucket(row["duration"]),
+            )  # fmt: skip
+            sums = days.setdefault(key, dict.fromkeys(_ROLLED_UP, 0))
+            sums["attempts"] += sign
+            sums["calls"] += sign * (row["attempt"] == 0)
+            sums["unknown_cost_attempts"] += sign * (found["cost"] is None)
+            sums["duration"] += sign * row["duration"]
+            for name in ("images", "cost", "fee", "at_risk"):
+                sums[name] += sign * (found[name] or 0)
+    daily = sa.table(
+        "pixelmeter_daily",
+        sa.column("day", sa.Date),
+        *(sa.column(name, sa.Text) for name in _DAY_KEY[1:-1]),
+        sa.column("latency_bucket", sa.SmallInteger),
+        *(sa.column(name, sa.BigInteger) for name in _ROLLED_UP),
+    )
+    for key, sums in days.items():
+        here = sa.and_(*(daily.c[name] == value for name, value in zip(_DAY_KEY, key, strict=True)))
+        added = {name: daily.c[name] + value for name, value in sums.items()}
+        if not connection.execute(sa.update(daily).where(here).values(added)).rowcount:
+            connection.execute(sa.insert(daily).values({**dict(zip(_DAY_KEY, key, strict=True)), **sums}))
+    connection.execute(sa.delete(daily).where(daily.c.attempts == 0))
 
 
 def _where(condition: str) -> dict[str, sa.TextClause]:

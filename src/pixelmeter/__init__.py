@@ -22,6 +22,7 @@ from pixelmeter.errors import (
     PriceBookError,
     SchemaOutdated,
     SchemaTooNew,
+    WebhookError,
 )
 
 # Imported when they are first used: the command line, which needs none of them, starts in half the time.
@@ -34,6 +35,7 @@ if typing.TYPE_CHECKING:
     from pixelmeter.meter import Meter
     from pixelmeter.recorder.status import Status
     from pixelmeter.tagging import tags
+    from pixelmeter.webhooks import WebhookEvent
 else:
     _LATE = {
         "Attempt": "pixelmeter.core.attempts.record",
@@ -42,6 +44,7 @@ else:
         "PriceBook": "pixelmeter.core.pricing.book",
         "Sink": "pixelmeter.core.sink",
         "Status": "pixelmeter.recorder.status",
+        "WebhookEvent": "pixelmeter.webhooks",
         "call": "pixelmeter.linking",
         "instrument": "pixelmeter.drivers.instrument",
         "tags": "pixelmeter.tagging",
@@ -70,6 +73,8 @@ __all__ = [
     "SchemaTooNew",
     "Sink",
     "Status",
+    "WebhookError",
+    "WebhookEvent",
     "__version__",
     "call",
     "instrument",

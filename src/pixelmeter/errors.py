@@ -3,6 +3,7 @@
 PixelmeterError
  +-- ConfigError       a setting, a tag or a profile that cannot be used
  +-- PriceBookError    a price file that cannot be read
+ +-- WebhookError      an event of a webhook that proves nothing
  +-- LedgerError       the database
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
       +-- SchemaTooNew     it was made by a newer pixelmeter
@@ -19,6 +20,7 @@ __all__ = [
     "RowRefused",
     "SchemaOutdated",
     "SchemaTooNew",
+    "WebhookError",
 ]
 
 
@@ -35,6 +37,10 @@ class ConfigError(PixelmeterError):
 
 class PriceBookError(PixelmeterError):
     """A price file cannot be read."""
+
+
+class WebhookError(PixelmeterError):
+    """An event of a webhook is not taken."""
 
 
 class LedgerError(PixelmeterError):

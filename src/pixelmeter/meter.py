@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
@@ -13,21 +13,22 @@ import msgspec
 
 from pixelmeter._version import __version__
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.attempts.adjustment import Change
+from pixelmeter.core.attempts.followed import FollowedJob
 from pixelmeter.core.attempts.intent import Intents, Prepared
-from pixelmeter.core.attempts.jobs import Settler
+from pixelmeter.core.attempts.jobs import JobEnd, JobKey, Settler
+from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile
-from pixelmeter.core.gateways.routes import Found, Route
+from pixelmeter.core.gateways.routes import Followed, Found, Route
+from pixelmeter.core.memo import Memo
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.sink import Sink
 from pixelmeter.core.wire.exchange import Exchange
-from pixelmeter.core.wire.headers import length_of
-from pixelmeter.drain import Drain
+from pixelmeter.core.wire.headers import length_of, without_root
 from pixelmeter.errors import ConfigError
 from pixelmeter.gateways import load_profiles
-from pixelmeter.ledger.address import Address, absolute_url, in_schema, read_address, spool_folder
+from pixelmeter.ledger.address import absolute_url, in_schema, read_address, spool_folder
 from pixelmeter.linking import Mark, link, mark_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.prices import book_of
@@ -35,17 +36,22 @@ from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.recorder import Recorder
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
 from pixelmeter.recorder.status import LeftFiles, Status
-from pixelmeter.settings import Settings, from_environment
+from pixelmeter.settings import checked_secrets, from_environment
 from pixelmeter.sinks.choice import chosen
-from pixelmeter.spool import Spool, sorted_out
+from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from pixelmeter.tagging import checked, current, encoded, trouble
+from pixelmeter.upkeep import open_drain
+from pixelmeter.webhooks import Secret, WebhookEvent, WebhookHeaders, Webhooks
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
 
-__all__ = ["Meter", "adopt", "count_refused", "retry", "settler_of"]
+__all__ = ["Meter"]
+
+
+_REMEMBERED_JOBS = 1000
 
 
 class _Asked(NamedTuple):
@@ -77,6 +83,7 @@ class Meter:
     `registry`: a Prometheus registry to count attempts in; `PIXELMETER_SINKS=prometheus` takes the default one.
     `sinks`: live views of the attempts, beside those that `registry` and `PIXELMETER_SINKS` turn on.
     `spool_dir`: where attempts wait for the ledger; by default beside a SQLite file.
+    `webhook_secrets`: profile -> secret, or several, that `webhook` checks signatures with.
 
     Raises ConfigError or PriceBookError for what cannot be used.
     """
@@ -91,6 +98,7 @@ class Meter:
         registry: CollectorRegistry | None = None,
         sinks: Sequence[Sink] = (),
         spool_dir: str | None = None,
+        webhook_secrets: Mapping[str, Secret] | None = None,
     ) -> None:
         settings = from_environment()
         if not isinstance(database_url, str | None):  # pyright: ignore[reportUnnecessaryIsInstance]
@@ -103,9 +111,10 @@ class Meter:
         self._tags = checked({**settings.tags, **_mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
         self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
-        self.routes: Callable[[str, bytes, bytes], Sequence[Found]] = self._profiles.routes
+        self.routes: Callable[[str, bytes, bytes], Sequence[Found | Followed]] = self._profiles.requests
         """Tells by method, host and raw target of which routes a request may be; of none, for most."""
         book = book_of(settings.prices if price_book is None else price_book)
+        self._told: Memo[JobKey, int] = Memo(_REMEMBERED_JOBS)
         self._intents = Intents(
             self._profiles,
             book,
@@ -115,6 +124,10 @@ class Meter:
         self._clock: Clock = SystemClock()
         self._ids: Ids = SystemIds()
         self._files: Files = SystemFiles()
+        named, given = "PIXELMETER_WEBHOOK_SECRETS", settings.webhook_secrets
+        if webhook_secrets is not None:
+            named, given = "webhook_secrets", {**given, **checked_secrets(webhook_secrets, "webhook_secrets")}
+        self._webhooks = Webhooks(self._profiles, given, self._clock, self._ids, named)
         self.failures = Failures(self._clock)
         """Our own failures inside callers' requests."""
         self._folder = spool_folder(self._address, spool_dir or settings.spool_dir, settings.state_dir)
@@ -136,7 +149,7 @@ class Meter:
         self.recorder = Recorder(
             self._spool,
             partial(
-                _open_drain,
+                open_drain,
                 self._address,
                 self._folder,
                 self._spool,
@@ -162,6 +175,33 @@ class Meter:
             return None
         prepared, intent = self._price(asked)
         return self._record(asked, prepared, intent)
+
+    def follow(self, outgoing: Outgoing) -> Exchange | None:
+        """Start to watch a request about a job, which is no attempt: its answer may tell the job's end.
+
+        Returns None where it is about none.
+        """
+        followed = outgoing.followed
+        if followed is None:
+            return None
+        route, job_id = followed
+        job = FollowedJob(
+            route,
+            without_root(outgoing.host) if route.profile.generic else route.profile.id,
+            job_id,
+            clock=self._clock,
+            ids=self._ids,
+            version=__version__,
+            emit=self._tell,
+        )
+        return Exchange(job, self._clock, self.failures.note, outgoing.errors)
+
+    def _tell(self, end: JobEnd) -> None:
+        """Keep what was heard of a job's end, unless as much was heard before: clients go on asking."""
+        known = self._told.get(end.key)
+        if known is None or known < end.evidence:
+            self.recorder.job_end(end)
+            self._told.keep(end.key, end.evidence)
 
     def _read(self, outgoing: Outgoing, within: Mark | None) -> _Asked | None:
         """Return what a request asks for, for whom, and which attempt of which call it is."""
@@ -229,7 +269,8 @@ class Meter:
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            exchange = Exchange(intent, prepared, self._clock, asked.receiver, self.failures.note, outgoing.errors)
+            metered = Metered(intent, prepared, asked.receiver, self.failures.note)
+            exchange = Exchange(metered, self._clock, self.failures.note, outgoing.errors)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if asked.header is not None:
@@ -238,6 +279,18 @@ class Meter:
             mark.restore()
             raise
         return exchange, mark
+
+    def webhook(
+        self, headers: WebhookHeaders, body: bytes, *, gateway: str | None = None, secret: Secret | None = None
+    ) -> WebhookEvent:
+        """Take an event that a gateway has posted to a webhook of yours, and record the end of the job that it tells.
+
+        `body` is what was received, to the byte. The headers tell whose event it is, unless `gateway` (the id of a
+        profile) does. `secret` is what the signature is checked with, or several of which any may be right; without it
+        those of the meter are. Nothing is sent or waited for, so it may be called in async code. Raises WebhookError
+        where the event proves nothing: answer with an error then, and the gateway will try again.
+        """
+        return self._webhooks.take(headers, body, gateway, secret, self.recorder.job_end)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Bring every attempt that has ended into the ledger; return whether all are there in time (seconds)."""
@@ -291,71 +344,9 @@ class Meter:
         return {"files": len(sizes), "bytes": sum(sizes)}
 
 
-def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Bring what dead processes left in the spool into the ledger; return how many attempts. Raises LedgerError."""
-    settings = settings or from_environment()
-    address, folder = _where(database_url, settings)
-    if not sorted_out(SystemFiles().list(folder)).spooled:
-        return 0
-    with _draining(address, folder, settings) as drain:
-        return drain.adopt()
-
-
-def retry(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Try again with the attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""
-    settings = settings or from_environment()
-    address, folder = _where(database_url, settings)
-    if not sorted_out(SystemFiles().list(folder)).refused:
-        return 0
-    with _draining(address, folder, settings) as drain:
-        return drain.retry()
-
-
-def count_refused(database_url: str | None = None, settings: Settings | None = None) -> int:
-    """Return how many attempts are kept beside the spool because the ledger has refused them."""
-    _, folder = _where(database_url, settings or from_environment())
-    files = SystemFiles()
-    if not sorted_out(files.list(folder)).refused:
-        return 0
-    from pixelmeter.drain.census import count_refused
-
-    return sum(count_refused(files, folder, []).values())
-
-
-def _where(database_url: str | None, settings: Settings) -> tuple[Address, str]:
-    address = read_address(in_schema(database_url or settings.database_url, settings.schema))
-    return address, spool_folder(address, settings.spool_dir, settings.state_dir)
-
-
-def _draining(address: Address, folder: str, settings: Settings) -> closing[Drain]:
-    """Return a drain for what is left in a spool folder, to be entered; this process has nothing of its own there."""
-    files = SystemFiles()
-    spool, failures = Spool(folder, files, SystemIds()), Failures(SystemClock())
-    return closing(_open_drain(address, folder, spool, files, failures, partial(settler_of, settings)))
-
-
-def settler_of(settings: Settings) -> Settler:
-    """Return what tells the cost of a job that has ended, by the profiles and prices of the environment."""
-    return Settler(load_profiles(settings.gateways, settings.profiles), book_of(settings.prices))
-
-
 def _mapping(name: str, value: object) -> Mapping[str, str]:
     if value is None:
         return {}
     if not isinstance(value, Mapping):
         raise ConfigError(f"{name} is a {type(value).__name__}: give a dict")
     return cast("Mapping[str, str]", value)
-
-
-def _open_drain(
-    address: Address,
-    folder: str,
-    spool: Spool,
-    files: Files,
-    failures: Failures,
-    settler: Callable[[], Settler],
-    changed: Callable[[Sequence[Change]], None] = lambda changes: None,
-) -> Drain:
-    from pixelmeter.ledger.writer import open_writer
-
-    return Drain(spool, files, folder, open_writer(address, settler, changed), failures.set_aside)

@@ -10,9 +10,9 @@ from typing import Any
 import msgspec
 
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.apis.requests import Asked, may_ask, request_of
+from pixelmeter.core.apis.requests import Asked, job_id_of, may_ask, request_of
 from pixelmeter.core.attempts.outcome import ErrorNames
-from pixelmeter.core.gateways.routes import Found, Route
+from pixelmeter.core.gateways.routes import Followed, FollowRoute, Found, Route
 from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import Headers, media_type
 from pixelmeter.core.wire.skim import document_of
@@ -39,7 +39,9 @@ class Outgoing:
         "_content",
         "_document",
         "_fields",
+        "_followed",
         "_found",
+        "_image_request",
         "context",
         "errors",
         "headers",
@@ -51,7 +53,7 @@ class Outgoing:
     def __init__(
         self,
         *,
-        found: Sequence[Found],
+        found: Sequence[Found | Followed],
         host: str,
         target: bytes,
         headers: Sequence[tuple[bytes, bytes]],
@@ -62,6 +64,8 @@ class Outgoing:
         errors: ErrorNames,
     ) -> None:
         self._found = found
+        self._followed: list[tuple[FollowRoute, str] | None] = []
+        self._image_request: list[tuple[Route, ImageRequest] | None] = []
         self.host = host
         """With the port, where it is not the scheme's own."""
         self.target = target
@@ -125,8 +129,16 @@ class Outgoing:
 
     def image_request(self) -> tuple[Route, ImageRequest] | None:
         """Return the route that it takes and what it asks for; None where it asks for no image."""
+        if not self._image_request:
+            self._image_request.append(self._ask())
+        return self._image_request[0]
+
+    def _ask(self) -> tuple[Route, ImageRequest] | None:
         query = self.target.partition(b"?")[2]
-        for route, parts in self._found:
+        for found in self._found:
+            if isinstance(found, Followed):
+                continue
+            route, parts = found
             # A large body is only read for a route that it may be of.
             content = self._content if route.asks else None
             if content is not None and not self._is_form and not may_ask(route, parts, content):
@@ -142,6 +154,24 @@ class Outgoing:
             ):
                 request = msgspec.structs.replace(request, byok=True)
             return route, request
+        return None
+
+    @property
+    def followed(self) -> tuple[FollowRoute, str] | None:
+        """The route of a request about a job, and the job's id; None for an image call, which goes before."""
+        if not self._followed:
+            self._followed.append(self._follow())
+        return self._followed[0]
+
+    def _follow(self) -> tuple[FollowRoute, str] | None:
+        routes = [each for each in self._found if isinstance(each, Followed)]
+        if not routes or (len(routes) < len(self._found) and self.image_request() is not None):
+            return None
+        query = self.target.partition(b"?")[2]
+        for route, parts in routes:
+            job_id = job_id_of(route, Asked(parts, query, self.headers, self.document, self._fields))
+            if job_id is not None:
+                return route, job_id
         return None
 
     @property

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal
+from typing import Literal, cast
 
 import msgspec
 
@@ -24,6 +24,7 @@ __all__ = [
     "Settings",
     "absolute_path",
     "checked_schema",
+    "checked_secrets",
     "from_environment",
     "misspelt",
 ]
@@ -44,6 +45,7 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_FEE_PERCENT": "the gateway's fee",
     "PIXELMETER_SINKS": "live views to turn on",
     "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
+    "PIXELMETER_WEBHOOK_SECRETS": "what webhooks are checked with",
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_DURABILITY": "what an attempt survives",
     "PIXELMETER_WRITE_INTERVAL": "seconds between two writes to the ledger",
@@ -86,6 +88,8 @@ class Settings:
     """`PIXELMETER_SINKS`: live views to turn on, `prometheus` and `otel`, with a comma between."""
     cost_attributes: CostAttributes | None = None
     """`PIXELMETER_COST_ATTRIBUTES`: other people's names for the cost on spans, `semconv` or `openlit`."""
+    webhook_secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], repr=False)
+    """`PIXELMETER_WEBHOOK_SECRETS`: `profile=secret` pairs with commas between, or a JSON object; by profile."""
     latest_conventions: bool = False
     """`OTEL_SEMCONV_STABILITY_OPT_IN` has `gen_ai_latest_experimental`: metrics take their newer names."""
 
@@ -113,6 +117,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         write_interval=_write_interval(env),
         sinks=_sinks(env),
         cost_attributes=_cost_attributes(env),
+        webhook_secrets=_webhook_secrets(env),
         latest_conventions="gen_ai_latest_experimental" in _words(env, "OTEL_SEMCONV_STABILITY_OPT_IN"),
     )
 
@@ -179,6 +184,50 @@ def checked_schema(name: str, named: str) -> str:
             "and no pg_ in front"
         )
     return name
+
+
+def checked_secrets(given: object, named: str) -> dict[str, tuple[str, ...]]:
+    """Return the secrets of each profile; ConfigError, which says what was `named` so and shows none of them.
+
+    Each is a text, several texts of which any may be right, or a set of keys as JSON has it.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f'{named} is a {type(given).__name__}: give a dict such as {{"aigateway": "..."}}')
+    found: dict[str, tuple[str, ...]] = {}
+    for at, (name, value) in enumerate(cast("Mapping[object, object]", given).items(), 1):
+        several = cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
+        texts = [_secret(each) for each in several]
+        if not isinstance(name, str) or not name or not texts or not all(texts):
+            raise ConfigError(
+                f"{named}: entry {at} is no profile with a secret, or several, that are text and not empty"
+            )
+        found[name] = tuple(filter(None, texts))
+    return found
+
+
+def _secret(value: object) -> str | None:
+    if isinstance(value, dict):
+        # The public keys of a vendor, as it publishes them.
+        return msgspec.json.encode(value).decode()
+    return (value.strip() or None) if isinstance(value, str) else None
+
+
+def _webhook_secrets(env: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
+    name = "PIXELMETER_WEBHOOK_SECRETS"
+    text = _text(env, name) or ""
+    if text.startswith("{"):
+        try:
+            given = msgspec.json.decode(text)
+        except (msgspec.MsgspecError, UnicodeError, RecursionError):
+            raise ConfigError(f"{name} begins as a JSON object and is none") from None
+        return checked_secrets(given, name)
+    found: dict[str, list[str]] = {}
+    for at, item in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):
+        profile, _, secret = (part.strip() for part in item.partition("="))
+        if not profile or not secret:
+            raise ConfigError(f"{name}: entry {at} is no PROFILE=SECRET; write such pairs with commas between, or JSON")
+        found.setdefault(profile, []).append(secret)
+    return checked_secrets(found, name)
 
 
 def _schema(env: Mapping[str, str]) -> str | None:

@@ -30,6 +30,30 @@ from = "body"
 name = "bill.sum"
 unit = "cents"
 """
+_JOBS = """
+id = "corp"
+[match]
+hosts = ["images.corp.example"]
+[[route]]
+path = "/v1/{model}/run"
+api = "prediction_jobs"
+operation = "generate"
+[job]
+id = ["task"]
+status = ["state"]
+done = ["ready"]
+[[job.follow]]
+kind = "poll"
+path = "/v1/tasks/{job_id}"
+asks = { "query.kind" = ["image"] }
+[[job.follow]]
+kind = "cancel"
+method = "DELETE"
+path = "/v1/tasks"
+job_id = ["query.id"]
+failed_statuses = [500]
+response.items = ["urls[]"]
+"""
 _WRONG = """
 id = "corp"
 [[route]]
@@ -63,6 +87,13 @@ def own(tmp_path: Path) -> str:
 def wrong(tmp_path: Path) -> str:
     file = tmp_path / "wrong.toml"
     file.write_text(_WRONG)
+    return str(file)
+
+
+@pytest.fixture
+def jobs(tmp_path: Path) -> str:
+    file = tmp_path / "jobs.toml"
+    file.write_text(_JOBS)
     return str(file)
 
 
@@ -180,6 +211,80 @@ def test_match_leaves_out_routes_whose_conditions_the_url_does_not_meet(own: str
     ]
     quote = run("match", "https://images.corp.example/v1/m/run?dry_run=True", profiles=own)
     assert (1, ["images.corp.example has the profile corp"]) == (quote.exit_code, quote.stdout.splitlines())
+
+
+def test_show_has_the_requests_about_jobs_after_the_calls(jobs: str) -> None:
+    rows = json.loads(run("show", "corp", "--format", "json", profiles=jobs).stdout)
+    assert [
+        ("POST", "generate", "prediction_jobs", None),
+        ("GET", "poll of a job", None, "query.kind is one of image"),
+        ("DELETE", "cancel of a job", None, None),
+    ] == [(row["method"], row["operation"], row["api"], row["if"]) for row in rows]
+
+
+def test_match_explains_a_request_about_a_job(jobs: str) -> None:
+    url = "https://images.corp.example/v1/tasks"
+    result = run("match", url + "?id=t", "--method", "delete", profiles=jobs)
+    assert 0 == result.exit_code
+    assert [
+        "images.corp.example has the profile corp",
+        "",
+        "DELETE /v1/tasks: cancel of a job, no attempt",
+        "  request job id: query.id",
+        "  answer items: urls[]",
+    ] == result.stdout.splitlines()[:5]
+    assert {
+        "  job status: state",
+        "  job done: ready",
+        "  job max age hours: 24",
+        "  failed with an error and one of: 500",
+    } <= set(result.stdout.splitlines())
+    asked = f"{url}/t?kind=image"
+    [route] = json.loads(run("match", asked, "--method", "GET", "--format", "json", profiles=jobs).stdout)
+    assert ({"job_id": "path.job_id"}, {"job_id": "t"}, "poll of a job") == (
+        route["request"],
+        route["parts"],
+        route["operation"],
+    )
+    assert 1 == run("match", f"{url}/t?kind=video", "--method", "GET", profiles=jobs).exit_code
+
+
+@pytest.mark.parametrize(
+    ("lines", "at", "said"),
+    [
+        ('path = "/v1/{job_id"', 1, "'/v1/{job_id': write {name} for a part, {name+} for several segments"),
+        ('path = "/v1/tasks"', 0, "'path.job_id': the path has no {job_id}"),
+        ('path = "/v1/{job_id}/{job_id}"', 1, "'/v1/{job_id}/{job_id}' names a part twice"),
+        ('path = "/v1/{x}"\njob_id = ["path.y"]', 2, "'path.y': the path has no {y}"),
+        ('path = "/v1"\njob_id = ["=t"]', 2, "'=t': each job has an id of its own"),
+        ('path = "/{job_id}"\nunless = { "path.kind" = ["a"] }', 2, "'path.kind': the path has no {kind}"),
+        ('path = "/{job_id}"\nasks = { "path.kind" = ["a"] }', 2, "'path.kind': the path has no {kind}"),
+        ('path = "/{job_id}"\njob_id = ["task"]', 2, "'task' is no place in a request"),
+        ('path = "/{job_id}"\nstatus = ["a..b"]', 2, "'a..b' is no path"),
+        ('path = "/{job_id}"\nmethod = "HEAD"', 2, "HEAD"),
+        ('path = "/{job_id}"\nfailed_statuses = [200]', 2, ">= 400"),
+        ('path = "/{job_id}"\nresponse.items = ["a[x]"]', 2, "'a[x]' is no path"),
+    ],
+)
+@pytest.mark.parametrize("table", ["job", "route.job"])
+def test_check_says_what_is_wrong_with_a_request_about_a_job(
+    tmp_path: Path, table: str, lines: str, at: int, said: str
+) -> None:
+    file = tmp_path / "wrong.toml"
+    route = '[[route]]\npath = "/v1"\napi = "plain_images"\noperation = "edit"\n'
+    above = f'id = "corp"\n{route}[{table}]\nid = ["task"]\n'
+    file.write_text(f'{above}[[{table}.follow]]\n{lines}\nkind = "poll"\n')
+    result = run("check", str(file))
+    assert 1 == result.exit_code
+    assert result.stdout.startswith(f"{file}:{above.count(chr(10)) + 1 + at}: "), result.stdout
+    assert said in result.stdout
+
+
+def test_check_says_which_status_is_none_that_a_job_ends_with(tmp_path: Path) -> None:
+    file = tmp_path / "wrong.toml"
+    file.write_text(_JOBS.replace('done = ["ready"]', 'failed = ["refus*"]\nnot_charged = ["refused", "broken"]'))
+    result = run("check", str(file))
+    assert (1, f"{file}:13: 'broken' is none of `failed` and `cancelled`\n") == (result.exit_code, result.stdout)
 
 
 def test_match_has_the_routes_in_csv() -> None:

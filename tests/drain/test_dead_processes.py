@@ -16,6 +16,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import GROUP, Drain
 from pixelmeter.drain.census import census
@@ -174,11 +175,14 @@ def test_an_adoption_that_the_ledger_breaks_off_can_be_repeated(
         def positions(self, names: Sequence[str]) -> Mapping[str, int]:
             return writer.positions(names)
 
-        def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
             if not self.left:
                 raise LedgerError("the database went away")
             self.left -= 1
-            return writer.write(attempts, positions, finished)
+            return writer.write(records, positions, finished)
+
+        def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+            return ()
 
         def close(self) -> None:
             raise AssertionError("the drain was not closed")
@@ -317,9 +321,12 @@ class CountedWriter:
         self.asked += 1
         return self._writer.positions(names)
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
         self.asked += 1
-        return self._writer.write(attempts, positions, finished)
+        return self._writer.write(records, positions, finished)
+
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        return ()
 
     def close(self) -> None:
         self._writer.close()

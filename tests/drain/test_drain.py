@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import GROUP, Drain
 from pixelmeter.errors import LedgerError
@@ -36,11 +37,14 @@ class CountingWriter:
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         return self._writer.positions(names)
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
         if self.fails:
             raise LedgerError("the database is down")
-        self.sizes.append(len(attempts))
-        return self._writer.write(attempts, positions, finished)
+        self.sizes.append(len(records))
+        return self._writer.write(records, positions, finished)
+
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        return ()
 
     def close(self) -> None:
         self._writer.close()
@@ -313,11 +317,14 @@ def test_a_commit_whose_answer_was_lost_is_repeated_without_harm(
     folder: str, spool: Spool, writer: Writer, sqlite_url: str
 ) -> None:
     class Forgetful(CountingWriter):
-        def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-            super().write(attempts, positions, finished)
+        def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+            super().write(records, positions, finished)
             if len(self.sizes) == 1:
                 raise LedgerError("the connection was lost")
             return 0
+
+        def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+            return ()
 
     drain = Drain(spool, SystemFiles(), folder, Forgetful(writer))
     attempts = [call(spool) for _ in range(10)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.drain import GROUP, Drain
 from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError
@@ -47,7 +47,7 @@ def ids_set_aside(folder: str) -> set[str]:
     ids = set[str]()
     for names in sorted_out(FILES.list(folder)).refused.values():
         for name in names:
-            ids |= {frame.attempt.id for frame in scan(Path(folder, name).read_bytes(), 0, final=True).frames}
+            ids |= {frame.record.id for frame in scan(Path(folder, name).read_bytes(), 0, final=True).frames}
     return ids
 
 
@@ -58,9 +58,12 @@ class Mended(Picky):
         super().__init__(writer)
         self._mended = mended
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-        self.is_cured = all(attempt.id in self._mended for attempt in attempts if attempt.model == POISON)
-        return super().write(attempts, positions, finished)
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        self.is_cured = all(attempt.id in self._mended for attempt in records if attempt.model == POISON)
+        return super().write(records, positions, finished)
+
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        return ()
 
 
 def make_drain(folder: str, writer: Writer, files: SystemFiles = FILES) -> Drain:
@@ -161,8 +164,8 @@ def test_a_kill_in_the_middle_of_setting_aside_loses_nothing_and_doubles_nothing
             if self.asked * 2 == self.at:
                 raise Killed
 
-        def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-            written = super().write(attempts, positions, finished)
+        def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+            written = super().write(records, positions, finished)
             if self.asked * 2 + 1 == self.at:
                 raise Killed
             return written
@@ -215,11 +218,14 @@ def test_what_is_refused_is_on_the_disk_before_it_is_let_go_of(folder: str, writ
     class Unplugged(Picky):
         """The power goes once the position behind what was refused is committed."""
 
-        def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-            written = super().write(attempts, positions, finished)
+        def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+            written = super().write(records, positions, finished)
             if positions or finished:
                 files.unplug()
             return written
+
+        def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+            return ()
 
     drain = make_drain(folder, Unplugged(writer), files)
     spool = Spool(folder, files, SystemIds())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
+from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import LedgerError, RowRefused
 from pixelmeter.ledger.writer import Writer
@@ -33,11 +34,14 @@ class Picky:
         self._ask()
         return self._writer.positions(names)
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
         self._ask()
-        if not self.is_cured and any(attempt.model == POISON for attempt in attempts):
+        if not self.is_cured and any(isinstance(one, Attempt) and one.model == POISON for one in records):
             raise self._error()
-        return self._writer.write(attempts, positions, finished)
+        return self._writer.write(records, positions, finished)
+
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        return ()
 
     def close(self) -> None:
         self._writer.close()

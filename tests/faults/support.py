@@ -20,8 +20,8 @@ from typing import Any
 import httpx
 
 import pixelmeter
-from pixelmeter.meter import adopt
 from pixelmeter.settings import Settings
+from pixelmeter.upkeep import adopt
 
 GATEWAYS = {"127.0.0.1:*": "aigateway"}
 MODELS = (

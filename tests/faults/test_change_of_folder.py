@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from pixelmeter.meter import Meter, adopt
+from pixelmeter.meter import Meter
 from pixelmeter.testing import Gateway
+from pixelmeter.upkeep import adopt
 from tests.hazards.process import run_python
 
 PRELUDE = """

@@ -121,7 +121,7 @@ def test_the_newer_package_takes_in_what_it_left(
 ) -> None:
     assert not meter.close(0.5)
     shutil.copytree(place.spool, tmp_path / "left")
-    adopt = f"from pixelmeter.meter import adopt; from pixelmeter.settings import Settings; \
+    adopt = f"from pixelmeter.upkeep import adopt; from pixelmeter.settings import Settings; \
 print(adopt({place.ledger!r}, Settings(spool_dir={str(tmp_path / 'left')!r})))"
 
     assert "1\n" == newer("-c", adopt)

@@ -19,6 +19,7 @@ from click.testing import CliRunner
 
 import pixelmeter
 from pixelmeter.cli import main
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import spool_folder
 from pixelmeter.spool.frames import scan
@@ -66,7 +67,7 @@ def set_aside(place: Place) -> list[str]:
     tags: list[str] = []
     for file in Path(place.spool).rglob("*.refused"):
         frames = scan(file.read_bytes(), 0, final=True).frames
-        tags += [json.loads(frame.attempt.tags)["aig_tag"] for frame in frames]
+        tags += [json.loads(frame.record.tags)["aig_tag"] for frame in frames if isinstance(frame.record, Attempt)]
     return tags
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pixelmeter.meter import adopt
 from pixelmeter.testing import Gateway
+from pixelmeter.upkeep import adopt
 from tests.hazards.process import run_python
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")

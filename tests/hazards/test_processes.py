@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from pixelmeter.meter import adopt
 from pixelmeter.testing import Gateway
+from pixelmeter.upkeep import adopt
 from tests.hazards.process import environment, run_python
 
 LIBRARIES = ["httpx", "httpx2"]

@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import select
+import msgspec
+from sqlalchemy import select, text
 
+from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.engine import open_engine
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, TOTALS
+from pixelmeter.ledger.schema import ADJUSTMENTS, ATTEMPTS, DAILY, TOTALS
 from pixelmeter.ledger.sums import DURATIONS, TOTALS_KEY
 
 Sums = Mapping[tuple[Any, ...], tuple[int, ...]]
@@ -36,18 +38,41 @@ def _plain(name: str, value: Any) -> Any:
     return value
 
 
+def adjusted(url: str) -> dict[str, Attempt]:
+    """Return every attempt as it is now: what was written, with the latest of its adjustments laid over it."""
+    attempts = stored(url)
+    for row in sorted(adjustments(url), key=lambda one: int(one["number"])):
+        changed = {name: row[name] for name in ADJUSTABLE}
+        attempts[row["attempt_id"]] = msgspec.structs.replace(attempts[row["attempt_id"]], **changed)
+    return attempts
+
+
+def adjustments(url: str) -> list[Mapping[str, Any]]:
+    """Return every adjustment."""
+    with open_engine(url).connect() as connection:
+        return [dict(row) for row in connection.execute(select(ADJUSTMENTS)).mappings()]
+
+
+def viewed(url: str) -> dict[str, dict[str, Any]]:
+    """Return what the view of attempts as they are now has of those fields that may change."""
+    columns = ", ".join(("id", *ADJUSTABLE))
+    with open_engine(url).connect() as connection:
+        rows = connection.execute(text(f"SELECT {columns} FROM pixelmeter_spend")).mappings().all()
+    return {str(row["id"]): {name: row[name] for name in ADJUSTABLE} for row in rows}
+
+
 def rollup(url: str) -> Sums:
-    """Return the day rollup: its sums by its key."""
+    """Return the day rollup: its sums by its key, without rows that all attempts have left."""
     width = len(DAILY.primary_key)
     with open_engine(url).connect() as connection:
         rows = connection.execute(select(DAILY)).all()
-    return {tuple(row[:width]): tuple(row[width:]) for row in rows}
+    return {tuple(row[:width]): tuple(row[width:]) for row in rows if any(row[width:])}
 
 
 def recomputed(url: str) -> Sums:
-    """Return what the day rollup should be, added up from the rows."""
+    """Return what the day rollup should be, added up from the rows and their adjustments."""
     sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * 8)
-    for one in stored(url).values():
+    for one in adjusted(url).values():
         day: date = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=one.started_at)).date()
         key = (day, one.gateway, one.provider or "", one.operation, one.model, one.outcome, bucket(one.duration))
         added = (
@@ -89,8 +114,8 @@ def recomputed_totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
         key = (one.gateway, one.operation, one.model, one.outcome, error_type(one), one.cost_source, reason,
                size_label(one), quality_label(one))  # fmt: skip
         within = [name for bound, name in zip(DURATION_BUCKETS, DURATIONS, strict=False) if one.duration <= bound * 1e6]
-        text = one.input_text_tokens or 0
-        cached = min(one.cached_input_tokens or 0, text)
+        written = one.input_text_tokens or 0
+        cached = min(one.cached_input_tokens or 0, written)
         sums[key] += Counter(
             {
                 "attempts": 1,
@@ -100,7 +125,7 @@ def recomputed_totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
                 "at_risk": one.at_risk or 0,
                 "unknown_cost_attempts": int(one.cost is None),
                 "duration": one.duration,
-                "input_text_tokens": text - cached,
+                "input_text_tokens": written - cached,
                 "cached_input_tokens": cached,
                 "input_image_tokens": one.input_image_tokens or 0,
                 "output_text_tokens": one.output_text_tokens or 0,

@@ -20,11 +20,14 @@ from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger import migrate, version
 from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.adjusting import open_jobs
 from pixelmeter.ledger.engine import changing, ensure_schema, open_engine
-from pixelmeter.ledger.schema import METADATA
+from pixelmeter.ledger.reader import reading_ledger
+from pixelmeter.ledger.schema import METADATA, VIEWS
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
-from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
+from tests.ledger.reading import adjusted, recomputed, recomputed_totals, rollup, stored, totals
+from tests.ledger.test_adjusting import heard, submitted
 from tests.ledger.test_writer_postgres import WAITING
 
 
@@ -126,6 +129,53 @@ def test_an_upgrade_may_be_taken_back_and_done_again(ledger_url: str) -> None:
     assert {name: msgspec.structs.replace(one, savings=None) for name, one in kept.items()} == stored(ledger_url)
     assert recomputed_totals(ledger_url) == totals(ledger_url)
     assert rollup(ledger_url) == recomputed(ledger_url)
+
+
+def test_a_downgrade_takes_back_what_adjustments_have_changed(ledger_url: str) -> None:
+    attempts = [submitted(f"job_{number}", duration=number * 1000) for number in range(20)]
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([*attempts, make_attempt()], {}, [])
+        before = rollup(ledger_url)
+        writer.write([heard(one.job_id or "", model="fal-ai/flux/dev") for one in attempts[:15]], {}, [])
+        assert before != rollup(ledger_url) == recomputed(ledger_url)
+    migrate.downgrade(ledger_url, "0003")
+    migrate.upgrade(ledger_url)
+
+    assert before == rollup(ledger_url) == recomputed(ledger_url)
+
+
+def test_jobs_that_were_submitted_before_an_upgrade_come_to_their_end(ledger_url: str) -> None:
+    named, nameless = submitted("job_1"), submitted(None)
+    again = submitted("job_1", attempt=1, started_at=named.started_at + 1)
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([again, named, nameless, make_attempt()], {}, [])
+    migrate.downgrade(ledger_url, "0003")
+    migrate.upgrade(ledger_url)
+
+    with reading_ledger(ledger_url) as reader:
+        assert {named.id, nameless.id} == {job.attempt_id for job in open_jobs(reader)}
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([heard("job_1")], {}, [])
+    outcomes = {one.id: one.outcome for one in adjusted(ledger_url).values()}
+    assert ("success", "success", "pending") == tuple(outcomes[one.id] for one in (named, again, nameless))
+
+
+def test_a_migrated_ledger_has_the_views_of_the_code(ledger_url: str) -> None:
+    def columns() -> dict[str, list[str]]:
+        with open_engine(ledger_url).connect() as connection:
+            found = inspect(connection)
+            return {name: [each["name"] for each in found.get_columns(name)] for name in found.get_view_names()}
+
+    migrate.upgrade(ledger_url)
+    migrated = columns()
+    migrate.downgrade(ledger_url, "base")
+    with changing(read_address(ledger_url)) as connection:
+        connection.execute(text("DROP TABLE pixelmeter_schema"))
+    ensure_schema(read_address(ledger_url))
+
+    assert VIEWS.keys() == migrated.keys()
+    assert [*FIELDS, "adjusted_by", "adjustments"] == migrated["pixelmeter_spend"]
+    assert columns() == migrated
 
 
 def test_a_package_that_does_not_know_the_newest_schema_writes_nothing_into_it(

@@ -13,9 +13,10 @@ import httpx
 import pytest
 
 import pixelmeter
-from pixelmeter.meter import Meter, adopt
+from pixelmeter.meter import Meter
 from pixelmeter.settings import Settings
 from pixelmeter.testing import Gateway
+from pixelmeter.upkeep import adopt
 from tests.factories import make_attempt
 from tests.ledger.reading import stored
 

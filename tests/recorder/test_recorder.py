@@ -11,6 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
@@ -75,11 +76,14 @@ class BusyLedger:
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         return {}
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-        self.groups.append(len(attempts))
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        self.groups.append(len(records))
         assert self.recorder is not None
         self.recorder.end(make_attempt())
-        return len(attempts)
+        return len(records)
+
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        return ()
 
     def close(self) -> None:
         pass
@@ -327,8 +331,11 @@ class ClosedWriter:
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         return self._writer.positions(names)
 
-    def write(self, attempts: Sequence[Attempt], positions: Mapping[str, int], finished: Sequence[str]) -> int:
-        return self._writer.write(attempts, positions, finished)
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        return self._writer.write(records, positions, finished)
+
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        return ()
 
     def close(self) -> None:
         self._writer.close()

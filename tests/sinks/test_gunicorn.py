@@ -12,9 +12,9 @@ import httpx
 import pytest
 from sqlalchemy.exc import OperationalError
 
-from pixelmeter.meter import adopt
 from pixelmeter.settings import from_environment
 from pixelmeter.testing import Gateway
+from pixelmeter.upkeep import adopt
 from tests.ledger.reading import stored
 from tests.sinks.exposition import Scrape
 from tests.sinks.pages import program

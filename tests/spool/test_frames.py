@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt
-from pixelmeter.spool.frames import INTENT, LARGEST_FRAME, OUTCOME, encode, scan
+from pixelmeter.spool.frames import INTENT, LARGEST_FRAME, OUTCOME, Scan, encode, scan
 from tests.factories import make_attempt
 
 ATTEMPTS = [make_attempt() for _ in range(3)]
@@ -26,8 +26,12 @@ def framed(payload: bytes) -> bytes:
     return struct.pack("<4sII", FILE[:4], len(payload), zlib.crc32(payload)) + payload
 
 
+def attempts_in(found: Scan) -> list[Attempt]:
+    return [frame.record for frame in found.frames if isinstance(frame.record, Attempt)]
+
+
 def attempts(data: bytes, *, final: bool = True) -> list[Attempt]:
-    return [frame.attempt for frame in scan(data, 0, final=final).frames]
+    return attempts_in(scan(data, 0, final=final))
 
 
 @pytest.mark.parametrize("kind", [INTENT, OUTCOME])
@@ -36,7 +40,7 @@ def test_a_frame_gives_back_its_kind_and_its_attempt(kind: Any) -> None:
 
     found = scan(encode(kind, attempt), 0, final=True)
 
-    assert [(kind, attempt)] == [(frame.kind, frame.attempt) for frame in found.frames]
+    assert [(kind, attempt)] == [(frame.kind, frame.record) for frame in found.frames]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +66,7 @@ def test_a_file_cut_anywhere_in_its_last_frames_keeps_those_before_the_cut() -> 
 
         found = scan(FILE[:cut], 0, final=True)
 
-        assert ATTEMPTS[:whole] == [frame.attempt for frame in found.frames]
+        assert ATTEMPTS[:whole] == [frame.record for frame in found.frames]
         assert (cut, cut - ends[whole]) == (found.used, found.damaged)
 
 
@@ -80,7 +84,7 @@ def test_a_frame_with_any_bit_flipped_is_damage_and_nothing_else() -> None:
 
         found = scan(bytes(flipped), 0, final=True)
 
-        assert ATTEMPTS[:2] == [frame.attempt for frame in found.frames]
+        assert ATTEMPTS[:2] == [frame.record for frame in found.frames]
         assert len(FRAMES[2]) == found.damaged
 
 
@@ -89,7 +93,7 @@ def test_a_torn_frame_does_not_take_the_later_ones_with_it(final: bool) -> None:
     for cut in range(1, len(FRAMES[1])):
         found = scan(FRAMES[0] + FRAMES[1][:cut] + FRAMES[2], 0, final=final)
 
-        assert [ATTEMPTS[0], ATTEMPTS[2]] == [frame.attempt for frame in found.frames]
+        assert [ATTEMPTS[0], ATTEMPTS[2]] == [frame.record for frame in found.frames]
         assert cut == found.damaged
 
 
@@ -99,7 +103,7 @@ def test_a_torn_frame_is_not_waited_for_once_a_shorter_one_is_behind_it(final: b
 
     found = scan(torn + FRAMES[0], 0, final=final)
 
-    assert ATTEMPTS[:1] == [frame.attempt for frame in found.frames]
+    assert ATTEMPTS[:1] == [frame.record for frame in found.frames]
     assert (len(torn) + len(FRAMES[0]), len(torn)) == (found.used, found.damaged)
 
 
@@ -112,7 +116,7 @@ def test_a_length_that_lies_does_not_hide_the_later_frames() -> None:
 def test_a_frame_of_another_format_version_is_counted_apart() -> None:
     found = scan(framed(msgspec.msgpack.encode((2, OUTCOME, ATTEMPTS[0]))) + FRAMES[1], 0, final=True)
 
-    assert (ATTEMPTS[1:2], 1, 0) == ([frame.attempt for frame in found.frames], found.foreign, found.damaged)
+    assert (ATTEMPTS[1:2], 1, 0) == ([frame.record for frame in found.frames], found.foreign, found.damaged)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +136,7 @@ def test_a_frame_of_another_format_version_is_counted_apart() -> None:
 def test_a_payload_with_a_right_checksum_and_no_attempt_in_it_is_damage(payload: bytes) -> None:
     found = scan(framed(payload) + FRAMES[1], 0, final=True)
 
-    assert (ATTEMPTS[1:2], 0) == ([frame.attempt for frame in found.frames], found.foreign)
+    assert (ATTEMPTS[1:2], 0) == ([frame.record for frame in found.frames], found.foreign)
     assert len(framed(payload)) == found.damaged
 
 
@@ -149,7 +153,7 @@ def test_a_frame_of_an_earlier_version_is_read_and_what_it_lacks_is_unknown() ->
     found = scan(_OLD + FRAMES[0], 0, final=True)
 
     assert (0, 0) == (found.damaged, found.foreign)
-    old, new = [frame.attempt for frame in found.frames]
+    old, new = attempts_in(found)
     assert ATTEMPTS[0] == new
     expected = ("openai", "gpt-image-2", 127_260_000, '{"team":"growth"}', "0.1.0", 2_000_000, 599)
     assert expected == (
@@ -169,7 +173,7 @@ def test_an_attempt_with_a_word_that_a_later_version_added_is_left_to_that_versi
     later = [getattr(ATTEMPTS[0], name) if name != field else "teleported" for name in FIELDS]
     found = scan(framed(msgspec.msgpack.encode((1, OUTCOME, [*later, "a new field"]))) + FRAMES[1], 0, final=True)
 
-    assert (ATTEMPTS[1:2], 1, 0) == ([frame.attempt for frame in found.frames], found.foreign, found.damaged)
+    assert (ATTEMPTS[1:2], 1, 0) == ([frame.record for frame in found.frames], found.foreign, found.damaged)
 
 
 def test_an_attempt_that_is_too_large_is_refused() -> None:
@@ -181,7 +185,7 @@ def test_an_attempt_that_is_too_large_is_refused() -> None:
 def test_garbage_between_frames_never_raises_and_never_becomes_an_attempt(noise: bytes, at: int, final: bool) -> None:
     found = scan(FILE[:at] + noise + FILE[at:], 0, final=final)
 
-    assert all(frame.attempt in ATTEMPTS for frame in found.frames)
+    assert all(frame.record in ATTEMPTS for frame in found.frames)
     assert len(found.frames) >= (2 if final else 1)
 
 
@@ -191,7 +195,7 @@ def test_a_file_that_grows_in_any_steps_gives_the_same_frames(steps: list[int]) 
     frames: list[Attempt] = []
     for end in [*sorted(steps), len(FILE)]:
         found = scan(FILE[used:end], used, final=False)
-        frames += [frame.attempt for frame in found.frames]
+        frames += attempts_in(found)
         used += found.used
         damaged += found.damaged
 

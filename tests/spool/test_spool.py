@@ -62,7 +62,7 @@ def frames_of(descriptor: int) -> list[Frame]:
 def spooled(spool: Spool) -> list[Attempt]:
     """The outcomes in the files, oldest first."""
     frames = (frame for segment in spool.segments() for frame in frames_of(segment.descriptor))
-    return [frame.attempt for frame in frames if frame.kind == OUTCOME]
+    return [frame.record for frame in frames if frame.kind == OUTCOME and isinstance(frame.record, Attempt)]
 
 
 def test_nothing_is_on_disk_before_the_first_append(spool: Spool, folder: str) -> None:
@@ -95,7 +95,7 @@ def test_intents_and_outcomes_are_in_the_file_once_the_call_returns(spool: Spool
     spool.outcome(ended)
 
     (segment,) = spool.segments()
-    found = [(frame.kind, frame.attempt) for frame in frames_of(segment.descriptor)]
+    found = [(frame.kind, frame.record) for frame in frames_of(segment.descriptor)]
     assert [(INTENT, begun), (OUTCOME, ended)] == found
 
 
@@ -354,7 +354,7 @@ def test_a_forked_child_begins_a_file_of_its_own_and_leaves_the_parents_alone(sp
     assert files.adopt(f"{folder}/{segment.name}") is None
     descriptor = files.adopt(f"{folder}/{other}")
     assert descriptor is not None
-    assert [childs] == [frame.attempt for frame in frames_of(descriptor)]
+    assert [childs] == [frame.record for frame in frames_of(descriptor)]
     os.close(descriptor)
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from pixelmeter.core.pricing.book import Consumption
 from pixelmeter.prices import bundled
-from pixelmeter.testing.billing import PER_IMAGE, PER_TOKEN, Tokens, cents, charge, dollars
+from pixelmeter.testing.billing import PER_IMAGE, PER_TOKEN, PER_UNIT, Tokens, cents, charge, charge_units, dollars
 
 # Between the last price change and the next shutdown that the bundled book knows.
 AT = int(datetime.datetime(2026, 10, 1, tzinfo=datetime.UTC).timestamp()) * 1_000_000
@@ -17,6 +17,16 @@ WITHOUT_A_PUBLISHED_PRICE = {"black-forest-labs/flux-2-flex", "bria/fibo-edit/ed
 def test_an_image_costs_what_the_bundled_book_says(model: str) -> None:
     consumption = Consumption(images=3, size="1024x1024")
     assert charge(model, 3, None) == bundled().quote(consumption, gateway="aigateway", model=model, at=AT).image_cost
+
+
+@pytest.mark.parametrize(
+    ("vendor", "model"), [(vendor, model) for vendor, models in PER_UNIT.items() for model in models]
+)
+def test_a_unit_costs_what_the_bundled_book_says(vendor: str, model: str) -> None:
+    at = int(datetime.datetime(2026, 11, 27, tzinfo=datetime.UTC).timestamp()) * 1_000_000
+    consumption = Consumption(images=2, size="1500x1024")
+    quote = bundled().quote(consumption, gateway=vendor, model=model, at=at)
+    assert charge_units(vendor, model, 2, 1500, 1024, None)[0] == quote.image_cost
 
 
 @pytest.mark.parametrize("model", PER_TOKEN)

@@ -9,6 +9,8 @@ import httpx
 import httpx2
 import openai
 import prometheus_client
+import starlette.datastructures
+import werkzeug.datastructures
 from opentelemetry.sdk.trace import TracerProvider
 
 import pixelmeter
@@ -27,6 +29,7 @@ pixelmeter.Meter(
     gateways={"images.corp.example": "litellm", "127.0.0.1:*": "aigateway"},
     registry=prometheus_client.CollectorRegistry(),
     spool_dir="/var/spool/images",
+    webhook_secrets={"aigateway": "secret", "replicate": ["new", "old"]},
 )
 
 assert_type(pixelmeter.instrument(openai.OpenAI(), meter), openai.OpenAI)
@@ -45,6 +48,12 @@ httpx2.AsyncClient(mounts={"https://": pixelmeter.httpx2.AsyncMeterTransport(met
 httpx.Client(transport=pixelmeter.httpx.AsyncMeterTransport(meter))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 pixelmeter.Meter(sinks=[OtelSink(TracerProvider(), cost_attributes="semconv")])
+
+assert_type(meter.webhook({"x-gateway-signature": "t=1,v1=00"}, b"{}"), pixelmeter.WebhookEvent)
+meter.webhook([(b"webhook-id", b"1")], b"{}", gateway="replicate", secret=["new", "old"])
+meter.webhook(starlette.datastructures.Headers(), b"{}", secret="secret")
+meter.webhook(werkzeug.datastructures.Headers(), b"{}")
+meter.webhook({}, "{}")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 assert_type(meter.flush(timeout=1.0), bool)
 assert_type(meter.status(), pixelmeter.Status)

@@ -69,10 +69,10 @@ def retry(database_url: str) -> None:
 
     They are kept beside the spool, and `pixelmeter doctor` says why. Do this once the reason is gone.
     """
-    from pixelmeter import meter
+    from pixelmeter import upkeep
 
-    taken = meter.retry(database_url)
-    left = meter.count_refused(database_url)
+    taken = upkeep.retry(database_url)
+    left = upkeep.count_refused(database_url)
     click.echo(f"{taken} attempts are in the ledger now, {left} are still refused")
     if left:
         sys.exit(1)

@@ -12,10 +12,11 @@ import click
 from pixelmeter.cli.options import format_option, own_file_option
 from pixelmeter.cli.output import emit, emit_json, plain, say
 from pixelmeter.core.apis.requests import may_ask_by_url
-from pixelmeter.core.gateways.places import Job, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import RequestPlaces, ResponsePlaces
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
-from pixelmeter.core.gateways.routes import Route, condition_texts
+from pixelmeter.core.gateways.routes import FollowRoute, Route, condition_texts
 from pixelmeter.core.wire.headers import ascii_host
 from pixelmeter.gateways import check, load_profiles
 
@@ -60,7 +61,7 @@ def show(gateway: str, path: str | None, format: str) -> None:
     profile = profiles.named(gateway)
     if profile is None:
         raise click.ClickException(f"no profile is called {plain(gateway)}: there are {', '.join(profiles.ids)}")
-    routes = profiles.routes_of(profile)
+    routes: list[Route | FollowRoute] = [*profiles.routes_of(profile), *profiles.follow_routes_of(profile)]
     if format == "table":
         say(f"{profile.id}: {', '.join(profile.match.hosts) or 'any host that no other profile has'}")
         if profile.evidence:
@@ -93,8 +94,8 @@ def match(url: str, method: str, path: str | None, format: str) -> None:
     host, target = _host_and_target(url)
     profiles = _loaded(path)
     query = target.partition(b"?")[2]
-    routes = profiles.routes(method.upper(), host.encode(), target)
-    found = [(route, named) for route, named in routes if may_ask_by_url(route, named, query)]
+    requests = profiles.requests(method.upper(), host.encode(), target)
+    found = [(each.route, each.parts) for each in requests if may_ask_by_url(each.route, each.parts, query)]
     if format == "json":
         emit_json([_explained(route, dict(named)) for route, named in found])
     elif format == "csv":
@@ -144,14 +145,22 @@ def _some(hosts: Sequence[str]) -> str:
     return ", ".join(hosts[:_SHOWN_HOSTS]) + more
 
 
-def _route_row(route: Route) -> dict[str, object]:
+def _route_row(route: Route | FollowRoute) -> dict[str, object]:
+    api: str | None
+    operation: str
+    prices: str | None
+    if isinstance(route, Route):
+        api, operation = route.api, route.operation
+        prices = ", ".join(dict.fromkeys((route.profile.id, *route.vendors)))
+    else:
+        api, operation, prices = None, f"{route.kind} of a job", None
     return {
         "gateway": route.profile.id,
         "method": route.method,
         "path": route.path,
-        "api": route.api,
-        "operation": route.operation,
-        "prices": ", ".join(dict.fromkeys((route.profile.id, *route.vendors))),
+        "api": api,
+        "operation": operation,
+        "prices": prices,
         "if": " and ".join(condition_texts(route)) or None,
     }
 
@@ -163,39 +172,51 @@ def _costs(profile: Profile) -> Iterator[str]:
         yield f"cost: {cost.source} {cost.name} in {cost.unit}{added}{zero}"
 
 
-def _explained(route: Route, parts: dict[str, str]) -> dict[str, object]:
+def _explained(route: Route | FollowRoute, parts: dict[str, str]) -> dict[str, object]:
     return {
         **_route_row(route),
         "parts": parts,
-        "request": _places(route.request),
+        "request": _asked(route),
         "response": _places(route.response),
         "job": None if route.job is None else _places(route.job),
         "cost": [{"from": cost.source, "name": cost.name, "unit": cost.unit, "plus": cost.plus} for cost in route.cost],
     }
 
 
-def _lines(route: Route, parts: dict[str, str]) -> Iterator[str]:
-    yield f"{route.method} {route.path}: {route.operation}, API {route.api}"
+def _asked(route: Route | FollowRoute) -> dict[str, str]:
+    return _places(route.request) if isinstance(route, Route) else {"job_id": _listed(route.job_id)}
+
+
+def _lines(route: Route | FollowRoute, parts: dict[str, str]) -> Iterator[str]:
+    row = _route_row(route)
+    api = "no attempt" if row["api"] is None else f"API {row['api']}"
+    yield f"{route.method} {route.path}: {row['operation']}, {api}"
     for text in condition_texts(route):
         yield f"  only if {text}"
     for name, value in parts.items():
         yield f"  {{{name}}} is {plain(value)}"
-    for title, places in (("request", route.request), ("answer", route.response), ("job", route.job)):
-        for name, where in _places(places).items() if places is not None else ():
+    job = {} if route.job is None else _places(route.job)
+    for title, places in (("request", _asked(route)), ("answer", _places(route.response)), ("job", job)):
+        for name, where in places.items():
             yield f"  {title} {name.replace('_', ' ')}: {where}"
+    if isinstance(route, FollowRoute) and route.failed_statuses:
+        yield f"  failed with an error and one of: {_listed(route.failed_statuses)}"
     yield from (f"  {line}" for line in _costs(route.profile))
-    yield f"  prices of: {_route_row(route)['prices']}"
+    if row["prices"] is not None:
+        yield f"  prices of: {row['prices']}"
 
 
 def _places(places: RequestPlaces | ResponsePlaces | Job) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in places.__struct_fields__:
         value: Any = getattr(places, name)
+        if name == "follow":
+            continue
         if isinstance(value, Mapping):
             several = cast("Mapping[str, Sequence[object]]", value)
             found[name] = ", ".join(f"{key} is one of {_listed(wanted)}" for key, wanted in several.items())
         else:
-            found[name] = str(value).lower() if isinstance(value, bool) else _listed(value)
+            found[name] = str(value).lower() if isinstance(value, int) else _listed(value)
     return {name: text for name, text in found.items() if text}
 
 

@@ -186,6 +186,16 @@ class Drain:
             self._note(failed)
         return retrial.taken
 
+    def expire(self, at: int) -> int:
+        """End the jobs that are too old at this Unix time in microseconds; return how many. Raises LedgerError.
+
+        Whoever is first writes that; a job whose end was heard of meanwhile stays as that says.
+        """
+        expiring = self._writer.expiring(at, GROUP)
+        if expiring:
+            self._writer.write(expiring, {}, ())
+        return len(expiring)
+
     def forget(self) -> None:
         """Let go of files that are locked: all that a forked child may do, as their locks are its parent's."""
         if self._adoption is not None:

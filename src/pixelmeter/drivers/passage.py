@@ -1,4 +1,4 @@
-"""Decides which sends are one attempt, and shows the exchange the body of the response."""
+"""Decides which sends are one attempt, or one request about a job, and shows the exchange the body of the response."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
-from pixelmeter.core.gateways.routes import Found
+from pixelmeter.core.gateways.routes import Followed, Found
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.lifecycle import Watch, catch_up, watch
 from pixelmeter.linking import Mark, mark_of
@@ -21,7 +21,7 @@ from pixelmeter.recorder.sink_dispatch import amid_other_code
 __all__ = ["AsyncTeeStream", "Layer", "TeeStream", "send", "send_async"]
 
 
-Routes = Callable[[str, bytes, bytes], Sequence[Found]]
+Routes = Callable[[str, bytes, bytes], Sequence[Found | Followed]]
 """Tells by method, host and raw target of which routes a request may be."""
 
 
@@ -77,12 +77,13 @@ class Passage:
     __slots__ = ("_begun", "_here", "exchange", "is_over", "layer", "mark", "meter", "outer", "outgoing")
 
     def __init__(
-        self, layer: Layer, meter: Meter, exchange: Exchange, mark: Mark, outgoing: Outgoing, *, begun: bool
+        self, layer: Layer, meter: Meter, exchange: Exchange, mark: Mark | None, outgoing: Outgoing, *, begun: bool
     ) -> None:
         self.layer: Layer | None = layer
         self.meter = meter
         self.exchange = exchange
         self.mark = mark
+        """None for a request about a job."""
         self.outgoing: Outgoing | None = outgoing
         """The request as it was when its attempt began."""
         self.outer: Passage | None = None
@@ -97,7 +98,8 @@ class Passage:
         """Make it the latest of the running context."""
         self.outer = _latest.get()
         _latest.set(self)
-        self.mark.passages.append(self)
+        if self.mark is not None:
+            self.mark.passages.append(self)
 
     def hand_on(self, layer: Layer) -> bool:
         """Return whether a layer below goes on with the attempt: the first one does, what is sent after it is new."""
@@ -128,9 +130,10 @@ class Passage:
         # Not a token: in another context, where a generator may be closed, that would raise.
         if _latest.get() is self:
             _latest.set(self.outer)
-        self.mark.passages.remove(self)
-        if self._begun:
-            self.mark.restore()
+        if self.mark is not None:
+            self.mark.passages.remove(self)
+            if self._begun:
+                self.mark.restore()
 
     def _trace(self) -> None:
         if self._begun and self.outgoing is not None and not self.exchange.is_traced:
@@ -205,16 +208,20 @@ def _watch(layer: Layer, passage: Passage, response: Any, *, is_async: bool) -> 
 def _enter(layer: Layer, outgoing: Outgoing) -> Passage | None:
     catch_up()
     around = _around(outgoing, layer)
-    if around is not None and around.hand_on(layer):
+    is_follow = outgoing.followed is not None
+    if around is not None and is_follow is (around.mark is None) and around.hand_on(layer):
         passage = Passage(layer, around.meter, around.exchange, around.mark, outgoing, begun=False)
     else:
         meter = layer.meter if around is None else around.meter
         if meter is None:
             return None
-        begun = meter.begin(outgoing, None if around is None else around.mark)
-        if begun is None:
+        if is_follow:
+            exchange, mark = meter.follow(outgoing), None
+        else:
+            exchange, mark = meter.begin(outgoing, None if around is None else around.mark) or (None, None)
+        if exchange is None:
             return None
-        passage = Passage(layer, meter, *begun, outgoing, begun=True)
+        passage = Passage(layer, meter, exchange, mark, outgoing, begun=True)
     passage.enter()
     return passage
 
@@ -224,7 +231,7 @@ def _around(outgoing: Outgoing, layer: Layer) -> Passage | None:
     mark = mark_of(outgoing.context)
     around = _current()
     if around is not None:
-        same = mark is not None and mark.passages is around.mark.passages
+        same = mark is not None and around.mark is not None and mark.passages is around.mark.passages
         return around if same or _is_below(layer, around) or _is_same(outgoing, around) else None
     # A transport that hops to a thread without the context. The same request sent twice at once looks alike, but
     # enters where the other one entered.

@@ -21,6 +21,7 @@ __all__ = ["check", "load_profiles"]
 
 _MATCH = re.compile(r"^\[match\]\n((?:(?!\[).*\n)*)", re.MULTILINE)
 _GENERIC = re.compile(r"^generic = true$", re.MULTILINE)
+_WEBHOOK = re.compile(r"^\[\[?webhook[].]", re.MULTILINE)
 _AT = re.compile(r"at `(\$[^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 _IPV6 = re.compile(r"^\[(?=[0-9a-fA-F.]*:[0-9a-fA-F:.]*\])")
@@ -64,7 +65,8 @@ def _bundled() -> tuple[Listed, ...]:
         text = file.read_text(encoding="utf-8")
         section = _MATCH.search(text)
         match = msgspec.convert(parse(section[1]) if section else {}, Match, dec_hook=decode)
-        found.append(Listed(file.stem, match, _GENERIC.search(text) is not None, cache(partial(_parsed, text))))
+        is_generic, has_webhook = _GENERIC.search(text) is not None, _WEBHOOK.search(text) is not None
+        found.append(Listed(file.stem, match, is_generic, cache(partial(_parsed, text)), has_webhook))
     return tuple(found)
 
 

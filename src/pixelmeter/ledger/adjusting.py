@@ -12,8 +12,9 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from pixelmeter._version import __version__
 from pixelmeter.core.attempts.adjustment import FIELDS, Adjustment, AdjustmentKind, Change, change_of
-from pixelmeter.core.attempts.jobs import Job, JobEnd, JobKey, Settler, key_of, repeated
+from pixelmeter.core.attempts.jobs import Job, JobEnd, JobKey, Settler, expired, key_of, repeated
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.attempts import attempts_of
@@ -29,6 +30,7 @@ __all__ = [
     "adjust",
     "bring_to_end",
     "bundled_settler",
+    "expiring",
     "history",
     "job_row",
     "jobs_of",
@@ -40,6 +42,7 @@ JOB_COLUMNS = ("job_id", "gateway", "attempt_id", "submitted_at", "ended_at", "o
 """The columns of a job's row, in order."""
 
 _AT_ONCE = 400
+_SHORTEST_AGE = 3_600_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JOB = f"SELECT {', '.join(JOB_COLUMNS)} FROM pixelmeter_jobs"
 # What a correction settles, so that no later end of a job changes it.
@@ -190,9 +193,25 @@ def open_jobs(reader: LedgerReader, *, before: int | None = None, limit: int | N
     return _read(reader, f"{_JOB} WHERE ended_at IS NULL{when} ORDER BY submitted_at", parameters, limit)
 
 
+def expiring(reader: LedgerReader, settler: Settler, at: int, limit: int) -> list[JobEnd]:
+    """Return the ends of jobs that are too old at this Unix time in microseconds, the oldest first."""
+    found = open_jobs(reader, before=at - _SHORTEST_AGE, limit=limit)
+    ages = {gateway: settler.max_age(gateway) for gateway in {job.gateway for job in found}}
+    return [
+        expired(job, at=at, id=job.attempt_id, version=__version__)
+        for job in found
+        if job.attempt_id and job.submitted_at is not None and at - job.submitted_at > ages[job.gateway]
+    ]
+
+
 def unknown_jobs(reader: LedgerReader, *, limit: int | None = None) -> list[Job]:
-    """Return the jobs of which only the end is known, oldest first."""
-    return _read(reader, f"{_JOB} WHERE attempt_id IS NULL ORDER BY ended_at", [], limit)
+    """Return the jobs of which only the end is known, oldest first.
+
+    Those that were answered at once with all there is are known: their attempts have the id.
+    """
+    known = "SELECT 1 FROM pixelmeter_attempts AS a WHERE a.job_id = j.job_id AND a.gateway = j.gateway"
+    condition = f"attempt_id IS NULL AND NOT EXISTS ({known})"
+    return _read(reader, f"{_JOB} AS j WHERE {condition} ORDER BY ended_at", [], limit)
 
 
 def job_row(job: Job) -> tuple[Any, ...]:

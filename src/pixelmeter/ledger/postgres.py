@@ -21,7 +21,7 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import RowRefused
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address, connect_arguments
-from pixelmeter.ledger.adjusting import Author, Changed, Corrected, adjust, bring_to_end, bundled_settler, open_jobs
+from pixelmeter.ledger.adjusting import Author, Changed, Corrected, adjust, bring_to_end, bundled_settler, expiring
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets
 from pixelmeter.ledger.postgres_sql import (
@@ -95,9 +95,9 @@ class PostgresWriter:
         """Commit adjustments of attempts; return them."""
         return self._run(lambda session: self._adjust(session, ids, corrected, author))
 
-    def open_jobs(self, before: int, limit: int) -> Sequence[Job]:
-        """Return the jobs that were submitted before this Unix time in microseconds and have not ended."""
-        return self._run(lambda session: self._open_jobs(session, before, limit))
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        """Return the ends of jobs that are too old at this Unix time in microseconds; nothing is written."""
+        return self._run(lambda session: self._expiring(session, at, limit))
 
     def close(self) -> None:
         """Leave the server; the next write connects again."""
@@ -149,9 +149,9 @@ class PostgresWriter:
             session.commit(_Rest(additions_of((), changes), {}, ()))
         return changes
 
-    def _open_jobs(self, session: _Session, before: int, limit: int) -> Sequence[Job]:
+    def _expiring(self, session: _Session, at: int, limit: int) -> Sequence[JobEnd]:
         session.begin(may_prepare=self._may_prepare)
-        found = open_jobs(LedgerReader(self._address, session.connection), before=before, limit=limit)
+        found = expiring(LedgerReader(self._address, session.connection), self._settler(), at, limit)
         session.connection.execute(b"COMMIT")
         return found
 

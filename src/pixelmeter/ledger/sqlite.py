@@ -32,8 +32,8 @@ from pixelmeter.ledger.adjusting import (
     adjust,
     bring_to_end,
     bundled_settler,
+    expiring,
     job_row,
-    open_jobs,
 )
 from pixelmeter.ledger.engine import WRITING, ensure_schema
 from pixelmeter.ledger.failure import refusal, without_secrets
@@ -182,10 +182,10 @@ class SqliteWriter:
             connection.execute("COMMIT")
         return changes
 
-    def open_jobs(self, before: int, limit: int) -> Sequence[Job]:
-        """Return the jobs that were submitted before this Unix time in microseconds and have not ended."""
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        """Return the ends of jobs that are too old at this Unix time in microseconds; nothing is written."""
         with self._opened() as connection:
-            found = open_jobs(LedgerReader(self._address, connection), before=before, limit=limit)
+            found = expiring(LedgerReader(self._address, connection), self._settler(), at, limit)
             connection.execute("ROLLBACK")
         return found
 

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from pixelmeter.core.attempts.adjustment import Change
-from pixelmeter.core.attempts.jobs import Job, JobEnd, Record, Settler
+from pixelmeter.core.attempts.jobs import JobEnd, Record, Settler
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.address import Address, read_address, require_driver
 from pixelmeter.ledger.adjusting import Author, Changed, Corrected, bundled_settler
 
-__all__ = ["Writer", "first_of_each_id", "open_writer", "sorted_by_kind"]
+__all__ = ["LedgerWriter", "Writer", "first_of_each_id", "open_writer", "sorted_by_kind"]
 
 _Record = TypeVar("_Record", Attempt, Record)
 
@@ -35,12 +35,8 @@ class Writer(Protocol):
         """
         ...
 
-    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
-        """Adjust those of the attempts that are to be otherwise than they are now; return the adjustments."""
-        ...
-
-    def open_jobs(self, before: int, limit: int) -> Sequence[Job]:
-        """Return jobs that were submitted before this Unix time in microseconds and have not ended, oldest first."""
+    def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
+        """Return the ends of jobs that are too old at this Unix time in microseconds; nothing is written."""
         ...
 
     def close(self) -> None:
@@ -48,9 +44,17 @@ class Writer(Protocol):
         ...
 
 
+class LedgerWriter(Writer, Protocol):
+    """A writer that also adjusts attempts by what people and other sources say of them."""
+
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+        """Adjust those of the attempts that are to be otherwise than they are now; return the adjustments."""
+        ...
+
+
 def open_writer(
     url: str | Address, settler: Callable[[], Settler] = bundled_settler, changed: Changed = lambda changes: None
-) -> Writer:
+) -> LedgerWriter:
     """Return the writer of a ledger; nothing is opened before its first call, which makes a missing ledger.
 
     `settler` gives what tells the cost of a job, once one has ended; by default from bundled profiles and prices.

@@ -20,6 +20,7 @@ __all__ = ["Writing"]
 _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
 _ADOPTION_PAUSE = 0.05
+_EXPIRE_EVERY = 600_000_000
 _IDLE = 60_000_000
 
 
@@ -58,6 +59,7 @@ class Writing:
             self._drain = None
         self._adopted: int | None = None
         self._adopting = False
+        self._expired: int | None = None
         self._wrote: int | None = None
         self._writes: list[tuple[int, int]] = []
         self._settled = 0
@@ -87,6 +89,7 @@ class Writing:
         finally:
             self._settle()
         self.ledger_error = None
+        self._expire()
         return _soonest(self._adopt(), self.sync(), self._rest())
 
     def tell(self) -> None:
@@ -177,6 +180,18 @@ class Writing:
         except Exception as error:
             self._failures.note("adoption", error)
         return _ADOPTION_PAUSE if self._adopting else None
+
+    def _expire(self) -> None:
+        """End the jobs that are too old, also those of others, whenever that was not looked at for ten minutes."""
+        now = self._clock.monotonic()
+        if self._drain is None or (self._expired is not None and now - self._expired < _EXPIRE_EVERY):
+            return
+        self._expired = now
+        try:
+            with self._unforked():
+                self._drain.expire(self._clock.now())
+        except Exception as error:
+            self._failures.note("jobs", error)
 
     def _rest(self) -> float | None:
         """Give the database back after a minute without rows; return in how many seconds to look again."""

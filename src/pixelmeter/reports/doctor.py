@@ -11,6 +11,8 @@ import stat
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 
+from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.reports.ledger_check import CORRECT_URL, Finding, check_ledger, check_positions
@@ -194,3 +196,23 @@ def _profiles(settings: Settings) -> Iterator[Finding]:
         return
     own = "".join(f"; {host} is {name}" for host, name in settings.gateways.items())
     yield Finding("gateways", "ok", f"{', '.join(profiles.ids)}{own}")
+    yield from _webhooks(settings, profiles)
+
+
+def _webhooks(settings: Settings, profiles: Profiles) -> Iterator[Finding]:
+    """Yield what is found of the secrets of webhooks, and none of them: an unknown name may be one, misplaced."""
+    names = settings.webhook_secrets.keys()
+    if not names <= set(profiles.webhook_ids):
+        advice = f"correct PIXELMETER_WEBHOOK_SECRETS; those are {', '.join(profiles.webhook_ids)}"
+        yield Finding("webhooks", "problem", "a secret is for no gateway profile with webhooks", advice)
+    elif names:
+        signed = [each.id for each in profiles.with_webhooks if each.id in names and _needs_cryptography(each)]
+        if signed and importlib.util.find_spec("cryptography") is None:
+            advice = 'run: pip install "pixelmeter[webhooks]"'
+            yield Finding("webhooks", "problem", f"{', '.join(signed)}: Ed25519 needs cryptography", advice)
+        else:
+            yield Finding("webhooks", "ok", f"secrets for {', '.join(names)}")
+
+
+def _needs_cryptography(profile: Profile) -> bool:
+    return profile.webhook is not None and any(each.scheme == "ed25519" for each in profile.webhook.signature)

@@ -37,7 +37,7 @@ def _take_in(url: str) -> Iterator[str]:
         found = sorted_out(files.list(folder))
         # What takes spools in takes longer to import than the rest of a command does to run.
         if any(_is_left(files, f"{folder}/{name}") for names in found.spooled.values() for name in names):
-            from pixelmeter.meter import adopt
+            from pixelmeter.upkeep import adopt
 
             adopt(url)
             found = sorted_out(files.list(folder))
@@ -45,7 +45,7 @@ def _take_in(url: str) -> Iterator[str]:
         yield f"attempts of processes that died may be missing: {' '.join(str(error).split())}"
         return
     if found.refused:
-        from pixelmeter.meter import count_refused
+        from pixelmeter.upkeep import count_refused
 
         with suppress(PixelmeterError, OSError):
             number = count_refused(url)

@@ -23,12 +23,12 @@ from starlette.routing import Route
 
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.address import absolute_url
-from pixelmeter.meter import adopt
 from pixelmeter.serve.collector import LedgerCollector
 from pixelmeter.serve.connections import Limits, connection_class, failure_logger, suitable_limits
 from pixelmeter.serve.guard import Guard
 from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
+from pixelmeter.upkeep import adopt
 
 __all__ = ["serve_metrics"]
 

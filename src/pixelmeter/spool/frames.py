@@ -180,10 +180,12 @@ def _unsettled(data: bytes, settled: int) -> int:
 
 def _is_foreign(payload: bytes) -> bool:
     try:
-        form = msgspec.msgpack.decode(_version.decode(payload)[0], type=int)
-        if form in (_FORMAT, _JOB_FORMAT):
-            _newer_decoder(Attempt if form == _FORMAT else JobEnd).decode(payload)
-    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, IndexError):
+        form, kind = (msgspec.msgpack.decode(each, type=int) for each in _version.decode(payload)[:2])
+        if form == _FORMAT:
+            _newer_decoder(Attempt).decode(payload)
+        elif (form, kind) == (_JOB_FORMAT, JOB_END):
+            _newer_decoder(JobEnd).decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError):
         return False
     return True
 

@@ -12,10 +12,11 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pixelmeter.testing.bodies import MissingEncoder, encoder, is_list, is_object
 
-__all__ = ["DEFAULT", "Behaviour", "BehaviourError", "Rules", "check", "from_header"]
+__all__ = ["DEFAULT", "Behaviour", "BehaviourError", "Rules", "Signature", "check", "from_header"]
 
 _Dialect = Literal["aigateway", "openai", "azure", "litellm", "openrouter", "xai", "generic"]
 _Point = Literal["before_headers", "after_headers"]
+Signature = Literal["usual", "aig", "gateway", "wrong", "none"]
 
 
 class BehaviourError(ValueError):
@@ -58,16 +59,36 @@ class Behaviour:
     usage: bool = True
     """Whether the answer has the usage block that its gateway sends."""
     job: bool | None = None
-    """Answer 202 with a job; None: only for black-forest-labs/flux-2-flex."""
+    """Answer with a job. None: AIgateway does so for black-forest-labs/flux-2-flex, fal at 127.0.0.1 (its queue) and
+    not at localhost, Replicate unless the request prefers to wait, Black Forest Labs always."""
+    job_again: bool = False
+    """Answer a submit with the latest job of the gateway, as for a request that it has had before."""
     job_polls: int = 2
     """The poll, counted from 1, that finds the job ended; those before find it running."""
-    job_end: Literal["completed", "failed", "failed_object"] = "completed"
-    """How it ends; the two failures differ in the shape of `error`."""
+    job_seconds: float | None = None
+    """The job ends that many seconds after its submit, if no poll has found it ended by then; None: by polls alone."""
+    job_end: Literal["completed", "failed", "failed_object", "cancelled", "aborted", "never"] = "completed"
+    """How it ends. The two failures differ in the shape of `error`; in the second, fal answers 422 and Black Forest
+    Labs "Content Moderated". An aborted job had not begun."""
+    job_cancel: Literal["stops", "too_late"] = "stops"
+    """What a cancellation does that is accepted; too late, the job goes on to its end."""
     job_word: Literal["running", "processing"] = "running"
     job_not_modified: bool = False
     """Answer every second poll of a running job with 304, as for polls less than 3 s apart."""
     job_cost_header: bool = False
     """Send the cost header with the poll that finds the job completed."""
+    webhook: str | None = None
+    """Post the events of the job to this URL; None: where the request says."""
+    webhook_times: int = 1
+    """How often to post each of them; 0: never."""
+    webhook_held: bool = False
+    """Keep them until `POST /_control/deliver`, which says in which order they go out."""
+    webhook_signature: Signature = "usual"
+    """Sign with the headers of the gateway ("aig", "gateway": both forms of AIgateway), falsely, or not at all."""
+    webhook_secret: str | None = None
+    """The secret to sign with; None: the one that the gateway is known to have."""
+    webhook_age: int = 0
+    """Seconds by which the time that is signed lies back."""
     stream_error: bool = False
     """End an event stream by an error event instead of the image; charged 0."""
     redirect: int | None = None

@@ -16,6 +16,7 @@ from pixelmeter.testing.bodies import document, number
 __all__ = [
     "PER_IMAGE",
     "PER_TOKEN",
+    "PER_UNIT",
     "Billing",
     "Entry",
     "TokenPrice",
@@ -24,6 +25,7 @@ __all__ = [
     "by_tag_text",
     "cents",
     "charge",
+    "charge_units",
     "count_tokens",
     "dollars",
     "models_text",
@@ -84,6 +86,28 @@ PER_TOKEN: dict[str, TokenPrice] = {
 }
 """OpenAI's list prices; "openai/" before the name makes no difference."""
 
+PER_UNIT: dict[str, dict[str, int]] = {
+    "fal": {
+        "bria/fibo-edit/edit": 40_000_000,
+        "fal-ai/flux-pro/v1.1": 40_000_000,
+        "fal-ai/flux/dev": 25_000_000,
+        "fal-ai/flux/schnell": 3_000_000,
+        "fal-ai/nano-banana": 39_000_000,
+        "fal-ai/recraft/v3/text-to-image": 40_000_000,
+    },
+    "replicate": {
+        "black-forest-labs/flux-1.1-pro": 40_000_000,
+        "black-forest-labs/flux-dev": 25_000_000,
+        "black-forest-labs/flux-kontext-pro": 40_000_000,
+        "black-forest-labs/flux-schnell": 3_000_000,
+    },
+    "black-forest-labs": {"flux-dev": 25_000_000, "flux-kontext-pro": 40_000_000, "flux-pro-1.1": 40_000_000},
+}
+"""Nano-dollars a unit of vendors whose APIs are jobs, as published; a unit is an image or a started megapixel."""
+
+_BY_MEGAPIXEL = ("fal-ai/flux/dev", "fal-ai/flux/schnell")
+_MEGAPIXEL = 1024 * 1024
+
 _OUTPUT_TOKENS = {"low": 272, "medium": 1056, "high": 4160}
 _INPUT_IMAGE_TOKENS = 323
 _PARTIAL_IMAGE_TOKENS = 100
@@ -129,6 +153,14 @@ def charge(model: str, images: int, tokens: Tokens | None, percent: int = 100) -
     return amount * percent // 1000 * 10
 
 
+def charge_units(vendor: str, model: str, images: int, width: int, height: int, nano: int | None) -> tuple[int, str]:
+    """Return nano-dollars for images of a vendor (PER_UNIT), and how many units that is; `nano` replaces it."""
+    price = PER_UNIT[vendor].get(model, _UNLISTED)
+    each = -(-width * height // _MEGAPIXEL) if model in _BY_MEGAPIXEL else 1
+    amount = images * each * price if nano is None else nano
+    return amount, _decimal(amount * 10**6 // price, 6)
+
+
 def cents(nano: int) -> str:
     """Return nano-dollars as decimal text in cents: 42_000_000 is "4.2"."""
     return _decimal(nano, 7)
@@ -155,10 +187,11 @@ class Entry:
     received_at: int
     """Unix time in microseconds when the head of the request had come."""
     method: str
+    """"" for a job that ended without being asked for."""
     path: str
     gateway: str
     operation: str
-    """generate, edit, variation, chat_image; job for the poll that finds one completed, which is when it is charged."""
+    """generate, edit, variation, chat_image; job for the end of one that is charged then."""
     model: str
     """The model that ran, or would have."""
     images: int
@@ -173,6 +206,10 @@ class Entry:
     tag: str | None
     retry_count: int
     test_id: str | None
+    job: str | None = None
+    """The id of the job that the attempt submitted, or that ended."""
+    submit: str | None = None
+    """The request id of the attempt that submitted that job. Of all lines with it, one at most is charged."""
 
 
 class Billing:

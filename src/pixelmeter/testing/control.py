@@ -6,13 +6,15 @@ import asyncio
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
-from pixelmeter.testing.behaviour import BehaviourError, Rules
-from pixelmeter.testing.billing import Billing
+from pixelmeter.testing.behaviour import BehaviourError, Rules, Signature
+from pixelmeter.testing.billing import Billing, Entry
 from pixelmeter.testing.bodies import Answer, document, is_object, plain
-from pixelmeter.testing.jobs import Jobs, post_webhook
+from pixelmeter.testing.job_apis import events_of
+from pixelmeter.testing.jobs import Job, Jobs
 from pixelmeter.testing.requests import Head
+from pixelmeter.testing.webhooks import Webhooks
 
 __all__ = ["State", "control"]
 
@@ -76,8 +78,9 @@ class State:
     def __init__(self, log: Path, seed: int) -> None:
         self.seed = seed
         self.billing = Billing(log)
-        self.jobs = Jobs()
+        self.jobs = Jobs(seed, self._ended)
         self.waiting = _Waiting()
+        self.webhooks = Webhooks(seed, self.waiting.changed)
         self.rules = Rules(seed)
         self._requests = 0
 
@@ -86,10 +89,35 @@ class State:
         self._requests += 1
         return f"req_{self.seed}_{self._requests:08d}"
 
+    def bill(self, entry: Entry) -> None:
+        """Write a line of the billing log."""
+        self.billing.write(entry)
+        self.waiting.changed()
+
+    def watch(self, job: Job) -> None:
+        """End a job by itself when it is told to."""
+        if job.behaviour.job_seconds is not None:
+            asyncio.get_running_loop().call_later(job.behaviour.job_seconds, self.jobs.end, job)
+
+    def announce(self, job: Job) -> None:
+        """Post the events of a job that has ended, or hold them."""
+        url = job.behaviour.webhook or job.asked.webhook
+        if url:
+            self.webhooks.take(events_of(job, url), job.behaviour.webhook_times, hold=job.behaviour.webhook_held)
+
+    def _ended(self, job: Job, entry: Entry | None) -> None:
+        if self.jobs.find(job.id) is not job:
+            # It was forgotten.
+            return
+        if entry is not None:
+            self.bill(entry)
+        self.announce(job)
+
     def reset(self) -> None:
         """Go back to the start: no rules, no jobs, an empty billing log, nothing held."""
         self.rules = Rules(self.seed)
-        self.jobs = Jobs()
+        self.jobs = Jobs(self.seed, self._ended)
+        self.webhooks.forget()
         self.billing.clear()
         self.waiting.release()
 
@@ -98,8 +126,10 @@ async def control(state: State, head: Head, body: bytes) -> Answer:
     """Return the answer to a request below /_control.
 
     POST /_control adds a rule, DELETE /_control resets; POST /_control/release lets held requests go on; GET
-    /_control/wait?held=N or ?attempts=N (with seconds=S) answers when that many are held, or were billed;
-    POST /_control/webhook?url=&job= (with secret= and signature=aig or gateway) posts a job's event.
+    /_control/wait?held=N, ?attempts=N or ?webhooks=N (with seconds=S) answers when that many are held, were billed,
+    were posted; GET /_control/jobs has the jobs and GET /_control/webhooks what was posted; POST /_control/end?job=
+    ends one, or all; POST /_control/webhook?url=&job= (with secret= and signature=) posts a job's events, and POST
+    /_control/deliver?order= those that are held.
     """
     match head.method, head.path:
         case "POST", "/_control":
@@ -115,36 +145,65 @@ async def control(state: State, head: Head, body: bytes) -> Answer:
             return _reply({"rules": 0})
         case "POST", "/_control/release":
             return _reply({"released": state.waiting.release()})
-        case "POST", "/_control/webhook":
-            return await _webhook(state, head)
         case "GET", "/_control/wait":
             return await _wait(state, head.query)
         case _:
-            return _reply({"error": f"there is no {head.method} {head.path} here"}, 404)
+            reply = await _of_jobs(state, head)
+            return reply or _reply({"error": f"there is no {head.method} {head.path} here"}, 404)
+
+
+async def _of_jobs(state: State, head: Head) -> Answer | None:
+    query = head.query
+    match head.method, head.path:
+        case "GET", "/_control/jobs":
+            return _reply({"jobs": [job.facts() for job in state.jobs]})
+        case "GET", "/_control/webhooks":
+            return _reply({"webhooks": state.webhooks.posted, "held": state.webhooks.held})
+        case "POST", "/_control/end":
+            wanted = query.get("job")
+            chosen = [job for job in state.jobs if job.is_open and wanted in (None, job.id)]
+            ended = sum(state.jobs.end(job) for job in chosen)
+            return _reply({"ended": ended})
+        case "POST", "/_control/webhook":
+            return await _webhook(state, query)
+        case "POST", "/_control/deliver":
+            order: Any = query.get("order", "as_ended")
+            if order not in ("as_ended", "reversed", "shuffled"):
+                return _reply({"error": "order is as_ended, reversed or shuffled"}, 400)
+            return _reply({"delivered": await state.webhooks.deliver(order)})
+        case _:
+            return None
 
 
 async def _wait(state: State, query: dict[str, str]) -> Answer:
     try:
         held, attempts = int(query.get("held", 0)), int(query.get("attempts", 0))
-        seconds = float(query.get("seconds", 10))
+        webhooks, seconds = int(query.get("webhooks", 0)), float(query.get("seconds", 10))
     except ValueError:
-        return _reply({"error": "held, attempts and seconds take numbers"}, 400)
-    waiting, billing = state.waiting, state.billing
-    true = await waiting.until(lambda: waiting.held >= held and billing.count >= attempts, seconds)
-    return _reply({"held": waiting.held, "attempts": billing.count}, 200 if true else 408)
+        return _reply({"error": "held, attempts, webhooks and seconds take numbers"}, 400)
+    waiting, billing, posted = state.waiting, state.billing, state.webhooks.posted
+    true = await waiting.until(
+        lambda: waiting.held >= held and billing.count >= attempts and len(posted) >= webhooks, seconds
+    )
+    reached = {"held": waiting.held, "attempts": billing.count, "webhooks": len(posted)}
+    return _reply(reached, 200 if true else 408)
 
 
-async def _webhook(state: State, head: Head) -> Answer:
-    query = head.query
+async def _webhook(state: State, query: dict[str, str]) -> Answer:
     job = state.jobs.find(query.get("job", ""))
-    signature = query.get("signature", "aig")
-    if job is None or "url" not in query or signature not in ("aig", "gateway"):
-        return _reply({"error": "a webhook takes url, the job id of a 202 answer, and signature=aig or gateway"}, 400)
+    signature: Any = query.get("signature")
+    if job is None or "url" not in query or signature not in (None, *get_args(Signature)):
+        words = ", ".join(get_args(Signature))
+        return _reply({"error": f"a webhook takes url, the id of a job, and signature: {words}"}, 400)
+    if not state.jobs.end(job):
+        return _reply({"error": f"{job.id} was told never to end"}, 400)
+    status = 0
     try:
-        base = f"http://{head.headers.get('host', '127.0.0.1')}"
-        return _reply({"answered": await post_webhook(query["url"], job, base, query.get("secret", ""), signature)})
+        for event in events_of(job, query["url"], secret=query.get("secret"), signature=signature):
+            status = await state.webhooks.post(event)
     except OSError as error:
         return _reply({"error": f"the webhook could not be posted: {error}"}, 400)
+    return _reply({"answered": status})
 
 
 def _reply(value: object, status: int = 200) -> Answer:

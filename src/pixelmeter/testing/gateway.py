@@ -17,11 +17,12 @@ from dataclasses import replace
 from pathlib import Path
 
 from pixelmeter.testing.behaviour import DEFAULT, Behaviour, BehaviourError
-from pixelmeter.testing.billing import Entry
+from pixelmeter.testing.billing import PER_UNIT
 from pixelmeter.testing.bodies import EMPTY, Answer, document, plain
 from pixelmeter.testing.control import State, control
 from pixelmeter.testing.delivery import deliver, reset
 from pixelmeter.testing.endpoints import Request, answer, entry_for, page
+from pixelmeter.testing.job_requests import job_route, read_job_request
 from pixelmeter.testing.requests import BadRequest, Head, Incomplete, read_body, read_head, read_image_request, route
 from pixelmeter.testing.responses import adjust, head_start
 
@@ -90,7 +91,7 @@ class _Server:
         What it costs is in the billing log by then.
         """
         state, headers = self._state, head.headers
-        target = route(head.method, head.path)
+        target = route(head.method, head.path) or job_route(head.method, head.path)
         request_id = headers.get("x-request-id") or state.new_request_id()
         asked = headers.get("x-test-behaviour")
         facts = {
@@ -106,26 +107,23 @@ class _Server:
                 return early
             await read_body(reader, headers)
             behaviour = state.rules.apply(facts, asked, read=True, image=False)
-            reply, entry = _detour(head, behaviour, request_id), None
-            if reply is None:
-                reply, entry = page(state, head, behaviour, request_id)
-            if entry is not None:
-                self._bill(entry)
-            return _finished(reply, behaviour, "aigateway"), behaviour
+            shown = _detour(head, behaviour, request_id) or page(state, head, behaviour, request_id)
+            return _finished(shown, behaviour, "aigateway"), behaviour
         request = Request(head, target, request_id, state.seed)
         if early.cut == "before_read":
-            self._bill(replace(entry_for(request, early), outcome="cut"))
+            state.bill(replace(entry_for(request, early), outcome="cut"))
             return early
         try:
             body = await read_body(reader, headers)
         except Incomplete:
-            self._bill(entry_for(request, DEFAULT))
+            state.bill(entry_for(request, DEFAULT))
             raise
+        read = read_job_request if target.family in PER_UNIT else read_image_request
         try:
             if body is None:
                 request = replace(request, problem=(413, "the request is larger than 25 MB"))
             else:
-                request = replace(request, asked=read_image_request(head, target, body))
+                request = replace(request, asked=read(head, target, body))
         except BadRequest as error:
             request = replace(request, problem=(400, str(error)))
         facts["operation"] = target.operation
@@ -134,15 +132,11 @@ class _Server:
         reply = _detour(head, behaviour, request_id)
         if reply is not None:
             outcome = "challenged" if reply.status == 401 else "redirected"
-            self._bill(replace(entry_for(request, behaviour), status=reply.status, outcome=outcome))
+            state.bill(replace(entry_for(request, behaviour), status=reply.status, outcome=outcome))
         else:
-            reply, entry = answer(request, behaviour, state.jobs)
-            self._bill(entry)
+            reply, entry = answer(request, behaviour, state)
+            state.bill(entry)
         return _finished(reply, behaviour, behaviour.gateway or target.family), behaviour
-
-    def _bill(self, entry: Entry) -> None:
-        self._state.billing.write(entry)
-        self._state.waiting.changed()
 
 
 def _finished(reply: Answer, behaviour: Behaviour, dialect: str) -> Answer:

@@ -13,7 +13,9 @@ from pathlib import Path
 from typing import Any, Self
 from urllib.parse import urlencode
 
+from pixelmeter.testing.behaviour import Signature
 from pixelmeter.testing.billing import read_log
+from pixelmeter.testing.webhooks import Order
 
 __all__ = ["Gateway"]
 
@@ -92,14 +94,36 @@ class Gateway:
         """Return the nano-dollars that the billing log adds up to."""
         return sum(line["charged_nano"] for line in self.billing())
 
-    def post_webhook(self, url: str, job: str, *, secret: str = "", signature: str = "aig") -> int:
-        """Have the event of a completed job posted to a URL, and return the status of the answer.
+    def jobs(self) -> dict[str, dict[str, Any]]:
+        """Return the jobs by id: gateway, model, state, images, charged_nano, polls, submit (its request id), …"""
+        return {job["job"]: job for job in self._control("GET", "/jobs")["jobs"]}
 
-        `signature` is "aig" (aig-timestamp and aig-signature) or "gateway" (X-Gateway-Signature). Raises ValueError
-        when there is no such job or nobody answers.
+    def end_jobs(self, job: str | None = None) -> int:
+        """End a job as it was told to, or all that are open, without a poll; return how many ended."""
+        return int(self._control("POST", "/end" if job is None else f"/end?{urlencode({'job': job})}")["ended"])
+
+    def post_webhook(self, url: str, job: str, *, secret: str | None = None, signature: Signature | None = None) -> int:
+        """Have the events of a job posted to a URL, and return the status of the last answer; ends the job if need be.
+
+        `secret` and `signature` are those of the job's behaviour where they are None; "aig" (aig-timestamp and
+        aig-signature) and "gateway" (X-Gateway-Signature) are the forms of AIgateway. Raises ValueError when there is
+        no such job, it never ends, or nobody answers.
         """
-        query = urlencode({"url": url, "job": job, "secret": secret, "signature": signature})
+        given = {"url": url, "job": job, "secret": secret, "signature": signature}
+        query = urlencode({name: value for name, value in given.items() if value is not None})
         return int(self._control("POST", f"/webhook?{query}")["answered"])
+
+    def deliver(self, order: Order = "as_ended", *, patience: float = 60) -> int:
+        """Post all events that are held (`webhook_held`), one after the other, and return how many those were."""
+        return int(self._control("POST", f"/deliver?order={order}", patience=patience)["delivered"])
+
+    def webhooks(self) -> list[dict[str, Any]]:
+        """Return what has been posted, in that order: job, event, url, and the status of the answer or None."""
+        return list(self._control("GET", "/webhooks")["webhooks"])
+
+    def wait_webhooks(self, count: int, seconds: float = 10) -> None:
+        """Return when that many events have been posted; raise TimeoutError after that many seconds."""
+        self._wait("webhooks", count, seconds)
 
     def close(self) -> None:
         """Stop the gateway and wait until its process has gone."""

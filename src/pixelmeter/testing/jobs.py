@@ -1,123 +1,188 @@
-"""Jobs: what a 202 promises, and the event posted when one has completed. They go on by polls and not by time."""
+"""Jobs: what a submit promises, how far each has got, and its bill. They go on by polls, or after a told time."""
 
 from __future__ import annotations
 
-import asyncio
-import hashlib
-import hmac
 import time
+import uuid
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from urllib.parse import urlsplit
+from typing import Literal
 
 from pixelmeter.testing.behaviour import Behaviour
-from pixelmeter.testing.billing import cents
-from pixelmeter.testing.bodies import EMPTY, Answer, document, number, plain
-from pixelmeter.testing.requests import ImageRequest
-from pixelmeter.testing.responses import head_start
+from pixelmeter.testing.billing import Entry
+from pixelmeter.testing.requests import Head, ImageRequest
 
-__all__ = ["Job", "Jobs", "cancel", "poll", "post_webhook"]
+__all__ = ["Job", "JobState", "Jobs"]
+
+JobState = Literal["queued", "running", "completed", "failed", "cancelled", "aborted"]
+_OPEN = ("queued", "running")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Job:
-    """A job and how far it has got."""
+    """A job, how far it has got, and what it is charged."""
 
     id: str
-    model: str
+    vendor: str
+    """aigateway, fal, replicate or black-forest-labs."""
+    app: str
+    """The path of the submit, without the slash before it."""
     asked: ImageRequest
     images: int
+    """How many it delivers when it completes."""
     price: int
-    """Nano-dollars to charge when it completes."""
+    """Nano-dollars that it costs when it completes."""
+    units: str
+    """How many units of the model's price that is."""
+    base: str
+    """The URL under which it was asked for."""
     behaviour: Behaviour
+    submit: Entry
+    """The line of the bill of the attempt that submitted it."""
+    state: JobState = "queued"
     polls: int = 0
-    status: str = "queued"
+    began: bool = False
+    charged: int = 0
+    """Nano-dollars on the bill, whichever line has them."""
+
+    @property
+    def model(self) -> str:
+        """The model that runs."""
+        return self.submit.model
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has not ended."""
+        return self.state in _OPEN
+
+    @property
+    def links(self) -> list[str]:
+        """URLs of its images."""
+        if self.vendor == "aigateway":
+            return [f"{self.base}/v1/files/jobs/{self.id}/image.png"]
+        return [f"{self.base}/v1/files/{self.asked.size}/{self.id}-{index}.png" for index in range(self.images)]
+
+    def facts(self) -> dict[str, object]:
+        """Return what a test compares with a ledger."""
+        return {
+            "job": self.id,
+            "gateway": self.vendor,
+            "model": self.model,
+            "state": self.state,
+            "images": self.images if self.state == "completed" else 0,
+            "charged_nano": self.charged,
+            "polls": self.polls,
+            "submit": self.submit.request_id,
+            "tag": self.submit.tag,
+            "test_id": self.submit.test_id,
+        }
 
 
 class Jobs:
-    """The jobs of one gateway process."""
+    """The jobs of one gateway process. `ended` is told of each once, with its line of the bill where it is charged."""
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int, ended: Callable[[Job, Entry | None], None]) -> None:
+        self._seed = seed
+        self._ended = ended
         self._jobs: dict[str, Job] = {}
 
-    def submit(self, model: str, asked: ImageRequest, images: int, price: int, behaviour: Behaviour) -> str:
-        """Start a job and return its id."""
-        identity = f"job_{len(self._jobs) + 1:02d}"
-        self._jobs[identity] = Job(identity, model, asked, images, price, behaviour)
-        return identity
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs.values())
 
-    def find(self, identity: str) -> Job | None:
+    def new_id(self, vendor: str) -> str:
+        """Return the id of the next job of a vendor."""
+        number = len(self._jobs) + 1
+        if vendor == "aigateway":
+            return f"job_{number:02d}"
+        if vendor == "replicate":
+            return f"rp{self._seed:04x}{number:08x}"
+        return str(uuid.UUID(int=(self._seed << 64) + number, version=4))
+
+    def add(self, job: Job) -> None:
+        """Take a job that was submitted."""
+        self._jobs[job.id] = job
+        if job.vendor == "black-forest-labs":
+            # The submit has charged it.
+            job.charged = job.submit.charged_nano
+
+    def find(self, identity: str, vendor: str | None = None) -> Job | None:
         """Return the job of that id."""
-        return self._jobs.get(identity)
+        job = self._jobs.get(identity)
+        return job if job is None or vendor in (None, job.vendor) else None
 
+    def latest(self, vendor: str) -> Job | None:
+        """Return the job of a vendor that was submitted last."""
+        return next((job for job in reversed(self._jobs.values()) if job.vendor == vendor), None)
 
-def cancel(job: Job) -> None:
-    """End a job that still runs, uncharged."""
-    if job.status in ("queued", "running", "processing"):
-        job.status = "cancelled"
+    def poll(self, job: Job, head: Head, request_id: str) -> None:
+        """Let a job go on by one poll."""
+        job.polls += 1
+        if not job.is_open:
+            return
+        if job.behaviour.job_end != "never" and job.polls >= job.behaviour.job_polls:
+            self.end(job, head, request_id)
+        else:
+            job.state, job.began = "running", True
 
+    def cancel(self, job: Job) -> None:
+        """Take a cancellation."""
+        if job.is_open and job.behaviour.job_cancel == "stops":
+            self._close(job, "cancelled", None, None)
 
-def poll(job: Job, base: str, request_id: str) -> tuple[Answer, bool]:
-    """Return the answer to a poll, and whether this poll is the one that finds the job completed."""
-    job.polls += 1
-    behaviour = job.behaviour
-    headers = head_start("aigateway", request_id)
-    if job.status in ("queued", "running", "processing"):
-        if job.polls >= behaviour.job_polls:
-            job.status = behaviour.job_end.partition("_")[0]
-            return _state(job, base, headers), job.status == "completed"
-        if behaviour.job_not_modified and job.polls % 2 == 0:
-            return Answer(304, tuple(headers), EMPTY), False
-        job.status = behaviour.job_word
-    return _state(job, base, headers), False
+    def end(self, job: Job, head: Head | None = None, request_id: str | None = None) -> bool:
+        """End a job as it was told to; return False where it never ends. One that has ended stays as it is."""
+        if not job.is_open:
+            return True
+        end = job.behaviour.job_end
+        if end == "never":
+            return False
+        state: JobState = "failed" if end == "failed_object" else end
+        job.began = job.began or state != "aborted"
+        self._close(job, state, head, request_id)
+        return True
 
+    def end_at_once(self, job: Job) -> Entry | None:
+        """End a job within the request that submits it; return what the bill is to say of its end."""
+        end = job.behaviour.job_end
+        job.state = "completed" if end == "never" else "failed" if end == "failed_object" else end
+        job.began = job.state != "aborted"
+        entry = self._line(job, None, None)
+        job.charged = entry.charged_nano if entry is not None else 0
+        return entry
 
-def _state(job: Job, base: str, headers: list[tuple[str, str]]) -> Answer:
-    created = 1
-    state: dict[str, object] = {"id": job.id, "status": job.status, "modality": "image", "object": "job"}
-    state |= {"created_at": created, "updated_at": created + job.polls}
-    if job.status == "completed":
-        link = f"{base}/v1/files/jobs/{job.id}/image.png"
-        state |= {"model": job.model, "result_url": link, "result": {"file_url": link}}
-        if job.behaviour.job_cost_header:
-            headers.append(("x-cost-cents", cents(job.price)))
-    elif job.status == "failed":
-        words = "the provider could not make the image"
-        plain_text = job.behaviour.job_end == "failed"
-        state["error"] = words if plain_text else {"code": "provider_error", "message": words}
-    return Answer(200, tuple(headers), plain(document(state).encode()))
+    def _close(self, job: Job, state: JobState, head: Head | None, request_id: str | None) -> None:
+        job.state = state
+        entry = self._line(job, head, request_id)
+        if entry is not None:
+            job.charged = entry.charged_nano
+        self._ended(job, entry)
 
-
-_PATIENCE = 10
-
-
-async def post_webhook(url: str, job: Job, base: str, secret: str, signature: str) -> int:
-    """Post the event and return the status of the answer; raise OSError or TimeoutError when nobody answers.
-
-    `signature` "aig" signs with the two headers of the documentation, "gateway" with the one header of the SDKs; both
-    are an HMAC-SHA256 over "TIMESTAMP.BODY".
-    """
-    now = int(time.time())
-    link = f"{base}/v1/files/jobs/{job.id}/image.png"
-    data: dict[str, object] = {"job_id": job.id, "model": job.model, "result_url": link}
-    data |= {"usage": {"cost_cents": number(cents(job.price))}}
-    body = document({"id": f"evt_{job.id}", "type": "job.completed", "created": now, "data": data})
-    digest = hmac.new(secret.encode(), f"{now}.{body}".encode(), hashlib.sha256).hexdigest()
-    signed = f"aig-timestamp: {now}\r\naig-signature: {digest}"
-    if signature == "gateway":
-        signed = f"X-Gateway-Signature: t={now},v1={digest}"
-    target = urlsplit(url)
-    request = (
-        f"POST {target.path or '/'} HTTP/1.1\r\nhost: {target.netloc}\r\ncontent-type: application/json\r\n"
-        f"{signed}\r\nconnection: close\r\ncontent-length: {len(body.encode())}\r\n\r\n{body}"
-    )
-    async with asyncio.timeout(_PATIENCE):
-        reader, writer = await asyncio.open_connection(target.hostname, target.port or 80)
-        try:
-            writer.write(request.encode())
-            await writer.drain()
-            words = (await reader.readline()).split(b" ")
-        finally:
-            writer.close()
-    if len(words) < 2 or not words[1].isdigit():
-        raise ConnectionError("the receiver of the webhook did not answer in HTTP")
-    return int(words[1])
+    def _line(self, job: Job, head: Head | None, request_id: str | None) -> Entry | None:
+        if job.vendor == "black-forest-labs":
+            return None
+        completed = job.state == "completed"
+        # Replicate charges for what has begun, whether it fails or not.
+        fair = completed or (job.vendor == "replicate" and job.began)
+        charged = fair if job.behaviour.charged is None else job.behaviour.charged
+        if not charged and not completed:
+            return None
+        submit = job.submit
+        return Entry(
+            request_id=request_id or submit.request_id,
+            received_at=head.received_at if head is not None else time.time_ns() // 1000,
+            method=head.method if head is not None else "",
+            path=head.path if head is not None else "",
+            gateway=job.vendor,
+            operation="job",
+            model=job.model,
+            images=job.images if completed else 0,
+            input_images=job.asked.input_images,
+            status=200 if head is not None else None,
+            charged_nano=job.price if charged else 0,
+            outcome="success" if completed else "error",
+            tag=submit.tag,
+            retry_count=head.retry_count if head is not None else 0,
+            test_id=submit.test_id,
+            job=job.id,
+            submit=submit.request_id,
+        )

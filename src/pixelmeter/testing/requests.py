@@ -19,8 +19,10 @@ __all__ = [
     "Incomplete",
     "Route",
     "read_body",
+    "read_count",
     "read_head",
     "read_image_request",
+    "read_object",
     "route",
 ]
 
@@ -191,9 +193,10 @@ class Route:
     """An image request by its path."""
 
     operation: str
-    deployment: str | None
+    named: str | None
+    """The deployment or the model that the path names."""
     family: str
-    """Whose path it is: azure, openrouter, or aigateway for the common one."""
+    """Whose path it is: azure, openrouter, fal, replicate, black-forest-labs, or aigateway for the common one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +215,11 @@ class ImageRequest:
     partial_images: int
     input_images: int
     byok: bool
+    webhook: str | None = None
+    """Where the events of its job are to be posted."""
+    webhook_secret: str | None = None
+    webhook_events: tuple[str, ...] | None = None
+    """Which of them, as Replicate calls them; None: its usual ones."""
 
     @property
     def size(self) -> str:
@@ -239,28 +247,29 @@ def read_image_request(head: Head, target: Route, body: bytes) -> ImageRequest:
         given: dict[str, Any] = dict(form.fields)
         files = sum(name.partition("[")[0] == "image" for name in form.files)
     else:
-        given = _object(body)
+        given = read_object(body)
         files = _linked_images(given)
-    model: Any = given.get("model") or target.deployment or ""
+    model: Any = given.get("model") or target.named or ""
     if is_list(model) and model:
         model = model[0]
     width, height = _size(given.get("size"))
     return ImageRequest(
         model=str(model),
         prompt=str(given.get("prompt") or ""),
-        images=_count(given, "n", 1, _MOST_IMAGES, default=1),
+        images=read_count(given, "n", 1, _MOST_IMAGES, default=1),
         width=width,
         height=height,
         quality=str(given.get("quality") or "auto"),
         response_format=str(given.get("response_format") or ""),
         stream=given.get("stream") in (True, "true"),
-        partial_images=_count(given, "partial_images", 0, 3, default=0),
+        partial_images=read_count(given, "partial_images", 0, 3, default=0),
         input_images=files,
         byok="provider_key_id" in given or any(name.startswith("x-byok-") for name in head.headers),
     )
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def read_object(body: bytes) -> dict[str, Any]:
+    """Return the JSON object of a body; raise BadRequest."""
     try:
         given: Any = json.loads(body)
     except ValueError:
@@ -275,7 +284,8 @@ def _linked_images(given: dict[str, Any]) -> int:
     return len(links) if is_list(links) else int(bool(links))
 
 
-def _count(given: dict[str, Any], name: str, least: int, most: int, *, default: int) -> int:
+def read_count(given: dict[str, Any], name: str, least: int, most: int, *, default: int) -> int:
+    """Return a whole number of a document; raise BadRequest where it is none, or out of bounds."""
     value: Any = given.get(name)
     if value is None or value == "":
         return default

@@ -70,6 +70,9 @@ def head_start(dialect: str, request_id: str) -> _Headers:
         "openrouter": [("x-generation-id", f"gen-{request_id}")],
         "xai": [("x-request-id", request_id)],
         "generic": [],
+        "fal": [("x-fal-request-id", request_id)],
+        "replicate": [],
+        "black-forest-labs": [],
     }
     return [("content-type", "application/json"), *own[dialect]]
 
@@ -192,6 +195,12 @@ def failure_text(dialect: str, status: int, kind: str | None, message: str | Non
         return document(
             {"error": {"code": status, "message": words, "metadata": {"error_type": kind or "unspecified"}}}
         )
+    if dialect == "fal":
+        return document({"detail": words, "error_type": kind or "internal_error"})
+    if dialect == "replicate":
+        return document({"title": kind or "error", "detail": words, "status": status})
+    if dialect == "black-forest-labs":
+        return document({"detail": words})
     if dialect == "azure":
         return document({"error": {"code": kind or str(status), "message": words}})
     usual = _OPENAI.get(status, "invalid_request_error")

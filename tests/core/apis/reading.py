@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reader
 from pixelmeter.core.apis.usage import Usage
-from pixelmeter.core.gateways.places import Job, ResponsePlaces
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import ResponsePlaces
 from pixelmeter.core.wire.skim import Skim
 from pixelmeter.core.wire.sse import EventStream
 

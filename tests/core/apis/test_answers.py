@@ -12,6 +12,7 @@ import pytest
 
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents
+from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt, Operation
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.pricing.file import read
@@ -48,7 +49,7 @@ class _Call:
         kinds = Intents(_PROFILES, book or bundled(), fee_rate=fee_rate, version="0")
         kind = kinds.of(host, route_to(host, _PROFILES, operation), ask or ImageRequest(model="gpt-image-2"), _at(day))
         self.intent = msgspec.structs.replace(kind.intent, started_at=_at(day))
-        self.exchange = Exchange(self.intent, kind, FakeClock(), self._attempts.append)
+        self.exchange = Exchange(Metered(self.intent, kind, self._attempts.append), FakeClock())
 
     def answer(self, *, status: int = 200, headers: Sequence[tuple[str, str]] = (), **body: Any) -> Attempt:
         self.exchange.respond(status, [_header("content-type", "application/json"), *(_header(*h) for h in headers)])

@@ -11,6 +11,7 @@ import pytest
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.apis.requests import Asked, request_of
 from pixelmeter.core.attempts.intent import Intents
+from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import read_profile
 from pixelmeter.core.gateways.profiles import Profiles, listed
@@ -62,7 +63,7 @@ class _Call:
         prepared = Intents(_PROFILES, book or bundled(), fee_rate=None, version="0").of(_HOST, found.route, asked, _AT)
         self._attempts: list[Attempt] = []
         intent = msgspec.structs.replace(prepared.intent, started_at=_AT)
-        self._exchange = Exchange(intent, prepared, FakeClock(), self._attempts.append)
+        self._exchange = Exchange(Metered(intent, prepared, self._attempts.append), FakeClock())
 
     def answer(self, **body: Any) -> Attempt:
         self._exchange.respond(200, [(b"content-type", b"application/json")])

@@ -11,7 +11,8 @@ import pytest
 
 from pixelmeter.core.apis import predictions
 from pixelmeter.core.apis.reader import ImageRequest
-from pixelmeter.core.gateways.places import DocumentPath, Job
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import DocumentPath
 from tests.core.apis.reading import Answers, Route
 
 _ANSWERS = Answers(predictions)

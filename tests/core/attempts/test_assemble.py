@@ -12,6 +12,7 @@ import pytest
 
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.intent import Intents, Prepared
+from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile, read_profile
 from pixelmeter.core.gateways.profiles import Profiles, listed
@@ -111,7 +112,9 @@ def _attempt(kinds: Intents, ending: Ending, number: int) -> Attempt:
     own = {"id": f"i{number}", "call_id": f"c{number}", "attempt": number, "started_at": STARTED_AT + number}
     own |= {"request_bytes": number, "tags": f'{{"n":"{number}"}}', "trace_id": f"t{number}"}
     clock = FakeClock()
-    exchange = Exchange(msgspec.structs.replace(kind.intent, **own), kind, clock, attempts.append, errors=ERRORS)
+    exchange = Exchange(
+        Metered(msgspec.structs.replace(kind.intent, **own), kind, attempts.append), clock, errors=ERRORS
+    )
     clock.advance(number)
     if ending.end == "never sent":
         exchange.fail(type("ConnectError", (Exception,), {})())
@@ -230,7 +233,7 @@ def test_the_tier_is_that_of_the_answer_else_the_requested_one(
     attempts: list[Attempt] = []
     request = ImageRequest(model="m", service_tier=asked)
     prepared = _intents().of("tells.example", route_to("tells.example", _PROFILES), request, STARTED_AT)
-    exchange = Exchange(prepared.intent, prepared, FakeClock(), attempts.append)
+    exchange = Exchange(Metered(prepared.intent, prepared, attempts.append), FakeClock())
     exchange.respond(200, [(b"Content-Type", b"application/json")])
     exchange.feed(json.dumps({"data": [{"url": "u"}]} | ({"service_tier": answered} if answered else {})).encode())
     exchange.finish()
@@ -261,7 +264,7 @@ def test_units_that_a_gateway_counts_have_the_price_of_the_calls_tier(
     kinds = Intents(profiles, PriceBook(lambda name: (), own=entries), fee_rate=None, version="0")
     kind = kinds.of("counts.example", route_to("counts.example", profiles), ImageRequest(model="m"), STARTED_AT)
     attempts: list[Attempt] = []
-    exchange = Exchange(kind.intent, kind, FakeClock(), attempts.append)
+    exchange = Exchange(Metered(kind.intent, kind, attempts.append), FakeClock())
     exchange.respond(200, [(b"content-type", b"application/json"), (b"x-units", b"2")])
     exchange.feed(json.dumps({"data": [{"url": "u"}], "service_tier": tier}).encode())
     exchange.finish()

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.core.attempts.intent import Intents
+from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import ERRORS
@@ -42,7 +43,7 @@ class _Wire:
         kinds = Intents(_BUNDLED, bundled(), fee_rate=None, version="0")
         prepared = kinds.of(host, route, ask, STARTED_AT)
         self.intent = msgspec.structs.replace(prepared.intent, id="a", call_id="c", started_at=STARTED_AT)
-        self.exchange = Exchange(self.intent, prepared, self.clock, self.attempts.append, errors=ERRORS)
+        self.exchange = Exchange(Metered(self.intent, prepared, self.attempts.append), self.clock, errors=ERRORS)
 
     def answer(self, body: Any, *, status: int = 200, headers: Headers = ()) -> Attempt:
         content = body if isinstance(body, bytes) else json.dumps(body).encode()

@@ -14,7 +14,8 @@ from pixelmeter.core.apis.image_size import size_of
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Reading, object_of
 from pixelmeter.core.apis.requests import size_word
 from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_usage, usage_of, worse
-from pixelmeter.core.gateways.places import DocumentPath, Job, ResponsePlaces, is_one_of, values_at
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import DocumentPath, ResponsePlaces, is_one_of, values_at
 from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded, count
 
 __all__ = [
@@ -53,7 +54,7 @@ def answer_of(document: bytes | None, request: ImageRequest, route: Reading, *, 
     if items is not None and any(map(has_usage, items)):
         add_doubt(response, "unpriced_usage")
     add_error(response, body, places)
-    if route.job is not None and not response.images:
+    if route.job is not None:
         _add_job(response, body, route.job)
     return response
 
@@ -243,10 +244,14 @@ def _kind(body: Mapping[str, Any], paths: Sequence[DocumentPath], *, numbers: bo
 
 
 def _add_job(response: ImageResponse, body: Mapping[str, Any], job: Job) -> None:
-    """Tell a job that goes on from one that has failed."""
-    response.job_id = _word(body, job.id, NAME_LIMIT)
+    """Tell a job that goes on from one that has ended; what has a status and all its images is one as well."""
     status = _word(body, job.status, ERROR_LIMIT)
-    if status is not None and is_one_of(status, job.failed):
+    if response.images and status is None:
+        return
+    response.job_id = _word(body, job.id, NAME_LIMIT)
+    if response.images:
+        return
+    if status is not None and (is_one_of(status, job.failed) or is_one_of(status, job.cancelled)):
         response.error_type = response.error_type or status
     elif response.job_id is not None and response.error_type is None:
         if status is None:

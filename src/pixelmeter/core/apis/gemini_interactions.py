@@ -8,9 +8,9 @@ from typing import Any, cast
 from pixelmeter.core.apis.answers import add_doubt, add_error, add_image, add_said
 from pixelmeter.core.apis.gemini_usage import gemini_usage_of
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, object_of
+from pixelmeter.core.gateways.jobs import Job
 from pixelmeter.core.gateways.places import (
     DocumentPath,
-    Job,
     RequestPlace,
     RequestPlaces,
     ResponsePlaces,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pixelmeter.core.apis.answers import add_error, add_image, add_said, add_usage, answer_of
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, object_of
-from pixelmeter.core.gateways.places import DocumentPath, Job, RequestPlace, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces
 
 __all__ = ["JOB", "REQUEST", "RESPONSE", "add_event", "response_of"]
 

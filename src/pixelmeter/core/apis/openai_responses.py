@@ -11,7 +11,8 @@ from typing import Any, cast
 from pixelmeter.core.apis.answers import add_doubt, add_error, add_image, add_said
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, object_of
 from pixelmeter.core.apis.usage import Block, Usage, blocks_of, usage_of
-from pixelmeter.core.gateways.places import DocumentPath, Job, RequestPlace, RequestPlaces, ResponsePlaces, values_at
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces, values_at
 from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded
 
 __all__ = ["JOB", "REQUEST", "RESPONSE", "add_event", "response_of"]

@@ -8,7 +8,8 @@ from typing import Any, Literal, Protocol, cast
 import msgspec
 
 from pixelmeter.core.apis.usage import Block, NumberText, Usage
-from pixelmeter.core.gateways.places import Job, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.jobs import Job
+from pixelmeter.core.gateways.places import RequestPlaces, ResponsePlaces
 
 __all__ = ["Event", "ImageRequest", "ImageResponse", "Reader", "Reading", "facts_of", "json_of", "object_of"]
 

@@ -17,7 +17,7 @@ from pixelmeter.core.text import bounded, count
 from pixelmeter.core.wire.forms import Fields
 from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["Asked", "may_ask", "may_ask_by_url", "request_of"]
+__all__ = ["Asked", "job_id_of", "may_ask", "may_ask_by_url", "request_of"]
 
 _REMEMBERED_LIMIT = 4096
 _IMAGES_LIMIT = 10_000
@@ -43,16 +43,41 @@ class Asked(NamedTuple):
     """Those of a form: pairs of a name and its text, None for a file, whose content is never touched."""
 
 
-class RouteLike(Protocol):
-    """What a route says of its requests."""
+class AskingLike(Protocol):
+    """What a route says of when a request is its own."""
 
     def __hash__(self) -> int: ...
-    @property
-    def request(self) -> RequestPlaces: ...
     @property
     def asks(self) -> tuple[Condition, ...]: ...
     @property
     def exclusions(self) -> Condition: ...
+
+
+class RouteLike(AskingLike, Protocol):
+    """What a route says of its requests."""
+
+    @property
+    def request(self) -> RequestPlaces: ...
+    @property
+    def size_names(self) -> Mapping[str, str]: ...
+
+
+class FollowLike(AskingLike, Protocol):
+    """What a route about jobs says of its requests."""
+
+    @property
+    def job_id(self) -> tuple[RequestPlace, ...]: ...
+
+
+def job_id_of(route: FollowLike, asked: Asked) -> str | None:
+    """Return which job a request is about; None for a request of another kind, or about several jobs."""
+    kind = _asking_of(route, route.job_id)
+    body = _Form(asked.fields) if asked.document is None else _Json(kind, kind.decode(asked.document))
+    values = _Values(asked, body)
+    if not values.ask(route):
+        return None
+    named = {word for value in values.first(route.job_id) if (word := bounded(value))}
+    return named.pop() if len(named) == 1 else None
 
 
 def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> ImageRequest | None:
@@ -74,7 +99,7 @@ def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> I
         return _request(route, asked, _Json(kind, body), named)
 
 
-def may_ask(route: RouteLike, parts: tuple[tuple[str, str], ...], content: bytes) -> bool:
+def may_ask(route: AskingLike, parts: tuple[tuple[str, str], ...], content: bytes) -> bool:
     """Return whether a large body may meet the route's conditions, by a search of its first and last 32 kB.
 
     Chats have megabytes of text and pictures in them, and what asks for an image stands before or behind those. A
@@ -93,7 +118,7 @@ def may_ask(route: RouteLike, parts: tuple[tuple[str, str], ...], content: bytes
     return True
 
 
-def may_ask_by_url(route: RouteLike, parts: tuple[tuple[str, str], ...], query: bytes) -> bool:
+def may_ask_by_url(route: AskingLike, parts: tuple[tuple[str, str], ...], query: bytes) -> bool:
     """Return whether a request may meet the route's conditions, as far as path and query tell."""
     values = _Values(Asked(parts, query, {}, None, ()), _Form(()))
     told = (asked for asked in route.asks if all(place.source in ("path", "query") for place, _ in asked))
@@ -105,7 +130,7 @@ def _fits(parts: Mapping[str, str], place: RequestPlace, wanted: Sequence[str | 
 
 
 @lru_cache(maxsize=1024)
-def _signs_of(route: RouteLike) -> tuple[tuple[bytes, ...] | None, ...]:
+def _signs_of(route: AskingLike) -> tuple[tuple[bytes, ...] | None, ...]:
     """Return for each condition the words of which a body must have one to meet it; None where that is not known."""
     return tuple(_signs(condition) for condition in route.asks)
 
@@ -154,11 +179,11 @@ def _kind_of(route: RouteLike, named: tuple[str, ...]) -> _Kind:
 
 
 @lru_cache(maxsize=1024)
-def _asking_of(route: RouteLike) -> _Kind:
-    return _Kind([*_asking_places(route)])
+def _asking_of(route: AskingLike, places: tuple[RequestPlace, ...] = ()) -> _Kind:
+    return _Kind([*places, *_asking_places(route)])
 
 
-def _asking_places(route: RouteLike) -> Iterator[RequestPlace]:
+def _asking_places(route: AskingLike) -> Iterator[RequestPlace]:
     return (place for place, _ in (*chain(*route.asks), *route.exclusions))
 
 
@@ -292,7 +317,7 @@ class _Values:
         # In JSON a number in quotes is a mistake.
         return _digits(value) if isinstance(value, str) and self._body.is_text else _whole(value)
 
-    def ask(self, route: RouteLike) -> bool:
+    def ask(self, route: AskingLike) -> bool:
         """Return whether the request asks for an image, and not only for its price."""
         return all(map(self.fits, route.asks)) and not self.fits(route.exclusions)
 
@@ -315,7 +340,7 @@ def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[s
     return ImageRequest(
         model=_model(values.first(places.model)) or deployment,
         images=images if 0 < images <= _IMAGES_LIMIT else 1,
-        size=_size(values, places),
+        size=_size(values, places, route.size_names),
         quality=values.word(places.quality),
         output_format=values.word(places.output_format),
         input_images=values.inputs(places.input_images),
@@ -356,7 +381,7 @@ def _model(values: Sequence[Any]) -> str | None:
     return bounded(",".join(dict.fromkeys(names)))
 
 
-def _size(values: _Values, places: RequestPlaces) -> str | None:
+def _size(values: _Values, places: RequestPlaces, names: Mapping[str, str]) -> str | None:
     for value in values.first(places.size):
         if isinstance(value, dict):
             sides = cast("dict[str, Any]", value)
@@ -364,7 +389,7 @@ def _size(values: _Values, places: RequestPlaces) -> str | None:
             if width and height:
                 return f"{width}x{height}"
         elif word := bounded(value, _WORD_LIMIT):
-            return size_word(word)
+            return names.get(word) or size_word(word)
     width, height = values.number(places.width), values.number(places.height)
     return f"{width}x{height}" if width and height else None
 

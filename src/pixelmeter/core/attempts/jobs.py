@@ -109,6 +109,8 @@ class JobEnd(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tru
         if self.source == "cancel":
             # That it is to be cancelled has been accepted; it may be done by then.
             return Evidence.STATE
+        if self.not_charged:
+            return Evidence.MONEY
         if self.images or not self.usage.is_empty or self.outcome != "success":
             return Evidence.RESULT
         return Evidence.STATE
@@ -117,6 +119,9 @@ class JobEnd(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tru
 Record = Attempt | JobEnd
 """What is spooled, and brought into the ledger."""
 
+_MAX_AGE_HOURS = 24
+_MICROSECONDS_PER_HOUR = 3_600_000_000
+_FAILURES: tuple[Outcome, ...] = ("error", "rejected", "timeout")
 _KEPT = ("model", "provider", "images", "size", "quality", "reported_cost", "reported_text", "units", "error_code")
 
 
@@ -153,23 +158,30 @@ class Job(msgspec.Struct, gc=False, kw_only=True):
         return True
 
     def hear(self, end: JobEnd) -> bool:
-        """Take what was heard of its end; return whether that tells anything new."""
+        """Take what was heard of its end; return whether that tells anything new.
+
+        What comes of it does not depend on the order in which ends are heard of.
+        """
         known = self.end
-        if known is None:
+        if known is None or known.source == "expired":
+            if known is not None and end.source == "expired":
+                return False
             self.end, self.ended_at, self.outcome = end, end.heard_at, end.outcome
             return True
-        if end.evidence <= known.evidence:
-            return False
-        if known.source == "expired":
-            self.ended_at = end.heard_at
-            self.end = end
-        else:
-            missing = {name: getattr(known, name) for name in _KEPT if getattr(end, name) is None}
-            if end.usage.is_empty and end.usage.doubt is None:
-                missing["usage"] = known.usage
-            self.end = msgspec.structs.replace(end, **missing)
-        self.outcome = end.outcome
-        return True
+        more, less = (end, known) if _rank(end) > _rank(known) else (known, end)
+        missing = {name: getattr(less, name) for name in _KEPT if getattr(more, name) is None}
+        if more.usage.is_empty and more.usage.doubt is None:
+            missing["usage"] = less.usage
+        if less.outcome == "cancelled" and more.outcome in _FAILURES:
+            # It failed because it was cancelled.
+            missing["outcome"] = "cancelled"
+        self.end = msgspec.structs.replace(more, **missing)
+        self.outcome = self.end.outcome
+        return self.end != known
+
+
+def _rank(end: JobEnd) -> tuple[int, bool]:
+    return end.evidence, end.outcome == "success"
 
 
 def key_of(attempt: Attempt) -> JobKey | None:
@@ -202,6 +214,13 @@ class Settler:
     def __init__(self, profiles: Profiles, book: PriceBook) -> None:
         self._profiles = profiles
         self._book = book
+
+    def max_age(self, gateway: str) -> int:
+        """Return how old a job of a gateway may get before it counts as expired, in microseconds."""
+        profile = self._profiles.named(gateway) or self._profiles.of_host(gateway)
+        jobs = [profile.job, *(route.job for route in profile.route)]
+        hours = [job.max_age_hours for job in jobs if job is not None]
+        return max(hours, default=_MAX_AGE_HOURS) * _MICROSECONDS_PER_HOUR
 
     def ended(self, attempt: Attempt, end: JobEnd) -> Attempt:
         """Return the attempt that submitted a job as it is after that end; `attempt` is as it was at the submit.

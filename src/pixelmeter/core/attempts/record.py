@@ -121,7 +121,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     remaining_requests: Integer | None = None
     """How many more requests the gateway would have taken in its window, as far as it says."""
     job_id: str | None = None
-    """The gateway's id of the job, where the answer only promises one."""
+    """The gateway's id of the job, where the answer has one."""
     priced_parts: str | None = None
     """What `token_cost` and `image_cost` are made of: a JSON array as `pixelmeter.core.pricing.parts` has it; None
     where the price book has neither."""

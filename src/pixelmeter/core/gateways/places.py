@@ -13,7 +13,6 @@ import msgspec
 __all__ = [
     "Condition",
     "DocumentPath",
-    "Job",
     "RequestPlace",
     "RequestPlaces",
     "ResponsePlaces",
@@ -201,16 +200,3 @@ class ResponsePlaces(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         """
         begins = self._begins
         return {field for key in body for field in begins.get(key, ())}
-
-
-class Job(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """How an answer says that work goes on after it."""
-
-    id: tuple[DocumentPath, ...]
-    status: tuple[DocumentPath, ...] = ()
-    pending: tuple[str, ...] = ()
-    """Globs, small and capital letters alike; without any, every status that is none of `failed`."""
-    failed: tuple[str, ...] = ()
-    """Globs over the status of what has ended without an image; the status is then the error's type."""
-    id_alone: bool = True
-    """Whether an id without an image and without a status is a job as well."""

@@ -12,14 +12,9 @@ import msgspec
 
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.amounts import AmountReader, CostReader, HeaderName, Unit, header_name
-from pixelmeter.core.gateways.places import (
-    Condition,
-    DocumentPath,
-    Job,
-    RequestPlace,
-    RequestPlaces,
-    ResponsePlaces,
-)
+from pixelmeter.core.gateways.jobs import Asks, Job, condition_of
+from pixelmeter.core.gateways.places import Condition, DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces
+from pixelmeter.core.gateways.webhooks import Webhook
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers
 
@@ -106,10 +101,6 @@ class Match(_Data, frozen=True):
     response_header_prefixes: tuple[HeaderName, ...] = ()
 
 
-Asks = Mapping[str, tuple[str | bool | int, ...]]
-"""Places in a request, and globs over their values; true where one of the places has one of its values."""
-
-
 class RouteData(_Data, frozen=True):
     """One kind of image call, as a profile writes it."""
 
@@ -139,16 +130,12 @@ class RouteData(_Data, frozen=True):
     def conditions(self) -> tuple[Condition, ...]:
         """What must all be true of an image call."""
         several = self.asks if isinstance(self.asks, tuple) else (self.asks,)
-        return tuple(_condition(asks) for asks in several)
+        return tuple(condition_of(asks) for asks in several)
 
     @property
     def exclusions(self) -> Condition:
         """What is true of a request that is another route's, or only asks for a price."""
-        return (*_condition(self.unless), *_condition(self.quote))
-
-
-def _condition(asks: Asks) -> Condition:
-    return tuple((RequestPlace(place), wanted) for place, wanted in asks.items())
+        return (*condition_of(self.unless), *condition_of(self.quote))
 
 
 class Inner(_Data, frozen=True):
@@ -292,9 +279,13 @@ class Profile(_Data, frozen=True, dict=True):
     limits: Limits = Limits()
     errors: Errors = Errors()
     cached: Cached | None = None
+    size_names: dict[str, str] = {}
+    """Name of a size, as requests have it -> width and height, such as "1024x1024"."""
     deployments: dict[str, str] = {}
     """Deployment name -> model, where requests name deployments."""
     region: tuple[Region, ...] = ()
+    webhook: Webhook | None = None
+    """How it tells of the end of jobs by itself."""
 
     @cached_property
     def request_fields(self) -> tuple[str, ...]:

@@ -9,7 +9,18 @@ from typing import NamedTuple
 import msgspec
 
 from pixelmeter.core.gateways.profile import Match, Profile
-from pixelmeter.core.gateways.routes import Deciding, Found, Route, deciding, matching, routes_of
+from pixelmeter.core.gateways.routes import (
+    Deciding,
+    Followed,
+    FollowRoute,
+    Found,
+    Route,
+    deciding,
+    follow_routes_of,
+    matching,
+    matching_follow,
+    routes_of,
+)
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.wire.headers import Headers, without_root
 
@@ -27,11 +38,13 @@ class Listed(NamedTuple):
     match: Match
     generic: bool
     load: Callable[[], Profile]
+    webhook: bool = False
+    """Whether it has webhooks."""
 
 
 def listed(profile: Profile) -> Listed:
     """Return a profile that has been read."""
-    return Listed(profile.id, profile.match, profile.generic, lambda: profile)
+    return Listed(profile.id, profile.match, profile.generic, lambda: profile, profile.webhook is not None)
 
 
 class Profiles:
@@ -40,19 +53,27 @@ class Profiles:
     def __init__(self, profiles: Sequence[Listed], hosts: Mapping[str, str]) -> None:
         self._listed = {each.id: each for each in profiles}
         self.ids = tuple(self._listed)
+        self.webhook_ids = tuple(each.id for each in profiles if each.webhook)
+        """Those whose gateways tell of the end of jobs by webhooks."""
         self._patterns = [(pattern.lower(), name) for pattern, name in hosts.items()]
         self._patterns += [(pattern, each.id) for each in profiles for pattern in each.match.hosts]
         self._prefixes = [(prefix, each.id) for each in profiles for prefix in each.match.response_header_prefixes]
         self._hosts: Memo[str, Profile] = Memo(_REMEMBERED_HOSTS)
         self._loaded: dict[str, Profile] = {}
         self._routes: dict[str, tuple[Route, ...]] = {}
-        self._found: Memo[tuple[str, bytes, bytes], tuple[Found, ...]] = Memo(_REMEMBERED_REQUESTS)
+        self._follow_routes: dict[str, tuple[FollowRoute, ...]] = {}
+        self._found: Memo[tuple[str, bytes, bytes], tuple[Found | Followed, ...]] = Memo(_REMEMBERED_REQUESTS)
         self._deciding: dict[str, Deciding] = {}
 
     @property
     def profiles(self) -> tuple[Profile, ...]:
         """All of them."""
         return tuple(found for name in self.ids if (found := self.named(name)) is not None)
+
+    @property
+    def with_webhooks(self) -> tuple[Profile, ...]:
+        """The profiles of `webhook_ids`."""
+        return tuple(found for name in self.webhook_ids if (found := self.named(name)) is not None)
 
     def named(self, name: str) -> Profile | None:
         """Return the profile with an id; None where there is none."""
@@ -82,22 +103,44 @@ class Profiles:
             profile = self._hosts.keep(host, _NOBODY if found is None else found)
         return profile
 
-    def routes(self, method: str, host: bytes, target: bytes) -> tuple[Found, ...]:
-        """Return the routes that a request may be of, by its method, host (with port) and raw target; none for most."""
+    def requests(self, method: str, host: bytes, target: bytes) -> tuple[Found | Followed, ...]:
+        """Return the routes that a request may be of, by its method, host (with port) and raw target; none for most.
+
+        Those of image calls, then those about jobs.
+        """
         # Without the query, which may have a key in it.
         path = target if b"?" not in target else target.partition(b"?")[0]
         key = method, host, path
         found = self._found.get(key)
         if found is None:
-            routes = self.routes_of(self.of_host(host.decode("ascii")))
-            found = self._found.keep(key, tuple(matching(routes, method, path)))
+            profile = self.of_host(host.decode("ascii"))
+            found = tuple(matching(self.routes_of(profile), method, path))
+            follow = self.follow_routes_of(profile)
+            if follow:
+                found = (*found, *matching_follow(follow, method, path))
+            self._found.keep(key, found)
         return found
 
+    def routes(self, method: str, host: bytes, target: bytes) -> tuple[Found, ...]:
+        """Return those of image calls."""
+        return tuple(each for each in self.requests(method, host, target) if isinstance(each, Found))
+
+    def follow_routes(self, method: str, host: bytes, target: bytes) -> tuple[Followed, ...]:
+        """Return those about jobs."""
+        return tuple(each for each in self.requests(method, host, target) if isinstance(each, Followed))
+
     def routes_of(self, profile: Profile) -> tuple[Route, ...]:
-        """Return the routes of a profile, in the order in which they are tried."""
+        """Return the routes of a profile's image calls, in the order in which they are tried."""
         routes = self._routes.get(profile.id)
         if routes is None:
             routes = self._routes[profile.id] = tuple(routes_of(profile, self.named))
+        return routes
+
+    def follow_routes_of(self, profile: Profile) -> tuple[FollowRoute, ...]:
+        """Return the routes about its jobs, in the order in which they are tried."""
+        routes = self._follow_routes.get(profile.id)
+        if routes is None:
+            routes = self._follow_routes[profile.id] = tuple(follow_routes_of(profile, self.named))
         return routes
 
     def of_response(self, profile: Profile, headers: Headers) -> Profile:

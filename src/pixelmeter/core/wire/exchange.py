@@ -1,21 +1,19 @@
-"""One attempt, seen from the wire: events in, exactly one `Attempt` out. Sans-I/O and total.
+"""One request, seen from the wire: events in, exactly one end out. Sans-I/O and total.
 
 `respond`, any number of `feed`, then one of `finish`, `fail` and `abandon`; whichever comes after the end does nothing.
-A body that cannot be read becomes a field of the record, never an error.
+What the end is made into, `Watched` decides. A body that cannot be read becomes a field of it, never an error.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-
-import msgspec
+from typing import Protocol
 
 from pixelmeter.core.apis.image_size import size_in
-from pixelmeter.core.apis.reader import ImageResponse
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Reader, Reading
 from pixelmeter.core.attempts import outcome as outcomes
-from pixelmeter.core.attempts.assemble import Wire, assemble
-from pixelmeter.core.attempts.intent import Prepared
-from pixelmeter.core.attempts.record import Attempt, Outcome
+from pixelmeter.core.attempts.assemble import Wire
+from pixelmeter.core.attempts.record import Outcome
 from pixelmeter.core.gateways.places import is_one_of
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.text import ERROR_LIMIT, bounded
@@ -24,51 +22,80 @@ from pixelmeter.core.wire.headers import Headers, by_name, first, length_of, med
 from pixelmeter.core.wire.skim import SHORT, Head, Skim, Whole
 from pixelmeter.core.wire.sse import EventStream
 
-__all__ = ["Exchange"]
+__all__ = ["Exchange", "Watched"]
 
 _NO_NAMES = outcomes.ErrorNames()
 _NOT_JSON = (b"video/", b"audio/", b"application/octet-stream")
 
 
+class Readable(Reading, Protocol):
+    """A route whose answers can be read."""
+
+    @property
+    def reader(self) -> Reader:
+        """Who reads them."""
+        ...
+
+
+class Watched(Protocol):
+    """What an exchange is watched for."""
+
+    @property
+    def route(self) -> Readable:
+        """Who reads the answer, and where it has what matters."""
+        ...
+
+    @property
+    def request(self) -> ImageRequest:
+        """What was asked for."""
+        ...
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether no trace of the request is wanted any more."""
+        ...
+
+    def trace(self, trace_id: str) -> None:
+        """Take the trace that the request was given on its way out."""
+        ...
+
+    def end(self, wire: Wire, response: ImageResponse, outcome: Outcome, error_type: str | None, *, sent: bool) -> None:
+        """Make of the end what is to be kept of it; called once."""
+        ...
+
+
 class Exchange:
-    """Watches one attempt and emits its record."""
+    """Watches one request and tells its end."""
 
     __slots__ = (
         "_clock",
-        "_emitters",
+        "_ends",
         "_errors",
         "_expected",
-        "_intent",
         "_note",
         "_picture",
-        "_prepared",
         "_response",
         "_skim",
         "_started",
         "_streamed",
         "_take",
+        "_watched",
         "_wire",
     )
 
     def __init__(
         self,
-        intent: Attempt,
-        prepared: Prepared,
+        watched: Watched,
         clock: Clock,
-        emit: Callable[[Attempt], None],
         note: Callable[[str, Exception], None] = lambda place, error: None,
         errors: outcomes.ErrorNames = _NO_NAMES,
     ) -> None:
-        """Begin with the intent, and what it was made of; `errors` tells what the HTTP library's exceptions mean.
-
-        `emit` takes the record, `note` a failure of ours and where it was.
-        """
-        self._intent = intent
-        self._prepared = prepared
+        """Begin; `note` takes a failure of ours and where it was, `errors` says what the library's exceptions mean."""
+        self._watched = watched
         self._clock = clock
         self._errors = errors
-        # Popping is atomic: of two threads that end the exchange at once, one emits.
-        self._emitters = [emit]
+        # Popping is atomic: of two threads that end the exchange at once, one tells it.
+        self._ends = [watched.end]
         self._note = note
         self._started = clock.monotonic()
         self._wire = Wire()
@@ -81,17 +108,17 @@ class Exchange:
 
     @property
     def is_over(self) -> bool:
-        """Whether the record is out."""
-        return not self._emitters
+        """Whether its end is told."""
+        return not self._ends
 
     @property
     def is_traced(self) -> bool:
-        """Whether the trace of the request is known."""
-        return self._intent.trace_id is not None
+        """Whether the trace of the request is known, or of no interest."""
+        return self._watched.is_traced
 
     def trace(self, trace_id: str) -> None:
         """Take the trace that the request was given on its way out."""
-        self._intent = msgspec.structs.replace(self._intent, trace_id=trace_id)
+        self._watched.trace(trace_id)
 
     def respond(
         self, status: int, headers: Iterable[tuple[bytes, bytes]], *, decoded: bool = False, cached: bool = False
@@ -112,7 +139,7 @@ class Exchange:
             self._note("headers", error)
 
     def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the body; the record is out before the caller gets the last of a known length."""
+        """Take the next bytes of the body; the end is told before the caller gets the last of a known length."""
         self._wire.response_bytes += len(chunk)
         if self._take is not None:
             try:
@@ -129,19 +156,19 @@ class Exchange:
 
     def finish(self) -> None:
         """The body has ended."""
-        if self._emitters:
+        if self._ends:
             response = self._read()
             self._end(*outcomes.of_response(self._wire.status or 0, response, streamed=self._streamed))
 
     def fail(self, error: BaseException) -> None:
         """The request or the body broke off with this error."""
-        if self._emitters:
+        if self._ends:
             sent = self._wire.status is not None or outcomes.was_sent(error, self._errors)
             self._end(outcomes.of_error(error, self._errors), type(error).__name__, sent=sent)
 
     def abandon(self, why: str | None = None) -> None:
         """The body was closed before its end, or never closed; what had come whole or tells of an error counts."""
-        if self._emitters:
+        if self._ends:
             # A part of a picture is none, and nothing in it says where it ends.
             response = self._read() if self._picture is None else ImageResponse()
             is_whole = response.readable and not self._streamed
@@ -177,13 +204,13 @@ class Exchange:
                 self._give_up()
 
     def _give_up(self) -> None:
-        """Go on without reading the body: what it says is not known, and the record tells that."""
+        """Go on without reading the body: what it says is not known, and the end tells that."""
         self._response = ImageResponse(decoded=False)
         self._take = self._skim = None
 
     def _on_event(self, document: bytes) -> None:
-        terms, response = self._prepared.terms, self._read()
-        event = terms.route.reader.add_event(response, document, terms.request, terms.route)
+        route, response = self._watched.route, self._read()
+        event = route.reader.add_event(response, document, self._watched.request, route)
         if self._wire.first_image is None and (event == "partial" or response.images):
             self._wire.first_image = self._clock.monotonic() - self._started
         if event == "end":
@@ -195,8 +222,8 @@ class Exchange:
         if self._response is None:
             try:
                 document = self._skim.document() if self._skim is not None else None
-                terms = self._prepared.terms
-                self._response = terms.route.reader.response_of(document, terms.request, terms.route)
+                route = self._watched.route
+                self._response = route.reader.response_of(document, self._watched.request, route)
             except Exception as error:
                 self._response = ImageResponse()
                 self._note("answer", error)
@@ -211,7 +238,7 @@ class Exchange:
 
     def _refusal(self) -> str | None:
         """Return what a header says in place of a word that the route requires; None where all is well."""
-        for name, wanted in self._prepared.terms.route.response.required.items():
+        for name, wanted in self._watched.route.response.required.items():
             said = first(self._wire.headers, (name.lower().encode(),))
             if said is not None and not is_one_of(said, wanted):
                 return bounded(said, ERROR_LIMIT)
@@ -219,20 +246,9 @@ class Exchange:
 
     def _end(self, outcome: Outcome, error_type: str | None, *, sent: bool = True) -> None:
         try:
-            emit = self._emitters.pop()
+            end = self._ends.pop()
         except IndexError:
             return
-        wire = self._wire
-        wire.duration = self._clock.monotonic() - self._started
-        try:
-            attempt = assemble(
-                self._intent, self._prepared, wire, self._response or ImageResponse(), outcome, error_type, sent=sent
-            )
-        except Exception as error:
-            self._note("record", error)
-            # The intent says "interrupted, cost unknown"; what is certain is put right.
-            attempt = msgspec.structs.replace(
-                self._intent, outcome="error", error_type=type(error).__name__, duration=wire.duration
-            )
+        self._wire.duration = self._clock.monotonic() - self._started
         self._take = self._skim = None
-        emit(attempt)
+        end(self._wire, self._response or ImageResponse(), outcome, error_type, sent=sent)
