@@ -16,7 +16,7 @@ from pixelmeter.core.reporting.report import summarise
 from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.attempts import adjusted_attempts_of, attempts, attempts_of, identities
 from pixelmeter.ledger.queries import Filters, grouped, tag_keys, unpriced
-from pixelmeter.ledger.reader import reading_ledger
+from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.test_queries import a_report_is_what_python_adds_up, varied
@@ -104,3 +104,26 @@ def test_what_has_got_a_price_since_is_not_without_one(ledger_url: str) -> None:
 
     with reading_ledger(ledger_url) as reader:
         assert [] == unpriced(reader, SINCE, UNTIL)
+
+
+def test_routed_attempts_are_found_by_their_index_where_there_are_adjustments_too(
+    sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = make_attempt(savings=1)
+    write(sqlite_url, [one, make_attempt()], {one.id: {"model": "new"}})
+    steps: list[str] = []
+    rows = LedgerReader.rows
+
+    def explained(reader: LedgerReader, statement: str, parameters: Sequence[object] = ()) -> list[Sequence[Any]]:
+        steps.extend(str(step[3]) for step in rows(reader, f"EXPLAIN QUERY PLAN {statement}", parameters))
+        return rows(reader, statement, parameters)
+
+    monkeypatch.setattr(LedgerReader, "rows", explained)
+    with reading_ledger(sqlite_url) as reader:
+        steps.clear()
+        groups = [*grouped(reader, ["model"], SINCE, UNTIL, columns=["savings"])]
+
+    assert [("new", 1)] == [(group.key[0], group.savings) for group in groups if group.routed_attempts]
+    assert ["pixelmeter_attempts_routed", "pixelmeter_adjustments_latest"] == [
+        step.split("INDEX ")[1].split()[0] for step in steps if step.startswith(("SEARCH a ", "SEARCH j "))
+    ]

@@ -81,12 +81,11 @@ def range_options(
             show_default=True,
             help="The time zone of dates and of times without an offset, by its IANA name (Europe/Berlin).",
         )(command)
+        ends: dict[str, Any] = {"default": until, "show_default": "now"}
         begins: dict[str, Any] = {"default": since, "show_default": since or "the first attempt"}
-        sides: tuple[tuple[str, str, dict[str, Any]], ...] = (
-            ("--until", "Before", {"default": until, "show_default": "now"}),
-            ("--since", "From", {"required": True} if must_have_since else {**begins}),
-        )
-        for name, side, given in sides:
+        if must_have_since:
+            begins = {"required": True}
+        for name, side, given in (("--until", "Before", ends), ("--since", "From", begins)):
             command = click.option(
                 name,
                 metavar="WHEN",
