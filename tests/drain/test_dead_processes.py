@@ -21,6 +21,8 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import GROUP, Drain
 from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.adjusting import open_jobs
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.spool.frames import OUTCOME, encode
@@ -481,3 +483,26 @@ def test_a_file_that_another_user_slipped_in_is_left_where_it_is_and_told(folder
     os.chown(sqlite_url.removeprefix("sqlite:///"), 0, 0)
     assert (1, (), None) == adopt()
     assert own | forged == set(outcomes(sqlite_url))
+
+
+def test_an_end_of_a_job_that_an_older_pixelmeter_has_passed_over_is_not_lost(
+    folder: str, writer: Writer, heir: Drain, sqlite_url: str
+) -> None:
+    spool = Spool(folder, FILES, SystemIds())
+    job = make_attempt(gateway="fal", outcome="pending", job_id="job_1", billing="pending", cost=None)
+    after = make_attempt()
+    end = JobEnd(
+        id=SystemIds().new(), gateway="fal", job_id="job_1", heard_at=job.started_at, source="poll", outcome="success"
+    )
+    for record in (job, end, after):
+        spool.outcome(record)
+    [name] = FILES.list(folder)
+    spool.forget()
+    # It takes what it can read, and says how far that goes.
+    writer.write([job, after], {name: os.path.getsize(f"{folder}/{name}")}, [])
+
+    heir.adopt()
+
+    assert ([], {}) == (list(FILES.list(folder)), positions(sqlite_url))
+    with reading_ledger(sqlite_url) as reader:
+        assert [] == open_jobs(reader)

@@ -8,7 +8,7 @@ from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.ports import Files
 from pixelmeter.drain.delivery import GROUP, Delivery
 from pixelmeter.ledger.writer import Writer, first_of_each_id
-from pixelmeter.spool import INTENT, Frame, FrameReader, sorted_out
+from pixelmeter.spool import INTENT, JOB_END, Frame, FrameReader, sorted_out
 
 __all__ = ["Adoption", "DeadProcess"]
 
@@ -243,7 +243,8 @@ class Adoption:
                     begun[frame.record.id] = frame.record, dead
                     continue
                 begun.pop(frame.record.id, None)
-                if frame.end <= committed.get(name, 0):
+                if frame.end <= committed.get(name, 0) and frame.kind != JOB_END:
+                    # An older pixelmeter reads past the ends of jobs; heard of twice, they are harmless.
                     continue
                 ended.append(frame.record)
                 positions[name] = frame.end

@@ -5,6 +5,7 @@ A writer asks here, in the middle of its transaction and with all others kept ou
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -32,6 +33,7 @@ __all__ = [
     "bring_to_end",
     "bundled_settler",
     "expiring",
+    "has_job",
     "history",
     "job_row",
     "jobs_of",
@@ -52,6 +54,7 @@ _MONEY = (
     "billing", "cost", "cost_source", "cost_reason", "reported_cost", "token_cost", "image_cost", "reported_text",
     "price_id", "at_risk", "fee", "priced_parts",
 )  # fmt: skip
+_IDENTITY = re.compile("[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}")
 _CORRECTIONS: tuple[AdjustmentKind, ...] = ("reconciled", "manual")
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(JobEnd).decode
@@ -105,6 +108,10 @@ class _State(NamedTuple):
     def is_corrected(self) -> bool:
         return any(one.kind in _CORRECTIONS for one in self.adjustments)
 
+    @property
+    def is_repriced(self) -> bool:
+        return any(one.kind == "repriced" for one in self.adjustments)
+
 
 @cache
 def bundled_settler() -> Settler:
@@ -119,15 +126,17 @@ def bring_to_end(
 
     Each may come before the other, and any of them twice.
     """
-    pending = [(key, attempt) for attempt in submitted if (key := key_of(attempt)) is not None]
+    attempts = list(submitted)
+    pending = [(key, attempt) for attempt in attempts if (key := key_of(attempt)) is not None]
+    at_once = {(attempt.gateway, attempt.job_id) for attempt in attempts if attempt.job_id and _is_paid(attempt)}
     keys = dict.fromkeys([*(key for key, _ in pending), *(end.key for end in ends)])
-    jobs = jobs_of(reader, keys)
+    jobs = jobs_of(reader, [*keys, *at_once])
     for key in keys:
         jobs.setdefault(key, Job.of(key))
     for key, attempt in sorted(pending, key=lambda one: (one[1].started_at, one[1].id)):
         jobs[key].submit(attempt)
     news = {end.key for end in ends if jobs[end.key].hear(end)}
-    news |= {key for key, _ in pending if jobs[key].end is not None}
+    news |= {key for key in (*(key for key, _ in pending), *at_once) if key in jobs and jobs[key].end is not None}
     submits = _submits(reader, news)
     states = _states(reader, {one for found in submits.values() for one in found})
     changes: list[Change] = []
@@ -135,6 +144,15 @@ def bring_to_end(
         job = jobs[key]
         changes += _changes(job, sorted((states[one] for one in submits.get(key, ())), key=_age), settler)
     return Brought(list(jobs.values()), changes)
+
+
+def has_job(attempt: Attempt) -> bool:
+    """Return whether an attempt says something of a job: it has submitted it, or paid for what it was answered with."""
+    return attempt.outcome == "pending" or (attempt.job_id is not None and _is_paid(attempt))
+
+
+def _is_paid(attempt: Attempt) -> bool:
+    return attempt.outcome != "pending" and attempt.billing == "billed"
 
 
 def _age(state: _State) -> tuple[int, str]:
@@ -149,13 +167,15 @@ def _changes(job: Job, submits: Sequence[_State], settler: Settler) -> Iterable[
     if job.attempt_id is None:
         # It was answered at once with all there is, and its end is told all the same.
         job.submit(submits[0].attempt)
+    is_paid = any(_is_paid(state.attempt) for state in submits)
     for state in submits:
         if state.attempt.outcome != "pending":
             continue
-        is_first = state.attempt.id == job.attempt_id
+        is_first = state.attempt.id == job.attempt_id and not is_paid
         after = settler.ended(state.attempt, end) if is_first else repeated(state.attempt, end)
         now = state.now
-        if state.is_corrected:
+        if state.is_corrected or (state.is_repriced and after.cost is None and now.cost is not None):
+            # A price that was found later may be one that the book at hand lacks.
             after = msgspec.structs.replace(after, **{name: getattr(now, name) for name in _MONEY})
         if after != now:
             yield change_of(
@@ -262,14 +282,12 @@ def _submits(reader: LedgerReader, keys: Iterable[JobKey]) -> dict[JobKey, list[
             if (gateway, job_id) in wanted:
                 found.setdefault((gateway, job_id), []).append(str(identity))
     # What has no id of its gateway goes by that of its attempt.
-    unnamed = {key[1]: key for key in wanted - found.keys() if _is_identity(key[1])}
-    for attempt in attempts_of(reader, unnamed):
-        found.setdefault(unnamed[attempt.id], []).append(attempt.id)
+    unnamed = [key for key in wanted - found.keys() if _IDENTITY.fullmatch(key[1])]
+    for attempt in attempts_of(reader, {identity for _, identity in unnamed}):
+        key = attempt.gateway, attempt.id
+        if attempt.job_id is None and key in unnamed:
+            found[key] = [attempt.id]
     return found
-
-
-def _is_identity(text: str) -> bool:
-    return len(text) == 36 and text.count("-") == 4 and set(text) <= set("0123456789abcdef-")
 
 
 def _states(reader: LedgerReader, ids: Iterable[str]) -> dict[str, _State]:

@@ -21,7 +21,16 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import RowRefused
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address, connect_arguments
-from pixelmeter.ledger.adjusting import Author, Changed, Corrected, adjust, bring_to_end, bundled_settler, expiring
+from pixelmeter.ledger.adjusting import (
+    Author,
+    Changed,
+    Corrected,
+    adjust,
+    bring_to_end,
+    bundled_settler,
+    expiring,
+    has_job,
+)
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets
 from pixelmeter.ledger.postgres_sql import (
@@ -83,7 +92,7 @@ class PostgresWriter:
         rows = sorted(first_of_each_id(attempts), key=attrgetter("id"))
         with self._refusing():
             rest = _Rest(additions_of(rows) if rows else None, positions, finished)
-        if ends or any(attempt.outcome == "pending" for attempt in rows):
+        if ends or any(map(has_job, rows)):
             new, changes = self._run(lambda session: self._write_with_jobs(session, rows, ends, rest))
             self._changed(changes)
             return new

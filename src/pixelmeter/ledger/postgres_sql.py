@@ -86,10 +86,10 @@ ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.
         )
         """Insert attempts, move positions, add to the day rollup and to the totals."""
         # Whoever adjusts reads what is there and writes what comes of it: one at a time, for as long as a transaction.
-        self.keep_others_out = (
-            f"SELECT pg_advisory_xact_lock(hashtext('{address.qualified(ADJUSTMENTS.name)}'))".encode()
-        )
+        # By the table and not its name: some may find it by the search path, and others name its schema.
         adjustments = address.qualified(ADJUSTMENTS.name)
+        table = f"hashtext('{adjustments}'::regclass::oid::text)"
+        self.keep_others_out = f"SELECT pg_advisory_xact_lock(hashtext('pixelmeter'), {table})".encode()
         names = ", ".join((*adjustment.FIELDS, "is_latest"))
         self.outdate = f"""
 UPDATE {adjustments} SET is_latest = false WHERE attempt_id = ANY(%s::uuid[]) AND is_latest

@@ -33,6 +33,7 @@ from pixelmeter.ledger.adjusting import (
     bring_to_end,
     bundled_settler,
     expiring,
+    has_job,
     job_row,
 )
 from pixelmeter.ledger.engine import WRITING, ensure_schema
@@ -161,7 +162,7 @@ class SqliteWriter:
                     self._begin(connection)
                     batch = _unknown(connection, batch)
                     _insert(connection, batch)
-                submitted = [attempt for attempt in batch if attempt.outcome == "pending"]
+                submitted = [attempt for attempt in batch if has_job(attempt)]
                 if submitted or ends:
                     changes = self._bring(connection, submitted, ends)
                 _add(connection, delta_of(batch, changes))

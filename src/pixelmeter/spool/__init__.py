@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from pixelmeter.spool.frames import INTENT, OUTCOME, Frame, FrameKind, FrameReader
+from pixelmeter.spool.frames import INTENT, JOB_END, OUTCOME, Frame, FrameKind, FrameReader
 from pixelmeter.spool.names import Named, sorted_out
 from pixelmeter.spool.spool import Durability, Segment, Spool, SpoolStatus
 
 __all__ = [
     "INTENT",
+    "JOB_END",
     "OUTCOME",
     "Durability",
     "Frame",

@@ -122,7 +122,7 @@ Record = Attempt | JobEnd
 _MAX_AGE_HOURS = 24
 _MICROSECONDS_PER_HOUR = 3_600_000_000
 _FAILURES: tuple[Outcome, ...] = ("error", "rejected", "timeout")
-_KEPT = ("model", "provider", "images", "size", "quality", "reported_cost", "reported_text", "units", "error_code")
+_KEPT = ("model", "provider", "images", "size", "quality", "reported_cost", "reported_text", "units")
 
 
 class Job(msgspec.Struct, gc=False, kw_only=True):
@@ -172,6 +172,8 @@ class Job(msgspec.Struct, gc=False, kw_only=True):
         missing = {name: getattr(less, name) for name in _KEPT if getattr(more, name) is None}
         if more.usage.is_empty and more.usage.doubt is None:
             missing["usage"] = less.usage
+        if more.outcome != "success" and more.error_code is None:
+            missing["error_code"] = less.error_code
         if less.outcome == "cancelled" and more.outcome in _FAILURES:
             # It failed because it was cancelled.
             missing["outcome"] = "cancelled"
@@ -180,8 +182,9 @@ class Job(msgspec.Struct, gc=False, kw_only=True):
         return self.end != known
 
 
-def _rank(end: JobEnd) -> tuple[int, bool]:
-    return end.evidence, end.outcome == "success"
+def _rank(end: JobEnd) -> tuple[int, bool, int, int]:
+    # Of two that tell as much and not the same, the one that tells of more holds, whichever was heard of first.
+    return end.evidence, end.outcome == "success", end.reported_cost or 0, end.images or 0
 
 
 def key_of(attempt: Attempt) -> JobKey | None:
