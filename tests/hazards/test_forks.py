@@ -238,11 +238,11 @@ call("parent")
 assert meter.flush(60)
 from pixelmeter.ledger import sqlite
 amid, go_on = threading.Event(), threading.Event()
-def delta_of(batch, delta_of=sqlite.delta_of):
+def delta_of(batch, changes, delta_of=sqlite.delta_of):
     if os.getpid() == parent:
         amid.set()
         go_on.wait()
-    return delta_of(batch)
+    return delta_of(batch, changes)
 parent, sqlite.delta_of = os.getpid(), delta_of
 call("parent")
 meter.recorder.stop()
