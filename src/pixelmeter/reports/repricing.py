@@ -140,8 +140,8 @@ def foresee(
 def apply(url: str, repricer: Repricer, plan: Plan) -> int:
     """Adjust the attempts of a plan, some hundred in a transaction; return how many have changed.
 
-    An attempt that has been adjusted since is priced as it is now; where it was a job's it is left for the next time, as
-    more may have been heard of that. What is done stays done where this is broken off, and doing it again changes
+    An attempt that has been adjusted since is priced as it is now; where it was a job's it is left for the next time,
+    as more may have been heard of that. What is done stays done where this is broken off, and doing it again changes
     nothing.
     """
     changed = 0
