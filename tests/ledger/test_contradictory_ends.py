@@ -11,7 +11,10 @@ import pytest
 
 from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.ledger.adjusting import Author
+from pixelmeter.ledger.queries import EVERYTHING
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import LedgerWriter, open_writer
+from pixelmeter.reports.repricing import apply, foresee, repricer_of
 from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.reading import adjusted
 from tests.ledger.test_adjusting import assert_consistent, heard, submitted, the_only
@@ -107,4 +110,23 @@ def test_of_a_job_that_expired_was_cancelled_failed_and_was_done_the_images_coun
     now = the_only(ledger_url)
     assert ("success", 2, None) == (now.outcome, now.images, now.error_type)
     assert now.cost
+    assert_consistent(ledger_url)
+
+
+def test_what_is_heard_of_a_job_after_prices_were_looked_up_is_not_overwritten_by_them(
+    ledger_url: str, writer: LedgerWriter
+) -> None:
+    attempt = submitted()
+    writer.write([attempt, heard(images=1)], {}, [])
+    author = Author("repriced", "somewhere", STARTED_AT, "0.1.0")
+    writer.adjust([attempt.id], lambda now: msgspec.structs.replace(now, cost=1), author)
+    repricer = repricer_of(None, None)
+    with reading_ledger(ledger_url) as reader:
+        plan = foresee(reader, repricer, since=None, until=None, filters=EVERYTHING, with_priced=True)
+    assert plan.ids
+
+    writer.write([heard(images=4, source="result", units="7")], {}, [])
+    assert 0 == apply(ledger_url, repricer, plan)
+
+    assert (4, 21_000_000) == (the_only(ledger_url).images, the_only(ledger_url).cost)
     assert_consistent(ledger_url)

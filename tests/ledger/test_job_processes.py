@@ -109,7 +109,6 @@ def in_processes(work: Callable[[str, int], int], urls: Sequence[str]) -> None:
     for process in children:
         process.join()
     assert [0] * len(urls) == [process.exitcode for process in children], results
-    return results
 
 
 def child(work: Callable[[str, int], int], url: str, number: int, ids: list[str], pipe: Connection) -> None:

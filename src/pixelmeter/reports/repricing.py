@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 from pixelmeter._version import __version__
+from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.attempts.repricing import FOUND_LATER, Ended, Repriced, Repricer
 from pixelmeter.core.text import bounded
@@ -86,6 +87,13 @@ class Plan:
     """The attempts that change, by the source of their price."""
     ended: dict[str, Ended] = field(default_factory=dict[str, Ended])
     """Of those that submitted a job: what is known of its end."""
+    seen: dict[str, Attempt] = field(default_factory=dict[str, Attempt])
+    """The same as they were when that was known."""
+
+    def is_stale(self, now: Attempt) -> bool:
+        """Return whether something has changed of an attempt since, so that more may be known of its job's end."""
+        then = self.seen.get(now.id)
+        return then is not None and any(getattr(then, name) != getattr(now, name) for name in ADJUSTABLE)
 
 
 def repricer_of(prices: str | None, host: str | None) -> Repricer:
@@ -123,6 +131,7 @@ def foresee(
                 plan.ids.setdefault(found.source, []).append(attempt.id)
                 if attempt.id in ended:
                     plan.ended[attempt.id] = ended[attempt.id]
+                    plan.seen[attempt.id] = attempt
             elif attempt.cost is None:
                 plan.left[Left(attempt.gateway, attempt.model, found)] += 1
     return plan
@@ -131,8 +140,9 @@ def foresee(
 def apply(url: str, repricer: Repricer, plan: Plan) -> int:
     """Adjust the attempts of a plan, some hundred in a transaction; return how many have changed.
 
-    An attempt that has been adjusted since is priced as it is now. What is done stays done where this is broken off,
-    and doing it again changes nothing.
+    An attempt that has been adjusted since is priced as it is now; where it was a job's it is left for the next time,
+    as more may have been heard of that. What is done stays done where this is broken off, and doing it again changes
+    nothing.
     """
     changed = 0
     by = bounded(login_name())
@@ -140,6 +150,8 @@ def apply(url: str, repricer: Repricer, plan: Plan) -> int:
         for source, ids in plan.ids.items():
 
             def corrected(now: Attempt, source: str = source) -> Attempt | None:
+                if plan.is_stale(now):
+                    return None
                 found = repricer.repriced(now, plan.ended.get(now.id), with_priced=plan.with_priced)
                 return found.after if isinstance(found, Repriced) and found.source == source else None
 
