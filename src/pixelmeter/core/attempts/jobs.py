@@ -104,7 +104,8 @@ class JobEnd(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tru
         """How much it tells, as `Evidence` has it."""
         if self.source == "expired":
             return Evidence.AGE
-        if self.reported_cost is not None or self.units is not None:
+        # How many units a failure was billed tells nothing: whether it is charged at all, the gateway says otherwise.
+        if self.reported_cost is not None or (self.units is not None and self.outcome == "success"):
             return Evidence.MONEY
         if self.source == "cancel":
             # That it is to be cancelled has been accepted; it may be done by then.
