@@ -112,6 +112,19 @@ class TestEveryReader:
     ) -> None:
         assert is_bounded(Answers(_READERS[name]).whole(document, input_images=input_images))
 
+    @given(document=_DOCUMENTS, ascii=st.booleans(), indent=st.sampled_from([None, 0, 3]))
+    @settings(max_examples=examples(100))
+    def test_what_is_read_is_what_json_loads_reads(
+        self, name: str, document: Any, ascii: bool, indent: int | None
+    ) -> None:
+        answers = Answers(_READERS[name])
+        text = json.dumps(document, ensure_ascii=ascii, indent=indent)
+        response = answers.raw(text.encode())
+        if response.readable and isinstance(document, dict):
+            # Numbers with a fraction stay text, so that no float is on the way.
+            assert json.loads(text, parse_float=str) == response.body
+        assert facts_of(answers.whole(json.loads(text))) == facts_of(response)
+
     @given(events=st.lists(_DOCUMENTS, max_size=5), input_images=st.integers(0, 2))
     @settings(max_examples=examples(150))
     def test_a_stream_of_them_too(self, name: str, events: list[Any], input_images: int) -> None:
