@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from pixelmeter.ledger.adjusting import open_jobs
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.testing.webhooks import FAL_KEY
 from tests.interop.job_fleet import run_fleet
 from tests.interop.job_plans import AIGATEWAY_SECRET, Plan
@@ -63,6 +65,9 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
         else:
             assert outcome.planned[wish].is_heard
             assert (job["charged_nano"], None) == (now.cost, now.at_risk)
+    with reading_ledger(ledger_url) as reader:
+        waiting = {job.attempt_id for job in open_jobs(reader)}
+    assert {attempt.id for attempt in ended.values() if attempt.outcome == "pending"} == waiting
     assert recomputed(ledger_url) == rollup(ledger_url)
     charged = Counter(line["job"] + line["gateway"] for line in outcome.billing if line["charged_nano"])
     assert {1} == set(charged.values())

@@ -230,7 +230,9 @@ _SUBMITS = st.builds(
     started_at=st.integers(STARTED_AT, STARTED_AT + 30 * HOUR),
     at_risk=st.sampled_from([None, ESTIMATE]),
 )
-_CORRECTIONS = st.tuples(st.integers(0, 5), st.sampled_from([0, 1, 10**12]))
+_CORRECTIONS = st.tuples(
+    st.integers(0, 5), st.sampled_from([0, 1, 10**12]), st.sampled_from(["manual", "reconciled", "repriced"])
+)
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
@@ -251,7 +253,7 @@ def test_all_sums_agree_after_any_interleaving(ledger_url: str, steps: Sequence[
             elif isinstance(step, tuple):
                 known = sorted(stored(ledger_url))
                 chosen = known[step[0] % len(known) :][:1] if known else []
-                writer.adjust(chosen, partial(corrected, cost=step[1]), AUTHOR)
+                writer.adjust(chosen, partial(corrected, cost=step[1]), AUTHOR._replace(kind=step[2]))
             else:
                 writer.write(step, {}, [])
                 writer.write(data.draw(st.permutations(step)), {}, [])
