@@ -235,7 +235,7 @@ _CORRECTIONS = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     steps=st.lists(
         st.one_of(st.lists(st.one_of(_ENDS, _SUBMITS), min_size=1, max_size=4), _CORRECTIONS, st.just("expire")),
