@@ -22,6 +22,7 @@ from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.sums import read_adjustment_totals
 from pixelmeter.ledger.writer import LedgerWriter, open_writer
 from pixelmeter.system import SystemIds
+from tests.effort import examples
 from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.reading import adjusted, adjustments, recomputed, recomputed_totals, rollup, stored, totals, viewed
 
@@ -235,7 +236,7 @@ _CORRECTIONS = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     steps=st.lists(
         st.one_of(st.lists(st.one_of(_ENDS, _SUBMITS), min_size=1, max_size=4), _CORRECTIONS, st.just("expire")),
