@@ -8,7 +8,18 @@ from typing import get_args
 import pytest
 
 from pixelmeter.core.attempts.record import FIELDS
-from pixelmeter.core.counting import COUNTS, Count, Key, Tally, key_of, tally_of, tokens
+from pixelmeter.core.counting import (
+    ADJUSTMENT_COUNTS,
+    COUNTS,
+    AdjustmentKey,
+    AdjustmentTally,
+    Count,
+    Key,
+    Tally,
+    key_of,
+    tally_of,
+    tokens,
+)
 from pixelmeter.core.labels import Direction, Modality
 from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.ledger.sums import TOTALS_KEY, Total
@@ -20,8 +31,18 @@ each_count = pytest.mark.parametrize("count", COUNTS, ids=lambda count: f"{count
 
 
 def test_every_metric_of_attempts_that_ended_has_its_number() -> None:
-    expected = {each.name for each in METRICS if "gateway" in each.labels} - {"pixelmeter_requests_in_flight"}
-    assert expected == {count.metric for count in COUNTS}
+    others = {"pixelmeter_requests_in_flight", "pixelmeter_jobs_open", "pixelmeter_oldest_job_seconds"}
+    expected = {each.name for each in METRICS if "gateway" in each.labels} - others
+    assert expected == {count.metric for count in (*COUNTS, *ADJUSTMENT_COUNTS)}
+
+
+@pytest.mark.parametrize("count", ADJUSTMENT_COUNTS, ids=lambda count: f"{count.metric}-{count.number}")
+def test_a_metric_of_adjustments_takes_its_labels_from_their_key(count: Count) -> None:
+    names = metric(count.metric).labels
+    from_the_key = len(names) - len(count.fixed)
+    found = count.labels(AdjustmentTally(*AdjustmentKey._fields))
+    assert (*names[:from_the_key], *count.fixed) == found
+    assert count.number in {field.name for field in fields(AdjustmentTally)} - set(AdjustmentKey._fields)
 
 
 @each_count

@@ -54,11 +54,16 @@ class Application:
 
     def migrate(self, name: str, columns: str = "", configure: str = FILTERED) -> str:
         """Make a migration to a model with these further columns, apply it, and return what it does."""
+        made = self.make(name, columns, configure)
+        command.upgrade(self._config, "head")
+        return made
+
+    def make(self, name: str, columns: str, configure: str) -> str:
+        """Make a migration, and return what it does."""
         url = self._url.render_as_string(hide_password=False)
         (self._folder / "env.py").write_text(ENV.format(columns=columns, url=url, configure=indent(configure, " " * 4)))
         script = command.revision(self._config, message=name, autogenerate=True)
         assert isinstance(script, Script)
-        command.upgrade(self._config, "head")
         return Path(script.path).read_text().partition("def upgrade")[2].partition("def downgrade")[0]
 
     def tables(self) -> set[str]:
@@ -103,7 +108,7 @@ def test_without_the_filter_they_would_drop_it(ledger_url: str, tmp_path: Path) 
     with closing(open_writer(ledger_url)) as writer:
         writer.write([make_attempt()], {}, [])
 
-    assert "op.drop_table('pixelmeter_attempts')" in application.migrate("second", COLUMN, configure=UNFILTERED)
+    assert "op.drop_table('pixelmeter_attempts')" in application.make("second", COLUMN, UNFILTERED)
 
 
 def test_a_ledger_in_a_schema_of_its_own_needs_no_filter(postgres_url: str, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ def test_promtool_has_nothing_to_say_about_the_rules(tmp_path: Path, thresholds:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("step", sorted({case.step for case in CASES}))
 def test_alerts_fire_and_are_silent_as_they_should(tmp_path: Path, step: str) -> None:
     judge(tmp_path, step, [case.as_test() for case in CASES if case.step == step])
