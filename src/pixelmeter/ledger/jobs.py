@@ -8,10 +8,10 @@ from pixelmeter.ledger.dialect import wide, wide_sum
 from pixelmeter.ledger.queries import UNESTIMATED, spend
 from pixelmeter.ledger.reader import LedgerReader
 
-__all__ = ["OpenJobs", "sum_of_open_jobs"]
+__all__ = ["JobSums", "sum_of_open_jobs"]
 
 
-class OpenJobs(NamedTuple):
+class JobSums(NamedTuple):
     """How many jobs have not ended, and what they may cost."""
 
     jobs: int
@@ -21,7 +21,7 @@ class OpenJobs(NamedTuple):
     """How many of the jobs have no estimate, and no known cost either."""
 
 
-def sum_of_open_jobs(reader: LedgerReader) -> OpenJobs:
+def sum_of_open_jobs(reader: LedgerReader) -> JobSums:
     """Return the sums of all jobs that have not ended."""
     [(jobs, high, low, unestimated)] = reader.rows(f"""
 SELECT count(*), {wide_sum("at_risk")}, count(*) FILTER (WHERE {UNESTIMATED})
@@ -29,4 +29,4 @@ FROM pixelmeter_jobs AS job LEFT JOIN (SELECT id, cost, billing, at_risk FROM {s
   ON found.id = job.attempt_id
 WHERE job.ended_at IS NULL
 """)
-    return OpenJobs(int(jobs), wide(high, low), int(unestimated))
+    return JobSums(int(jobs), wide(high, low), int(unestimated))

@@ -9,7 +9,7 @@ from pixelmeter.core.attempts.jobs import Job
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.adjusting import open_jobs, unknown_jobs
 from pixelmeter.ledger.attempts import adjusted_attempts_of
-from pixelmeter.ledger.jobs import OpenJobs, sum_of_open_jobs
+from pixelmeter.ledger.jobs import JobSums, sum_of_open_jobs
 from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = ["OpenJob", "Pending", "pending"]
@@ -27,7 +27,7 @@ class Pending(NamedTuple):
 
     jobs: Sequence[OpenJob]
     """The oldest first."""
-    total: OpenJobs
+    total: JobSums
     """Of all that are open, those that are not among `jobs` too."""
     ends: Sequence[Job]
     """Jobs of which only the end is known, the oldest first."""
