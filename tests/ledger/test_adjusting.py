@@ -139,6 +139,16 @@ def test_a_charge_that_was_stated_at_the_submit_stays(ledger_url: str, writer: L
     assert_consistent(ledger_url)
 
 
+def test_a_charge_that_was_stated_at_the_submit_goes_where_the_end_says_so(
+    ledger_url: str, writer: LedgerWriter
+) -> None:
+    stated = submitted(billing="billed", cost=30_000_000, cost_source="reported", cost_reason=None, at_risk=None)
+    writer.write([stated, heard(outcome="error", error_type="refunded", images=0, not_charged=True)], {}, [])
+    now = the_only(ledger_url)
+    assert ("error", "not_billed", 0, "job_not_charged") == (now.outcome, now.billing, now.cost, now.cost_reason)
+    assert_consistent(ledger_url)
+
+
 @pytest.mark.parametrize(("not_charged", "cost"), [(True, 0), (False, None)])
 def test_a_job_that_failed_is_free_only_where_the_gateway_says_so(
     ledger_url: str, writer: LedgerWriter, not_charged: bool, cost: int | None

@@ -221,7 +221,7 @@ class Settler:
 
     def max_age(self, gateway: str) -> int:
         """Return how old a job of a gateway may get before it counts as expired, in microseconds."""
-        profile = self._profiles.named(gateway) or self._profiles.of_host(gateway)
+        profile = self._profiles.of_gateway(gateway)
         jobs = [profile.job, *(route.job for route in profile.route)]
         hours = [job.max_age_hours for job in jobs if job is not None]
         return max(hours, default=_MAX_AGE_HOURS) * _MICROSECONDS_PER_HOUR
@@ -229,12 +229,13 @@ class Settler:
     def ended(self, attempt: Attempt, end: JobEnd) -> Attempt:
         """Return the attempt that submitted a job as it is after that end; `attempt` is as it was at the submit.
 
-        A charge that was stated then stays, unless the end states one too.
+        A charge that was stated then stays, unless the end states one too, or that it is not charged.
         """
-        profile = self._profiles.named(attempt.gateway) or self._profiles.of_host(attempt.gateway)
+        profile = self._profiles.of_gateway(attempt.gateway)
         response = _response(end)
         reported = Reported(end.reported_cost, end.reported_text, end.doubtful_zero)
-        is_paid = attempt.billing == "billed" and attempt.cost is not None and end.reported_cost is None
+        is_stated = attempt.billing == "billed" and attempt.cost is not None
+        is_paid = is_stated and end.reported_cost is None and not end.not_charged
         tiers = Tiers()
         model = None
         if end.outcome == "success" and not is_paid:

@@ -173,7 +173,7 @@ class Repricer:
         return Repriced(msgspec.structs.replace(attempt, at_risk=dearest), BY_ESTIMATE)
 
     def _profile(self, attempt: Attempt) -> Profile:
-        return self._profiles.named(attempt.gateway) or self._profiles.of_host(attempt.gateway)
+        return self._profiles.of_gateway(attempt.gateway)
 
     def _tiers(self, attempt: Attempt, regions: tuple[Region | None, ...]) -> Tiers | str:
         day = attempt.started_at // MICROSECONDS_PER_DAY

@@ -103,6 +103,10 @@ class Profiles:
             profile = self._hosts.keep(host, _NOBODY if found is None else found)
         return profile
 
+    def of_gateway(self, gateway: str) -> Profile:
+        """Return the profile of the gateway that a record names: its id, or a host that only the generic one fits."""
+        return self.named(gateway) or self.of_host(gateway)
+
     def requests(self, method: str, host: bytes, target: bytes) -> tuple[Found | Followed, ...]:
         """Return the routes that a request may be of, by its method, host (with port) and raw target; none for most.
 
