@@ -115,6 +115,7 @@ def test_a_job_ends_the_same_in_whatever_order_it_is_heard_of(
         writer.write([records[at]], {}, [])
         writer.write([records[at]], {}, [])
     now = the_only(ledger_url)
+    assert {60_000_000} == {row["job_duration"] for row in adjustments(ledger_url)}
     assert ("success", 2, "billed", "priced", 9_000_000, None) == (
         now.outcome, now.images, now.billing, now.cost_source, now.cost, now.at_risk
     )  # fmt: skip
