@@ -10,7 +10,16 @@ import httpx
 import pytest
 
 import pixelmeter
+from pixelmeter.core.attempts.adjustment import Change
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.sink import Health
+from pixelmeter.ledger.address import read_address, spool_folder
+from pixelmeter.settings import Settings
+from pixelmeter.spool import Spool
+from pixelmeter.system import SystemFiles, SystemIds
+from pixelmeter.upkeep import adopt
 from tests.ledger.reading import adjusted, recomputed, rollup
+from tests.ledger.test_adjusting import submitted
 
 FILE = "https://files.example/1.png"
 
@@ -44,6 +53,36 @@ CASES: dict[str, tuple[Any, ...]] = {
 }
 
 
+class Told:
+    """A sink that remembers what later facts have changed."""
+
+    def __init__(self) -> None:
+        self.changed: list[Attempt] = []
+
+    def begin(self, intent: Attempt) -> None: ...
+
+    def record(self, attempt: Attempt) -> None: ...
+
+    def observe(self, health: Health) -> None: ...
+
+    def adjust(self, change: Change) -> None:
+        self.changed.append(change.after)
+
+
+def test_whoever_takes_in_what_dead_processes_left_gives_up_jobs_that_are_too_old(
+    ledger_url: str, tmp_path: Path
+) -> None:
+    settings = Settings(spool_dir=str(tmp_path))
+    address = read_address(ledger_url)
+    folder = spool_folder(address, settings.spool_dir, settings.state_dir)
+    dead = Spool(folder, SystemFiles(), SystemIds())
+    dead.outcome(submitted())
+    dead.forget()
+    adopt(ledger_url, settings)
+    [now] = adjusted(ledger_url).values()
+    assert ("timeout", "job_expired") == (now.outcome, now.error_type)
+
+
 @pytest.mark.parametrize("gateway", CASES)
 def test_a_job_comes_to_its_end(gateway: str, ledger_url: str, tmp_path: Path) -> None:
     (url, body), submitted, poll, ended, expected = CASES[gateway]
@@ -52,7 +91,8 @@ def test_a_job_comes_to_its_end(gateway: str, ledger_url: str, tmp_path: Path) -
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, content=json.dumps(next(answers)), headers={"content-type": "application/json"})
 
-    with pixelmeter.Meter(ledger_url, spool_dir=str(tmp_path / "spool")) as meter:
+    told = Told()
+    with pixelmeter.Meter(ledger_url, spool_dir=str(tmp_path / "spool"), sinks=[told]) as meter:
         with pixelmeter.instrument(httpx.Client(transport=httpx.MockTransport(answer)), meter) as client:
             client.post(url, json=body)
             client.get(poll)
@@ -60,5 +100,6 @@ def test_a_job_comes_to_its_end(gateway: str, ledger_url: str, tmp_path: Path) -
         assert meter.flush()
         assert {} == meter.status()["failures"]
     [now] = adjusted(ledger_url).values()
+    assert [now] == told.changed
     assert (gateway, *expected) == (now.gateway, now.outcome, now.images, now.billing, now.cost, now.cost_source)
     assert recomputed(ledger_url) == rollup(ledger_url)
