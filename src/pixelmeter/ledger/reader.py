@@ -17,7 +17,8 @@ __all__ = ["LedgerReader", "reading_database", "reading_ledger"]
 # Instructions of SQLite's machine between two looks at the clock: some milliseconds.
 _STEPS = 100_000
 _TABLE = re.compile(
-    r"\bpixelmeter_(?:adjustments|adjustment_totals|attempts|calls|daily|jobs|schema|spend|spools|totals)\b"
+    r"\bpixelmeter_(?:adjustments|adjustment_totals|attempts|calls|daily|jobs|reconciliations|schema|spend|spools"
+    r"|statements|statement_reads|totals)\b"
 )
 
 

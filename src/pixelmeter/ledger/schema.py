@@ -27,6 +27,7 @@ from sqlalchemy.dialects import postgresql
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS
+from pixelmeter.core.reconciling import reconciliation
 from pixelmeter.ledger.dialect import ROUTED
 from pixelmeter.ledger.sums import ADJUSTMENT_TOTALS_COLUMNS, ADJUSTMENT_TOTALS_KEY, DURATIONS, TOTALS_KEY
 
@@ -37,7 +38,10 @@ __all__ = [
     "DAILY",
     "JOBS",
     "METADATA",
+    "RECONCILIATIONS",
     "SPOOLS",
+    "STATEMENTS",
+    "STATEMENT_READS",
     "TOTALS",
     "VIEWS",
     "create_views",
@@ -260,6 +264,64 @@ ADJUSTMENT_TOTALS = Table(
 
 `outcome` is that of the end of a job, and "" of every other adjustment.
 """
+
+
+STATEMENTS = Table(
+    "pixelmeter_statements",
+    METADATA,
+    Column("gateway", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("grain", Text, nullable=False),
+    Column("starts_at", DateTime(timezone=True), nullable=False),
+    Column("ends_at", DateTime(timezone=True)),
+    Column("ids", Text, nullable=False),
+    Column("model", Text),
+    Column("amount", _BIG),
+    Column("images", _BIG),
+    Column("requests", _BIG),
+    Column("status", Text),
+    Column("label", Text),
+    Column("raw", Text, nullable=False),
+    Column("read_at", DateTime(timezone=True), nullable=False),
+    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Index("pixelmeter_statements_starts_at", "gateway", "source", "starts_at"),
+)
+"""One row of a gateway's own usage report, in the order of `pixelmeter.core.reconciling.statement.FIELDS`.
+
+Rows are never changed. One that is read again with other content is a row of its own with the next `number`, and the
+highest number holds. `ids` is a JSON array.
+"""
+
+STATEMENT_READS = Table(
+    "pixelmeter_statement_reads",
+    METADATA,
+    Column("gateway", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("began_at", DateTime(timezone=True), nullable=False),
+    Column("read_at", DateTime(timezone=True), nullable=False),
+    Column("pages", _BIG, nullable=False),
+    Column("cursor", Text),
+    Column("is_complete", Boolean, nullable=False),
+)
+"""How far the report of a month has been read, committed together with the statements of each page."""
+
+RECONCILIATIONS = Table(
+    "pixelmeter_reconciliations",
+    METADATA,
+    Column("gateway", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Column("run_at", DateTime(timezone=True), nullable=False),
+    Column("made_by", Text),
+    Column("version", Text, nullable=False),
+    *(Column(name, _BIG, nullable=False) for name in reconciliation.COUNTS),
+    *(Column(name, _BIG, nullable=False) for name in reconciliation.SUMS),
+    Column("coverage", _BIG),
+)
+"""One row a reconciliation that was applied and came to another result than the one before."""
 
 
 def _as_it_is(name: str) -> str:
