@@ -12,8 +12,8 @@ depends_on = None
 
 _BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _COUNTS = (
-    "statements", "attempts", "equal", "differs", "only_ours", "only_theirs", "too_young", "not_charged", "byok",
-    "adjusted",
+    "statements", "attempts", "equal", "differs", "unsettled", "only_ours", "only_theirs", "too_young", "not_charged",
+    "byok", "adjusted",
 )  # fmt: skip
 _SUMS = ("theirs", "ours", "matched", "differing", "drift")
 

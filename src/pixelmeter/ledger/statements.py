@@ -32,7 +32,7 @@ __all__ = [
 _AT_ONCE = 400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("starts_at", "ends_at", "read_at", "began_at", "run_at")
-_RESULT = (*reconciliation.COUNTS, *reconciliation.SUMS, "coverage")
+_RESULT = tuple(name for name in (*reconciliation.COUNTS, *reconciliation.SUMS, "coverage") if name != "adjusted")
 _ids = msgspec.json.Decoder(tuple[str, ...]).decode
 
 

@@ -31,6 +31,8 @@ class Reconciliation(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     """How many matches agree: a match is a statement with its attempt, or the sums of a day and model."""
     differs: int
     """How many matches do not."""
+    unsettled: int
+    """How many matches have an amount on one side only."""
     only_ours: int
     """How many attempts no statement is about."""
     only_theirs: int
