@@ -124,6 +124,7 @@ def test_spaces_around_a_value_are_dropped(around: str) -> None:
         "PIXELMETER_COST_ATTRIBUTES": "openlit",
         "PIXELMETER_SINKS": "otel",
         "PIXELMETER_WEBHOOK_SECRETS": "bria=t",
+        "PIXELMETER_USAGE_KEYS": "aigateway=k",
         "XDG_STATE_HOME": "/x",
     }
     assert plain.keys() >= VARIABLES.keys()
