@@ -22,7 +22,7 @@ from pixelmeter.errors import RowRefused
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address, connect_arguments
 from pixelmeter.ledger.adjusting import (
-    Author,
+    Authors,
     Changed,
     Corrected,
     adjust,
@@ -100,7 +100,7 @@ class PostgresWriter:
             return self._run(lambda session: self._write_few(session, rows, rest))
         return self._run(lambda session: self._write(session, rows, rest))
 
-    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         """Commit adjustments of attempts; return them."""
         return self._run(lambda session: self._adjust(session, ids, corrected, author))
 
@@ -150,7 +150,7 @@ class PostgresWriter:
             session.commit(rest._replace(additions=additions_of(new, brought.changes)))
         return len(new), brought.changes
 
-    def _adjust(self, session: _Session, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+    def _adjust(self, session: _Session, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         self._begin_alone(session)
         with self._refusing():
             changes = adjust(LedgerReader(self._address, session.connection), ids, corrected, author)

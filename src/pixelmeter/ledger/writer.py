@@ -9,7 +9,7 @@ from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.jobs import JobEnd, Record, Settler
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.address import Address, read_address, require_driver
-from pixelmeter.ledger.adjusting import Author, Changed, Corrected, bundled_settler
+from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
 
 __all__ = ["LedgerWriter", "Writer", "first_of_each_id", "open_writer", "sorted_by_kind"]
 
@@ -47,7 +47,7 @@ class Writer(Protocol):
 class LedgerWriter(Writer, Protocol):
     """A writer that also adjusts attempts by what people and other sources say of them."""
 
-    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         """Adjust those of the attempts that are to be otherwise than they are now; return the adjustments."""
         ...
 
