@@ -142,13 +142,11 @@ def usage_key(gateway: str, environment: Mapping[str, str] | None = None) -> str
     for a variable that cannot be used.
     """
     env = os.environ if environment is None else environment
-    given = _secrets(env, _USAGE_KEYS).get(gateway)
-    if given is not None:
-        if len(given) > 1:
-            raise ConfigError(f"{_USAGE_KEYS} has several keys for {gateway}: leave one")
-        return given[0]
+    given = _secrets(env, _USAGE_KEYS).get(gateway, ())
+    if len(given) > 1:
+        raise ConfigError(f"{_USAGE_KEYS} has several keys for {gateway}: leave one")
     names = _KEYS_OF_VENDORS.get(gateway, ())
-    return next((key for name in names if (key := _text(env, name))), None)
+    return next((key for key in (*given, *(_text(env, name) for name in names)) if key), None)
 
 
 def usage_key_names(gateway: str) -> str:

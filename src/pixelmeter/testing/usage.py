@@ -48,8 +48,7 @@ def usage_text(billing: Billing, path: str, query: dict[str, str], behaviour: Be
     """Return the JSON of a report; None where there is no such report, or no such request."""
     match path:
         case "usage/recent":
-            limit = query.get("limit", "")
-            return _recent(_rows(billing, behaviour), int(limit) if limit.isdecimal() and len(limit) < 7 else 100)
+            return _recent(_rows(billing, behaviour), _whole(query.get("limit"), 100))
         case "usage/by-tag":
             return _by_tag(_rows(billing, behaviour), query.get("month"), behaviour.by_tag_shape)
         case "usage/by-sub-account":
@@ -162,10 +161,10 @@ def _day(row: _Row) -> str:
 def _buckets(rows: list[_Row], query: dict[str, str], *, is_costs: bool) -> str:
     """Return a page of OpenAI's daily buckets."""
     now = int(time.time())
-    start = int(query.get("start_time") or 0) // _DAY * _DAY
-    end = min(int(query.get("end_time") or now), now)
-    limit = min(int(query.get("limit") or 7), 180 if is_costs else 31)
-    first = start + int(query.get("page", "page_0").removeprefix("page_")) * _DAY
+    start = _whole(query.get("start_time"), 0) // _DAY * _DAY
+    end = min(_whole(query.get("end_time"), now), now)
+    limit = min(_whole(query.get("limit"), 7), 180 if is_costs else 31)
+    first = start + _whole(query.get("page", "").removeprefix("page_"), 0) * _DAY
     data: list[dict[str, object]] = []
     for at in range(first, min(first + limit * _DAY, end), _DAY):
         some = [row for row in rows if at <= row.seconds < at + _DAY]
@@ -247,8 +246,8 @@ def _spend_logs(rows: list[_Row], query: dict[str, str], *, is_paged: bool) -> s
     logs = [_spend_log(row) for row in rows if first <= row.seconds <= last]
     if not is_paged:
         return document(logs)
-    size = min(int(query.get("page_size") or 50), 100)
-    page = int(query.get("page") or 1)
+    size = min(_whole(query.get("page_size"), 50), 100)
+    page = _whole(query.get("page"), 1)
     part = logs[(page - 1) * size : page * size]
     pages = -(-len(logs) // size)
     return document({"data": part, "total": len(logs), "page": page, "page_size": size, "total_pages": pages})
@@ -284,8 +283,8 @@ def _cloudflare_logs(rows: list[_Row], query: dict[str, str]) -> str:
         limit = datetime.fromisoformat(bound)
         after = query.get(f"filters[{at}][operator]") == "gt"
         rows = [row for row in rows if (_moment(row) > limit if after else _moment(row) < limit)]
-    size = min(int(query.get("per_page") or 20), 50)
-    page = int(query.get("page") or 1)
+    size = min(_whole(query.get("per_page"), 20), 50)
+    page = _whole(query.get("page"), 1)
     part = rows[(page - 1) * size : page * size]
     info = {"page": page, "per_page": size, "count": len(part), "total_count": len(rows)}
     return document({"success": True, "result": list(map(_cloudflare_log, part)), "result_info": info, "errors": []})
@@ -327,3 +326,7 @@ def _seconds(text: str | None, otherwise: int) -> int:
     if not text:
         return otherwise
     return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp())
+
+
+def _whole(text: str | None, otherwise: int) -> int:
+    return int(text) if text is not None and text.isdecimal() and len(text) < 12 else otherwise

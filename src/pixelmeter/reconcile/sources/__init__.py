@@ -10,12 +10,13 @@ from pixelmeter.reconcile.sources.aigateway import (
 )
 from pixelmeter.reconcile.sources.client import UsageClient
 from pixelmeter.reconcile.sources.cloudflare import CloudflareLogs
+from pixelmeter.reconcile.sources.files import FileSource
 from pixelmeter.reconcile.sources.litellm import LitellmSpendLogs
 from pixelmeter.reconcile.sources.openai import OpenaiCosts, OpenaiImages
 from pixelmeter.reconcile.sources.openrouter import OpenrouterActivity, OpenrouterGenerations
 from pixelmeter.reconcile.sources.source import Page, Source
 
-__all__ = ["SOURCES", "Page", "Source", "UsageClient", "sources_for"]
+__all__ = ["SOURCES", "FileSource", "Page", "Source", "UsageClient", "sources_for"]
 
 SOURCES: tuple[Source, ...] = (
     AigatewayRecent(),

@@ -6,6 +6,7 @@ sub-accounts for the others. None is in its OpenAPI document but the path of `by
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
 import msgspec
@@ -23,6 +24,7 @@ _CENTS = Unit("cents")
 _LIMITS = (1000, 100)
 """How many of the latest requests are asked for; the second is the documented one, for a gateway that refuses more."""
 _ACCOUNT_LIMIT = 1000
+_ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _MISSING = (404, 405, 501)
 
 
@@ -150,15 +152,15 @@ class AigatewaySubAccountDays(GatewaySource):
         accounts = None if listed is None else rows_at(listed, "data", "sub_accounts")
         if accounts is None:
             raise _not_there("/v1/sub-accounts") if listed is None else unexpected("/v1/sub-accounts")
-        ids = sorted({found for row in accounts if (found := text_at(row, "id"))})[:_ACCOUNT_LIMIT]
+        ids = sorted({text_at(row, "id") or "" for row in accounts})
+        if len(ids) > _ACCOUNT_LIMIT or not all(map(_ACCOUNT.fullmatch, ids)):
+            raise unexpected("/v1/sub-accounts")
         if cursor is not None:
             ids = [each for each in ids if each >= cursor]
         reader = self.reader(client, period)
         if not ids:
             yield Page((), None)
         for at, account in enumerate(ids):
-            if not account.replace("-", "").replace("_", "").isalnum():
-                raise unexpected("/v1/sub-accounts")
             path = f"/v1/sub-accounts/{account}/usage"
             document = client.get(path, [("window", "30d")])
             rows = None if document is None else rows_at(document, "by_day")

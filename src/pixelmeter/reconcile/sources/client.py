@@ -3,6 +3,7 @@ bounded answer."""
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
@@ -37,6 +38,7 @@ _WHAT_TO_DO = {
     403: "the key may not read this report: it needs an admin or management key, or another permission",
     404: "there is no such report: check --base-url, and whether the gateway has it",
 }
+_HOST = re.compile(rb"[A-Za-z0-9._:-]+")
 _CUT = "what it sends is no whole JSON document"
 
 
@@ -164,7 +166,7 @@ def _base(text: str) -> httpx.URL:
         url = httpx.URL(text.strip())
     except (httpx.InvalidURL, ValueError):
         url = httpx.URL("")
-    if url.scheme not in ("http", "https") or not url.host:
+    if url.scheme not in ("http", "https") or not _HOST.fullmatch(url.raw_host):
         raise ConfigError("--base-url is no address: write https://, the host and what comes before the report's path")
     if url.userinfo or url.query or url.fragment:
         raise ConfigError(
@@ -177,7 +179,7 @@ def _joined(base: str, path: str) -> str:
     """Return a path below that of the base, where the end of the one may be the beginning of the other (`/v1`)."""
     base = base.rstrip("/")
     parts = path.split("/")
-    for shared in range(len(parts) - 1, 1, -1):
+    for shared in range(len(parts), 1, -1):
         start = "/".join(parts[:shared])
         if base.endswith(start):
             return base + path[len(start) :]

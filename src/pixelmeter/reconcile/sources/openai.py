@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from pixelmeter.core.reconciling.statement import Grain, Period, Statement
+from pixelmeter.core.text import whole
 from pixelmeter.errors import SourceError
 from pixelmeter.reconcile.sources.client import Query, UsageClient
 from pixelmeter.reconcile.sources.rows import RowShape, paths, rows_at, text_at, unexpected
@@ -89,10 +90,15 @@ class OpenaiCosts(_Buckets):
     )
 
     def _with_model(self, statement: Statement) -> Statement:
+        raw = statement.raw.encode()
         found = _MODEL.fullmatch(statement.label or "")
-        if text_at(statement.raw.encode(), "amount.currency") not in (None, "usd", "USD"):
-            statement = msgspec.structs.replace(statement, amount=None)
-        return msgspec.structs.replace(statement, model=found[1]) if found else statement
+        is_of_images = text_at(raw, "quantity_unit") == "images"
+        return msgspec.structs.replace(
+            statement,
+            model=found[1] if found else None,
+            amount=statement.amount if text_at(raw, "amount.currency") in (None, "usd", "USD") else None,
+            images=whole(text_at(raw, "quantity") or "") if is_of_images else None,
+        )
 
 
 class OpenaiImages(_Buckets):

@@ -45,7 +45,8 @@ _FAILED = frozenset(
 # What a number of a Unix time counts: seconds, thousandths, millionths or billionths.
 _TIME_UNITS = ((10**11, _MICRO, 1), (10**14, 1000, 1), (10**17, 1, 1), (10**20, 1, 1000))
 _UTC_WORD = re.compile(r"\s*(?:UTC|GMT)$")
-_WHOLE_NUMBER = re.compile(r"[0-9]{1,20}(?:\.[0-9]{0,9})?")
+_NUMBER = re.compile(r"[0-9.]+")
+_UNIX_TIME = re.compile(r"([0-9]{1,19})(?:\.[0-9]{0,9})?")
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 _elements_of = msgspec.json.Decoder(list[msgspec.Raw]).decode
@@ -169,6 +170,10 @@ class RowReader:
             return
         amount = None
         given = _first(kept, shape.amount)
+        images, requests = _count(kept, shape.images), _count(kept, shape.requests)
+        if ends_at is not None and given is None and images is None and requests is None:
+            self._problems.append(f"{name} is a sum of nothing that is known")
+            return
         if given is not None and given != "":
             assert shape.unit.of_usd is not None
             numerator, denominator = shape.unit.of_usd
@@ -187,8 +192,8 @@ class RowReader:
             ids=ids,
             model=bounded(_first(kept, shape.model)),
             amount=amount,
-            images=_count(kept, shape.images),
-            requests=1 if self._grain == "request" else _count(kept, shape.requests),
+            images=images,
+            requests=1 if self._grain == "request" else requests,
             status=_status(kept, shape.status),
             label=bounded(" / ".join(filter(None, (_plain_of(kept, path) for path in shape.label)))),
             raw=raw.decode(),
@@ -292,12 +297,11 @@ def _status(kept: Mapping[DocumentPath, tuple[object, bytes]], several: Paths) -
 def _moment(text: str) -> int | None:
     """Return the microseconds of a time as text: a Unix time of any unit, or ISO 8601, which is UTC without a zone."""
     text = _UTC_WORD.sub("", text.strip()[:64])
-    if len(text) != 8 and _WHOLE_NUMBER.fullmatch(text):
-        seconds = int(text.partition(".")[0])
-        for limit, factor, divisor in _TIME_UNITS:
-            if seconds < limit:
-                return signed(text, factor, divisor)
-        return None
+    if _NUMBER.fullmatch(text) and len(text) != len("20261105"):
+        number = _UNIX_TIME.fullmatch(text)
+        units = ((factor, divisor) for limit, factor, divisor in _TIME_UNITS if number and int(number[1]) < limit)
+        factor, divisor = next(units, (0, 0))
+        return signed(text, factor, divisor) if divisor else None
     try:
         found = datetime.fromisoformat(text)
         return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
