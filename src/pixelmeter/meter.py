@@ -57,6 +57,7 @@ __all__ = ["Meter"]
 
 
 _REMEMBERED_JOBS = 1000
+_OPENING_SECONDS = 2.0
 
 
 class _Asked(NamedTuple):
@@ -80,8 +81,8 @@ class Meter:
         meter = pixelmeter.Meter()                      # sqlite:///pixelmeter.db, or PIXELMETER_DATABASE_URL
         client = pixelmeter.instrument(OpenAI(), meter)
 
-    Nothing is opened before the first image call of a process, but for a budget that refuses calls. Arguments win over
-    the environment:
+    Nothing is opened before the first image call of a process, but for a budget that refuses calls: then the ledger is,
+    and waited for up to two seconds where calls may not go without it. Arguments win over the environment:
 
     `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
     `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
@@ -178,7 +179,8 @@ class Meter:
         )
         """Where the attempts go."""
         if self._admission.blocks:
-            self.recorder.open()
+            # A call waits less than it may take to open a ledger, and would be refused then.
+            self.recorder.open(_OPENING_SECONDS if self._admission.needs_ledger else 0)
 
     def begin(
         self, outgoing: Outgoing, within: Mark | None = None
