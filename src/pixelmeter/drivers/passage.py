@@ -114,7 +114,7 @@ class Passage:
         """None for a request about a job."""
         self.outgoing: Outgoing | None = outgoing
         """The request as it was when its attempt began."""
-        self.refusal = layer.refusal
+        self.refusal: Refusal | None = layer.refusal
         """How whoever sends is told that a budget does not let a request go, by the outermost layer that knows."""
         self.outer: Passage | None = None
         """What was the latest of the context before."""
@@ -257,8 +257,8 @@ def _enter(layer: Layer, outgoing: Outgoing) -> Generator[Ask, None, Passage | N
             try:
                 begun = yield from meter.begin(outgoing, None if around is None else around.mark)
             except BudgetExceeded as exceeded:
-                known = None if around is None else around.refusal
-                exceeded.refuse = exceeded.refuse or known or layer.refusal or refusal_by(outgoing.headers)
+                known = layer.refusal if around is None or around.refusal is None else around.refusal
+                exceeded.refuse = exceeded.refuse or known or refusal_by(outgoing.headers)
                 raise
             exchange, mark = begun or (None, None)
         if exchange is None:
