@@ -299,18 +299,18 @@ class Meter:
         """Tell the sinks, keep the intent, and return what watches the attempt."""
         mark, outgoing = asked.mark, asked.outgoing
         receiver = asked.receiver if reservation is None else partial(self._end, reservation, asked.receiver)
-        if self.sinks:
-            mark.leaving = self.recorder.enter(intent)
-            if intent.trace_id is None:
-                intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
+            if self.sinks:
+                mark.leaving = self.recorder.enter(intent)
+                if intent.trace_id is None:
+                    intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
             metered = Metered(intent, prepared, receiver, self.failures.note)
             exchange = Exchange(metered, self._clock, self.failures.note, outgoing.errors)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if asked.header is not None:
                 mark.add_header(outgoing.sent_headers, *asked.header)
-        except Exception:
+        except BaseException:
             mark.restore()
             if reservation is not None:
                 self._admission.release(reservation)
