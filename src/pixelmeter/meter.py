@@ -290,6 +290,7 @@ class Meter:
             return (yield from self._admission.admit(intent))
         except BudgetExceeded as exceeded:
             exceeded.refuse = self._admission.refusal_of(exceeded.budget)
+            asked.mark.call.refused(intent.attempt)
             asked.receiver(blocked(intent, exceeded.budget))
             raise
 
