@@ -14,7 +14,7 @@ from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.lease import Charge, Draw, LeaseKey
 from pixelmeter.core.budgets.state import State
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.budget_changes import Reset, ResetAuthor
+from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import LedgerWriter, open_writer
 from pixelmeter.reports.budgets import Detail, Overview, detail, overviews, planned, resets_of_attempts
@@ -204,7 +204,7 @@ def test_a_reset_takes_off_what_is_spent_and_leaves_leases(writer: LedgerWriter,
     writer.write([make_attempt(cost=3 * USD), make_attempt(cost=None, billing="unknown", at_risk=USD)], {}, [])
     _draw(writer, MONTH, 2 * USD)
 
-    assert writer.reset("month", None, ANN) == [Reset("", 4 * USD)]
+    assert writer.reset("month", None, ANN) == [TakenOff("", 4 * USD)]
 
     state = _only(ledger_url)
     assert (state.spent, state.cost, state.at_risk, state.credited) == (0, 3 * USD, USD, 4 * USD)
@@ -234,7 +234,7 @@ def test_a_second_reset_takes_off_what_came_after_the_first(writer: LedgerWriter
     assert writer.reset("month", None, ANN) == [], "nothing is spent"
     writer.write([make_attempt(cost=USD)], {}, [])
 
-    assert writer.reset("month", None, ANN) == [Reset("", USD)]
+    assert writer.reset("month", None, ANN) == [TakenOff("", USD)]
 
     assert [reset.amount for reset in _detail(ledger_url, "month").resets] == [3 * USD, USD]
     assert _only(ledger_url).spent == 0
@@ -245,13 +245,13 @@ def test_a_reset_is_of_one_value_or_of_all(writer: LedgerWriter, ledger_url: str
     teams = {"art": 2, "growth": 3}
     writer.write([make_attempt(cost=usd * USD, tags=f'{{"team":"{team}"}}') for team, usd in teams.items()], {}, [])
 
-    assert writer.reset("teams", "art", ANN) == [Reset("art", 2 * USD)]
+    assert writer.reset("teams", "art", ANN) == [TakenOff("art", 2 * USD)]
     assert [(state.value, state.spent) for state in _overviews(ledger_url)[0].states] == [
         ("growth", 3 * USD),
         ("art", 0),
     ]
     assert writer.reset("teams", "nobody", ANN) == []
-    assert writer.reset("teams", None, ANN) == [Reset("growth", 3 * USD)]
+    assert writer.reset("teams", None, ANN) == [TakenOff("growth", 3 * USD)]
 
 
 def test_spans_before_stay_as_they_were_when_the_present_one_is_reset(writer: LedgerWriter, ledger_url: str) -> None:

@@ -11,7 +11,7 @@ from pixelmeter.ledger.budget_reading import SPENT, budgets_of
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.reader import LedgerReader
 
-__all__ = ["HOLD", "KEY", "Reset", "ResetAuthor", "Run", "remove", "reset"]
+__all__ = ["HOLD", "KEY", "ResetAuthor", "Run", "TakenOff", "remove", "reset"]
 
 KEY = "budget = ? AND value = ? AND starts_at = ?"
 """What the sums of one budget, value and span are found by."""
@@ -35,14 +35,14 @@ class ResetAuthor(NamedTuple):
     why: str | None
 
 
-class Reset(NamedTuple):
+class TakenOff(NamedTuple):
     """What was taken off for a value, in nano-dollars."""
 
     value: str
     amount: int
 
 
-def reset(run: Run, reader: LedgerReader, name: str, value: str | None, author: ResetAuthor) -> list[Reset]:
+def reset(run: Run, reader: LedgerReader, name: str, value: str | None, author: ResetAuthor) -> list[TakenOff]:
     """Take off a budget what is spent in the present span; ConfigError where there is no such budget."""
     dialect = reader.dialect
     budget = next(iter(budgets_of(reader, name, with_removed=False)), None)
@@ -53,7 +53,7 @@ def reset(run: Run, reader: LedgerReader, name: str, value: str | None, author: 
     start = dialect.moment(moment_of(budget.rule.span_of(author.at).start))
     these = "budget = ? AND starts_at = ?"
     values = [one for (one,) in run([Sql(f"SELECT value FROM pixelmeter_budget_sums WHERE {these}", (name, start))])]
-    found: list[Reset] = []
+    found: list[TakenOff] = []
     for one in sorted(values) if value is None else [value]:
         key = (name, one, start)
         rows = run([Sql(HOLD, key), Sql(f"SELECT {SPENT} FROM pixelmeter_budget_sums WHERE {KEY}", key)])
@@ -71,7 +71,7 @@ def reset(run: Run, reader: LedgerReader, name: str, value: str | None, author: 
                 ),
             ]
         )
-        found.append(Reset(one, amount))
+        found.append(TakenOff(one, amount))
     return found
 
 

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from pixelmeter.core.budgets.budget import Rule, moment_of
+from pixelmeter.core.budgets.state import Reset
 from pixelmeter.core.budgets.sums import SUMS, Sums
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.dialect import Dialect, Sql
@@ -19,7 +20,6 @@ __all__ = [
     "Kept",
     "KeptLease",
     "KeptNotice",
-    "KeptReset",
     "KeptSums",
     "budgets_of",
     "leases_of",
@@ -86,19 +86,6 @@ class KeptNotice(NamedTuple):
     threshold: int
     claimed_at: int
     sent_at: int | None
-
-
-class KeptReset(NamedTuple):
-    """What was taken off a budget by hand."""
-
-    number: int
-    budget: str
-    value: str
-    start: int
-    amount: int
-    made_at: int
-    made_by: str | None
-    why: str | None
 
 
 def budgets_of(reader: LedgerReader, name: str | None = None, *, with_removed: bool) -> list[Kept]:
@@ -169,7 +156,7 @@ def notices_of(reader: LedgerReader, budget: str, value: str | None = None) -> l
     ]
 
 
-def resets_of(reader: LedgerReader, budgets: Collection[str], value: str | None = None) -> list[KeptReset]:
+def resets_of(reader: LedgerReader, budgets: Collection[str], value: str | None = None) -> list[Reset]:
     """Return the resets of budgets, in the order in which they were made."""
     if not budgets:
         return []
@@ -181,7 +168,7 @@ FROM pixelmeter_budget_resets {condition.text} ORDER BY number
 """
     at = reader.dialect.microseconds
     return [
-        KeptReset(int(number), budget, value, at(start), int(amount), at(made), by, why)
+        Reset(int(number), budget, value, at(start), int(amount), at(made), by, why)
         for number, budget, value, start, amount, made, by, why in reader.rows(statement, condition.parameters)
     ]
 

@@ -18,7 +18,8 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Rule, moment_of
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Sums, Usage, sums_of
-from pixelmeter.ledger.budget_changes import HOLD, KEY, Reset, ResetAuthor, Run, remove, reset
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.budget_changes import HOLD, KEY, ResetAuthor, Run, TakenOff, remove, reset
 from pixelmeter.ledger.budget_reading import SPENT, rule_of, so_far
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.reader import LedgerReader
@@ -65,6 +66,8 @@ class Known(NamedTuple):
 
     revision: int
     counted: Sequence[Counted] = ()
+    problem: LedgerError | None = None
+    """Why a budget cannot be read: nothing is written then, as it would not be counted."""
 
 
 class BudgetTransactions(ABC):
@@ -76,11 +79,11 @@ class BudgetTransactions(ABC):
 
     def known_budgets(self) -> Sequence[Counted]:
         """Return all budgets towards which attempts count."""
-        return self._in_transaction(lambda run, reader: known_rules(reader)).counted
+        return _readable(self._in_transaction(lambda run, reader: known_rules(reader))).counted
 
     def register(self, rules: Sequence[Rule], at: int) -> Sequence[Counted]:
         """Keep budgets, where the ledger does not have them as they are; return all that attempts count towards."""
-        known = self._in_transaction(lambda run, reader: known_rules(reader))
+        known = _readable(self._in_transaction(lambda run, reader: known_rules(reader)))
         if _unregistered(known, rules):
             known = self._in_transaction(lambda run, reader: _register(reader, run, rules, at), alone=True)
         return known.counted
@@ -101,7 +104,7 @@ class BudgetTransactions(ABC):
         """End the leases that were not renewed since a Unix time in microseconds: their processes are gone."""
         self._in_transaction(lambda run, reader: _stale(run, before, reader.dialect))
 
-    def reset(self, name: str, value: str | None, author: ResetAuthor) -> Sequence[Reset]:
+    def reset(self, name: str, value: str | None, author: ResetAuthor) -> Sequence[TakenOff]:
         """Take off a budget what is spent in the present span, for one value or for all; ConfigError without it.
 
         Leases stay as they are. Returns what was taken off, by value; nothing where nothing is spent.
@@ -117,13 +120,19 @@ def known_rules(reader: LedgerReader) -> Known:
     """Return the budgets towards which attempts count."""
     [(revision,)] = reader.rows(REVISION)
     statement = "SELECT name, definition, counts_from FROM pixelmeter_budgets WHERE is_active ORDER BY name"
-    return Known(
-        revision,
-        [
-            Counted(rule_of(name, definition), reader.dialect.microseconds(since))
-            for name, definition, since in reader.rows(statement)
-        ],
-    )
+    rows = [
+        (name, definition, reader.dialect.microseconds(since)) for name, definition, since in reader.rows(statement)
+    ]
+    try:
+        return Known(revision, [Counted(rule_of(name, definition), since) for name, definition, since in rows])
+    except LedgerError as problem:
+        return Known(revision, problem=problem)
+
+
+def _readable(known: Known) -> Known:
+    if known.problem is not None:
+        raise known.problem
+    return known
 
 
 def _unregistered(known: Known, rules: Iterable[Rule]) -> list[Rule]:
@@ -137,7 +146,7 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
 
     A budget that only gets another limit goes on; what counts otherwise than before begins anew.
     """
-    known = known_rules(reader)
+    known = _readable(known_rules(reader))
     revision = known.revision + 1
     there = {counted.rule.name: counted for counted in known.counted}
     moment = reader.dialect.moment
@@ -174,7 +183,7 @@ def counting(
     dialect: Dialect,
 ) -> list[Sql]:
     """Return what adds attempts and changes to the sums of budgets, and takes from leases what they were charged."""
-    if not known.counted:
+    if not _readable(known).counted:
         return []
     statements = _adding(sums_of(known.counted, attempts, changes), dialect)
     if charges is not None and (process := charges.process) is not None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from pixelmeter.budgets.file import BudgetFile, check
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Rule, Span
-from pixelmeter.core.budgets.state import State
+from pixelmeter.core.budgets.state import Reset, State
 from pixelmeter.core.budgets.sums import tags_of
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.budget_changes import Reset, ResetAuthor
+from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
 from pixelmeter.ledger.budget_reading import (
     Kept,
     KeptLease,
     KeptNotice,
-    KeptReset,
     KeptSums,
     budgets_of,
     leases_of,
@@ -37,7 +35,6 @@ __all__ = [
     "Detail",
     "Overview",
     "Planned",
-    "checked",
     "detail",
     "overviews",
     "planned",
@@ -58,12 +55,18 @@ class Overview(NamedTuple):
     since: int
     """Attempts that started before do not count; Unix time in microseconds."""
     span: Span
+    at: int
+    """When this was so."""
     values: int
     """For how many values something was counted or reserved; 1 for a budget that has not one `each`."""
     used_up: int
     """How many of them have spent the limit."""
     states: Sequence[State]
     """Of the values, what is used most first; not all where fewer were asked for."""
+
+    def unused(self) -> State:
+        """Return the state of a value towards which nothing has counted in the span."""
+        return State(rule=self.rule, value="", span=self.span, at=self.at)
 
 
 class Detail(NamedTuple):
@@ -72,9 +75,13 @@ class Detail(NamedTuple):
     overview: Overview
     earlier: Sequence[State]
     """Of the spans before, the latest first."""
-    resets: Sequence[KeptReset]
+    resets: Sequence[Reset]
     leases: Sequence[KeptLease]
     notices: Sequence[KeptNotice]
+
+
+Becomes = Literal["new", "as it is", "changed", "begins anew"]
+"""Whether a ledger has a budget: "changed" goes on counting, "begins anew" counts otherwise than before."""
 
 
 class Planned(NamedTuple):
@@ -83,6 +90,8 @@ class Planned(NamedTuple):
     rule: Rule
     states: Sequence[State]
     """Of the present span, what is used most first."""
+    ledger: Becomes | None
+    """What becomes of it in the ledger; None where there is none."""
 
 
 def overviews(
@@ -117,13 +126,9 @@ def detail(reader: LedgerReader, name: str, at: int, *, value: str | None = None
     )
 
 
-def checked(path: str) -> BudgetFile:
-    """Return the budgets of a file, and what is wrong with it; ConfigError where it cannot be read."""
-    return check(path)
-
-
 def planned(reader: LedgerReader, rules: Iterable[Rule], at: int) -> list[Planned]:
     """Return what budgets would count in their present spans: from the rows, whether the ledger has them or not."""
+    kept = {one.rule.name: one.rule for one in budgets_of(reader, with_removed=False)}
     found: list[Planned] = []
     for rule in rules:
         span = rule.span_of(at)
@@ -144,11 +149,15 @@ def planned(reader: LedgerReader, rules: Iterable[Rule], at: int) -> list[Planne
         ]
         if not states and rule.each is None:
             states = [State(rule=rule, value="", span=span, at=at)]
-        found.append(Planned(rule, sorted(states, key=lambda state: (-state.spent, state.value))))
+        found.append(
+            Planned(
+                rule, sorted(states, key=lambda state: (-state.spent, state.value)), _becomes(kept.get(rule.name), rule)
+            )
+        )
     return found
 
 
-def reset(url: str, name: str, *, value: str | None, why: str, by: str | None) -> Sequence[Reset]:
+def reset(url: str, name: str, *, value: str | None, why: str, by: str | None) -> Sequence[TakenOff]:
     """Take off a budget what is spent in its present span, for one value or for all; return what that was."""
     author = ResetAuthor(SystemClock().now(), bounded(by or login_name()), bounded(why, _LONGEST))
     with closing(open_writer(url)) as writer:
@@ -161,22 +170,30 @@ def remove(url: str, name: str) -> bool:
         return writer.remove(name, SystemClock().now())
 
 
-def resets_of_attempts(reader: LedgerReader, attempts: Sequence[Attempt]) -> Mapping[str, Sequence[KeptReset]]:
+def resets_of_attempts(reader: LedgerReader, attempts: Sequence[Attempt]) -> Mapping[str, Sequence[Reset]]:
     """Return the resets of budgets that attempts counted towards, oldest first, by the ids of the attempts.
 
     Those are the resets that were made after an attempt started, in the span that it is in.
     """
     kept = budgets_of(reader, with_removed=True)
-    made: dict[tuple[str, str | None, int], list[KeptReset]] = {}
+    made: dict[tuple[str, str | None, int], list[Reset]] = {}
     for one in resets_of(reader, [each.rule.name for each in kept]):
         made.setdefault((one.budget, one.value, one.start), []).append(one)
-    found: dict[str, Sequence[KeptReset]] = {}
+    found: dict[str, Sequence[Reset]] = {}
     for attempt in attempts if made else ():
         counted = [reset for each in kept for reset in made.get(_key(each, attempt), ())]
         these = [reset for reset in counted if reset.made_at >= attempt.started_at]
         if these:
             found[attempt.id] = sorted(these, key=lambda reset: reset.number)
     return found
+
+
+def _becomes(before: Rule | None, rule: Rule) -> Becomes:
+    if before is None:
+        return "new"
+    if before == rule:
+        return "as it is"
+    return "changed" if before.counts == rule.counts else "begins anew"
 
 
 def _key(kept: Kept, attempt: Attempt) -> tuple[str, str | None, int]:
@@ -200,7 +217,7 @@ def _overview(
         states = [State(rule=rule, value=value or "", span=span, at=at)]
     if rule.each is None:
         number, used_up = 1, int(states[0].is_used_up)
-    return Overview(rule, kept.is_active, kept.since, span, number, used_up, states)
+    return Overview(rule, kept.is_active, kept.since, span, at, number, used_up, states)
 
 
 def _state(rule: Rule, sums: KeptSums, at: int) -> State:

@@ -8,7 +8,7 @@ from pixelmeter.core.budgets.budget import Rule, Span
 from pixelmeter.core.reporting.report import known
 from pixelmeter.core.text import half_even
 
-__all__ = ["State"]
+__all__ = ["Reset", "State"]
 
 _EARLY = 20
 _PARTS = 1_000_000
@@ -55,6 +55,11 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         return max(self.cost + self.at_risk - self.credited, 0)
 
     @property
+    def known_spent(self) -> int | None:
+        """What is spent as far as it is known; None where nothing of it is."""
+        return known(self.spent, self.unknown_cost_attempts)
+
+    @property
     def known_cost(self) -> int | None:
         """The cost as far as it is known; None where nothing of it is."""
         return known(self.cost, self.unknown_cost_attempts)
@@ -91,3 +96,17 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
         if elapsed * _EARLY < length:
             return None
         return self.spent + half_even((self.cost + self.at_risk) * (length - elapsed), elapsed)
+
+
+class Reset(msgspec.Struct, frozen=True):
+    """What was taken off a budget by hand, for one of its values and in one span."""
+
+    number: int
+    budget: str
+    value: str
+    start: int
+    """When the span begins."""
+    amount: int
+    made_at: int
+    made_by: str | None
+    why: str | None
