@@ -21,7 +21,7 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import RowRefused
 from pixelmeter.ledger.address import Address, connect_arguments
 from pixelmeter.ledger.adjusting import (
-    Author,
+    Authors,
     Changed,
     Corrected,
     adjust,
@@ -103,7 +103,7 @@ class PostgresWriter(BudgetTransactions):
         self._changed(changes)
         return new
 
-    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         """Commit adjustments of attempts; return them."""
         return self._run(lambda session: self._adjust(session, ids, corrected, author))
 
@@ -156,7 +156,7 @@ class PostgresWriter(BudgetTransactions):
             session.commit(self._counted(rest, new, brought.changes))
         return len(new), brought.changes
 
-    def _adjust(self, session: Session, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+    def _adjust(self, session: Session, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         self._begin_alone(session)
         with self._refusing():
             changes = adjust(LedgerReader(self._address, session.connection), ids, corrected, author)
