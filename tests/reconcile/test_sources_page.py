@@ -6,14 +6,16 @@ import re
 from pathlib import Path
 
 from pixelmeter.reconcile.sources import SOURCES
+from pixelmeter.reconcile.sources.files import COLUMNS
 from pixelmeter.settings import usage_key_names
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reconciliation-sources.md").read_text()
 
 
-def rows(columns: int) -> list[list[str]]:
-    """Return the rows of the tables with so many columns, without their heads."""
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line[:1] == "|"]
+def rows(columns: int, heading: str = "# ") -> list[list[str]]:
+    """Return the rows of the tables below a heading with so many columns, without their heads."""
+    lines = PAGE[PAGE.index(heading) :].splitlines()
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
     return [row for row in found if len(row) == columns and row[0].startswith("`")]
 
 
@@ -32,7 +34,14 @@ def test_the_page_says_which_source_is_complete() -> None:
 
 
 def test_the_table_has_every_variable_that_is_read() -> None:
-    assert {row[0].strip("`") for row in rows(2)} == {each.gateway for each in SOURCES}
-    for gateway, variables in rows(2):
+    keys = rows(2, "## Keys")
+    assert {row[0].strip("`") for row in keys} == {each.gateway for each in SOURCES}
+    for gateway, variables in keys:
         named = re.findall(r"`([A-Z_]+)`", variables)
         assert " or ".join(("PIXELMETER_USAGE_KEYS", *named)) == usage_key_names(gateway.strip("`"))
+
+
+def test_the_table_has_every_name_of_a_column_of_a_file() -> None:
+    section = PAGE[PAGE.index("## Files") : PAGE.index("## What is kept of a row")]
+    named = re.findall(r"^\|(.*?)\|", section, re.MULTILINE)
+    assert set(COLUMNS) == {name for cell in named for name in re.findall(r"`([a-z]+)`", cell)}
