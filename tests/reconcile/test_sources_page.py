@@ -13,9 +13,9 @@ PAGE = (Path(__file__).parents[2] / "docs" / "reconciliation-sources.md").read_t
 
 
 def rows(columns: int, heading: str = "# ") -> list[list[str]]:
-    """Return the rows of the tables below a heading with so many columns, without their heads."""
-    lines = PAGE[PAGE.index(heading) :].splitlines()
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines if line[:1] == "|"]
+    """Return the rows of the table below a heading that has so many columns, without its head."""
+    section = PAGE[PAGE.index(heading) :].split("\n## ")[0]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return [row for row in found if len(row) == columns and row[0].startswith("`")]
 
 
