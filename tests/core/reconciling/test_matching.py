@@ -181,6 +181,12 @@ def test_what_lies_outside_the_period_only_helps_to_match() -> None:
     assert {"equal": ["1=1"], "outside_statements": ["2", "3"], "outside_attempts": ["2", "4"]} == classes(result)
 
 
+def test_a_report_that_does_not_go_back_far_enough_misses_nothing_there() -> None:
+    attempts = [ours(1), ours(2), ours(3, started_at=NOON + 1)]
+    found = classes(matched([theirs(1)], attempts, covered_from=NOON + 1))
+    assert {"equal": ["1=1"], "not_covered": ["2"], "only_ours": ["3"]} == found
+
+
 def test_attempts_with_the_callers_own_key_are_left_out_of_the_money() -> None:
     rows = [theirs(1, amount=1), theirs(2, ids=(), amount=2)]
     result = matched(rows, [ours(1, byok=True), ours(2, byok=True)])

@@ -89,6 +89,8 @@ class Result:
     """Made with the caller's own key: what the gateway bills is its fee."""
     repeated: list[Statement] = field(default_factory=list[Statement])
     """Earlier readings of statements, or the same ones again."""
+    not_covered: list[Ours] = field(default_factory=list[Ours])
+    """Older than what the report goes back to."""
     outside_statements: list[Statement] = field(default_factory=list[Statement])
     """Of another period."""
     outside_attempts: list[Ours] = field(default_factory=list[Ours])
