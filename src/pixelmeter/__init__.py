@@ -16,6 +16,7 @@ import typing
 
 from pixelmeter._version import __version__
 from pixelmeter.errors import (
+    BudgetExceeded,
     ConfigError,
     LedgerError,
     PixelmeterError,
@@ -28,6 +29,7 @@ from pixelmeter.errors import (
 # Imported when they are first used: the command line, which needs none of them, starts in half the time.
 if typing.TYPE_CHECKING:
     from pixelmeter.core.attempts.record import Attempt
+    from pixelmeter.core.budgets.budget import Budget, Notice
     from pixelmeter.core.pricing.book import PriceBook
     from pixelmeter.core.sink import Health, Sink
     from pixelmeter.drivers.instrument import instrument
@@ -39,8 +41,10 @@ if typing.TYPE_CHECKING:
 else:
     _LATE = {
         "Attempt": "pixelmeter.core.attempts.record",
+        "Budget": "pixelmeter.core.budgets.budget",
         "Health": "pixelmeter.core.sink",
         "Meter": "pixelmeter.meter",
+        "Notice": "pixelmeter.core.budgets.budget",
         "PriceBook": "pixelmeter.core.pricing.book",
         "Sink": "pixelmeter.core.sink",
         "Status": "pixelmeter.recorder.status",
@@ -62,10 +66,13 @@ else:
 
 __all__ = [
     "Attempt",
+    "Budget",
+    "BudgetExceeded",
     "ConfigError",
     "Health",
     "LedgerError",
     "Meter",
+    "Notice",
     "PixelmeterError",
     "PriceBook",
     "PriceBookError",

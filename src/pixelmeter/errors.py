@@ -1,10 +1,11 @@
-"""What pixelmeter raises, and only outside a caller's request.
+"""What pixelmeter raises; all but `BudgetExceeded` only outside a caller's request.
 
 PixelmeterError
  +-- ConfigError       a setting, a tag or a profile that cannot be used
  +-- PriceBookError    a price file that cannot be read
  +-- WebhookError      an event of a webhook that proves nothing
  +-- SourceError       a usage report of a gateway that cannot be read, or not to its end
+ +-- BudgetExceeded    a call that a budget does not let go: the one error that is raised inside a caller's request
  +-- LedgerError       the database
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
       +-- SchemaTooNew     it was made by a newer pixelmeter
@@ -13,7 +14,13 @@ PixelmeterError
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, Literal
+
 __all__ = [
+    "BudgetExceeded",
+    "BudgetReason",
     "ConfigError",
     "LedgerError",
     "PixelmeterError",
@@ -24,6 +31,10 @@ __all__ = [
     "SourceError",
     "WebhookError",
 ]
+
+
+BudgetReason = Literal["limit", "unpriced", "unavailable"]
+"""Why a budget does not let a call go."""
 
 
 class PixelmeterError(Exception):
@@ -47,6 +58,75 @@ class WebhookError(PixelmeterError):
 
 class SourceError(PixelmeterError):
     """A usage report cannot be read."""
+
+
+class BudgetExceeded(PixelmeterError):
+    """A call was not sent, because a budget does not let it go. Amounts are exact US dollars.
+
+    Where the libraries are in use it is an `httpx.HTTPError`, `httpx2.HTTPError` and `openai.OpenAIError` as well.
+    """
+
+    def __init__(
+        self,
+        *,
+        budget: str,
+        reason: BudgetReason,
+        limit: Decimal,
+        spent: Decimal | None = None,
+        reserved: Decimal | None = None,
+        needed: Decimal | None = None,
+        value: str = "",
+        resets_at: datetime | None = None,
+    ) -> None:
+        self.budget = budget
+        """The name of the budget."""
+        self.value = value
+        """Of what the budget has one each, such as the customer; "" without that."""
+        self.reason: BudgetReason = reason
+        """`limit`: it would go over; `unpriced`: its price is not known; `unavailable`: the ledger does not answer."""
+        self.limit = limit
+        self.spent = spent
+        """What attempts have cost so far, and what is at risk; None where that is not known."""
+        self.reserved = reserved
+        """What calls under way may cost, and what processes may spend without asking."""
+        self.needed = needed
+        """What the call may cost at most."""
+        self.resets_at = resets_at
+        """When the budget begins anew (UTC); None for one that never does."""
+        self.refuse: Literal["raise", "respond"] | None = None
+        """Whether the budget wants it raised or responded; None leaves it to the client."""
+        super().__init__(self._sentence())
+
+    def _sentence(self) -> str:
+        of = f" of {self.value!r}" if self.value else ""
+        budget = f"the budget {self.budget!r}{of} ({_usd(self.limit)})"
+        until = f"; it begins anew at {self.resets_at:%Y-%m-%dT%H:%M:%SZ}" if self.resets_at is not None else ""
+        if self.reason == "unpriced":
+            return f"{budget} takes no call whose price is not known{until}"
+        if self.reason == "unavailable":
+            return f"{budget} cannot be asked, because the ledger does not answer{until}"
+        return (
+            f"{budget} does not let this call go: {_usd(self.spent)} spent, {_usd(self.reserved)} reserved, "
+            f"and it may cost {_usd(self.needed)}{until}"
+        )
+
+    def fields(self) -> dict[str, Any]:
+        """Return what it was made of, by name."""
+        return {name: getattr(self, name) for name in _FIELDS}
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _again, (self.fields(),)
+
+
+_FIELDS = ("budget", "value", "reason", "limit", "spent", "reserved", "needed", "resets_at")
+
+
+def _again(fields: dict[str, Any]) -> BudgetExceeded:
+    return BudgetExceeded(**fields)
+
+
+def _usd(amount: Decimal | None) -> str:
+    return "an unknown amount" if amount is None else f"${amount:f}"
 
 
 class LedgerError(PixelmeterError):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
@@ -12,12 +12,17 @@ from typing import TYPE_CHECKING, NamedTuple, Self, cast
 import msgspec
 
 from pixelmeter._version import __version__
+from pixelmeter.budgets.admission import Admission, Reservation
+from pixelmeter.budgets.file import budgets_of
+from pixelmeter.budgets.leasing import Leasing
+from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.followed import FollowedJob
-from pixelmeter.core.attempts.intent import Intents, Prepared
+from pixelmeter.core.attempts.intent import Intents, Prepared, blocked
 from pixelmeter.core.attempts.jobs import JobEnd, JobKey, Settler
 from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.routes import Followed, Found, Route
 from pixelmeter.core.memo import Memo
@@ -26,7 +31,7 @@ from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.sink import Sink
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.headers import length_of, without_root
-from pixelmeter.errors import ConfigError
+from pixelmeter.errors import BudgetExceeded, ConfigError
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.address import absolute_url, in_schema, read_address, spool_folder
 from pixelmeter.linking import Mark, link, mark_of
@@ -75,7 +80,8 @@ class Meter:
         meter = pixelmeter.Meter()                      # sqlite:///pixelmeter.db, or PIXELMETER_DATABASE_URL
         client = pixelmeter.instrument(OpenAI(), meter)
 
-    Nothing is opened before the first image call of a process. Arguments win over the environment:
+    Nothing is opened before the first image call of a process, but for a budget that refuses calls. Arguments win over
+    the environment:
 
     `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
     `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
@@ -83,6 +89,7 @@ class Meter:
     `registry`: a Prometheus registry to count attempts in; `PIXELMETER_SINKS=prometheus` takes the default one.
     `sinks`: live views of the attempts, beside those that `registry` and `PIXELMETER_SINKS` turn on.
     `spool_dir`: where attempts wait for the ledger; by default beside a SQLite file.
+    `budgets`: what may be spent, besides the budgets of `PIXELMETER_BUDGETS`; one of the same name wins.
     `webhook_secrets`: profile -> secret, or several, that `webhook` checks signatures with.
 
     Raises ConfigError or PriceBookError for what cannot be used.
@@ -98,6 +105,7 @@ class Meter:
         registry: CollectorRegistry | None = None,
         sinks: Sequence[Sink] = (),
         spool_dir: str | None = None,
+        budgets: Sequence[Budget] = (),
         webhook_secrets: Mapping[str, Secret] | None = None,
     ) -> None:
         settings = from_environment()
@@ -146,6 +154,9 @@ class Meter:
         )
         self.sinks = dispatch.sinks
         """The live views, in the order in which they are told."""
+        known = budgets_of(settings.budgets, budgets)
+        leasing = Leasing(known, clock=self._clock, process=self._spool.identity)
+        self._admission = Admission(known, leasing, self._clock)
         self.recorder = Recorder(
             self._spool,
             partial(
@@ -157,24 +168,32 @@ class Meter:
                 self.failures,
                 partial(Settler, self._profiles, book),
                 dispatch.changed,
+                leasing,
             ),
             clock=self._clock,
             failures=self.failures,
             dispatch=dispatch,
+            leasing=leasing,
             interval=settings.write_interval,
         )
         """Where the attempts go."""
+        if self._admission.blocks:
+            self.recorder.open()
 
-    def begin(self, outgoing: Outgoing, within: Mark | None = None) -> tuple[Exchange, Mark] | None:
+    def begin(
+        self, outgoing: Outgoing, within: Mark | None = None
+    ) -> Generator[Ask, None, tuple[Exchange, Mark] | None]:
         """Start to meter a request that is about to leave, as the next attempt of the one it is sent within.
 
-        Returns None where it asks for no image.
+        Returns None where it asks for no image. Yields what is to be waited for before it may go on. BudgetExceeded
+        where a budget does not let it go.
         """
         asked = self._read(outgoing, within)
         if asked is None:
             return None
         prepared, intent = self._price(asked)
-        return self._record(asked, prepared, intent)
+        reservation = yield from self._admit(asked, intent)
+        return self._record(asked, prepared, intent, reservation)
 
     def follow(self, outgoing: Outgoing) -> Exchange | None:
         """Start to watch a request about a job, which is no attempt: its answer may tell the job's end.
@@ -261,15 +280,29 @@ class Meter:
         )
         return prepared, intent
 
-    def _record(self, asked: _Asked, prepared: Prepared, intent: Attempt) -> tuple[Exchange, Mark]:
+    def _admit(self, asked: _Asked, intent: Attempt) -> Generator[Ask, None, Reservation | None]:
+        """Reserve what the attempt may cost; a refused one is recorded as what was never sent."""
+        if not self._admission.blocks or self.recorder.is_captured:
+            return None
+        try:
+            return (yield from self._admission.admit(intent))
+        except BudgetExceeded as exceeded:
+            exceeded.refuse = self._admission.refusal_of(exceeded.budget)
+            asked.receiver(blocked(intent, exceeded.budget))
+            raise
+
+    def _record(
+        self, asked: _Asked, prepared: Prepared, intent: Attempt, reservation: Reservation | None
+    ) -> tuple[Exchange, Mark]:
         """Tell the sinks, keep the intent, and return what watches the attempt."""
         mark, outgoing = asked.mark, asked.outgoing
+        receiver = asked.receiver if reservation is None else partial(self._end, reservation, asked.receiver)
         if self.sinks:
             mark.leaving = self.recorder.enter(intent)
             if intent.trace_id is None:
                 intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
-            metered = Metered(intent, prepared, asked.receiver, self.failures.note)
+            metered = Metered(intent, prepared, receiver, self.failures.note)
             exchange = Exchange(metered, self._clock, self.failures.note, outgoing.errors)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
@@ -277,8 +310,18 @@ class Meter:
                 mark.add_header(outgoing.sent_headers, *asked.header)
         except Exception:
             mark.restore()
+            if reservation is not None:
+                self._admission.release(reservation)
             raise
         return exchange, mark
+
+    def _end(self, reservation: Reservation, receiver: Callable[[Attempt], None], attempt: Attempt) -> None:
+        """Settle what was reserved for an attempt that has ended, before its row can be written."""
+        try:
+            self._admission.settle(reservation, attempt)
+        except Exception as error:
+            self.failures.note("budgets", error)
+        receiver(attempt)
 
     def webhook(
         self, headers: WebhookHeaders, body: bytes, *, gateway: str | None = None, secret: Secret | None = None

@@ -44,6 +44,7 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_PRICES": "a price file of your own",
     "PIXELMETER_GATEWAYS": "hosts and their gateway profiles",
     "PIXELMETER_PROFILES": "gateway profiles of your own",
+    "PIXELMETER_BUDGETS": "a file of budgets",
     "PIXELMETER_FEE_PERCENT": "the gateway's fee",
     "PIXELMETER_SINKS": "live views to turn on",
     "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
@@ -91,6 +92,8 @@ class Settings:
     """`PIXELMETER_GATEWAYS`: `host=profile` pairs with commas between, or a JSON object."""
     tags: Mapping[str, str] = field(default_factory=dict[str, str])
     """`PIXELMETER_TAGS`: `key=value` pairs with commas between, or a JSON object; put on every attempt."""
+    budgets: str | None = None
+    """`PIXELMETER_BUDGETS`: a file of budgets."""
     fee_rate: int | None = None
     """`PIXELMETER_FEE_PERCENT`: the gateway's fee in parts per million; None leaves it to the profile."""
     durability: Durability = "process"
@@ -125,6 +128,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         profiles=_path(env, "PIXELMETER_PROFILES"),
         gateways=_pairs(env, "PIXELMETER_GATEWAYS"),
         tags=_pairs(env, "PIXELMETER_TAGS"),
+        budgets=_path(env, "PIXELMETER_BUDGETS"),
         fee_rate=_fee_rate(env),
         durability="sync" if durability == "sync" else "process",
         write_interval=_write_interval(env),

@@ -12,6 +12,7 @@ from pixelmeter.core.ports import Files
 from pixelmeter.drain import Drain
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
+from pixelmeter.ledger.budgets import Charges
 from pixelmeter.prices import book_of
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.settings import Settings, from_environment
@@ -79,11 +80,13 @@ def open_drain(
     failures: Failures,
     settler: Callable[[], Settler],
     changed: Callable[[Sequence[Change]], None] = lambda changes: None,
+    charges: Charges | None = None,
 ) -> Drain:
     """Return what moves the attempts of a spool, and of those that dead processes left beside it, to a ledger.
 
-    `settler` gives what tells the cost of a job that has ended, `changed` takes what such ends change of attempts.
+    `settler` gives what tells the cost of a job that has ended, `changed` takes what such ends change of attempts,
+    `charges` tells what attempts have taken of this process's leases.
     """
     from pixelmeter.ledger.writer import open_writer
 
-    return Drain(spool, files, folder, open_writer(address, settler, changed), failures.set_aside)
+    return Drain(spool, files, folder, open_writer(address, settler, changed, charges), failures.set_aside)

@@ -236,7 +236,7 @@ def test_what_is_refused_is_on_the_disk_before_it_is_let_go_of(folder: str, writ
             spool.forget()
             drain.adopt()
         else:
-            Drain(spool, files, folder, drain._writer).step()
+            Drain(spool, files, folder, drain.writer).step()
     if leaver == "retry":
         half = {next(iter(ids_set_aside(folder)))}
         make_drain(folder, Mended(writer, half), files).retry()

@@ -7,17 +7,17 @@ import signal
 import sys
 from typing import Any
 
-from pixelmeter.ledger import postgres
+from pixelmeter.ledger import postgres, postgres_session
 from pixelmeter.ledger.address import read_address
 from tests.factories import make_attempt
 
 
 def main(url: str, patience: float, identity: str) -> None:
     """Write an attempt, and stop once between its insertion and the rest of the transaction."""
-    commit = postgres._Session.commit
+    commit = postgres_session.Session.commit
     stops = [True]
 
-    def stop_and_commit(session: postgres._Session, rest: Any) -> None:
+    def stop_and_commit(session: postgres_session.Session, rest: Any) -> None:
         if stops:
             stops.clear()
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -25,7 +25,7 @@ def main(url: str, patience: float, identity: str) -> None:
 
     writer = postgres.PostgresWriter(read_address(url), patience)
     writer.write([make_attempt()], {}, [])
-    setattr(postgres._Session, "commit", stop_and_commit)  # noqa: B010
+    setattr(postgres_session.Session, "commit", stop_and_commit)  # noqa: B010
     # Enough for a transaction in several messages.
     many = [make_attempt() for _ in range(postgres._FEW)]
     writer.write([make_attempt(id=identity), *many], {"frozen": 1}, [])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -281,3 +282,74 @@ def test_every_gateway_with_a_report_is_known_to_the_profiles() -> None:
     assert [] == [source.id for source in SOURCES if source.gateway not in known]
     assert ["openai_costs", "openai_images"] == [source.id for source in sources_for("openai")]
     assert () == sources_for("fal")
+
+
+def test_sums_of_sub_accounts_that_do_not_reach_back_say_so(ask: Ask, bill: Bill) -> None:
+    bill()
+    [page] = ask(named("aigateway_sub_account_days"), month("2026-01"))
+    assert ("/v1/sub-accounts/main/usage has the last thirty days, not all of the month",) == page.notes
+    assert () == ask(named("aigateway_sub_account_days"), _today())[0].notes
+
+
+_LINES = [
+    ("gpt-image-1 image, output", "gpt-image-1"),
+    ("gpt-image-2 text, input", "gpt-image-2"),
+    ("gpt-image-1", "gpt-image-1"),
+    ("gpt-image-1.5 image, cached input", "gpt-image-1.5"),
+    ("gpt-4o-2024-08-06, input", "gpt-4o-2024-08-06"),
+    ("Image models", None),
+    ("web search calls | gpt-4o", None),
+    (None, None),
+]
+
+
+def test_a_page_of_openai_costs_as_it_is_documented(gateway: Gateway, ask: Ask) -> None:
+    start = int(_today().start // 1_000_000)
+    results = [
+        {
+            "object": "organization.costs.result",
+            "amount": {"value": value, "currency": currency},
+            "line_item": line,
+            "project_id": "proj_1",
+            "organization_id": "org-1",
+            "quantity": 3.0,
+            "quantity_unit": unit,
+        }
+        for value, currency, unit, (line, _) in zip(
+            [0.06, "0.13080438", 1e-05, -0.5, 0, 0.06, 1.0, 0.25],
+            ["usd"] * 6 + ["eur", "usd"],
+            ["images", "1000_tokens", "images", None, None, None, None, "images"],
+            _LINES,
+            strict=True,
+        )
+    ]
+    bucket = {"object": "bucket", "start_time": start, "end_time": start + 86_400, "results": results}
+    page = {"object": "page", "data": [bucket], "has_more": False, "next_page": None}
+    gateway.tell(body_text=json.dumps(page), match={"path": "/v1/organization/costs"})
+
+    found = all_of(ask(named("openai_costs"), _today()))
+    assert [model for _, model in _LINES] == [each.model for each in found]
+    assert [line for line, _ in _LINES] == [each.label for each in found]
+    nano = [60_000_000, 130_804_380, 10_000, -500_000_000, 0, 60_000_000, None, 250_000_000]
+    assert nano == [each.amount for each in found]
+    assert [3, None, 3, None, None, None, None, 3] == [each.images for each in found]
+    assert len(found) == len({each.external_id for each in found})
+
+
+def test_a_generation_of_openrouter_as_it_is_documented(gateway: Gateway, ask: Ask, bill: Bill) -> None:
+    bill()
+    data = {
+        "id": "gen-3bhGkxlo4XFrqiabUM7NDtwDzWwG", "upstream_id": "chatcmpl-791bcf62", "request_id": "req-1",
+        "total_cost": 0.0387, "created_at": f"{time.strftime('%Y-%m-%d')}T00:00:00.000000+00:00", "usage": 0.0387,
+        "model": "google/gemini-3-pro-image", "origin": "https://private.example/", "is_byok": True,
+        "upstream_inference_cost": 0.1, "cache_discount": None, "streamed": True, "cancelled": False,
+        "provider_name": "Google", "num_media_completion": 1, "external_user": "alice", "http_referer": None,
+        "native_tokens_completion_images": 1290,
+    }  # fmt: skip
+    gateway.tell(body_text=json.dumps({"data": data}), match={"path": "/api/v1/generation"})
+
+    [found] = all_of(ask(named("openrouter_generations"), _today()))
+    assert (data["id"], data["request_id"], data["upstream_id"]) == found.ids
+    assert (38_700_000, 1, data["model"]) == (found.amount, found.images, found.model)
+    assert [] == [word for word in ("alice", "private") if word in found.raw]
+    assert {"is_byok": True, "upstream_inference_cost": 0.1}.items() <= json.loads(found.raw).items()

@@ -25,8 +25,13 @@ __all__ = ["command"]
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OPEN = 1
-_FAILED = 2
 _ITEMS_RIGHT = ("theirs", "ours", "difference")
+
+
+class _Failure(click.ClickException):
+    """It could not be done: not to be taken for a difference."""
+
+    exit_code = 2
 
 
 def _span(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -123,9 +128,7 @@ def command(
             if not dry_run:
                 plan = _settle(reader, task, report, plan, apply, by=by or login_name(), yes=yes, format=format)
     except PixelmeterError as error:
-        failure = click.ClickException(" ".join(str(error).split()))
-        failure.exit_code = _FAILED
-        raise failure from None
+        raise _Failure(" ".join(str(error).split())) from None
     _end(report, plan)
 
 

@@ -82,7 +82,8 @@ class Drain:
         self._spool = spool
         self._files = files
         self._folder = folder
-        self._writer = writer
+        self.writer = writer
+        """What writes to the ledger."""
         # One each: what one of them knows of a group that failed is not forgotten when the other succeeds.
         self._own, self._adopting = (Delivery(writer, spool, tell) for _ in range(2))
         self._tails: dict[Segment, _Tail] = {}
@@ -151,7 +152,7 @@ class Drain:
         nothing is deleted that the ledger does not have, and the next call begins anew.
         """
         if self._adoption is None or self._parts is None:
-            self._adoption = Adoption(self._files, self._folder, self._writer, self._adopting, self._late)
+            self._adoption = Adoption(self._files, self._folder, self.writer, self._adopting, self._late)
             self._parts = self._pass(self._adoption)
         adoption = self._adoption
         adopted, interrupted, damaged = adoption.adopted, adoption.interrupted, adoption.damaged
@@ -191,9 +192,9 @@ class Drain:
 
         Whoever is first writes that; a job whose end was heard of meanwhile stays as that says.
         """
-        expiring = self._writer.expiring(at, GROUP)
+        expiring = self.writer.expiring(at, GROUP)
         if expiring:
-            self._writer.write(expiring, {}, ())
+            self.writer.write(expiring, {}, ())
         return len(expiring)
 
     def forget(self) -> None:
@@ -218,7 +219,7 @@ class Drain:
         self.forget()
         self._adoption = self._parts = None
         with suppress(LedgerError):
-            self._writer.close()
+            self.writer.close()
         for segment in list(self._tails):
             reader = FrameReader(self._files, segment.descriptor)
             self._tails[segment] = _Tail(reader, self._written.get(segment.name, 0))
@@ -235,11 +236,11 @@ class Drain:
             while self.step() == GROUP:
                 pass
         finally:
-            self._writer.close()
+            self.writer.close()
 
     def rest(self) -> None:
         """Give the database back until there are rows again. Raises LedgerError."""
-        self._writer.close()
+        self.writer.close()
 
     def status(self) -> DrainStatus:
         """Return a snapshot of the counters."""

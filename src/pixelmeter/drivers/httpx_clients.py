@@ -11,10 +11,12 @@ from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any, cast
 
+from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, SyncDriver, body_of
 from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
-from pixelmeter.errors import ConfigError
+from pixelmeter.drivers.refusal import raised_to
+from pixelmeter.errors import BudgetExceeded, ConfigError
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
@@ -72,6 +74,9 @@ class _Pool(HttpxLayer):
             sent_headers=dict,
             errors=ERRORS,
         )
+
+    def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
+        raise raised_to(exceeded, None) from None
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
         exchange.respond(response.status, response.headers)
@@ -136,13 +141,13 @@ def _itself(method: Any) -> Any:
     return method
 
 
-def meter_client(client: Any, library: Any, meter: Meter, *, provisional: bool) -> None:
-    """Meter what a client of the library sends from now on; ConfigError where another meter does so."""
+def meter_client(client: Any, library: Any, meter: Meter, *, provisional: bool, refusal: Refusal = "raise") -> None:
+    """Meter what a client of the library sends from now on; `refusal` is what its callers can make sense of."""
     placed = _placed(client, _SEND)
     layer = placed.layer if isinstance(placed, _Replacement) else None
     if isinstance(layer, _Client):
         if layer.provisional and not provisional:
-            layer.meter, layer.provisional = meter, False
+            layer.meter, layer.provisional, layer.refusal = meter, False, refusal
         return
     if provisional and any(isinstance(each, SyncDriver | AsyncDriver) for each in sends_through(client)):
         return  # somebody has put a meter where it is wanted
@@ -152,6 +157,7 @@ def meter_client(client: Any, library: Any, meter: Meter, *, provisional: bool) 
     else:
         replacement, stream = _Sync, library.SyncByteStream
     layer = _Client(client, stream, meter, provisional=provisional)
+    layer.refusal = refusal
     vars(client)[_SEND] = replacement(client, _SEND, layer, placed)
     for transport in _transports(client):
         look_below(transport)

@@ -12,6 +12,8 @@ from pixelmeter.core.attempts.outcome import ErrorNames
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.forms import TEXT_LIMIT, Fields
 from pixelmeter.drivers.passage import AsyncTeeStream, Layer, Routes, TeeStream, send, send_async
+from pixelmeter.drivers.refusal import raised_to, response_of
+from pixelmeter.errors import BudgetExceeded
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
@@ -134,6 +136,11 @@ class HttpxLayer(Layer):
             errors=ERRORS,
         )
 
+    def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
+        if (exceeded.refuse or self.refusal) == "raise":
+            raise raised_to(exceeded, request) from None
+        return response_of(exceeded, request, _response_like(request))
+
     def put(self, response: Any, tee: Callable[[Any], Any]) -> None:
         """Put a tee over the response's stream."""
         response.stream = tee(response.stream)
@@ -151,6 +158,12 @@ class HttpxLayer(Layer):
         else:
             tee = next(_tees[kind] for kind in type(response).__mro__ if kind in _tees)[is_async]
             self.put(response, lambda stream: tee(stream, exchange, failures))
+
+
+def _response_like(request: object) -> type:
+    """Return the class of the responses of the library that a request is of."""
+    roots = {kind.__module__.partition(".")[0] for kind in type(request).__mro__}
+    return next(kind for kind in _tees if kind.__module__.partition(".")[0] in roots)
 
 
 SendsThrough = Callable[[object], Iterable[object]]

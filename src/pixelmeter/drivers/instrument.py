@@ -7,6 +7,7 @@ import sys
 from typing import Any, TypeVar
 
 from pixelmeter.drivers.httpx_clients import meter_client, refuse_another
+from pixelmeter.drivers.refusal import refusal_of
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
 
@@ -31,14 +32,14 @@ def instrument(client: ClientT, meter: Meter) -> ClientT:
     for http_client, _ in http_clients:
         refuse_another(http_client, meter)
     for http_client, library in http_clients:
-        meter_client(http_client, library, meter, provisional=False)
+        meter_client(http_client, library, meter, provisional=False, refusal=refusal_of(client))
     return client
 
 
 def instrument_unless_metered(client: object, meter: Meter) -> None:
     """Meter a client that nobody has instrumented; `instrument` can still give it another meter."""
     for http_client, library in _http_clients(client):
-        meter_client(http_client, library, meter, provisional=True)
+        meter_client(http_client, library, meter, provisional=True, refusal=refusal_of(client))
 
 
 def _http_clients(client: object) -> list[tuple[Any, Any]]:

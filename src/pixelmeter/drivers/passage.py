@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, MutableMapping, Sequence
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Generator,
+    Iterator,
+    MutableMapping,
+    Sequence,
+)
 from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
 
+from pixelmeter.budgets.spender import Ask
+from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.gateways.routes import Followed, Found
 from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.drivers.waiting import through, through_async
+from pixelmeter.errors import BudgetExceeded
 from pixelmeter.lifecycle import Watch, catch_up, watch
 from pixelmeter.linking import Mark, mark_of
 from pixelmeter.meter import Meter
@@ -30,6 +43,8 @@ class Layer:
 
     meter: Meter | None = None
     """None for a layer that only looks at what another one has begun."""
+    refusal: Refusal = "raise"
+    """How its callers are told that a budget does not let a call go, where the budget does not say."""
 
     def context_of(self, request: Any) -> MutableMapping[str, Any]:
         """Return what the library carries along with a request."""
@@ -47,14 +62,23 @@ class Layer:
         """Show the exchange the library's response and, as it is read, its body."""
         raise NotImplementedError
 
-    def enter(self, request: Any) -> Passage | None:
-        """Enter with a request; None where it is not to be watched. Never raises, whatever the request is."""
+    def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
+        """Return the library's response that says that a budget does not let the request go, or raise that."""
+        raise exceeded
+
+    def enter(self, request: Any) -> Generator[Ask, None, Passage | None]:
+        """Enter with a request; None where it is not to be watched. Yields what is to be waited for before.
+
+        Raises nothing but BudgetExceeded, whatever the request is.
+        """
         try:
             meter = self.meter or self._meter_of(request)
             if meter is None:
                 return None
             outgoing = self.read(request, meter.routes)
-            return None if outgoing is None else _enter(self, outgoing)
+            return None if outgoing is None else (yield from _enter(self, outgoing))
+        except BudgetExceeded:
+            raise
         except Exception as error:
             latest = _latest.get()
             meter = self.meter or (None if latest is None else latest.meter)
@@ -163,7 +187,10 @@ def tell(failures: Failures, step: Callable[..., object], *what: object) -> None
 
 def send(layer: Layer, request: Any, inner: Callable[[Any], Any]) -> Any:
     """Send a request through a layer by `inner`; return the response that it gives, the same object."""
-    passage = layer.enter(request)
+    try:
+        passage = through(layer.enter(request))
+    except BudgetExceeded as exceeded:
+        return layer.refuse(request, exceeded)
     if passage is None:
         return inner(request)
     try:
@@ -180,7 +207,10 @@ def send(layer: Layer, request: Any, inner: Callable[[Any], Any]) -> Any:
 
 async def send_async(layer: Layer, request: Any, inner: Callable[[Any], Awaitable[Any]]) -> Any:
     """Async twin of `send`."""
-    passage = layer.enter(request)
+    try:
+        passage = await through_async(layer.enter(request))
+    except BudgetExceeded as exceeded:
+        return layer.refuse(request, exceeded)
     if passage is None:
         return await inner(request)
     try:
@@ -205,7 +235,7 @@ def _watch(layer: Layer, passage: Passage, response: Any, *, is_async: bool) -> 
         tell(failures, passage.exchange.abandon, "unreadable")
 
 
-def _enter(layer: Layer, outgoing: Outgoing) -> Passage | None:
+def _enter(layer: Layer, outgoing: Outgoing) -> Generator[Ask, None, Passage | None]:
     catch_up()
     around = _around(outgoing, layer)
     is_follow = outgoing.followed is not None
@@ -218,7 +248,8 @@ def _enter(layer: Layer, outgoing: Outgoing) -> Passage | None:
         if is_follow:
             exchange, mark = meter.follow(outgoing), None
         else:
-            exchange, mark = meter.begin(outgoing, None if around is None else around.mark) or (None, None)
+            begun = yield from meter.begin(outgoing, None if around is None else around.mark)
+            exchange, mark = begun or (None, None)
         if exchange is None:
             return None
         passage = Passage(layer, meter, exchange, mark, outgoing, begun=True)

@@ -69,6 +69,10 @@ class Dialect(Protocol):
         """Return whether a column matches a shell pattern: `*` is any text, `?` any character; case does not matter."""
         ...
 
+    def glob(self, value: Sql, pattern: str) -> Sql:
+        """Return whether a value matches a pattern in which `*` is any text; case does matter."""
+        ...
+
     def microseconds(self, found: Any) -> int:
         """Return the Unix time, in microseconds, of a value of the column `started_at`."""
         ...
@@ -115,6 +119,10 @@ class _Sqlite:
     def like(self, column: str, pattern: str) -> Sql:
         # LIKE is blind to the case of a to z by itself.
         return _matches(column, "LIKE", pattern)
+
+    def glob(self, value: Sql, pattern: str) -> Sql:
+        escaped = pattern.replace("[", "[[]").replace("?", "[?]")
+        return Sql(f"{value.text} GLOB ?", (*value.parameters, escaped))
 
     def microseconds(self, found: str) -> int:
         return (datetime.fromisoformat(found).replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
@@ -163,6 +171,9 @@ class _Postgresql:
     def like(self, column: str, pattern: str) -> Sql:
         return _matches(column, "ILIKE", pattern)
 
+    def glob(self, value: Sql, pattern: str) -> Sql:
+        return Sql(f"{value.text} LIKE ? ESCAPE '!'", (*value.parameters, _escaped(pattern).replace("*", "%")))
+
     def microseconds(self, found: datetime) -> int:
         return (found - _EPOCH) // _MICROSECOND
 
@@ -178,8 +189,11 @@ DIALECTS: Mapping[str, Dialect] = {"sqlite": _Sqlite(), "postgresql": _Postgresq
 
 
 def _matches(column: str, operator: str, pattern: str) -> Sql:
-    escaped = pattern.replace("!", "!!").replace("%", "!%").replace("_", "!_")
-    return Sql(f"{column} {operator} ? ESCAPE '!'", (escaped.replace("*", "%").replace("?", "_"),))
+    return Sql(f"{column} {operator} ? ESCAPE '!'", (_escaped(pattern).replace("*", "%").replace("?", "_"),))
+
+
+def _escaped(pattern: str) -> str:
+    return pattern.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
 def wide_sum(column: str) -> str:

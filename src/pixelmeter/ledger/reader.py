@@ -12,13 +12,13 @@ from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.version import VERSION_TABLE, check
 
-__all__ = ["LedgerReader", "reading_database", "reading_ledger"]
+__all__ = ["LedgerReader", "reading_database", "reading_ledger", "with_schema"]
 
 # Instructions of SQLite's machine between two looks at the clock: some milliseconds.
 _STEPS = 100_000
 _TABLE = re.compile(
-    r"\bpixelmeter_(?:adjustments|adjustment_totals|attempts|calls|daily|jobs|reconciliations|schema|spend|spools"
-    r"|statements|statement_reads|totals)\b"
+    r"\bpixelmeter_(?:adjustments|adjustment_totals|attempts|budgets|budget_leases|budget_notices|budget_resets"
+    r"|budget_sums|calls|daily|jobs|reconciliations|schema|spend|spools|statements|statement_reads|totals)\b"
 )
 
 
@@ -35,9 +35,7 @@ class LedgerReader:
 
         Tables are named without their schema. LedgerError where the database refuses.
         """
-        if self._address.schema:
-            statement = _TABLE.sub(lambda table: self._address.qualified(table[0]), statement)
-        return self.dialect.rows(self._connection, statement, parameters)
+        return self.dialect.rows(self._connection, with_schema(statement, self._address), parameters)
 
     def has_table(self, name: str) -> bool:
         """Return whether a table is there, where the ledger is or would be."""
@@ -63,6 +61,11 @@ class LedgerReader:
     def refresh(self) -> None:
         """Let the next question see what others have committed meanwhile."""
         self._connection.rollback()
+
+
+def with_schema(statement: str, address: Address) -> str:
+    """Return a statement with the schema of a ledger before the names of its tables."""
+    return _TABLE.sub(lambda table: address.qualified(table[0]), statement) if address.schema else statement
 
 
 @contextlib.contextmanager

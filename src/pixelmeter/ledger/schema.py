@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -15,26 +13,29 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    MetaData,
     SmallInteger,
-    String,
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
-from sqlalchemy.dialects import postgresql
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS
 from pixelmeter.core.reconciling import reconciliation
+from pixelmeter.ledger.budget_tables import BUDGET_LEASES, BUDGET_NOTICES, BUDGET_RESETS, BUDGET_SUMS, BUDGETS
 from pixelmeter.ledger.dialect import ROUTED
 from pixelmeter.ledger.sums import ADJUSTMENT_TOTALS_COLUMNS, ADJUSTMENT_TOTALS_KEY, DURATIONS, TOTALS_KEY
+from pixelmeter.ledger.types import BIG, JSON, METADATA, UUID, where
 
 __all__ = [
     "ADJUSTMENTS",
     "ADJUSTMENT_TOTALS",
     "ATTEMPTS",
+    "BUDGETS",
+    "BUDGET_LEASES",
+    "BUDGET_NOTICES",
+    "BUDGET_RESETS",
+    "BUDGET_SUMS",
     "DAILY",
     "JOBS",
     "METADATA",
@@ -47,81 +48,69 @@ __all__ = [
     "create_views",
 ]
 
-METADATA = MetaData()
-
-_UUID = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
-_JSON = Text().with_variant(postgresql.JSONB(), "postgresql")
-# SQLite has one integer of up to 64 bits; the wider type there would only change how a primary key behaves.
-_BIG = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _where(condition: str) -> dict[str, Any]:
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
-
 ATTEMPTS = Table(
     "pixelmeter_attempts",
     METADATA,
-    Column("id", _UUID, primary_key=True),
-    Column("call_id", _UUID, nullable=False),
-    Column("attempt", _BIG, nullable=False),
+    Column("id", UUID, primary_key=True),
+    Column("call_id", UUID, nullable=False),
+    Column("attempt", BIG, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("gateway", Text, nullable=False),
     Column("operation", Text, nullable=False),
     Column("requested_model", Text),
     Column("model", Text, nullable=False),
     Column("provider", Text),
-    Column("requested_images", _BIG, nullable=False),
-    Column("images", _BIG),
-    Column("input_images", _BIG, nullable=False),
+    Column("requested_images", BIG, nullable=False),
+    Column("images", BIG),
+    Column("input_images", BIG, nullable=False),
     Column("requested_size", Text),
     Column("size", Text),
     Column("requested_quality", Text),
     Column("quality", Text),
     Column("output_format", Text),
-    Column("input_text_tokens", _BIG),
-    Column("input_image_tokens", _BIG),
-    Column("cached_input_tokens", _BIG),
-    Column("output_text_tokens", _BIG),
-    Column("output_image_tokens", _BIG),
-    Column("request_bytes", _BIG),
-    Column("response_bytes", _BIG, nullable=False),
+    Column("input_text_tokens", BIG),
+    Column("input_image_tokens", BIG),
+    Column("cached_input_tokens", BIG),
+    Column("output_text_tokens", BIG),
+    Column("output_image_tokens", BIG),
+    Column("request_bytes", BIG),
+    Column("response_bytes", BIG, nullable=False),
     Column("status", Integer),
     Column("outcome", Text, nullable=False),
     Column("error_type", Text),
     Column("error_code", Text),
     Column("request_id", Text),
-    Column("first_byte", _BIG),
-    Column("duration", _BIG, nullable=False),
+    Column("first_byte", BIG),
+    Column("duration", BIG, nullable=False),
     Column("billing", Text, nullable=False),
-    Column("cost", _BIG),
+    Column("cost", BIG),
     Column("cost_source", Text, nullable=False),
     Column("cost_reason", Text),
-    Column("reported_cost", _BIG),
-    Column("token_cost", _BIG),
-    Column("image_cost", _BIG),
+    Column("reported_cost", BIG),
+    Column("token_cost", BIG),
+    Column("image_cost", BIG),
     Column("reported_text", Text),
     Column("price_id", Text),
-    Column("at_risk", _BIG),
+    Column("at_risk", BIG),
     Column("byok", Boolean, nullable=False),
     Column("fee_rate", Integer, nullable=False),
-    Column("fee", _BIG),
-    Column("tags", _JSON, nullable=False),
+    Column("fee", BIG),
+    Column("tags", JSON, nullable=False),
     Column("trace_id", Text),
     Column("version", Text, nullable=False),
-    Column("first_image", _BIG),
-    Column("remaining_requests", _BIG),
+    Column("first_image", BIG),
+    Column("remaining_requests", BIG),
     Column("job_id", Text),
     Column("priced_parts", Text),
     Column("baseline_model", Text),
-    Column("baseline_cost", _BIG),
-    Column("route_fee", _BIG),
-    Column("savings", _BIG),
+    Column("baseline_cost", BIG),
+    Column("route_fee", BIG),
+    Column("savings", BIG),
     Column("service_tier", Text),
     Index("pixelmeter_attempts_started_at", "started_at"),
     Index("pixelmeter_attempts_call_id", "call_id"),
-    Index("pixelmeter_attempts_job_id", "job_id", **_where("job_id IS NOT NULL")),
-    Index("pixelmeter_attempts_routed", "started_at", **_where(ROUTED)),
+    Index("pixelmeter_attempts_job_id", "job_id", **where("job_id IS NOT NULL")),
+    Index("pixelmeter_attempts_routed", "started_at", **where(ROUTED)),
 )
 """One row an attempt, in the order of `pixelmeter.core.attempts.record.FIELDS`; rows are never changed."""
 
@@ -135,14 +124,14 @@ DAILY = Table(
     Column("model", Text, primary_key=True),
     Column("outcome", Text, primary_key=True),
     Column("latency_bucket", SmallInteger, primary_key=True, autoincrement=False),
-    Column("attempts", _BIG, nullable=False),
-    Column("calls", _BIG, nullable=False),
-    Column("images", _BIG, nullable=False),
-    Column("cost", _BIG, nullable=False),
-    Column("fee", _BIG, nullable=False),
-    Column("at_risk", _BIG, nullable=False),
-    Column("unknown_cost_attempts", _BIG, nullable=False),
-    Column("duration", _BIG, nullable=False),
+    Column("attempts", BIG, nullable=False),
+    Column("calls", BIG, nullable=False),
+    Column("images", BIG, nullable=False),
+    Column("cost", BIG, nullable=False),
+    Column("fee", BIG, nullable=False),
+    Column("at_risk", BIG, nullable=False),
+    Column("unknown_cost_attempts", BIG, nullable=False),
+    Column("duration", BIG, nullable=False),
 )
 """Sums by UTC day and by latency bucket (`pixelmeter.core.reporting.latency`), so that the rollup is its own histogram.
 
@@ -153,24 +142,24 @@ is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
 TOTALS = Table(
     "pixelmeter_totals",
     METADATA,
-    Column("number", _BIG, Identity(always=True), primary_key=True),
+    Column("number", BIG, Identity(always=True), primary_key=True),
     *(Column(name, Text, nullable=False) for name in TOTALS_KEY),
-    Column("attempts", _BIG, nullable=False),
-    Column("retries", _BIG, nullable=False),
-    Column("images", _BIG, nullable=False),
-    Column("cost_usd", _BIG, nullable=False),
-    Column("cost_nano", _BIG, nullable=False),
-    Column("at_risk_usd", _BIG, nullable=False),
-    Column("at_risk_nano", _BIG, nullable=False),
-    Column("unknown_cost_attempts", _BIG, nullable=False),
-    Column("duration_s", _BIG, nullable=False),
-    Column("duration_us", _BIG, nullable=False),
-    Column("input_text_tokens", _BIG, nullable=False),
-    Column("cached_input_tokens", _BIG, nullable=False),
-    Column("input_image_tokens", _BIG, nullable=False),
-    Column("output_text_tokens", _BIG, nullable=False),
-    Column("output_image_tokens", _BIG, nullable=False),
-    *(Column(name, _BIG, nullable=False) for name in DURATIONS),
+    Column("attempts", BIG, nullable=False),
+    Column("retries", BIG, nullable=False),
+    Column("images", BIG, nullable=False),
+    Column("cost_usd", BIG, nullable=False),
+    Column("cost_nano", BIG, nullable=False),
+    Column("at_risk_usd", BIG, nullable=False),
+    Column("at_risk_nano", BIG, nullable=False),
+    Column("unknown_cost_attempts", BIG, nullable=False),
+    Column("duration_s", BIG, nullable=False),
+    Column("duration_us", BIG, nullable=False),
+    Column("input_text_tokens", BIG, nullable=False),
+    Column("cached_input_tokens", BIG, nullable=False),
+    Column("input_image_tokens", BIG, nullable=False),
+    Column("output_text_tokens", BIG, nullable=False),
+    Column("output_image_tokens", BIG, nullable=False),
+    *(Column(name, BIG, nullable=False) for name in DURATIONS),
     UniqueConstraint(*TOTALS_KEY, name="pixelmeter_totals_key"),
 )
 """Sums since the ledger began, by the labels of metrics (`pixelmeter.core.labels`), from which counters are read.
@@ -184,49 +173,49 @@ SPOOLS = Table(
     "pixelmeter_spools",
     METADATA,
     Column("name", Text, primary_key=True),
-    Column("position", _BIG, nullable=False),
+    Column("position", BIG, nullable=False),
 )
 """How far each spool file has been read, committed together with the rows it gave."""
 
 ADJUSTMENTS = Table(
     "pixelmeter_adjustments",
     METADATA,
-    Column("attempt_id", _UUID, primary_key=True),
-    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Column("attempt_id", UUID, primary_key=True),
+    Column("number", BIG, primary_key=True, autoincrement=False),
     Column("kind", Text, nullable=False),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("source", Text, nullable=False),
     Column("made_by", Text),
     Column("why", Text),
-    Column("job_duration", _BIG),
+    Column("job_duration", BIG),
     Column("version", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("provider", Text),
-    Column("images", _BIG),
+    Column("images", BIG),
     Column("size", Text),
     Column("quality", Text),
-    Column("input_text_tokens", _BIG),
-    Column("input_image_tokens", _BIG),
-    Column("cached_input_tokens", _BIG),
-    Column("output_text_tokens", _BIG),
-    Column("output_image_tokens", _BIG),
+    Column("input_text_tokens", BIG),
+    Column("input_image_tokens", BIG),
+    Column("cached_input_tokens", BIG),
+    Column("output_text_tokens", BIG),
+    Column("output_image_tokens", BIG),
     Column("outcome", Text, nullable=False),
     Column("error_type", Text),
     Column("error_code", Text),
     Column("billing", Text, nullable=False),
-    Column("cost", _BIG),
+    Column("cost", BIG),
     Column("cost_source", Text, nullable=False),
     Column("cost_reason", Text),
-    Column("reported_cost", _BIG),
-    Column("token_cost", _BIG),
-    Column("image_cost", _BIG),
+    Column("reported_cost", BIG),
+    Column("token_cost", BIG),
+    Column("image_cost", BIG),
     Column("reported_text", Text),
     Column("price_id", Text),
-    Column("at_risk", _BIG),
-    Column("fee", _BIG),
+    Column("at_risk", BIG),
+    Column("fee", BIG),
     Column("priced_parts", Text),
     Column("is_latest", Boolean, nullable=False),
-    Index("pixelmeter_adjustments_latest", "attempt_id", unique=True, **_where("is_latest")),
+    Index("pixelmeter_adjustments_latest", "attempt_id", unique=True, **where("is_latest")),
     Index("pixelmeter_adjustments_made_at", "made_at"),
 )
 """One row an adjustment, in the order of `pixelmeter.core.attempts.adjustment.FIELDS`.
@@ -239,13 +228,13 @@ JOBS = Table(
     METADATA,
     Column("job_id", Text, primary_key=True),
     Column("gateway", Text, primary_key=True),
-    Column("attempt_id", _UUID),
+    Column("attempt_id", UUID),
     Column("submitted_at", DateTime(timezone=True)),
     Column("ended_at", DateTime(timezone=True)),
     Column("outcome", Text),
     Column("heard", Text),
-    Index("pixelmeter_jobs_open", "submitted_at", **_where("ended_at IS NULL")),
-    Index("pixelmeter_jobs_unknown", "ended_at", **_where("attempt_id IS NULL")),
+    Index("pixelmeter_jobs_open", "submitted_at", **where("ended_at IS NULL")),
+    Index("pixelmeter_jobs_unknown", "ended_at", **where("attempt_id IS NULL")),
 )
 """One row a job. `attempt_id` is NULL where only its end is known, `ended_at` where only its submit is.
 
@@ -255,16 +244,15 @@ JOBS = Table(
 ADJUSTMENT_TOTALS = Table(
     "pixelmeter_adjustment_totals",
     METADATA,
-    Column("number", _BIG, Identity(always=True), primary_key=True),
+    Column("number", BIG, Identity(always=True), primary_key=True),
     *(Column(name, Text, nullable=False) for name in ADJUSTMENT_TOTALS_KEY),
-    *(Column(name, _BIG, nullable=False) for name in ADJUSTMENT_TOTALS_COLUMNS if name not in ADJUSTMENT_TOTALS_KEY),
+    *(Column(name, BIG, nullable=False) for name in ADJUSTMENT_TOTALS_COLUMNS if name not in ADJUSTMENT_TOTALS_KEY),
     UniqueConstraint(*ADJUSTMENT_TOTALS_KEY, name="pixelmeter_adjustment_totals_key"),
 )
 """What adjustments added to and took from `TOTALS` since the ledger began, which themselves never fall.
 
 `outcome` is that of the end of a job, and "" of every other adjustment.
 """
-
 
 STATEMENTS = Table(
     "pixelmeter_statements",
@@ -277,14 +265,14 @@ STATEMENTS = Table(
     Column("ends_at", DateTime(timezone=True)),
     Column("ids", Text, nullable=False),
     Column("model", Text),
-    Column("amount", _BIG),
-    Column("images", _BIG),
-    Column("requests", _BIG),
+    Column("amount", BIG),
+    Column("images", BIG),
+    Column("requests", BIG),
     Column("status", Text),
     Column("label", Text),
     Column("raw", Text, nullable=False),
     Column("read_at", DateTime(timezone=True), nullable=False),
-    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Column("number", BIG, primary_key=True, autoincrement=False),
     Index("pixelmeter_statements_starts_at", "gateway", "source", "starts_at"),
 )
 """One row of a gateway's own usage report, in the order of `pixelmeter.core.reconciling.statement.FIELDS`.
@@ -301,8 +289,8 @@ STATEMENT_READS = Table(
     Column("month", Text, primary_key=True),
     Column("began_at", DateTime(timezone=True), nullable=False),
     Column("read_at", DateTime(timezone=True), nullable=False),
-    Column("pages", _BIG, nullable=False),
-    Column("problems", _BIG, nullable=False),
+    Column("pages", BIG, nullable=False),
+    Column("problems", BIG, nullable=False),
     Column("covered_from", DateTime(timezone=True)),
     Column("cursor", Text),
     Column("is_complete", Boolean, nullable=False),
@@ -315,13 +303,13 @@ RECONCILIATIONS = Table(
     Column("gateway", Text, primary_key=True),
     Column("source", Text, primary_key=True),
     Column("month", Text, primary_key=True),
-    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Column("number", BIG, primary_key=True, autoincrement=False),
     Column("run_at", DateTime(timezone=True), nullable=False),
     Column("made_by", Text),
     Column("version", Text, nullable=False),
-    *(Column(name, _BIG, nullable=False) for name in reconciliation.COUNTS),
-    *(Column(name, _BIG, nullable=False) for name in reconciliation.SUMS),
-    Column("coverage", _BIG),
+    *(Column(name, BIG, nullable=False) for name in reconciliation.COUNTS),
+    *(Column(name, BIG, nullable=False) for name in reconciliation.SUMS),
+    Column("coverage", BIG),
 )
 """One row a reconciliation that was applied and came to another result than the one before."""
 

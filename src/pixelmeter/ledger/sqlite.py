@@ -12,7 +12,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 from sqlalchemy import Table, func
 from sqlalchemy.dialects.sqlite import dialect, insert
@@ -36,6 +37,17 @@ from pixelmeter.ledger.adjusting import (
     has_job,
     job_row,
 )
+from pixelmeter.ledger.budgets import (
+    REVISION,
+    BudgetTransactions,
+    Charges,
+    Known,
+    Run,
+    counting,
+    known_rules,
+    release,
+)
+from pixelmeter.ledger.dialect import DIALECTS, Sql
 from pixelmeter.ledger.engine import WRITING, ensure_schema
 from pixelmeter.ledger.failure import refusal, without_secrets
 from pixelmeter.ledger.files import PATIENCE, write_lock
@@ -51,11 +63,14 @@ from pixelmeter.ledger.sums import (
     adjustment_row,
     delta_of,
 )
-from pixelmeter.ledger.writer import first_of_each_id, sorted_by_kind
+from pixelmeter.ledger.writer import dead_processes, first_of_each_id, sorted_by_kind
 
 __all__ = ["SqliteWriter"]
 
+_T = TypeVar("_T")
+
 _QMARK = dialect(paramstyle="qmark")
+_DIALECT = DIALECTS["sqlite"]
 
 
 def _adding(table: Table, key: Sequence[str], columns: Sequence[str]) -> str:
@@ -102,7 +117,7 @@ _OPEN: dict[sqlite3.Connection, int] = {}
 _BUSY: dict[object, int] = {}
 
 
-class SqliteWriter:
+class SqliteWriter(BudgetTransactions):
     """Writes to a SQLite file; opens it when first used, and again after a failure or when it was replaced."""
 
     def __init__(
@@ -112,11 +127,14 @@ class SqliteWriter:
         *,
         settler: Callable[[], Settler] = bundled_settler,
         changed: Changed = lambda changes: None,
+        charges: Charges | None = None,
     ) -> None:
         self._address = address
         self._patience = patience
         self._settler = settler
         self._changed = changed
+        self._charges = charges
+        self._budgets = Known(-1)
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._needed: tuple[str] | None = None
@@ -166,9 +184,14 @@ class SqliteWriter:
                 if submitted or ends:
                     changes = self._bring(connection, submitted, ends)
                 _add(connection, delta_of(batch, changes))
+                _run(connection, counting(self._budgets, batch, changes, self._charges, _DIALECT))
             connection.executemany(_MOVE, positions.items())
             connection.executemany(_FORGET, [(name,) for name in finished])
+            if self._budgets.counted:
+                release(partial(_run, connection), dead_processes(finished, self._charges))
             connection.execute("COMMIT")
+        if self._charges is not None:
+            self._charges.committed(attempt.id for attempt in attempts)
         self._changed(changes)
         return len(batch)
 
@@ -180,6 +203,7 @@ class SqliteWriter:
                 changes = adjust(LedgerReader(self._address, connection), ids, corrected, author)
                 _keep_changes(connection, changes)
                 _add(connection, delta_of((), changes))
+                _run(connection, counting(self._budgets, (), changes, None, _DIALECT))
             connection.execute("COMMIT")
         return changes
 
@@ -188,6 +212,13 @@ class SqliteWriter:
         with self._opened() as connection:
             found = expiring(LedgerReader(self._address, connection), self._settler(), at, limit)
             connection.execute("ROLLBACK")
+        return found
+
+    def _in_transaction(self, work: Callable[[Run, LedgerReader], _T], *, alone: bool = False) -> _T:
+        with self._opened() as connection:
+            self._begin(connection)
+            found = work(partial(_run, connection), LedgerReader(self._address, connection))
+            connection.execute("COMMIT")
         return found
 
     def _bring(
@@ -221,6 +252,9 @@ class SqliteWriter:
         found = connection.execute(_VERSION).fetchone()
         if found != self._needed:
             version.check(found and found[0])
+        [(revision,)] = connection.execute(REVISION)
+        if revision != self._budgets.revision:
+            self._budgets = known_rules(LedgerReader(self._address, connection))
 
     @contextlib.contextmanager
     def _opened(self) -> Generator[sqlite3.Connection]:
@@ -285,6 +319,13 @@ def _add(connection: sqlite3.Connection, delta: Delta) -> None:
     connection.executemany(_ADD_TO_DAILY, [sums.row() for sums in delta.daily])
     connection.executemany(_ADD_TO_TOTALS, [total.row() for total in delta.totals])
     connection.executemany(_ADD_TO_ADJUSTMENT_TOTALS, map(adjustment_row, delta.adjusted))
+
+
+def _run(connection: sqlite3.Connection, statements: Sequence[Sql]) -> Sequence[Sequence[Any]]:
+    found: Sequence[Sequence[Any]] = ()
+    for statement in statements:
+        found = connection.execute(statement.text, statement.parameters).fetchall()  # pyright: ignore[reportArgumentType]
+    return found
 
 
 def _keep_changes(connection: sqlite3.Connection, changes: Iterable[Change]) -> None:

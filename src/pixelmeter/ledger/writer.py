@@ -8,10 +8,22 @@ from typing import Protocol, TypeVar
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.jobs import JobEnd, Record, Settler
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.budgets.budget import Rule
+from pixelmeter.core.budgets.lease import Draw, Drawn, LeaseKey
+from pixelmeter.core.budgets.sums import Counted
 from pixelmeter.ledger.address import Address, read_address, require_driver
 from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
+from pixelmeter.ledger.budgets import Charges
 
-__all__ = ["LedgerWriter", "Writer", "first_of_each_id", "open_writer", "sorted_by_kind"]
+__all__ = [
+    "BudgetWriter",
+    "LedgerWriter",
+    "Writer",
+    "dead_processes",
+    "first_of_each_id",
+    "open_writer",
+    "sorted_by_kind",
+]
 
 _Record = TypeVar("_Record", Attempt, Record)
 
@@ -44,7 +56,18 @@ class Writer(Protocol):
         ...
 
 
-class LedgerWriter(Writer, Protocol):
+class BudgetWriter(Protocol):
+    """The budgets of a ledger, as `pixelmeter.ledger.budgets.BudgetTransactions` has them."""
+
+    def known_budgets(self) -> Sequence[Counted]: ...
+    def register(self, rules: Sequence[Rule], at: int) -> Sequence[Counted]: ...
+    def draw(self, process: str, draws: Sequence[Draw], at: int) -> Sequence[Drawn]: ...
+    def give_back(self, process: str, amounts: Mapping[LeaseKey, int]) -> None: ...
+    def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> None: ...
+    def end_stale(self, before: int) -> None: ...
+
+
+class LedgerWriter(Writer, BudgetWriter, Protocol):
     """A writer that also adjusts attempts by what people and other sources say of them."""
 
     def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
@@ -53,29 +76,40 @@ class LedgerWriter(Writer, Protocol):
 
 
 def open_writer(
-    url: str | Address, settler: Callable[[], Settler] = bundled_settler, changed: Changed = lambda changes: None
+    url: str | Address,
+    settler: Callable[[], Settler] = bundled_settler,
+    changed: Changed = lambda changes: None,
+    charges: Charges | None = None,
 ) -> LedgerWriter:
     """Return the writer of a ledger; nothing is opened before its first call, which makes a missing ledger.
 
     `settler` gives what tells the cost of a job, once one has ended; by default from bundled profiles and prices.
-    `changed` takes what ends of jobs have changed of attempts, each once, when it is committed. ConfigError for a URL
-    that cannot be used and for a missing driver. One thread at a time may use a writer.
+    `changed` takes what ends of jobs have changed of attempts, each once, when it is committed. `charges` tells what
+    attempts have taken of this process's leases. ConfigError for a URL that cannot be used and for a missing driver.
+    One thread at a time may use a writer.
     """
     address = read_address(url)
     if address.dialect == "sqlite":
         from pixelmeter.ledger.sqlite import SqliteWriter
 
-        return SqliteWriter(address, settler=settler, changed=changed)
+        return SqliteWriter(address, settler=settler, changed=changed, charges=charges)
     require_driver()
     from pixelmeter.ledger.postgres import PostgresWriter
 
-    return PostgresWriter(address, settler=settler, changed=changed)
+    return PostgresWriter(address, settler=settler, changed=changed, charges=charges)
 
 
 def sorted_by_kind(records: Sequence[Record]) -> tuple[Sequence[Attempt], Sequence[JobEnd]]:
     """Return the attempts among records, and what was heard of jobs."""
     ends = [record for record in records if isinstance(record, JobEnd)]
     return [record for record in records if isinstance(record, Attempt)], ends
+
+
+def dead_processes(finished: Iterable[str], charges: Charges | None) -> list[str]:
+    """Return the processes, other than this one, whose spool files are done with."""
+    own = None if charges is None else charges.process
+    processes = {name.rpartition("-")[0] for name in finished}
+    return sorted(process for process in processes if process and process != own)
 
 
 def first_of_each_id(records: Iterable[_Record]) -> list[_Record]:

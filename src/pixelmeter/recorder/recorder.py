@@ -12,6 +12,7 @@ from typing import cast
 import msgspec
 
 from pixelmeter import lifecycle
+from pixelmeter.budgets.leasing import Leasing
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
@@ -61,13 +62,14 @@ class Recorder:
         clock: Clock,
         failures: Failures,
         dispatch: SinkDispatch,
+        leasing: Leasing | None = None,
         interval: float = WRITE_INTERVAL,
     ) -> None:
         """`open_drain` must not refer to whoever keeps the recorder: the writer thread keeps it."""
         self._spool = spool
         self._dispatch = dispatch if dispatch.sinks else None
         self._backlog = dispatch.backlog
-        self._writing = Writing(spool, open_drain, clock=clock, failures=failures, dispatch=dispatch)
+        self._writing = Writing(spool, open_drain, clock=clock, failures=failures, dispatch=dispatch, leasing=leasing)
         first = _FIRST_WRITE
         if lifecycle.are_coming():
             # No thread of ours should be at anything then: what it would import and open is imported here and now.
@@ -86,6 +88,19 @@ class Recorder:
         )
         self._process = _Process()
         self._registered = False
+        if leasing is not None:
+            leasing.urge = self._background.run
+
+    def open(self) -> None:
+        """Have the writer open the ledger before the first attempt, which would not wait for that."""
+        if not lifecycle.are_coming():
+            self._register()
+            self._background.run()
+
+    @property
+    def is_captured(self) -> bool:
+        """Whether attempts go nowhere but to `pixelmeter.testing.capture_calls`."""
+        return bool(CAPTURES)
 
     def receiver(self) -> Callable[[Attempt], None]:
         """Return what takes the end of an attempt that begins now; to be asked for before anything else of it.

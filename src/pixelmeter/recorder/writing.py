@@ -5,11 +5,14 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager, suppress
+from typing import cast
 
 from pixelmeter import lifecycle
+from pixelmeter.budgets.leasing import Leasing
 from pixelmeter.core.ports import Clock
 from pixelmeter.drain import GROUP, Drain, DrainStatus
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.writer import BudgetWriter
 from pixelmeter.lifecycle import catch_up
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
@@ -38,8 +41,10 @@ class Writing:
         clock: Clock,
         failures: Failures,
         dispatch: SinkDispatch,
+        leasing: Leasing | None = None,
     ) -> None:
         self._spool = spool
+        self._leasing = leasing
         self._open_drain = open_drain
         self._clock = clock
         self._failures = failures
@@ -53,6 +58,8 @@ class Writing:
 
     def forget(self) -> None:
         """Drop what belongs to the parent process."""
+        if self._leasing is not None:
+            self._leasing.forget()
         if self._drain is not None:
             self._drain.forget()
             lifecycle.keep(self._drain)
@@ -90,7 +97,7 @@ class Writing:
             self._settle()
         self.ledger_error = None
         self._expire()
-        return _soonest(self._adopt(), self.sync(), self._rest())
+        return _soonest(self._adopt(), self.sync(), self._rest(), self._serve())
 
     def tell(self) -> None:
         """Tell the sinks of the latest run."""
@@ -115,6 +122,7 @@ class Writing:
         if self._drain is not None:
             try:
                 with self._unforked():
+                    self._end_leases(self._drain)
                     self._drain.close()
             finally:
                 self._settle()
@@ -151,6 +159,8 @@ class Writing:
             with self._unforked():
                 self._drain.restart()
             self._broken_off = False
+        # First: calls may be waiting for a lease.
+        self._serve()
         while True:
             started = self._clock.monotonic()
             rows = self._step(self._drain)
@@ -158,6 +168,24 @@ class Writing:
                 self._writes.append((rows, self._clock.monotonic() - started))
             if not rows or (rows < GROUP and not self._drain.behind):
                 return
+
+    def _serve(self) -> float | None:
+        """Have budgets asked for what calls wait for; return in how many seconds to look again."""
+        if self._leasing is None or self._drain is None:
+            return None
+        try:
+            with self._unforked():
+                return self._leasing.serve(cast("BudgetWriter", self._drain.writer))
+        except LedgerError as error:
+            # Attempts may be written all the same, or the ledger says no to these too.
+            self._failures.note("budgets", error)
+            return None
+
+    def _end_leases(self, drain: Drain) -> None:
+        if self._leasing is not None:
+            # What cannot be given back goes to others when it was not renewed for long.
+            with suppress(LedgerError):
+                self._leasing.close(cast("BudgetWriter", drain.writer))
 
     def _step(self, drain: Drain) -> int:
         with self._unforked():

@@ -198,6 +198,10 @@ class Spool:
         """What the names of this process's files begin with; None before the first of them."""
         return self._process.get("id")
 
+    def identity(self) -> str:
+        """Return what the names of this process's files begin with, also before there is one."""
+        return self._process.setdefault("id", self._ids.new())
+
     @property
     def dropped(self) -> int:
         """Outcomes lost since the start: neither the disk nor the memory had room."""
@@ -279,7 +283,7 @@ class Spool:
         return name, descriptor, size
 
     def _next_name(self) -> str:
-        return f"{self._process.setdefault('id', self._ids.new())}-{next(self._numbers):06}"
+        return f"{self.identity()}-{next(self._numbers):06}"
 
     def _drop(self, record: Record) -> None:
         with self._losing:

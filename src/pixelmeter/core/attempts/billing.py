@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 CostReason = Literal[
+    "blocked",
     "cached",
     "job_not_charged",
     "no_model",

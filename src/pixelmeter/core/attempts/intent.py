@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import NamedTuple
 
+import msgspec
+
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, Attempt
 from pixelmeter.core.attempts.terms import Terms, consumption_of, fee_rate_of, terms_of, unless_auto
@@ -12,9 +14,10 @@ from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.gateways.routes import Route
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.pricing.book import PriceBook
+from pixelmeter.core.text import ERROR_LIMIT, bounded
 from pixelmeter.core.wire.headers import without_root
 
-__all__ = ["Ending", "Intents", "Prepared"]
+__all__ = ["Ending", "Intents", "Prepared", "blocked"]
 
 _REMEMBERED = 256
 _REMEMBERED_ENDINGS = 32
@@ -61,6 +64,20 @@ class Intents:
             intent = _intend(terms, host=named, at=at, version=self._version)
             prepared = self._known.keep(key, Prepared(terms, intent, Memo(_REMEMBERED_ENDINGS)))
         return prepared
+
+
+def blocked(intent: Attempt, budget: str) -> Attempt:
+    """Return the record of an attempt that a budget does not let go: nothing was sent, and nothing is billed."""
+    return msgspec.structs.replace(
+        intent,
+        outcome="blocked",
+        error_type="budget_exceeded",
+        error_code=bounded(budget, ERROR_LIMIT),
+        billing="not_billed",
+        cost=0,
+        cost_reason="blocked",
+        at_risk=None,
+    )
 
 
 def _intend(terms: Terms, *, host: str, at: int, version: str) -> Attempt:

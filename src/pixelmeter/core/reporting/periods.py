@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 
 from pixelmeter.errors import ConfigError
 
-__all__ = ["PERIODS", "Period", "Window", "moment", "name_of", "range_text", "utc_text", "windows"]
+__all__ = ["PERIODS", "Period", "Window", "moment", "name_of", "range_text", "span_of", "utc_text", "windows"]
 
 Period = Literal["day", "week", "month"]
 PERIODS: tuple[Period, ...] = ("day", "week", "month")
@@ -82,6 +82,19 @@ def windows(since: datetime, until: datetime, zone: tzinfo, period: Period) -> I
         if window.start < window.end:
             yield window
         first, start = following, end
+
+
+def span_of(at: datetime, period: Period, zone: tzinfo) -> tuple[datetime, datetime]:
+    """Return when the day, week (from Monday) or month begins that a moment is in, and when it ends; both are UTC."""
+    first = _first_day(at.astimezone(zone).date(), period)
+    start = _midnight(first, zone)
+    # Where a zone jumps over its midnight, the first moments of a day count to the day before.
+    if at < start:
+        first = _first_day(first - _DAY, period)
+        start = _midnight(first, zone)
+    following = _following(first, period)
+    end = _midnight(following, zone)
+    return (start, end) if at < end else (end, _midnight(_following(following, period), zone))
 
 
 def name_of(day: date, period: Period) -> str:

@@ -24,6 +24,7 @@ _CENTS = Unit("cents")
 _LIMITS = (1000, 100)
 """How many of the latest requests are asked for; the second is the documented one, for a gateway that refuses more."""
 _ACCOUNT_LIMIT = 1000
+_WINDOW = 30 * 24 * 3600 * 1_000_000
 _ACCOUNT = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _MISSING = (404, 405, 501)
 
@@ -170,7 +171,7 @@ class AigatewaySubAccountDays(GatewaySource):
             statements = reader.statements(named)
             following = ids[at + 1] if at + 1 < len(ids) else None
             notes: tuple[str, ...] = ()
-            if reader.oldest is None or reader.oldest > period.start:
+            if client.now() - period.start > _WINDOW:
                 notes = (f"{path} has the last thirty days, not all of the month",)
             yield Page(tuple(statements), following, reader.problems(), notes)
 

@@ -40,7 +40,9 @@ class _Buckets(GatewaySource):
         """Yield the pages as the gateway makes them; its `next_page` is the cursor."""
         client = asked(client)
         reader = self.reader(client, period)
-        span = (("start_time", str(period.start // _SECOND)), ("end_time", str(-(-period.end // _SECOND))))
+        span = [("start_time", str(period.start // _SECOND))]
+        if period.end <= client.now():
+            span.append(("end_time", str(-(-period.end // _SECOND))))
         seen: set[str] = set()
         for _ in range(_PAGE_LIMIT):
             query = [*span, *self.query, *([("page", cursor)] if cursor is not None else [])]

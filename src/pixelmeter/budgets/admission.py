@@ -1,0 +1,175 @@
+"""Lets calls go or refuses them: from memory where a lease is in hand, else after the writer has asked the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from typing import NamedTuple
+
+from pixelmeter.budgets.leasing import SECOND, Leasing
+from pixelmeter.budgets.spender import Ask, Spender
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.budgets.budget import Budget, Refusal, Rule, counted, moment_of, usd_of
+from pixelmeter.core.budgets.lease import Charge, Lease, LeaseKey
+from pixelmeter.core.budgets.sums import Usage, tags_of
+from pixelmeter.core.memo import Memo
+from pixelmeter.core.ports import Clock
+from pixelmeter.errors import BudgetExceeded, BudgetReason
+
+__all__ = ["WAIT_SECONDS", "Admission", "Reservation"]
+
+WAIT_SECONDS = 0.25
+"""How long a call waits for a lease at most."""
+
+_REMEMBERED = 1024
+
+
+class Reservation(NamedTuple):
+    """What a call under way may cost at most, and of which leases that was taken."""
+
+    amount: int
+    alike: tuple[str | None, ...]
+    spenders: Sequence[Spender]
+    leases: Sequence[Lease]
+    charges: dict[str, Sequence[tuple[Lease, Charge]]]
+    """Where what it is charged goes: of this process, not of one that was forked meanwhile."""
+
+
+class Admission:
+    """Which calls may go. For any thread; `settle` and `release` also for signal handlers and finalizers: no lock."""
+
+    def __init__(self, budgets: Sequence[Budget], leasing: Leasing, clock: Clock) -> None:
+        self._refusals: dict[str, Refusal | None] = {budget.name: budget.refuse for budget in budgets}
+        self._leasing = leasing
+        self._clock = clock
+        leasing.rules_changed = self.forget
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a forked child must, and where the ledger has other budgets than were known."""
+        self._blocking: Sequence[Rule] = [rule for rule in self._leasing.rules.values() if rule.action == "block"]
+        self._alike: Memo[tuple[str | None, ...], Sequence[Spender]] = Memo(_REMEMBERED)
+
+    @property
+    def blocks(self) -> bool:
+        """Whether any budget refuses calls."""
+        return bool(self._blocking)
+
+    def refusal_of(self, budget: str) -> Refusal | None:
+        """Return how a budget wants calls refused; None where it does not say."""
+        return self._refusals[budget]
+
+    def admit(self, intent: Attempt) -> Generator[Ask, None, Reservation | None]:
+        """Reserve what a call may cost; None where no budget has it.
+
+        Yields at most once for each budget what is to be waited for, WAIT_SECONDS at most. Raises BudgetExceeded.
+        """
+        if not self._blocking or intent.byok:
+            return None
+        alike = _alike(intent)
+        spenders = self._alike.get(alike)
+        if spenders is None:
+            spenders = self._alike.keep(alike, self._spenders(intent))
+        if not spenders or intent.at_risk == 0:
+            return None
+        # Of a call whose price is not known only that is asked: whether there is anything left at all.
+        need = 1 if intent.at_risk is None else intent.at_risk
+        now = intent.started_at
+        reservation = Reservation(need, alike, spenders, taken := [], self._leasing.charges)
+        try:
+            for spender in spenders:
+                lease = spender.lease
+                if intent.at_risk is None and spender.rule.unpriced == "block":
+                    raise _exceeded(spender, "unpriced", now, None)
+                if lease is None or not lease.start <= now < lease.until or not lease.take(need):
+                    lease = yield from self._wait(spender, need, now)
+                if lease is None:
+                    continue
+                lease.used_at = now
+                taken.append(lease)
+        except BaseException:
+            self.release(reservation)
+            raise
+        return reservation
+
+    def settle(self, reservation: Reservation, attempt: Attempt) -> None:
+        """Give back what an attempt that has ended did not cost, and keep in mind what it is charged."""
+        amount = counted(attempt)
+        charges: list[tuple[Lease, Charge]] = []
+        is_same = _alike(attempt) == reservation.alike
+        for lease in reservation.leases:
+            # An answer may tell that the attempt is another budget's.
+            charge = amount if is_same or self._has(lease.key, attempt) else 0
+            within = min(charge, reservation.amount)
+            lease.give(reservation.amount - within)
+            if charge:
+                charges.append((lease, Charge(lease.key, within, charge - within)))
+        if charges:
+            reservation.charges[attempt.id] = charges
+
+    def release(self, reservation: Reservation) -> None:
+        """Give back what was reserved for a call that is not made."""
+        for lease in reservation.leases:
+            lease.give(reservation.amount)
+
+    def _spenders(self, intent: Attempt) -> Sequence[Spender]:
+        found: list[Spender] = []
+        for rule in self._blocking:
+            value = rule.value_of(intent, tags_of(intent.tags))
+            if value is not None:
+                found.append(self._leasing.spender(rule, value))
+        return found
+
+    def _has(self, key: LeaseKey, attempt: Attempt) -> bool:
+        rule = self._leasing.rules.get(key.budget)
+        return rule is not None and rule.value_of(attempt, tags_of(attempt.tags)) == key.value
+
+    def _wait(self, spender: Spender, need: int, now: int) -> Generator[Ask, None, Lease | None]:
+        """Return the lease that was reserved from; None where the call may go without."""
+        clock = self._clock.monotonic()
+        usage = spender.usage
+        if usage is not None and clock - spender.full_at < SECOND and need > usage.room:
+            raise _exceeded(spender, "limit", now, need, usage)
+        ask = Ask(spender, need, now)
+        if clock >= self._leasing.unavailable_until:
+            self._leasing.ask(ask)
+            try:
+                yield ask
+            except BaseException:
+                # Whoever waited was cancelled.
+                if not ask.close() and ask.lease is not None:
+                    ask.lease.give(need)
+                raise
+            if ask.close():
+                # Nobody has answered in time, and others need not find that out one by one.
+                self._leasing.unavailable_until = self._clock.monotonic() + SECOND
+            else:
+                ask.over.wait(WAIT_SECONDS)
+        if ask.lease is not None:
+            return ask.lease
+        if ask.usage is not None:
+            raise _exceeded(spender, "limit", now, need, ask.usage)
+        if spender.rule.on_unavailable == "block":
+            raise _exceeded(spender, "unavailable", now, need)
+        return None
+
+
+def _alike(attempt: Attempt) -> tuple[str | None, ...]:
+    """Return what decides which budgets have an attempt."""
+    return (attempt.gateway, attempt.operation, attempt.requested_model or attempt.model, attempt.tags)
+
+
+def _exceeded(
+    spender: Spender, reason: BudgetReason, now: int, need: int | None, usage: Usage | None = None
+) -> BudgetExceeded:
+    rule = spender.rule
+    end = rule.span_of(now).end
+    return BudgetExceeded(
+        budget=rule.name,
+        value=spender.value,
+        reason=reason,
+        limit=usd_of(rule.limit),
+        spent=None if usage is None else usd_of(usage.spent),
+        reserved=None if usage is None else usd_of(max(usage.reserved, 0)),
+        needed=None if need is None else usd_of(need),
+        resets_at=None if end is None else moment_of(end),
+    )

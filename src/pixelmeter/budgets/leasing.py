@@ -1,0 +1,254 @@
+"""The writer's side of budgets: it draws leases for the calls that wait, keeps them in hand, and gives them back."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Iterable, Sequence
+
+from pixelmeter.budgets.spender import NEVER, Ask, Spender
+from pixelmeter.core.budgets.budget import Budget, Rule
+from pixelmeter.core.budgets.lease import Charge, Draw, Lease, LeaseKey
+from pixelmeter.core.budgets.sums import Counted
+from pixelmeter.core.ports import Clock
+from pixelmeter.ledger.writer import BudgetWriter
+
+__all__ = ["SECOND", "Leasing"]
+
+SECOND = 1_000_000
+"""In microseconds."""
+
+_PART = 20
+"""A lease is a twentieth of what is left of a budget, where that is more than what is needed."""
+_PLENTY = 10
+_IDLE = 10 * SECOND
+"""A lease that no call takes from goes back after so long."""
+_VALID = 1800 * SECOND
+_RENEW = 300 * SECOND
+_STALE = 2 * _VALID
+_LOOK = 60 * SECOND
+
+
+class Leasing:
+    """What this process has of budgets. For the writer thread, but for `ask`, `spender` and `forget`."""
+
+    def __init__(self, budgets: Sequence[Budget], *, clock: Clock, process: Callable[[], str]) -> None:
+        """`process` returns what the names of this process's spool files begin with."""
+        self._budgets = {budget.name: budget for budget in budgets}
+        self._clock = clock
+        self._process = process
+        self.urge: Callable[[], object] = lambda: None
+        """Has the writer serve at once."""
+        self.rules_changed: Callable[[], object] = lambda: None
+        """Is called when the ledger has other budgets than were known."""
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as a forked child must; takes no lock."""
+        self.rules = {name: budget.rule for name, budget in self._budgets.items()}
+        """The budgets as the ledger has them, as far as that is known, by name."""
+        self.charges: dict[str, Sequence[tuple[Lease, Charge]]] = {}
+        """What attempts that are not in the ledger yet are charged, by their ids."""
+        self.unavailable_until = -NEVER
+        """Up to when nobody need wait for the ledger, in microseconds of the monotonic clock."""
+        self._asks: deque[Ask] = deque()
+        self._held: dict[Lease, int] = {}
+        self._looked: int | None = None
+        self._renewed = 0
+        self._ended_stale = -NEVER
+        self._has_leases = False
+        self._spenders: dict[tuple[str, str], Spender] = {}
+        self.rules_changed()
+
+    def spender(self, rule: Rule, value: str) -> Spender:
+        """Return what this process has of a budget for one of its values; the same one for all who ask."""
+        return self._spenders.setdefault((rule.name, value), Spender(rule, value))
+
+    def ask(self, ask: Ask) -> None:
+        """Have the writer answer a call that waits."""
+        self._asks.append(ask)
+        self.urge()
+
+    def serve(self, writer: BudgetWriter) -> float | None:
+        """Answer the calls that wait, keep leases in hand and give back idle ones; return in how many seconds again.
+
+        LedgerError where the ledger does not take it; then those who wait are told so.
+        """
+        asks: list[Ask] = []
+        while self._asks:
+            asks.append(self._asks.popleft())
+        try:
+            self._look(writer)
+            self._answer(writer, asks)
+            self._refill(writer)
+            self._give_back(writer, everything=False)
+        except Exception:
+            self.unavailable_until = self._clock.monotonic() + SECOND
+            raise
+        finally:
+            for ask in asks:
+                if ask.close():
+                    ask.end()
+        if self._held:
+            return _IDLE / SECOND
+        return None
+
+    def close(self, writer: BudgetWriter) -> None:
+        """Give back what no call under way needs. Raises LedgerError."""
+        if self._has_leases:
+            self._give_back(writer, everything=True)
+
+    @property
+    def process(self) -> str | None:
+        """What the names of this process's spool files begin with; None while it has no lease."""
+        return self._process() if self._has_leases else None
+
+    def of(self, ids: Iterable[str]) -> Sequence[Charge]:
+        """Return what these attempts are charged."""
+        charges = self.charges
+        return [charge for each in ids for _, charge in charges.get(each, ())] if charges else ()
+
+    def committed(self, ids: Iterable[str]) -> None:
+        """Take note that these attempts are in the ledger."""
+        if self.charges:
+            for each in ids:
+                for lease, charge in self.charges.pop(each, ()):
+                    self._hold(lease, -charge.amount)
+
+    def _look(self, writer: BudgetWriter) -> None:
+        """Register the budgets once, and look now and then whether others have changed them."""
+        now = self._clock.monotonic()
+        if self._looked is None:
+            self._take(writer.register([budget.rule for budget in self._budgets.values()], self._clock.now()))
+        elif now - self._looked > _LOOK:
+            self._take(writer.known_budgets())
+        else:
+            return
+        self._looked = now
+
+    def _take(self, known: Sequence[Counted]) -> None:
+        rules = {each.rule.name: each.rule for each in known if each.rule.name in self._budgets}
+        if rules != self.rules:
+            self.rules = rules
+            self._spenders = {}
+            self.rules_changed()
+
+    def _answer(self, writer: BudgetWriter, asks: Sequence[Ask]) -> None:
+        """Draw what those who wait need, and give it to them in the order in which they came."""
+        groups: defaultdict[LeaseKey, list[Ask]] = defaultdict(list)
+        for ask in asks:
+            spender = ask.spender
+            groups[LeaseKey(spender.rule.name, spender.value, spender.rule.span_of(ask.at).start)].append(ask)
+        for key, group in groups.items():
+            spender = group[0].spender
+            lease = self._lease(spender, key)
+            left = lease.empty()
+            try:
+                lacking = sum(ask.need for ask in group) - left
+                if lacking > 0:
+                    least = max(min(ask.need for ask in group) - left, 0)
+                    left += self._draw(writer, spender, lease, least, lacking)
+                for ask in group:
+                    if not ask.close():
+                        continue
+                    if ask.need <= left:
+                        left -= ask.need
+                        ask.lease = lease
+                    else:
+                        spender.full_at = self._clock.monotonic()
+                        ask.usage = spender.usage
+                    ask.end()
+            finally:
+                lease.give(left)
+
+    def _draw(self, writer: BudgetWriter, spender: Spender, lease: Lease, least: int, total: int) -> int:
+        """Enlarge a lease by `total`, by more where there is plenty, else by what is left if that is enough for one."""
+        amount = self._draw_once(writer, spender, lease, least, total)
+        if amount < least and self._end_stale(writer):
+            amount = self._draw_once(writer, spender, lease, least, total)
+        return amount
+
+    def _draw_once(self, writer: BudgetWriter, spender: Spender, lease: Lease, least: int, total: int) -> int:
+        room = spender.rule.limit if spender.usage is None else spender.usage.room
+        extra = max(room // _PART, 0)
+        now = self._clock.now()
+        self._has_leases = True
+        draw = Draw(lease.key, spender.rule.limit, least, total, total + extra, total + extra * _PLENTY)
+        [drawn] = writer.draw(self._process(), [draw], now)
+        spender.usage = drawn.usage
+        self._hold(lease, drawn.amount)
+        self._extend(spender.rule, lease)
+        lease.used_at = max(lease.used_at, now)
+        return drawn.amount
+
+    def _end_stale(self, writer: BudgetWriter) -> bool:
+        """Take back the leases of those who are gone; return whether it was time to look for some."""
+        clock = self._clock.monotonic()
+        if clock - self._ended_stale < _LOOK:
+            return False
+        self._ended_stale = clock
+        writer.end_stale(self._clock.now() - _STALE)
+        return True
+
+    def _lease(self, spender: Spender, key: LeaseKey) -> Lease:
+        """Return the lease of a span; what is left of one that has not been renewed for too long is not taken from."""
+        lease = spender.lease
+        if lease is None or lease.key != key or self._clock.now() >= lease.until:
+            before, lease = lease, Lease(key)
+            self._extend(spender.rule, lease)
+            # A call that began in the span before may come late.
+            if before is None or before.start <= key.start:
+                spender.lease = lease
+        return lease
+
+    def _extend(self, rule: Rule, lease: Lease) -> None:
+        now = self._clock.now()
+        end = rule.span_of(lease.start).end
+        lease.until = min(NEVER if end is None else end, now + _VALID)
+
+    def _hold(self, lease: Lease, change: int) -> None:
+        """Keep in mind how much of a lease the ledger has."""
+        held = self._held.get(lease, 0) + change
+        if held > 0:
+            self._held[lease] = held
+        else:
+            self._held.pop(lease, None)
+
+    def _refill(self, writer: BudgetWriter) -> None:
+        """Draw more before the calls of a busy program have to wait for it."""
+        now = self._clock.now()
+        for spender in list(self._spenders.values()):
+            lease, usage = spender.lease, spender.usage
+            if lease is None or usage is None or not lease.start <= now < lease.until or now - lease.used_at > SECOND:
+                continue
+            extra = usage.room // _PART
+            if extra > 0 and lease.left() < extra // 2:
+                lease.give(self._draw(writer, spender, lease, extra, extra))
+
+    def _give_back(self, writer: BudgetWriter, *, everything: bool) -> None:
+        """Give back what no call takes, and say of the rest that this process is alive."""
+        now = self._clock.now()
+        latest = {spender.lease for spender in self._spenders.values()}
+        idle = [
+            (lease, lease.empty())
+            for lease in list(self._held)
+            if everything or lease not in latest or now >= lease.until or now - lease.used_at > _IDLE
+        ]
+        amounts: defaultdict[LeaseKey, int] = defaultdict(int)
+        for lease, amount in idle:
+            if amount:
+                amounts[lease.key] += amount
+        if amounts or everything:
+            try:
+                writer.give_back(self._process(), amounts)
+            except Exception:
+                for lease, amount in idle:
+                    lease.give(amount)
+                raise
+            for lease, amount in idle:
+                self._hold(lease, -amount)
+        if self._held and now - self._renewed > _RENEW:
+            writer.renew(self._process(), [lease.key for lease in self._held], now)
+            self._renewed = now
+            for spender in self._spenders.values():
+                if spender.lease is not None and spender.lease in self._held:
+                    self._extend(spender.rule, spender.lease)

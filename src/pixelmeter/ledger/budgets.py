@@ -1,0 +1,375 @@
+"""The sums, leases and definitions of budgets in the ledger: statements that every database takes.
+
+A writer asks here, in the middle of its transaction, what to run. Sums are touched before leases, each in the order of
+their keys.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeVar
+
+import msgspec
+
+from pixelmeter.core.attempts.adjustment import Change
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.budgets.budget import Rule, Span, moment_of
+from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
+from pixelmeter.core.budgets.sums import SUMS, Counted, Sums, Usage, sums_of
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.dialect import Dialect, Sql
+from pixelmeter.ledger.queries import spend, started_in, where
+from pixelmeter.ledger.reader import LedgerReader
+
+__all__ = ["REVISION", "BudgetTransactions", "Charges", "Known", "Run", "counting", "known_rules", "release"]
+
+_T = TypeVar("_T")
+
+REVISION = "SELECT coalesce(max(revision), 0) FROM pixelmeter_budgets"
+_KEY = "budget = ? AND value = ? AND starts_at = ?"
+_MINE = f"process = ? AND {_KEY}"
+# What does not depend on what is spent: a reset may have taken off what was at risk and then was not billed.
+_SPENT = "(CASE WHEN cost + at_risk > credited THEN cost + at_risk - credited ELSE 0 END)"
+_ROOM = f"(? - {_SPENT} - leased)"
+_GRANT = f"CASE WHEN {_ROOM} >= ? THEN ? WHEN {_ROOM} >= ? THEN ? WHEN {_ROOM} >= ? THEN {_ROOM} ELSE 0 END"
+_REST = ("credited", "leased", "last_lease", "overrun", "overruns")
+_ZEROS = ", ".join(["0"] * (len(SUMS) + len(_REST)))
+_COLUMNS = ", ".join(("budget", "value", "starts_at", *SUMS, *_REST))
+# Whoever changes a lease has the row of its sums first, by a statement of its own: what comes after it sees what others
+# did to the lease before.
+_HOLD = f"UPDATE pixelmeter_budget_sums SET leased = leased WHERE {_KEY}"
+_ENSURE = f"INSERT INTO pixelmeter_budget_sums ({_COLUMNS}) VALUES (?, ?, ?, {_ZEROS}) ON CONFLICT DO NOTHING"
+_ADD = (
+    f"INSERT INTO pixelmeter_budget_sums AS present ({_COLUMNS})"
+    f" VALUES (?, ?, ?, {', '.join('?' * len(SUMS))}, 0, 0, 0, 0, 0) ON CONFLICT (budget, value, starts_at) DO UPDATE"
+    f" SET {', '.join(f'{name} = present.{name} + excluded.{name}' for name in SUMS)}"
+)
+_encode = msgspec.json.Encoder(order="deterministic").encode
+_decode = msgspec.json.Decoder(Rule).decode
+
+
+class Run(Protocol):
+    """Runs statements of one transaction, one after the other; returns what the last of them finds."""
+
+    def __call__(self, statements: Sequence[Sql]) -> Sequence[Sequence[Any]]: ...
+
+
+class Charges(Protocol):
+    """What attempts of this process have taken of its leases."""
+
+    @property
+    def process(self) -> str | None:
+        """What the names of its spool files begin with; None while it has no lease."""
+        ...
+
+    def of(self, ids: Iterable[str]) -> Sequence[Charge]:
+        """Return what these attempts are charged."""
+        ...
+
+    def committed(self, ids: Iterable[str]) -> None:
+        """Take note that these attempts are in the ledger."""
+        ...
+
+
+class Known(NamedTuple):
+    """The budgets of a ledger, as of a revision."""
+
+    revision: int
+    counted: Sequence[Counted] = ()
+
+
+class BudgetTransactions(ABC):
+    """The budgets of a ledger, as a writer changes them. Each method is one transaction; LedgerError when it fails."""
+
+    @abstractmethod
+    def _in_transaction(self, work: Callable[[Run, LedgerReader], _T], *, alone: bool = False) -> _T:
+        """Do some work in a transaction; `alone` keeps all others from writing meanwhile."""
+
+    def known_budgets(self) -> Sequence[Counted]:
+        """Return all budgets towards which attempts count."""
+        return self._in_transaction(lambda run, reader: known_rules(reader)).counted
+
+    def register(self, rules: Sequence[Rule], at: int) -> Sequence[Counted]:
+        """Keep budgets, where the ledger does not have them as they are; return all that attempts count towards."""
+        known = self._in_transaction(lambda run, reader: known_rules(reader))
+        if _unregistered(known, rules):
+            known = self._in_transaction(lambda run, reader: _register(reader, run, rules, at), alone=True)
+        return known.counted
+
+    def draw(self, process: str, draws: Sequence[Draw], at: int) -> Sequence[Drawn]:
+        """Enlarge leases of a process, each by as much as its budget has; return what it got, by key."""
+        return self._in_transaction(lambda run, reader: _draw(run, process, draws, at, reader.dialect))
+
+    def give_back(self, process: str, amounts: Mapping[LeaseKey, int]) -> None:
+        """Give back parts of leases of a process."""
+        self._in_transaction(lambda run, reader: _give_back(run, process, amounts, reader.dialect))
+
+    def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> None:
+        """Say that a process is alive and has these leases."""
+        self._in_transaction(lambda run, reader: _renew(run, process, keys, at, reader.dialect))
+
+    def end_stale(self, before: int) -> None:
+        """End the leases that were not renewed since a Unix time in microseconds: their processes are gone."""
+        self._in_transaction(lambda run, reader: _stale(run, before, reader.dialect))
+
+
+def known_rules(reader: LedgerReader) -> Known:
+    """Return the budgets towards which attempts count."""
+    [(revision,)] = reader.rows(REVISION)
+    statement = "SELECT name, definition, counts_from FROM pixelmeter_budgets WHERE is_active ORDER BY name"
+    return Known(
+        revision,
+        [
+            Counted(_rule(name, definition), reader.dialect.microseconds(since))
+            for name, definition, since in reader.rows(statement)
+        ],
+    )
+
+
+def _unregistered(known: Known, rules: Iterable[Rule]) -> list[Rule]:
+    """Return those of a program's budgets that the ledger does not have as they are."""
+    there = {counted.rule.name: counted.rule for counted in known.counted}
+    return [rule for rule in rules if there.get(rule.name) != rule]
+
+
+def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) -> Known:
+    """Keep budgets, with what counts towards them so far; nobody else may write meanwhile. Returns all there are.
+
+    A budget that only gets another limit goes on; what counts otherwise than before begins anew.
+    """
+    known = known_rules(reader)
+    revision = known.revision + 1
+    there = {counted.rule.name: counted for counted in known.counted}
+    moment = reader.dialect.moment
+    for rule in _unregistered(known, rules):
+        before = there.get(rule.name)
+        goes_on = before is not None and before.rule.counts == rule.counts
+        since = before.since if before is not None and goes_on else rule.span_of(at).start
+        values = (_encode(rule).decode(), moment(moment_of(since)), moment(moment_of(at)), True, revision)
+        if not goes_on:
+            run([Sql(f"DELETE FROM pixelmeter_budget_{name} WHERE budget = ?", (rule.name,)) for name in _OF_BUDGET])
+            for span in _spans_of_attempts(reader, rule, since):
+                run(_adding(_so_far(reader, rule, span), reader.dialect))
+        run(
+            [
+                Sql(
+                    "INSERT INTO pixelmeter_budgets (name, definition, counts_from, changed_at, is_active, revision)"
+                    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET definition = excluded.definition,"
+                    " counts_from = excluded.counts_from, changed_at = excluded.changed_at,"
+                    " is_active = excluded.is_active, revision = excluded.revision",
+                    (rule.name, *values),
+                )
+            ]
+        )
+    return known_rules(reader)
+
+
+_OF_BUDGET = ("leases", "notices", "sums")
+
+
+def _spans_of_attempts(reader: LedgerReader, rule: Rule, since: int) -> Iterator[Span]:
+    """Yield the spans since a moment that have attempts; more than one where a clock is ahead of ours."""
+    start: int | None = since
+    while start is not None:
+        condition = where(started_in(moment_of(start), None, reader.dialect))
+        statement = f"SELECT min(started_at) FROM pixelmeter_attempts {condition.text}"
+        [(first,)] = reader.rows(statement, condition.parameters)
+        if first is None:
+            return
+        span = rule.span_of(reader.dialect.microseconds(first))
+        yield span
+        start = span.end
+
+
+def _so_far(reader: LedgerReader, rule: Rule, span: Span) -> list[Sums]:
+    """Return the sums of the attempts of a span."""
+    dialect = reader.dialect
+    model = "coalesce(requested_model, model)"
+    if rule.each is None:
+        value = Sql("''")
+    elif rule.each.startswith("tag:"):
+        tag = dialect.tag_value(rule.each.removeprefix("tag:"))
+        value = Sql(f"coalesce({tag.text}, '')", tag.parameters)
+    else:
+        value = Sql(model if rule.each == "model" else rule.each)
+    scope = rule.scope
+    asked = [("gateway", scope.gateway), (model, scope.model), ("operation", scope.operation)]
+    conditions = [_like(dialect, Sql(column), pattern) for column, pattern in asked if pattern is not None]
+    conditions += [_like(dialect, dialect.tag_value(key), pattern) for key, pattern in scope.tags.items()]
+    end = None if span.end is None else moment_of(span.end)
+    condition = where([Sql("NOT byok"), *started_in(moment_of(span.start), end, dialect), *conditions])
+    statement = f"""
+SELECT value, sum(1 - blocked), sum(blocked),
+  sum(CASE WHEN cost IS NULL THEN 1 ELSE 0 END), coalesce(sum(cost), 0), coalesce(sum(at_risk), 0)
+FROM (
+  SELECT {value.text} AS value, cost, at_risk, CASE WHEN outcome = 'blocked' THEN 1 ELSE 0 END AS blocked
+  FROM {spend(reader)} {condition.text}
+) AS found
+GROUP BY value
+"""
+    rows = reader.rows(statement, (*value.parameters, *condition.parameters))
+    return [Sums(rule.name, name, span.start, *map(int, amounts)) for name, *amounts in rows]
+
+
+def _like(dialect: Dialect, value: Sql, pattern: str) -> Sql:
+    if "*" in pattern:
+        return dialect.glob(value, pattern)
+    return Sql(f"{value.text} = ?", (*value.parameters, pattern))
+
+
+def counting(
+    known: Known,
+    attempts: Sequence[Attempt],
+    changes: Sequence[Change],
+    charges: Charges | None,
+    dialect: Dialect,
+) -> list[Sql]:
+    """Return what adds attempts and changes to the sums of budgets, and takes from leases what they were charged."""
+    if not known.counted:
+        return []
+    statements = _adding(sums_of(known.counted, attempts, changes), dialect)
+    if charges is not None and (process := charges.process) is not None:
+        statements += _charging(process, charges.of(attempt.id for attempt in attempts), dialect)
+    return statements
+
+
+def _adding(sums: Iterable[Sums], dialect: Dialect) -> list[Sql]:
+    """Return what adds to the sums of budgets."""
+    return [Sql(_ADD, (one.budget, one.value, dialect.moment(moment_of(one.start)), *one.amounts())) for one in sums]
+
+
+def _charging(process: str, charges: Iterable[Charge], dialect: Dialect) -> list[Sql]:
+    """Return what takes what attempts were charged from the leases of their process; their cost is in the sums now."""
+    amounts: defaultdict[LeaseKey, int] = defaultdict(int)
+    overruns: defaultdict[LeaseKey, list[int]] = defaultdict(list)
+    for charge in charges:
+        amounts[charge.key] += charge.amount
+        if charge.overrun:
+            overruns[charge.key].append(charge.overrun)
+    statements = [
+        Sql(
+            f"UPDATE pixelmeter_budget_sums SET overrun = overrun + ?, overruns = overruns + ? WHERE {_KEY}",
+            (sum(found), len(found), *_key(key, dialect)),
+        )
+        for key, found in sorted(overruns.items())
+    ]
+    return statements + _less(process, {key: amount for key, amount in amounts.items() if amount}, dialect)
+
+
+def _less(process: str, amounts: Mapping[LeaseKey, int], dialect: Dialect) -> list[Sql]:
+    """Return what makes leases of a process smaller; one that was taken back meanwhile stays gone."""
+    statements: list[Sql] = []
+    for key, amount in sorted(amounts.items()):
+        where_mine = (process, *_key(key, dialect))
+        statements.append(Sql(_HOLD, _key(key, dialect)))
+        statements.append(
+            Sql(
+                "UPDATE pixelmeter_budget_sums SET leased = leased - coalesce((SELECT"
+                f" CASE WHEN amount < ? THEN amount ELSE ? END FROM pixelmeter_budget_leases WHERE {_MINE}), 0)"
+                f" WHERE {_KEY}",
+                (amount, amount, *where_mine, *_key(key, dialect)),
+            )
+        )
+        statements.append(
+            Sql(
+                "UPDATE pixelmeter_budget_leases SET amount = CASE WHEN amount < ? THEN 0 ELSE amount - ? END"
+                f" WHERE {_MINE}",
+                (amount, amount, *where_mine),
+            )
+        )
+    return statements
+
+
+def _draw(run: Run, process: str, draws: Iterable[Draw], at: int, dialect: Dialect) -> list[Drawn]:
+    """Enlarge leases of a process, each by as much as its budget has; return what it got of each."""
+    found: list[Drawn] = []
+    for one in sorted(draws):
+        key = _key(one.key, dialect)
+        limit = one.limit
+        grant = (limit, one.plenty, one.more, limit, one.total, one.total, limit, one.least, limit)
+        [(amount, cost, at_risk, credited, leased)] = run(
+            [
+                Sql(_ENSURE, key),
+                Sql(
+                    f"UPDATE pixelmeter_budget_sums SET last_lease = {_GRANT}, leased = leased + {_GRANT} WHERE {_KEY}",
+                    (*grant, *grant, *key),
+                ),
+                Sql(
+                    "INSERT INTO pixelmeter_budget_leases AS present"
+                    " (process, budget, value, starts_at, amount, renewed_at)"
+                    " SELECT ?, budget, value, starts_at, last_lease, ? FROM pixelmeter_budget_sums"
+                    f" WHERE {_KEY} AND last_lease > 0"
+                    " ON CONFLICT (process, budget, value, starts_at) DO UPDATE"
+                    " SET amount = present.amount + excluded.amount, renewed_at = excluded.renewed_at",
+                    (process, dialect.moment(moment_of(at)), *key),
+                ),
+                Sql(
+                    f"SELECT last_lease, cost, at_risk, credited, leased FROM pixelmeter_budget_sums WHERE {_KEY}",
+                    key,
+                ),
+            ]
+        )
+        found.append(Drawn(one.key, amount, Usage(limit, max(cost + at_risk - credited, 0), leased)))
+    return found
+
+
+def _give_back(run: Run, process: str, amounts: Mapping[LeaseKey, int], dialect: Dialect) -> None:
+    """Give back parts of leases; one of which nothing is left goes."""
+    gone = Sql("DELETE FROM pixelmeter_budget_leases WHERE process = ? AND amount <= 0", (process,))
+    run([*_less(process, amounts, dialect), gone])
+
+
+def _renew(run: Run, process: str, keys: Iterable[LeaseKey], at: int, dialect: Dialect) -> None:
+    """Say that a process is alive and has its leases."""
+    moment = dialect.moment(moment_of(at))
+    for key in sorted(keys):
+        values = _key(key, dialect)
+        run(
+            [
+                Sql(_HOLD, values),
+                Sql(f"UPDATE pixelmeter_budget_leases SET renewed_at = ? WHERE {_MINE}", (moment, process, *values)),
+            ]
+        )
+
+
+def release(run: Run, processes: Sequence[str]) -> None:
+    """End the leases of processes that are dead: what their calls cost is in the ledger now."""
+    if processes:
+        marks = ", ".join("?" * len(processes))
+        _end(run, Sql(f"process IN ({marks})", tuple(processes)))
+
+
+def _stale(run: Run, before: int, dialect: Dialect) -> None:
+    """End the leases that were not renewed since a moment: their processes are gone, with their spools."""
+    _end(run, Sql("renewed_at < ?", (dialect.moment(moment_of(before)),)))
+
+
+def _end(run: Run, which: Sql) -> None:
+    of_lease = "FROM pixelmeter_budget_leases WHERE"
+    rows = run([Sql(f"SELECT DISTINCT budget, value, starts_at {of_lease} {which.text}", which.parameters)])
+    for key in sorted(map(tuple, rows)):
+        run([Sql(_HOLD, key)])
+        these = Sql(f"{_KEY} AND {which.text}", (*key, *which.parameters))
+        [(amount,)] = run([Sql(f"SELECT coalesce(sum(amount), 0) {of_lease} {these.text}", these.parameters)])
+        run(
+            [
+                Sql(f"UPDATE pixelmeter_budget_sums SET leased = leased - ? WHERE {_KEY}", (int(amount), *key)),
+                Sql(f"DELETE {of_lease} {these.text}", these.parameters),
+            ]
+        )
+
+
+def _key(key: LeaseKey, dialect: Dialect) -> tuple[object, ...]:
+    return key.budget, key.value, dialect.moment(moment_of(key.start))
+
+
+def _rule(name: str, definition: str) -> Rule:
+    try:
+        return _decode(definition)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise LedgerError(
+            f"the budget {name[:100]!r} of the ledger cannot be read ({str(error)[:200]}): "
+            "upgrade pixelmeter, or remove it with `pixelmeter budgets remove`"
+        ) from None

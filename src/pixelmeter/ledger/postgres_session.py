@@ -1,0 +1,155 @@
+"""A connection to a PostgreSQL ledger: what a transaction says to the server, in as few messages as can be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import psycopg
+from psycopg import errors
+from psycopg.pq import TransactionStatus
+
+from pixelmeter.core.attempts.adjustment import Change
+from pixelmeter.core.attempts.jobs import Job
+from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.ledger import version
+from pixelmeter.ledger.dialect import Sql as Piece
+from pixelmeter.ledger.postgres_sql import SENT_AS, Additions, Sql, adjustment_rows, copied, job_rows, json_rows
+
+__all__ = ["Rest", "Session"]
+
+
+class Rest(NamedTuple):
+    """What a transaction does beside inserting attempts, with locks that others may wait for."""
+
+    additions: Additions | None
+    positions: Mapping[str, int]
+    finished: Sequence[str]
+    budgets: Sequence[Piece] = ()
+
+
+class Session:
+    """A connection, and which server process stood behind it when its statements were prepared."""
+
+    def __init__(self, arguments: Mapping[str, Any], sql: Sql) -> None:
+        # No statement is prepared by the driver: behind a pooler the next transaction may have another server process.
+        self.connection = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
+        self._sql = sql
+        self._needed = version.revisions()[-1]
+        self._prepared_by: int | None = None
+        self._backend: int | None = None
+        self.encoding = self.connection.info.parameter_status("server_encoding") or ""
+        """The encoding of the database, as PostgreSQL names it; "" where it is not told."""
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there was a transaction, which told what stands behind the connection."""
+        return self._backend is not None
+
+    def begin(self, *, may_prepare: bool, alone: bool = False) -> int:
+        """Begin a transaction, in place of one that has failed; `alone` keeps all other writers out.
+
+        Returns the revision of the budgets. SchemaOutdated or SchemaTooNew where the tables are not those that we know,
+        UndefinedTable where there are none.
+        """
+        self._end_failed()
+        cursor = self.connection.execute(self._sql.begin_alone if alone else self._sql.begin)
+        told = [cursor.fetchall() for _ in cursor.results() if cursor.description is not None]
+        [[(found, self._backend)], [(revision,)]] = told
+        if found is None:
+            raise errors.UndefinedTable("the ledger has no version")
+        if found != self._needed:
+            version.check(found)
+        # Only a server that we talk to directly names itself as the process that it is.
+        if may_prepare and self._prepared_by is None and self._backend == self.connection.info.backend_pid:
+            self.connection.execute(self._sql.prepare)
+            self._prepared_by = self._backend
+        return int(revision)
+
+    def positions(self, names: Sequence[str], *, may_prepare: bool) -> Mapping[str, int]:
+        """Return the positions."""
+        self.begin(may_prepare=may_prepare)
+        found = self.connection.execute(self._sql.positions, (list(names),)).fetchall()
+        self.connection.execute(b"COMMIT")
+        return dict(found)
+
+    def copy(self, attempts: Sequence[Attempt]) -> None:
+        """Insert attempts; UniqueViolation where the ledger has one of them."""
+        with self.connection.cursor() as cursor, cursor.copy(self._sql.copy) as copy:
+            copy.set_types(SENT_AS)
+            for attempt in attempts:
+                copy.write_row(copied(attempt))
+
+    def insert_new(self, attempts: Sequence[Attempt]) -> Sequence[Attempt]:
+        """Insert the attempts that the ledger does not have; return which those were."""
+        found = self.connection.execute(self._sql.insert_new, (json_rows(attempts),)).fetchall()
+        inserted = {str(identity) for (identity,) in found}
+        return [attempt for attempt in attempts if attempt.id in inserted]
+
+    def keep_jobs(self, jobs: Sequence[Job]) -> None:
+        """Insert or replace the rows of jobs."""
+        self.connection.execute(self._sql.keep_jobs, (job_rows(jobs),))
+
+    def keep_changes(self, changes: Sequence[Change]) -> None:
+        """Insert adjustments: each is the latest of its attempt."""
+        if not changes:
+            return
+        self.connection.execute(self._sql.outdate, ([change.before.id for change in changes],))
+        self.connection.execute(self._sql.adjust, (adjustment_rows(changes),))
+
+    def commit(self, rest: Rest) -> None:
+        """Do the rest of a transaction, and commit."""
+        self._send([], [], rest)
+
+    def run(self, statements: Sequence[Piece]) -> Sequence[Sequence[Any]]:
+        """Run statements in one message; return what the last of them finds."""
+        with psycopg.ClientCursor(self.connection) as cursor:
+            cursor.execute(*self._sql.joined(statements))
+            while cursor.nextset():
+                pass
+            return cursor.fetchall() if cursor.description is not None else ()
+
+    def commit_few(self, attempts: Sequence[Attempt], revision: int, rest: Rest) -> None:
+        """Do all of a transaction at once.
+
+        UniqueViolation where the ledger has one of the attempts, DivisionByZero where the tables are not ours, or the
+        budgets are not of this revision.
+        """
+        self._end_failed()
+        begin = [self._sql.begin_checked, self._statements[0]]
+        self._send(begin, [self._needed, revision, json_rows(attempts)], rest)
+
+    @property
+    def _statements(self) -> Sequence[bytes]:
+        is_prepared = self._prepared_by is not None and self._prepared_by == self._backend
+        return self._sql.prepared if is_prepared else self._sql.plain
+
+    def _send(self, statements: list[bytes], values: list[object], rest: Rest) -> None:
+        """Send statements, what takes the locks that others need, and the commit.
+
+        In one message of the protocol, which the server reads to its end before it begins: nobody waits for the locks
+        of a client that was stopped in the middle, and the round trips of all that are one.
+        """
+        _, move, add_to_daily, add_to_totals = self._statements
+        if rest.positions:
+            statements.append(move)
+            values += [list(rest.positions), list(rest.positions.values())]
+        if rest.finished:
+            statements.append(self._sql.forget)
+            values.append(list(rest.finished))
+        if rest.budgets:
+            text, parameters = self._sql.joined(rest.budgets)
+            statements.append(text)
+            values += parameters
+        if rest.additions is not None:
+            statements += [add_to_daily, add_to_totals]
+            values += rest.additions[:2]
+            if rest.additions.adjusted is not None:
+                statements.append(self._sql.add_to_adjustment_totals)
+                values.append(rest.additions.adjusted)
+        with psycopg.ClientCursor(self.connection) as cursor:
+            cursor.execute(b";".join([*statements, b"COMMIT"]), values)
+
+    def _end_failed(self) -> None:
+        if self.connection.info.transaction_status != TransactionStatus.IDLE:
+            self.connection.execute(b"ROLLBACK")
