@@ -126,9 +126,11 @@ class Admission:
     def _wait(self, spender: Spender, need: int, now: int) -> Generator[Ask, None, Lease | None]:
         """Return the lease that was reserved from; None where the call may go without."""
         clock = self._clock.monotonic()
-        usage = spender.usage
-        if usage is not None and clock - spender.full_at < SECOND and need > usage.room:
-            raise _exceeded(spender, "limit", now, need, usage)
+        lease = spender.lease
+        if lease is not None and lease.usage is not None and lease.full_at is not None:
+            is_present = lease.start == spender.rule.span_of(now).start
+            if is_present and clock - lease.full_at < SECOND and need > lease.usage.room:
+                raise _exceeded(spender, "limit", now, need, lease.usage)
         ask = Ask(spender, need, now)
         if clock >= self._leasing.unavailable_until:
             self._leasing.ask(ask)

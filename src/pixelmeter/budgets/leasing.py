@@ -153,9 +153,10 @@ class Leasing:
                     if ask.need <= left:
                         left -= ask.need
                         ask.lease = lease
+                        lease.used_at = max(lease.used_at, ask.at)
                     else:
-                        spender.full_at = self._clock.monotonic()
-                        ask.usage = spender.usage
+                        lease.full_at = self._clock.monotonic()
+                        ask.usage = lease.usage
                     ask.end()
             finally:
                 lease.give(left)
@@ -168,16 +169,15 @@ class Leasing:
         return amount
 
     def _draw_once(self, writer: BudgetWriter, spender: Spender, lease: Lease, least: int, total: int) -> int:
-        room = spender.rule.limit if spender.usage is None else spender.usage.room
+        room = spender.rule.limit if lease.usage is None else lease.usage.room
         extra = max(room // _PART, 0)
         now = self._clock.now()
         self._has_leases = True
         draw = Draw(lease.key, spender.rule.limit, least, total, total + extra, total + extra * _PLENTY)
         [drawn] = writer.draw(self._process(), [draw], now)
-        spender.usage = drawn.usage
+        lease.usage = drawn.usage
         self._hold(lease, drawn.amount)
         self._extend(spender.rule, lease)
-        lease.used_at = max(lease.used_at, now)
         return drawn.amount
 
     def _end_stale(self, writer: BudgetWriter) -> bool:
@@ -217,10 +217,15 @@ class Leasing:
         """Draw more before the calls of a busy program have to wait for it."""
         now = self._clock.now()
         for spender in list(self._spenders.values()):
-            lease, usage = spender.lease, spender.usage
-            if lease is None or usage is None or not lease.start <= now < lease.until or now - lease.used_at > SECOND:
+            lease = spender.lease
+            if (
+                lease is None
+                or lease.usage is None
+                or not lease.start <= now < lease.until
+                or now - lease.used_at > SECOND
+            ):
                 continue
-            extra = usage.room // _PART
+            extra = lease.usage.room // _PART
             if extra > 0 and lease.left() < extra // 2:
                 lease.give(self._draw(writer, spender, lease, extra, extra))
 
