@@ -28,6 +28,7 @@ __all__ = [
     "from_environment",
     "misspelt",
     "usage_key",
+    "usage_key_gateways",
     "usage_key_names",
 ]
 
@@ -151,6 +152,11 @@ def usage_key(gateway: str, environment: Mapping[str, str] | None = None) -> str
         raise ConfigError(f"{_USAGE_KEYS} has several keys for {gateway}: leave one")
     names = _KEYS_OF_VENDORS.get(gateway, ())
     return next((key for key in (*given, *(_text(env, name) for name in names)) if key), None)
+
+
+def usage_key_gateways(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return which gateways `PIXELMETER_USAGE_KEYS` has keys for; ConfigError, which shows no key."""
+    return tuple(_secrets(os.environ if environment is None else environment, _USAGE_KEYS))
 
 
 def usage_key_names(gateway: str) -> str:
