@@ -159,7 +159,7 @@ def test_a_difference_is_listed_and_stays_until_it_is_accepted(ledger_url: str) 
     source = Listed(Page((row(0, amount=1),), None))
     listed = reconciled(ledger_url, source)
     assert (0, ["differs"]) == (listed.adjusted, [one.kind for one in listed.plan.result.matches])
-    assert {} == {row["number"]: row for row in adjustments(ledger_url)}
+    assert [] == adjustments(ledger_url)
     accepted = reconciled(ledger_url, source, accept=True)
     assert (1, ["equal"], 2) == (
         accepted.adjusted, [one.kind for one in accepted.plan.result.matches], accepted.reconciliation.number

@@ -25,6 +25,7 @@ __all__ = ["command"]
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OPEN = 1
+_ITEMS = ("class", "time", "model", "theirs", "ours", "difference", "about")
 _ITEMS_RIGHT = ("theirs", "ours", "difference")
 
 
@@ -70,7 +71,7 @@ def _columns(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -
     show_default=True,
     help="What a row of the file is about.",
 )
-@click.option("--complete", is_flag=True, help="The file has every request of the month that was charged.")
+@click.option("--complete", is_flag=True, help="The report has all that was charged: what is not there was not.")
 @click.option("--base-url", metavar="URL", help="Where the gateway is asked, if not at the vendor's own address.")
 @click.option("--lag", default="24h", show_default=True, callback=_span, help="How late a report may be.")
 @click.option("--window", default="120s", show_default=True, callback=_span, help="How far two times may be apart.")
@@ -115,9 +116,16 @@ def command(
     from pixelmeter.reports.opening import open_ledger
 
     try:
-        source = _source(gateway, source_id, file, columns, grain, complete=complete)
+        source = _source(gateway, source_id, file, columns, grain)
         task = Task(
-            url=database_url, source=source, month=month, lag=lag, window=window, accept=accept, is_file=bool(file)
+            url=database_url,
+            source=source,
+            month=month,
+            lag=lag,
+            window=window,
+            accept=accept,
+            is_complete=complete,
+            is_file=bool(file),
         )
         _ = task.period
         with open_ledger(database_url, warn) as reader, _client(source, base_url) as client, _progress(source) as told:
@@ -132,18 +140,16 @@ def command(
     _end(report, plan)
 
 
-def _source(
-    gateway: str, source_id: str | None, file: str | None, columns: dict[str, str], grain: Any, *, complete: bool
-) -> Source:
+def _source(gateway: str, source_id: str | None, file: str | None, columns: dict[str, str], grain: Any) -> Source:
     from pixelmeter.reconcile.sources import sources_for
     from pixelmeter.reconcile.sources.files import FileSource
 
     if file is not None:
         if source_id is not None:
             raise click.UsageError("--source and --file are two reports: leave one of them out")
-        return FileSource(file, gateway, columns, grain=grain, is_complete=complete)
-    if columns or complete or grain != "request":
-        raise click.UsageError("--columns, --grain and --complete describe a --file")
+        return FileSource(file, gateway, columns, grain=grain)
+    if columns or grain != "request":
+        raise click.UsageError("--columns and --grain describe a --file")
     known = sources_for(gateway)
     if not known:
         raise ConfigError(f"no report of {gateway[:80]!r} is known: download one, and name it with --file")
@@ -209,7 +215,7 @@ def _show(
     is_stored: bool,
 ) -> None:
     from pixelmeter.cli.output import emit, emit_json, plain, say
-    from pixelmeter.reconcile.listing import ITEM_COLUMNS, SUMMARY_COLUMNS, items, remarks, summary
+    from pixelmeter.reconcile.listing import ITEM_COLUMNS, SUMMARY_COLUMNS, items, remarks, summary, told_of
     from pixelmeter.reconcile.service import notes_of
 
     rows, listed = summary(plan.result), list(items(plan.result, show))
@@ -222,10 +228,9 @@ def _show(
         emit([_cells(row) for row in rows], _of_table(SUMMARY_COLUMNS), format, right=_ITEMS_RIGHT)
         if listed:
             say("")
-            cells = [_cells(row) for row in listed]
-            drop = ("by", "statements", "attempts", "why")
-            names = ("model", "statement")
-            emit(cells, _of_table(ITEM_COLUMNS), format, right=_ITEMS_RIGHT, names=names, drop=drop)
+            cells = [_cells(row) | {"about": row["attempt"] or row["statement"]} for row in listed]
+            told = [[text] if (text := told_of(row)) else [] for row in listed]
+            emit(cells, _ITEMS, format, right=_ITEMS_RIGHT, names=("model", "about"), below=told)
     for text in (*said, *_sentences(plan)):
         if format == "table":
             say(text)

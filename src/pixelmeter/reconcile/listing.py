@@ -13,7 +13,17 @@ from pixelmeter.core.reconciling.statement import Statement
 from pixelmeter.core.text import exact_usd
 from pixelmeter.reconcile.service import Plan, Report
 
-__all__ = ["ITEM_COLUMNS", "SUMMARY_COLUMNS", "counted", "is_open", "items", "open_items", "remarks", "summary"]
+__all__ = [
+    "ITEM_COLUMNS",
+    "SUMMARY_COLUMNS",
+    "counted",
+    "is_open",
+    "items",
+    "open_items",
+    "remarks",
+    "summary",
+    "told_of",
+]
 
 SUMMARY_COLUMNS = ("class", "matches", "statements", "attempts", "theirs_usd", "ours_usd", "difference_usd")
 ITEM_COLUMNS = (
@@ -29,8 +39,8 @@ def summary(result: Result) -> list[dict[str, Any]]:
     """Return a row for each class, with how many are in it and what they come to."""
     rows = [_of_matches(kind, list(result.of_kind(kind))) for kind in ("equal", "differs", "unsettled")]
     theirs = [one.statement for one in result.only_theirs]
-    rows.append(_row("only_ours", None, (), result.only_ours))
-    rows.append(_row("only_theirs", None, theirs, ()))
+    rows.append({**_row("only_ours", None, (), result.only_ours), "theirs_usd": None})
+    rows.append({**_row("only_theirs", None, theirs, ()), "ours_usd": None})
     rows.append(_row("too_young", None, result.young_statements, result.young_attempts))
     return rows
 
@@ -69,20 +79,30 @@ def remarks(plan: Plan) -> Iterator[str]:
     result = plan.result
     byok = len(result.byok) + len(result.own_key)
     if byok:
-        yield f"{counted(byok, 'attempt')} with a key of your own left out: the gateway bills its fee only"
+        yield f"{counted(byok, 'attempt')} with a key of your own: left out, as the gateway bills its fee only"
     if result.not_charged:
-        yield f"{counted(len(result.not_charged), 'attempt')} cost nothing and rightly on no statement"
+        yield f"{counted(len(result.not_charged), 'attempt')} that cost nothing: rightly on no statement"
     if result.not_covered:
-        yield f"{counted(len(result.not_covered), 'attempt')} older than what the report goes back to"
+        yield f"{counted(len(result.not_covered), 'attempt')} from before what the report goes back to: not missed"
     if plan.not_asked:
-        yield f"{counted(plan.not_asked, 'attempt')} with a known cost that the report was not asked for"
+        yield f"{counted(plan.not_asked, 'attempt')} of known cost: the report was not asked for them"
     unknown = sum(one.unknown for one in result.matches if one.how == "sums")
     if unknown:
-        yield f"{counted(unknown, 'attempt')} of unknown cost in sums, where nobody can say what each cost"
+        yield f"{counted(unknown, 'attempt')} of unknown cost in sums: nobody can say what each cost"
     for one in plan.by_hand:
         yield f"{_settled(one)}: it was corrected by hand, and stays as it is"
     for one in plan.gone:
         yield f"{_settled(one)}: the ledger has no such attempt any more"
+
+
+def told_of(item: dict[str, Any]) -> str:
+    """Return what an item is matched by, or why it is not, as a table has it below its row."""
+    if item["by"] is None:
+        return str(item["why"])
+    if item["by"] == "sums":
+        said = f"sums of {counted(item['statements'], 'statement')} and {counted(item['attempts'], 'attempt')}"
+        return f"{said}, {item['why']}" if item["why"] else said
+    return f"statement {item['statement']}, by {item['by'].replace('_', ' ')}"
 
 
 def counted(number: int, noun: str) -> str:

@@ -62,6 +62,8 @@ class Task:
     window: int
     """Microseconds that the two times of one request may be apart."""
     accept: bool = False
+    is_complete: bool = False
+    """Whether its user says that the report has every request that was charged."""
     is_file: bool = False
     clock: Clock = field(default_factory=SystemClock)
 
@@ -197,13 +199,7 @@ def foresee(reader: LedgerReader, task: Task, report: Report, *, is_stored: bool
         covered_from=report.reading.covered_from,
     )
     _name_gone(reader, plan.result, source.id)
-    is_complete = source.is_complete and report.reading.is_complete and not report.reading.problems
-    found = settlements(
-        plan.result,
-        oldest=now - task.lag,
-        is_complete=is_complete and report.reading.covered_from is None,
-        accept=task.accept,
-    )
+    found = settlements(plan.result, oldest=now - task.lag, is_complete=_is_complete(task, report), accept=task.accept)
     ids = [one.attempt.id for one in found]
     plan.seen = {one.id: one for one in adjusted_attempts_of(reader, ids)}
     corrected = {
@@ -269,6 +265,13 @@ def notes_of(reader: LedgerReader, task: Task, report: Report, *, is_stored: boo
 
 def _rows(number: int) -> str:
     return f"{number:,} row{'' if number == 1 else 's'}"
+
+
+def _is_complete(task: Task, report: Report) -> bool:
+    """Return whether what the report does not have was not charged."""
+    reading = report.reading
+    is_whole = reading.is_complete and not reading.problems and reading.covered_from is None
+    return is_whole and not task.source.by_id and (task.source.is_complete or task.is_complete)
 
 
 def _cut(reader: LedgerReader, task: Task, now: int) -> Reading | None:

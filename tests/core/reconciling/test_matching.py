@@ -117,7 +117,7 @@ def test_a_timeout_is_found_by_its_time_among_named_rows() -> None:
 
 def test_two_timeouts_and_one_row_settle_neither() -> None:
     result = matched([theirs(1), theirs(9)], [ours(1), at_risk(2), at_risk(3)])
-    assert {"equal": ["1=1"], "differs": ["9=2,3"]} == classes(result)
+    assert {"equal": ["1=1"], "unsettled": ["9=2,3"]} == classes(result)
     assert 2 == result.matches[1].unknown
 
 

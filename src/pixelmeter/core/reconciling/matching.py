@@ -277,7 +277,7 @@ class _Matching:
             tuple(statements),
             tuple(attempts),
             theirs=_sum(one.amount for one in statements),
-            ours=sum(one.cost or 0 for one in attempts),
+            ours=_sum(one.cost for one in attempts),
             day=_date(start),
             model=model,
         )

@@ -28,7 +28,7 @@ class Match(NamedTuple):
     theirs: int | None
     """Nano-dollars; None where no statement has an amount."""
     ours: int | None
-    """Nano-dollars, as far as they are known; None of a single attempt of which they are not."""
+    """Nano-dollars, as far as they are known; None where none of the attempts has a known cost."""
     day: date
     """In UTC; the first one where it goes by the sums of a month."""
     model: str | None
