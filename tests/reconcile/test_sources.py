@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from pixelmeter.core.reconciling.statement import Period, month
 from pixelmeter.errors import SourceError
 from pixelmeter.gateways import load_profiles
-from pixelmeter.reconcile.sources import SOURCES, Source, sources_for
+from pixelmeter.reconcile.sources import SOURCES, Source, cloudflare, litellm, openai, sources_for
 from pixelmeter.testing import Gateway
 from tests.reconcile.conftest import Ask, all_of, this_month
 
@@ -353,3 +354,21 @@ def test_a_generation_of_openrouter_as_it_is_documented(gateway: Gateway, ask: A
     assert (38_700_000, 1, data["model"]) == (found.amount, found.images, found.model)
     assert [] == [word for word in ("alice", "private") if word in found.raw]
     assert {"is_byok": True, "upstream_inference_cost": 0.1}.items() <= json.loads(found.raw).items()
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "body"),
+    [
+        ("openai_costs", openai, '{"data":[],"has_more":true,"next_page":"page_%d"}'),
+        ("litellm_spend_logs", litellm, '{"data":[{}],"page_size":1}'),
+        ("cloudflare_logs", cloudflare, '{"result":[{}],"result_info":{"total_count":999999}}'),
+    ],
+)
+def test_a_report_without_an_end_is_an_error(
+    name: str, module: ModuleType, body: str, gateway: Gateway, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAGE_LIMIT", 5)
+    for at in range(10):
+        gateway.tell(body_text=body % (10 - at) if "%d" in body else body, times=10 - at, match={"path": "/*"})
+    with pytest.raises(SourceError, match="more than 5 pages"):
+        ask(named(name), _today())

@@ -54,6 +54,11 @@ class Admission:
         """Whether any budget refuses calls."""
         return bool(self._blocking)
 
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether any of them refuses calls while the ledger does not answer."""
+        return any(rule.on_unavailable == "block" for rule in self._blocking)
+
     def refusal_of(self, budget: str) -> Refusal | None:
         """Return how a budget wants calls refused; None where it does not say."""
         return self._refusals[budget]
@@ -142,8 +147,7 @@ class Admission:
                     ask.lease.give(need)
                 raise
             if ask.close():
-                # Nobody has answered in time, and others need not find that out one by one.
-                self._leasing.unavailable_until = self._clock.monotonic() + SECOND
+                self._leasing.unanswered(clock)
             else:
                 ask.over.wait(WAIT_SECONDS)
         if ask.lease is not None:

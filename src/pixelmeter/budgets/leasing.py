@@ -50,6 +50,7 @@ class Leasing:
         """What attempts that are not in the ledger yet are charged, by their ids."""
         self.unavailable_until = -NEVER
         """Up to when nobody need wait for the ledger, in microseconds of the monotonic clock."""
+        self._silent_since: int | None = None
         self._asks: deque[Ask] = deque()
         self._held: dict[Lease, int] = {}
         self._looked: int | None = None
@@ -68,6 +69,17 @@ class Leasing:
         self._asks.append(ask)
         self.urge()
 
+    def unanswered(self, since: int) -> None:
+        """Take note that a call that has asked at this monotonic time got no answer in time.
+
+        Where that goes on for a second, others need not find it out one by one.
+        """
+        if self._silent_since is None:
+            self._silent_since = since
+        now = self._clock.monotonic()
+        if now - self._silent_since >= SECOND:
+            self.unavailable_until = now + SECOND
+
     def serve(self, writer: BudgetWriter) -> float | None:
         """Answer the calls that wait, keep leases in hand and give back idle ones; return in how many seconds again.
 
@@ -81,6 +93,7 @@ class Leasing:
             self._answer(writer, asks)
             self._refill(writer)
             self._give_back(writer, everything=False)
+            self._silent_since = None
         except Exception:
             self.unavailable_until = self._clock.monotonic() + SECOND
             raise

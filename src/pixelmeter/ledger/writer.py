@@ -13,6 +13,7 @@ from pixelmeter.core.budgets.lease import Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.sums import Counted
 from pixelmeter.ledger.address import Address, read_address, require_driver
 from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
+from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
 from pixelmeter.ledger.budgets import Charges
 
 __all__ = [
@@ -65,6 +66,8 @@ class BudgetWriter(Protocol):
     def give_back(self, process: str, amounts: Mapping[LeaseKey, int]) -> None: ...
     def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> None: ...
     def end_stale(self, before: int) -> None: ...
+    def reset(self, name: str, value: str | None, author: ResetAuthor) -> Sequence[TakenOff]: ...
+    def remove(self, name: str, at: int) -> bool: ...
 
 
 class LedgerWriter(Writer, BudgetWriter, Protocol):

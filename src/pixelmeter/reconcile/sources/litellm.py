@@ -62,7 +62,7 @@ class LitellmSpendLogs(GatewaySource):
 
     def _of_day(self, client: UsageClient, reader: RowReader, day: date, number: int) -> Iterator[tuple[Page, bool]]:
         """Yield the pages of a day from that number on, and whether each is the last."""
-        for at in range(number, _PAGE_LIMIT):
+        for at in range(number, _PAGE_LIMIT + 1):
             query = [
                 ("start_date", f"{day} 00:00:00"),
                 ("end_date", f"{day + timedelta(days=1)} 00:00:00"),
