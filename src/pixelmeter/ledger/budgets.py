@@ -20,7 +20,7 @@ from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Sums, Usage, sums_of
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.budget_changes import HOLD, KEY, ResetAuthor, Run, TakenOff, remove, reset
-from pixelmeter.ledger.budget_reading import SPENT, rule_of, so_far
+from pixelmeter.ledger.budget_reading import SPENT, rule_of, so_far, spans_of_attempts
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.reader import LedgerReader
 
@@ -157,7 +157,8 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
         values = (_encode(rule).decode(), moment(moment_of(since)), moment(moment_of(at)), True, revision)
         if not goes_on:
             run([Sql(f"DELETE FROM pixelmeter_budget_{name} WHERE budget = ?", (rule.name,)) for name in _OF_BUDGET])
-            run([*_adding(so_far(reader, rule, since, start=since), reader.dialect)])
+            for span in spans_of_attempts(reader, rule, since):
+                run(_adding(so_far(reader, rule, span), reader.dialect))
         run(
             [
                 Sql(
