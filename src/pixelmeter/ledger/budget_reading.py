@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
 
-from pixelmeter.core.budgets.budget import Rule, moment_of
+from pixelmeter.core.budgets.budget import Rule, Span, moment_of
 from pixelmeter.core.budgets.state import Reset
 from pixelmeter.core.budgets.sums import SUMS, Sums
 from pixelmeter.errors import LedgerError
@@ -27,6 +27,7 @@ __all__ = [
     "resets_of",
     "rule_of",
     "so_far",
+    "spans_of_attempts",
     "sums_in",
     "values_in",
 ]
@@ -173,8 +174,22 @@ FROM pixelmeter_budget_resets {condition.text} ORDER BY number
     ]
 
 
-def so_far(reader: LedgerReader, rule: Rule, since: int, until: int | None = None, *, start: int) -> list[Sums]:
-    """Return the sums, in the span that begins at `start`, over the rows of the attempts that started in a range."""
+def spans_of_attempts(reader: LedgerReader, rule: Rule, since: int) -> Iterator[Span]:
+    """Yield the spans since a moment that have attempts; more than one where a clock is ahead of ours."""
+    start: int | None = since
+    while start is not None:
+        condition = where(started_in(moment_of(start), None, reader.dialect))
+        statement = f"SELECT min(started_at) FROM pixelmeter_attempts {condition.text}"
+        [(first,)] = reader.rows(statement, condition.parameters)
+        if first is None:
+            return
+        span = rule.span_of(reader.dialect.microseconds(first))
+        yield span
+        start = span.end
+
+
+def so_far(reader: LedgerReader, rule: Rule, span: Span) -> list[Sums]:
+    """Return the sums of a span over the rows of its attempts."""
     dialect = reader.dialect
     model = "coalesce(requested_model, model)"
     if rule.each is None:
@@ -188,8 +203,8 @@ def so_far(reader: LedgerReader, rule: Rule, since: int, until: int | None = Non
     asked = [("gateway", scope.gateway), (model, scope.model), ("operation", scope.operation)]
     conditions = [_like(dialect, Sql(column), pattern) for column, pattern in asked if pattern is not None]
     conditions += [_like(dialect, dialect.tag_value(key), pattern) for key, pattern in scope.tags.items()]
-    begins, ends = (moment_of(since) if since > 0 else None), (None if until is None else moment_of(until))
-    condition = where([Sql("NOT byok"), *started_in(begins, ends, dialect), *conditions])
+    end = None if span.end is None else moment_of(span.end)
+    condition = where([Sql("NOT byok"), *started_in(moment_of(span.start), end, dialect), *conditions])
     statement = f"""
 SELECT value, sum(1 - blocked), sum(blocked),
   sum(CASE WHEN cost IS NULL AND blocked = 0 THEN 1 ELSE 0 END), coalesce(sum(cost), 0), coalesce(sum(at_risk), 0)
@@ -200,7 +215,7 @@ FROM (
 GROUP BY value
 """
     rows = reader.rows(statement, (*value.parameters, *condition.parameters))
-    return [Sums(rule.name, name, start, *map(int, amounts)) for name, *amounts in rows]
+    return [Sums(rule.name, name, span.start, *map(int, amounts)) for name, *amounts in rows]
 
 
 def rule_of(name: str, definition: str) -> Rule:

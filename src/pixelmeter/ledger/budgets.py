@@ -8,21 +8,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.budgets.budget import Rule, Span, moment_of
+from pixelmeter.core.budgets.budget import Rule, moment_of
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
+from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Sums, Usage, sums_of
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger import budget_notices
 from pixelmeter.ledger.budget_changes import HOLD, KEY, ResetAuthor, Run, TakenOff, remove, reset
-from pixelmeter.ledger.budget_reading import SPENT, rule_of, so_far
+from pixelmeter.ledger.budget_reading import SPENT, rule_of, so_far, spans_of_attempts
 from pixelmeter.ledger.dialect import Dialect, Sql
-from pixelmeter.ledger.queries import started_in, where
 from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = ["REVISION", "BudgetTransactions", "Charges", "Known", "Run", "counting", "known_rules", "release"]
@@ -116,6 +117,19 @@ class BudgetTransactions(ABC):
         """Have nothing count towards a budget any more; what it had stays. Returns whether there was one."""
         return self._in_transaction(lambda run, reader: remove(run, name, at, reader.dialect), alone=True)
 
+    def claim_notices(self, process: str, names: Collection[str], times: Collection[int], before: int) -> Claims:
+        """Claim what is to be told of these budgets, as `budget_notices.claim` says."""
+
+        def claimed(run: Run, reader: LedgerReader) -> Claims:
+            rules = [counted.rule for counted in known_rules(reader).counted if counted.rule.name in names]
+            return budget_notices.claim(reader, run, rules, process, times, before)
+
+        return self._in_transaction(claimed)
+
+    def notices_sent(self, keys: Collection[NoticeKey], at: int) -> None:
+        """Take note that notices were sent."""
+        self._in_transaction(lambda run, reader: budget_notices.sent(run, keys, at, reader.dialect))
+
 
 def known_rules(reader: LedgerReader) -> Known:
     """Return the budgets towards which attempts count."""
@@ -158,8 +172,10 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
         values = (_encode(rule).decode(), moment(moment_of(since)), moment(moment_of(at)), True, revision)
         if not goes_on:
             run([Sql(f"DELETE FROM pixelmeter_budget_{name} WHERE budget = ?", (rule.name,)) for name in _OF_BUDGET])
-            for span in _spans_of_attempts(reader, rule, since):
-                run(_adding(so_far(reader, rule, span.start, span.end, start=span.start), reader.dialect))
+            for span in spans_of_attempts(reader, rule, since):
+                run(_adding(so_far(reader, rule, span), reader.dialect))
+        elif before is not None and before.rule.limit != rule.limit:
+            run(budget_notices.forget_unpassed(rule, at, reader.dialect))
         run(
             [
                 Sql(
@@ -175,20 +191,6 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
 
 
 _OF_BUDGET = ("leases", "notices", "sums")
-
-
-def _spans_of_attempts(reader: LedgerReader, rule: Rule, since: int) -> Iterator[Span]:
-    """Yield the spans since a moment that have attempts; more than one where a clock is ahead of ours."""
-    start: int | None = since
-    while start is not None:
-        condition = where(started_in(moment_of(start), None, reader.dialect))
-        statement = f"SELECT min(started_at) FROM pixelmeter_attempts {condition.text}"
-        [(first,)] = reader.rows(statement, condition.parameters)
-        if first is None:
-            return
-        span = rule.span_of(reader.dialect.microseconds(first))
-        yield span
-        start = span.end
 
 
 def counting(

@@ -132,7 +132,7 @@ def planned(reader: LedgerReader, rules: Iterable[Rule], at: int) -> list[Planne
     found: list[Planned] = []
     for rule in rules:
         span = rule.span_of(at)
-        sums = so_far(reader, rule, span.start, span.end, start=span.start)
+        sums = so_far(reader, rule, span)
         states = [
             State(
                 rule=rule,
