@@ -18,6 +18,7 @@ from pixelmeter.errors import ConfigError, SourceError
 from pixelmeter.ledger.address import in_schema
 from pixelmeter.ledger.adjusting import Author, history
 from pixelmeter.ledger.reader import reading_ledger
+from pixelmeter.ledger.schema import METADATA
 from pixelmeter.ledger.statements import latest_reconciliations, reading_of, statements_of
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.reconcile.listing import is_open, remarks
@@ -362,6 +363,9 @@ def test_a_role_with_the_documented_rights_can_reconcile_in_a_schema_of_its_own(
             admin.execute(f"GRANT USAGE ON SCHEMA meter TO {role}".encode())
             for grant in documented_grants():
                 admin.execute(grant.replace("role_name", role).replace(" ON ", " ON meter.").encode())
+            for name in METADATA.tables:
+                if name.startswith("pixelmeter_budget"):
+                    admin.execute(f"GRANT ALL ON meter.{name} TO {role}".encode())
             limited = url.replace(f"postgres:{PASSWORD}", f"{role}:only-this")
             applied = reconciled(limited, Listed(Page((row(0),), None)))
         finally:

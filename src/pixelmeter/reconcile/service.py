@@ -68,6 +68,8 @@ class Task:
     is_complete: bool = False
     """Whether its user says that the report has every request that was charged."""
     is_file: bool = False
+    is_of_images: bool = False
+    """Whether images are compared, and not amounts."""
     clock: Clock = field(default_factory=SystemClock)
 
     @property
@@ -139,7 +141,7 @@ def read(
     stays, and nothing is concluded from it.
     """
     source = task.source
-    if not source.has_amounts:
+    if not source.has_amounts and not task.is_of_images:
         raise ConfigError(f"{source.id} says nothing of amounts: it cannot be reconciled with")
     wanted = _wanted(reader, task) if source.by_id else []
     now = task.clock.now()
@@ -256,7 +258,9 @@ def apply(reader: LedgerReader, task: Task, report: Report, plan: Plan, *, by: s
     return Applied(adjusted, list(stale.values()), gone, kept or result, kept is not None, after)
 
 
-def notes_of(reader: LedgerReader, task: Task, report: Report, plan: Plan, *, is_stored: bool) -> Iterator[str]:
+def notes_of(
+    reader: LedgerReader, task: Task, report: Report, plan: Plan | None = None, *, is_stored: bool
+) -> Iterator[str]:
     """Yield what is to be known of a report beside the numbers."""
     yield from report.notes
     twice = report.rows - len(report.statements)
@@ -266,8 +270,9 @@ def notes_of(reader: LedgerReader, task: Task, report: Report, plan: Plan, *, is
     if changed:
         yield f"{_rows(changed)} said something else when they were read before: the last reading of each holds"
 
-    oldest = oldest_attempt(reader) if plan.result.only_theirs else None
-    older = 0 if oldest is None else sum(one.statement.starts_at < oldest for one in plan.result.only_theirs)
+    theirs = [] if plan is None else plan.result.only_theirs
+    oldest = oldest_attempt(reader) if theirs else None
+    older = 0 if oldest is None else sum(one.statement.starts_at < oldest for one in theirs)
     if oldest is not None and older:
         yield f"{_rows(older)} of theirs from before the oldest attempt of the ledger, {utc_text(moment_of(oldest))}"
 
