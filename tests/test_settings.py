@@ -12,7 +12,7 @@ import pytest
 import pixelmeter
 from pixelmeter import settings as settings_module
 from pixelmeter.errors import ConfigError
-from pixelmeter.settings import VARIABLES, Settings, from_environment, misspelt
+from pixelmeter.settings import VARIABLES, Settings, from_environment, misspelt, usage_key, usage_key_names
 from tests.conftest import unavailable
 from tests.hazards.process import run_python
 
@@ -124,6 +124,8 @@ def test_spaces_around_a_value_are_dropped(around: str) -> None:
         "PIXELMETER_COST_ATTRIBUTES": "openlit",
         "PIXELMETER_SINKS": "otel",
         "PIXELMETER_WEBHOOK_SECRETS": "bria=t",
+        "PIXELMETER_USAGE_KEYS": "aigateway=k",
+        "PIXELMETER_NOTIFY_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "XDG_STATE_HOME": "/x",
     }
     assert plain.keys() >= VARIABLES.keys()
@@ -268,3 +270,21 @@ def test_a_variable_that_is_misspelt_is_found_with_the_one_that_was_meant() -> N
         "PIXEL_METER_GATEWAYS": "PIXELMETER_GATEWAYS",
         "PIXELMETER_COLOUR": None,
     } == found
+
+
+def test_a_key_to_ask_for_usage_is_ours_or_the_vendors() -> None:
+    given = {"PIXELMETER_USAGE_KEYS": "aigateway=ours, openai=admin", "AIGATEWAY_API_KEY": "theirs"}
+    assert ["ours", "admin", None, None] == [
+        usage_key(name, given) for name in ("aigateway", "openai", "openrouter", "nobody")
+    ]
+    assert "theirs" == usage_key("aigateway", given | {"PIXELMETER_USAGE_KEYS": " "})
+    assert "a, b" == usage_key("litellm", {"PIXELMETER_USAGE_KEYS": '{"litellm": "a, b"}'})
+    assert "m" == usage_key("litellm", {"LITELLM_MASTER_KEY": "m"})
+    assert "PIXELMETER_USAGE_KEYS or OPENAI_ADMIN_KEY" == usage_key_names("openai")
+
+
+@pytest.mark.parametrize("text", ["aigateway=key-1,aigateway=key-2", "key-1", "{key-1", '{"aigateway": 7}'])
+def test_keys_that_cannot_be_used_are_not_shown(text: str) -> None:
+    with pytest.raises(ConfigError, match="PIXELMETER_USAGE_KEYS") as raised:
+        usage_key("aigateway", {"PIXELMETER_USAGE_KEYS": text})
+    assert "key-" not in str(raised.value)

@@ -4,6 +4,7 @@ PixelmeterError
  +-- ConfigError       a setting, a tag or a profile that cannot be used
  +-- PriceBookError    a price file that cannot be read
  +-- WebhookError      an event of a webhook that proves nothing
+ +-- SourceError       a usage report of a gateway that cannot be read, or not to its end
  +-- BudgetExceeded    a call that a budget does not let go: the one error that is raised inside a caller's request
  +-- LedgerError       the database
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
@@ -27,6 +28,7 @@ __all__ = [
     "RowRefused",
     "SchemaOutdated",
     "SchemaTooNew",
+    "SourceError",
     "WebhookError",
 ]
 
@@ -52,6 +54,10 @@ class PriceBookError(PixelmeterError):
 
 class WebhookError(PixelmeterError):
     """An event of a webhook is not taken."""
+
+
+class SourceError(PixelmeterError):
+    """A usage report cannot be read."""
 
 
 class BudgetExceeded(PixelmeterError):

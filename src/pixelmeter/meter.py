@@ -58,6 +58,7 @@ __all__ = ["Meter"]
 
 
 _REMEMBERED_JOBS = 1000
+_OPENING_SECONDS = 2.0
 
 
 class _Asked(NamedTuple):
@@ -81,8 +82,8 @@ class Meter:
         meter = pixelmeter.Meter()                      # sqlite:///pixelmeter.db, or PIXELMETER_DATABASE_URL
         client = pixelmeter.instrument(OpenAI(), meter)
 
-    Nothing is opened before the first image call of a process, but for a budget that refuses calls. Arguments win over
-    the environment:
+    Nothing is opened before the first image call of a process, but for a budget that refuses calls: then the ledger is,
+    and waited for up to two seconds where calls may not go without it. Arguments win over the environment:
 
     `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
     `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
@@ -186,7 +187,8 @@ class Meter:
         )
         """Where the attempts go."""
         if self._admission.blocks:
-            self.recorder.open()
+            # A call waits less than it may take to open a ledger, and would be refused then.
+            self.recorder.open(_OPENING_SECONDS if self._admission.needs_ledger else 0)
 
     def begin(
         self, outgoing: Outgoing, within: Mark | None = None
@@ -296,6 +298,7 @@ class Meter:
             return (yield from self._admission.admit(intent))
         except BudgetExceeded as exceeded:
             exceeded.refuse = self._admission.refusal_of(exceeded.budget)
+            asked.mark.call.refused(intent.attempt)
             asked.receiver(blocked(intent, exceeded.budget))
             raise
 
@@ -305,18 +308,18 @@ class Meter:
         """Tell the sinks, keep the intent, and return what watches the attempt."""
         mark, outgoing = asked.mark, asked.outgoing
         receiver = asked.receiver if reservation is None else partial(self._end, reservation, asked.receiver)
-        if self.sinks:
-            mark.leaving = self.recorder.enter(intent)
-            if intent.trace_id is None:
-                intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
         try:
+            if self.sinks:
+                mark.leaving = self.recorder.enter(intent)
+                if intent.trace_id is None:
+                    intent = msgspec.structs.replace(intent, trace_id=outgoing.trace_id)
             metered = Metered(intent, prepared, receiver, self.failures.note)
             exchange = Exchange(metered, self._clock, self.failures.note, outgoing.errors)
             self.recorder.begin(intent)
             # Last: a request that we failed to meter is left as it came, for a layer below or the attempt that follows.
             if asked.header is not None:
                 mark.add_header(outgoing.sent_headers, *asked.header)
-        except Exception:
+        except BaseException:
             mark.restore()
             if reservation is not None:
                 self._admission.release(reservation)

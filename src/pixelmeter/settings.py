@@ -28,6 +28,8 @@ __all__ = [
     "checked_secrets",
     "from_environment",
     "misspelt",
+    "usage_key",
+    "usage_key_names",
 ]
 
 Durability = Literal["process", "sync"]
@@ -49,11 +51,22 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
     "PIXELMETER_WEBHOOK_SECRETS": "what webhooks are checked with",
     "PIXELMETER_NOTIFY_SECRET": "what notices of budgets are signed with",
+    "PIXELMETER_USAGE_KEYS": "keys to ask gateways for their usage with",
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_DURABILITY": "what an attempt survives",
     "PIXELMETER_WRITE_INTERVAL": "seconds between two writes to the ledger",
 }
 """Every variable of pixelmeter's own, and what it is for."""
+
+_USAGE_KEYS = "PIXELMETER_USAGE_KEYS"
+_KEYS_OF_VENDORS: Mapping[str, tuple[str, ...]] = {
+    "aigateway": ("AIGATEWAY_API_KEY",),
+    "cloudflare-ai-gateway": ("CLOUDFLARE_API_TOKEN",),
+    "litellm": ("LITELLM_API_KEY", "LITELLM_MASTER_KEY"),
+    "openai": ("OPENAI_ADMIN_KEY",),
+    "openrouter": ("OPENROUTER_API_KEY",),
+}
+"""What the vendors' own tools read."""
 
 _SCHEMA = re.compile("(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _PREFIX = "PIXELMETER_"
@@ -126,10 +139,29 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         write_interval=_write_interval(env),
         sinks=_sinks(env),
         cost_attributes=_cost_attributes(env),
-        webhook_secrets=_webhook_secrets(env),
+        webhook_secrets=_secrets(env, "PIXELMETER_WEBHOOK_SECRETS"),
         notify_keys=_notify_keys(env),
         latest_conventions="gen_ai_latest_experimental" in _words(env, "OTEL_SEMCONV_STABILITY_OPT_IN"),
     )
+
+
+def usage_key(gateway: str, environment: Mapping[str, str] | None = None) -> str | None:
+    """Return the key to ask a gateway for its usage with: that of `PIXELMETER_USAGE_KEYS`, else the vendor's own.
+
+    None where neither has one. It is read only when it is needed, and kept nowhere. ConfigError, which shows no key,
+    for a variable that cannot be used.
+    """
+    env = os.environ if environment is None else environment
+    given = _secrets(env, _USAGE_KEYS).get(gateway, ())
+    if len(given) > 1:
+        raise ConfigError(f"{_USAGE_KEYS} has several keys for {gateway}: leave one")
+    names = _KEYS_OF_VENDORS.get(gateway, ())
+    return next((key for key in (*given, *(_text(env, name) for name in names)) if key), None)
+
+
+def usage_key_names(gateway: str) -> str:
+    """Return which variables `usage_key` reads for a gateway, to be told to people."""
+    return " or ".join((_USAGE_KEYS, *_KEYS_OF_VENDORS.get(gateway, ())))
 
 
 def misspelt(
@@ -222,8 +254,7 @@ def _secret(value: object) -> str | None:
     return (value.strip() or None) if isinstance(value, str) else None
 
 
-def _webhook_secrets(env: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
-    name = "PIXELMETER_WEBHOOK_SECRETS"
+def _secrets(env: Mapping[str, str], name: str) -> dict[str, tuple[str, ...]]:
     text = _text(env, name) or ""
     if text.startswith("{"):
         try:

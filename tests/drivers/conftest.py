@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from pixelmeter import Meter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.testing import capture_calls
 from tests.clients import KITS, Kit
+from tests.drivers.limits import Limited, MakeLimited
 
 
 @pytest.fixture(params=KITS, ids=str)
@@ -33,3 +35,21 @@ def attempts() -> Iterator[list[Attempt]]:
     """The attempts that end in the test."""
     with capture_calls() as attempts:
         yield attempts
+
+
+@pytest.fixture
+def limited(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeLimited]:
+    """Makes a meter with a budget for so many calls; of what was reserved nothing may be left, nor any failure."""
+    # A ledger that is slow to answer, as on a busy machine, is waited for.
+    monkeypatch.setattr("pixelmeter.budgets.admission.WAIT_SECONDS", 60)
+    monkeypatch.setattr("pixelmeter.drivers.waiting.WAIT_SECONDS", 60)
+    made: list[Limited] = []
+
+    def make(calls: int, **budget: Any) -> Limited:
+        made.append(Limited(sqlite_url, calls, **budget))
+        return made[-1]
+
+    yield make
+    for each in made:
+        assert {} == each.meter.failures.counts()
+        assert 0 == each.sums()[2]

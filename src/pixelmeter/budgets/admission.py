@@ -54,6 +54,11 @@ class Admission:
         """Whether any budget refuses calls."""
         return bool(self._blocking)
 
+    @property
+    def needs_ledger(self) -> bool:
+        """Whether any of them refuses calls while the ledger does not answer."""
+        return any(rule.on_unavailable == "block" for rule in self._blocking)
+
     def refusal_of(self, budget: str) -> Refusal | None:
         """Return how a budget wants calls refused; None where it does not say."""
         return self._refusals[budget]
@@ -126,9 +131,11 @@ class Admission:
     def _wait(self, spender: Spender, need: int, now: int) -> Generator[Ask, None, Lease | None]:
         """Return the lease that was reserved from; None where the call may go without."""
         clock = self._clock.monotonic()
-        usage = spender.usage
-        if usage is not None and clock - spender.full_at < SECOND and need > usage.room:
-            raise _exceeded(spender, "limit", now, need, usage)
+        lease = spender.lease
+        if lease is not None and lease.usage is not None and lease.full_at is not None:
+            is_present = lease.start == spender.rule.span_of(now).start
+            if is_present and clock - lease.full_at < SECOND and need > lease.usage.room:
+                raise _exceeded(spender, "limit", now, need, lease.usage)
         ask = Ask(spender, need, now)
         if clock >= self._leasing.unavailable_until:
             self._leasing.ask(ask)
@@ -140,8 +147,7 @@ class Admission:
                     ask.lease.give(need)
                 raise
             if ask.close():
-                # Nobody has answered in time, and others need not find that out one by one.
-                self._leasing.unavailable_until = self._clock.monotonic() + SECOND
+                self._leasing.unanswered(clock)
             else:
                 ask.over.wait(WAIT_SECONDS)
         if ask.lease is not None:

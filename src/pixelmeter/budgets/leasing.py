@@ -61,6 +61,7 @@ class Leasing:
         """What attempts that are not in the ledger yet are charged, by their ids."""
         self.unavailable_until = -NEVER
         """Up to when nobody need wait for the ledger, in microseconds of the monotonic clock."""
+        self._silent_since: int | None = None
         self._asks: deque[Ask] = deque()
         self._held: dict[Lease, int] = {}
         self._looked: int | None = None
@@ -84,6 +85,17 @@ class Leasing:
         self._asks.append(ask)
         self.urge()
 
+    def unanswered(self, since: int) -> None:
+        """Take note that a call that has asked at this monotonic time got no answer in time.
+
+        Where that goes on for a second, others need not find it out one by one.
+        """
+        if self._silent_since is None:
+            self._silent_since = since
+        now = self._clock.monotonic()
+        if now - self._silent_since >= SECOND:
+            self.unavailable_until = now + SECOND
+
     def serve(self, writer: BudgetWriter) -> float | None:
         """Answer the calls that wait, keep leases in hand and give back idle ones; return in how many seconds again.
 
@@ -97,6 +109,7 @@ class Leasing:
             self._answer(writer, asks)
             self._refill(writer)
             self._give_back(writer, everything=False)
+            self._silent_since = None
         except Exception:
             self.unavailable_until = self._clock.monotonic() + SECOND
             raise
@@ -184,9 +197,10 @@ class Leasing:
                     if ask.need <= left:
                         left -= ask.need
                         ask.lease = lease
+                        lease.used_at = max(lease.used_at, ask.at)
                     else:
-                        spender.full_at = self._clock.monotonic()
-                        ask.usage = spender.usage
+                        lease.full_at = self._clock.monotonic()
+                        ask.usage = lease.usage
                     ask.end()
             finally:
                 lease.give(left)
@@ -199,16 +213,15 @@ class Leasing:
         return amount
 
     def _draw_once(self, writer: BudgetWriter, spender: Spender, lease: Lease, least: int, total: int) -> int:
-        room = spender.rule.limit if spender.usage is None else spender.usage.room
+        room = spender.rule.limit if lease.usage is None else lease.usage.room
         extra = max(room // _PART, 0)
         now = self._clock.now()
         self._has_leases = True
         draw = Draw(lease.key, spender.rule.limit, least, total, total + extra, total + extra * _PLENTY)
         [drawn] = writer.draw(self._process(), [draw], now)
-        spender.usage = drawn.usage
+        lease.usage = drawn.usage
         self._hold(lease, drawn.amount)
         self._extend(spender.rule, lease)
-        lease.used_at = max(lease.used_at, now)
         return drawn.amount
 
     def _end_stale(self, writer: BudgetWriter) -> bool:
@@ -248,10 +261,15 @@ class Leasing:
         """Draw more before the calls of a busy program have to wait for it."""
         now = self._clock.now()
         for spender in list(self._spenders.values()):
-            lease, usage = spender.lease, spender.usage
-            if lease is None or usage is None or not lease.start <= now < lease.until or now - lease.used_at > SECOND:
+            lease = spender.lease
+            if (
+                lease is None
+                or lease.usage is None
+                or not lease.start <= now < lease.until
+                or now - lease.used_at > SECOND
+            ):
                 continue
-            extra = usage.room // _PART
+            extra = lease.usage.room // _PART
             if extra > 0 and lease.left() < extra // 2:
                 lease.give(self._draw(writer, spender, lease, extra, extra))
 

@@ -18,17 +18,13 @@ NEVER = 2**62
 class Spender:
     """A budget, for one of its values: what this process has of it."""
 
-    __slots__ = ("full_at", "lease", "rule", "usage", "value")
+    __slots__ = ("lease", "rule", "value")
 
     def __init__(self, rule: Rule, value: str) -> None:
         self.rule = rule
         self.value = value
         self.lease: Lease | None = None
         """The latest one."""
-        self.usage: Usage | None = None
-        """What the ledger said last."""
-        self.full_at = -NEVER
-        """When the ledger last said no, in microseconds of the monotonic clock."""
 
 
 class Ask:

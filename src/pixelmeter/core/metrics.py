@@ -43,7 +43,7 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_requests_total",
         kind="counter",
         labels=(*_CALL, "outcome", "error_type"),
-        help="Attempts that ended: HTTP requests on the wire, retries included.",
+        help="Attempts that ended: HTTP requests on the wire, retries included, and those that a budget refused.",
         origins=_BOTH,
     ),
     Metric(

@@ -13,6 +13,7 @@ NAME_LIMIT = 200
 ERROR_LIMIT = 100
 _NUMBER_LIMIT = 40
 _COST_LIMIT = 1_000_000 * NANO_PER_USD
+_BILL_LIMIT = 1_000_000_000 * NANO_PER_USD
 _COUNT_LIMIT = 1_000_000_000
 _NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2}))?")
 _POWERS = tuple(10**power for power in range(64))
@@ -79,6 +80,23 @@ def summed(texts: Iterable[str], factor: int, divisor: int = 1) -> int | None:
         total += digits * 10 ** (power - lowest)
     amount = half_even(total * factor, divisor * 10**-lowest)
     return None if amount > _COST_LIMIT else amount
+
+
+def signed(text: str, factor: int, divisor: int = 1) -> int | None:
+    """Return a decimal number of either sign x factor / divisor, half-even; None if it is not a sane amount.
+
+    For what statements have, where an amount may be a credit, or the sum of a month: up to 10^18, a billion dollars.
+    """
+    text = text.strip()
+    is_negative = text.startswith("-") and not text.startswith("-+")
+    number = _parts(text[1:] if is_negative else text)
+    if number is None:
+        return None
+    digits, power = number
+    amount = half_even(digits * factor * 10 ** max(power, 0), divisor * 10 ** max(-power, 0))
+    if amount > _BILL_LIMIT:
+        return None
+    return -amount if is_negative else amount
 
 
 def _parts(text: str) -> tuple[int, int] | None:

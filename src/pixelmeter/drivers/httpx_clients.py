@@ -7,6 +7,7 @@ whatever is put in the class's place of the method, now or later, is what the re
 from __future__ import annotations
 
 import copy
+import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any, cast
@@ -15,7 +16,7 @@ from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, SyncDriver, body_of
 from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
-from pixelmeter.drivers.refusal import raised_to
+from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to
 from pixelmeter.errors import BudgetExceeded, ConfigError
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
@@ -76,7 +77,11 @@ class _Pool(HttpxLayer):
         )
 
     def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
-        raise raised_to(exceeded, None) from None
+        if exceeded.refuse == "raise":
+            raise raised_to(exceeded, None) from None
+        headers, body = answer_of(exceeded)
+        kind = sys.modules[type(request).__module__.partition(".")[0]].Response
+        return kind(STATUS, headers=headers, content=body)
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
         exchange.respond(response.status, response.headers)
@@ -141,7 +146,7 @@ def _itself(method: Any) -> Any:
     return method
 
 
-def meter_client(client: Any, library: Any, meter: Meter, *, provisional: bool, refusal: Refusal = "raise") -> None:
+def meter_client(client: Any, library: Any, meter: Meter, *, provisional: bool, refusal: Refusal | None = None) -> None:
     """Meter what a client of the library sends from now on; `refusal` is what its callers can make sense of."""
     placed = _placed(client, _SEND)
     layer = placed.layer if isinstance(placed, _Replacement) else None

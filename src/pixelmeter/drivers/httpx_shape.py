@@ -137,7 +137,7 @@ class HttpxLayer(Layer):
         )
 
     def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
-        if (exceeded.refuse or self.refusal) == "raise":
+        if exceeded.refuse == "raise":
             raise raised_to(exceeded, request) from None
         return response_of(exceeded, request, _response_like(request))
 

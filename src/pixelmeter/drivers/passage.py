@@ -22,6 +22,7 @@ from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.gateways.routes import Followed, Found
 from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.drivers.refusal import refusal_by
 from pixelmeter.drivers.waiting import through, through_async
 from pixelmeter.errors import BudgetExceeded
 from pixelmeter.lifecycle import Watch, catch_up, watch
@@ -43,8 +44,8 @@ class Layer:
 
     meter: Meter | None = None
     """None for a layer that only looks at what another one has begun."""
-    refusal: Refusal = "raise"
-    """How its callers are told that a budget does not let a call go, where the budget does not say."""
+    refusal: Refusal | None = None
+    """How its callers are told that a budget does not let a call go; None where only the request tells."""
 
     def context_of(self, request: Any) -> MutableMapping[str, Any]:
         """Return what the library carries along with a request."""
@@ -63,7 +64,10 @@ class Layer:
         raise NotImplementedError
 
     def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
-        """Return the library's response that says that a budget does not let the request go, or raise that."""
+        """Return the library's response that says that a budget does not let the request go, or raise that.
+
+        `exceeded.refuse` says which of these.
+        """
         raise exceeded
 
     def enter(self, request: Any) -> Generator[Ask, None, Passage | None]:
@@ -98,7 +102,7 @@ class Layer:
 class Passage:
     """A request on its way through one layer, from when it enters until the layer has its answer."""
 
-    __slots__ = ("_begun", "_here", "exchange", "is_over", "layer", "mark", "meter", "outer", "outgoing")
+    __slots__ = ("_begun", "_here", "exchange", "is_over", "layer", "mark", "meter", "outer", "outgoing", "refusal")
 
     def __init__(
         self, layer: Layer, meter: Meter, exchange: Exchange, mark: Mark | None, outgoing: Outgoing, *, begun: bool
@@ -110,6 +114,8 @@ class Passage:
         """None for a request about a job."""
         self.outgoing: Outgoing | None = outgoing
         """The request as it was when its attempt began."""
+        self.refusal: Refusal | None = layer.refusal
+        """How whoever sends is told that a budget does not let a request go, by the outermost layer that knows."""
         self.outer: Passage | None = None
         """What was the latest of the context before."""
         self.is_over = False
@@ -248,11 +254,18 @@ def _enter(layer: Layer, outgoing: Outgoing) -> Generator[Ask, None, Passage | N
         if is_follow:
             exchange, mark = meter.follow(outgoing), None
         else:
-            begun = yield from meter.begin(outgoing, None if around is None else around.mark)
+            try:
+                begun = yield from meter.begin(outgoing, None if around is None else around.mark)
+            except BudgetExceeded as exceeded:
+                known = layer.refusal if around is None or around.refusal is None else around.refusal
+                exceeded.refuse = exceeded.refuse or known or refusal_by(outgoing.headers)
+                raise
             exchange, mark = begun or (None, None)
         if exchange is None:
             return None
         passage = Passage(layer, meter, exchange, mark, outgoing, begun=True)
+    if around is not None and around.refusal is not None:
+        passage.refusal = around.refusal
     passage.enter()
     return passage
 

@@ -10,18 +10,19 @@ from typing import Any
 import msgspec
 
 from pixelmeter.core.budgets.budget import Refusal
+from pixelmeter.core.wire.headers import Headers
 from pixelmeter.errors import BudgetExceeded
 
-__all__ = ["raised_to", "refusal_of", "response_of"]
+__all__ = ["STATUS", "answer_of", "raised_to", "refusal_by", "refusal_of", "response_of"]
 
 # Bases of what libraries raise that their clients neither try again nor hide: what they do try again are transport
 # errors. Looked up, not imported: who has not loaded a library does not catch its errors.
 _CAUGHT = (("httpx", "HTTPError"), ("httpx2", "HTTPError"), ("openai", "OpenAIError"))
-_STATUS = 402
+STATUS = 402
 
 
-def refusal_of(client: object) -> Refusal:
-    """Return what a client's callers can make sense of.
+def refusal_of(client: object) -> Refusal | None:
+    """Return what a client's callers can make sense of; None where only its requests tell.
 
     Clients of Stainless's making (OpenAI's first version, Together, Portkey) take whatever is raised below them for a
     broken connection, which they try again and then hide. Those of OpenAI since version 2 let errors of their own pass.
@@ -31,9 +32,21 @@ def refusal_of(client: object) -> Refusal:
     if "portkey_ai" in roots:
         return "respond"
     if "openai" in roots:
-        version = str(getattr(sys.modules.get("openai"), "__version__", ""))
-        return "respond" if version.startswith(("0.", "1.")) else "raise"
-    return "respond" if any(kind.__module__.endswith("._base_client") for kind in kinds) else "raise"
+        return _of_openai(str(getattr(sys.modules.get("openai"), "__version__", "")))
+    return "respond" if any(kind.__module__.endswith("._base_client") for kind in kinds) else None
+
+
+def refusal_by(headers: Headers) -> Refusal:
+    """Return the same by a request, where an SDK was given a client or a transport of ours: they name themselves."""
+    if headers.get(b"x-stainless-lang") is None:
+        return "raise"
+    name, _, version = (headers.get(b"user-agent") or b"").decode("latin-1").partition("/Python ")
+    is_openai = name.endswith("OpenAI") and headers.get(b"x-portkey-package-version") is None
+    return _of_openai(version) if is_openai else "respond"
+
+
+def _of_openai(version: str) -> Refusal:
+    return "respond" if version.startswith(("0.", "1.")) else "raise"
 
 
 def raised_to(exceeded: BudgetExceeded, request: Any) -> BudgetExceeded:
@@ -49,17 +62,36 @@ def raised_to(exceeded: BudgetExceeded, request: Any) -> BudgetExceeded:
 
 @cache
 def _kind(bases: tuple[type, ...]) -> Any:
-    kind = type(BudgetExceeded.__name__, (BudgetExceeded, *bases), {"__module__": BudgetExceeded.__module__})
-    kind.__doc__ = BudgetExceeded.__doc__
-    return kind
+    own = {"__module__": BudgetExceeded.__module__, "__doc__": BudgetExceeded.__doc__, "__reduce__": _reduced}
+    return type(BudgetExceeded.__name__, (BudgetExceeded, *bases), own)
+
+
+def _reduced(raised: BudgetExceeded) -> tuple[Any, ...]:
+    # Without the request, whose headers and body are private.
+    return _again, (raised.fields(),)
+
+
+def _again(fields: dict[str, Any]) -> BudgetExceeded:
+    """Return a copy, which may be made in another process, as one that is caught there."""
+    return raised_to(BudgetExceeded(**fields), None)
 
 
 def response_of(exceeded: BudgetExceeded, request: Any, library_response: type[Any]) -> Any:
-    """Return the response that AIgateway gives at a cap of its own: 402, which no client tries again."""
+    """Return the response of httpx or httpx2 that says so."""
+    headers, body = answer_of(exceeded)
+    # A stream, as that of every response that was sent: callers may want to read it in chunks.
+    stream = sys.modules[library_response.__module__.partition(".")[0]].ByteStream(body)
+    response = library_response(STATUS, headers=headers, stream=stream, request=request)
+    response.elapsed = timedelta(0)
+    return response
+
+
+def answer_of(exceeded: BudgetExceeded) -> tuple[list[tuple[str, str]], bytes]:
+    """Return headers and body of what AIgateway answers at a cap of its own, with 402, which no client tries again."""
     error = {
         "message": str(exceeded),
         "type": "budget_exceeded",
-        "code": _STATUS,
+        "code": STATUS,
         "budget": exceeded.budget,
         "value": exceeded.value,
         "reason": exceeded.reason,
@@ -69,14 +101,9 @@ def response_of(exceeded: BudgetExceeded, request: Any, library_response: type[A
         "needed_usd": _text(exceeded.needed),
         "resets_at": exceeded.resets_at,
     }
-    response = library_response(
-        _STATUS,
-        headers={"content-type": "application/json", "x-should-retry": "false"},
-        content=msgspec.json.encode({"error": error}),
-        request=request,
-    )
-    response.elapsed = timedelta(0)
-    return response
+    body = msgspec.json.encode({"error": error})
+    length = str(len(body))
+    return [("content-type", "application/json"), ("content-length", length), ("x-should-retry", "false")], body
 
 
 def _text(amount: object) -> str | None:

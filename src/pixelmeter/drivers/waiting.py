@@ -26,8 +26,10 @@ def through(steps: Generator[Ask, None, _T]) -> _T:
             ask = next(steps)
             try:
                 ask.over.wait(WAIT_SECONDS)
-            except BaseException as error:
-                steps.throw(error)
+            except BaseException:
+                # Whatever it is, it is the caller's: not thrown into the steps, which would take errors for their own.
+                steps.close()
+                raise
     except StopIteration as end:
         found: _T = end.value
         return found
@@ -40,8 +42,9 @@ async def through_async(steps: Generator[Ask, None, _T]) -> _T:
             ask = next(steps)
             try:
                 await _over(ask)
-            except BaseException as error:
-                steps.throw(error)
+            except BaseException:
+                steps.close()
+                raise
     except StopIteration as end:
         found: _T = end.value
         return found
@@ -64,8 +67,12 @@ async def _over(ask: Ask) -> None:
         return
     answered = asyncio.Event()
     ask.then(partial(_set, loop, answered))
-    with suppress(TimeoutError):
-        await asyncio.wait_for(answered.wait(), WAIT_SECONDS)
+    # Not `wait_for`, which before Python 3.12 loses a cancellation that comes with the answer.
+    timer = loop.call_later(WAIT_SECONDS, answered.set)
+    try:
+        await answered.wait()
+    finally:
+        timer.cancel()
 
 
 def _set(loop: asyncio.AbstractEventLoop, answered: asyncio.Event) -> None:

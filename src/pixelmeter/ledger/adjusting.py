@@ -25,6 +25,7 @@ from pixelmeter.prices import book_of
 __all__ = [
     "JOB_COLUMNS",
     "Author",
+    "Authors",
     "Brought",
     "Changed",
     "Corrected",
@@ -77,6 +78,10 @@ class Author(NamedTuple):
     version: str
     made_by: str | None = None
     why: str | None = None
+
+
+Authors = Author | Callable[[Attempt], Author]
+"""Who adjusts: the same for all attempts, or told for each as it is now."""
 
 
 class OpenJobs(NamedTuple):
@@ -190,14 +195,15 @@ def _changes(job: Job, submits: Sequence[_State], settler: Settler) -> Iterable[
             )
 
 
-def adjust(reader: LedgerReader, ids: Iterable[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+def adjust(reader: LedgerReader, ids: Iterable[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
     """Return the changes of attempts by what is said of each of them as it is now."""
     changes: list[Change] = []
     for state in _states(reader, ids).values():
         now = state.now
         after = corrected(now)
         if after is not None and after != now:
-            changes.append(change_of(now, after, number=len(state.adjustments) + 1, **author._asdict()))
+            by = author if isinstance(author, Author) else author(now)
+            changes.append(change_of(now, after, number=len(state.adjustments) + 1, **by._asdict()))
     return changes
 
 

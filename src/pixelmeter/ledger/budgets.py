@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.budgets.budget import Rule, moment_of
+from pixelmeter.core.budgets.budget import Rule, Span, moment_of
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Sums, Usage, sums_of
@@ -165,7 +165,8 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
         values = (_encode(rule).decode(), moment(moment_of(since)), moment(moment_of(at)), True, revision)
         if not goes_on:
             run([Sql(f"DELETE FROM pixelmeter_budget_{name} WHERE budget = ?", (rule.name,)) for name in _OF_BUDGET])
-            run([*_adding(_so_far(reader, rule, since), reader.dialect)])
+            for span in _spans_of_attempts(reader, rule, since):
+                run(_adding(_so_far(reader, rule, span), reader.dialect))
         elif before is not None and before.rule.limit != rule.limit:
             run(budget_notices.forget_unpassed(rule, at, reader.dialect))
         run(
@@ -185,8 +186,22 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
 _OF_BUDGET = ("leases", "notices", "sums")
 
 
-def _so_far(reader: LedgerReader, rule: Rule, since: int) -> list[Sums]:
-    """Return the sums of the attempts that count since a moment, which is when the present span begins."""
+def _spans_of_attempts(reader: LedgerReader, rule: Rule, since: int) -> Iterator[Span]:
+    """Yield the spans since a moment that have attempts; more than one where a clock is ahead of ours."""
+    start: int | None = since
+    while start is not None:
+        condition = where(started_in(moment_of(start), None, reader.dialect))
+        statement = f"SELECT min(started_at) FROM pixelmeter_attempts {condition.text}"
+        [(first,)] = reader.rows(statement, condition.parameters)
+        if first is None:
+            return
+        span = rule.span_of(reader.dialect.microseconds(first))
+        yield span
+        start = span.end
+
+
+def _so_far(reader: LedgerReader, rule: Rule, span: Span) -> list[Sums]:
+    """Return the sums of the attempts of a span."""
     dialect = reader.dialect
     model = "coalesce(requested_model, model)"
     if rule.each is None:
@@ -200,8 +215,8 @@ def _so_far(reader: LedgerReader, rule: Rule, since: int) -> list[Sums]:
     asked = [("gateway", scope.gateway), (model, scope.model), ("operation", scope.operation)]
     conditions = [_like(dialect, Sql(column), pattern) for column, pattern in asked if pattern is not None]
     conditions += [_like(dialect, dialect.tag_value(key), pattern) for key, pattern in scope.tags.items()]
-    start = moment_of(since) if rule.per != "total" else None
-    condition = where([Sql("NOT byok"), *started_in(start, None, dialect), *conditions])
+    end = None if span.end is None else moment_of(span.end)
+    condition = where([Sql("NOT byok"), *started_in(moment_of(span.start), end, dialect), *conditions])
     statement = f"""
 SELECT value, sum(1 - blocked), sum(blocked),
   sum(CASE WHEN cost IS NULL THEN 1 ELSE 0 END), coalesce(sum(cost), 0), coalesce(sum(at_risk), 0)
@@ -212,7 +227,7 @@ FROM (
 GROUP BY value
 """
     rows = reader.rows(statement, (*value.parameters, *condition.parameters))
-    return [Sums(rule.name, name, since, *map(int, amounts)) for name, *amounts in rows]
+    return [Sums(rule.name, name, span.start, *map(int, amounts)) for name, *amounts in rows]
 
 
 def _like(dialect: Dialect, value: Sql, pattern: str) -> Sql:

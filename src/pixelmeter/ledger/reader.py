@@ -18,7 +18,7 @@ __all__ = ["LedgerReader", "reading_database", "reading_ledger", "with_schema"]
 _STEPS = 100_000
 _TABLE = re.compile(
     r"\bpixelmeter_(?:adjustments|adjustment_totals|attempts|budgets|budget_leases|budget_notices|budget_resets"
-    r"|budget_sums|calls|daily|jobs|schema|spend|spools|totals)\b"
+    r"|budget_sums|calls|daily|jobs|reconciliations|schema|spend|spools|statements|statement_reads|totals)\b"
 )
 
 

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import re
-from typing import Any
 
 from sqlalchemy import (
-    BigInteger,
     Boolean,
     Column,
     Connection,
@@ -15,21 +13,19 @@ from sqlalchemy import (
     Identity,
     Index,
     Integer,
-    MetaData,
     SmallInteger,
-    String,
     Table,
     Text,
     UniqueConstraint,
-    text,
 )
-from sqlalchemy.dialects import postgresql
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS
-from pixelmeter.core.budgets.sums import SUMS
+from pixelmeter.core.reconciling import reconciliation
+from pixelmeter.ledger.budget_tables import BUDGET_LEASES, BUDGET_NOTICES, BUDGET_RESETS, BUDGET_SUMS, BUDGETS
 from pixelmeter.ledger.dialect import ROUTED
 from pixelmeter.ledger.sums import ADJUSTMENT_TOTALS_COLUMNS, ADJUSTMENT_TOTALS_KEY, DURATIONS, TOTALS_KEY
+from pixelmeter.ledger.types import BIG, JSON, METADATA, UUID, where
 
 __all__ = [
     "ADJUSTMENTS",
@@ -43,87 +39,78 @@ __all__ = [
     "DAILY",
     "JOBS",
     "METADATA",
+    "RECONCILIATIONS",
     "SPOOLS",
+    "STATEMENTS",
+    "STATEMENT_READS",
     "TOTALS",
     "VIEWS",
     "create_views",
 ]
 
-METADATA = MetaData()
-
-_UUID = String(36).with_variant(postgresql.UUID(as_uuid=False), "postgresql")
-_JSON = Text().with_variant(postgresql.JSONB(), "postgresql")
-# SQLite has one integer of up to 64 bits; the wider type there would only change how a primary key behaves.
-_BIG = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _where(condition: str) -> dict[str, Any]:
-    return {"sqlite_where": text(condition), "postgresql_where": text(condition)}
-
-
 ATTEMPTS = Table(
     "pixelmeter_attempts",
     METADATA,
-    Column("id", _UUID, primary_key=True),
-    Column("call_id", _UUID, nullable=False),
-    Column("attempt", _BIG, nullable=False),
+    Column("id", UUID, primary_key=True),
+    Column("call_id", UUID, nullable=False),
+    Column("attempt", BIG, nullable=False),
     Column("started_at", DateTime(timezone=True), nullable=False),
     Column("gateway", Text, nullable=False),
     Column("operation", Text, nullable=False),
     Column("requested_model", Text),
     Column("model", Text, nullable=False),
     Column("provider", Text),
-    Column("requested_images", _BIG, nullable=False),
-    Column("images", _BIG),
-    Column("input_images", _BIG, nullable=False),
+    Column("requested_images", BIG, nullable=False),
+    Column("images", BIG),
+    Column("input_images", BIG, nullable=False),
     Column("requested_size", Text),
     Column("size", Text),
     Column("requested_quality", Text),
     Column("quality", Text),
     Column("output_format", Text),
-    Column("input_text_tokens", _BIG),
-    Column("input_image_tokens", _BIG),
-    Column("cached_input_tokens", _BIG),
-    Column("output_text_tokens", _BIG),
-    Column("output_image_tokens", _BIG),
-    Column("request_bytes", _BIG),
-    Column("response_bytes", _BIG, nullable=False),
+    Column("input_text_tokens", BIG),
+    Column("input_image_tokens", BIG),
+    Column("cached_input_tokens", BIG),
+    Column("output_text_tokens", BIG),
+    Column("output_image_tokens", BIG),
+    Column("request_bytes", BIG),
+    Column("response_bytes", BIG, nullable=False),
     Column("status", Integer),
     Column("outcome", Text, nullable=False),
     Column("error_type", Text),
     Column("error_code", Text),
     Column("request_id", Text),
-    Column("first_byte", _BIG),
-    Column("duration", _BIG, nullable=False),
+    Column("first_byte", BIG),
+    Column("duration", BIG, nullable=False),
     Column("billing", Text, nullable=False),
-    Column("cost", _BIG),
+    Column("cost", BIG),
     Column("cost_source", Text, nullable=False),
     Column("cost_reason", Text),
-    Column("reported_cost", _BIG),
-    Column("token_cost", _BIG),
-    Column("image_cost", _BIG),
+    Column("reported_cost", BIG),
+    Column("token_cost", BIG),
+    Column("image_cost", BIG),
     Column("reported_text", Text),
     Column("price_id", Text),
-    Column("at_risk", _BIG),
+    Column("at_risk", BIG),
     Column("byok", Boolean, nullable=False),
     Column("fee_rate", Integer, nullable=False),
-    Column("fee", _BIG),
-    Column("tags", _JSON, nullable=False),
+    Column("fee", BIG),
+    Column("tags", JSON, nullable=False),
     Column("trace_id", Text),
     Column("version", Text, nullable=False),
-    Column("first_image", _BIG),
-    Column("remaining_requests", _BIG),
+    Column("first_image", BIG),
+    Column("remaining_requests", BIG),
     Column("job_id", Text),
     Column("priced_parts", Text),
     Column("baseline_model", Text),
-    Column("baseline_cost", _BIG),
-    Column("route_fee", _BIG),
-    Column("savings", _BIG),
+    Column("baseline_cost", BIG),
+    Column("route_fee", BIG),
+    Column("savings", BIG),
     Column("service_tier", Text),
     Index("pixelmeter_attempts_started_at", "started_at"),
     Index("pixelmeter_attempts_call_id", "call_id"),
-    Index("pixelmeter_attempts_job_id", "job_id", **_where("job_id IS NOT NULL")),
-    Index("pixelmeter_attempts_routed", "started_at", **_where(ROUTED)),
+    Index("pixelmeter_attempts_job_id", "job_id", **where("job_id IS NOT NULL")),
+    Index("pixelmeter_attempts_routed", "started_at", **where(ROUTED)),
 )
 """One row an attempt, in the order of `pixelmeter.core.attempts.record.FIELDS`; rows are never changed."""
 
@@ -137,98 +124,98 @@ DAILY = Table(
     Column("model", Text, primary_key=True),
     Column("outcome", Text, primary_key=True),
     Column("latency_bucket", SmallInteger, primary_key=True, autoincrement=False),
-    Column("attempts", _BIG, nullable=False),
-    Column("calls", _BIG, nullable=False),
-    Column("images", _BIG, nullable=False),
-    Column("cost", _BIG, nullable=False),
-    Column("fee", _BIG, nullable=False),
-    Column("at_risk", _BIG, nullable=False),
-    Column("unknown_cost_attempts", _BIG, nullable=False),
-    Column("duration", _BIG, nullable=False),
+    Column("attempts", BIG, nullable=False),
+    Column("calls", BIG, nullable=False),
+    Column("images", BIG, nullable=False),
+    Column("cost", BIG, nullable=False),
+    Column("fee", BIG, nullable=False),
+    Column("at_risk", BIG, nullable=False),
+    Column("unknown_cost_attempts", BIG, nullable=False),
+    Column("duration", BIG, nullable=False),
 )
 """Sums by UTC day and by latency bucket (`pixelmeter.core.reporting.latency`), so that the rollup is its own histogram.
 
-`provider` is "" where the row has NULL; `calls` counts the attempts numbered 0; `cost`, `fee` and `at_risk` add up what
-is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
+`provider` is "" where the row has NULL; `calls` counts the attempts numbered 0 that were sent; `cost`, `fee` and
+`at_risk` add up what is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
 """
 
 TOTALS = Table(
     "pixelmeter_totals",
     METADATA,
-    Column("number", _BIG, Identity(always=True), primary_key=True),
+    Column("number", BIG, Identity(always=True), primary_key=True),
     *(Column(name, Text, nullable=False) for name in TOTALS_KEY),
-    Column("attempts", _BIG, nullable=False),
-    Column("retries", _BIG, nullable=False),
-    Column("images", _BIG, nullable=False),
-    Column("cost_usd", _BIG, nullable=False),
-    Column("cost_nano", _BIG, nullable=False),
-    Column("at_risk_usd", _BIG, nullable=False),
-    Column("at_risk_nano", _BIG, nullable=False),
-    Column("unknown_cost_attempts", _BIG, nullable=False),
-    Column("duration_s", _BIG, nullable=False),
-    Column("duration_us", _BIG, nullable=False),
-    Column("input_text_tokens", _BIG, nullable=False),
-    Column("cached_input_tokens", _BIG, nullable=False),
-    Column("input_image_tokens", _BIG, nullable=False),
-    Column("output_text_tokens", _BIG, nullable=False),
-    Column("output_image_tokens", _BIG, nullable=False),
-    *(Column(name, _BIG, nullable=False) for name in DURATIONS),
+    Column("attempts", BIG, nullable=False),
+    Column("retries", BIG, nullable=False),
+    Column("images", BIG, nullable=False),
+    Column("cost_usd", BIG, nullable=False),
+    Column("cost_nano", BIG, nullable=False),
+    Column("at_risk_usd", BIG, nullable=False),
+    Column("at_risk_nano", BIG, nullable=False),
+    Column("unknown_cost_attempts", BIG, nullable=False),
+    Column("duration_s", BIG, nullable=False),
+    Column("duration_us", BIG, nullable=False),
+    Column("input_text_tokens", BIG, nullable=False),
+    Column("cached_input_tokens", BIG, nullable=False),
+    Column("input_image_tokens", BIG, nullable=False),
+    Column("output_text_tokens", BIG, nullable=False),
+    Column("output_image_tokens", BIG, nullable=False),
+    *(Column(name, BIG, nullable=False) for name in DURATIONS),
     UniqueConstraint(*TOTALS_KEY, name="pixelmeter_totals_key"),
 )
 """Sums since the ledger began, by the labels of metrics (`pixelmeter.core.labels`), from which counters are read.
 
 `number` grows with each new key, so what came first can be told. `cost_reason` is "" where the cost is known, and
 `input_text_tokens` are those that were not cached. Money and time are in two columns each, to be added up, because
-sums of years may not fit into one of 64 bits. The columns of DURATIONS count attempts, each in one of them.
+sums of years may not fit into one of 64 bits. The columns of DURATIONS count attempts: each that was sent is in one.
 """
 
 SPOOLS = Table(
     "pixelmeter_spools",
     METADATA,
     Column("name", Text, primary_key=True),
-    Column("position", _BIG, nullable=False),
+    Column("position", BIG, nullable=False),
 )
 """How far each spool file has been read, committed together with the rows it gave."""
 
 ADJUSTMENTS = Table(
     "pixelmeter_adjustments",
     METADATA,
-    Column("attempt_id", _UUID, primary_key=True),
-    Column("number", _BIG, primary_key=True, autoincrement=False),
+    Column("attempt_id", UUID, primary_key=True),
+    Column("number", BIG, primary_key=True, autoincrement=False),
     Column("kind", Text, nullable=False),
     Column("made_at", DateTime(timezone=True), nullable=False),
     Column("source", Text, nullable=False),
     Column("made_by", Text),
     Column("why", Text),
-    Column("job_duration", _BIG),
+    Column("job_duration", BIG),
     Column("version", Text, nullable=False),
     Column("model", Text, nullable=False),
     Column("provider", Text),
-    Column("images", _BIG),
+    Column("images", BIG),
     Column("size", Text),
     Column("quality", Text),
-    Column("input_text_tokens", _BIG),
-    Column("input_image_tokens", _BIG),
-    Column("cached_input_tokens", _BIG),
-    Column("output_text_tokens", _BIG),
-    Column("output_image_tokens", _BIG),
+    Column("input_text_tokens", BIG),
+    Column("input_image_tokens", BIG),
+    Column("cached_input_tokens", BIG),
+    Column("output_text_tokens", BIG),
+    Column("output_image_tokens", BIG),
     Column("outcome", Text, nullable=False),
     Column("error_type", Text),
     Column("error_code", Text),
     Column("billing", Text, nullable=False),
-    Column("cost", _BIG),
+    Column("cost", BIG),
     Column("cost_source", Text, nullable=False),
     Column("cost_reason", Text),
-    Column("reported_cost", _BIG),
-    Column("token_cost", _BIG),
-    Column("image_cost", _BIG),
+    Column("reported_cost", BIG),
+    Column("token_cost", BIG),
+    Column("image_cost", BIG),
     Column("reported_text", Text),
     Column("price_id", Text),
-    Column("at_risk", _BIG),
-    Column("fee", _BIG),
+    Column("at_risk", BIG),
+    Column("fee", BIG),
     Column("priced_parts", Text),
     Column("is_latest", Boolean, nullable=False),
-    Index("pixelmeter_adjustments_latest", "attempt_id", unique=True, **_where("is_latest")),
+    Index("pixelmeter_adjustments_latest", "attempt_id", unique=True, **where("is_latest")),
     Index("pixelmeter_adjustments_made_at", "made_at"),
 )
 """One row an adjustment, in the order of `pixelmeter.core.attempts.adjustment.FIELDS`.
@@ -241,13 +228,13 @@ JOBS = Table(
     METADATA,
     Column("job_id", Text, primary_key=True),
     Column("gateway", Text, primary_key=True),
-    Column("attempt_id", _UUID),
+    Column("attempt_id", UUID),
     Column("submitted_at", DateTime(timezone=True)),
     Column("ended_at", DateTime(timezone=True)),
     Column("outcome", Text),
     Column("heard", Text),
-    Index("pixelmeter_jobs_open", "submitted_at", **_where("ended_at IS NULL")),
-    Index("pixelmeter_jobs_unknown", "ended_at", **_where("attempt_id IS NULL")),
+    Index("pixelmeter_jobs_open", "submitted_at", **where("ended_at IS NULL")),
+    Index("pixelmeter_jobs_unknown", "ended_at", **where("attempt_id IS NULL")),
 )
 """One row a job. `attempt_id` is NULL where only its end is known, `ended_at` where only its submit is.
 
@@ -257,9 +244,9 @@ JOBS = Table(
 ADJUSTMENT_TOTALS = Table(
     "pixelmeter_adjustment_totals",
     METADATA,
-    Column("number", _BIG, Identity(always=True), primary_key=True),
+    Column("number", BIG, Identity(always=True), primary_key=True),
     *(Column(name, Text, nullable=False) for name in ADJUSTMENT_TOTALS_KEY),
-    *(Column(name, _BIG, nullable=False) for name in ADJUSTMENT_TOTALS_COLUMNS if name not in ADJUSTMENT_TOTALS_KEY),
+    *(Column(name, BIG, nullable=False) for name in ADJUSTMENT_TOTALS_COLUMNS if name not in ADJUSTMENT_TOTALS_KEY),
     UniqueConstraint(*ADJUSTMENT_TOTALS_KEY, name="pixelmeter_adjustment_totals_key"),
 )
 """What adjustments added to and took from `TOTALS` since the ledger began, which themselves never fall.
@@ -267,81 +254,62 @@ ADJUSTMENT_TOTALS = Table(
 `outcome` is that of the end of a job, and "" of every other adjustment.
 """
 
-BUDGETS = Table(
-    "pixelmeter_budgets",
+STATEMENTS = Table(
+    "pixelmeter_statements",
     METADATA,
-    Column("name", Text, primary_key=True),
-    Column("definition", Text, nullable=False),
-    Column("counts_from", DateTime(timezone=True), nullable=False),
-    Column("changed_at", DateTime(timezone=True), nullable=False),
-    Column("is_active", Boolean, nullable=False),
-    Column("revision", _BIG, nullable=False),
-)
-"""One row a budget. `definition` is JSON: a `pixelmeter.core.budgets.budget.Rule`.
-
-Attempts that started before `counts_from` do not count. `revision` grows with each change of any row, so that a writer
-that has read them all need not read them again.
-"""
-
-BUDGET_SUMS = Table(
-    "pixelmeter_budget_sums",
-    METADATA,
-    Column("budget", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
-    Column("starts_at", DateTime(timezone=True), primary_key=True),
-    *(Column(name, _BIG, nullable=False) for name in SUMS),
-    Column("credited", _BIG, nullable=False),
-    Column("leased", _BIG, nullable=False),
-    Column("last_lease", _BIG, nullable=False),
-    Column("overrun", _BIG, nullable=False),
-    Column("overruns", _BIG, nullable=False),
-)
-"""One row for each budget, each value of what it has one each of, and each span, which begins at `starts_at`.
-
-`cost` and `at_risk` are those of the attempts that count, with their adjustments; `credited` is what resets took off,
-`leased` the sum of the leases, and `last_lease` what the latest draw got. `overrun` is what attempts cost beyond what
-was reserved for them, and `overruns` how many did.
-"""
-
-BUDGET_LEASES = Table(
-    "pixelmeter_budget_leases",
-    METADATA,
-    Column("process", Text, primary_key=True),
-    Column("budget", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
-    Column("starts_at", DateTime(timezone=True), primary_key=True),
-    Column("amount", _BIG, nullable=False),
-    Column("renewed_at", DateTime(timezone=True), nullable=False),
-    Index("pixelmeter_budget_leases_key", "budget", "value", "starts_at"),
-)
-"""What each process may spend of a budget without asking. `process` is what the names of its spool files begin with."""
-
-BUDGET_NOTICES = Table(
-    "pixelmeter_budget_notices",
-    METADATA,
-    Column("budget", Text, primary_key=True),
-    Column("value", Text, primary_key=True),
-    Column("starts_at", DateTime(timezone=True), primary_key=True),
-    Column("threshold", _BIG, primary_key=True, autoincrement=False),
-    Column("claimed_at", DateTime(timezone=True), nullable=False),
-    Column("claimed_by", Text, nullable=False),
-    Column("sent_at", DateTime(timezone=True)),
-)
-"""The thresholds (parts per million of the limit) that were passed, each claimed by the one process that tells it."""
-
-BUDGET_RESETS = Table(
-    "pixelmeter_budget_resets",
-    METADATA,
-    Column("number", _BIG, Identity(always=True), primary_key=True),
-    Column("budget", Text, nullable=False),
-    Column("value", Text, nullable=False),
+    Column("gateway", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("external_id", Text, primary_key=True),
+    Column("grain", Text, nullable=False),
     Column("starts_at", DateTime(timezone=True), nullable=False),
-    Column("amount", _BIG, nullable=False),
-    Column("made_at", DateTime(timezone=True), nullable=False),
-    Column("made_by", Text),
-    Column("why", Text),
+    Column("ends_at", DateTime(timezone=True)),
+    Column("ids", Text, nullable=False),
+    Column("model", Text),
+    Column("amount", BIG),
+    Column("images", BIG),
+    Column("requests", BIG),
+    Column("status", Text),
+    Column("label", Text),
+    Column("raw", Text, nullable=False),
+    Column("read_at", DateTime(timezone=True), nullable=False),
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    Index("pixelmeter_statements_starts_at", "gateway", "source", "starts_at"),
 )
-"""What was taken off a budget by hand: who did it and why."""
+"""One row of a gateway's own usage report, in the order of `pixelmeter.core.reconciling.statement.FIELDS`.
+
+Rows are never changed. One that is read again with other content is a row of its own with the next `number`, and the
+highest number holds. `ids` is a JSON array.
+"""
+
+STATEMENT_READS = Table(
+    "pixelmeter_statement_reads",
+    METADATA,
+    Column("gateway", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("began_at", DateTime(timezone=True), nullable=False),
+    Column("read_at", DateTime(timezone=True), nullable=False),
+    Column("pages", BIG, nullable=False),
+    Column("cursor", Text),
+    Column("is_complete", Boolean, nullable=False),
+)
+"""How far the report of a month has been read, committed together with the statements of each page."""
+
+RECONCILIATIONS = Table(
+    "pixelmeter_reconciliations",
+    METADATA,
+    Column("gateway", Text, primary_key=True),
+    Column("source", Text, primary_key=True),
+    Column("month", Text, primary_key=True),
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    Column("run_at", DateTime(timezone=True), nullable=False),
+    Column("made_by", Text),
+    Column("version", Text, nullable=False),
+    *(Column(name, BIG, nullable=False) for name in reconciliation.COUNTS),
+    *(Column(name, BIG, nullable=False) for name in reconciliation.SUMS),
+    Column("coverage", BIG),
+)
+"""One row a reconciliation that was applied and came to another result than the one before."""
 
 
 def _as_it_is(name: str) -> str:
@@ -360,7 +328,8 @@ LEFT JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest
 SELECT call_id, min(started_at) AS started_at, count(*) AS attempts, sum(images) AS images,
   max(CASE WHEN outcome = 'success' THEN 1 ELSE 0 END) AS succeeded,
   max(CASE WHEN outcome = 'pending' THEN 1 ELSE 0 END) AS pending,
-  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk
+  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk,
+  sum(CASE WHEN outcome = 'blocked' THEN 1 ELSE 0 END) AS blocked
 FROM pixelmeter_spend
 GROUP BY call_id
 """,

@@ -27,7 +27,7 @@ from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.adjusting import (
     JOB_COLUMNS,
-    Author,
+    Authors,
     Changed,
     Corrected,
     adjust,
@@ -195,7 +195,7 @@ class SqliteWriter(BudgetTransactions):
         self._changed(changes)
         return len(batch)
 
-    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         """Commit adjustments of attempts; return them."""
         with self._opened() as connection:
             self._begin(connection)

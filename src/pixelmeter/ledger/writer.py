@@ -13,7 +13,7 @@ from pixelmeter.core.budgets.lease import Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import Counted
 from pixelmeter.ledger.address import Address, read_address, require_driver
-from pixelmeter.ledger.adjusting import Author, Changed, Corrected, bundled_settler
+from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
 from pixelmeter.ledger.budgets import Charges
 
 __all__ = [
@@ -73,7 +73,7 @@ class BudgetWriter(Protocol):
 class LedgerWriter(Writer, BudgetWriter, Protocol):
     """A writer that also adjusts attempts by what people and other sources say of them."""
 
-    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Author) -> Sequence[Change]:
+    def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         """Adjust those of the attempts that are to be otherwise than they are now; return the adjustments."""
         ...
 

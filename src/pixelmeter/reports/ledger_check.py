@@ -38,6 +38,9 @@ _NEEDED = (
     ("pixelmeter_totals", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_adjustment_totals", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_spools", "SELECT, INSERT, UPDATE, DELETE"),
+    ("pixelmeter_statements", "SELECT, INSERT"),
+    ("pixelmeter_statement_reads", "SELECT, INSERT, DELETE"),
+    ("pixelmeter_reconciliations", "SELECT, INSERT"),
     ("pixelmeter_spend", "SELECT"),
     ("pixelmeter_calls", "SELECT"),
 )

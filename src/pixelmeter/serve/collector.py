@@ -214,8 +214,9 @@ class Counts:
                 placed = self._place(name, labels)
                 if number:
                     counters[name][placed] = counters[name].get(placed, 0) + number
-            placed = self._place(HISTOGRAM, (*call, total.outcome))
-            histograms.setdefault(placed, _Histogram()).add(total.durations, total.duration)
+            if total.outcome != "blocked":
+                placed = self._place(HISTOGRAM, (*call, total.outcome))
+                histograms.setdefault(placed, _Histogram()).add(total.durations, total.duration)
         for tally in adjusted:
             for count in ADJUSTMENT_COUNTS:
                 if tally.kind == "job" or count.number != "jobs":

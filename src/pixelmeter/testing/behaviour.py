@@ -97,6 +97,14 @@ class Behaviour:
     """Answer 401 until the request has an Authorization of that scheme; any credentials will do."""
     by_tag_shape: Literal["list", "data"] = "list"
     """Which of its two shapes /v1/usage/by-tag has: a bare list with `tag`, or `data` with `label`."""
+    usage_duplicates: int = 0
+    """List every so-many-th request twice in usage reports."""
+    usage_missing: list[float] = field(default_factory=list[float])
+    """Two Unix times in seconds: leave out of usage reports what came between them."""
+    usage_percent: dict[str, int] = field(default_factory=dict[str, int])
+    """Report of these models another price than was said at the request: this share of it, rounded down."""
+    usage_lag: float = 0
+    """Leave out of usage reports what is younger than this, in seconds."""
     informational: list[int] = field(default_factory=list[int])
     """Statuses (103 …) to send before the answer."""
     delay: float = 0

@@ -7,7 +7,6 @@ import os
 import time
 from collections import deque
 from dataclasses import asdict, dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,6 @@ __all__ = [
     "TokenPrice",
     "Tokens",
     "balance_text",
-    "by_tag_text",
     "cents",
     "charge",
     "charge_units",
@@ -30,7 +28,6 @@ __all__ = [
     "dollars",
     "models_text",
     "read_log",
-    "recent_text",
     "token_price",
 ]
 
@@ -210,6 +207,8 @@ class Entry:
     """The id of the job that the attempt submitted, or that ended."""
     submit: str | None = None
     """The request id of the attempt that submitted that job. Of all lines with it, one at most is charged."""
+    account: str | None = None
+    """The sub-account of a key such as `sk-aig-sub-NAME`."""
 
 
 class Billing:
@@ -223,8 +222,6 @@ class Billing:
         """How many were written since the start or the last clearing."""
         self.charged_nano = 0
         """What those add up to."""
-        self.by_tag: dict[tuple[str, str], tuple[int, int]] = {}
-        """Requests and nano-dollars by month (YYYY-MM, UTC) and tag, "" for none."""
         self._sequence = 0
         self._since = 0
 
@@ -242,16 +239,12 @@ class Billing:
         self.entries.append(entry)
         self.count += 1
         self.charged_nano += entry.charged_nano
-        key = (time.strftime("%Y-%m", time.gmtime(entry.received_at // 1_000_000)), entry.tag or "")
-        requests, charged = self.by_tag.get(key, (0, 0))
-        self.by_tag[key] = (requests + 1, charged + entry.charged_nano)
 
     def clear(self) -> None:
         """Empty the file; sequence numbers go on."""
         self._since = time.time_ns() // 1000
         os.ftruncate(self._descriptor, 0)
         self.entries.clear()
-        self.by_tag.clear()
         self.count = self.charged_nano = 0
 
 
@@ -281,27 +274,3 @@ def balance_text(billing: Billing) -> str:
     return document(
         {"object": "balance", "currency": "usd", "balance_cents": number(cents(10**12 - billing.charged_nano))}
     )
-
-
-def recent_text(billing: Billing, limit: int) -> str:
-    """Return the JSON of /v1/usage/recent, newest first."""
-    rows: list[dict[str, object]] = []
-    for entry in islice(reversed(billing.entries), limit):
-        row: dict[str, object] = {"request_id": entry.request_id, "model": entry.model, "status": entry.status}
-        row |= {"latency_ms": 7, "cost_cents": number(cents(entry.charged_nano))}
-        if entry.tag:
-            row["tag"] = entry.tag
-        rows.append(row | {"created_at": entry.received_at // 1_000_000})
-    return document({"data": rows})
-
-
-def by_tag_text(billing: Billing, month: str | None, shape: str) -> str:
-    """Return the JSON of /v1/usage/by-tag for a month (YYYY-MM, UTC; this one when None), in either of its shapes."""
-    wanted = month or time.strftime("%Y-%m", time.gmtime())
-    label = "label" if shape == "data" else "tag"
-    rows = [
-        {label: tag, "requests": requests, "cost_cents": number(cents(charged))}
-        for (spent_in, tag), (requests, charged) in sorted(billing.by_tag.items())
-        if spent_in == wanted
-    ]
-    return document({"data": rows} if shape == "data" else rows)

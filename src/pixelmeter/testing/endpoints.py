@@ -10,10 +10,8 @@ from pixelmeter.testing.billing import (
     PER_UNIT,
     Entry,
     balance_text,
-    by_tag_text,
     charge_units,
     models_text,
-    recent_text,
 )
 from pixelmeter.testing.bodies import LARGEST_SIDE, Answer, document, picture, plain
 from pixelmeter.testing.control import State
@@ -22,6 +20,7 @@ from pixelmeter.testing.job_requests import Follow, follow, is_direct
 from pixelmeter.testing.jobs import Job, Jobs
 from pixelmeter.testing.requests import Head, ImageRequest, Route
 from pixelmeter.testing.responses import failure_text, head_start, model_that_runs, price_of, refusal_text, succeed
+from pixelmeter.testing.usage import usage_text
 from pixelmeter.testing.webhooks import FAL_KEY, STANDARD_SECRET
 
 __all__ = ["Request", "answer", "entry_for", "page"]
@@ -29,6 +28,7 @@ __all__ = ["Request", "answer", "entry_for", "page"]
 _JOB_MODEL = "black-forest-labs/flux-2-flex"
 _OUTCOMES = {400: "rejected", 401: "rejected", 402: "rejected", 403: "rejected", 404: "rejected", 413: "rejected"}
 _OUTCOMES[429] = "throttled"
+_SUB_ACCOUNT = re.compile(r"Bearer sk-aig-sub-([a-z0-9_-]{1,40})")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,7 @@ def entry_for(request: Request, behaviour: Behaviour) -> Entry:
         tag=head.headers.get("x-aig-tag"),
         retry_count=head.retry_count,
         test_id=head.headers.get("x-test-id"),
+        account=found[1] if (found := _SUB_ACCOUNT.fullmatch(head.headers.get("authorization", ""))) else None,
     )
 
 
@@ -229,13 +230,8 @@ def _text(state: State, head: Head, path: str, behaviour: Behaviour) -> str | No
             return document({"keys": [{"kty": "OKP", "crv": "Ed25519", "x": FAL_KEY}]})
         case "balance":
             return balance_text(state.billing)
-        case "usage/recent":
-            limit = head.query.get("limit", "")
-            return recent_text(state.billing, int(limit) if limit.isdecimal() and len(limit) < 7 else 100)
-        case "usage/by-tag":
-            return by_tag_text(state.billing, head.query.get("month"), behaviour.by_tag_shape)
         case _:
-            return None
+            return usage_text(state.billing, path, head.query, behaviour)
 
 
 def _picture(state: State, path: str) -> bytes | None:

@@ -54,7 +54,7 @@ class Lease:
     Calls take from it and give back in any thread, in signal handlers and in finalizers: nothing here waits.
     """
 
-    __slots__ = ("_parts", "key", "start", "until", "used_at")
+    __slots__ = ("_parts", "full_at", "key", "start", "until", "usage", "used_at")
 
     def __init__(self, key: LeaseKey) -> None:
         self.key = key
@@ -63,6 +63,10 @@ class Lease:
         """Up to when calls may take from it: Unix time in microseconds."""
         self.used_at = 0
         """When the latest call did."""
+        self.usage: Usage | None = None
+        """What the ledger last said of its budget and span."""
+        self.full_at: int | None = None
+        """When it last said no, in microseconds of the monotonic clock; None where it never did."""
         # Popping and appending are atomic. What one thread holds for a moment others do not see: they ask for more.
         self._parts: deque[int] = deque()
 

@@ -1,0 +1,1 @@
+"""What gateways say that they have charged, against the ledger."""
