@@ -177,12 +177,12 @@ class Meter:
                 self.failures,
                 partial(Settler, self._profiles, book),
                 dispatch.changed,
-                leasing,
+                leasing if known else None,
             ),
             clock=self._clock,
             failures=self.failures,
             dispatch=dispatch,
-            leasing=leasing,
+            leasing=leasing if known else None,
             interval=settings.write_interval,
         )
         """Where the attempts go."""

@@ -29,6 +29,7 @@ __all__ = [
     "from_environment",
     "misspelt",
     "usage_key",
+    "usage_key_gateways",
     "usage_key_names",
 ]
 
@@ -50,8 +51,8 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_SINKS": "live views to turn on",
     "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
     "PIXELMETER_WEBHOOK_SECRETS": "what webhooks are checked with",
-    "PIXELMETER_NOTIFY_SECRET": "what notices of budgets are signed with",
     "PIXELMETER_USAGE_KEYS": "keys to ask gateways for their usage with",
+    "PIXELMETER_NOTIFY_SECRET": "what notices of budgets are signed with",
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_DURABILITY": "what an attempt survives",
     "PIXELMETER_WRITE_INTERVAL": "seconds between two writes to the ledger",
@@ -157,6 +158,11 @@ def usage_key(gateway: str, environment: Mapping[str, str] | None = None) -> str
         raise ConfigError(f"{_USAGE_KEYS} has several keys for {gateway}: leave one")
     names = _KEYS_OF_VENDORS.get(gateway, ())
     return next((key for key in (*given, *(_text(env, name) for name in names)) if key), None)
+
+
+def usage_key_gateways(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return which gateways `PIXELMETER_USAGE_KEYS` has keys for; ConfigError, which shows no key."""
+    return tuple(_secrets(os.environ if environment is None else environment, _USAGE_KEYS))
 
 
 def usage_key_names(gateway: str) -> str:

@@ -27,6 +27,7 @@ _VALID = 1800 * SECOND
 _RENEW = 300 * SECOND
 _STALE = 2 * _VALID
 _LOOK = 60 * SECOND
+_REMEMBERED = 1000
 
 
 class Leasing:
@@ -273,9 +274,20 @@ class Leasing:
             if extra > 0 and lease.left() < extra // 2:
                 lease.give(self._draw(writer, spender, lease, extra, extra))
 
+    def _drop_idle(self, now: int) -> None:
+        """Forget values of budgets that nobody asks for, where there are many, such as customers."""
+        if len(self._spenders) > _REMEMBERED:
+            self._spenders = {
+                key: spender
+                for key, spender in self._spenders.items()
+                if spender.lease is not None and now - spender.lease.used_at <= _IDLE
+            }
+            self.rules_changed()
+
     def _give_back(self, writer: BudgetWriter, *, everything: bool) -> None:
         """Give back what no call takes, and say of the rest that this process is alive."""
         now = self._clock.now()
+        self._drop_idle(now)
         latest = {spender.lease for spender in self._spenders.values()}
         idle = [
             (lease, lease.empty())
