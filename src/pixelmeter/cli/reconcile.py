@@ -26,6 +26,7 @@ _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _OPEN = 1
 _ITEMS = ("class", "time", "model", "theirs", "ours", "difference", "about")
+_IMAGES = ("class", "day", "model", "theirs", "ours", "difference", "unknown")
 _ITEMS_RIGHT = ("theirs", "ours", "difference")
 
 
@@ -111,6 +112,7 @@ def command(
     Ends with 0 when nothing is open, 1 when something is, 2 when it could not be done.
     """
     from pixelmeter.cli.output import warn
+    from pixelmeter.reconcile.images import counts_images
     from pixelmeter.reconcile.service import Task, apply, foresee, read
     from pixelmeter.reports.correction import login_name
     from pixelmeter.reports.opening import open_ledger
@@ -126,8 +128,12 @@ def command(
             accept=accept,
             is_complete=complete,
             is_file=bool(file),
+            is_of_images=counts_images(source),
         )
         _ = task.period
+        if task.is_of_images:
+            _compare_images(task, base_url, show, format, store=not dry_run)
+            return
         with open_ledger(database_url, warn) as reader, _client(source, base_url) as client, _progress(source) as told:
             report = read(reader, client, task, store=not dry_run, told=told)
             plan = foresee(reader, task, report, is_stored=not dry_run)
@@ -236,6 +242,34 @@ def _show(
             say(text)
         elif format == "csv":
             click.echo(plain(text), err=True)
+
+
+def _compare_images(task: Task, base_url: str | None, show: Sequence[str], format: str, *, store: bool) -> None:
+    from pixelmeter.cli.output import emit, emit_json, plain, say, warn
+    from pixelmeter.reconcile.images import compared
+    from pixelmeter.reconcile.service import notes_of, read
+    from pixelmeter.reports.opening import open_ledger
+
+    source = task.source
+    with open_ledger(task.url, warn) as reader, _client(source, base_url) as client, _progress(source) as told:
+        report = read(reader, client, task, store=store, told=told)
+        sums = compared(reader, task, report, is_stored=store)
+        said = [*notes_of(reader, task, report, is_stored=store), *report.problems]
+    rows: list[dict[str, Any]] = [
+        {"class": one.kind, "day": one.day.isoformat(), "model": one.model or None, "theirs": one.theirs}
+        | {"ours": one.ours, "difference": one.difference, "unknown": one.unknown}
+        for one in sums
+        if not show or one.kind in show
+    ]
+    if format == "json":
+        about = {"gateway": source.gateway, "source": source.id, "month": task.month}
+        emit_json({**about, "images": rows, "notes": said})
+    else:
+        emit(rows, _IMAGES, format, right=_IMAGES[3:], names=("model",))
+        for text in said:
+            say(text) if format == "table" else click.echo(plain(text), err=True)
+    if report.reading.problems or any(one.kind not in ("equal", "too_young") for one in sums):
+        click.get_current_context().exit(_OPEN)
 
 
 def _settle(

@@ -65,6 +65,8 @@ class Task:
     is_complete: bool = False
     """Whether its user says that the report has every request that was charged."""
     is_file: bool = False
+    is_of_images: bool = False
+    """Whether images are compared, and not amounts."""
     clock: Clock = field(default_factory=SystemClock)
 
     @property
@@ -136,7 +138,7 @@ def read(
     stays, and nothing is concluded from it.
     """
     source = task.source
-    if not source.has_amounts:
+    if not source.has_amounts and not task.is_of_images:
         raise ConfigError(f"{source.id} says nothing of amounts: it cannot be reconciled with")
     wanted = _wanted(reader, task) if source.by_id else []
     now = task.clock.now()
