@@ -15,6 +15,7 @@ from pixelmeter._version import __version__
 from pixelmeter.budgets.admission import Admission, Reservation
 from pixelmeter.budgets.file import budgets_of
 from pixelmeter.budgets.leasing import Leasing
+from pixelmeter.budgets.notices import Notices
 from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.followed import FollowedJob
@@ -156,7 +157,14 @@ class Meter:
         self.sinks = dispatch.sinks
         """The live views, in the order in which they are told."""
         known = budgets_of(settings.budgets, budgets)
-        leasing = Leasing(known, clock=self._clock, process=self._spool.identity)
+        notices = Notices(
+            known,
+            clock=self._clock,
+            process=self._spool.identity,
+            note=self.failures.note,
+            keys=settings.notify_keys,
+        )
+        leasing = Leasing(known, clock=self._clock, process=self._spool.identity, notices=notices)
         self._admission = Admission(known, leasing, self._clock)
         self.recorder = Recorder(
             self._spool,
@@ -169,12 +177,12 @@ class Meter:
                 self.failures,
                 partial(Settler, self._profiles, book),
                 dispatch.changed,
-                leasing,
+                leasing if known else None,
             ),
             clock=self._clock,
             failures=self.failures,
             dispatch=dispatch,
-            leasing=leasing,
+            leasing=leasing if known else None,
             interval=settings.write_interval,
         )
         """Where the attempts go."""

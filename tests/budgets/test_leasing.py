@@ -436,3 +436,15 @@ def test_rows_that_are_written_twice_are_charged_once(start: Start, ledger_url: 
     for _ in range(4):
         program.call()
     program.refused()
+
+
+def test_many_customers_take_no_memory_for_good(start: Start) -> None:
+    program = start(usd("0.02", each="tag:customer"))
+    for customer in range(1100):
+        program.begin(tags=f'{{"customer":"{customer}"}}')
+    program.clock.advance(11 * SECOND)
+    program.serve()
+    assert 0 == len(program.leasing._spenders)
+    # What is known of those whose calls are still under way is asked anew.
+    program.begin(tags='{"customer":"7"}')
+    program.refused(tags='{"customer":"7"}')

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
 
+from pixelmeter.budgets.notices import Notices
 from pixelmeter.budgets.spender import NEVER, Ask, Spender
 from pixelmeter.core.budgets.budget import Budget, Rule
 from pixelmeter.core.budgets.lease import Charge, Draw, Lease, LeaseKey
@@ -26,20 +27,31 @@ _VALID = 1800 * SECOND
 _RENEW = 300 * SECOND
 _STALE = 2 * _VALID
 _LOOK = 60 * SECOND
+_REMEMBERED = 1000
 
 
 class Leasing:
     """What this process has of budgets. For the writer thread, but for `ask`, `spender` and `forget`."""
 
-    def __init__(self, budgets: Sequence[Budget], *, clock: Clock, process: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        *,
+        clock: Clock,
+        process: Callable[[], str],
+        notices: Notices | None = None,
+    ) -> None:
         """`process` returns what the names of this process's spool files begin with."""
         self._budgets = {budget.name: budget for budget in budgets}
         self._clock = clock
         self._process = process
+        self._notices = notices
         self.urge: Callable[[], object] = lambda: None
         """Has the writer serve at once."""
         self.rules_changed: Callable[[], object] = lambda: None
         """Is called when the ledger has other budgets than were known."""
+        if notices is not None:
+            notices.urge = self._urge
         self.forget()
 
     def forget(self) -> None:
@@ -58,11 +70,16 @@ class Leasing:
         self._ended_stale = -NEVER
         self._has_leases = False
         self._spenders: dict[tuple[str, str], Spender] = {}
+        if self._notices is not None:
+            self._notices.forget()
         self.rules_changed()
 
     def spender(self, rule: Rule, value: str) -> Spender:
         """Return what this process has of a budget for one of its values; the same one for all who ask."""
         return self._spenders.setdefault((rule.name, value), Spender(rule, value))
+
+    def _urge(self) -> None:
+        self.urge()
 
     def ask(self, ask: Ask) -> None:
         """Have the writer answer a call that waits."""
@@ -101,14 +118,27 @@ class Leasing:
             for ask in asks:
                 if ask.close():
                     ask.end()
+        again = None if self._notices is None else self._notices.serve(writer)
         if self._held:
-            return _IDLE / SECOND
-        return None
+            return _IDLE / SECOND if again is None else min(again, _IDLE / SECOND)
+        return again
 
     def close(self, writer: BudgetWriter) -> None:
-        """Give back what no call under way needs. Raises LedgerError."""
+        """Give back what no call under way needs, and look once more what is to be told. Raises LedgerError."""
+        if self._notices is not None:
+            self._notices.serve(writer, at_once=True)
         if self._has_leases:
             self._give_back(writer, everything=True)
+
+    def settle(self) -> None:
+        """Wait for a moment until all is told that is to be told."""
+        if self._notices is not None:
+            self._notices.settle()
+
+    def end(self, writer: BudgetWriter) -> None:
+        """Take note of what has been told."""
+        if self._notices is not None:
+            self._notices.close(writer)
 
     @property
     def process(self) -> str | None:
@@ -122,6 +152,8 @@ class Leasing:
 
     def committed(self, ids: Iterable[str]) -> None:
         """Take note that these attempts are in the ledger."""
+        if self._notices is not None:
+            self._notices.changed = True
         if self.charges:
             for each in ids:
                 for lease, charge in self.charges.pop(each, ()):
@@ -242,9 +274,20 @@ class Leasing:
             if extra > 0 and lease.left() < extra // 2:
                 lease.give(self._draw(writer, spender, lease, extra, extra))
 
+    def _drop_idle(self, now: int) -> None:
+        """Forget values of budgets that nobody asks for, where there are many, such as customers."""
+        if len(self._spenders) > _REMEMBERED:
+            self._spenders = {
+                key: spender
+                for key, spender in self._spenders.items()
+                if spender.lease is not None and now - spender.lease.used_at <= _IDLE
+            }
+            self.rules_changed()
+
     def _give_back(self, writer: BudgetWriter, *, everything: bool) -> None:
         """Give back what no call takes, and say of the rest that this process is alive."""
         now = self._clock.now()
+        self._drop_idle(now)
         latest = {spender.lease for spender in self._spenders.values()}
         idle = [
             (lease, lease.empty())

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
@@ -17,8 +17,10 @@ from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Rule, moment_of
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
+from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Sums, Usage, sums_of
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger import budget_notices
 from pixelmeter.ledger.budget_changes import HOLD, KEY, ResetAuthor, Run, TakenOff, remove, reset
 from pixelmeter.ledger.budget_reading import SPENT, rule_of, so_far, spans_of_attempts
 from pixelmeter.ledger.dialect import Dialect, Sql
@@ -115,6 +117,19 @@ class BudgetTransactions(ABC):
         """Have nothing count towards a budget any more; what it had stays. Returns whether there was one."""
         return self._in_transaction(lambda run, reader: remove(run, name, at, reader.dialect), alone=True)
 
+    def claim_notices(self, process: str, names: Collection[str], times: Collection[int], before: int) -> Claims:
+        """Claim what is to be told of these budgets, as `budget_notices.claim` says."""
+
+        def claimed(run: Run, reader: LedgerReader) -> Claims:
+            rules = [counted.rule for counted in known_rules(reader).counted if counted.rule.name in names]
+            return budget_notices.claim(reader, run, rules, process, times, before)
+
+        return self._in_transaction(claimed)
+
+    def notices_sent(self, keys: Collection[NoticeKey], at: int) -> None:
+        """Take note that notices were sent."""
+        self._in_transaction(lambda run, reader: budget_notices.sent(run, keys, at, reader.dialect))
+
 
 def known_rules(reader: LedgerReader) -> Known:
     """Return the budgets towards which attempts count."""
@@ -159,6 +174,8 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
             run([Sql(f"DELETE FROM pixelmeter_budget_{name} WHERE budget = ?", (rule.name,)) for name in _OF_BUDGET])
             for span in spans_of_attempts(reader, rule, since):
                 run(_adding(so_far(reader, rule, span), reader.dialect))
+        elif before is not None and before.rule.limit != rule.limit:
+            run(budget_notices.forget_unpassed(rule, at, reader.dialect))
         run(
             [
                 Sql(

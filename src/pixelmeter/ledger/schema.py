@@ -290,6 +290,8 @@ STATEMENT_READS = Table(
     Column("began_at", DateTime(timezone=True), nullable=False),
     Column("read_at", DateTime(timezone=True), nullable=False),
     Column("pages", BIG, nullable=False),
+    Column("problems", BIG, nullable=False),
+    Column("covered_from", DateTime(timezone=True)),
     Column("cursor", Text),
     Column("is_complete", Boolean, nullable=False),
 )

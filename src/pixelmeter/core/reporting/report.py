@@ -61,8 +61,6 @@ class Group(NamedTuple):
     fee: int
     at_risk: int
     unknown_cost_attempts: int
-    blocked: int = 0
-    """Of the attempts, those that a budget refused: nothing was sent."""
     unestimated_attempts: int = 0
     """Of those whose billing is unknown or pending, how many have no estimate; they are not in `at_risk`."""
     unknown_fee_attempts: int = 0
@@ -84,6 +82,8 @@ class Group(NamedTuple):
     stated_route_fees: int = 0
     savings: int = 0
     stated_savings: int = 0
+    blocked: int = 0
+    """Of the attempts, those that a budget refused: nothing was sent."""
 
 
 @dataclass(slots=True)
