@@ -218,7 +218,7 @@ def _alerts() -> Json:
         "Alerts",
         "What the rules of pixelmeter found at the end of this time range, pending ones included.",
         instant(
-            'sum by (alertname, severity, alertstate, job, gateway, model) (ALERTS{alertname=~"Pixelmeter.+",'
+            'sum by (alertname, severity, alertstate, job, gateway, model, budget) (ALERTS{alertname=~"Pixelmeter.+",'
             # That nothing is scraped is of no job.
             ' job=~"$job|"})',
             table=True,
@@ -230,6 +230,7 @@ def _alerts() -> Json:
             "job": "Job",
             "gateway": "Gateway",
             "model": "Model",
+            "budget": "Budget",
             "Value": "Series",
         },
         columns=(column("Series", decimals=0),),
