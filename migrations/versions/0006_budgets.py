@@ -37,6 +37,7 @@ def upgrade() -> None:
         "pixelmeter_budget_leases",
         sa.Column("process", sa.Text(), primary_key=True),
         *_key(),
+        sa.Column("number", _BIG, primary_key=True, autoincrement=False),
         sa.Column("amount", _BIG, nullable=False),
         sa.Column("renewed_at", sa.DateTime(timezone=True), nullable=False),
     )

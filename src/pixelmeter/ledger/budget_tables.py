@@ -52,11 +52,15 @@ BUDGET_LEASES = Table(
     Column("budget", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     Column("starts_at", DateTime(timezone=True), primary_key=True),
+    Column("number", BIG, primary_key=True, autoincrement=False),
     Column("amount", BIG, nullable=False),
     Column("renewed_at", DateTime(timezone=True), nullable=False),
     Index("pixelmeter_budget_leases_key", "budget", "value", "starts_at"),
 )
-"""What each process may spend of a budget without asking. `process` is what the names of its spool files begin with."""
+"""What each process may spend of a budget without asking. `process` is what the names of its spool files begin with.
+
+`number` tells a lease from those that the process had before of the same budget, value and span.
+"""
 
 BUDGET_NOTICES = Table(
     "pixelmeter_budget_notices",
