@@ -159,6 +159,7 @@ meter = pixelmeter.Meter(
 )
 client = httpx.Client(transport=MeterTransport(meter))
 client.post("{gateway.url}/images/generations", json={{"model": "openai/gpt-image-2", "prompt": "a cat", "n": 1}})
+assert meter.flush({PATIENCE})
 """
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True)
     assert "tiny\n" == ended.stdout

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
+import psycopg
 import pytest
 
 from pixelmeter.core.attempts.correction import corrected_to
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.reconciling.statement import Grain, Period, Statement, month
 from pixelmeter.errors import ConfigError, SourceError
+from pixelmeter.ledger.address import in_schema
 from pixelmeter.ledger.adjusting import Author, history
 from pixelmeter.ledger.reader import reading_ledger
+from pixelmeter.ledger.schema import METADATA
 from pixelmeter.ledger.statements import latest_reconciliations, reading_of, statements_of
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.reconcile.listing import is_open, remarks
@@ -24,6 +28,8 @@ from tests.conftest import FakeClock
 from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.reading import adjusted, adjustments, recomputed, rollup, stored
 from tests.ledger.test_statements import delete, stated
+from tests.ledger.test_writer_postgres import documented_grants
+from tests.postgres import PASSWORD
 
 MAY = month("2026-05")
 DAY = 86_400_000_000
@@ -296,9 +302,9 @@ def test_a_report_by_id_is_asked_for_what_is_to_be_settled_and_misses_nothing_el
 def test_it_says_what_came_twice_and_what_said_something_else_before(ledger_url: str) -> None:
     fill(ledger_url, attempt(0))
     planned(ledger_url, Listed(Page((row(0), row(0)), None)))
-    report, _ = planned(ledger_url, Listed(Page((row(0, amount=1), row(0, amount=1), row(0, amount=1)), None)))
+    report, plan = planned(ledger_url, Listed(Page((row(0, amount=1), row(0, amount=1), row(0, amount=1)), None)))
     with reading_ledger(ledger_url) as reader:
-        said = list(notes_of(reader, task(ledger_url, Listed()), report, is_stored=True))
+        said = list(notes_of(reader, task(ledger_url, Listed()), report, plan, is_stored=True))
     assert ["2 rows of the report came more than once", "1 row said something else"] == [
         text[: text.index(":")].replace(" when it was read before", "").replace(" when they were read before", "")
         for text in said
@@ -330,3 +336,41 @@ def test_many_are_settled_in_few_transactions(sqlite_url: str) -> None:
     now = adjusted(sqlite_url)
     assert [n + 1 for n in range(1200)] == [now[one.id].cost for one in lost]
     assert 1200 == len({row["source"] for row in adjustments(sqlite_url)})
+
+
+def test_of_a_file_only_its_own_rows_count(ledger_url: str) -> None:
+    fill(ledger_url, attempt(0), attempt(1))
+    reconciled(ledger_url, Listed(Page((row(7, ids=("misread",)),), None)), is_file=True)
+    again = reconciled(ledger_url, Listed(Page((row(0), row(1)), None)), is_file=True)
+    assert ([], 2) == (again.plan.result.only_theirs, again.reconciliation.equal)
+
+
+def test_it_says_where_older_attempts_may_have_been_deleted(ledger_url: str) -> None:
+    fill(ledger_url, attempt(1))
+    report, plan = planned(ledger_url, Listed(Page((row(0),), None)))
+    with reading_ledger(ledger_url) as reader:
+        [said] = notes_of(reader, task(ledger_url, Listed()), report, plan, is_stored=True)
+    assert said.startswith("1 row of theirs from before the oldest attempt of the ledger, 2026-05-28T20:36:40")
+
+
+def test_a_role_with_the_documented_rights_can_reconcile_in_a_schema_of_its_own(postgres_url: str) -> None:
+    url = in_schema(postgres_url, "meter")
+    fill(url, unknown(0, request_id="req_0"))
+    role = f"role_{uuid.uuid4().hex[:8]}"
+    with psycopg.connect(postgres_url, autocommit=True) as admin:
+        admin.execute(f"CREATE ROLE {role} LOGIN PASSWORD 'only-this'".encode())
+        try:
+            admin.execute(f"GRANT USAGE ON SCHEMA meter TO {role}".encode())
+            for grant in documented_grants():
+                admin.execute(grant.replace("role_name", role).replace(" ON ", " ON meter.").encode())
+            for name in METADATA.tables:
+                if name.startswith("pixelmeter_budget"):
+                    admin.execute(f"GRANT ALL ON meter.{name} TO {role}".encode())
+            limited = url.replace(f"postgres:{PASSWORD}", f"{role}:only-this")
+            applied = reconciled(limited, Listed(Page((row(0),), None)))
+        finally:
+            admin.execute(f"DROP OWNED BY {role}".encode())
+            admin.execute(f"DROP ROLE {role}".encode())
+    assert (1, True) == (applied.adjusted, applied.is_new)
+    with reading_ledger(url) as reader:
+        assert 1 == len(latest_reconciliations(reader))

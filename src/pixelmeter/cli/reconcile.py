@@ -13,7 +13,7 @@ import click
 from pixelmeter.cli.options import database_url_option, format_option
 from pixelmeter.core.reconciling.result import CLASSES
 from pixelmeter.core.text import dollars, exact_usd
-from pixelmeter.errors import ConfigError, PixelmeterError
+from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmeter.ledger.reader import LedgerReader
@@ -24,16 +24,11 @@ __all__ = ["command"]
 
 _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
-_OPEN = 1
+# 1 and 2 say that it could not be done, as for every command.
+_OPEN = 3
 _ITEMS = ("class", "time", "model", "theirs", "ours", "difference", "about")
 _IMAGES = ("class", "day", "model", "theirs", "ours", "difference", "unknown")
 _ITEMS_RIGHT = ("theirs", "ours", "difference")
-
-
-class _Failure(click.ClickException):
-    """It could not be done: not to be taken for a difference."""
-
-    exit_code = 2
 
 
 def _span(ctx: click.Context, param: click.Parameter, value: str) -> int:
@@ -109,7 +104,7 @@ def command(
     takes their amounts too. It asks before it adjusts; where nobody can answer, --yes is needed. The key comes from the
     environment. Run again it goes on where it was cut, and changes nothing that is settled.
 
-    Ends with 0 when nothing is open, 1 when something is, 2 when it could not be done.
+    Ends with 0 when nothing is open, and with 3 when something is.
     """
     from pixelmeter.cli.output import warn
     from pixelmeter.reconcile.images import counts_images
@@ -117,32 +112,29 @@ def command(
     from pixelmeter.reports.correction import login_name
     from pixelmeter.reports.opening import open_ledger
 
-    try:
-        source = _source(gateway, source_id, file, columns, grain)
-        task = Task(
-            url=database_url,
-            source=source,
-            month=month,
-            lag=lag,
-            window=window,
-            accept=accept,
-            is_complete=complete,
-            is_file=bool(file),
-            is_of_images=counts_images(source),
-        )
-        _ = task.period
-        if task.is_of_images:
-            _compare_images(task, base_url, show, format, store=not dry_run)
-            return
-        with open_ledger(database_url, warn) as reader, _client(source, base_url) as client, _progress(source) as told:
-            report = read(reader, client, task, store=not dry_run, told=told)
-            plan = foresee(reader, task, report, is_stored=not dry_run)
-        with open_ledger(database_url, warn) as reader:
-            _show(reader, task, report, plan, show, format, is_stored=not dry_run)
-            if not dry_run:
-                plan = _settle(reader, task, report, plan, apply, by=by or login_name(), yes=yes, format=format)
-    except PixelmeterError as error:
-        raise _Failure(" ".join(str(error).split())) from None
+    source = _source(gateway, source_id, file, columns, grain)
+    task = Task(
+        url=database_url,
+        source=source,
+        month=month,
+        lag=lag,
+        window=window,
+        accept=accept,
+        is_complete=complete,
+        is_file=bool(file),
+        is_of_images=counts_images(source),
+    )
+    _ = task.period
+    if task.is_of_images:
+        _compare_images(task, base_url, show, format, store=not dry_run)
+        return
+    with open_ledger(database_url, warn) as reader, _client(source, base_url) as client, _progress(source) as told:
+        report = read(reader, client, task, store=not dry_run, told=told)
+        plan = foresee(reader, task, report, is_stored=not dry_run)
+    with open_ledger(database_url, warn) as reader:
+        _show(reader, task, report, plan, show, format, is_stored=not dry_run)
+        if not dry_run:
+            plan = _settle(reader, task, report, plan, apply, by=by or login_name(), yes=yes, format=format)
     _end(report, plan)
 
 
@@ -225,7 +217,7 @@ def _show(
     from pixelmeter.reconcile.service import notes_of
 
     rows, listed = summary(plan.result), list(items(plan.result, show))
-    said = [*notes_of(reader, task, report, is_stored=is_stored), *remarks(plan), *report.problems]
+    said = [*notes_of(reader, task, report, plan, is_stored=is_stored), *remarks(plan), *report.problems]
     if format == "json":
         emit_json(_document(task, plan, rows, listed, said))
     elif format == "csv":

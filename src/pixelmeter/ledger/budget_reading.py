@@ -30,6 +30,7 @@ __all__ = [
     "spans_of_attempts",
     "sums_in",
     "values_in",
+    "wrongly_leased",
 ]
 
 # What does not depend on what is spent: a reset may have taken off what was at risk and then was not billed.
@@ -216,6 +217,19 @@ GROUP BY value
 """
     rows = reader.rows(statement, (*value.parameters, *condition.parameters))
     return [Sums(rule.name, name, span.start, *map(int, amounts)) for name, *amounts in rows]
+
+
+def wrongly_leased(reader: LedgerReader) -> list[str]:
+    """Return the budgets of which the leases of some value and span are not what the sums say of them."""
+    rows = reader.rows("""
+SELECT DISTINCT budget FROM (
+  SELECT budget, value, starts_at, leased FROM pixelmeter_budget_sums
+  UNION ALL SELECT budget, value, starts_at, -amount FROM pixelmeter_budget_leases
+) AS found
+WHERE budget IN (SELECT name FROM pixelmeter_budgets WHERE is_active)
+GROUP BY budget, value, starts_at HAVING sum(leased) <> 0
+""")
+    return sorted(name for (name,) in rows)
 
 
 def rule_of(name: str, definition: str) -> Rule:

@@ -29,6 +29,7 @@ __all__ = [
     "keep_page",
     "keep_reconciliation",
     "latest_reconciliations",
+    "oldest_attempt",
     "reading_of",
     "said_otherwise",
     "settled_without_attempt",
@@ -136,6 +137,12 @@ def attempts_in(reader: LedgerReader, gateway: str, period: Period) -> list[Ours
         fields["id"], fields["byok"] = str(fields["id"]), bool(fields["byok"])
         found.append(Ours(**fields))
     return found
+
+
+def oldest_attempt(reader: LedgerReader) -> int | None:
+    """Return when the oldest attempt of the ledger began, in Unix microseconds; older ones may have been deleted."""
+    [(found,)] = reader.rows("SELECT min(started_at) FROM pixelmeter_attempts")
+    return None if found is None else reader.dialect.microseconds(found)
 
 
 def settled_without_attempt(reader: LedgerReader) -> dict[str, str]:

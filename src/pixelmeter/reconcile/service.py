@@ -18,6 +18,8 @@ from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.core.reconciling.result import OnlyTheirs, Result
 from pixelmeter.core.reconciling.settling import Settlement, settled, settlements
 from pixelmeter.core.reconciling.statement import Period, Statement, month
+from pixelmeter.core.reporting.listing import moment_of
+from pixelmeter.core.reporting.periods import utc_text
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.adjusting import Author, history
@@ -28,6 +30,7 @@ from pixelmeter.ledger.statements import (
     attempts_in,
     keep_page,
     keep_reconciliation,
+    oldest_attempt,
     reading_of,
     said_otherwise,
     settled_without_attempt,
@@ -181,8 +184,9 @@ def foresee(reader: LedgerReader, task: Task, report: Report, *, is_stored: bool
     """Return what comes of a report and the ledger as it is now; nothing is written."""
     reader.refresh()
     source, now = task.source, task.clock.now()
-    kept = {one.external_id: one for one in statements_of(reader, source.gateway, source.id, task.around)}
-    if not is_stored:
+    # A file is all of a report, and what another one said is none of its business.
+    kept = {} if task.is_file else {one.external_id: one for one in _kept(reader, task)}
+    if task.is_file or not is_stored:
         kept |= report.statements
     attempts = attempts_in(reader, source.gateway, task.around)
     plan = Plan(Result())
@@ -248,13 +252,15 @@ def apply(reader: LedgerReader, task: Task, report: Report, plan: Plan, *, by: s
     reader.refresh()
     left = {one.id for one in adjusted_attempts_of(reader, settling)}
     gone = [*plan.gone, *(one for identity, one in settling.items() if identity not in left)]
-    after = foresee(reader, task, report, is_stored=True)
+    after = foresee(reader, task, report, is_stored=True) if settling else plan
     result = _reconciliation(task, after.result, adjusted, made_by)
     kept = keep_reconciliation(task.url, result)
     return Applied(adjusted, list(stale.values()), gone, kept or result, kept is not None, after)
 
 
-def notes_of(reader: LedgerReader, task: Task, report: Report, *, is_stored: bool) -> Iterator[str]:
+def notes_of(
+    reader: LedgerReader, task: Task, report: Report, plan: Plan | None = None, *, is_stored: bool
+) -> Iterator[str]:
     """Yield what is to be known of a report beside the numbers."""
     yield from report.notes
     twice = report.rows - len(report.statements)
@@ -264,9 +270,19 @@ def notes_of(reader: LedgerReader, task: Task, report: Report, *, is_stored: boo
     if changed:
         yield f"{_rows(changed)} said something else when they were read before: the last reading of each holds"
 
+    theirs = [] if plan is None else plan.result.only_theirs
+    oldest = oldest_attempt(reader) if theirs else None
+    older = 0 if oldest is None else sum(one.statement.starts_at < oldest for one in theirs)
+    if oldest is not None and older:
+        yield f"{_rows(older)} of theirs from before the oldest attempt of the ledger, {utc_text(moment_of(oldest))}"
+
 
 def _rows(number: int) -> str:
     return f"{number:,} row{'' if number == 1 else 's'}"
+
+
+def _kept(reader: LedgerReader, task: Task) -> list[Statement]:
+    return statements_of(reader, task.source.gateway, task.source.id, task.around)
 
 
 def _is_complete(task: Task, report: Report) -> bool:
