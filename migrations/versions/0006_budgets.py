@@ -41,6 +41,7 @@ def upgrade() -> None:
         sa.Column("amount", _BIG, nullable=False),
         sa.Column("renewed_at", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_index("pixelmeter_budget_sums_span", "pixelmeter_budget_sums", ["budget", "starts_at"])
     op.create_index("pixelmeter_budget_leases_key", "pixelmeter_budget_leases", ["budget", "value", "starts_at"])
     op.create_table(
         "pixelmeter_budget_notices",

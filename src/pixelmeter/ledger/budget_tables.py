@@ -37,6 +37,8 @@ BUDGET_SUMS = Table(
     Column("last_lease", BIG, nullable=False),
     Column("overrun", BIG, nullable=False),
     Column("overruns", BIG, nullable=False),
+    # What is asked is how things stand now, and not of all spans before.
+    Index("pixelmeter_budget_sums_span", "budget", "starts_at"),
 )
 """One row for each budget, each value of what it has one each of, and each span, which begins at `starts_at`.
 
