@@ -37,9 +37,11 @@ def upgrade() -> None:
         "pixelmeter_budget_leases",
         sa.Column("process", sa.Text(), primary_key=True),
         *_key(),
+        sa.Column("number", _BIG, primary_key=True, autoincrement=False),
         sa.Column("amount", _BIG, nullable=False),
         sa.Column("renewed_at", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_index("pixelmeter_budget_sums_span", "pixelmeter_budget_sums", ["budget", "starts_at"])
     op.create_index("pixelmeter_budget_leases_key", "pixelmeter_budget_leases", ["budget", "value", "starts_at"])
     op.create_table(
         "pixelmeter_budget_notices",

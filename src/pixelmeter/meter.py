@@ -83,7 +83,7 @@ class Meter:
         client = pixelmeter.instrument(OpenAI(), meter)
 
     Nothing is opened before the first image call of a process, but for a budget that refuses calls: then the ledger is,
-    and waited for up to two seconds where calls may not go without it. Arguments win over the environment:
+    and waited for up to two seconds. Arguments win over the environment:
 
     `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
     `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
@@ -187,8 +187,8 @@ class Meter:
         )
         """Where the attempts go."""
         if self._admission.blocks:
-            # A call waits less than it may take to open a ledger, and would be refused then.
-            self.recorder.open(_OPENING_SECONDS if self._admission.needs_ledger else 0)
+            # A call waits less than it may take to open a ledger; then it would be refused, or go without a lease.
+            self.recorder.open(_OPENING_SECONDS)
 
     def begin(
         self, outgoing: Outgoing, within: Mark | None = None

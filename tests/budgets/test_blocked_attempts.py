@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing, nullcontext
+from contextvars import copy_context
 from datetime import UTC, datetime
 from typing import Any
 
@@ -27,6 +28,7 @@ from pixelmeter.ledger.engine import open_engine
 from pixelmeter.ledger.queries import grouped
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
+from pixelmeter.linking import link
 from pixelmeter.reports.correction import meant
 from pixelmeter.serve.collector import LedgerCollector
 from pixelmeter.sinks.otel import OtelSink
@@ -210,6 +212,25 @@ def test_opentelemetry_counts_it_as_a_request_without_a_duration_or_a_span(
     assert {"success": 3, "error": 1, "blocked": 5} == counted
     assert [1] == [value for _, value in telemetry.points("pixelmeter.retries")]
     assert [3] == [value for _, value in telemetry.points("pixelmeter.images")]
+
+
+def test_a_call_of_an_sdk_whose_retry_is_refused_ends_with_that_and_with_what_was_sent(telemetry: Telemetry) -> None:
+    def fail_and_be_refused() -> None:
+        sink = telemetry.sink()
+        first = make_attempt(outcome="error", status=500, error_type="server_error", images=0)
+        link({}, within=None, retry=0, key=lambda: "the same", new_id=first.id)
+        leave = sink.begin(first)
+        assert leave is not None
+        leave()
+        sink.record(first)
+        sink.record(refused(call_id=first.id, attempt=1))
+
+    copy_context().run(fail_and_be_refused)
+    found = telemetry.span("image_generation").attributes or {}
+    assert (1, "blocked", "blocked") == (
+        found["pixelmeter.attempts"], found["pixelmeter.outcome"], found["error.type"]
+    )  # fmt: skip
+    assert 2 == len(telemetry.spans())
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from pixelmeter.budgets.admission import Admission, Reservation
+from pixelmeter.budgets.admission import WAIT_SECONDS, Admission, Reservation
 from pixelmeter.budgets.leasing import Leasing
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Budget
@@ -448,3 +448,69 @@ def test_many_customers_take_no_memory_for_good(start: Start) -> None:
     # What is known of those whose calls are still under way is asked anew.
     program.begin(tags='{"customer":"7"}')
     program.refused(tags='{"customer":"7"}')
+
+
+def test_a_call_waits_for_all_its_budgets_together(start: Start, noon: FakeClock) -> None:
+    program = start(*(usd(1, name=f"b{number}", on_unavailable="allow") for number in range(20)))
+    steps = program.admission.admit(make_attempt(started_at=NOON, at_risk=CENT, cost=None))
+    waited = 0.0
+    with pytest.raises(StopIteration):
+        while True:
+            patience = next(steps).patience
+            waited += patience
+            noon.advance(int(patience * SECOND))
+    assert WAIT_SECONDS == pytest.approx(waited)
+
+
+def test_a_call_under_twenty_budgets_asks_the_ledger_once(start: Start, ledger_url: str) -> None:
+    program = start(*(usd(1, name=f"b{number}") for number in range(20)))
+    program.call()
+    assert 1 == program.asked
+    assert {CENT} == {spent for spent, _ in spent_and_leased(ledger_url).values()}
+
+
+def test_what_was_under_way_when_a_budget_was_set_anew_is_paid_out_of_its_own_lease(
+    start: Start, ledger_url: str
+) -> None:
+    before = start(usd(10, name="b"))
+    under_way = before.begin(at_risk=USD)
+    other = start(usd(10, name="b", scope={"gateway": "*"}))
+    other.serve()
+    before.clock.advance(61 * SECOND)
+    before.serve()
+    before.begin(at_risk=8 * USD)
+    before.write(before.end(under_way, cost=USD))
+    assert {("b", ""): USD} == {key: spent for key, (spent, _) in spent_and_leased(ledger_url).items()}
+    before.clock.advance(2 * SECOND)
+    assert "limit" == other.refused(at_risk=USD + 1).reason
+
+
+@pytest.mark.parametrize("first", ["serves", "draws"])
+def test_a_lease_that_was_ended_by_time_does_not_live_on_in_its_program(start: Start, first: str) -> None:
+    asleep, other = start(usd(10, name="b")), start(usd(10, name="b"))
+    under_way = asleep.begin(at_risk=4 * USD)
+    asleep.clock.advance(61 * 60 * SECOND)
+    other.call(at_risk=9 * USD, cost=0)
+    asleep.clock.advance(11 * SECOND)
+    other.serve()
+    if first == "serves":
+        asleep.serve()
+    else:
+        asleep.begin(at_risk=4 * USD)
+    asleep.write(asleep.end(under_way, cost=0))
+    asleep.serve()
+    if first == "serves":
+        other.begin(at_risk=10 * USD)
+    else:
+        other.begin(at_risk=5 * USD)
+    other.clock.advance(2 * SECOND)
+    assert "limit" == asleep.refused(at_risk=USD).reason
+
+
+def test_what_a_call_that_gave_up_had_asked_for_is_not_drawn(start: Start, ledger_url: str) -> None:
+    program = start(usd("0.02", name="b"))
+    steps = program.admission.admit(make_attempt(started_at=NOON, at_risk=CENT, cost=None))
+    next(steps)
+    steps.close()
+    program.serve()
+    assert {} == spent_and_leased(ledger_url)

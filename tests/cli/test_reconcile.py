@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -18,6 +21,7 @@ from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.statements import latest_reconciliations
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.testing import Gateway
+from tests.cli.terminal import opened, written
 from tests.factories import make_attempt
 from tests.ledger.reading import adjusted, adjustments
 from tests.reconcile.example import make_month
@@ -190,3 +194,20 @@ def test_a_gateway_is_asked_with_the_key_of_the_environment_which_is_shown_nowhe
     refused = run("--base-url", gateway.root, month=now)
     assert (1, True) == (refused.exit_code, "the key is not accepted" in refused.stderr)
     assert "swordfish" not in result.output + refused.output
+
+
+@pytest.mark.parametrize(("answer", "billing"), [("y", "billed"), ("n", "unknown")])
+def test_on_a_terminal_it_asks_and_shows_how_far_it_is(folder: Path, answer: str, billing: str) -> None:
+    asked = ["--gateway", "aigateway", "--month", "2026-05", "--file", str(folder / "may.csv"), "--columns", COLUMNS]
+    with opened(100) as (reader, writer):
+        command = [sys.executable, "-m", "pixelmeter", "reconcile", *asked, "--show", "differs"]
+        with subprocess.Popen(command, stdin=writer, stdout=writer, stderr=writer) as process:
+            os.close(writer)
+            os.write(reader, f"{answer}\n".encode())
+            screen = written(reader)
+            assert 3 == process.wait()
+    assert "Reading csv, page 1" in screen
+    assert "Adjust 1 attempt? [y/N]" in screen
+    assert ("1 attempt adjusted" in screen) is (answer == "y")
+    assert "attempt 019e6e5c-2260-7000-8000-000000000005, statement req_5: by request id" in screen
+    assert billing == adjusted(url_of(folder))[LOST].billing

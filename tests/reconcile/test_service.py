@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import uuid
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from typing import Any
 
@@ -326,6 +327,20 @@ def test_a_report_without_amounts_is_refused(ledger_url: str) -> None:
     with pytest.raises(ConfigError, match="says nothing of amounts"):
         planned(ledger_url, source)
     assert [] == source.asked
+
+
+def test_two_runs_at_once_are_as_good_as_one(ledger_url: str) -> None:
+    lost = [unknown(n, request_id=f"req_{n}") for n in range(40)]
+    fill(ledger_url, *lost)
+    pages = [Page(tuple(row(n) for n in range(start, start + 10)), str(start // 10 + 1)) for start in range(0, 40, 10)]
+    pages[-1] = pages[-1]._replace(cursor=None)
+    with ThreadPoolExecutor(3) as threads:
+        runs = [threads.submit(reconciled, ledger_url, Listed(*pages)) for _ in range(3)]
+        adjusted_by_each = [run.result().adjusted for run in runs]
+    assert 40 == sum(adjusted_by_each) == len(adjustments(ledger_url))
+    assert recomputed(ledger_url) == rollup(ledger_url)
+    with reading_ledger(ledger_url) as reader:
+        assert [(40,)] == reader.rows("SELECT count(*) FROM pixelmeter_statements")
 
 
 def test_many_are_settled_in_few_transactions(sqlite_url: str) -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import NamedTuple
 
 from pixelmeter.budgets.notices import Notices
 from pixelmeter.budgets.spender import NEVER, Ask, Spender
@@ -28,6 +31,21 @@ _RENEW = 300 * SECOND
 _STALE = 2 * _VALID
 _LOOK = 60 * SECOND
 _REMEMBERED = 1000
+
+
+class _Want(NamedTuple):
+    """What a lease is to be enlarged by: all of `total`, where there is not so much at least `least`."""
+
+    spender: Spender
+    lease: Lease
+    least: int
+    total: int
+
+    def draw(self) -> Draw:
+        limit = self.spender.rule.limit
+        room = limit if self.lease.usage is None else self.lease.usage.room
+        extra = max(room // _PART, 0)
+        return Draw(self.lease.key, limit, self.least, self.total, self.total + extra, self.total + extra * _PLENTY)
 
 
 class Leasing:
@@ -65,6 +83,7 @@ class Leasing:
         self._silent_since: int | None = None
         self._asks: deque[Ask] = deque()
         self._held: dict[Lease, int] = {}
+        self._numbers = itertools.count()
         self._looked: int | None = None
         self._renewed = 0
         self._ended_stale = -NEVER
@@ -81,9 +100,9 @@ class Leasing:
     def _urge(self) -> None:
         self.urge()
 
-    def ask(self, ask: Ask) -> None:
+    def ask(self, asks: Sequence[Ask]) -> None:
         """Have the writer answer a call that waits."""
-        self._asks.append(ask)
+        self._asks.extend(asks)
         self.urge()
 
     def unanswered(self, since: int) -> None:
@@ -180,50 +199,60 @@ class Leasing:
     def _answer(self, writer: BudgetWriter, asks: Sequence[Ask]) -> None:
         """Draw what those who wait need, and give it to them in the order in which they came."""
         groups: defaultdict[LeaseKey, list[Ask]] = defaultdict(list)
-        for ask in asks:
+        for ask in filter(attrgetter("is_open"), asks):
             spender = ask.spender
             groups[LeaseKey(spender.rule.name, spender.value, spender.rule.span_of(ask.at).start)].append(ask)
-        for key, group in groups.items():
-            spender = group[0].spender
-            lease = self._lease(spender, key)
-            left = lease.empty()
-            try:
-                lacking = sum(ask.need for ask in group) - left
+        leases = [self._lease(group[0].spender, key) for key, group in groups.items()]
+        left = {lease: lease.empty() for lease in leases}
+        try:
+            wants: list[_Want] = []
+            for lease, group in zip(leases, groups.values(), strict=True):
+                lacking = sum(ask.need for ask in group) - left[lease]
                 if lacking > 0:
-                    least = max(min(ask.need for ask in group) - left, 0)
-                    left += self._draw(writer, spender, lease, least, lacking)
+                    least = max(min(ask.need for ask in group) - left[lease], 0)
+                    wants.append(_Want(group[0].spender, lease, least, lacking))
+            for lease, amount in self._draw(writer, wants).items():
+                left[lease] += amount
+            for lease, group in zip(leases, groups.values(), strict=True):
                 for ask in group:
                     if not ask.close():
                         continue
-                    if ask.need <= left:
-                        left -= ask.need
+                    if ask.need <= left[lease]:
+                        left[lease] -= ask.need
                         ask.lease = lease
                         lease.used_at = max(lease.used_at, ask.at)
                     else:
                         lease.full_at = self._clock.monotonic()
                         ask.usage = lease.usage
                     ask.end()
-            finally:
-                lease.give(left)
+        finally:
+            for lease, amount in left.items():
+                lease.give(amount)
 
-    def _draw(self, writer: BudgetWriter, spender: Spender, lease: Lease, least: int, total: int) -> int:
-        """Enlarge a lease by `total`, by more where there is plenty, else by what is left if that is enough for one."""
-        amount = self._draw_once(writer, spender, lease, least, total)
-        if amount < least and self._end_stale(writer):
-            amount = self._draw_once(writer, spender, lease, least, total)
-        return amount
+    def _draw(self, writer: BudgetWriter, wants: Sequence[_Want]) -> dict[Lease, int]:
+        """Enlarge leases by their totals, by more where there is plenty, else by what is left if it is enough for one.
 
-    def _draw_once(self, writer: BudgetWriter, spender: Spender, lease: Lease, least: int, total: int) -> int:
-        room = spender.rule.limit if lease.usage is None else lease.usage.room
-        extra = max(room // _PART, 0)
-        now = self._clock.now()
+        Returns by how much.
+        """
+        found = self._draw_once(writer, wants)
+        short = [want for want in wants if found[want.lease] < want.least]
+        if short and self._end_stale(writer):
+            found |= self._draw_once(writer, short)
+        return found
+
+    def _draw_once(self, writer: BudgetWriter, wants: Sequence[_Want]) -> dict[Lease, int]:
+        if not wants:
+            return {}
         self._has_leases = True
-        draw = Draw(lease.key, spender.rule.limit, least, total, total + extra, total + extra * _PLENTY)
-        [drawn] = writer.draw(self._process(), [draw], now)
-        lease.usage = drawn.usage
-        self._hold(lease, drawn.amount)
-        self._extend(spender.rule, lease)
-        return drawn.amount
+        by_key = {want.lease.key: want for want in wants}
+        found: dict[Lease, int] = {}
+        for drawn in writer.draw(self._process(), [want.draw() for want in wants], self._clock.now()):
+            want = by_key[drawn.key]
+            want.lease.usage = drawn.usage
+            self._hold(want.lease, drawn.amount)
+            self._extend(want.spender.rule, want.lease)
+            found[want.lease] = drawn.amount
+        return found
 
     def _end_stale(self, writer: BudgetWriter) -> bool:
         """Take back the leases of those who are gone; return whether it was time to look for some."""
@@ -237,8 +266,8 @@ class Leasing:
     def _lease(self, spender: Spender, key: LeaseKey) -> Lease:
         """Return the lease of a span; what is left of one that has not been renewed for too long is not taken from."""
         lease = spender.lease
-        if lease is None or lease.key != key or self._clock.now() >= lease.until:
-            before, lease = lease, Lease(key)
+        if lease is None or lease.key[:3] != key[:3] or self._clock.now() >= lease.until:
+            before, lease = lease, Lease(key._replace(number=next(self._numbers)))
             self._extend(spender.rule, lease)
             # A call that began in the span before may come late.
             if before is None or before.start <= key.start:
@@ -261,18 +290,16 @@ class Leasing:
     def _refill(self, writer: BudgetWriter) -> None:
         """Draw more before the calls of a busy program have to wait for it."""
         now = self._clock.now()
+        wants: list[_Want] = []
         for spender in list(self._spenders.values()):
             lease = spender.lease
-            if (
-                lease is None
-                or lease.usage is None
-                or not lease.start <= now < lease.until
-                or now - lease.used_at > SECOND
-            ):
+            if lease is None or lease.usage is None or not lease.start <= now < lease.until:
                 continue
             extra = lease.usage.room // _PART
-            if extra > 0 and lease.left() < extra // 2:
-                lease.give(self._draw(writer, spender, lease, extra, extra))
+            if extra > 0 and now - lease.used_at <= SECOND and lease.left() < extra // 2:
+                wants.append(_Want(spender, lease, extra, extra))
+        for lease, amount in self._draw_once(writer, wants).items():
+            lease.give(amount)
 
     def _drop_idle(self, now: int) -> None:
         """Forget values of budgets that nobody asks for, where there are many, such as customers."""
@@ -308,8 +335,12 @@ class Leasing:
             for lease, amount in idle:
                 self._hold(lease, -amount)
         if self._held and now - self._renewed > _RENEW:
-            writer.renew(self._process(), [lease.key for lease in self._held], now)
+            ended = {*writer.renew(self._process(), [lease.key for lease in self._held], now)}
             self._renewed = now
+            for lease in [each for each in self._held if each.key in ended]:
+                # Others have it by now. What calls of before give back to it nobody takes any more.
+                lease.until = 0
+                del self._held[lease]
             for spender in self._spenders.values():
                 if spender.lease is not None and spender.lease in self._held:
                     self._extend(spender.rule, spender.lease)

@@ -26,7 +26,7 @@ _SPAN = re.compile(r"([0-9]{1,6})([smhd])")
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # 1 and 2 say that it could not be done, as for every command.
 _OPEN = 3
-_ITEMS = ("class", "time", "model", "theirs", "ours", "difference", "about")
+_ITEMS = ("class", "time", "model", "theirs", "ours", "difference")
 _IMAGES = ("class", "day", "model", "theirs", "ours", "difference", "unknown")
 _ITEMS_RIGHT = ("theirs", "ours", "difference")
 
@@ -226,9 +226,8 @@ def _show(
         emit([_cells(row) for row in rows], _of_table(SUMMARY_COLUMNS), format, right=_ITEMS_RIGHT)
         if listed:
             say("")
-            cells = [_cells(row) | {"about": row["attempt"] or row["statement"]} for row in listed]
-            told = [[text] if (text := told_of(row)) else [] for row in listed]
-            emit(cells, _ITEMS, format, right=_ITEMS_RIGHT, names=("model", "about"), below=told)
+            told = [[told_of(row)] for row in listed]
+            emit(list(map(_cells, listed)), _ITEMS, format, right=_ITEMS_RIGHT, names=("model",), below=told)
     for text in (*said, *_sentences(plan)):
         if format == "table":
             say(text)

@@ -31,7 +31,7 @@ __all__ = ["REVISION", "BudgetTransactions", "Charges", "Known", "Run", "countin
 _T = TypeVar("_T")
 
 REVISION = "SELECT coalesce(max(revision), 0) FROM pixelmeter_budgets"
-_MINE = f"process = ? AND {KEY}"
+_MINE = f"process = ? AND {KEY} AND number = ?"
 _ROOM = f"(? - {SPENT} - leased)"
 _GRANT = f"CASE WHEN {_ROOM} >= ? THEN ? WHEN {_ROOM} >= ? THEN ? WHEN {_ROOM} >= ? THEN {_ROOM} ELSE 0 END"
 _REST = ("credited", "leased", "last_lease", "overrun", "overruns")
@@ -98,9 +98,9 @@ class BudgetTransactions(ABC):
         """Give back parts of leases of a process."""
         self._in_transaction(lambda run, reader: _give_back(run, process, amounts, reader.dialect))
 
-    def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> None:
-        """Say that a process is alive and has these leases."""
-        self._in_transaction(lambda run, reader: _renew(run, process, keys, at, reader.dialect))
+    def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> Sequence[LeaseKey]:
+        """Say that a process is alive and has these leases; return those that it has not, as they were ended."""
+        return self._in_transaction(lambda run, reader: _renew(run, process, keys, at, reader.dialect))
 
     def end_stale(self, before: int) -> None:
         """End the leases that were not renewed since a Unix time in microseconds: their processes are gone."""
@@ -174,6 +174,7 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
             run([Sql(f"DELETE FROM pixelmeter_budget_{name} WHERE budget = ?", (rule.name,)) for name in _OF_BUDGET])
             for span in spans_of_attempts(reader, rule, since):
                 run(_adding(so_far(reader, rule, span), reader.dialect))
+            _let_again(run, rule.name)
         elif before is not None and before.rule.limit != rule.limit:
             run(budget_notices.forget_unpassed(rule, at, reader.dialect))
         run(
@@ -190,7 +191,16 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
     return known_rules(reader)
 
 
-_OF_BUDGET = ("leases", "notices", "sums")
+_OF_BUDGET = ("notices", "sums")
+
+
+def _let_again(run: Run, budget: str) -> None:
+    """Count the leases that programs have of a budget which begins anew: calls of before are under way."""
+    of_budget = "FROM pixelmeter_budget_leases WHERE budget = ?"
+    statement = f"SELECT budget, value, starts_at, sum(amount) {of_budget} GROUP BY budget, value, starts_at"
+    for *key, amount in run([Sql(statement, (budget,))]):
+        add = f"UPDATE pixelmeter_budget_sums SET leased = leased + ? WHERE {KEY}"
+        run([Sql(_ENSURE, tuple(key)), Sql(add, (int(amount), *key))])
 
 
 def counting(
@@ -201,9 +211,7 @@ def counting(
     dialect: Dialect,
 ) -> list[Sql]:
     """Return what adds attempts and changes to the sums of budgets, and takes from leases what they were charged."""
-    if not _readable(known).counted:
-        return []
-    statements = _adding(sums_of(known.counted, attempts, changes), dialect)
+    statements = _adding(sums_of(_readable(known).counted, attempts, changes), dialect)
     if charges is not None and (process := charges.process) is not None:
         statements += _charging(process, charges.of(attempt.id for attempt in attempts), dialect)
     return statements
@@ -236,7 +244,7 @@ def _less(process: str, amounts: Mapping[LeaseKey, int], dialect: Dialect) -> li
     """Return what makes leases of a process smaller; one that was taken back meanwhile stays gone."""
     statements: list[Sql] = []
     for key, amount in sorted(amounts.items()):
-        where_mine = (process, *_key(key, dialect))
+        where_mine = (process, *_key(key, dialect), key.number)
         statements.append(Sql(HOLD, _key(key, dialect)))
         statements.append(
             Sql(
@@ -258,35 +266,44 @@ def _less(process: str, amounts: Mapping[LeaseKey, int], dialect: Dialect) -> li
 
 def _draw(run: Run, process: str, draws: Iterable[Draw], at: int, dialect: Dialect) -> list[Drawn]:
     """Enlarge leases of a process, each by as much as its budget has; return what it got of each."""
-    found: list[Drawn] = []
-    for one in sorted(draws):
-        key = _key(one.key, dialect)
-        limit = one.limit
-        grant = (limit, one.plenty, one.more, limit, one.total, one.total, limit, one.least, limit)
-        [(amount, cost, at_risk, credited, leased)] = run(
-            [
-                Sql(_ENSURE, key),
-                Sql(
-                    f"UPDATE pixelmeter_budget_sums SET last_lease = {_GRANT}, leased = leased + {_GRANT} WHERE {KEY}",
-                    (*grant, *grant, *key),
-                ),
-                Sql(
-                    "INSERT INTO pixelmeter_budget_leases AS present"
-                    " (process, budget, value, starts_at, amount, renewed_at)"
-                    " SELECT ?, budget, value, starts_at, last_lease, ? FROM pixelmeter_budget_sums"
-                    f" WHERE {KEY} AND last_lease > 0"
-                    " ON CONFLICT (process, budget, value, starts_at) DO UPDATE"
-                    " SET amount = present.amount + excluded.amount, renewed_at = excluded.renewed_at",
-                    (process, dialect.moment(moment_of(at)), *key),
-                ),
-                Sql(
-                    f"SELECT last_lease, cost, at_risk, credited, leased FROM pixelmeter_budget_sums WHERE {KEY}",
-                    key,
-                ),
-            ]
-        )
-        found.append(Drawn(one.key, amount, Usage(limit, max(cost + at_risk - credited, 0), leased)))
-    return found
+    ordered = sorted(draws)
+    keys = [_key(one.key, dialect) for one in ordered]
+    statements = [each for one in ordered for each in _drawing(process, one, at, dialect)]
+    asked = f"({') OR ('.join([KEY] * len(keys))})"
+    columns = "budget, value, starts_at, last_lease, cost, at_risk, credited, leased"
+    statement = f"SELECT {columns} FROM pixelmeter_budget_sums WHERE {asked}"
+    rows = run([*statements, Sql(statement, tuple(value for key in keys for value in key))]) if keys else ()
+    found = {
+        LeaseKey(budget, value, dialect.microseconds(start)): (int(amount), max(cost + at_risk - credited, 0), leased)
+        for budget, value, start, amount, cost, at_risk, credited, leased in rows
+    }
+    drawn: list[Drawn] = []
+    for one in ordered:
+        amount, spent, leased = found[one.key._replace(number=0)]
+        drawn.append(Drawn(one.key, amount, Usage(one.limit, spent, leased)))
+    return drawn
+
+
+def _drawing(process: str, one: Draw, at: int, dialect: Dialect) -> list[Sql]:
+    key = _key(one.key, dialect)
+    limit = one.limit
+    grant = (limit, one.plenty, one.more, limit, one.total, one.total, limit, one.least, limit)
+    return [
+        Sql(_ENSURE, key),
+        Sql(
+            f"UPDATE pixelmeter_budget_sums SET last_lease = {_GRANT}, leased = leased + {_GRANT} WHERE {KEY}",
+            (*grant, *grant, *key),
+        ),
+        Sql(
+            "INSERT INTO pixelmeter_budget_leases AS present"
+            " (process, budget, value, starts_at, number, amount, renewed_at)"
+            f" SELECT ?, budget, value, starts_at, {one.key.number}, last_lease, ? FROM pixelmeter_budget_sums"
+            f" WHERE {KEY} AND last_lease > 0"
+            " ON CONFLICT (process, budget, value, starts_at, number) DO UPDATE"
+            " SET amount = present.amount + excluded.amount, renewed_at = excluded.renewed_at",
+            (process, dialect.moment(moment_of(at)), *key),
+        ),
+    ]
 
 
 def _give_back(run: Run, process: str, amounts: Mapping[LeaseKey, int], dialect: Dialect) -> None:
@@ -295,17 +312,17 @@ def _give_back(run: Run, process: str, amounts: Mapping[LeaseKey, int], dialect:
     run([*_less(process, amounts, dialect), gone])
 
 
-def _renew(run: Run, process: str, keys: Iterable[LeaseKey], at: int, dialect: Dialect) -> None:
-    """Say that a process is alive and has its leases."""
+def _renew(run: Run, process: str, keys: Iterable[LeaseKey], at: int, dialect: Dialect) -> list[LeaseKey]:
+    """Say that a process is alive and has its leases; return those that were ended."""
     moment = dialect.moment(moment_of(at))
+    ended: list[LeaseKey] = []
     for key in sorted(keys):
-        values = _key(key, dialect)
-        run(
-            [
-                Sql(HOLD, values),
-                Sql(f"UPDATE pixelmeter_budget_leases SET renewed_at = ? WHERE {_MINE}", (moment, process, *values)),
-            ]
-        )
+        mine = (process, *_key(key, dialect), key.number)
+        renew = Sql(f"UPDATE pixelmeter_budget_leases SET renewed_at = ? WHERE {_MINE}", (moment, *mine))
+        is_there = Sql(f"SELECT 1 FROM pixelmeter_budget_leases WHERE {_MINE}", mine)
+        if not run([Sql(HOLD, _key(key, dialect)), renew, is_there]):
+            ended.append(key)
+    return ended
 
 
 def release(run: Run, processes: Sequence[str]) -> None:

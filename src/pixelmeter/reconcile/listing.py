@@ -96,13 +96,12 @@ def remarks(plan: Plan) -> Iterator[str]:
 
 
 def told_of(item: dict[str, Any]) -> str:
-    """Return what an item is matched by, or why it is not, as a table has it below its row."""
-    if item["by"] is None:
-        return str(item["why"])
+    """Return what an item is about, and what it is matched by or why it is not: what a table has below its row."""
     if item["by"] == "sums":
         said = f"sums of {counted(item['statements'], 'statement')} and {counted(item['attempts'], 'attempt')}"
         return f"{said}, {item['why']}" if item["why"] else said
-    return f"statement {item['statement']}, by {item['by'].replace('_', ' ')}"
+    about = [f"{name} {item[name]}" for name in ("attempt", "statement") if item[name]]
+    return f"{', '.join(about)}: {'by ' + item['by'].replace('_', ' ') if item['by'] else item['why']}"
 
 
 def counted(number: int, noun: str) -> str:

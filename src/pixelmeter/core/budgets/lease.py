@@ -11,12 +11,14 @@ __all__ = ["Charge", "Draw", "Drawn", "Lease", "LeaseKey"]
 
 
 class LeaseKey(NamedTuple):
-    """Of which budget, for which of its values, in which span."""
+    """Of which budget, for which of its values, in which span; and which lease of its process that is."""
 
     budget: str
     value: str
     start: int
     """When the span begins: Unix time in microseconds."""
+    number: int = 0
+    """One that has ended, perhaps without its process, is never taken for one that came after it."""
 
 
 class Draw(NamedTuple):
