@@ -52,6 +52,10 @@ class FakeClock:
         self._now += microseconds
         self._monotonic += microseconds
 
+    def set(self, now: int) -> None:
+        """Have another time of day, as when somebody sets the clock; no time passes by that."""
+        self._now = now
+
 
 @pytest.fixture
 def clock() -> FakeClock:

@@ -47,6 +47,8 @@ def upgrade() -> None:
         sa.Column("began_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("read_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("pages", _BIG, nullable=False),
+        sa.Column("problems", _BIG, nullable=False),
+        sa.Column("covered_from", sa.DateTime(timezone=True)),
         sa.Column("cursor", sa.Text()),
         sa.Column("is_complete", sa.Boolean(), nullable=False),
     )

@@ -37,9 +37,11 @@ def upgrade() -> None:
         "pixelmeter_budget_leases",
         sa.Column("process", sa.Text(), primary_key=True),
         *_key(),
+        sa.Column("number", _BIG, primary_key=True, autoincrement=False),
         sa.Column("amount", _BIG, nullable=False),
         sa.Column("renewed_at", sa.DateTime(timezone=True), nullable=False),
     )
+    op.create_index("pixelmeter_budget_sums_span", "pixelmeter_budget_sums", ["budget", "starts_at"])
     op.create_index("pixelmeter_budget_leases_key", "pixelmeter_budget_leases", ["budget", "value", "starts_at"])
     op.create_table(
         "pixelmeter_budget_notices",
@@ -60,12 +62,34 @@ def upgrade() -> None:
         sa.Column("made_by", sa.Text()),
         sa.Column("why", sa.Text()),
     )
+    if op.get_bind().dialect.name == "postgresql":
+        # Replaced in place, it keeps who may read it.
+        op.execute(f"CREATE OR REPLACE VIEW pixelmeter_calls AS {_calls(_BLOCKED)}")
+    else:
+        op.execute("DROP VIEW pixelmeter_calls")
+        op.execute(f"CREATE VIEW pixelmeter_calls AS {_calls(_BLOCKED)}")
 
 
 def downgrade() -> None:
+    op.execute("DROP VIEW pixelmeter_calls")
+    op.execute(f"CREATE VIEW pixelmeter_calls AS {_calls()}")
     for name in ("resets", "notices", "leases", "sums"):
         op.drop_table(f"pixelmeter_budget_{name}")
     op.drop_table("pixelmeter_budgets")
+
+
+_BLOCKED = ",\n  sum(CASE WHEN outcome = 'blocked' THEN 1 ELSE 0 END) AS blocked"
+
+
+def _calls(more: str = "") -> str:
+    return f"""
+SELECT call_id, min(started_at) AS started_at, count(*) AS attempts, sum(images) AS images,
+  max(CASE WHEN outcome = 'success' THEN 1 ELSE 0 END) AS succeeded,
+  max(CASE WHEN outcome = 'pending' THEN 1 ELSE 0 END) AS pending,
+  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk{more}
+FROM pixelmeter_spend
+GROUP BY call_id
+"""
 
 
 def _key() -> list[sa.Column[object]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.growth import grown
 from scripts.dashboards.pace import Pace
-from scripts.dashboards.recordings import COUNTED, errors_ratio, slow_ratio
+from scripts.dashboards.recordings import COUNTED, SENT, errors_ratio, slow_ratio
 from scripts.dashboards.rule import Alert, Group, Severity
 
 __all__ = ["call_alerts"]
@@ -177,9 +177,9 @@ def _share(error_type: str, window: str, by: str, limit: float, thresholds: Thre
     return (
         f'sum by ({by}) (rate(pixelmeter_requests_total{{error_type="{error_type}"}}[{length}]))\n'
         "/\n"
-        f"sum by ({by}) (rate(pixelmeter_requests_total[{length}])) > {limit:g}\n"
+        f"sum by ({by}) (rate(pixelmeter_requests_total{{{SENT}}}[{length}])) > {limit:g}\n"
         "and\n"
-        f"sum by ({by}) (increase(pixelmeter_requests_total[{length}])) >= {thresholds.minimum_requests:g}"
+        f"sum by ({by}) (increase(pixelmeter_requests_total{{{SENT}}}[{length}])) >= {thresholds.minimum_requests:g}"
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.budget_alerts import budget_alerts
 from scripts.dashboards.call_alerts import call_alerts
 from scripts.dashboards.money_alerts import money_alerts
 from scripts.dashboards.pace import UNHURRIED, Pace
@@ -20,4 +21,9 @@ def recording_groups(thresholds: Thresholds, pace: Pace = UNHURRIED) -> tuple[Gr
 
 def alert_groups(thresholds: Thresholds, pace: Pace = UNHURRIED) -> tuple[Group, ...]:
     """Return the groups of alerts."""
-    return call_alerts(thresholds, pace), money_alerts(thresholds, pace), pipeline_alerts(thresholds, pace)
+    return (
+        call_alerts(thresholds, pace),
+        money_alerts(thresholds, pace),
+        budget_alerts(thresholds, pace),
+        pipeline_alerts(thresholds, pace),
+    )

@@ -26,6 +26,7 @@ _OTHERS = (
         spend_spike_usd=5.67891,
         image_cost_ratio=6.78912,
         at_risk_usd=7.8912345,
+        budget_used_ratio=0.456789123,
         open_job_seconds=8912.345678,
         ledger_lag_seconds=891.2345678,
         price_age_days=91.2345678,

@@ -7,7 +7,7 @@ from scripts.dashboards.growth import grown, grown_with_jobs, rate_with_jobs
 from scripts.dashboards.pace import Pace
 from scripts.dashboards.rule import Group, Recording
 
-__all__ = ["COUNTED", "FAILED", "UNPRICED", "errors_ratio", "objective_rules", "slow_ratio", "usage_rules"]
+__all__ = ["COUNTED", "FAILED", "SENT", "UNPRICED", "errors_ratio", "objective_rules", "slow_ratio", "usage_rules"]
 
 _WINDOWS = ("5m", "30m", "1h", "2h", "6h", "1d", "3d")
 
@@ -16,6 +16,9 @@ FAILED = f'error_type=~"{_FAILURES}"'
 """Attempts that failed and should not have."""
 COUNTED = f'error_type=~"|{_FAILURES}"'
 """Attempts that should succeed: not those that the caller ended, got wrong or must repeat later."""
+
+SENT = 'error_type!="blocked"'
+"""Attempts that were sent: not those that a budget refused."""
 
 UNPRICED = 'reason!~"outcome_unknown|pending_job"'
 """Attempts whose cost can be looked up; the others are at risk: how one ended, or what a job under way costs."""
@@ -46,7 +49,9 @@ def usage_rules(pace: Pace) -> Group:
     """Return rates and sums by model, and what an image cost."""
     short, hour, day = pace("5m"), pace("1h"), pace("1d")
     rules = {
-        f"job_gateway_model:pixelmeter_requests:rate{short}": _rate_by_model("requests", short),
+        f"job_gateway_model:pixelmeter_requests:rate{short}": (
+            f"sum by (job, gateway, model) (rate(pixelmeter_requests_total{{{SENT}}}[{short}]))"
+        ),
         f"job_gateway_model:pixelmeter_images:increase{hour}": _grown_by_model("images", "1h", pace),
         f"job_gateway_model:pixelmeter_unknown_cost_requests:increase{hour}": _grown_by_model(
             "unknown_cost_requests", "1h", pace, UNPRICED
@@ -74,10 +79,6 @@ def usage_rules(pace: Pace) -> Group:
         name="pixelmeter-usage.rules",
         rules=tuple(Recording(name=name, expression=expression) for name, expression in rules.items()),
     )
-
-
-def _rate_by_model(counted: str, window: str) -> str:
-    return f"sum by (job, gateway, model) (rate(pixelmeter_{counted}_total[{window}]))"
 
 
 def _grown_by_model(counted: str, window: str, pace: Pace, matchers: str = "") -> str:

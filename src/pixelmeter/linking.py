@@ -20,13 +20,14 @@ _EXTENSION = "pixelmeter"
 class Call:
     """Numbers the attempts of a call; safe to use from several threads."""
 
-    __slots__ = ("_first", "_joined", "_later", "_start")
+    __slots__ = ("_first", "_joined", "_later", "_start", "_unused")
 
     def __init__(self, start: int = 0) -> None:
         self._start = start
         self._first: dict[str, str] = {}
         self._later = itertools.count(start + 1)
         self._joined: list[None] = []
+        self._unused: list[int] = []
 
     @property
     def id(self) -> str:
@@ -35,7 +36,7 @@ class Call:
 
     @property
     def attempts(self) -> int:
-        """How many there have been."""
+        """How many there have been; those that a budget refused are not among them."""
         return len(self._joined)
 
     def join(self, new_id: str) -> tuple[str, int]:
@@ -43,7 +44,18 @@ class Call:
         # Each step is atomic, so the call has the id of the attempt with the first number.
         first = self._first.setdefault("id", new_id)
         self._joined.append(None)
-        return first, self._start if first == new_id else next(self._later)
+        if first == new_id:
+            return first, self._start
+        try:
+            return first, self._unused.pop()
+        except IndexError:
+            return first, next(self._later)
+
+    def refused(self, number: int) -> None:
+        """Take note that an attempt was never sent: the next one has its number, so it is no retry of it."""
+        self._unused.append(number)
+        with suppress(IndexError):
+            self._joined.pop()
 
 
 class Mark:

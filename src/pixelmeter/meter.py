@@ -15,6 +15,7 @@ from pixelmeter._version import __version__
 from pixelmeter.budgets.admission import Admission, Reservation
 from pixelmeter.budgets.file import budgets_of
 from pixelmeter.budgets.leasing import Leasing
+from pixelmeter.budgets.notices import Notices
 from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.followed import FollowedJob
@@ -57,6 +58,7 @@ __all__ = ["Meter"]
 
 
 _REMEMBERED_JOBS = 1000
+_OPENING_SECONDS = 2.0
 
 
 class _Asked(NamedTuple):
@@ -80,8 +82,8 @@ class Meter:
         meter = pixelmeter.Meter()                      # sqlite:///pixelmeter.db, or PIXELMETER_DATABASE_URL
         client = pixelmeter.instrument(OpenAI(), meter)
 
-    Nothing is opened before the first image call of a process, but for a budget that refuses calls. Arguments win over
-    the environment:
+    Nothing is opened before the first image call of a process, but for a budget that refuses calls: then the ledger is,
+    and waited for up to two seconds. Arguments win over the environment:
 
     `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
     `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
@@ -155,7 +157,14 @@ class Meter:
         self.sinks = dispatch.sinks
         """The live views, in the order in which they are told."""
         known = budgets_of(settings.budgets, budgets)
-        leasing = Leasing(known, clock=self._clock, process=self._spool.identity)
+        notices = Notices(
+            known,
+            clock=self._clock,
+            process=self._spool.identity,
+            note=self.failures.note,
+            keys=settings.notify_keys,
+        )
+        leasing = Leasing(known, clock=self._clock, process=self._spool.identity, notices=notices)
         self._admission = Admission(known, leasing, self._clock)
         self.recorder = Recorder(
             self._spool,
@@ -168,17 +177,18 @@ class Meter:
                 self.failures,
                 partial(Settler, self._profiles, book),
                 dispatch.changed,
-                leasing,
+                leasing if known else None,
             ),
             clock=self._clock,
             failures=self.failures,
             dispatch=dispatch,
-            leasing=leasing,
+            leasing=leasing if known else None,
             interval=settings.write_interval,
         )
         """Where the attempts go."""
         if self._admission.blocks:
-            self.recorder.open()
+            # A call waits less than it may take to open a ledger; then it would be refused, or go without a lease.
+            self.recorder.open(_OPENING_SECONDS)
 
     def begin(
         self, outgoing: Outgoing, within: Mark | None = None
@@ -288,6 +298,7 @@ class Meter:
             return (yield from self._admission.admit(intent))
         except BudgetExceeded as exceeded:
             exceeded.refuse = self._admission.refusal_of(exceeded.budget)
+            asked.mark.call.refused(intent.attempt)
             asked.receiver(blocked(intent, exceeded.budget))
             raise
 

@@ -11,6 +11,7 @@ from typing import Literal, cast
 
 import msgspec
 
+from pixelmeter.core.gateways.signatures import keys_of
 from pixelmeter.core.text import scaled
 from pixelmeter.errors import ConfigError
 
@@ -28,6 +29,7 @@ __all__ = [
     "from_environment",
     "misspelt",
     "usage_key",
+    "usage_key_gateways",
     "usage_key_names",
 ]
 
@@ -50,6 +52,7 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
     "PIXELMETER_WEBHOOK_SECRETS": "what webhooks are checked with",
     "PIXELMETER_USAGE_KEYS": "keys to ask gateways for their usage with",
+    "PIXELMETER_NOTIFY_SECRET": "what notices of budgets are signed with",
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_DURABILITY": "what an attempt survives",
     "PIXELMETER_WRITE_INTERVAL": "seconds between two writes to the ledger",
@@ -106,6 +109,9 @@ class Settings:
     """`PIXELMETER_COST_ATTRIBUTES`: other people's names for the cost on spans, `semconv` or `openlit`."""
     webhook_secrets: Mapping[str, tuple[str, ...]] = field(default_factory=dict[str, tuple[str, ...]], repr=False)
     """`PIXELMETER_WEBHOOK_SECRETS`: `profile=secret` pairs with commas between, or a JSON object; by profile."""
+    notify_keys: tuple[bytes, ...] = field(default=(), repr=False)
+    """`PIXELMETER_NOTIFY_SECRET`: what notices of budgets are signed with, `whsec_…` as Standard Webhooks has it; of
+    several, with commas between, each makes a signature."""
     latest_conventions: bool = False
     """`OTEL_SEMCONV_STABILITY_OPT_IN` has `gen_ai_latest_experimental`: metrics take their newer names."""
 
@@ -135,6 +141,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         sinks=_sinks(env),
         cost_attributes=_cost_attributes(env),
         webhook_secrets=_secrets(env, "PIXELMETER_WEBHOOK_SECRETS"),
+        notify_keys=_notify_keys(env),
         latest_conventions="gen_ai_latest_experimental" in _words(env, "OTEL_SEMCONV_STABILITY_OPT_IN"),
     )
 
@@ -151,6 +158,11 @@ def usage_key(gateway: str, environment: Mapping[str, str] | None = None) -> str
         raise ConfigError(f"{_USAGE_KEYS} has several keys for {gateway}: leave one")
     names = _KEYS_OF_VENDORS.get(gateway, ())
     return next((key for key in (*given, *(_text(env, name) for name in names)) if key), None)
+
+
+def usage_key_gateways(environment: Mapping[str, str] | None = None) -> tuple[str, ...]:
+    """Return which gateways `PIXELMETER_USAGE_KEYS` has keys for; ConfigError, which shows no key."""
+    return tuple(_secrets(os.environ if environment is None else environment, _USAGE_KEYS))
 
 
 def usage_key_names(gateway: str) -> str:
@@ -263,6 +275,17 @@ def _secrets(env: Mapping[str, str], name: str) -> dict[str, tuple[str, ...]]:
             raise ConfigError(f"{name}: entry {at} is no PROFILE=SECRET; write such pairs with commas between, or JSON")
         found.setdefault(profile, []).append(secret)
     return checked_secrets(found, name)
+
+
+def _notify_keys(env: Mapping[str, str]) -> tuple[bytes, ...]:
+    name = "PIXELMETER_NOTIFY_SECRET"
+    found: list[bytes] = []
+    for at, secret in enumerate(_words(env, name), 1):
+        keys = keys_of("standard_webhooks", secret)
+        if not keys:
+            raise ConfigError(f"{name}: secret {at} is no base64: write such as whsec_ and `openssl rand -base64 32`")
+        found += keys
+    return tuple(found)
 
 
 def _schema(env: Mapping[str, str]) -> str | None:

@@ -15,11 +15,14 @@ import msgspec
 import pytest
 from click.testing import CliRunner, Result
 
+from pixelmeter import Budget
 from pixelmeter.cli import main
 from pixelmeter.core.attempts.adjustment import AdjustmentKind
+from pixelmeter.core.attempts.correction import corrected_to
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.reporting.listing import COLUMNS, listed
 from pixelmeter.ledger.adjusting import Author
+from pixelmeter.ledger.budget_changes import ResetAuthor
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import STARTED_AT, make_attempt
 
@@ -227,7 +230,7 @@ def test_the_history_of_an_attempt_says_what_each_adjustment_changed(adjusted_ur
     fill(adjusted_url, make_attempt(started_at=STARTED_AT - 1))
     [one, other] = calls(adjusted_url, "--history", "--columns", "id,cost")
     assert [] == other["adjustments"]
-    assert ["id", "cost_usd", "adjustments"] == list(one)
+    assert ["id", "cost_usd", "adjustments", "budget_resets"] == list(one)
     first, second = one["adjustments"]
     assert {
         "images": {"before": None, "after": 1},
@@ -252,7 +255,7 @@ def test_the_history_is_a_last_column_of_csv_and_stands_under_the_row_in_a_table
     adjusted_url: str,
 ) -> None:
     [row] = csv.DictReader(io.StringIO(run(adjusted_url, "--history", "--format", "csv").stdout))
-    assert [*COLUMNS, "adjustments"] == list(row)
+    assert [*COLUMNS, "adjustments", "budget_resets"] == list(row)
     assert [1, 2] == [each["number"] for each in json.loads(row["adjustments"])]
     *_, first, second = run(adjusted_url, "--history", "--tz", "Asia/Kathmandu").stdout.splitlines()
     assert (
@@ -264,6 +267,35 @@ def test_the_history_is_a_last_column_of_csv_and_stands_under_the_row_in_a_table
         " (=1+1 says the invoice)"
     ) == second
     assert "job, poll" not in run(adjusted_url).stdout
+
+
+def test_resets_of_budgets_that_an_attempt_counted_towards_are_told_apart_from_its_adjustments(
+    ledger_url: str,
+) -> None:
+    attempt = make_attempt(tags='{"team":"art"}')
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([Budget(5, per="day", name="teams", each="tag:team").rule], STARTED_AT)
+        writer.write([attempt, make_attempt(tags='{"team":"growth"}', started_at=STARTED_AT - 1)], {}, [])
+        author = Author("manual", "command line", STARTED_AT + 3_000_000, "1.0.0", "anna")
+        writer.adjust([attempt.id], lambda now: corrected_to(now, 40_000_000), author)
+        writer.reset("teams", "art", ResetAuthor(STARTED_AT + 2_000_000, "ben", "a wrong price"))
+
+    [art, growth] = calls(ledger_url, "--history")
+
+    assert ["manual"] == [each["kind"] for each in art["adjustments"]]
+    assert [
+        {
+            "number": 1, "budget": "teams", "value": "art", "starts_at": "2026-05-28T00:00:00Z", "amount_usd": "0.04",
+            "made_at": "2026-05-28T20:26:42.123456Z", "made_by": "ben", "why": "a wrong price",
+        }
+    ] == art["budget_resets"]  # fmt: skip
+    assert [] == growth["budget_resets"]
+    below = [line for line in run(ledger_url, "--history").stdout.splitlines() if line.startswith("    ")]
+    assert (
+        "    2026-05-28 20:26:42 budget reset, teams (art) by ben: $0.04 taken off the budget, not off this attempt"
+        " (a wrong price)"
+    ) == below[0]
+    assert below[1].startswith("    2026-05-28 20:26:43 manual, command line by anna: cost ")
 
 
 def test_the_history_of_what_comes_is_not_followed(sqlite_url: str) -> None:

@@ -242,7 +242,7 @@ def test_doctor_asks_for_the_rights_that_the_page_grants(postgres_url: str, tmp_
             admin.execute(f"DROP ROLE {role}")
 
     assert (0, {"ok"}) == (code, states(findings))
-    assert 13 == len(told)
+    assert 18 == len(told)
     assert [] == [name for name, found in told.items() if not re.search(rf"(on|table) {name}\b", found)]
 
 
@@ -468,3 +468,22 @@ def test_a_file_that_is_no_database_is_a_problem_and_stays_as_it_is(sqlite_url: 
     assert b"not a database" * 100 == ledger.read_bytes()
     with contextlib.suppress(FileNotFoundError):
         assert [] == os.listdir(tmp_path / "ledger.db.spool")
+
+
+@pytest.mark.parametrize(
+    ("keys", "state", "found"),
+    [
+        ("aigateway=topsecret,openai=topsecret", "ok", "keys for aigateway, openai"),
+        ("topsecret=x", "problem", "a key is for no gateway that is known"),
+        ("topsecret", "problem", "PIXELMETER_USAGE_KEYS: entry 1 is no PROFILE=SECRET"),
+    ],
+)
+def test_keys_to_ask_for_usage_are_looked_at_and_not_shown(
+    keys: str, state: str, found: str, sqlite_url: str, tmp_path: Path
+) -> None:
+    spool = str(tmp_path / "spool")
+    _, findings = examine("--database-url", sqlite_url, PIXELMETER_SPOOL_DIR=spool, PIXELMETER_USAGE_KEYS=keys)
+
+    assert state == findings["usage keys"]["state"]
+    assert findings["usage keys"]["found"].startswith(found)
+    assert "topsecret" not in json.dumps(findings)

@@ -42,7 +42,6 @@ def limited(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeLi
     """Makes a meter with a budget for so many calls; of what was reserved nothing may be left, nor any failure."""
     # A ledger that is slow to answer, as on a busy machine, is waited for.
     monkeypatch.setattr("pixelmeter.budgets.admission.WAIT_SECONDS", 60)
-    monkeypatch.setattr("pixelmeter.drivers.waiting.WAIT_SECONDS", 60)
     made: list[Limited] = []
 
     def make(calls: int, **budget: Any) -> Limited:

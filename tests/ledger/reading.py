@@ -77,7 +77,7 @@ def recomputed(url: str) -> Sums:
         key = (day, one.gateway, one.provider or "", one.operation, one.model, one.outcome, bucket(one.duration))
         added = (
             1,
-            int(one.attempt == 0),
+            int(one.attempt == 0 and one.outcome != "blocked"),
             one.images or 0,
             one.cost or 0,
             one.fee or 0,
@@ -116,6 +116,9 @@ def recomputed_totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
         within = [name for bound, name in zip(DURATION_BUCKETS, DURATIONS, strict=False) if one.duration <= bound * 1e6]
         written = one.input_text_tokens or 0
         cached = min(one.cached_input_tokens or 0, written)
+        if one.outcome == "blocked":
+            sums[key] += Counter({"attempts": 1})
+            continue
         sums[key] += Counter(
             {
                 "attempts": 1,

@@ -131,7 +131,7 @@ def test_a_budget_with_another_limit_goes_on_and_one_that_counts_otherwise_begin
     assert (2 * USD, 2) == (drawn.usage.spent, drawn.usage.reserved)
     writer.register([Budget(20, per="day", name="b", scope={"model": "meta/*"}).rule], STARTED_AT)
     [drawn] = writer.draw("p", [Draw(key, 20 * USD, 1, 1, 1, 1)], STARTED_AT)
-    assert (USD, 1) == (drawn.usage.spent, drawn.usage.reserved)
+    assert (USD, 3) == (drawn.usage.spent, drawn.usage.reserved)
     writer.close()
 
 

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from pixelmeter.core.reconciling.ours import ours_of
 from pixelmeter.core.reconciling.reconciliation import COUNTS, SUMS, Reconciliation
 from pixelmeter.core.reconciling.statement import Period, Statement, month
 from pixelmeter.errors import LedgerError, SchemaOutdated
@@ -18,10 +19,12 @@ from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.statements import (
     Reading,
+    attempts_in,
     keep_page,
     keep_reconciliation,
     latest_reconciliations,
     reading_of,
+    said_otherwise,
     settled_without_attempt,
     statements_of,
 )
@@ -58,7 +61,8 @@ def read_to(cursor: str | None, **fields: Any) -> Reading:
     """Return how far the report of May was read."""
     said: dict[str, Any] = {
         "gateway": "aigateway", "source": "aigateway_recent", "month": "2026-05", "began_at": STARTED_AT,
-        "read_at": STARTED_AT + 10**6, "pages": 1, "cursor": cursor, "is_complete": cursor is None,
+        "read_at": STARTED_AT + 10**6, "pages": 1, "problems": 0,
+        "covered_from": None, "cursor": cursor, "is_complete": cursor is None,
     }  # fmt: skip
     return Reading(**{**said, **fields})
 
@@ -83,9 +87,11 @@ def test_a_page_comes_back_as_it_was_and_says_how_far_it_is_read(ledger_url: str
     with reading_ledger(ledger_url) as reader:
         assert read_to("2") == reading_of(reader, "aigateway", "aigateway_recent", "2026-05")
         assert None is reading_of(reader, "aigateway", "aigateway_recent", "2026-06")
-    assert 0 == keep_page(ledger_url, page, read_to(None, pages=2))
+    assert 0 == keep_page(ledger_url, page, read_to(None, pages=2, problems=3, covered_from=STARTED_AT))
     with reading_ledger(ledger_url) as reader:
-        assert read_to(None, pages=2) == reading_of(reader, "aigateway", "aigateway_recent", "2026-05")
+        found = reading_of(reader, "aigateway", "aigateway_recent", "2026-05")
+        assert read_to(None, pages=2, problems=3, covered_from=STARTED_AT) == found
+        assert 0 == said_otherwise(reader, "aigateway", "aigateway_recent", MAY)
 
 
 def test_a_row_that_is_read_again_is_added_only_where_it_says_something_else(ledger_url: str) -> None:
@@ -96,6 +102,8 @@ def test_a_row_that_is_read_again_is_added_only_where_it_says_something_else(led
         keep_page(ledger_url, [one], read_to(None)) for one in (first, later[0], changed, later[1], later[2])
     ]
     assert [later[2]] == kept(ledger_url)
+    with reading_ledger(ledger_url) as reader:
+        assert 1 == said_otherwise(reader, "aigateway", "aigateway_recent", MAY)
 
 
 def test_a_row_that_stands_twice_on_a_page_is_one(ledger_url: str) -> None:
@@ -153,6 +161,23 @@ def test_the_last_reading_of_each_row_holds(sqlite_url: str, pages: list[list[St
         keep_page(sqlite_url, page, read_to(None))
         last |= {one.external_id: one for one in page}
     assert last == {one.external_id: one for one in kept(sqlite_url)}
+
+
+def test_attempts_are_read_as_they_are_now(ledger_url: str) -> None:
+    times = [MAY.start - 1, MAY.start, MAY.end - 1, MAY.end]
+    attempts = [make_attempt(started_at=at) for at in times]
+    own_key = make_attempt(byok=True, job_id="job_1", cost=None, cost_reason="no_price")
+    attempts += [make_attempt(gateway="fal"), own_key]
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write(attempts, {}, [])
+        with reading_ledger(ledger_url) as reader:
+            expected = {one.id: ours_of(one) for one in (*attempts[1:3], own_key)}
+            assert expected == {one.id: one for one in attempts_in(reader, "aigateway", MAY)}
+        author = Author("manual", "command line", STARTED_AT, "0.1.0")
+        writer.adjust([attempts[1].id], lambda now: msgspec.structs.replace(now, cost=1), author)
+    with reading_ledger(ledger_url) as reader:
+        expected[attempts[1].id] = msgspec.structs.replace(expected[attempts[1].id], cost=1)
+        assert expected == {one.id: one for one in attempts_in(reader, "aigateway", MAY)}
 
 
 def came_to(**fields: Any) -> Reconciliation:

@@ -11,15 +11,18 @@ import psycopg
 import pytest
 from psycopg.types.json import Jsonb
 
+from pixelmeter import Budget
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.budgets.lease import Draw, LeaseKey
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.attempts import attempts
+from pixelmeter.ledger.budget_changes import ResetAuthor
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.schema import METADATA, VIEWS
 from pixelmeter.ledger.writer import open_writer
-from tests.factories import make_attempt
+from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 from tests.postgres import PASSWORD, Server
 
@@ -122,8 +125,18 @@ def test_a_role_with_the_documented_rights_can_write(postgres_url: str) -> None:
             for cost in (1, 2):
                 spent = partial(msgspec.structs.replace, cost=cost)
                 assert 1 == len(writer.adjust([promised.id], spent, Author("manual", "command line", 1, "1.0.0")))
+            for limit in (1, 2):
+                writer.register([Budget(limit, name="ours", per="total" if limit == 1 else "month").rule], STARTED_AT)
+            key = LeaseKey("ours", "", Budget(1).rule.span_of(STARTED_AT).start)
+            writer.draw("a-1", [Draw(key, 10**9, 1, 2, 2, 2)], STARTED_AT)
+            writer.renew("a-1", [key], STARTED_AT)
+            writer.give_back("a-1", {key: 1})
+            writer.end_stale(STARTED_AT + 1)
+            assert 1 == writer.write([make_attempt()], {}, [])
+            assert 1 == len(writer.reset("ours", None, ResetAuthor(STARTED_AT, "anna", "a test")))
+            assert writer.remove("ours", STARTED_AT)
         with reading_ledger(limited) as reader:
-            assert 2 == len(attempts(reader, limit=9))
+            assert 3 == len(attempts(reader, limit=9))
     finally:
         with psycopg.connect(postgres_url, autocommit=True) as admin:
             admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())

@@ -59,6 +59,13 @@ _LEDGER_CUT = (
 )
 _OLDEST_JOB = 'pixelmeter_oldest_job_seconds{job="pixelmeter-ledger",instance="a",gateway="gw"}'
 _CUT_OFF = {"job": "pixelmeter-ledger", "gateway": "gw"}
+_OF_BUDGET = {"job": "pixelmeter-ledger", "budget": "month"}
+
+
+def _budget(name: str, budget: str = "month") -> str:
+    return f'pixelmeter_budget_{name}{{job="pixelmeter-ledger",instance="a",budget="{budget}"}}'
+
+
 _BUILD = 'pixelmeter_build_info{job="pixelmeter",instance="a",version="1"}'
 
 
@@ -281,6 +288,105 @@ CASES = [
         alert="PixelmeterJobsStuck",
         series={_OLDEST_JOB: "0+60x180 0x60"},
         at="181m",
+    ),
+    Case(
+        name="a budget is spent to nine tenths",
+        alert="PixelmeterBudgetNearlyUsed",
+        series={_budget("used_ratio"): "0.01+0.01x88 0.9x30", _budget("used_ratio", "day"): "0.79x120"},
+        at="95m",
+        firing={"90% of the budget month is spent.": _OF_BUDGET},
+    ),
+    Case(
+        name="a budget that is used up is no longer nearly so",
+        alert="PixelmeterBudgetNearlyUsed",
+        series={_budget("used_ratio"): "0.9x10 1.2x60"},
+        at="40m",
+    ),
+    Case(
+        name="a budget is spent beyond its limit",
+        alert="PixelmeterBudgetUsedUp",
+        series={_budget("used_ratio"): "0.9x10 1.2x60", _budget("used_ratio", "day"): "0.99x120"},
+        at="11m",
+        firing={"120% of the budget month is spent.": _OF_BUDGET},
+    ),
+    Case(
+        name="a budget that was used up has begun anew",
+        alert="PixelmeterBudgetUsedUp",
+        series={_budget("used_ratio"): "1x60 0x60"},
+        at="61m",
+    ),
+    Case(
+        name="a budget of nothing is used up on purpose",
+        alert="PixelmeterBudgetUsedUp",
+        series={_budget("limit_usd"): "0x60", _budget("spent_usd"): "0x60", _budget("values_over"): "1x60"},
+        at="30m",
+    ),
+    Case(
+        name="a budget will not last at this pace",
+        alert="PixelmeterBudgetForecast",
+        series={
+            _budget("limit_usd"): "50x120",
+            _budget("forecast_usd"): "80x120",
+            _budget("used_ratio"): "0.4x120",
+            _budget("limit_usd", "day"): "5x120",
+            _budget("forecast_usd", "day"): "5x120",
+        },
+        at="61m",
+        firing={
+            "At its pace so far, 80.00 USD will be spent of the budget month before it begins anew: more than its"
+            " limit.": _OF_BUDGET,
+        },
+    ),
+    Case(
+        name="a budget that will not last has no room left already",
+        alert="PixelmeterBudgetForecast",
+        series={
+            _budget("limit_usd"): "50x120",
+            _budget("forecast_usd"): "80x120",
+            _budget("used_ratio"): "1x120",
+        },
+        at="90m",
+    ),
+    Case(
+        name="a budget refuses its first call",
+        alert="PixelmeterCallsBlocked",
+        series={_attempts(): "0+1x60", _attempts("blocked", "blocked"): "_x30 1x30"},
+        at="31m",
+        firing={
+            "About 1 attempts through gw were refused by a budget in the last 15m; none of them was sent.": _GATEWAY,
+        },
+    ),
+    Case(
+        name="a budget refused calls an hour ago",
+        alert="PixelmeterCallsBlocked",
+        series={_attempts(): "0+1x120", _attempts("blocked", "blocked"): "_x30 1x90"},
+        at="90m",
+    ),
+    Case(
+        name="calls cost more than was reserved for them",
+        alert="PixelmeterBudgetOverrun",
+        series={_budget("overrun_usd"): "0.5x60 0.75x120"},
+        at="90m",
+        firing={
+            "Calls cost 0.2500 USD more in the last 1h than the budget month had reserved for them.": _OF_BUDGET,
+        },
+    ),
+    Case(
+        name="what calls cost more was long ago, and a budget begins anew",
+        alert="PixelmeterBudgetOverrun",
+        series={_budget("overrun_usd"): "0.75x120", _budget("overrun_usd", "day"): "0.75x100 0x80"},
+        at="110m",
+    ),
+    Case(
+        name="a gateway throttles a fifth of what is sent, and a budget refuses ten times as much",
+        alert="PixelmeterThrottled",
+        series={
+            _attempts(): "0+4x60",
+            _attempts("throttled", "throttled"): "0+1x60",
+            _attempts("blocked", "blocked"): "0+50x60",
+        },
+        at="40m",
+        firing={"20% of the attempts through gw were throttled.": _GATEWAY},
     ),
     Case(
         name="spend is ten times that of yesterday",

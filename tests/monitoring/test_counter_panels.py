@@ -319,3 +319,58 @@ def test_what_a_high_objective_allows_is_not_rounded_away() -> None:
     assert 1e-07 == allowed(0.9999999)
     assert 0.01 == allowed(0.99)
     assert [None, 1.5e-06, 2.16e-05] == [value for value, _ in error_steps(Thresholds(objective=0.9999985))]
+
+
+def ended(outcome: str, error_type: str = "") -> str:
+    return counter("requests", f',outcome="{outcome}",error_type="{error_type}"')
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("stat Requests", {"{}": 5}),
+        ("table Models/5", {'{model="m"}': 5}),
+        ("stat Throttled", {"{}": 0.2}),
+        ("stat Failed", {"{}": 0}),
+        ("timeseries Refused by a budget, per hour", {'{gateway="gw",model="m"}': 50}),
+    ],
+)
+def test_what_a_budget_refused_is_shown_as_that_and_is_in_no_share(
+    said: Said, query: str, expected: Mapping[str, float]
+) -> None:
+    series = {
+        ended("success"): since(20, "0", "4"),
+        ended("throttled", "throttled"): since(20, "0", "1"),
+        ended("error", "server"): since(20, "0"),
+        ended("blocked", "blocked"): since(20, "0", "50"),
+    }
+    said(query, series, expected)
+
+
+def test_the_first_attempt_that_a_budget_refuses_is_shown(said: Said) -> None:
+    series = {ended("blocked", "blocked"): since(20, "1")}
+    said("timeseries Refused by a budget, per hour", series, {'{gateway="gw",model="m"}': 1})
+
+
+@pytest.mark.parametrize(
+    ("query", "name", "expected"),
+    [
+        ("table Budgets/0", "limit_usd", 2),
+        ("table Budgets/1", "spent_usd", 2),
+        ("table Budgets/2", "reserved_usd", 2),
+        ("table Budgets/3", "used_ratio", 2),
+        ("timeseries Used of each budget", "used_ratio", 2),
+        ("table Budgets/4", "forecast_usd", 2),
+        ("table Budgets/5", "overrun_usd", 2),
+        ("table Budgets/6", "values_over", 2),
+        ("table Budgets/7", "reset_timestamp_seconds", 2000),
+    ],
+)
+def test_a_budget_is_shown_as_two_exporters_of_its_ledger_have_it(
+    said: Said, query: str, name: str, expected: float
+) -> None:
+    series = {
+        f'pixelmeter_budget_{name}{{job="pixelmeter-ledger",instance="{instance}",budget="month"}}': since(20, "2")
+        for instance in "bc"
+    }
+    said(query, series, {'{budget="month"}': expected})

@@ -192,6 +192,32 @@ def test_an_answer_that_is_too_large_is_not_read(
         usage.get(RECENT)
 
 
+def test_an_answer_of_too_many_values_is_not_read(
+    gateway: Gateway, usage: UsageClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client_module, "_VALUE_LIMIT", 1000)
+    gateway.tell(body_text=json.dumps([1] * 2000), times=1, match=HERE)
+    with pytest.raises(SourceError, match="larger than"):
+        usage.get(RECENT)
+    gateway.tell(body_text=json.dumps([1] * 1000), times=1, match=HERE)
+    assert usage.get(RECENT) is not None
+
+
+class Racing(FakeClock):
+    """A clock that is a quarter of an hour later each time that it is looked at."""
+
+    def monotonic(self) -> int:
+        """Return a later time."""
+        self.advance(900_000_000)
+        return super().monotonic()
+
+
+def test_an_answer_that_drips_for_ever_is_a_failure(gateway: Gateway, http: httpx.Client) -> None:
+    usage = UsageClient(http, gateway.root, KEY, clock=Racing(), pause=lambda _: None)
+    with pytest.raises(SourceError, match=r"the connection failed \(ReadTimeout\), 6 times"):
+        usage.get(RECENT)
+
+
 def test_waits_are_told_before_they_begin(gateway: Gateway, http: httpx.Client) -> None:
     told: list[str] = []
     gateway.tell(status=429, headers={"retry-after": "2"}, times=1, match=HERE)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import msgspec
@@ -13,7 +14,7 @@ import pytest
 from pixelmeter.core.reconciling.statement import Period, month
 from pixelmeter.errors import SourceError
 from pixelmeter.gateways import load_profiles
-from pixelmeter.reconcile.sources import SOURCES, Source, sources_for
+from pixelmeter.reconcile.sources import SOURCES, Source, cloudflare, litellm, openai, sources_for
 from pixelmeter.testing import Gateway
 from tests.reconcile.conftest import Ask, all_of, this_month
 
@@ -187,19 +188,30 @@ def test_fewer_of_the_latest_requests_are_asked_for_where_a_thousand_are_refused
     ("name", "rows", "pages"),
     [("litellm_spend_logs", 120, 2), ("cloudflare_logs", 120, 3), ("openrouter_generations", 120, 3)],
 )
-def test_a_report_of_several_pages_goes_on_where_it_was_left(
-    name: str, rows: int, pages: int, ask: Ask, bill: Bill
-) -> None:
+def test_a_report_of_several_pages_has_all_of_them(name: str, rows: int, pages: int, ask: Ask, bill: Bill) -> None:
     bill(rows)
     today = Period(int(time.time() * 1e6) // DAY * DAY, int(time.time() * 1e6) // DAY * DAY + DAY)
 
     found = ask(named(name), today)
     assert pages == len(found)
     assert rows == len({each.external_id for each in all_of(found)})
-    for at, page in enumerate(found):
-        if page.cursor is not None:
-            rest = all_of(ask(named(name), today, cursor=page.cursor))
-            assert [s.external_id for s in rest] == [s.external_id for s in all_of(found[at + 1 :])]
+
+
+@pytest.mark.parametrize("source", [pytest.param(each, id=each.id) for each in SOURCES])
+def test_a_report_goes_on_where_it_was_left(source: Source, ask: Ask, bill: Bill) -> None:
+    bill(60)
+    bill(60, key="sk-aig-sub-acme")
+    days = this_month() if source.grain == "month" else Period(_today().start - 2 * DAY, _today().end)
+    if source.gateway == "openai":
+        days = Period(_today().start - 70 * DAY, _today().end)
+
+    found = ask(source, days)
+    assert (len(found) > 1) == (source.id not in ("aigateway_recent", "aigateway_by_tag", "aigateway_sub_accounts"))
+    for at, page in enumerate(found[:-1]):
+        assert page.cursor is not None
+        rest = ask(source, days, cursor=page.cursor)
+        assert [len(each.statements) for each in rest] == [len(each.statements) for each in found[at + 1 :]]
+        assert [s.external_id for s in all_of(rest)] == [s.external_id for s in all_of(found[at + 1 :])]
 
 
 def test_the_buckets_of_openai_come_in_pages(ask: Ask, bill: Bill) -> None:
@@ -353,3 +365,21 @@ def test_a_generation_of_openrouter_as_it_is_documented(gateway: Gateway, ask: A
     assert (38_700_000, 1, data["model"]) == (found.amount, found.images, found.model)
     assert [] == [word for word in ("alice", "private") if word in found.raw]
     assert {"is_byok": True, "upstream_inference_cost": 0.1}.items() <= json.loads(found.raw).items()
+
+
+@pytest.mark.parametrize(
+    ("name", "module", "body"),
+    [
+        ("openai_costs", openai, '{"data":[],"has_more":true,"next_page":"page_%d"}'),
+        ("litellm_spend_logs", litellm, '{"data":[{}],"page_size":1}'),
+        ("cloudflare_logs", cloudflare, '{"result":[{}],"result_info":{"total_count":999999}}'),
+    ],
+)
+def test_a_report_without_an_end_is_an_error(
+    name: str, module: ModuleType, body: str, gateway: Gateway, ask: Ask, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_PAGE_LIMIT", 5)
+    for at in range(10):
+        gateway.tell(body_text=body % (10 - at) if "%d" in body else body, times=10 - at, match={"path": "/*"})
+    with pytest.raises(SourceError, match="more than 5 pages"):
+        ask(named(name), _today())

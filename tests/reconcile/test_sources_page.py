@@ -6,14 +6,16 @@ import re
 from pathlib import Path
 
 from pixelmeter.reconcile.sources import SOURCES
+from pixelmeter.reconcile.sources.files import COLUMNS
 from pixelmeter.settings import usage_key_names
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reconciliation-sources.md").read_text()
 
 
-def rows(columns: int) -> list[list[str]]:
-    """Return the rows of the tables with so many columns, without their heads."""
-    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in PAGE.splitlines() if line[:1] == "|"]
+def rows(columns: int, heading: str = "# ") -> list[list[str]]:
+    """Return the rows of the table below a heading that has so many columns, without its head."""
+    section = PAGE[PAGE.index(heading) :].split("\n## ")[0]
+    found = [[cell.strip() for cell in line.strip("|").split("|")] for line in section.splitlines() if line[:1] == "|"]
     return [row for row in found if len(row) == columns and row[0].startswith("`")]
 
 
@@ -26,13 +28,20 @@ def test_the_table_has_every_source_in_order() -> None:
     ]
 
 
-def test_the_page_says_which_source_is_complete() -> None:
-    assert ["litellm_spend_logs"] == [each.id for each in SOURCES if each.is_complete]
-    assert re.search(r"\*\*`litellm_spend_logs`\*\* is the one report that lists every request", PAGE)
+def test_no_report_of_a_gateway_is_taken_for_complete() -> None:
+    assert [] == [each.id for each in SOURCES if each.is_complete]
+    assert "None of them is taken to list every request that was charged" in PAGE
 
 
 def test_the_table_has_every_variable_that_is_read() -> None:
-    assert {row[0].strip("`") for row in rows(2)} == {each.gateway for each in SOURCES}
-    for gateway, variables in rows(2):
+    keys = rows(2, "## Keys")
+    assert {row[0].strip("`") for row in keys} == {each.gateway for each in SOURCES}
+    for gateway, variables in keys:
         named = re.findall(r"`([A-Z_]+)`", variables)
         assert " or ".join(("PIXELMETER_USAGE_KEYS", *named)) == usage_key_names(gateway.strip("`"))
+
+
+def test_the_table_has_every_name_of_a_column_of_a_file() -> None:
+    section = PAGE[PAGE.index("## Files") : PAGE.index("## What is kept of a row")]
+    named = re.findall(r"^\|(.*?)\|", section, re.MULTILINE)
+    assert set(COLUMNS) == {name for cell in named for name in re.findall(r"`([a-z]+)`", cell)}

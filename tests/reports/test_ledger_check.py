@@ -17,15 +17,18 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from pixelmeter import Budget
 from pixelmeter.cli import main
+from pixelmeter.core.budgets.lease import Draw, LeaseKey
 from pixelmeter.drain import Drain
+from pixelmeter.ledger.engine import open_engine
 from pixelmeter.ledger.files import read_wal
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import Writer, open_writer
-from pixelmeter.reports.ledger_check import check_tables
+from pixelmeter.reports.ledger_check import check_budgets, check_tables
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
-from tests.factories import make_attempt
+from tests.factories import STARTED_AT, make_attempt
 
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
 
@@ -289,3 +292,84 @@ def _as_the_shell_of_sqlite(command: str, folder: Path) -> None:
                 connection.backup(copy)
         else:
             connection.execute(statement.replace("'smaller", f"'{folder}/smaller"))
+
+
+@pytest.fixture
+def budgeted_url(ledger_url: str) -> str:
+    """The URL of a ledger with two budgets, attempts of both, and a lease."""
+    teams = Budget(5, name="teams", each="tag:team").rule
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([Budget(5, name="all").rule, teams], STARTED_AT)
+        writer.write([make_attempt(), make_attempt(tags='{"team":"art"}'), make_attempt(cost=None, at_risk=3)], {}, [])
+        writer.write([make_attempt(outcome="blocked", billing="not_billed", cost=0, status=None, duration=0)], {}, [])
+        key = LeaseKey("teams", "sales", teams.span_of(STARTED_AT).start)
+        writer.draw("a-1", [Draw(key, teams.limit, 1, 9, 9, 9)], STARTED_AT)
+    return ledger_url
+
+
+def found_of_budgets(url: str, *, at: int = STARTED_AT, seconds: float = 10.0) -> list[tuple[str, str]]:
+    with reading_ledger(url) as reader:
+        return [(finding.state, finding.found) for finding in check_budgets(reader, at, seconds)]
+
+
+def change(url: str, statement: str) -> None:
+    with open_engine(url).begin() as connection:
+        connection.exec_driver_sql(statement)
+
+
+def test_sums_of_budgets_that_are_those_of_the_rows_are_right(budgeted_url: str) -> None:
+    assert [("ok", "2, with sums and leases that add up")] == found_of_budgets(budgeted_url)
+
+
+def test_nothing_is_said_of_a_ledger_without_budgets(ledger_url: str) -> None:
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+
+    assert [] == found_of_budgets(ledger_url)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "UPDATE pixelmeter_budget_sums SET cost = cost + 1 WHERE budget = 'teams' AND value = 'art'",
+        "UPDATE pixelmeter_budget_sums SET blocked = 7 WHERE budget = 'teams' AND value = 'growth'",
+        "DELETE FROM pixelmeter_budget_sums WHERE budget = 'teams' AND value = 'art'",
+    ],
+)
+def test_sums_of_budgets_that_are_not_those_of_the_rows_are_named(budgeted_url: str, statement: str) -> None:
+    change(budgeted_url, statement)
+
+    assert [
+        ("problem", "what is counted in the present span is not the sum of its attempts: 'teams'")
+    ] == found_of_budgets(budgeted_url)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    ["UPDATE pixelmeter_budget_sums SET leased = 8 WHERE value = 'sales'", "DELETE FROM pixelmeter_budget_leases"],
+)
+def test_what_is_reserved_and_is_no_sum_of_leases_is_named(budgeted_url: str, statement: str) -> None:
+    change(budgeted_url, statement)
+
+    assert [("problem", "what is reserved is not the sum of the leases: 'teams'")] == found_of_budgets(budgeted_url)
+
+
+def test_a_budget_whose_sums_are_wrong_is_mended_as_is_advised(budgeted_url: str) -> None:
+    change(budgeted_url, "UPDATE pixelmeter_budget_sums SET leased = 8, cost = 8 WHERE budget = 'teams'")
+
+    with closing(open_writer(budgeted_url)) as writer:
+        writer.remove("teams", STARTED_AT)
+        assert [("ok", "1, with sums and leases that add up")] == found_of_budgets(budgeted_url)[:1]
+        writer.register([Budget(5, name="teams", each="tag:team").rule], STARTED_AT)
+
+    assert [("ok", "2, with sums and leases that add up")] == found_of_budgets(budgeted_url)
+
+
+def test_the_budgets_of_a_large_ledger_are_checked_as_long_as_there_is_time(budgeted_url: str) -> None:
+    with closing(open_writer(budgeted_url)) as writer:
+        for _ in range(20):
+            writer.write([make_attempt() for _ in range(1000)], {}, [])
+
+    [(state, told)] = found_of_budgets(budgeted_url, seconds=0.001)
+
+    assert ("ok", True) == (state, told.startswith("not checked to the end: 0.001 seconds"))

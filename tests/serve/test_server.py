@@ -27,7 +27,7 @@ from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.testing import Gateway
-from tests.factories import make_attempt
+from tests.factories import STARTED_AT, make_attempt
 from tests.hazards.process import run_python
 from tests.interop.callers import CALLERS
 from tests.interop.test_ledger_equals_the_bill import drive
@@ -198,6 +198,7 @@ def test_a_database_that_hangs_is_told_and_does_not_keep_the_exporter_alive(post
 
 def test_a_role_with_the_documented_rights_is_enough(postgres_url: str) -> None:
     with closing(open_writer(postgres_url)) as writer:
+        writer.register([pixelmeter.Budget(1, per="total", name="all").rule], STARTED_AT)
         writer.write([make_attempt()], {}, [])
     grants = re.findall(r"^GRANT .*;$", PAGE, re.MULTILINE)
     assert grants
@@ -215,6 +216,7 @@ def test_a_role_with_the_documented_rights_is_enough(postgres_url: str) -> None:
             admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
 
     assert (1, 1) == (scrape.total("pixelmeter_ledger_up"), scrape.total("pixelmeter_requests_total"))
+    assert 0.04224 == scrape.total("pixelmeter_budget_spent_usd", budget="all")
     assert "" == errors
 
 

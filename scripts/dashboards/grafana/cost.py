@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.budget_panels import blocked_attempts, budgets, used_of_budgets
 from scripts.dashboards.grafana.dashboard import (
     LEDGER_CHOICE,
     TAG_CHOICE,
@@ -64,6 +65,7 @@ def cost(thresholds: Thresholds) -> Json:
                     Line(10, (dearest_calls(),)),
                 ),
             ),
+            Section("Budgets", (Line(8, (budgets(),)), Line(8, (used_of_budgets(thresholds), blocked_attempts())))),
             Section(
                 "Ledger and counters",
                 (Line(4, (spend_in_range(), _counted())),),

@@ -236,7 +236,7 @@ SELECT
   max(request_id) AS "Request",
   max(trace_id) AS "Trace"
 FROM pixelmeter_spend
-WHERE $__timeFilter(started_at) AND {SCOPE}
+WHERE $__timeFilter(started_at) AND {SCOPE} AND outcome <> 'blocked'
 GROUP BY call_id
 HAVING sum(cost) > 0
 ORDER BY sum(cost) DESC, min(started_at) DESC

@@ -20,7 +20,7 @@ from scripts.dashboards.grafana.query import (
     share,
 )
 from scripts.dashboards.grafana.shared import NOT_OF_JOBS, UNSETTLED, error_steps, reasons, spend_per_image
-from scripts.dashboards.recordings import COUNTED, FAILED
+from scripts.dashboards.recordings import COUNTED, FAILED, SENT
 
 __all__ = ["overview"]
 
@@ -88,8 +88,8 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
         ),
         stat(
             "Requests",
-            "Attempts that ended: HTTP requests on the wire, retries included.",
-            instant(increase(_REQUESTS)),
+            "Attempts that ended: HTTP requests on the wire, retries included. Not those that a budget refused.",
+            instant(increase(_REQUESTS, SENT)),
             unit="locale",
             decimals=0,
         ),
@@ -173,7 +173,7 @@ def _models() -> Json:
         instant(f"{gained(_UNKNOWN, NOT_OF_JOBS, by='model')} > 0", table=True),
         instant(images, table=True),
         instant(share(f"({spent})", images), table=True),
-        instant(increase(_REQUESTS, by="model"), table=True),
+        instant(increase(_REQUESTS, SENT, by="model"), table=True),
         instant(
             share(increase(_REQUESTS, FAILED, by="model"), increase(_REQUESTS, COUNTED, by="model")),
             table=True,

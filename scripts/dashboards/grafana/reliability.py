@@ -9,7 +9,7 @@ from scripts.dashboards.grafana.load_panels import first_byte, first_image, in_f
 from scripts.dashboards.grafana.panel import column, stat, table, timeseries
 from scripts.dashboards.grafana.query import Json, increase, instant, moving, ranged, share
 from scripts.dashboards.grafana.shared import allowed, error_steps, reasons
-from scripts.dashboards.recordings import COUNTED, FAILED
+from scripts.dashboards.recordings import COUNTED, FAILED, SENT
 
 __all__ = ["reliability"]
 
@@ -108,7 +108,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
         stat(
             "Throttled",
             "Share of attempts that the gateway turned away because they were too many, in this time range.",
-            instant(share(increase(_REQUESTS, _THROTTLED), increase(_REQUESTS))),
+            instant(share(increase(_REQUESTS, _THROTTLED), increase(_REQUESTS, SENT))),
             unit="percentunit",
             decimals=2,
             steps=((None, "green"), (thresholds.throttled_ratio, "orange")),
@@ -116,7 +116,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
         stat(
             "Refused by moderation",
             "Share of attempts that moderation refused, in this time range.",
-            instant(share(increase(_REQUESTS, 'error_type="moderation"'), increase(_REQUESTS))),
+            instant(share(increase(_REQUESTS, 'error_type="moderation"'), increase(_REQUESTS, SENT))),
             unit="percentunit",
             decimals=2,
             steps=((None, "green"), (thresholds.moderation_ratio, "orange")),
@@ -171,7 +171,7 @@ def _throttled(thresholds: Thresholds) -> Json:
         "Throttled, by gateway",
         "Share of attempts that the gateway turned away because they were too many; the line is where the alert"
         " begins.",
-        ranged(share(throttled, moving(_REQUESTS, by="gateway")), "{{gateway}}"),
+        ranged(share(throttled, moving(_REQUESTS, SENT, by="gateway")), "{{gateway}}"),
         unit="percentunit",
         steps=((None, "transparent"), (thresholds.throttled_ratio, "orange")),
         at_least=0.1,
@@ -218,7 +218,7 @@ def _alerts() -> Json:
         "Alerts",
         "What the rules of pixelmeter found at the end of this time range, pending ones included.",
         instant(
-            'sum by (alertname, severity, alertstate, job, gateway, model) (ALERTS{alertname=~"Pixelmeter.+",'
+            'sum by (alertname, severity, alertstate, job, gateway, model, budget) (ALERTS{alertname=~"Pixelmeter.+",'
             # That nothing is scraped is of no job.
             ' job=~"$job|"})',
             table=True,
@@ -230,6 +230,7 @@ def _alerts() -> Json:
             "job": "Job",
             "gateway": "Gateway",
             "model": "Model",
+            "budget": "Budget",
             "Value": "Series",
         },
         columns=(column("Series", decimals=0),),

@@ -61,7 +61,7 @@ class Admission:
     def admit(self, intent: Attempt) -> Generator[Ask, None, Reservation | None]:
         """Reserve what a call may cost; None where no budget has it.
 
-        Yields at most once for each budget what is to be waited for, WAIT_SECONDS at most. Raises BudgetExceeded.
+        Yields what is to be waited for, WAIT_SECONDS at most for all of it. Raises BudgetExceeded.
         """
         if not self._blocking or intent.byok:
             return None
@@ -75,17 +75,19 @@ class Admission:
         need = 1 if intent.at_risk is None else intent.at_risk
         now = intent.started_at
         reservation = Reservation(need, alike, spenders, taken := [], self._leasing.charges)
+        asks: list[Ask] = []
         try:
             for spender in spenders:
                 lease = spender.lease
                 if intent.at_risk is None and spender.rule.unpriced == "block":
                     raise _exceeded(spender, "unpriced", now, None)
-                if lease is None or not lease.start <= now < lease.until or not lease.take(need):
-                    lease = yield from self._wait(spender, need, now)
-                if lease is None:
-                    continue
-                lease.used_at = now
-                taken.append(lease)
+                if lease is not None and lease.start <= now < lease.until and lease.take(need):
+                    lease.used_at = now
+                    taken.append(lease)
+                else:
+                    asks.append(self._ask(spender, need, now))
+            if asks:
+                yield from self._wait(asks, taken)
         except BaseException:
             self.release(reservation)
             raise
@@ -123,34 +125,44 @@ class Admission:
         rule = self._leasing.rules.get(key.budget)
         return rule is not None and rule.value_of(attempt, tags_of(attempt.tags)) == key.value
 
-    def _wait(self, spender: Spender, need: int, now: int) -> Generator[Ask, None, Lease | None]:
-        """Return the lease that was reserved from; None where the call may go without."""
-        clock = self._clock.monotonic()
-        usage = spender.usage
-        if usage is not None and clock - spender.full_at < SECOND and need > usage.room:
-            raise _exceeded(spender, "limit", now, need, usage)
-        ask = Ask(spender, need, now)
-        if clock >= self._leasing.unavailable_until:
-            self._leasing.ask(ask)
-            try:
-                yield ask
-            except BaseException:
-                # Whoever waited was cancelled.
-                if not ask.close() and ask.lease is not None:
-                    ask.lease.give(need)
-                raise
-            if ask.close():
-                # Nobody has answered in time, and others need not find that out one by one.
-                self._leasing.unavailable_until = self._clock.monotonic() + SECOND
-            else:
-                ask.over.wait(WAIT_SECONDS)
-        if ask.lease is not None:
-            return ask.lease
-        if ask.usage is not None:
-            raise _exceeded(spender, "limit", now, need, ask.usage)
-        if spender.rule.on_unavailable == "block":
-            raise _exceeded(spender, "unavailable", now, need)
-        return None
+    def _ask(self, spender: Spender, need: int, now: int) -> Ask:
+        """Return what is to be asked for; BudgetExceeded where the ledger has just said that there is not so much."""
+        lease = spender.lease
+        if lease is not None and lease.usage is not None and lease.full_at is not None:
+            is_present = lease.start == spender.rule.span_of(now).start
+            if is_present and self._clock.monotonic() - lease.full_at < SECOND and need > lease.usage.room:
+                raise _exceeded(spender, "limit", now, need, lease.usage)
+        return Ask(spender, need, now)
+
+    def _wait(self, asks: Sequence[Ask], taken: list[Lease]) -> Generator[Ask, None, None]:
+        """Add the leases to `taken` that were reserved from; BudgetExceeded where the call may not go."""
+        begun = self._clock.monotonic()
+        is_asked = begun >= self._leasing.unavailable_until
+        if is_asked:
+            self._leasing.ask(asks)
+        try:
+            for ask in asks if is_asked else ():
+                # One after the other, but all of them together no longer than one.
+                ask.patience = max(WAIT_SECONDS - (self._clock.monotonic() - begun) / SECOND, 0)
+                if not ask.over.is_set():
+                    yield ask
+        finally:
+            # Also where whoever waited was cancelled.
+            for ask in asks:
+                if ask.close():
+                    ask.lease = ask.usage = None
+                else:
+                    ask.over.wait(WAIT_SECONDS)
+                if ask.lease is not None:
+                    taken.append(ask.lease)
+        if is_asked and not all(ask.over.is_set() for ask in asks):
+            self._leasing.unanswered(begun)
+        for ask in asks:
+            if ask.usage is not None:
+                raise _exceeded(ask.spender, "limit", ask.at, ask.need, ask.usage)
+        for ask in asks:
+            if ask.lease is None and ask.spender.rule.on_unavailable == "block":
+                raise _exceeded(ask.spender, "unavailable", ask.at, ask.need)
 
 
 def _alike(attempt: Attempt) -> tuple[str | None, ...]:

@@ -64,7 +64,7 @@ def check(path: str) -> BudgetFile:
         try:
             budget = Budget(**table)
         except ConfigError as error:
-            key = str(error).partition(" ")[0]
+            key = "thresholds" if str(error).startswith("a threshold") else str(error).partition(" ")[0]
             problems.append((line_at(text, f"{where}.{key}"), str(error)))
             continue
         if budget.name in seen:
@@ -81,7 +81,8 @@ def _tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], str
     """Yield where each table of a document is, the table, and why it is none of a budget."""
     for name, value in document.items():
         if name != "budget":
-            yield f"$.{name}", {}, f"{name[:40]!r} is no key here: write [[budget]]"
+            first = "[0]" if isinstance(value, list) else ""
+            yield f"$.{name}{first}", {}, f"{name[:40]!r} is no key here: write [[budget]]"
         elif not isinstance(value, list) or any(type(each) is not dict for each in cast("list[object]", value)):
             yield "$.budget", {}, "budget is no list of tables: write [[budget]], with two brackets"
         else:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from operator import attrgetter
+from typing import NamedTuple
 
+from pixelmeter.budgets.notices import Notices
 from pixelmeter.budgets.spender import NEVER, Ask, Spender
 from pixelmeter.core.budgets.budget import Budget, Rule
 from pixelmeter.core.budgets.lease import Charge, Draw, Lease, LeaseKey
@@ -26,20 +30,46 @@ _VALID = 1800 * SECOND
 _RENEW = 300 * SECOND
 _STALE = 2 * _VALID
 _LOOK = 60 * SECOND
+_REMEMBERED = 1000
+
+
+class _Want(NamedTuple):
+    """What a lease is to be enlarged by: all of `total`, where there is not so much at least `least`."""
+
+    spender: Spender
+    lease: Lease
+    least: int
+    total: int
+
+    def draw(self) -> Draw:
+        limit = self.spender.rule.limit
+        room = limit if self.lease.usage is None else self.lease.usage.room
+        extra = max(room // _PART, 0)
+        return Draw(self.lease.key, limit, self.least, self.total, self.total + extra, self.total + extra * _PLENTY)
 
 
 class Leasing:
     """What this process has of budgets. For the writer thread, but for `ask`, `spender` and `forget`."""
 
-    def __init__(self, budgets: Sequence[Budget], *, clock: Clock, process: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        budgets: Sequence[Budget],
+        *,
+        clock: Clock,
+        process: Callable[[], str],
+        notices: Notices | None = None,
+    ) -> None:
         """`process` returns what the names of this process's spool files begin with."""
         self._budgets = {budget.name: budget for budget in budgets}
         self._clock = clock
         self._process = process
+        self._notices = notices
         self.urge: Callable[[], object] = lambda: None
         """Has the writer serve at once."""
         self.rules_changed: Callable[[], object] = lambda: None
         """Is called when the ledger has other budgets than were known."""
+        if notices is not None:
+            notices.urge = self._urge
         self.forget()
 
     def forget(self) -> None:
@@ -50,23 +80,41 @@ class Leasing:
         """What attempts that are not in the ledger yet are charged, by their ids."""
         self.unavailable_until = -NEVER
         """Up to when nobody need wait for the ledger, in microseconds of the monotonic clock."""
+        self._silent_since: int | None = None
         self._asks: deque[Ask] = deque()
         self._held: dict[Lease, int] = {}
+        self._numbers = itertools.count()
         self._looked: int | None = None
         self._renewed = 0
         self._ended_stale = -NEVER
         self._has_leases = False
         self._spenders: dict[tuple[str, str], Spender] = {}
+        if self._notices is not None:
+            self._notices.forget()
         self.rules_changed()
 
     def spender(self, rule: Rule, value: str) -> Spender:
         """Return what this process has of a budget for one of its values; the same one for all who ask."""
         return self._spenders.setdefault((rule.name, value), Spender(rule, value))
 
-    def ask(self, ask: Ask) -> None:
-        """Have the writer answer a call that waits."""
-        self._asks.append(ask)
+    def _urge(self) -> None:
         self.urge()
+
+    def ask(self, asks: Sequence[Ask]) -> None:
+        """Have the writer answer a call that waits."""
+        self._asks.extend(asks)
+        self.urge()
+
+    def unanswered(self, since: int) -> None:
+        """Take note that a call that has asked at this monotonic time got no answer in time.
+
+        Where that goes on for a second, others need not find it out one by one.
+        """
+        if self._silent_since is None:
+            self._silent_since = since
+        now = self._clock.monotonic()
+        if now - self._silent_since >= SECOND:
+            self.unavailable_until = now + SECOND
 
     def serve(self, writer: BudgetWriter) -> float | None:
         """Answer the calls that wait, keep leases in hand and give back idle ones; return in how many seconds again.
@@ -81,6 +129,7 @@ class Leasing:
             self._answer(writer, asks)
             self._refill(writer)
             self._give_back(writer, everything=False)
+            self._silent_since = None
         except Exception:
             self.unavailable_until = self._clock.monotonic() + SECOND
             raise
@@ -88,14 +137,27 @@ class Leasing:
             for ask in asks:
                 if ask.close():
                     ask.end()
+        again = None if self._notices is None else self._notices.serve(writer)
         if self._held:
-            return _IDLE / SECOND
-        return None
+            return _IDLE / SECOND if again is None else min(again, _IDLE / SECOND)
+        return again
 
     def close(self, writer: BudgetWriter) -> None:
-        """Give back what no call under way needs. Raises LedgerError."""
+        """Give back what no call under way needs, and look once more what is to be told. Raises LedgerError."""
+        if self._notices is not None:
+            self._notices.serve(writer, at_once=True)
         if self._has_leases:
             self._give_back(writer, everything=True)
+
+    def settle(self) -> None:
+        """Wait for a moment until all is told that is to be told."""
+        if self._notices is not None:
+            self._notices.settle()
+
+    def end(self, writer: BudgetWriter) -> None:
+        """Take note of what has been told."""
+        if self._notices is not None:
+            self._notices.close(writer)
 
     @property
     def process(self) -> str | None:
@@ -109,6 +171,8 @@ class Leasing:
 
     def committed(self, ids: Iterable[str]) -> None:
         """Take note that these attempts are in the ledger."""
+        if self._notices is not None:
+            self._notices.changed = True
         if self.charges:
             for each in ids:
                 for lease, charge in self.charges.pop(each, ()):
@@ -135,50 +199,60 @@ class Leasing:
     def _answer(self, writer: BudgetWriter, asks: Sequence[Ask]) -> None:
         """Draw what those who wait need, and give it to them in the order in which they came."""
         groups: defaultdict[LeaseKey, list[Ask]] = defaultdict(list)
-        for ask in asks:
+        for ask in filter(attrgetter("is_open"), asks):
             spender = ask.spender
             groups[LeaseKey(spender.rule.name, spender.value, spender.rule.span_of(ask.at).start)].append(ask)
-        for key, group in groups.items():
-            spender = group[0].spender
-            lease = self._lease(spender, key)
-            left = lease.empty()
-            try:
-                lacking = sum(ask.need for ask in group) - left
+        leases = [self._lease(group[0].spender, key) for key, group in groups.items()]
+        left = {lease: lease.empty() for lease in leases}
+        try:
+            wants: list[_Want] = []
+            for lease, group in zip(leases, groups.values(), strict=True):
+                lacking = sum(ask.need for ask in group) - left[lease]
                 if lacking > 0:
-                    least = max(min(ask.need for ask in group) - left, 0)
-                    left += self._draw(writer, spender, lease, least, lacking)
+                    least = max(min(ask.need for ask in group) - left[lease], 0)
+                    wants.append(_Want(group[0].spender, lease, least, lacking))
+            for lease, amount in self._draw(writer, wants).items():
+                left[lease] += amount
+            for lease, group in zip(leases, groups.values(), strict=True):
                 for ask in group:
                     if not ask.close():
                         continue
-                    if ask.need <= left:
-                        left -= ask.need
+                    if ask.need <= left[lease]:
+                        left[lease] -= ask.need
                         ask.lease = lease
+                        lease.used_at = max(lease.used_at, ask.at)
                     else:
-                        spender.full_at = self._clock.monotonic()
-                        ask.usage = spender.usage
+                        lease.full_at = self._clock.monotonic()
+                        ask.usage = lease.usage
                     ask.end()
-            finally:
-                lease.give(left)
+        finally:
+            for lease, amount in left.items():
+                lease.give(amount)
 
-    def _draw(self, writer: BudgetWriter, spender: Spender, lease: Lease, least: int, total: int) -> int:
-        """Enlarge a lease by `total`, by more where there is plenty, else by what is left if that is enough for one."""
-        amount = self._draw_once(writer, spender, lease, least, total)
-        if amount < least and self._end_stale(writer):
-            amount = self._draw_once(writer, spender, lease, least, total)
-        return amount
+    def _draw(self, writer: BudgetWriter, wants: Sequence[_Want]) -> dict[Lease, int]:
+        """Enlarge leases by their totals, by more where there is plenty, else by what is left if it is enough for one.
 
-    def _draw_once(self, writer: BudgetWriter, spender: Spender, lease: Lease, least: int, total: int) -> int:
-        room = spender.rule.limit if spender.usage is None else spender.usage.room
-        extra = max(room // _PART, 0)
-        now = self._clock.now()
+        Returns by how much.
+        """
+        found = self._draw_once(writer, wants)
+        short = [want for want in wants if found[want.lease] < want.least]
+        if short and self._end_stale(writer):
+            found |= self._draw_once(writer, short)
+        return found
+
+    def _draw_once(self, writer: BudgetWriter, wants: Sequence[_Want]) -> dict[Lease, int]:
+        if not wants:
+            return {}
         self._has_leases = True
-        draw = Draw(lease.key, spender.rule.limit, least, total, total + extra, total + extra * _PLENTY)
-        [drawn] = writer.draw(self._process(), [draw], now)
-        spender.usage = drawn.usage
-        self._hold(lease, drawn.amount)
-        self._extend(spender.rule, lease)
-        lease.used_at = max(lease.used_at, now)
-        return drawn.amount
+        by_key = {want.lease.key: want for want in wants}
+        found: dict[Lease, int] = {}
+        for drawn in writer.draw(self._process(), [want.draw() for want in wants], self._clock.now()):
+            want = by_key[drawn.key]
+            want.lease.usage = drawn.usage
+            self._hold(want.lease, drawn.amount)
+            self._extend(want.spender.rule, want.lease)
+            found[want.lease] = drawn.amount
+        return found
 
     def _end_stale(self, writer: BudgetWriter) -> bool:
         """Take back the leases of those who are gone; return whether it was time to look for some."""
@@ -192,8 +266,8 @@ class Leasing:
     def _lease(self, spender: Spender, key: LeaseKey) -> Lease:
         """Return the lease of a span; what is left of one that has not been renewed for too long is not taken from."""
         lease = spender.lease
-        if lease is None or lease.key != key or self._clock.now() >= lease.until:
-            before, lease = lease, Lease(key)
+        if lease is None or lease.key[:3] != key[:3] or self._clock.now() >= lease.until:
+            before, lease = lease, Lease(key._replace(number=next(self._numbers)))
             self._extend(spender.rule, lease)
             # A call that began in the span before may come late.
             if before is None or before.start <= key.start:
@@ -216,17 +290,31 @@ class Leasing:
     def _refill(self, writer: BudgetWriter) -> None:
         """Draw more before the calls of a busy program have to wait for it."""
         now = self._clock.now()
+        wants: list[_Want] = []
         for spender in list(self._spenders.values()):
-            lease, usage = spender.lease, spender.usage
-            if lease is None or usage is None or not lease.start <= now < lease.until or now - lease.used_at > SECOND:
+            lease = spender.lease
+            if lease is None or lease.usage is None or not lease.start <= now < lease.until:
                 continue
-            extra = usage.room // _PART
-            if extra > 0 and lease.left() < extra // 2:
-                lease.give(self._draw(writer, spender, lease, extra, extra))
+            extra = lease.usage.room // _PART
+            if extra > 0 and now - lease.used_at <= SECOND and lease.left() < extra // 2:
+                wants.append(_Want(spender, lease, extra, extra))
+        for lease, amount in self._draw_once(writer, wants).items():
+            lease.give(amount)
+
+    def _drop_idle(self, now: int) -> None:
+        """Forget values of budgets that nobody asks for, where there are many, such as customers."""
+        if len(self._spenders) > _REMEMBERED:
+            self._spenders = {
+                key: spender
+                for key, spender in self._spenders.items()
+                if spender.lease is not None and now - spender.lease.used_at <= _IDLE
+            }
+            self.rules_changed()
 
     def _give_back(self, writer: BudgetWriter, *, everything: bool) -> None:
         """Give back what no call takes, and say of the rest that this process is alive."""
         now = self._clock.now()
+        self._drop_idle(now)
         latest = {spender.lease for spender in self._spenders.values()}
         idle = [
             (lease, lease.empty())
@@ -247,8 +335,12 @@ class Leasing:
             for lease, amount in idle:
                 self._hold(lease, -amount)
         if self._held and now - self._renewed > _RENEW:
-            writer.renew(self._process(), [lease.key for lease in self._held], now)
+            ended = {*writer.renew(self._process(), [lease.key for lease in self._held], now)}
             self._renewed = now
+            for lease in [each for each in self._held if each.key in ended]:
+                # Others have it by now. What calls of before give back to it nobody takes any more.
+                lease.until = 0
+                del self._held[lease]
             for spender in self._spenders.values():
                 if spender.lease is not None and spender.lease in self._held:
                     self._extend(spender.rule, spender.lease)

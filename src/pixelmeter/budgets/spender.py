@@ -18,23 +18,19 @@ NEVER = 2**62
 class Spender:
     """A budget, for one of its values: what this process has of it."""
 
-    __slots__ = ("full_at", "lease", "rule", "usage", "value")
+    __slots__ = ("lease", "rule", "value")
 
     def __init__(self, rule: Rule, value: str) -> None:
         self.rule = rule
         self.value = value
         self.lease: Lease | None = None
         """The latest one."""
-        self.usage: Usage | None = None
-        """What the ledger said last."""
-        self.full_at = -NEVER
-        """When the ledger last said no, in microseconds of the monotonic clock."""
 
 
 class Ask:
     """A call that waits for a lease. Either the writer answers it, or the call gives up: whoever is first."""
 
-    __slots__ = ("_open", "_told", "at", "lease", "need", "over", "spender", "usage")
+    __slots__ = ("_open", "_told", "at", "lease", "need", "over", "patience", "spender", "usage")
 
     def __init__(self, spender: Spender, need: int, at: int) -> None:
         self.spender = spender
@@ -42,6 +38,8 @@ class Ask:
         """Nano-dollars."""
         self.at = at
         """When the call began: Unix time in microseconds."""
+        self.patience = 0.0
+        """How many seconds it is waited for from now on."""
         self.over = threading.Event()
         self.lease: Lease | None = None
         """From which it was reserved."""
@@ -49,6 +47,11 @@ class Ask:
         """What is used up, where it was refused."""
         self._open: list[None] = [None]
         self._told: list[Callable[[], object]] = []
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it waits for an answer."""
+        return bool(self._open)
 
     def close(self) -> bool:
         """Return whether nobody has closed it before."""

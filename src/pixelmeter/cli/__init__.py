@@ -20,6 +20,8 @@ COMMANDS: dict[str, str] = {
     "report": "Sum up spend, latency and failures by model, day, tag and more.",
     "calls": "List single attempts, newest first, as they are now.",
     "jobs": "List the jobs of which no end has been heard, oldest first.",
+    "budgets": "Show how far budgets are used up; check a file of budgets; reset or remove one.",
+    "reconcile": "Compare a gateway's own usage report of a month with the ledger.",
     "adjust": "Say what an attempt cost, where the ledger has it otherwise.",
     "db": "Upgrade, downgrade or inspect the ledger's schema.",
     "prices": "List, explain, check and apply prices.",

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import click
 
 from pixelmeter.cli.options import database_url_option, filter_options, format_option, range_options
+from pixelmeter.core.reporting.budgets import listed_reset, told_reset
 from pixelmeter.core.reporting.changes import listed_changes, told
 from pixelmeter.core.reporting.listing import COLUMNS, OF_TABLES, cells, columns, listed
 from pixelmeter.errors import ConfigError
@@ -20,9 +21,11 @@ from pixelmeter.errors import ConfigError
 if TYPE_CHECKING:
     from pixelmeter.core.attempts.adjustment import Change
     from pixelmeter.core.attempts.record import Attempt
+    from pixelmeter.core.budgets.state import Reset
     from pixelmeter.ledger.reader import LedgerReader
 
 _ADJUSTMENTS = "adjustments"
+_RESETS = "budget_resets"
 _RIGHT = ("status", "images", "cost", "at_risk", "seconds")
 _NAMES = ("gateway", "model", "tags")
 _DROP = ("tags", "gateway", "status", "images", "at_risk", "seconds")
@@ -45,7 +48,9 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.option("--limit", type=click.IntRange(1, 1_000_000_000), default=50, show_default=True, help="At most so many.")
 @click.option("--follow", is_flag=True, help="Then print new ones as they are committed, oldest first, until Ctrl-C.")
 @click.option(
-    "--history", is_flag=True, help="Tell what adjustments have changed of each: its job's end, a correction."
+    "--history",
+    is_flag=True,
+    help="Tell what adjustments have changed of each: its job's end, a correction; and resets of its budgets.",
 )
 @click.option(
     "--columns",
@@ -95,17 +100,22 @@ def command(
             return
         found = attempts(reader, since=since, until=until, filters=wanted, limit=limit)
         changes: Mapping[str, Sequence[Change]] = _changes(reader, found) if history else {}
+        resets: Mapping[str, Sequence[Reset]] = _resets(reader, found) if history else {}
     if format != "table":
         rows, shown = [listed(one) for one in found], chosen or COLUMNS
         if history:
-            shown = (*shown, _ADJUSTMENTS)
+            shown = (*shown, _ADJUSTMENTS, _RESETS)
             rows = [
-                row | {_ADJUSTMENTS: listed_changes(changes.get(one.id, ()))}
+                row
+                | {
+                    _ADJUSTMENTS: listed_changes(changes.get(one.id, ())),
+                    _RESETS: [listed_reset(reset) for reset in resets.get(one.id, ())],
+                }
                 for one, row in zip(found, rows, strict=True)
             ]
         emit(rows, shown, format)
     elif found:
-        below = [[told(change, tz) for change in changes.get(one.id, ())] for one in found]
+        below = [_told(changes.get(one.id, ()), resets.get(one.id, ()), tz) for one in found]
         drop = () if chosen else _DROP
         table = [cells(one, tz) for one in found]
         emit(table, chosen or OF_TABLES, format, right=_RIGHT, names=_NAMES, drop=drop, below=below)
@@ -117,6 +127,19 @@ def _changes(reader: LedgerReader, found: Sequence[Attempt]) -> Mapping[str, Seq
     from pixelmeter.reports.history import changes_of
 
     return changes_of(reader, [one.id for one in found])
+
+
+def _resets(reader: LedgerReader, found: Sequence[Attempt]) -> Mapping[str, Sequence[Reset]]:
+    from pixelmeter.reports.budgets import resets_of_attempts
+
+    return resets_of_attempts(reader, found)
+
+
+def _told(changes: Sequence[Change], resets: Sequence[Reset], zone: tzinfo) -> list[str]:
+    """Return what became of an attempt, and of the budgets that it counted towards, as sentences in order of time."""
+    said = [(change.adjustment.made_at, told(change, zone)) for change in changes]
+    said += [(reset.made_at, told_reset(reset, zone)) for reset in resets]
+    return [text for _, text in sorted(said, key=lambda one: one[0])]
 
 
 def _printer(format: str, zone: tzinfo, chosen: tuple[str, ...] | None) -> Callable[[Sequence[Attempt]], None]:

@@ -29,6 +29,7 @@ __all__ = [
     "Tally",
     "adjustment_tallies",
     "key_of",
+    "observed",
     "tally_of",
     "tokens",
 ]
@@ -98,6 +99,8 @@ class Tally:
         """Add what an attempt counts for; each of its tokens is counted once."""
         # One by one, and nothing is added that is 0: a seventh of a writer's CPU is spent here.
         self.attempts += 1
+        if attempt.outcome == "blocked":  # nothing was sent, so it repeated nothing, and it has no other number
+            return
         if attempt.attempt:
             self.retries += 1
         if attempt.images:
@@ -264,6 +267,16 @@ COUNTS: tuple[Count, ...] = (
     _token_count("output_image_tokens", "output", "image"),
 )
 """In the order in which their labels get room."""
+
+
+def observed(count: Count, attempt: Attempt) -> int | None:
+    """Return the number that a histogram or a gauge takes of an attempt; None where there is none.
+
+    One that a budget refused has taken no time at all.
+    """
+    number: int | None = None if attempt.outcome == "blocked" else getattr(attempt, count.number)
+    return number
+
 
 ADJUSTMENT_COUNTS: tuple[Count, ...] = (
     _count("pixelmeter_jobs_total", "jobs"),

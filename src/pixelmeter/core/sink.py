@@ -46,7 +46,7 @@ class Sink(Protocol):
         ...
 
     def record(self, attempt: Attempt) -> None:
-        """Take an attempt that has ended."""
+        """Take an attempt that has ended. One that a budget refused (`blocked`) did not leave: it had no `begin`."""
         ...
 
     def observe(self, health: Health) -> None:

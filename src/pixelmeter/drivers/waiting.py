@@ -7,7 +7,6 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
-from pixelmeter.budgets.admission import WAIT_SECONDS
 from pixelmeter.budgets.spender import Ask
 
 if TYPE_CHECKING:
@@ -25,7 +24,7 @@ def through(steps: Generator[Ask, None, _T]) -> _T:
         while True:
             ask = next(steps)
             try:
-                ask.over.wait(WAIT_SECONDS)
+                ask.over.wait(ask.patience)
             except BaseException:
                 # Whatever it is, it is the caller's: not thrown into the steps, which would take errors for their own.
                 steps.close()
@@ -51,7 +50,7 @@ async def through_async(steps: Generator[Ask, None, _T]) -> _T:
 
 
 async def _over(ask: Ask) -> None:
-    """Return once there is an answer, or after WAIT_SECONDS."""
+    """Return once there is an answer, or when its time is up."""
     import asyncio
 
     try:
@@ -60,7 +59,7 @@ async def _over(ask: Ask) -> None:
         # Another event loop, such as trio's: what all of them have in common is how to sleep.
         import anyio
 
-        for _ in range(round(WAIT_SECONDS / _NAP)):
+        for _ in range(round(ask.patience / _NAP)):
             if ask.over.is_set():
                 return
             await anyio.sleep(_NAP)
@@ -68,7 +67,7 @@ async def _over(ask: Ask) -> None:
     answered = asyncio.Event()
     ask.then(partial(_set, loop, answered))
     # Not `wait_for`, which before Python 3.12 loses a cancellation that comes with the answer.
-    timer = loop.call_later(WAIT_SECONDS, answered.set)
+    timer = loop.call_later(ask.patience, answered.set)
     try:
         await answered.wait()
     finally:

@@ -37,6 +37,8 @@ BUDGET_SUMS = Table(
     Column("last_lease", BIG, nullable=False),
     Column("overrun", BIG, nullable=False),
     Column("overruns", BIG, nullable=False),
+    # What is asked is how things stand now, and not of all spans before.
+    Index("pixelmeter_budget_sums_span", "budget", "starts_at"),
 )
 """One row for each budget, each value of what it has one each of, and each span, which begins at `starts_at`.
 
@@ -52,11 +54,15 @@ BUDGET_LEASES = Table(
     Column("budget", Text, primary_key=True),
     Column("value", Text, primary_key=True),
     Column("starts_at", DateTime(timezone=True), primary_key=True),
+    Column("number", BIG, primary_key=True, autoincrement=False),
     Column("amount", BIG, nullable=False),
     Column("renewed_at", DateTime(timezone=True), nullable=False),
     Index("pixelmeter_budget_leases_key", "budget", "value", "starts_at"),
 )
-"""What each process may spend of a budget without asking. `process` is what the names of its spool files begin with."""
+"""What each process may spend of a budget without asking. `process` is what the names of its spool files begin with.
+
+`number` tells a lease from those that the process had before of the same budget, value and span.
+"""
 
 BUDGET_NOTICES = Table(
     "pixelmeter_budget_notices",

@@ -8,19 +8,22 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeVar
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple, Protocol, TypeVar
 
 import msgspec
 
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.budgets.budget import Rule, Span, moment_of
+from pixelmeter.core.budgets.budget import Rule, moment_of
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
+from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Sums, Usage, sums_of
 from pixelmeter.errors import LedgerError
+from pixelmeter.ledger import budget_notices
+from pixelmeter.ledger.budget_changes import HOLD, KEY, ResetAuthor, Run, TakenOff, remove, reset
+from pixelmeter.ledger.budget_reading import SPENT, rule_of, so_far, spans_of_attempts
 from pixelmeter.ledger.dialect import Dialect, Sql
-from pixelmeter.ledger.queries import spend, started_in, where
 from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = ["REVISION", "BudgetTransactions", "Charges", "Known", "Run", "counting", "known_rules", "release"]
@@ -28,18 +31,12 @@ __all__ = ["REVISION", "BudgetTransactions", "Charges", "Known", "Run", "countin
 _T = TypeVar("_T")
 
 REVISION = "SELECT coalesce(max(revision), 0) FROM pixelmeter_budgets"
-_KEY = "budget = ? AND value = ? AND starts_at = ?"
-_MINE = f"process = ? AND {_KEY}"
-# What does not depend on what is spent: a reset may have taken off what was at risk and then was not billed.
-_SPENT = "(CASE WHEN cost + at_risk > credited THEN cost + at_risk - credited ELSE 0 END)"
-_ROOM = f"(? - {_SPENT} - leased)"
+_MINE = f"process = ? AND {KEY} AND number = ?"
+_ROOM = f"(? - {SPENT} - leased)"
 _GRANT = f"CASE WHEN {_ROOM} >= ? THEN ? WHEN {_ROOM} >= ? THEN ? WHEN {_ROOM} >= ? THEN {_ROOM} ELSE 0 END"
 _REST = ("credited", "leased", "last_lease", "overrun", "overruns")
 _ZEROS = ", ".join(["0"] * (len(SUMS) + len(_REST)))
 _COLUMNS = ", ".join(("budget", "value", "starts_at", *SUMS, *_REST))
-# Whoever changes a lease has the row of its sums first, by a statement of its own: what comes after it sees what others
-# did to the lease before.
-_HOLD = f"UPDATE pixelmeter_budget_sums SET leased = leased WHERE {_KEY}"
 _ENSURE = f"INSERT INTO pixelmeter_budget_sums ({_COLUMNS}) VALUES (?, ?, ?, {_ZEROS}) ON CONFLICT DO NOTHING"
 _ADD = (
     f"INSERT INTO pixelmeter_budget_sums AS present ({_COLUMNS})"
@@ -47,13 +44,6 @@ _ADD = (
     f" SET {', '.join(f'{name} = present.{name} + excluded.{name}' for name in SUMS)}"
 )
 _encode = msgspec.json.Encoder(order="deterministic").encode
-_decode = msgspec.json.Decoder(Rule).decode
-
-
-class Run(Protocol):
-    """Runs statements of one transaction, one after the other; returns what the last of them finds."""
-
-    def __call__(self, statements: Sequence[Sql]) -> Sequence[Sequence[Any]]: ...
 
 
 class Charges(Protocol):
@@ -78,6 +68,8 @@ class Known(NamedTuple):
 
     revision: int
     counted: Sequence[Counted] = ()
+    problem: LedgerError | None = None
+    """Why a budget cannot be read: nothing is written then, as it would not be counted."""
 
 
 class BudgetTransactions(ABC):
@@ -89,11 +81,11 @@ class BudgetTransactions(ABC):
 
     def known_budgets(self) -> Sequence[Counted]:
         """Return all budgets towards which attempts count."""
-        return self._in_transaction(lambda run, reader: known_rules(reader)).counted
+        return _readable(self._in_transaction(lambda run, reader: known_rules(reader))).counted
 
     def register(self, rules: Sequence[Rule], at: int) -> Sequence[Counted]:
         """Keep budgets, where the ledger does not have them as they are; return all that attempts count towards."""
-        known = self._in_transaction(lambda run, reader: known_rules(reader))
+        known = _readable(self._in_transaction(lambda run, reader: known_rules(reader)))
         if _unregistered(known, rules):
             known = self._in_transaction(lambda run, reader: _register(reader, run, rules, at), alone=True)
         return known.counted
@@ -106,26 +98,56 @@ class BudgetTransactions(ABC):
         """Give back parts of leases of a process."""
         self._in_transaction(lambda run, reader: _give_back(run, process, amounts, reader.dialect))
 
-    def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> None:
-        """Say that a process is alive and has these leases."""
-        self._in_transaction(lambda run, reader: _renew(run, process, keys, at, reader.dialect))
+    def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> Sequence[LeaseKey]:
+        """Say that a process is alive and has these leases; return those that it has not, as they were ended."""
+        return self._in_transaction(lambda run, reader: _renew(run, process, keys, at, reader.dialect))
 
     def end_stale(self, before: int) -> None:
         """End the leases that were not renewed since a Unix time in microseconds: their processes are gone."""
         self._in_transaction(lambda run, reader: _stale(run, before, reader.dialect))
+
+    def reset(self, name: str, value: str | None, author: ResetAuthor) -> Sequence[TakenOff]:
+        """Take off a budget what is spent in the present span, for one value or for all; ConfigError without it.
+
+        Leases stay as they are. Returns what was taken off, by value; nothing where nothing is spent.
+        """
+        return self._in_transaction(lambda run, reader: reset(run, reader, name, value, author))
+
+    def remove(self, name: str, at: int) -> bool:
+        """Have nothing count towards a budget any more; what it had stays. Returns whether there was one."""
+        return self._in_transaction(lambda run, reader: remove(run, name, at, reader.dialect), alone=True)
+
+    def claim_notices(self, process: str, names: Collection[str], times: Collection[int], before: int) -> Claims:
+        """Claim what is to be told of these budgets, as `budget_notices.claim` says."""
+
+        def claimed(run: Run, reader: LedgerReader) -> Claims:
+            rules = [counted.rule for counted in known_rules(reader).counted if counted.rule.name in names]
+            return budget_notices.claim(reader, run, rules, process, times, before)
+
+        return self._in_transaction(claimed)
+
+    def notices_sent(self, keys: Collection[NoticeKey], at: int) -> None:
+        """Take note that notices were sent."""
+        self._in_transaction(lambda run, reader: budget_notices.sent(run, keys, at, reader.dialect))
 
 
 def known_rules(reader: LedgerReader) -> Known:
     """Return the budgets towards which attempts count."""
     [(revision,)] = reader.rows(REVISION)
     statement = "SELECT name, definition, counts_from FROM pixelmeter_budgets WHERE is_active ORDER BY name"
-    return Known(
-        revision,
-        [
-            Counted(_rule(name, definition), reader.dialect.microseconds(since))
-            for name, definition, since in reader.rows(statement)
-        ],
-    )
+    rows = [
+        (name, definition, reader.dialect.microseconds(since)) for name, definition, since in reader.rows(statement)
+    ]
+    try:
+        return Known(revision, [Counted(rule_of(name, definition), since) for name, definition, since in rows])
+    except LedgerError as problem:
+        return Known(revision, problem=problem)
+
+
+def _readable(known: Known) -> Known:
+    if known.problem is not None:
+        raise known.problem
+    return known
 
 
 def _unregistered(known: Known, rules: Iterable[Rule]) -> list[Rule]:
@@ -139,7 +161,7 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
 
     A budget that only gets another limit goes on; what counts otherwise than before begins anew.
     """
-    known = known_rules(reader)
+    known = _readable(known_rules(reader))
     revision = known.revision + 1
     there = {counted.rule.name: counted for counted in known.counted}
     moment = reader.dialect.moment
@@ -150,8 +172,11 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
         values = (_encode(rule).decode(), moment(moment_of(since)), moment(moment_of(at)), True, revision)
         if not goes_on:
             run([Sql(f"DELETE FROM pixelmeter_budget_{name} WHERE budget = ?", (rule.name,)) for name in _OF_BUDGET])
-            for span in _spans_of_attempts(reader, rule, since):
-                run(_adding(_so_far(reader, rule, span), reader.dialect))
+            for span in spans_of_attempts(reader, rule, since):
+                run(_adding(so_far(reader, rule, span), reader.dialect))
+            _let_again(run, rule.name)
+        elif before is not None and before.rule.limit != rule.limit:
+            run(budget_notices.forget_unpassed(rule, at, reader.dialect))
         run(
             [
                 Sql(
@@ -166,57 +191,16 @@ def _register(reader: LedgerReader, run: Run, rules: Iterable[Rule], at: int) ->
     return known_rules(reader)
 
 
-_OF_BUDGET = ("leases", "notices", "sums")
+_OF_BUDGET = ("notices", "sums")
 
 
-def _spans_of_attempts(reader: LedgerReader, rule: Rule, since: int) -> Iterator[Span]:
-    """Yield the spans since a moment that have attempts; more than one where a clock is ahead of ours."""
-    start: int | None = since
-    while start is not None:
-        condition = where(started_in(moment_of(start), None, reader.dialect))
-        statement = f"SELECT min(started_at) FROM pixelmeter_attempts {condition.text}"
-        [(first,)] = reader.rows(statement, condition.parameters)
-        if first is None:
-            return
-        span = rule.span_of(reader.dialect.microseconds(first))
-        yield span
-        start = span.end
-
-
-def _so_far(reader: LedgerReader, rule: Rule, span: Span) -> list[Sums]:
-    """Return the sums of the attempts of a span."""
-    dialect = reader.dialect
-    model = "coalesce(requested_model, model)"
-    if rule.each is None:
-        value = Sql("''")
-    elif rule.each.startswith("tag:"):
-        tag = dialect.tag_value(rule.each.removeprefix("tag:"))
-        value = Sql(f"coalesce({tag.text}, '')", tag.parameters)
-    else:
-        value = Sql(model if rule.each == "model" else rule.each)
-    scope = rule.scope
-    asked = [("gateway", scope.gateway), (model, scope.model), ("operation", scope.operation)]
-    conditions = [_like(dialect, Sql(column), pattern) for column, pattern in asked if pattern is not None]
-    conditions += [_like(dialect, dialect.tag_value(key), pattern) for key, pattern in scope.tags.items()]
-    end = None if span.end is None else moment_of(span.end)
-    condition = where([Sql("NOT byok"), *started_in(moment_of(span.start), end, dialect), *conditions])
-    statement = f"""
-SELECT value, sum(1 - blocked), sum(blocked),
-  sum(CASE WHEN cost IS NULL THEN 1 ELSE 0 END), coalesce(sum(cost), 0), coalesce(sum(at_risk), 0)
-FROM (
-  SELECT {value.text} AS value, cost, at_risk, CASE WHEN outcome = 'blocked' THEN 1 ELSE 0 END AS blocked
-  FROM {spend(reader)} {condition.text}
-) AS found
-GROUP BY value
-"""
-    rows = reader.rows(statement, (*value.parameters, *condition.parameters))
-    return [Sums(rule.name, name, span.start, *map(int, amounts)) for name, *amounts in rows]
-
-
-def _like(dialect: Dialect, value: Sql, pattern: str) -> Sql:
-    if "*" in pattern:
-        return dialect.glob(value, pattern)
-    return Sql(f"{value.text} = ?", (*value.parameters, pattern))
+def _let_again(run: Run, budget: str) -> None:
+    """Count the leases that programs have of a budget which begins anew: calls of before are under way."""
+    of_budget = "FROM pixelmeter_budget_leases WHERE budget = ?"
+    statement = f"SELECT budget, value, starts_at, sum(amount) {of_budget} GROUP BY budget, value, starts_at"
+    for *key, amount in run([Sql(statement, (budget,))]):
+        add = f"UPDATE pixelmeter_budget_sums SET leased = leased + ? WHERE {KEY}"
+        run([Sql(_ENSURE, tuple(key)), Sql(add, (int(amount), *key))])
 
 
 def counting(
@@ -227,9 +211,7 @@ def counting(
     dialect: Dialect,
 ) -> list[Sql]:
     """Return what adds attempts and changes to the sums of budgets, and takes from leases what they were charged."""
-    if not known.counted:
-        return []
-    statements = _adding(sums_of(known.counted, attempts, changes), dialect)
+    statements = _adding(sums_of(_readable(known).counted, attempts, changes), dialect)
     if charges is not None and (process := charges.process) is not None:
         statements += _charging(process, charges.of(attempt.id for attempt in attempts), dialect)
     return statements
@@ -250,7 +232,7 @@ def _charging(process: str, charges: Iterable[Charge], dialect: Dialect) -> list
             overruns[charge.key].append(charge.overrun)
     statements = [
         Sql(
-            f"UPDATE pixelmeter_budget_sums SET overrun = overrun + ?, overruns = overruns + ? WHERE {_KEY}",
+            f"UPDATE pixelmeter_budget_sums SET overrun = overrun + ?, overruns = overruns + ? WHERE {KEY}",
             (sum(found), len(found), *_key(key, dialect)),
         )
         for key, found in sorted(overruns.items())
@@ -262,13 +244,13 @@ def _less(process: str, amounts: Mapping[LeaseKey, int], dialect: Dialect) -> li
     """Return what makes leases of a process smaller; one that was taken back meanwhile stays gone."""
     statements: list[Sql] = []
     for key, amount in sorted(amounts.items()):
-        where_mine = (process, *_key(key, dialect))
-        statements.append(Sql(_HOLD, _key(key, dialect)))
+        where_mine = (process, *_key(key, dialect), key.number)
+        statements.append(Sql(HOLD, _key(key, dialect)))
         statements.append(
             Sql(
                 "UPDATE pixelmeter_budget_sums SET leased = leased - coalesce((SELECT"
                 f" CASE WHEN amount < ? THEN amount ELSE ? END FROM pixelmeter_budget_leases WHERE {_MINE}), 0)"
-                f" WHERE {_KEY}",
+                f" WHERE {KEY}",
                 (amount, amount, *where_mine, *_key(key, dialect)),
             )
         )
@@ -284,35 +266,44 @@ def _less(process: str, amounts: Mapping[LeaseKey, int], dialect: Dialect) -> li
 
 def _draw(run: Run, process: str, draws: Iterable[Draw], at: int, dialect: Dialect) -> list[Drawn]:
     """Enlarge leases of a process, each by as much as its budget has; return what it got of each."""
-    found: list[Drawn] = []
-    for one in sorted(draws):
-        key = _key(one.key, dialect)
-        limit = one.limit
-        grant = (limit, one.plenty, one.more, limit, one.total, one.total, limit, one.least, limit)
-        [(amount, cost, at_risk, credited, leased)] = run(
-            [
-                Sql(_ENSURE, key),
-                Sql(
-                    f"UPDATE pixelmeter_budget_sums SET last_lease = {_GRANT}, leased = leased + {_GRANT} WHERE {_KEY}",
-                    (*grant, *grant, *key),
-                ),
-                Sql(
-                    "INSERT INTO pixelmeter_budget_leases AS present"
-                    " (process, budget, value, starts_at, amount, renewed_at)"
-                    " SELECT ?, budget, value, starts_at, last_lease, ? FROM pixelmeter_budget_sums"
-                    f" WHERE {_KEY} AND last_lease > 0"
-                    " ON CONFLICT (process, budget, value, starts_at) DO UPDATE"
-                    " SET amount = present.amount + excluded.amount, renewed_at = excluded.renewed_at",
-                    (process, dialect.moment(moment_of(at)), *key),
-                ),
-                Sql(
-                    f"SELECT last_lease, cost, at_risk, credited, leased FROM pixelmeter_budget_sums WHERE {_KEY}",
-                    key,
-                ),
-            ]
-        )
-        found.append(Drawn(one.key, amount, Usage(limit, max(cost + at_risk - credited, 0), leased)))
-    return found
+    ordered = sorted(draws)
+    keys = [_key(one.key, dialect) for one in ordered]
+    statements = [each for one in ordered for each in _drawing(process, one, at, dialect)]
+    asked = f"({') OR ('.join([KEY] * len(keys))})"
+    columns = "budget, value, starts_at, last_lease, cost, at_risk, credited, leased"
+    statement = f"SELECT {columns} FROM pixelmeter_budget_sums WHERE {asked}"
+    rows = run([*statements, Sql(statement, tuple(value for key in keys for value in key))]) if keys else ()
+    found = {
+        LeaseKey(budget, value, dialect.microseconds(start)): (int(amount), max(cost + at_risk - credited, 0), leased)
+        for budget, value, start, amount, cost, at_risk, credited, leased in rows
+    }
+    drawn: list[Drawn] = []
+    for one in ordered:
+        amount, spent, leased = found[one.key._replace(number=0)]
+        drawn.append(Drawn(one.key, amount, Usage(one.limit, spent, leased)))
+    return drawn
+
+
+def _drawing(process: str, one: Draw, at: int, dialect: Dialect) -> list[Sql]:
+    key = _key(one.key, dialect)
+    limit = one.limit
+    grant = (limit, one.plenty, one.more, limit, one.total, one.total, limit, one.least, limit)
+    return [
+        Sql(_ENSURE, key),
+        Sql(
+            f"UPDATE pixelmeter_budget_sums SET last_lease = {_GRANT}, leased = leased + {_GRANT} WHERE {KEY}",
+            (*grant, *grant, *key),
+        ),
+        Sql(
+            "INSERT INTO pixelmeter_budget_leases AS present"
+            " (process, budget, value, starts_at, number, amount, renewed_at)"
+            f" SELECT ?, budget, value, starts_at, {one.key.number}, last_lease, ? FROM pixelmeter_budget_sums"
+            f" WHERE {KEY} AND last_lease > 0"
+            " ON CONFLICT (process, budget, value, starts_at, number) DO UPDATE"
+            " SET amount = present.amount + excluded.amount, renewed_at = excluded.renewed_at",
+            (process, dialect.moment(moment_of(at)), *key),
+        ),
+    ]
 
 
 def _give_back(run: Run, process: str, amounts: Mapping[LeaseKey, int], dialect: Dialect) -> None:
@@ -321,17 +312,17 @@ def _give_back(run: Run, process: str, amounts: Mapping[LeaseKey, int], dialect:
     run([*_less(process, amounts, dialect), gone])
 
 
-def _renew(run: Run, process: str, keys: Iterable[LeaseKey], at: int, dialect: Dialect) -> None:
-    """Say that a process is alive and has its leases."""
+def _renew(run: Run, process: str, keys: Iterable[LeaseKey], at: int, dialect: Dialect) -> list[LeaseKey]:
+    """Say that a process is alive and has its leases; return those that were ended."""
     moment = dialect.moment(moment_of(at))
+    ended: list[LeaseKey] = []
     for key in sorted(keys):
-        values = _key(key, dialect)
-        run(
-            [
-                Sql(_HOLD, values),
-                Sql(f"UPDATE pixelmeter_budget_leases SET renewed_at = ? WHERE {_MINE}", (moment, process, *values)),
-            ]
-        )
+        mine = (process, *_key(key, dialect), key.number)
+        renew = Sql(f"UPDATE pixelmeter_budget_leases SET renewed_at = ? WHERE {_MINE}", (moment, *mine))
+        is_there = Sql(f"SELECT 1 FROM pixelmeter_budget_leases WHERE {_MINE}", mine)
+        if not run([Sql(HOLD, _key(key, dialect)), renew, is_there]):
+            ended.append(key)
+    return ended
 
 
 def release(run: Run, processes: Sequence[str]) -> None:
@@ -350,12 +341,12 @@ def _end(run: Run, which: Sql) -> None:
     of_lease = "FROM pixelmeter_budget_leases WHERE"
     rows = run([Sql(f"SELECT DISTINCT budget, value, starts_at {of_lease} {which.text}", which.parameters)])
     for key in sorted(map(tuple, rows)):
-        run([Sql(_HOLD, key)])
-        these = Sql(f"{_KEY} AND {which.text}", (*key, *which.parameters))
+        run([Sql(HOLD, key)])
+        these = Sql(f"{KEY} AND {which.text}", (*key, *which.parameters))
         [(amount,)] = run([Sql(f"SELECT coalesce(sum(amount), 0) {of_lease} {these.text}", these.parameters)])
         run(
             [
-                Sql(f"UPDATE pixelmeter_budget_sums SET leased = leased - ? WHERE {_KEY}", (int(amount), *key)),
+                Sql(f"UPDATE pixelmeter_budget_sums SET leased = leased - ? WHERE {KEY}", (int(amount), *key)),
                 Sql(f"DELETE {of_lease} {these.text}", these.parameters),
             ]
         )
@@ -363,13 +354,3 @@ def _end(run: Run, which: Sql) -> None:
 
 def _key(key: LeaseKey, dialect: Dialect) -> tuple[object, ...]:
     return key.budget, key.value, dialect.moment(moment_of(key.start))
-
-
-def _rule(name: str, definition: str) -> Rule:
-    try:
-        return _decode(definition)
-    except (msgspec.MsgspecError, ValueError) as error:
-        raise LedgerError(
-            f"the budget {name[:100]!r} of the ledger cannot be read ({str(error)[:200]}): "
-            "upgrade pixelmeter, or remove it with `pixelmeter budgets remove`"
-        ) from None

@@ -94,7 +94,7 @@ class PostgresWriter(BudgetTransactions):
         changes: Sequence[Change] = ()
         if ends or any(map(has_job, rows)):
             new, changes = self._run(lambda session: self._write_with_jobs(session, rows, ends, rest))
-        elif 0 < len(rows) <= _FEW:
+        elif 0 < len(rows) <= _FEW and not self._dead(finished):
             new = self._run(lambda session: self._write_few(session, rows, rest))
         else:
             new = self._run(lambda session: self._write(session, rows, rest))
@@ -186,8 +186,11 @@ class PostgresWriter(BudgetTransactions):
         return rest._replace(budgets=counting(self._budgets, attempts, changes, self._charges, DIALECTS["postgresql"]))
 
     def _end_leases(self, session: Session, finished: Sequence[str]) -> None:
-        if self._budgets.counted:
-            release(session.run, dead_processes(finished, self._charges))
+        release(session.run, self._dead(finished))
+
+    def _dead(self, finished: Sequence[str]) -> Sequence[str]:
+        """Return the processes whose leases end with these spool files."""
+        return dead_processes(finished, self._charges) if self._budgets.counted else ()
 
     def _in_transaction(self, work: Callable[[Run, LedgerReader], _T], *, alone: bool = False) -> _T:
         def done(session: Session) -> _T:

@@ -55,7 +55,8 @@ def _money(nano_dollars: str) -> _Sum:
 _MONEY = {name: _money(name) for name in ("cost", "fee", "at_risk")}
 _OF_ATTEMPTS: Mapping[str, _Sum] = {
     "attempts": _Sum("count(*)"),
-    "calls": _Sum("count(*) FILTER (WHERE attempt = 0)"),
+    "calls": _Sum("count(*) FILTER (WHERE attempt = 0 AND outcome <> 'blocked')"),
+    "blocked": _Sum("count(*) FILTER (WHERE outcome = 'blocked')"),
     "images": _Sum("coalesce(sum(images), 0)"),
     "errors": _Sum(f"count(*) FILTER (WHERE outcome IN ({_ERRORS}))"),
     "unknown_cost_attempts": _Sum("count(*) - count(cost)"),
@@ -73,6 +74,7 @@ _FROM_ATTEMPTS_ONLY: Mapping[str, _Sum] = {
 _OF_ROLLUP: Mapping[str, _Sum] = {
     "attempts": _Sum("sum(attempts)"),
     "calls": _Sum("sum(calls)"),
+    "blocked": _Sum("coalesce(sum(attempts) FILTER (WHERE outcome = 'blocked'), 0)"),
     "images": _Sum("sum(images)"),
     "errors": _Sum(f"coalesce(sum(attempts) FILTER (WHERE outcome IN ({_ERRORS})), 0)"),
     "unknown_cost_attempts": _Sum("sum(unknown_cost_attempts)"),

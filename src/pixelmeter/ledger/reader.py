@@ -12,7 +12,7 @@ from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.version import VERSION_TABLE, check
 
-__all__ = ["LedgerReader", "reading_database", "reading_ledger", "with_schema"]
+__all__ = ["LedgerReader", "is_too_long", "reading_database", "reading_ledger", "with_schema"]
 
 # Instructions of SQLite's machine between two looks at the clock: some milliseconds.
 _STEPS = 100_000
@@ -50,7 +50,14 @@ class LedgerReader:
 
     @contextlib.contextmanager
     def time_limit(self, seconds: float) -> Generator[None]:
-        """Have SQLite break off what it is asked in this block once so many seconds are over, with SQLITE_INTERRUPT."""
+        """Have the database break off what it is asked in this block once so many seconds are over: `is_too_long`.
+
+        SQLite counts those of the block, PostgreSQL those of each question until the next `refresh`.
+        """
+        if self._address.dialect == "postgresql":
+            self.rows("SELECT set_config('statement_timeout', ?, true)", [str(int(seconds * 1000))])
+            yield
+            return
         end = time.monotonic() + seconds
         self._connection.set_progress_handler(lambda: time.monotonic() > end, _STEPS)
         try:
@@ -61,6 +68,11 @@ class LedgerReader:
     def refresh(self) -> None:
         """Let the next question see what others have committed meanwhile."""
         self._connection.rollback()
+
+
+def is_too_long(error: Exception) -> bool:
+    """Return whether a database broke off because of a `time_limit`."""
+    return "interrupted" in str(error) or getattr(error, "sqlstate", None) == "57014"
 
 
 def with_schema(statement: str, address: Address) -> str:

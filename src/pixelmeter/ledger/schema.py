@@ -135,8 +135,8 @@ DAILY = Table(
 )
 """Sums by UTC day and by latency bucket (`pixelmeter.core.reporting.latency`), so that the rollup is its own histogram.
 
-`provider` is "" where the row has NULL; `calls` counts the attempts numbered 0; `cost`, `fee` and `at_risk` add up what
-is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
+`provider` is "" where the row has NULL; `calls` counts the attempts numbered 0 that were sent; `cost`, `fee` and
+`at_risk` add up what is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
 """
 
 TOTALS = Table(
@@ -166,7 +166,7 @@ TOTALS = Table(
 
 `number` grows with each new key, so what came first can be told. `cost_reason` is "" where the cost is known, and
 `input_text_tokens` are those that were not cached. Money and time are in two columns each, to be added up, because
-sums of years may not fit into one of 64 bits. The columns of DURATIONS count attempts, each in one of them.
+sums of years may not fit into one of 64 bits. The columns of DURATIONS count attempts: each that was sent is in one.
 """
 
 SPOOLS = Table(
@@ -290,6 +290,8 @@ STATEMENT_READS = Table(
     Column("began_at", DateTime(timezone=True), nullable=False),
     Column("read_at", DateTime(timezone=True), nullable=False),
     Column("pages", BIG, nullable=False),
+    Column("problems", BIG, nullable=False),
+    Column("covered_from", DateTime(timezone=True)),
     Column("cursor", Text),
     Column("is_complete", Boolean, nullable=False),
 )
@@ -328,7 +330,8 @@ LEFT JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest
 SELECT call_id, min(started_at) AS started_at, count(*) AS attempts, sum(images) AS images,
   max(CASE WHEN outcome = 'success' THEN 1 ELSE 0 END) AS succeeded,
   max(CASE WHEN outcome = 'pending' THEN 1 ELSE 0 END) AS pending,
-  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk
+  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk,
+  sum(CASE WHEN outcome = 'blocked' THEN 1 ELSE 0 END) AS blocked
 FROM pixelmeter_spend
 GROUP BY call_id
 """,

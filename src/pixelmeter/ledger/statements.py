@@ -9,10 +9,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pixelmeter.core.reconciling import reconciliation, statement
+from pixelmeter.core.reconciling.ours import COLUMNS as OURS
+from pixelmeter.core.reconciling.ours import Ours
 from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.core.reconciling.statement import Period, Statement
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.dialect import Sql
+from pixelmeter.ledger.queries import spend, started_in, where
 from pixelmeter.ledger.reader import LedgerReader
 
 # SQLAlchemy is imported late: who only reads takes half as long without it.
@@ -21,17 +25,20 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Reading",
+    "attempts_in",
     "keep_page",
     "keep_reconciliation",
     "latest_reconciliations",
+    "oldest_attempt",
     "reading_of",
+    "said_otherwise",
     "settled_without_attempt",
     "statements_of",
 ]
 
 _AT_ONCE = 400
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TIMES = ("starts_at", "ends_at", "read_at", "began_at", "run_at")
+_TIMES = ("starts_at", "ends_at", "read_at", "began_at", "run_at", "covered_from", "started_at")
 _RESULT = tuple(name for name in (*reconciliation.COUNTS, *reconciliation.SUMS, "coverage") if name != "adjusted")
 _ids = msgspec.json.Decoder(tuple[str, ...]).decode
 
@@ -47,6 +54,10 @@ class Reading(msgspec.Struct, frozen=True, kw_only=True):
     read_at: int
     """When its last page was read."""
     pages: int
+    problems: int
+    """How many rows could not be read."""
+    covered_from: int | None
+    """Since when it lists what there was; None where that is all of the month."""
     cursor: str | None
     """Where the next page begins, in the source's own words."""
     is_complete: bool
@@ -101,6 +112,37 @@ def statements_of(reader: LedgerReader, gateway: str, source: str, period: Perio
         (gateway, source, since, until),
     )
     return [_statement(_fields(statement.FIELDS, row, reader)) for row in rows]
+
+
+def said_otherwise(reader: LedgerReader, gateway: str, source: str, period: Period) -> int:
+    """Return how many rows of a period said something else when they were read before."""
+    since, until = (reader.dialect.moment(_moment(at)) for at in period)
+    [(found,)] = reader.rows(
+        "SELECT count(DISTINCT external_id) FROM pixelmeter_statements"
+        " WHERE gateway = ? AND source = ? AND starts_at >= ? AND starts_at < ? AND number > 1",
+        (gateway, source, since, until),
+    )
+    return int(found)
+
+
+def attempts_in(reader: LedgerReader, gateway: str, period: Period) -> list[Ours]:
+    """Return what the attempts of a gateway in a period are as of now, adjustments included."""
+    condition = where(
+        [*started_in(_moment(period.start), _moment(period.end), reader.dialect), Sql("gateway = ?", (gateway,))]
+    )
+    rows = reader.rows(f"SELECT {', '.join(OURS)} FROM {spend(reader)} {condition.text}", condition.parameters)
+    found: list[Ours] = []
+    for row in rows:
+        fields = _fields(OURS, row, reader)
+        fields["id"], fields["byok"] = str(fields["id"]), bool(fields["byok"])
+        found.append(Ours(**fields))
+    return found
+
+
+def oldest_attempt(reader: LedgerReader) -> int | None:
+    """Return when the oldest attempt of the ledger began, in Unix microseconds; older ones may have been deleted."""
+    [(found,)] = reader.rows("SELECT min(started_at) FROM pixelmeter_attempts")
+    return None if found is None else reader.dialect.microseconds(found)
 
 
 def settled_without_attempt(reader: LedgerReader) -> dict[str, str]:

@@ -106,7 +106,10 @@ class Total(Tally):
     """The sums of one combination of labels; money in nano-dollars, time in microseconds."""
 
     durations: list[int] = field(default_factory=lambda: [0] * len(DURATIONS))
-    """Attempts by the buckets of `core.metrics.DURATION_BUCKETS`, each counted once, and those that took longer."""
+    """Attempts by the buckets of `core.metrics.DURATION_BUCKETS`, each counted once, and those that took longer.
+
+    Those that a budget refused are in none: nothing was sent.
+    """
 
     def row(self) -> tuple[Any, ...]:
         """Return the values of TOTALS_COLUMNS, money and time split into two columns each."""
@@ -179,7 +182,7 @@ def _add_to_day(days: _Days, one: Attempt, sign: int) -> None:
         sums = days[key] = DaySums(text, one.gateway, provider, one.operation, one.model, one.outcome, latency)
     # Written out, because a tenth of a writer's CPU is spent here.
     sums.attempts += sign
-    if not one.attempt:
+    if not one.attempt and one.outcome != "blocked":
         sums.calls += sign
     if one.images:
         sums.images += sign * one.images
@@ -241,7 +244,8 @@ def _totals(attempts: Iterable[Attempt]) -> list[Total]:
                 total = found[key] = Total(*key)
             alike[labelled] = total
         total.add(one)
-        total.durations[bisect_left(_BOUNDS, one.duration)] += 1
+        if one.outcome != "blocked":
+            total.durations[bisect_left(_BOUNDS, one.duration)] += 1
     return list(found.values())
 
 

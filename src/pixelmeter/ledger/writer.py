@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Protocol, TypeVar
 
 from pixelmeter.core.attempts.adjustment import Change
@@ -10,9 +10,11 @@ from pixelmeter.core.attempts.jobs import JobEnd, Record, Settler
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.lease import Draw, Drawn, LeaseKey
+from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import Counted
 from pixelmeter.ledger.address import Address, read_address, require_driver
 from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
+from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
 from pixelmeter.ledger.budgets import Charges
 
 __all__ = [
@@ -63,8 +65,12 @@ class BudgetWriter(Protocol):
     def register(self, rules: Sequence[Rule], at: int) -> Sequence[Counted]: ...
     def draw(self, process: str, draws: Sequence[Draw], at: int) -> Sequence[Drawn]: ...
     def give_back(self, process: str, amounts: Mapping[LeaseKey, int]) -> None: ...
-    def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> None: ...
+    def renew(self, process: str, keys: Sequence[LeaseKey], at: int) -> Sequence[LeaseKey]: ...
     def end_stale(self, before: int) -> None: ...
+    def reset(self, name: str, value: str | None, author: ResetAuthor) -> Sequence[TakenOff]: ...
+    def remove(self, name: str, at: int) -> bool: ...
+    def claim_notices(self, process: str, names: Collection[str], times: Collection[int], before: int) -> Claims: ...
+    def notices_sent(self, keys: Collection[NoticeKey], at: int) -> None: ...
 
 
 class LedgerWriter(Writer, BudgetWriter, Protocol):

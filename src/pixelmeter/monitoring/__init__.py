@@ -63,6 +63,7 @@ class Thresholds:
     spend_spike_usd: float = _number(1.0, "USD an hour", "spend below this is no spike, whatever it is compared with")
     image_cost_ratio: float = _number(1.5, "times", "cost of an image over that of the day or week before", above=1)
     at_risk_usd: float = _number(1.0, "USD an hour", "estimated cost of attempts that may have been billed")
+    budget_used_ratio: float = _number(0.8, "share", "how much of a budget may be spent before it is told", below=1)
     # Jobs take seconds to minutes, and are given up after a day: whatever keeps one open, most of that day is left.
     open_job_seconds: float = _number(7200.0, "seconds", "how long a job may be open, of which no end is heard")
     ledger_lag_seconds: float = _number(300.0, "seconds", "how long an attempt may wait for the ledger")
@@ -121,6 +122,8 @@ def texts(thresholds: Thresholds) -> dict[str, str]:
         "image_cost_ratio": f"{thresholds.image_cost_ratio:g}",
         "at_risk_usd": f"{thresholds.at_risk_usd:g}",
         "at_risk_usd exact": json.dumps(thresholds.at_risk_usd),
+        "budget_used_ratio": f"{thresholds.budget_used_ratio:g}",
+        "budget_used_ratio exact": json.dumps(thresholds.budget_used_ratio),
         "open_job_seconds": f"{thresholds.open_job_seconds:g}",
         "open_job_seconds exact": json.dumps(thresholds.open_job_seconds),
         "ledger_lag_seconds": f"{thresholds.ledger_lag_seconds:g}",

@@ -91,11 +91,11 @@ class Recorder:
         if leasing is not None:
             leasing.urge = self._background.run
 
-    def open(self) -> None:
-        """Have the writer open the ledger before the first attempt, which would not wait for that."""
+    def open(self, timeout: float) -> None:
+        """Have the writer open the ledger before the first attempt, and wait for that as long (seconds)."""
         if not lifecycle.are_coming():
             self._register()
-            self._background.run()
+            self._background.run().wait(timeout)
 
     @property
     def is_captured(self) -> bool:

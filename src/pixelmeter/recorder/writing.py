@@ -121,8 +121,8 @@ class Writing:
         """
         if self._drain is not None:
             try:
+                self._end_leases(self._drain)
                 with self._unforked():
-                    self._end_leases(self._drain)
                     self._drain.close()
             finally:
                 self._settle()
@@ -183,9 +183,13 @@ class Writing:
 
     def _end_leases(self, drain: Drain) -> None:
         if self._leasing is not None:
+            writer = cast("BudgetWriter", drain.writer)
             # What cannot be given back goes to others when it was not renewed for long.
-            with suppress(LedgerError):
-                self._leasing.close(cast("BudgetWriter", drain.writer))
+            with suppress(LedgerError), self._unforked():
+                self._leasing.close(writer)
+            self._leasing.settle()
+            with self._unforked():
+                self._leasing.end(writer)
 
     def _step(self, drain: Drain) -> int:
         with self._unforked():

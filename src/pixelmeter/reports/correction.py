@@ -42,14 +42,18 @@ def nano_of(text: str) -> int:
 def meant(reader: LedgerReader, text: str, number: int | None) -> Sequence[Attempt]:
     """Return the attempts that an id may mean: of an attempt, or of a call and then all of its attempts.
 
-    It may be shortened to eight digits; `number` leaves only attempts with that number in their call. ConfigError where
-    it is no id.
+    It may be shortened to eight digits; `number` leaves only attempts with that number in their call. Those that a
+    budget refused are not meant: they were never sent. ConfigError where it means nothing else, and where it is no id.
     """
     digits = text.lower().replace("-", "")
     if not _ID.fullmatch(digits):
         raise ConfigError(f"{text[:40]!r} is no id: give that of a call or an attempt, or at least its first 8 digits")
     found = attempts_named(reader, digits, limit=SHOWN)
-    return [one for one in found if number is None or one.attempt == number]
+    found = [one for one in found if number is None or one.attempt == number]
+    sent = [one for one in found if one.outcome != "blocked"]
+    if found and not sent:
+        raise ConfigError(f"a budget refused {text[:40]!r}: nothing was sent, so it cost nothing")
+    return sent
 
 
 def correct(url: str, attempt: Attempt, nano: int, *, why: str, by: str | None) -> Change | None:

@@ -16,7 +16,7 @@ from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.reports.ledger_check import CORRECT_URL, Finding, check_ledger, check_positions
-from pixelmeter.settings import Settings, from_environment, misspelt
+from pixelmeter.settings import Settings, from_environment, misspelt, usage_key_gateways
 from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
 __all__ = ["examine"]
@@ -197,6 +197,21 @@ def _profiles(settings: Settings) -> Iterator[Finding]:
     own = "".join(f"; {host} is {name}" for host, name in settings.gateways.items())
     yield Finding("gateways", "ok", f"{', '.join(profiles.ids)}{own}")
     yield from _webhooks(settings, profiles)
+    yield from _usage_keys(profiles)
+
+
+def _usage_keys(profiles: Profiles) -> Iterator[Finding]:
+    """Yield what is found of the keys for usage reports, and none of them: an unknown name may be one, misplaced."""
+    try:
+        names = usage_key_gateways()
+    except ConfigError as error:
+        yield Finding("usage keys", "problem", str(error), "correct the variable; until then nothing can be reconciled")
+        return
+    if not set(names) <= set(profiles.ids):
+        advice = "correct PIXELMETER_USAGE_KEYS; `pixelmeter gateways list` has the names"
+        yield Finding("usage keys", "problem", "a key is for no gateway that is known", advice)
+    elif names:
+        yield Finding("usage keys", "ok", f"keys for {', '.join(names)}")
 
 
 def _webhooks(settings: Settings, profiles: Profiles) -> Iterator[Finding]:

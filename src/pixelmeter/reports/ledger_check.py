@@ -9,15 +9,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+from pixelmeter.core.budgets.budget import Rule, Span
+from pixelmeter.core.budgets.sums import SUMS
 from pixelmeter.errors import ConfigError, LedgerError, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.budget_reading import budgets_of, so_far, sums_in, wrongly_leased
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters
 from pixelmeter.ledger.files import page_size, read_wal
-from pixelmeter.ledger.reader import LedgerReader, reading_database
+from pixelmeter.ledger.reader import LedgerReader, is_too_long, reading_database
 from pixelmeter.ledger.version import VERSION_TABLE, check
 from pixelmeter.system import SystemClock, SystemFiles
 
-__all__ = ["CORRECT_URL", "Finding", "check_ledger", "check_positions", "check_tables"]
+__all__ = ["CORRECT_URL", "Finding", "check_budgets", "check_ledger", "check_positions", "check_tables"]
 
 _MIXED = (
     "stop the programs that write to it and restore one back-up whole, without -wal and -shm files of another state: "
@@ -25,6 +28,7 @@ _MIXED = (
 )
 _SECONDS = 10.0
 _LATE = 300
+_SHOWN = 5
 _COUNTS = (
     "SELECT (SELECT count(*) FROM pixelmeter_attempts), (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_daily),"
     " (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_totals)"
@@ -38,6 +42,11 @@ _NEEDED = (
     ("pixelmeter_totals", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_adjustment_totals", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_spools", "SELECT, INSERT, UPDATE, DELETE"),
+    ("pixelmeter_budgets", "SELECT, INSERT, UPDATE"),
+    ("pixelmeter_budget_sums", "SELECT, INSERT, UPDATE, DELETE"),
+    ("pixelmeter_budget_leases", "SELECT, INSERT, UPDATE, DELETE"),
+    ("pixelmeter_budget_notices", "SELECT, INSERT, UPDATE, DELETE"),
+    ("pixelmeter_budget_resets", "SELECT, INSERT"),
     ("pixelmeter_statements", "SELECT, INSERT"),
     ("pixelmeter_statement_reads", "SELECT, INSERT, DELETE"),
     ("pixelmeter_reconciliations", "SELECT, INSERT"),
@@ -96,9 +105,13 @@ def check_ledger(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
                 yield Finding("database", "ok", f"{address.safe()} has schema {found}")
                 if address.dialect == "sqlite":
                     yield from check_tables(reader)
+                    yield from check_budgets(reader, SystemClock().now())
             if address.dialect == "postgresql":
                 yield from _encoding(reader)
-                yield _postgres_access(reader, address, is_there=found is not None)
+                access = _postgres_access(reader, address, is_there=found is not None)
+                yield access
+                if found is not None and access.state == "ok":
+                    yield from check_budgets(reader, SystemClock().now())
     except (LedgerError, ConfigError) as error:
         meanwhile = (
             "attempts wait in the spool meanwhile"
@@ -158,6 +171,44 @@ def check_tables(reader: LedgerReader, seconds: float = _SECONDS) -> Iterator[Fi
         yield Finding("integrity", "problem", told, _MIXED)
     else:
         yield Finding("integrity", "ok", "pages, indexes and sums agree")
+
+
+def check_budgets(reader: LedgerReader, at: int, seconds: float = _SECONDS) -> Iterator[Finding]:
+    """Yield whether the sums of budgets are those of the rows at a Unix time in microseconds, and leases add up.
+
+    Nothing of a ledger without budgets; and only as far as can be told in so many seconds.
+    """
+    budgets = budgets_of(reader, with_removed=False)
+    if not budgets:
+        return
+    try:
+        with reader.time_limit(seconds):
+            counted = [one.rule.name for one in budgets if _differs(reader, one.rule, one.rule.span_of(at))]
+            leased = wrongly_leased(reader)
+    except Exception as error:
+        if not is_too_long(error):
+            raise
+        yield Finding("budgets", "ok", f"not checked to the end: {seconds:g} seconds were not enough")
+        return
+    for told, names in (
+        ("what is counted in the present span is not the sum of its attempts", counted),
+        ("what is reserved is not the sum of the leases", leased),
+    ):
+        if names:
+            advice = (
+                "run `pixelmeter budgets remove` with its name and start a program that has it: it is then counted "
+                "from the attempts; its resets and earlier spans go"
+            )
+            yield Finding("budgets", "problem", f"{told}: {', '.join(map(repr, names[:_SHOWN]))}", advice)
+    if not counted and not leased:
+        yield Finding("budgets", "ok", f"{len(budgets)}, with sums and leases that add up")
+
+
+def _differs(reader: LedgerReader, rule: Rule, span: Span) -> bool:
+    kept = {(one.value, *(getattr(one, name) for name in SUMS)) for one in sums_in(reader, rule.name, start=span.start)}
+    of_rows = {(one.value, *one.amounts()) for one in so_far(reader, rule, span)}
+    # A row without any attempt has leases only.
+    return {one for one in kept if any(one[1:])} != {one for one in of_rows if any(one[1:])}
 
 
 def check_positions(address: Address, folder: str) -> Iterator[Finding]:

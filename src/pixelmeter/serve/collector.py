@@ -25,6 +25,7 @@ from pixelmeter.ledger.adjusting import OpenJobs, open_jobs_by_gateway
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.sums import Total, last_attempt, read_adjustment_totals, read_totals
 from pixelmeter.prices import CHECKED_ON
+from pixelmeter.serve.budgets import OF_BUDGETS, BudgetGauges, Standing, standings
 from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label, set_aside
 
 __all__ = ["HISTOGRAM", "Counts", "LedgerCollector", "counter", "of_counts"]
@@ -40,11 +41,13 @@ _UNITS = {count.metric: count.unit for count in (*_COUNTS, *ADJUSTMENT_COUNTS)}
 _OF_JOBS = [_METRICS[name] for name in ("pixelmeter_jobs_open", "pixelmeter_oldest_job_seconds")]
 _OF_ADJUSTMENTS = [_METRICS[name] for name in dict.fromkeys(count.metric for count in ADJUSTMENT_COUNTS)]
 _ADJUSTED_ONLY = {each.name for each in _OF_ADJUSTMENTS} - {count.metric for count in _COUNTS}
-_OF_TOTALS = [each for each in _METRICS.values() if each not in _OF_JOBS and each.name not in _ADJUSTED_ONLY]
+_OTHERS = {*(each.name for each in (*_OF_JOBS, *OF_BUDGETS)), *_ADJUSTED_ONLY}
+_OF_TOTALS = [each for each in _METRICS.values() if each.name not in _OTHERS]
 # Shares of the room that is left. Each has its own, because the ledger does not say which row of totals came before
 # which row of adjustments, and what gets room must not depend on when a scrape saw them.
 _ADJUSTMENTS_SHARE = 0.1
 _JOBS_SHARE = 0.02
+_BUDGETS_SHARE = 0.1
 # Each combination of labels has series of these, even while they are 0.
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
@@ -117,10 +120,11 @@ class LedgerCollector(Collector):
         except LedgerError as error:
             self._say(str(error))
             return [_gauge("pixelmeter_ledger_up", 0), *_always()]
-        self._say(None)
+        self._say(found.trouble)
         families = [_gauge("pixelmeter_ledger_up", 1), *_always()]
         families += of_counts(*self._counts.of(found.totals, found.adjusted))
         families += self._counts.open_jobs(found.totals, found.open_jobs, self._clock.now())
+        families += self._counts.budgets(found.budgets)
         if found.latest is not None:
             families.append(_gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", found.latest / 1e6))
         return families
@@ -128,9 +132,14 @@ class LedgerCollector(Collector):
     def _ask(self) -> _Found:
         # Opened for each reading: since the last one the file may have been replaced, or its schema upgraded.
         with reading_ledger(self._address) as reader:
-            return _Found(
+            found = _Found(
                 read_totals(reader), read_adjustment_totals(reader), open_jobs_by_gateway(reader), last_attempt(reader)
             )
+            try:
+                return found._replace(budgets=standings(reader, self._clock.now()))
+            except LedgerError as error:
+                # A budget that a newer pixelmeter has defined keeps nobody from the counters.
+                return found._replace(trouble=str(error))
 
     def _say(self, error: str | None) -> None:
         """Log a change, once."""
@@ -158,6 +167,9 @@ class _Found(NamedTuple):
     open_jobs: Sequence[OpenJobs]
     latest: int | None
     """When the latest attempt was sent: Unix time in microseconds."""
+    budgets: Sequence[Standing] = ()
+    trouble: str | None = None
+    """Why nothing is known of budgets."""
 
 
 class _Histogram:
@@ -182,12 +194,15 @@ class Counts:
     def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
         """Raises ConfigError for a limit that is too low."""
         adjustments, jobs = set_aside(_OF_ADJUSTMENTS), set_aside(_OF_JOBS)
-        room = max(max_series - adjustments - jobs - set_aside(_OF_TOTALS), 0)
+        budgets = set_aside(OF_BUDGETS)
+        room = max(max_series - adjustments - jobs - budgets - set_aside(_OF_TOTALS), 0)
         adjustments += int(room * _ADJUSTMENTS_SHARE)
         jobs += int(room * _JOBS_SHARE)
-        self._series = Series(_OF_TOTALS, max_series, taken=adjustments + jobs)
+        budgets += int(room * _BUDGETS_SHARE)
+        self._series = Series(_OF_TOTALS, max_series, taken=adjustments + jobs + budgets)
         self._adjusted = Series(_OF_ADJUSTMENTS, adjustments)
         self._jobs = Series(_OF_JOBS, jobs)
+        self._budgets = BudgetGauges(budgets)
         self._named: dict[Labels, tuple[str, str]] = {}
         self._placed: dict[tuple[Series, str, Labels], Labels] = {}
 
@@ -214,8 +229,9 @@ class Counts:
                 placed = self._place(name, labels)
                 if number:
                     counters[name][placed] = counters[name].get(placed, 0) + number
-            placed = self._place(HISTOGRAM, (*call, total.outcome))
-            histograms.setdefault(placed, _Histogram()).add(total.durations, total.duration)
+            if total.outcome != "blocked":
+                placed = self._place(HISTOGRAM, (*call, total.outcome))
+                histograms.setdefault(placed, _Histogram()).add(total.durations, total.duration)
         for tally in adjusted:
             for count in ADJUSTMENT_COUNTS:
                 if tally.kind == "job" or count.number != "jobs":
@@ -241,6 +257,10 @@ class Counts:
             for labels, value in values.items():
                 family.add_metric(labels, value)
             yield family
+
+    def budgets(self, found: Iterable[Standing]) -> Iterator[Family]:
+        """Yield the gauges of budgets."""
+        return self._budgets.families(found)
 
     def _names(self, key: Labels, total: Total) -> tuple[str, str]:
         # Remembered for each combination: a name that gets room later must not take over what was counted as "other".

@@ -174,7 +174,9 @@ def _parse_form(body: bytes, content_type: str) -> _Form:
 
 
 _ROUTE = re.compile(
-    r"(?P<base>/openai/deployments/(?P<deployment>[^/]+)|/openai/v1|/api/v1|/v1)?"
+    r"(?P<base>/openai/deployments/(?P<deployment>[^/]+)|/openai/v1|/api/v1|/v1|"
+    # A Cloudflare AI Gateway: account, gateway, and the vendor that it passes on to.
+    r"/v1/[\w-]+/[\w-]+/openai)?"
     r"/(?P<what>images/generations|images/edits|images/variations|images|chat/completions)"
 )
 _OPERATIONS = {

@@ -64,9 +64,11 @@ def refused(number: int = 1, **fields: Any) -> Ours:
     return ours(number, **{**said, **fields})
 
 
-def matched(statements: Iterable[Statement], attempts: Iterable[Ours], *, now: int = LATER) -> Result:
+def matched(
+    statements: Iterable[Statement], attempts: Iterable[Ours], *, now: int = LATER, covered_from: int | None = None
+) -> Result:
     """Return what comes of them with a lag of a day and a window of two minutes."""
-    return match(statements, attempts, period=MAY, now=now, lag=DAY, window=120 * SECOND)
+    return match(statements, attempts, period=MAY, now=now, lag=DAY, window=120 * SECOND, covered_from=covered_from)
 
 
 def classes(result: Result) -> dict[str, Sequence[str]]:
@@ -77,7 +79,7 @@ def classes(result: Result) -> dict[str, Sequence[str]]:
     }
     found["own_key"] = [f"{_named(one.statements)}={_named(one.attempts)}" for one in result.own_key]
     found["only_theirs"] = [_named([one.statement]) for one in result.only_theirs]
-    for name in ("only_ours", "young_statements", "young_attempts", "not_charged", "byok", "repeated",
+    for name in ("only_ours", "young_statements", "young_attempts", "not_charged", "byok", "repeated", "not_covered",
                  "outside_statements", "outside_attempts"):  # fmt: skip
         found[name] = [_named([one]) for one in getattr(result, name)]
     return {name: sorted(ids) for name, ids in found.items() if ids}

@@ -117,7 +117,7 @@ def test_a_timeout_is_found_by_its_time_among_named_rows() -> None:
 
 def test_two_timeouts_and_one_row_settle_neither() -> None:
     result = matched([theirs(1), theirs(9)], [ours(1), at_risk(2), at_risk(3)])
-    assert {"equal": ["1=1"], "differs": ["9=2,3"]} == classes(result)
+    assert {"equal": ["1=1"], "unsettled": ["9=2,3"]} == classes(result)
     assert 2 == result.matches[1].unknown
 
 
@@ -179,6 +179,12 @@ def test_what_lies_outside_the_period_only_helps_to_match() -> None:
     attempts = [ours(1, started_at=MAY.start - 1), ours(2, started_at=MAY.end - 1), ours(4, started_at=MAY.end)]
     result = matched(rows, attempts)
     assert {"equal": ["1=1"], "outside_statements": ["2", "3"], "outside_attempts": ["2", "4"]} == classes(result)
+
+
+def test_a_report_that_does_not_go_back_far_enough_misses_nothing_there() -> None:
+    attempts = [ours(1), ours(2), ours(3, started_at=NOON + 1)]
+    found = classes(matched([theirs(1)], attempts, covered_from=NOON + 1))
+    assert {"equal": ["1=1"], "not_covered": ["2"], "only_ours": ["3"]} == found
 
 
 def test_attempts_with_the_callers_own_key_are_left_out_of_the_money() -> None:

@@ -74,13 +74,19 @@ _ATTEMPTS = st.builds(
     st.one_of(st.just([]), st.lists(_SUMS, max_size=4)),
     st.lists(_ATTEMPTS, max_size=8, unique_by=lambda one: one.id),
     st.sampled_from([NOON + DAY + 60 * SECOND, NOON + 2 * DAY, LATER]),
+    st.sampled_from([None, MAY.start, NOON + 100 * SECOND]),
     st.randoms(use_true_random=False),
 )
 def test_all_are_in_exactly_one_class_and_the_sums_add_up_in_any_order(
-    rows: list[Statement], sums: list[Statement], attempts: list[Ours], now: int, chance: random.Random
+    rows: list[Statement],
+    sums: list[Statement],
+    attempts: list[Ours],
+    now: int,
+    covered_from: int | None,
+    chance: random.Random,
 ) -> None:
     statements = [*rows, *sums]
-    result = matched(statements, attempts, now=now)
+    result = matched(statements, attempts, now=now, covered_from=covered_from)
 
     found_statements = Counter(
         [
@@ -94,7 +100,7 @@ def test_all_are_in_exactly_one_class_and_the_sums_add_up_in_any_order(
         [
             *(each.id for one in (*result.matches, *result.own_key) for each in one.attempts),
             *(one.id for one in (*result.only_ours, *result.young_attempts, *result.not_charged, *result.byok,
-                                 *result.outside_attempts)),
+                                 *result.outside_attempts, *result.not_covered)),
         ]
     )  # fmt: skip
     assert Counter(one.id for one in attempts) == found_attempts
@@ -111,7 +117,7 @@ def test_all_are_in_exactly_one_class_and_the_sums_add_up_in_any_order(
 
     chance.shuffle(statements)
     chance.shuffle(attempts)
-    again = matched(statements, attempts, now=now)
+    again = matched(statements, attempts, now=now, covered_from=covered_from)
     assert classes(result) == classes(again)
     assert (result.theirs, result.ours, result.drift, result.coverage) == (
         again.theirs, again.ours, again.drift, again.coverage

@@ -117,6 +117,7 @@ def test_the_cells_of_a_row_are_ready_to_read() -> None:
         "attempts": "1,000",
         "images": "1,200",
         "errors": "3",
+        "blocked": "0",
         "cost": "$1,234.5000",
         "share": "100.0 %",
         "at_risk": "<$0.0001",

@@ -77,6 +77,7 @@ def blocked(intent: Attempt, budget: str) -> Attempt:
         cost=0,
         cost_reason="blocked",
         at_risk=None,
+        fee=0,
     )
 
 

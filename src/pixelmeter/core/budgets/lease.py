@@ -11,12 +11,14 @@ __all__ = ["Charge", "Draw", "Drawn", "Lease", "LeaseKey"]
 
 
 class LeaseKey(NamedTuple):
-    """Of which budget, for which of its values, in which span."""
+    """Of which budget, for which of its values, in which span; and which lease of its process that is."""
 
     budget: str
     value: str
     start: int
     """When the span begins: Unix time in microseconds."""
+    number: int = 0
+    """One that has ended, perhaps without its process, is never taken for one that came after it."""
 
 
 class Draw(NamedTuple):
@@ -54,7 +56,7 @@ class Lease:
     Calls take from it and give back in any thread, in signal handlers and in finalizers: nothing here waits.
     """
 
-    __slots__ = ("_parts", "key", "start", "until", "used_at")
+    __slots__ = ("_parts", "full_at", "key", "start", "until", "usage", "used_at")
 
     def __init__(self, key: LeaseKey) -> None:
         self.key = key
@@ -63,6 +65,10 @@ class Lease:
         """Up to when calls may take from it: Unix time in microseconds."""
         self.used_at = 0
         """When the latest call did."""
+        self.usage: Usage | None = None
+        """What the ledger last said of its budget and span."""
+        self.full_at: int | None = None
+        """When it last said no, in microseconds of the monotonic clock; None where it never did."""
         # Popping and appending are atomic. What one thread holds for a moment others do not see: they ask for more.
         self._parts: deque[int] = deque()
 

@@ -6,7 +6,6 @@ sums of a UTC day and model. What comes of it does not depend on the order of ei
 
 from __future__ import annotations
 
-from bisect import bisect_left, bisect_right
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
@@ -15,6 +14,7 @@ from typing import Literal, NamedTuple
 import msgspec
 
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY
+from pixelmeter.core.reconciling.near import Key, Near, amount_of, amounts_of, ends_of
 from pixelmeter.core.reconciling.ours import Ours, model_key
 from pixelmeter.core.reconciling.result import How, Match, OnlyTheirs, Result
 from pixelmeter.core.reconciling.statement import Period, Statement
@@ -25,9 +25,6 @@ __all__ = ["match"]
 _MOST = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
-
-_Amount = int | Literal["known", "unknown"] | None
-_Key = tuple[_Amount, str | None, bool, str | None]
 
 
 class _Edge(NamedTuple):
@@ -40,52 +37,36 @@ class _Edge(NamedTuple):
     attempt: int
 
 
-class _Near:
-    """Things by key and time."""
-
-    def __init__(self, filed: Iterable[tuple[_Key, int, int]]) -> None:
-        """Each is filed under a key, with its time and its index."""
-        found: dict[_Key, list[tuple[int, int]]] = defaultdict(list)
-        for key, at, index in filed:
-            found[key].append((at, index))
-        self._times: dict[_Key, list[int]] = {}
-        self._indexes: dict[_Key, list[int]] = {}
-        for key, pairs in found.items():
-            pairs.sort()
-            self._times[key] = [at for at, _ in pairs]
-            self._indexes[key] = [index for _, index in pairs]
-
-    def only(self, keys: Iterable[_Key], at: int, window: int) -> int | None:
-        """Return the one thing that is near under any of these keys; -1 where there are several, None where none is."""
-        one: int | None = None
-        for key in keys:
-            times = self._times.get(key)
-            if times is None:
-                continue
-            low, high = bisect_left(times, at - window), bisect_right(times, at + window)
-            if high - low > 1 or (high > low and one is not None):
-                return -1
-            if high > low:
-                one = self._indexes[key][low]
-        return one
-
-
 def match(
-    statements: Iterable[Statement], attempts: Iterable[Ours], *, period: Period, now: int, lag: int, window: int
+    statements: Iterable[Statement],
+    attempts: Iterable[Ours],
+    *,
+    period: Period,
+    now: int,
+    lag: int,
+    window: int,
+    covered_from: int | None = None,
 ) -> Result:
     """Return which of the statements of one source belong to which attempts of its gateway.
 
     Times are in microseconds. What lies outside the period is there to find the other half of what lies in it. Younger
-    than `lag`, nothing is missed; two times that are `window` apart may be one.
+    than `lag`, and older than `covered_from`, nothing is missed; two times that are `window` apart may be one.
     """
-    return _Matching(statements, attempts, period, now - lag, window).result
+    return _Matching(statements, attempts, period, now - lag, window, covered_from or period.start).result
 
 
 class _Matching:
     def __init__(
-        self, statements: Iterable[Statement], attempts: Iterable[Ours], period: Period, oldest: int, window: int
+        self,
+        statements: Iterable[Statement],
+        attempts: Iterable[Ours],
+        period: Period,
+        oldest: int,
+        window: int,
+        covered_from: int,
     ) -> None:
         self._period = period
+        self._covered_from = covered_from
         self._oldest = oldest
         self._window = window
         self.result = Result()
@@ -163,8 +144,8 @@ class _Matching:
         """
         theirs = [index for index in sorted(self._free_theirs) if self._theirs[index].grain == "request"]
         ours = [index for index in sorted(self._free_ours) if self._ours[index].may_be_stated]
-        of_theirs = _Near((self._key(index, amounts), self._theirs[index].starts_at, index) for index in theirs)
-        of_ours = _Near(
+        of_theirs = Near((self._key(index, amounts), self._theirs[index].starts_at, index) for index in theirs)
+        of_ours = Near(
             (key, self._ours[index].started_at, index) for index in ours for key in self._keys(index, amounts)
         )
         for index in theirs:
@@ -193,30 +174,30 @@ class _Matching:
             (known[one.model, one.requested_model], is_shared and one.is_named, one.ended) for one in self._ours
         ]
 
-    def _key(self, index: int, amounts: str) -> _Key:
+    def _key(self, index: int, amounts: str) -> Key:
         """Return the key under which a statement is filed."""
-        return _amount(self._theirs[index].amount, amounts), *self._of_theirs[index]
+        return amount_of(self._theirs[index].amount, amounts), *self._of_theirs[index]
 
-    def _keys(self, index: int, amounts: str) -> list[_Key]:
+    def _keys(self, index: int, amounts: str) -> list[Key]:
         """Return the keys under which an attempt is filed: by each name of its model, and without one."""
         models, is_named, ended = self._of_ours[index]
-        amount = _amount(self._ours[index].cost, amounts)
+        amount = amount_of(self._ours[index].cost, amounts)
         return [(amount, model, is_named, ended) for model in models]
 
-    def _wanted_ours(self, index: int, amounts: str) -> Iterator[_Key]:
+    def _wanted_ours(self, index: int, amounts: str) -> Iterator[Key]:
         """Yield the keys of the attempts that a statement may be about."""
         amount, model, is_named, status = self._key(index, amounts)
-        for wanted in _matching(amount, amounts):
+        for wanted in amounts_of(amount, amounts):
             # Where their names are those that we know, two different names are two requests.
             for other in (False,) if is_named else (False, True):
-                for ended in _compatible(status):
+                for ended in ends_of(status):
                     yield wanted, model, other, ended
 
-    def _wanted_theirs(self, index: int, amounts: str) -> Iterator[_Key]:
+    def _wanted_theirs(self, index: int, amounts: str) -> Iterator[Key]:
         for amount, model, is_named, ended in self._keys(index, amounts):
-            for wanted in _matching(amount, amounts):
+            for wanted in amounts_of(amount, amounts):
                 for other in (False,) if is_named else (False, True):
-                    for status in _compatible(ended):
+                    for status in ends_of(ended):
                         yield wanted, model, other, status
 
     def _ambiguous(self, *, is_free: bool) -> tuple[list[int], list[int]]:
@@ -230,10 +211,8 @@ class _Matching:
             for index in sorted(self._free_ours)
             if self._ours[index].may_be_stated and self._ours[index].is_expected is not is_free
         ]
-        of_theirs = _Near((self._key(index, "any"), self._theirs[index].starts_at, index) for index in theirs)
-        of_ours = _Near(
-            (key, self._ours[index].started_at, index) for index in ours for key in self._keys(index, "any")
-        )
+        of_theirs = Near((self._key(index, "any"), self._theirs[index].starts_at, index) for index in theirs)
+        of_ours = Near((key, self._ours[index].started_at, index) for index in ours for key in self._keys(index, "any"))
         window = self._window
         return (
             [
@@ -298,7 +277,7 @@ class _Matching:
             tuple(statements),
             tuple(attempts),
             theirs=_sum(one.amount for one in statements),
-            ours=sum(one.cost or 0 for one in attempts),
+            ours=_sum(one.cost for one in attempts),
             day=_date(start),
             model=model,
         )
@@ -337,6 +316,8 @@ class _Matching:
             self.result.byok.append(one)
         elif not one.is_expected:
             self.result.not_charged.append(one)
+        elif one.started_at < self._covered_from:
+            self.result.not_covered.append(one)
         elif (self._end_of(one) if self._is_summed else one.started_at) > self._oldest:
             self.result.young_attempts.append(one)
         else:
@@ -355,27 +336,6 @@ class _Matching:
         if is_monthly and self._is_in(at):
             return self._period.start
         return at // MICROSECONDS_PER_DAY * MICROSECONDS_PER_DAY
-
-
-def _amount(amount: int | None, amounts: str) -> _Amount:
-    if amounts == "equal":
-        return amount
-    if amounts == "any":
-        return None
-    return "unknown" if amount is None else "known"
-
-
-def _matching(amount: _Amount, amounts: str) -> tuple[_Amount, ...]:
-    """Return the amounts of the other side that may be this one."""
-    if amounts == "any":
-        return (None,)
-    if amounts == "equal":
-        return () if amount is None else (amount,)
-    return ("unknown",) if amount == "known" else ("known", "unknown")
-
-
-def _compatible(ended: str | None) -> tuple[str | None, ...]:
-    return (None, "succeeded", "failed") if ended is None else (ended, None)
 
 
 def _sum(amounts: Iterable[int | None]) -> int | None:

@@ -43,6 +43,7 @@ class Ours(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     cost_reason: str | None
     at_risk: int | None
     byok: bool
+    images: int | None = None
 
     @property
     def is_named(self) -> bool:
@@ -58,6 +59,11 @@ class Ours(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     def may_be_stated(self) -> bool:
         """Whether it reached the gateway at all, and was paid for there if anywhere."""
         return not self.byok and self.outcome != "blocked" and self.cost_reason != "not_sent"
+
+    @property
+    def may_have_images(self) -> bool:
+        """Whether the gateway may have made images for it."""
+        return self.outcome not in _FAILED and self.cost_reason != "not_sent"
 
     @property
     def is_open(self) -> bool:

@@ -28,7 +28,7 @@ class Match(NamedTuple):
     theirs: int | None
     """Nano-dollars; None where no statement has an amount."""
     ours: int | None
-    """Nano-dollars, as far as they are known; None of a single attempt of which they are not."""
+    """Nano-dollars, as far as they are known; None where none of the attempts has a known cost."""
     day: date
     """In UTC; the first one where it goes by the sums of a month."""
     model: str | None
@@ -89,6 +89,8 @@ class Result:
     """Made with the caller's own key: what the gateway bills is its fee."""
     repeated: list[Statement] = field(default_factory=list[Statement])
     """Earlier readings of statements, or the same ones again."""
+    not_covered: list[Ours] = field(default_factory=list[Ours])
+    """Older than what the report goes back to."""
     outside_statements: list[Statement] = field(default_factory=list[Statement])
     """Of another period."""
     outside_attempts: list[Ours] = field(default_factory=list[Ours])

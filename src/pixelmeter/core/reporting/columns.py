@@ -29,6 +29,7 @@ COLUMNS: Mapping[str, str] = {
     "attempts": "attempts",
     "images": "images",
     "errors": "errors",
+    "blocked": "blocked",
     "cost": "cost_usd",
     "share": "share",
     "at_risk": "at_risk_usd",
@@ -100,6 +101,7 @@ def values(row: Row, report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> dic
         "attempts": row.attempts,
         "images": row.images,
         "errors": row.errors,
+        "blocked": row.blocked,
         "cost": _exact(row.known_cost),
         "share": _fraction(row, report.total),
         "at_risk": _exact(row.known_at_risk),
@@ -129,6 +131,7 @@ def cells(row: Row, report: Report) -> dict[str, str]:
         "attempts": f"{row.attempts:,}",
         "images": f"{row.images:,}",
         "errors": f"{row.errors:,}",
+        "blocked": f"{row.blocked:,}",
         "cost": _shown(row.known_cost),
         "share": "" if row.known_cost is None else share(row.cost, whole),
         "at_risk": "" if row.known_at_risk == 0 else _shown(row.known_at_risk),
@@ -195,6 +198,11 @@ def notes(report: Report, unpriced: Iterable[tuple[str, int]]) -> list[str]:
     if unknown := report.total.unknown_cost_attempts:
         verb = "is" if unknown == 1 else "are"
         said.append(f"{_count(unknown, 'attempt')} of unknown cost {verb} not in the sums.")
+    if blocked := report.total.blocked:
+        verb = "was" if blocked == 1 else "were"
+        said.append(
+            f"{_count(blocked, 'attempt')} {verb} refused by a budget: nothing was sent, and nothing is charged."
+        )
     routed = report.total.routed_attempts
     for what, stated in (
         ("the baseline", report.total.stated_baselines),

@@ -94,6 +94,7 @@ def cells(attempt: Attempt, zone: tzinfo) -> dict[str, object]:
         "started_at": f"{started(attempt).astimezone(zone):%Y-%m-%d %H:%M:%S}",
         "cost": attempt.cost_reason or "unknown" if attempt.cost is None else dollars(attempt.cost),
         "at_risk": ("" if is_settled else "unknown") if attempt.at_risk is None else dollars(attempt.at_risk),
-        "seconds": f"{attempt.duration / _MICROSECONDS_PER_SECOND:.2f}",
+        # What a budget refused was never sent.
+        "seconds": "" if attempt.outcome == "blocked" else f"{attempt.duration / _MICROSECONDS_PER_SECOND:.2f}",
         "tags": " ".join(f"{key}={value}" for key, value in msgspec.json.decode(attempt.tags).items()),
     }

@@ -48,7 +48,7 @@ _QUOTED = 40
 class Group(NamedTuple):
     """Attempts that agree in the dimensions and in their latency bucket; several groups may have the same key.
 
-    Money is in nano-dollars. `calls` counts the attempts numbered 0, so that the calls of parts add up.
+    Money is in nano-dollars. `calls` counts the attempts numbered 0 that were sent, so that the calls of parts add up.
     """
 
     key: tuple[str | None, ...]
@@ -82,6 +82,8 @@ class Group(NamedTuple):
     stated_route_fees: int = 0
     savings: int = 0
     stated_savings: int = 0
+    blocked: int = 0
+    """Of the attempts, those that a budget refused: nothing was sent."""
 
 
 @dataclass(slots=True)
@@ -91,6 +93,7 @@ class Row:
     key: tuple[str | None, ...]
     calls: int = 0
     attempts: int = 0
+    blocked: int = 0
     images: int = 0
     errors: int = 0
     cost: int = 0
@@ -169,7 +172,7 @@ class Row:
 
     @property
     def p50_seconds(self) -> float | None:
-        """The median duration of an attempt, within 5 %; None without attempts."""
+        """The median duration of an attempt, within 5 %; None without attempts that were sent."""
         return _milliseconds(percentile(self.buckets, 0.5))
 
     @property
@@ -185,6 +188,7 @@ class Row:
         # Written out: a loop over the names takes twice as long, and a report by a tag has many groups.
         self.calls += group.calls
         self.attempts += group.attempts
+        self.blocked += group.blocked
         self.images += group.images
         self.errors += group.errors
         self.cost += group.cost
@@ -206,8 +210,9 @@ class Row:
             self.stated_route_fees += group.stated_route_fees
             self.savings += group.savings
             self.stated_savings += group.stated_savings
-        if group.attempts:
-            self.buckets[group.bucket] += group.attempts
+        # What was never sent took no time.
+        if sent := group.attempts - group.blocked:
+            self.buckets[group.bucket] += sent
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

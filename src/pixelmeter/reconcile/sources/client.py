@@ -31,6 +31,11 @@ _TRIES = 6
 _LONGEST_WAIT = 300.0
 """Seconds; of longer ones the caller is told instead."""
 _TIMEOUT = 60.0
+"""Seconds without a byte."""
+_PATIENCE = 600 * 1_000_000
+"""Microseconds for an answer as a whole, however steadily it drips."""
+_VALUE_LIMIT = 8_000_000
+"""As many commas: a list of nothing but digits would take many times its size in memory."""
 # 5xx of any number, and these.
 _RETRIED = frozenset({408, 425, 429})
 _WHAT_TO_DO = {
@@ -123,12 +128,15 @@ class UsageClient:
             "GET", url, params=list(query), headers=headers, timeout=_TIMEOUT, follow_redirects=False
         ) as response:
             limit = _BODY_LIMIT if response.status_code == 200 else _ERROR_LIMIT
-            body = bytearray()
+            body, values, begun = bytearray(), 0, self._clock.monotonic()
             for chunk in response.iter_bytes():
                 body += chunk
-                if len(body) > limit:
+                values += chunk.count(b",")
+                if self._clock.monotonic() - begun > _PATIENCE:
+                    raise self._library.ReadTimeout("the answer takes too long")
+                if len(body) > limit or values > _VALUE_LIMIT:
                     if response.status_code == 200:
-                        raise self._error(path, f"its answer is larger than {_BODY_LIMIT >> 20} MiB")
+                        raise self._error(path, f"its answer is larger than {_BODY_LIMIT >> 20} MiB of usual rows")
                     break
             return response.status_code, response.headers, bytes(body)
 

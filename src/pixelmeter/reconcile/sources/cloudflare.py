@@ -34,7 +34,8 @@ class CloudflareLogs(GatewaySource):
         amount=paths("cost"),
         status=paths("success", "status_code"),
         label=paths("provider"),
-        kept=paths("status_code", "cached", "custom_cost", "model_type", "path", "step"),
+        # Not the path: its query may have a key of the vendor.
+        kept=paths("status_code", "cached", "custom_cost", "model_type", "step"),
     )
 
     def pages(
@@ -50,7 +51,7 @@ class CloudflareLogs(GatewaySource):
             *_filter(1, "lt", _iso(period.end)),
         ]
         first = int(cursor) if cursor is not None and cursor.isdecimal() else 1
-        for number in range(first, _PAGE_LIMIT):
+        for number in range(first, _PAGE_LIMIT + 1):
             query = [("page", str(number)), ("per_page", str(_PAGE_SIZE)), *span]
             document = client.get(path, [*query, ("order_by", "created_at"), ("order_by_direction", "asc")])
             rows = None if document is None else rows_at(document, "result")

@@ -65,6 +65,7 @@ class FileSource:
         self.grain: Grain = grain
         self.is_complete = is_complete
         self.has_amounts = "amount" in columns
+        self.has_images = "images" in columns
         self._path = path
         self._columns = dict(columns)
         self._clock = clock or SystemClock()

@@ -2,6 +2,8 @@
 
 Source: litellm 1.110 (`spend_management_endpoints`). Rows carry prompts, hashes of keys and addresses of clients, of
 which nothing is kept. `/spend/logs/v2` comes in pages; a proxy that does not have it has `/spend/logs`, which does not.
+A key that is not the master key may see a part of it, and a request whose client has left may be missing from it though
+the vendor charged for it: so it is not complete.
 """
 
 from __future__ import annotations
@@ -28,7 +30,6 @@ class LitellmSpendLogs(GatewaySource):
 
     id = "litellm_spend_logs"
     gateway = "litellm"
-    is_complete = True
     shape = RowShape(
         ids=paths(
             "request_id", "litellm_call_id", "metadata.litellm_call_id", "metadata.spend_logs_metadata.request_id"
@@ -61,7 +62,7 @@ class LitellmSpendLogs(GatewaySource):
 
     def _of_day(self, client: UsageClient, reader: RowReader, day: date, number: int) -> Iterator[tuple[Page, bool]]:
         """Yield the pages of a day from that number on, and whether each is the last."""
-        for at in range(number, _PAGE_LIMIT):
+        for at in range(number, _PAGE_LIMIT + 1):
             query = [
                 ("start_date", f"{day} 00:00:00"),
                 ("end_date", f"{day + timedelta(days=1)} 00:00:00"),

@@ -123,6 +123,8 @@ class Metrics:
         tally.gateway, tally.model = self._names(attempt, attempt.model)
         for counter in self._counters:
             counter.record(tally, context)
+        if attempt.outcome == "blocked":  # nothing was sent that could have taken time
+            return
         standard = self._standard(attempt, tally.gateway, tally.model)
         self._usage.record(tally, standard, context)
         failure = {semconv.ERROR_TYPE: tally.error_type} if tally.error_type else {}

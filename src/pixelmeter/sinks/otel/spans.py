@@ -186,7 +186,8 @@ class _CallSpans:
         """Take note of an attempt that ended at that time (nanoseconds); of the last one the call's span ends too."""
         call = self._open.get(attempt.call_id)
         if call is not None:
-            call.attempts = max(call.attempts, attempt.attempt + 1)
+            if attempt.outcome != "blocked":
+                call.attempts = max(call.attempts, attempt.attempt + 1)
             if attempt.attempt == 0:  # the answer may have told which gateway it is
                 call.span.set_attribute("pixelmeter.gateway", attempt.gateway)
             call.outcome, call.error = attempt.outcome, error_type(attempt)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pixelmeter._version import __version__
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.counting import ADJUSTMENT_COUNTS, COUNTS, adjustment_tallies, tally_of
+from pixelmeter.core.counting import ADJUSTMENT_COUNTS, COUNTS, adjustment_tallies, observed, tally_of
 from pixelmeter.core.sink import Health
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.sinks.prometheus.families import Exemplar, Families, families_of
@@ -147,7 +147,7 @@ def _count(attempt: Attempt, families: Families, exemplar: Exemplar) -> None:
         if count.kind == "counter":
             number: int | None = getattr(tally, count.number) or None
         else:
-            number = getattr(attempt, count.number)
+            number = observed(count, attempt)
         if number is None:
             continue
         child, value = families.child(count.metric, count.labels(tally)), number / count.unit

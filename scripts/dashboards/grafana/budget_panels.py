@@ -1,0 +1,74 @@
+"""Panels of budgets: what is spent of each, where it is going, and which calls they refuse."""
+
+from __future__ import annotations
+
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.panel import column, table, timeseries
+from scripts.dashboards.grafana.query import Json, gained, instant, ranged, series
+from scripts.dashboards.grafana.shared import EXPORTER_ONLY
+
+__all__ = ["blocked_attempts", "budgets", "used_of_budgets"]
+
+_OF_USERS = "of a budget for each value of a tag or the like, the value that is used most"
+
+
+def budgets() -> Json:
+    """Return what each budget is, has spent and will have spent."""
+    shown = {
+        "Limit": "limit_usd",
+        "Spent": "spent_usd",
+        "Reserved": "reserved_usd",
+        "Used": "used_ratio",
+        "Forecast": "forecast_usd",
+        "Overrun": "overrun_usd",
+        "Values at their limit": "values_over",
+        "Begins anew": "reset_timestamp_seconds",
+    }
+    queries = [f"max by (budget) ({series(f'pixelmeter_budget_{name}')})" for name in shown.values()]
+    # Grafana's times are milliseconds.
+    queries[-1] += " * 1000"
+    letters = (f"Value #{chr(ord('A') + place)}" for place in range(len(shown)))
+    return table(
+        "Budgets",
+        f"Each in its present span; {_OF_USERS}. Spent is the known cost and what is at risk. Reserved is what programs"
+        " may spend without asking, calls under way included. Forecast is where the pace so far leads. The exporter"
+        " reports this, programs do not.",
+        *(instant(query, table=True) for query in queries),
+        names={"budget": "Budget", **dict(zip(letters, shown, strict=True))},
+        columns=(
+            *(column(name, unit="currencyUSD", decimals=4) for name in ("Limit", "Spent", "Reserved", "Forecast")),
+            column("Overrun", unit="currencyUSD", decimals=4),
+            column("Used", unit="percentunit", decimals=1),
+            column("Values at their limit", unit="locale", decimals=0),
+            column("Begins anew", unit="dateTimeAsIso"),
+        ),
+        sort="Used",
+        empty=EXPORTER_ONLY,
+    )
+
+
+def used_of_budgets(thresholds: Thresholds) -> Json:
+    """Return which part of each budget is spent, over time."""
+    return timeseries(
+        "Used of each budget",
+        f"The part of its limit that is spent in its span; {_OF_USERS}. The lines are where the alerts begin. The"
+        " exporter reports this, programs do not.",
+        ranged(f"max by (budget) ({series('pixelmeter_budget_used_ratio')})", "{{budget}}"),
+        unit="percentunit",
+        steps=((None, "transparent"), (thresholds.budget_used_ratio, "orange"), (1, "red")),
+        at_least=1,
+        empty=EXPORTER_ONLY,
+    )
+
+
+def blocked_attempts() -> Json:
+    """Return how many attempts budgets refused."""
+    refused = gained("pixelmeter_requests_total", 'error_type="blocked"', window="1h", by="gateway, model")
+    return timeseries(
+        "Refused by a budget, per hour",
+        "Attempts that a budget refused in the hour before each point, by gateway and model; none of them was sent.",
+        ranged(f"{refused} > 0", "{{gateway}} {{model}}"),
+        unit="short",
+        stacked=True,
+        empty="No budget has refused anything",
+    )

@@ -1,0 +1,117 @@
+"""Posts a notice to the URL of a webhook, signed as Standard Webhooks has it."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from pixelmeter import lifecycle
+from pixelmeter._version import __version__
+from pixelmeter.core.budgets.budget import Notice
+from pixelmeter.core.budgets.notices import body_of, signatures_of
+from pixelmeter.core.ports import Clock
+from pixelmeter.errors import PixelmeterError
+
+if TYPE_CHECKING:
+    import httpx
+
+__all__ = ["Undelivered", "Webhook", "pause_of"]
+
+_CONNECT_SECONDS = 5.0
+_SECONDS = 10.0
+_LONGEST_PAUSE = 60
+
+
+class Undelivered(PixelmeterError):
+    """A webhook did not take a notice, but may later. The message has nothing of its URL."""
+
+    def __init__(self, message: str, again: float | None = None) -> None:
+        super().__init__(message)
+        self.again = again
+        """In how many seconds, where the webhook says so."""
+
+
+class Webhook:
+    """Posts notices. The URL is a secret: whoever knows it can post there, so it stands in no error and no log."""
+
+    def __init__(self, keys: Sequence[bytes], clock: Clock) -> None:
+        self._keys = keys
+        self._clock = clock
+
+    def post(self, url: str, notice: Notice) -> None:
+        """Post a notice once. Raises Undelivered where it may be tried again, PixelmeterError where that has no use."""
+        # A fork waits while modules are imported that a child would need.
+        with lifecycle.opening():
+            import httpx
+
+        webhook = f"the webhook of the budget {notice.budget!r}"
+        try:
+            status, told = self._send(url, notice)
+        except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
+            raise PixelmeterError(f"{webhook} has no URL that can be used: {type(error).__name__}") from None
+        except (httpx.TransportError, OSError) as error:
+            raise Undelivered(f"{webhook} cannot be reached: {type(error).__name__}") from None
+        if status >= 500 or status == 429:
+            raise Undelivered(f"{webhook} answers {status}", pause_of(told))
+        if not 200 <= status < 300:
+            raise PixelmeterError(f"{webhook} answers {status}: it is not tried again")
+
+    def _send(self, url: str, notice: Notice) -> tuple[int, str | None]:
+        import httpx
+
+        target = httpx.URL(url)
+        seconds = self._clock.now() // 1_000_000
+        body = body_of(notice)
+        headers = {
+            "content-type": "application/json",
+            "user-agent": f"pixelmeter/{__version__}",
+            "webhook-id": notice.id,
+            "webhook-timestamp": str(seconds),
+        }
+        if self._keys:
+            headers["webhook-signature"] = signatures_of(self._keys, notice.id, seconds, body)
+        if target.userinfo:
+            headers["authorization"] = f"Basic {base64.b64encode(target.userinfo).decode()}"
+        request = httpx.Request(
+            "POST",
+            target,
+            headers=headers,
+            content=body,
+            extensions={"timeout": httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS).as_dict()},
+        )
+        # No client: it would log the URL, follow redirects, and be metered where every client is.
+        with _untraced(), httpx.HTTPTransport(proxy=_proxy_of(target)) as transport:
+            response = transport.handle_request(request)
+            try:
+                return response.status_code, response.headers.get("retry-after")
+            finally:
+                response.close()
+
+
+def pause_of(header: str | None) -> float | None:
+    """Return the seconds, a minute at most, that a header `retry-after` asks for; None where it has no seconds."""
+    if header is None or not header.strip().isdecimal():
+        return None
+    return float(min(int(header.strip()[:9]), _LONGEST_PAUSE))
+
+
+def _proxy_of(url: httpx.URL) -> str | None:
+    """Return the proxy that the environment names for a URL."""
+    from urllib.request import getproxies, proxy_bypass
+
+    proxy = None if proxy_bypass(url.host) else getproxies().get(url.scheme)
+    return proxy if proxy is None or "://" in proxy else f"http://{proxy}"
+
+
+@contextmanager
+def _untraced() -> Generator[None]:
+    """Have no tracer make a span of a request: it would have the URL."""
+    from opentelemetry import context
+
+    token = context.attach(context.set_value("suppress_instrumentation", True))
+    try:
+        yield
+    finally:
+        context.detach(token)
