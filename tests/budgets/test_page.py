@@ -9,12 +9,14 @@ import re
 import runpy
 import shlex
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
+import pixelmeter
 from pixelmeter import Budget
 from pixelmeter.budgets.file import load_budgets
 from pixelmeter.cli import main
@@ -26,7 +28,7 @@ from tests.factories import STARTED_AT
 from tests.interop.conftest import Metered
 
 PAGE = (Path(__file__).parents[2] / "docs" / "budgets.md").read_text()
-[PROGRAM] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
+PROGRAM, NOTIFIED = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
 [FILE] = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
 [NOTICE] = re.findall(r"```json\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = re.findall(r"^(?:\$ )?pixelmeter (budgets .*)$", PAGE, re.MULTILINE)
@@ -87,10 +89,21 @@ def test_every_command_is_one_that_there_is(command: str) -> None:
     one.make_context(name, [*arguments, "--database-url", f"sqlite:///{os.devnull}"])
 
 
-def test_a_notice_says_what_the_page_shows() -> None:
-    rule = Rule(name="all", limit=50 * NANO_PER_USD, per="month")
-    key = NoticeKey("all", "", rule.span_of(STARTED_AT).start, 800_000)
+def test_a_notice_is_what_the_page_shows_to_a_webhook_and_to_a_function(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    rule = Rule(name="images", limit=50 * NANO_PER_USD, per="day")
+    key = NoticeKey("images", "", rule.span_of(STARTED_AT).start, 800_000)
+    notice = notice_of(Passed(key, rule, STARTED_AT, 40_120_000_000))
+    told: list[str] = []
+    names: dict[str, Any] = {"pixelmeter": pixelmeter, "pager": SimpleNamespace(send=told.append)}
 
-    sent = json.loads(body_of(notice_of(Passed(key, rule, STARTED_AT, 40_020_000_000))))
+    exec(NOTIFIED, names)
+    names["tell_the_team"](notice)
+    names["meter"].close()
 
-    assert {**sent, "id": "notice_…"} == json.loads(NOTICE)
+    shown = json.loads(NOTICE)
+    assert {**json.loads(body_of(notice)), "id": shown["id"]} == shown
+    assert told == [f"{shown['text']} ({notice.id})"]
+    assert f"pixelmeter: {shown['text']}" in PAGE

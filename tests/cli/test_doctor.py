@@ -142,6 +142,7 @@ def test_a_sqlite_that_can_damage_a_write_ahead_log_is_pointed_out(
         ("PIXELMETER_PROFILES", "/nowhere", "gateways"),
         ("PIXELMETER_DATABASE_URL", "mysql://me:secret@host/db", "database"),
         ("PIXELMETER_PRICES", "/nowhere", "own prices"),
+        ("PIXELMETER_BUDGETS", "/nowhere", "own budgets"),
     ],
 )
 def test_a_variable_that_cannot_be_used_is_a_problem_that_names_it(
@@ -165,6 +166,19 @@ def test_a_sink_that_shows_nothing_for_lack_of_a_library_is_pointed_out(
     assert {"ok"} == states(with_sdk)
     assert (0, "warning") == (code, without["opentelemetry"]["state"])
     assert "pixelmeter[otel]" in without["opentelemetry"]["advice"]
+
+
+def test_an_own_file_of_budgets_is_checked(sqlite_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "budgets.toml"
+    file.write_text("[[budget]]\nusd = 5\n")
+    right = examine("--database-url", sqlite_url, PIXELMETER_BUDGETS=str(file))
+    file.write_text("[[budget]]\nusd = -5\n")
+
+    wrong = examine("--database-url", sqlite_url, PIXELMETER_BUDGETS=str(file))
+
+    assert (0, "ok", f"{file} has 1") == (right[0], *(right[1]["own budgets"][key] for key in ("state", "found")))
+    assert (1, "problem") == (wrong[0], wrong[1]["own budgets"]["state"])
+    assert f"{file}:2: usd of a budget is '-5'" in wrong[1]["own budgets"]["found"]
 
 
 def test_an_own_price_file_is_checked(sqlite_url: str, tmp_path: Path) -> None:

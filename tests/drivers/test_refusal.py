@@ -192,7 +192,7 @@ def test_a_refused_request_may_be_sent_again_once_there_is_room(kit: Kit, limite
     assert (PRICE, 0, 0, 1) == tiny.sums()
 
 
-def test_what_is_no_image_call_or_has_a_key_of_the_callers_own_is_let_go(kit: Kit, limited: MakeLimited) -> None:
+def test_what_is_no_image_call_or_is_captured_by_a_test_is_let_go(kit: Kit, limited: MakeLimited) -> None:
     tiny, wire = limited(0), Wire(kit)
 
     async def scene() -> None:

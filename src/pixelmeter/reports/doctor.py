@@ -53,6 +53,7 @@ def examine(database_url: str | None) -> Iterator[Finding]:
         yield from _storage(address, settings)
     yield from _prices(settings)
     yield from _profiles(settings)
+    yield from _budgets(settings)
 
 
 def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
@@ -231,3 +232,21 @@ def _webhooks(settings: Settings, profiles: Profiles) -> Iterator[Finding]:
 
 def _needs_cryptography(profile: Profile) -> bool:
     return profile.webhook is not None and any(each.scheme == "ed25519" for each in profile.webhook.signature)
+
+
+def _budgets(settings: Settings) -> Iterator[Finding]:
+    if settings.budgets is None:
+        return
+    from pixelmeter.budgets.file import check
+
+    try:
+        budgets, problems = check(settings.budgets)
+    except ConfigError as error:
+        yield Finding("own budgets", "problem", str(error), "correct PIXELMETER_BUDGETS; no meter can be made")
+        return
+    if problems:
+        line, message = problems[0]
+        advice = f"run `pixelmeter budgets check {settings.budgets}` for all {len(problems)}; no meter can be made"
+        yield Finding("own budgets", "problem", f"{settings.budgets}:{line}: {message}", advice)
+    else:
+        yield Finding("own budgets", "ok", f"{settings.budgets} has {len(budgets)}")
