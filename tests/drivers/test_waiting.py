@@ -6,7 +6,7 @@ import asyncio
 import signal
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import anyio
@@ -41,9 +41,9 @@ class Held:
         self._open = threading.Event()
         ask_really, serve_really = Leasing.ask, Leasing.serve
 
-        def ask(leasing: Leasing, ask: Ask) -> None:
-            self.asks.append(ask)
-            ask_really(leasing, ask)
+        def ask(leasing: Leasing, asks: Sequence[Ask]) -> None:
+            self.asks.extend(asks)
+            ask_really(leasing, asks)
             self.asked.set()
 
         def serve(leasing: Leasing, writer: BudgetWriter) -> float | None:
