@@ -198,6 +198,9 @@ class Recorder:
         lifecycle.check()
         if process is not self._process:
             return
+        if not self._registered:
+            # One that a budget has refused has no intent before it.
+            self._register()
         self._backlog.expect()
         self._spool.outcome(attempt)
         if self._dispatch is not None:

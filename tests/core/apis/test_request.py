@@ -45,7 +45,11 @@ def test_a_list_of_models_is_an_ordered_fallback() -> None:
     assert "a/b,c/d" == _json(model=["a/b", "c/d"]).model
 
 
-@pytest.mark.parametrize("n", ["2", 0, -1, 1.5, None, 10**30, 10_001, [], {}])
+def test_a_count_in_quotes_is_one() -> None:
+    assert 2 == _json(model="m", n="2").images
+
+
+@pytest.mark.parametrize("n", ["two", "-2", 0, -1, 1.5, None, 10**30, 10_001, [], {}])
 def test_a_count_that_is_none_means_one(n: object) -> None:
     assert 1 == _json(model="m", n=n).images
 

@@ -205,10 +205,7 @@ class _Json:
         assert place.path is not None
         if self._kind.is_array:
             return values_at(self._body, place.path)
-        return values_at(
-            {place.name: getattr(self._body, self._kind.attributes[place.name])},
-            place.path,
-        )
+        return values_at({place.name: getattr(self._body, self._kind.attributes[place.name])}, place.path)
 
     def has(self, field: str) -> bool:
         if self._kind.is_array:
@@ -362,6 +359,8 @@ def _remembered_request(
 
 
 def _whole(value: object) -> int | None:
+    if isinstance(value, str):  # some gateways take "2" for 2
+        return _digits(value)
     # 2, 2.0 and (as 1) true are equal to Python, so they must mean the same to whatever remembers them by equality.
     if isinstance(value, float) and value.is_integer():
         value = int(value)
