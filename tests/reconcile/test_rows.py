@@ -49,6 +49,7 @@ def one(row: str | dict[str, Any], shape: RowShape = SHAPE, grain: Grain = "requ
         ("-0.25", -250_000_000),
         ('"0.042"', 42_000_000),
         ('"$1,234.50"', 1_234_500_000_000),
+        ('"1,234,567"', 1_234_567_000_000_000),
         ('"-$2"', -2_000_000_000),
         ('"3 USD"', 3_000_000_000),
         ("0", 0),
@@ -64,7 +65,10 @@ def test_an_amount_is_read_exactly_and_kept_as_it_came(text: str, nano: int | No
         assert f'"cost":{text}' in found.raw
 
 
-@pytest.mark.parametrize("text", ['"NaN"', '"abc"', "1e99", '"1,50"', '"1.000,50"', "true", '"--1"', "99999999999"])
+@pytest.mark.parametrize(
+    "text",
+    ['"NaN"', '"abc"', "1e99", '"1,50"', '"0,040"', '"1,250"', '"0,123.5"', '"1.000,50"', "true", '"--1"', "99999999999"],
+)
 def test_what_is_no_amount_is_unknown_and_said(text: str) -> None:
     [found], problems = one(f'{{"id":"a","time":"2026-11-05","cost":{text}}}')
     assert found.amount is None

@@ -46,6 +46,7 @@ _FAILED = frozenset(
 _TIME_UNITS = ((10**11, _MICRO, 1), (10**14, 1000, 1), (10**17, 1, 1), (10**20, 1, 1000))
 _UTC_WORD = re.compile(r"\s*(?:UTC|GMT)$")
 _NUMBER = re.compile(r"[0-9.]+")
+_WITH_COMMAS = re.compile(r"[1-9][0-9]{0,2}(?:(?:,[0-9]{3})+\.[0-9]+|(?:,[0-9]{3}){2,})")
 _UNIX_TIME = re.compile(r"([0-9]{1,19})(?:\.[0-9]{0,9})?")
 
 _fields_of = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -280,11 +281,14 @@ def _count(kept: Mapping[DocumentPath, tuple[object, bytes]], several: Paths) ->
 
 
 def _money(text: str) -> str:
-    """Return an amount without what people write around it: a dollar sign, commas between thousands."""
+    """Return an amount without what people write around it: a dollar sign, commas between thousands.
+
+    A single comma may be a decimal one, as in 0,040 or 1,250: it is taken out only where a point tells that it is none.
+    """
     text = text.strip()
     sign, rest = ("-", text[1:]) if text.startswith("-") else ("", text)
     rest = rest.removeprefix("$").removesuffix(" USD")
-    return sign + (rest.replace(",", "") if re.fullmatch(r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?", rest) else rest)
+    return sign + (rest.replace(",", "") if _WITH_COMMAS.fullmatch(rest) else rest)
 
 
 def _status(kept: Mapping[DocumentPath, tuple[object, bytes]], several: Paths) -> StatementStatus | None:
