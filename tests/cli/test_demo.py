@@ -66,6 +66,10 @@ def test_it_fills_a_ledger_that_equals_the_bill_and_its_commands_can_be_pasted()
     sums = total("sqlite:///pixelmeter-demo.db")
     assert (said["known"], int(said["unknown"])) == (sums["cost_usd"], sums["unknown_cost_attempts"])
     assert 40 == sums["calls"] != sums["attempts"]
+    assert (
+        "A budget of $0.05, in a ledger of its own: 5 of 12 calls went, 7 were refused before they were sent;"
+        " the gateway billed $0.05."
+    ) in done.stdout
 
     commands = done.stdout.partition("Try next:\n")[2].splitlines()
     assert 3 == len(commands)

@@ -53,6 +53,7 @@ def command(ctx: click.Context, database_url: str | None, calls: int, keep: bool
         for by in ("model", "tag:team,tag:feature"):
             _report(ctx, "--by", by, *only, url=url)
         _say_how_the_books_stand(result.books)
+        _say_how_a_budget_holds()
         if keep:
             _say_what_to_try(ctx, url, only)
     if not result.books.is_even:
@@ -93,6 +94,16 @@ def _say_how_the_books_stand(books: Books) -> None:
         click.echo(f"Attempts on the bill less those in the ledger: {books.missing}.", err=True)
     if books.difference:
         click.echo("The ledger and the bill do not agree.", err=True)
+
+
+def _say_how_a_budget_holds() -> None:
+    from pixelmeter.testing.demo.budget import hold
+
+    held = hold()
+    click.echo(
+        f"\nA budget of ${exact_usd(held.limit)}, in a ledger of its own: {held.sent} of {held.sent + held.refused}"
+        f" calls went, {held.refused} were refused before they were sent; the gateway billed ${exact_usd(held.billed)}."
+    )
 
 
 def _say_what_to_try(ctx: click.Context, url: str, only: list[str]) -> None:
