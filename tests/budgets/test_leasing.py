@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.conftest import FakeClock
 from tests.factories import make_attempt
+from tests.postgres import Server
 
 USD = 1_000_000_000
 CENT = USD // 100
@@ -514,3 +516,23 @@ def test_what_a_call_that_gave_up_had_asked_for_is_not_drawn(start: Start, ledge
     steps.close()
     program.serve()
     assert {} == spent_and_leased(ledger_url)
+
+
+def test_a_value_that_the_ledger_refuses_holds_up_nobody_else(postgres_server: Server, noon: FakeClock) -> None:
+    with postgres_server.database(f"latin_{uuid.uuid4().hex}", encoding="LATIN1") as url:
+        program = Program(url, noon, "program", [usd(1, name="b", each="tag:customer")])
+        program.serve()
+        intents = [
+            make_attempt(started_at=NOON, at_risk=CENT, cost=None, tags=f'{{"customer":"{customer}"}}')
+            for customer in ("山田", "smith")
+        ]
+        calls = [program.admission.admit(intent) for intent in intents]
+        for call in calls:
+            next(call)
+        program.serve()
+        with pytest.raises(BudgetExceeded, match="does not answer"):
+            next(calls[0])
+        with pytest.raises(StopIteration) as end:
+            next(calls[1])
+        assert end.value.value.leases
+        program.close()

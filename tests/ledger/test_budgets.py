@@ -17,6 +17,7 @@ from pixelmeter.core.budgets.lease import Draw, LeaseKey
 from pixelmeter.core.budgets.sums import Counted, tags_of
 from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.attempts import adjusted_attempts_of, identities
+from pixelmeter.ledger.budget_changes import ResetAuthor
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import LedgerWriter, open_writer
 from tests.factories import STARTED_AT, make_attempt
@@ -259,3 +260,27 @@ def test_leases_of_writers_at_once_never_go_beyond_the_limit(ledger_url: str) ->
     for writer in writers:
         writer.close()
     bank.close()
+
+
+@pytest.mark.parametrize("cost", [0, 4, 9, 12])
+def test_a_reset_takes_off_what_attempts_of_before_cost_in_the_end(ledger_url: str, cost: int) -> None:
+    writer = open_writer(ledger_url)
+    writer.register([Budget(10, per="day", name="b").rule], STARTED_AT)
+    before = make_attempt(cost=None, at_risk=9 * USD, billing="unknown", outcome="timeout", cost_source="none")
+    writer.write([before], {}, [])
+    writer.reset("b", None, ResetAuthor(STARTED_AT + HOUR, "me", "why"))
+    after = make_attempt(started_at=STARTED_AT + 2 * HOUR, cost=3 * USD)
+    writer.write([after], {}, [])
+
+    def settled(attempt: Attempt) -> Attempt:
+        return msgspec.structs.replace(attempt, cost=cost * USD, at_risk=None, cost_source="reconciled")
+
+    author = Author("reconciled", "test", STARTED_AT + 3 * HOUR, "test")
+    writer.adjust([before.id], settled, author)
+    key = LeaseKey("b", "", STARTED_AT // DAY * DAY)
+    [drawn] = writer.draw("p", [Draw(key, 10 * USD, 1, 1, 1, 1)], STARTED_AT + 3 * HOUR)
+    assert 3 * USD == drawn.usage.spent
+    writer.adjust([after.id], lambda one: msgspec.structs.replace(one, cost=USD, cost_source="reconciled"), author)
+    [drawn] = writer.draw("p", [Draw(key, 10 * USD, 1, 1, 1, 1)], STARTED_AT + 3 * HOUR)
+    assert USD == drawn.usage.spent
+    writer.close()

@@ -5,15 +5,17 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict, deque
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from operator import attrgetter
 from typing import NamedTuple
 
 from pixelmeter.budgets.notices import Notices
 from pixelmeter.budgets.spender import NEVER, Ask, Spender
 from pixelmeter.core.budgets.budget import Budget, Rule
-from pixelmeter.core.budgets.lease import Charge, Draw, Lease, LeaseKey
+from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, Lease, LeaseKey
 from pixelmeter.core.budgets.sums import Counted
 from pixelmeter.core.ports import Clock
+from pixelmeter.errors import RowRefused
 from pixelmeter.ledger.writer import BudgetWriter
 
 __all__ = ["SECOND", "Leasing"]
@@ -81,6 +83,7 @@ class Leasing:
         self.unavailable_until = -NEVER
         """Up to when nobody need wait for the ledger, in microseconds of the monotonic clock."""
         self._silent_since: int | None = None
+        self._is_closing = False
         self._asks: deque[Ask] = deque()
         self._held: dict[Lease, int] = {}
         self._numbers = itertools.count()
@@ -98,7 +101,9 @@ class Leasing:
         return self._spenders.setdefault((rule.name, value), Spender(rule, value))
 
     def _urge(self) -> None:
-        self.urge()
+        # What is told while the writer closes it takes note of by itself.
+        if not self._is_closing:
+            self.urge()
 
     def ask(self, asks: Sequence[Ask]) -> None:
         """Have the writer answer a call that waits."""
@@ -121,6 +126,7 @@ class Leasing:
 
         LedgerError where the ledger does not take it; then those who wait are told so.
         """
+        self._is_closing = False
         asks: list[Ask] = []
         while self._asks:
             asks.append(self._asks.popleft())
@@ -144,6 +150,7 @@ class Leasing:
 
     def close(self, writer: BudgetWriter) -> None:
         """Give back what no call under way needs, and look once more what is to be told. Raises LedgerError."""
+        self._is_closing = True
         if self._notices is not None:
             self._notices.serve(writer, at_once=True)
         if self._has_leases:
@@ -211,10 +218,12 @@ class Leasing:
                 if lacking > 0:
                     least = max(min(ask.need for ask in group) - left[lease], 0)
                     wants.append(_Want(group[0].spender, lease, least, lacking))
-            for lease, amount in self._draw(writer, wants).items():
+            drawn = self._draw(writer, wants)
+            for lease, amount in drawn.items():
                 left[lease] += amount
+            refused = {want.lease for want in wants} - drawn.keys()
             for lease, group in zip(leases, groups.values(), strict=True):
-                for ask in group:
+                for ask in group if lease not in refused else ():
                     if not ask.close():
                         continue
                     if ask.need <= left[lease]:
@@ -235,7 +244,7 @@ class Leasing:
         Returns by how much.
         """
         found = self._draw_once(writer, wants)
-        short = [want for want in wants if found[want.lease] < want.least]
+        short = [want for want in wants if want.lease in found and found[want.lease] < want.least]
         if short and self._end_stale(writer):
             found |= self._draw_once(writer, short)
         return found
@@ -246,13 +255,24 @@ class Leasing:
         self._has_leases = True
         by_key = {want.lease.key: want for want in wants}
         found: dict[Lease, int] = {}
-        for drawn in writer.draw(self._process(), [want.draw() for want in wants], self._clock.now()):
+        for drawn in self._drawn(writer, [want.draw() for want in wants]):
             want = by_key[drawn.key]
             want.lease.usage = drawn.usage
             self._hold(want.lease, drawn.amount)
             self._extend(want.spender.rule, want.lease)
             found[want.lease] = drawn.amount
         return found
+
+    def _drawn(self, writer: BudgetWriter, draws: Sequence[Draw]) -> Sequence[Drawn]:
+        """Return what was drawn, without what the ledger refuses: a value of `each` may have letters that it lacks."""
+        try:
+            return writer.draw(self._process(), draws, self._clock.now())
+        except RowRefused:
+            found: list[Drawn] = []
+            for each in draws:
+                with suppress(RowRefused):
+                    found += writer.draw(self._process(), [each], self._clock.now())
+            return found
 
     def _end_stale(self, writer: BudgetWriter) -> bool:
         """Take back the leases of those who are gone; return whether it was time to look for some."""

@@ -18,7 +18,7 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Rule, moment_of
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.notices import Claims, NoticeKey
-from pixelmeter.core.budgets.sums import SUMS, Counted, Sums, Usage, sums_of
+from pixelmeter.core.budgets.sums import SUMS, Counted, Moved, Sums, Usage, moved_by, sums_of
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import budget_notices
 from pixelmeter.ledger.budget_changes import HOLD, KEY, ResetAuthor, Run, TakenOff, remove, reset
@@ -211,7 +211,9 @@ def counting(
     dialect: Dialect,
 ) -> list[Sql]:
     """Return what adds attempts and changes to the sums of budgets, and takes from leases what they were charged."""
-    statements = _adding(sums_of(_readable(known).counted, attempts, changes), dialect)
+    budgets = _readable(known).counted
+    statements = _adding(sums_of(budgets, attempts, changes), dialect)
+    statements += _crediting(moved_by(budgets, changes), dialect)
     if charges is not None and (process := charges.process) is not None:
         statements += _charging(process, charges.of(attempt.id for attempt in attempts), dialect)
     return statements
@@ -220,6 +222,23 @@ def counting(
 def _adding(sums: Iterable[Sums], dialect: Dialect) -> list[Sql]:
     """Return what adds to the sums of budgets."""
     return [Sql(_ADD, (one.budget, one.value, dialect.moment(moment_of(one.start)), *one.amounts())) for one in sums]
+
+
+def _crediting(moved: Iterable[Moved], dialect: Dialect) -> list[Sql]:
+    """Return what has a reset take off what attempts of before cost now, and no more."""
+    statements: list[Sql] = []
+    for one in moved:
+        key = one.budget, one.value, dialect.moment(moment_of(one.start))
+        statements.append(
+            Sql(
+                "UPDATE pixelmeter_budget_sums SET credited ="
+                " CASE WHEN credited + ? < 0 THEN 0 ELSE credited + ? END"
+                f" WHERE {KEY} AND credited > 0 AND EXISTS"
+                f" (SELECT 1 FROM pixelmeter_budget_resets WHERE {KEY} AND made_at > ?)",
+                (one.amount, one.amount, *key, *key, dialect.moment(moment_of(one.at))),
+            )
+        )
+    return statements
 
 
 def _charging(process: str, charges: Iterable[Charge], dialect: Dialect) -> list[Sql]:

@@ -195,7 +195,8 @@ class PostgresWriter(BudgetTransactions):
     def _in_transaction(self, work: Callable[[Run, LedgerReader], _T], *, alone: bool = False) -> _T:
         def done(session: Session) -> _T:
             self._begin(session, alone=alone)
-            found = work(session.run, LedgerReader(self._address, session.connection))
+            with self._refusing():
+                found = work(session.run, LedgerReader(self._address, session.connection))
             session.connection.execute(b"COMMIT")
             return found
 

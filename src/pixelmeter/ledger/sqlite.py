@@ -217,7 +217,8 @@ class SqliteWriter(BudgetTransactions):
     def _in_transaction(self, work: Callable[[Run, LedgerReader], _T], *, alone: bool = False) -> _T:
         with self._opened() as connection:
             self._begin(connection)
-            found = work(partial(_run, connection), LedgerReader(self._address, connection))
+            with self._refusing():
+                found = work(partial(_run, connection), LedgerReader(self._address, connection))
             connection.execute("COMMIT")
         return found
 

@@ -12,9 +12,9 @@ import msgspec
 
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.budgets.budget import Rule
+from pixelmeter.core.budgets.budget import Rule, counted
 
-__all__ = ["SUMS", "Counted", "Sums", "Usage", "sums_of", "tags_of"]
+__all__ = ["SUMS", "Counted", "Moved", "Sums", "Usage", "moved_by", "sums_of", "tags_of"]
 
 
 class Counted(NamedTuple):
@@ -68,34 +68,61 @@ class Usage(NamedTuple):
         return self.limit - self.spent - self.reserved
 
 
+class Moved(NamedTuple):
+    """What a change of an attempt adds to what is spent, in nano-dollars; negative where it cost less."""
+
+    budget: str
+    value: str
+    start: int
+    at: int
+    """When the attempt started: Unix time in microseconds."""
+    amount: int
+
+
 @lru_cache(maxsize=1024)
 def tags_of(text: str) -> Mapping[str, str]:
     """Return the tags of an attempt."""
     return _decode_tags(text)
 
 
-def sums_of(counted: Sequence[Counted], attempts: Iterable[Attempt], changes: Iterable[Change] = ()) -> list[Sums]:
+def sums_of(budgets: Sequence[Counted], attempts: Iterable[Attempt], changes: Iterable[Change] = ()) -> list[Sums]:
     """Return what attempts, and changes of attempts, add to the sums of budgets: one entry for each row that changes.
 
     A change counts in the span of its attempt.
     """
-    if not counted:
+    if not budgets:
         return []
     found: dict[tuple[str, str, int], Sums] = {}
     # Attempts that agree in these count alike.
     values: dict[tuple[Any, ...], Sequence[str | None]] = {}
     for attempt in attempts:
-        _add(found, values, counted, attempt, 1)
+        _add(found, values, budgets, attempt, 1)
     for change in changes:
-        _add(found, values, counted, change.before, -1)
-        _add(found, values, counted, change.after, 1)
+        _add(found, values, budgets, change.before, -1)
+        _add(found, values, budgets, change.after, 1)
     return sorted(found.values(), key=lambda sums: (sums.budget, sums.value, sums.start))
+
+
+def moved_by(budgets: Sequence[Counted], changes: Iterable[Change]) -> list[Moved]:
+    """Return what changes of attempts add to what is spent of budgets."""
+    found: list[Moved] = []
+    for change in changes:
+        amounts: dict[tuple[str, str, int], int] = {}
+        for one, sign in ((change.before, -1), (change.after, 1)):
+            for rule, since in budgets:
+                value = rule.value_of(one, tags_of(one.tags))
+                if value is not None and one.started_at >= since and counted(one):
+                    key = (rule.name, value, rule.span_of(one.started_at).start)
+                    amounts[key] = amounts.get(key, 0) + sign * counted(one)
+        at = change.after.started_at
+        found += [Moved(*key, at, amount) for key, amount in sorted(amounts.items()) if amount]
+    return found
 
 
 def _add(
     found: dict[tuple[str, str, int], Sums],
     values: dict[tuple[Any, ...], Sequence[str | None]],
-    counted: Sequence[Counted],
+    budgets: Sequence[Counted],
     one: Attempt,
     sign: int,
 ) -> None:
@@ -105,8 +132,8 @@ def _add(
     known = values.get(alike)
     if known is None:
         tags = tags_of(one.tags)
-        known = values[alike] = [each.rule.value_of(one, tags) for each in counted]
-    for (rule, since), value in zip(counted, known, strict=True):
+        known = values[alike] = [each.rule.value_of(one, tags) for each in budgets]
+    for (rule, since), value in zip(budgets, known, strict=True):
         if value is None or one.started_at < since:
             continue
         key = (rule.name, value, rule.span_of(one.started_at).start)
