@@ -406,15 +406,17 @@ def test_a_program_that_slept_does_not_take_from_a_lease_that_may_be_gone(start:
     assert {("b", ""): (40 * CENT, 0)} == spent_and_leased(ledger_url)
 
 
-def test_another_limit_holds_for_programs_that_run_within_a_minute(start: Start) -> None:
+def test_another_limit_holds_for_programs_that_run_from_their_next_draw_on(start: Start) -> None:
     old = start(usd("0.01", name="b"))
     old.call()
     old.refused()
     new = start(usd("0.02", name="b"))
     new.begin(at_risk=1)
-    old.clock.advance(61 * SECOND)
-    old.serve()
+    old.clock.advance(2 * SECOND)
     old.begin(at_risk=CENT // 2)
+    start(usd("0.005", name="b")).serve()
+    old.clock.advance(2 * SECOND)
+    assert Decimal("0.005") == old.refused(at_risk=CENT // 2).limit
 
 
 def test_a_forked_child_has_nothing_of_its_parents_leases(start: Start) -> None:

@@ -179,7 +179,7 @@ def _exceeded(
         budget=rule.name,
         value=spender.value,
         reason=reason,
-        limit=usd_of(rule.limit),
+        limit=usd_of(rule.limit if usage is None else usage.limit),
         spent=None if usage is None else usd_of(usage.spent),
         reserved=None if usage is None else usd_of(max(usage.reserved, 0)),
         needed=None if need is None else usd_of(need),

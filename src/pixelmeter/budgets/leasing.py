@@ -258,6 +258,9 @@ class Leasing:
         for drawn in self._drawn(writer, [want.draw() for want in wants]):
             want = by_key[drawn.key]
             want.lease.usage = drawn.usage
+            if drawn.usage.limit != want.spender.rule.limit:
+                # Somebody has changed the budget: look at the next opportunity.
+                self._looked = -NEVER
             self._hold(want.lease, drawn.amount)
             self._extend(want.spender.rule, want.lease)
             found[want.lease] = drawn.amount

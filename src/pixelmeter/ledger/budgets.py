@@ -75,6 +75,9 @@ class Known(NamedTuple):
 class BudgetTransactions(ABC):
     """The budgets of a ledger, as a writer changes them. Each method is one transaction; LedgerError when it fails."""
 
+    _budgets: Known
+    """Those of the ledger, as of the latest transaction."""
+
     @abstractmethod
     def _in_transaction(self, work: Callable[[Run, LedgerReader], _T], *, alone: bool = False) -> _T:
         """Do some work in a transaction; `alone` keeps all others from writing meanwhile."""
@@ -91,8 +94,17 @@ class BudgetTransactions(ABC):
         return known.counted
 
     def draw(self, process: str, draws: Sequence[Draw], at: int) -> Sequence[Drawn]:
-        """Enlarge leases of a process, each by as much as its budget has; return what it got, by key."""
-        return self._in_transaction(lambda run, reader: _draw(run, process, draws, at, reader.dialect))
+        """Enlarge leases of a process, each by as much as its budget has; return what it got, by key.
+
+        What a budget has is what the ledger says, whatever limit the process knows.
+        """
+
+        def drawn(run: Run, reader: LedgerReader) -> list[Drawn]:
+            limits = {counted.rule.name: counted.rule.limit for counted in self._budgets.counted}
+            asked = [one._replace(limit=limits.get(one.key.budget, one.limit)) for one in draws]
+            return _draw(run, process, asked, at, reader.dialect)
+
+        return self._in_transaction(drawn)
 
     def give_back(self, process: str, amounts: Mapping[LeaseKey, int]) -> None:
         """Give back parts of leases of a process."""
