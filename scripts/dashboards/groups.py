@@ -8,6 +8,7 @@ from scripts.dashboards.call_alerts import call_alerts
 from scripts.dashboards.money_alerts import money_alerts
 from scripts.dashboards.pace import UNHURRIED, Pace
 from scripts.dashboards.pipeline_alerts import pipeline_alerts
+from scripts.dashboards.reconciliation_alerts import reconciliation_alerts
 from scripts.dashboards.recordings import objective_rules, usage_rules
 from scripts.dashboards.rule import Group
 
@@ -25,5 +26,6 @@ def alert_groups(thresholds: Thresholds, pace: Pace = UNHURRIED) -> tuple[Group,
         call_alerts(thresholds, pace),
         money_alerts(thresholds, pace),
         budget_alerts(thresholds, pace),
+        reconciliation_alerts(thresholds),
         pipeline_alerts(thresholds, pace),
     )

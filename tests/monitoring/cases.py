@@ -66,6 +66,14 @@ def _budget(name: str, budget: str = "month") -> str:
     return f'pixelmeter_budget_{name}{{job="pixelmeter-ledger",instance="a",budget="{budget}"}}'
 
 
+_OF_REPORT = {"job": "pixelmeter-ledger", "gateway": "gw", "source": "recent"}
+
+
+def _reconciliation(name: str, source: str = "recent") -> str:
+    labels = f'job="pixelmeter-ledger",instance="a",gateway="gw",source="{source}"'
+    return f"pixelmeter_reconciliation_{name}{{{labels}}}"
+
+
 _BUILD = 'pixelmeter_build_info{job="pixelmeter",instance="a",version="1"}'
 
 
@@ -387,6 +395,43 @@ CASES = [
         },
         at="40m",
         firing={"20% of the attempts through gw were throttled.": _GATEWAY},
+    ),
+    Case(
+        name="a gateway charged for calls that nobody metered",
+        alert="PixelmeterReconciliationCoverage",
+        series={_reconciliation("coverage_ratio"): "0.9x60", _reconciliation("coverage_ratio", "csv"): "0.95x60"},
+        at="10m",
+        firing={
+            "90% of what gw charged in the latest reconciled month, by recent, belongs to attempts of the"
+            " ledger.": _OF_REPORT,
+        },
+    ),
+    Case(
+        name="the next reconciliation covers enough",
+        alert="PixelmeterReconciliationCoverage",
+        series={_reconciliation("coverage_ratio"): "0.9x10 0.99x60"},
+        at="20m",
+    ),
+    Case(
+        name="a report has two hundredths less than the ledger",
+        alert="PixelmeterReconciliationDrift",
+        series={
+            _reconciliation("drift_usd"): "-4x60",
+            _reconciliation("charged_usd"): "200x60",
+            _reconciliation("drift_usd", "csv"): "0.9x60",
+            _reconciliation("charged_usd", "csv"): "10x60",
+        },
+        at="10m",
+        firing={
+            "The ledger and the report recent of gw are 4.00 USD apart for what both have of the latest reconciled"
+            " month.": _OF_REPORT,
+        },
+    ),
+    Case(
+        name="a report differs by a small part of a large month",
+        alert="PixelmeterReconciliationDrift",
+        series={_reconciliation("drift_usd"): "4x60", _reconciliation("charged_usd"): "500x60"},
+        at="10m",
     ),
     Case(
         name="spend is ten times that of yesterday",

@@ -39,6 +39,7 @@ from scripts.dashboards.grafana.query import (
     net_of_jobs,
     ranged,
 )
+from scripts.dashboards.grafana.reconciliation_panels import coverage, reconciliations
 from scripts.dashboards.grafana.shared import NOT_OF_JOBS, spend_per_image
 
 __all__ = ["cost"]
@@ -66,6 +67,7 @@ def cost(thresholds: Thresholds) -> Json:
                 ),
             ),
             Section("Budgets", (Line(8, (budgets(),)), Line(8, (used_of_budgets(thresholds), blocked_attempts())))),
+            Section("Reconciliation", (Line(8, (reconciliations(), coverage(thresholds))),)),
             Section(
                 "Ledger and counters",
                 (Line(4, (spend_in_range(), _counted())),),

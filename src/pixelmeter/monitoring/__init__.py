@@ -64,6 +64,8 @@ class Thresholds:
     image_cost_ratio: float = _number(1.5, "times", "cost of an image over that of the day or week before", above=1)
     at_risk_usd: float = _number(1.0, "USD an hour", "estimated cost of attempts that may have been billed")
     budget_used_ratio: float = _number(0.8, "share", "how much of a budget may be spent before it is told", below=1)
+    coverage_ratio: float = _number(0.95, "share", "how much of what a gateway charged the ledger has to have", below=1)
+    drift_ratio: float = _number(0.01, "share", "by how much of a month a report and the ledger may differ", below=1)
     # Jobs take seconds to minutes, and are given up after a day: whatever keeps one open, most of that day is left.
     open_job_seconds: float = _number(7200.0, "seconds", "how long a job may be open, of which no end is heard")
     ledger_lag_seconds: float = _number(300.0, "seconds", "how long an attempt may wait for the ledger")
@@ -124,6 +126,9 @@ def texts(thresholds: Thresholds) -> dict[str, str]:
         "at_risk_usd exact": json.dumps(thresholds.at_risk_usd),
         "budget_used_ratio": f"{thresholds.budget_used_ratio:g}",
         "budget_used_ratio exact": json.dumps(thresholds.budget_used_ratio),
+        "coverage_ratio": f"{thresholds.coverage_ratio:g}",
+        "coverage_ratio exact": json.dumps(thresholds.coverage_ratio),
+        "drift_ratio": f"{thresholds.drift_ratio:g}",
         "open_job_seconds": f"{thresholds.open_job_seconds:g}",
         "open_job_seconds exact": json.dumps(thresholds.open_job_seconds),
         "ledger_lag_seconds": f"{thresholds.ledger_lag_seconds:g}",

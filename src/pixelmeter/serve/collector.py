@@ -19,6 +19,7 @@ from pixelmeter._version import __version__
 from pixelmeter.core.counting import ADJUSTMENT_COUNTS, COUNTS, AdjustmentTally, Key
 from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.core.ports import Clock
+from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address, connect_arguments, read_address
 from pixelmeter.ledger.adjusting import OpenJobs, open_jobs_by_gateway
@@ -26,6 +27,7 @@ from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.sums import Total, last_attempt, read_adjustment_totals, read_totals
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.serve.budgets import OF_BUDGETS, BudgetGauges, Standing, standings
+from pixelmeter.serve.reconciliations import OF_RECONCILIATIONS, ReconciliationGauges, newest
 from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label, set_aside
 
 __all__ = ["HISTOGRAM", "Counts", "LedgerCollector", "counter", "of_counts"]
@@ -41,13 +43,14 @@ _UNITS = {count.metric: count.unit for count in (*_COUNTS, *ADJUSTMENT_COUNTS)}
 _OF_JOBS = [_METRICS[name] for name in ("pixelmeter_jobs_open", "pixelmeter_oldest_job_seconds")]
 _OF_ADJUSTMENTS = [_METRICS[name] for name in dict.fromkeys(count.metric for count in ADJUSTMENT_COUNTS)]
 _ADJUSTED_ONLY = {each.name for each in _OF_ADJUSTMENTS} - {count.metric for count in _COUNTS}
-_OTHERS = {*(each.name for each in (*_OF_JOBS, *OF_BUDGETS)), *_ADJUSTED_ONLY}
+_OTHERS = {*(each.name for each in (*_OF_JOBS, *OF_BUDGETS, *OF_RECONCILIATIONS)), *_ADJUSTED_ONLY}
 _OF_TOTALS = [each for each in _METRICS.values() if each.name not in _OTHERS]
 # Shares of the room that is left. Each has its own, because the ledger does not say which row of totals came before
 # which row of adjustments, and what gets room must not depend on when a scrape saw them.
 _ADJUSTMENTS_SHARE = 0.1
 _JOBS_SHARE = 0.02
 _BUDGETS_SHARE = 0.1
+_RECONCILIATIONS_SHARE = 0.02
 # Each combination of labels has series of these, even while they are 0.
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
@@ -125,6 +128,7 @@ class LedgerCollector(Collector):
         families += of_counts(*self._counts.of(found.totals, found.adjusted))
         families += self._counts.open_jobs(found.totals, found.open_jobs, self._clock.now())
         families += self._counts.budgets(found.budgets)
+        families += self._counts.reconciliations(found.reconciliations)
         if found.latest is not None:
             families.append(_gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", found.latest / 1e6))
         return families
@@ -133,7 +137,11 @@ class LedgerCollector(Collector):
         # Opened for each reading: since the last one the file may have been replaced, or its schema upgraded.
         with reading_ledger(self._address) as reader:
             found = _Found(
-                read_totals(reader), read_adjustment_totals(reader), open_jobs_by_gateway(reader), last_attempt(reader)
+                read_totals(reader),
+                read_adjustment_totals(reader),
+                open_jobs_by_gateway(reader),
+                last_attempt(reader),
+                newest(reader),
             )
             try:
                 return found._replace(budgets=standings(reader, self._clock.now()))
@@ -167,6 +175,7 @@ class _Found(NamedTuple):
     open_jobs: Sequence[OpenJobs]
     latest: int | None
     """When the latest attempt was sent: Unix time in microseconds."""
+    reconciliations: Sequence[Reconciliation]
     budgets: Sequence[Standing] = ()
     trouble: str | None = None
     """Why nothing is known of budgets."""
@@ -194,15 +203,19 @@ class Counts:
     def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
         """Raises ConfigError for a limit that is too low."""
         adjustments, jobs = set_aside(_OF_ADJUSTMENTS), set_aside(_OF_JOBS)
-        budgets = set_aside(OF_BUDGETS)
-        room = max(max_series - adjustments - jobs - budgets - set_aside(_OF_TOTALS), 0)
+        budgets, reconciliations = set_aside(OF_BUDGETS), set_aside(OF_RECONCILIATIONS)
+        taken = adjustments + jobs + budgets + reconciliations
+        room = max(max_series - taken - set_aside(_OF_TOTALS), 0)
         adjustments += int(room * _ADJUSTMENTS_SHARE)
         jobs += int(room * _JOBS_SHARE)
         budgets += int(room * _BUDGETS_SHARE)
-        self._series = Series(_OF_TOTALS, max_series, taken=adjustments + jobs + budgets)
+        reconciliations += int(room * _RECONCILIATIONS_SHARE)
+        taken = adjustments + jobs + budgets + reconciliations
+        self._series = Series(_OF_TOTALS, max_series, taken=taken)
         self._adjusted = Series(_OF_ADJUSTMENTS, adjustments)
         self._jobs = Series(_OF_JOBS, jobs)
         self._budgets = BudgetGauges(budgets)
+        self._reconciliations = ReconciliationGauges(reconciliations)
         self._named: dict[Labels, tuple[str, str]] = {}
         self._placed: dict[tuple[Series, str, Labels], Labels] = {}
 
@@ -261,6 +274,10 @@ class Counts:
     def budgets(self, found: Iterable[Standing]) -> Iterator[Family]:
         """Yield the gauges of budgets."""
         return self._budgets.families(found)
+
+    def reconciliations(self, found: Iterable[Reconciliation]) -> Iterator[Family]:
+        """Yield the gauges of reconciliations."""
+        return self._reconciliations.families(found)
 
     def _names(self, key: Labels, total: Total) -> tuple[str, str]:
         # Remembered for each combination: a name that gets room later must not take over what was counted as "other".
