@@ -77,7 +77,7 @@ def _turns(names: Iterable[str], rounds: int, block: Callable[[str], Any]) -> di
 def _print(heading: str, column: str, spent: Mapping[str, Sequence[float]], unit: float, *, share: bool = True) -> None:
     """Print what each costs and adds to the first, in 1 / `unit` seconds."""
     first = next(iter(spent.values()))
-    print(f"{heading:36}{column:>8}{'added':>9}{'range':>16}{'ratio':>8}")
+    print(f"{heading:36}{column:>8}{'added':>9}{'range':>16}" + (f"{'ratio':>8}" if share else ""))
     for name, values in spent.items():
         line = f"{name:36}{statistics.median(values) * unit:8.1f}"
         if values is not first:
