@@ -67,7 +67,19 @@ def test_an_amount_is_read_exactly_and_kept_as_it_came(text: str, nano: int | No
 
 @pytest.mark.parametrize(
     "text",
-    ['"NaN"', '"abc"', "1e99", '"1,50"', '"0,040"', '"1,250"', '"0,123.5"', '"1.000,50"', "true", '"--1"', "99999999999"],
+    [
+        '"NaN"',
+        '"abc"',
+        "1e99",
+        '"1,50"',
+        '"0,040"',
+        '"1,250"',
+        '"0,123.5"',
+        '"1.000,50"',
+        "true",
+        '"--1"',
+        "99999999999",
+    ],
 )
 def test_what_is_no_amount_is_unknown_and_said(text: str) -> None:
     [found], problems = one(f'{{"id":"a","time":"2026-11-05","cost":{text}}}')

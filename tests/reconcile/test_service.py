@@ -196,7 +196,24 @@ def test_an_attempt_that_has_changed_since_the_plan_is_left_for_the_next_run(led
             writer.adjust([lost.id], lambda now: corrected_to(now, 5), Author("manual", "cli", STARTED_AT, "0.1.0"))
         applied = apply(reader, to_do, report, plan, by=None)
     assert (0, [lost.id]) == (applied.adjusted, [one.attempt.id for one in applied.changed_meanwhile])
+    assert [] == applied.settled_meanwhile
     assert 5 == adjusted(ledger_url)[lost.id].cost
+
+
+def test_what_another_run_has_settled_since_the_plan_is_not_left_for_the_next_one(ledger_url: str) -> None:
+    lost = unknown(0, request_id="req_0")
+    fill(ledger_url, lost)
+    source = Listed(Page((row(0),), None))
+    to_do = task(ledger_url, source)
+    with reading_ledger(ledger_url) as reader:
+        report = read(reader, None, to_do, store=True)
+        plan = foresee(reader, to_do, report, is_stored=True)
+        assert 1 == reconciled(ledger_url, source).adjusted
+        late = apply(reader, to_do, report, plan, by=None)
+    assert (0, [lost.id]) == (late.adjusted, [one.attempt.id for one in late.settled_meanwhile])
+    assert [] == late.changed_meanwhile
+    assert ([], ["equal"]) == (late.plan.settlements, [one.kind for one in late.plan.result.matches])
+    assert 1 == len(adjustments(ledger_url))
 
 
 def test_an_attempt_that_is_gone_is_named_and_not_adjusted(ledger_url: str) -> None:

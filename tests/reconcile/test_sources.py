@@ -15,6 +15,7 @@ from pixelmeter.core.reconciling.statement import Period, month
 from pixelmeter.errors import SourceError
 from pixelmeter.gateways import load_profiles
 from pixelmeter.reconcile.sources import SOURCES, Source, cloudflare, litellm, openai, sources_for
+from pixelmeter.reconcile.sources.rows import RowReader
 from pixelmeter.testing import Gateway
 from tests.reconcile.conftest import Ask, all_of, this_month
 
@@ -315,6 +316,25 @@ _LINES = [
 ]
 
 
+@pytest.mark.parametrize("currency", ["EUR", "Usd"])
+@pytest.mark.parametrize("source", [pytest.param(each, id=each.id) for each in SOURCES if each.has_amounts])
+def test_an_amount_of_any_report_in_another_currency_is_unknown_and_said(source: Any, currency: str) -> None:
+    november = month("2026-11")
+    reader = RowReader(
+        gateway=source.gateway, source=source.id, grain=source.grain, shape=source.shape, period=november, read_at=0
+    )
+    amount = source.shape.amount[0]
+    inside = amount.split(".")[-1]
+    beside = {inside: 1, "currency": currency}
+    row = {"id": "r", **dict.fromkeys(source.shape.time, "2026-11-05")}
+    row |= {amount.split(".")[0]: beside} if inside != amount else beside
+
+    [found] = reader.statements([("row 1", msgspec.json.encode(row))], first=november.start)
+    assert (found.amount is None, currency in found.raw) == (currency == "EUR", True)
+    said = ("row 1: its amount is in 'EUR', not in USD; it is kept as unknown",)
+    assert (said if currency == "EUR" else ()) == reader.problems()
+
+
 def test_a_page_of_openai_costs_as_it_is_documented(gateway: Gateway, ask: Ask) -> None:
     start = int(_today().start // 1_000_000)
     results = [
@@ -329,7 +349,7 @@ def test_a_page_of_openai_costs_as_it_is_documented(gateway: Gateway, ask: Ask) 
         }
         for value, currency, unit, (line, _) in zip(
             [0.06, "0.13080438", 1e-05, -0.5, 0, 0.06, 1.0, 0.25],
-            ["usd"] * 6 + ["eur", "usd"],
+            ["usd"] * 5 + ["Usd", "eur", "usd"],
             ["images", "1000_tokens", "images", None, None, None, None, "images"],
             _LINES,
             strict=True,
@@ -339,7 +359,10 @@ def test_a_page_of_openai_costs_as_it_is_documented(gateway: Gateway, ask: Ask) 
     page = {"object": "page", "data": [bucket], "has_more": False, "next_page": None}
     gateway.tell(body_text=json.dumps(page), match={"path": "/v1/organization/costs"})
 
-    found = all_of(ask(named("openai_costs"), _today()))
+    asked = ask(named("openai_costs"), _today())
+    found = all_of(asked)
+    [problem] = asked[0].problems
+    assert "its amount is in 'eur', not in USD" in problem
     assert [model for _, model in _LINES] == [each.model for each in found]
     assert [line for line, _ in _LINES] == [each.label for each in found]
     nano = [60_000_000, 130_804_380, 10_000, -500_000_000, 0, 60_000_000, None, 250_000_000]
