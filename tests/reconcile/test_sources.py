@@ -15,7 +15,6 @@ from pixelmeter.core.reconciling.statement import Period, month
 from pixelmeter.errors import SourceError
 from pixelmeter.gateways import load_profiles
 from pixelmeter.reconcile.sources import SOURCES, Source, cloudflare, litellm, openai, sources_for
-from pixelmeter.reconcile.sources.rows import RowReader
 from pixelmeter.testing import Gateway
 from tests.reconcile.conftest import Ask, all_of, this_month
 
@@ -314,25 +313,6 @@ _LINES = [
     ("web search calls | gpt-4o", None),
     (None, None),
 ]
-
-
-@pytest.mark.parametrize("currency", ["EUR", "Usd"])
-@pytest.mark.parametrize("source", [pytest.param(each, id=each.id) for each in SOURCES if each.has_amounts])
-def test_an_amount_of_any_report_in_another_currency_is_unknown_and_said(source: Any, currency: str) -> None:
-    november = month("2026-11")
-    reader = RowReader(
-        gateway=source.gateway, source=source.id, grain=source.grain, shape=source.shape, period=november, read_at=0
-    )
-    amount = source.shape.amount[0]
-    inside = amount.split(".")[-1]
-    beside = {inside: 1, "currency": currency}
-    row = {"id": "r", **dict.fromkeys(source.shape.time, "2026-11-05")}
-    row |= {amount.split(".")[0]: beside} if inside != amount else beside
-
-    [found] = reader.statements([("row 1", msgspec.json.encode(row))], first=november.start)
-    assert (found.amount is None, currency in found.raw) == (currency == "EUR", True)
-    said = ("row 1: its amount is in 'EUR', not in USD; it is kept as unknown",)
-    assert (said if currency == "EUR" else ()) == reader.problems()
 
 
 def test_a_page_of_openai_costs_as_it_is_documented(gateway: Gateway, ask: Ask) -> None:
