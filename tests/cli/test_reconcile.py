@@ -20,6 +20,7 @@ from pixelmeter.cli import main
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.statements import latest_reconciliations
 from pixelmeter.ledger.writer import open_writer
+from pixelmeter.reconcile import service
 from pixelmeter.testing import Gateway
 from tests.cli.terminal import opened, written
 from tests.factories import make_attempt
@@ -114,6 +115,7 @@ def test_what_is_settled_and_accepted_is_closed_and_the_rest_stays_open(folder: 
     assert 42_240_000 == adjusted(url_of(folder))[LOST].cost
     accepted = of_file(folder, "--yes", "--accept", "--format", "json")
     assert (3, "1 attempt adjusted\n") == (accepted.exit_code, accepted.stderr)
+    assert (1, 0) == (document(accepted)["adjusted"], document(accepted)["settled_meanwhile"])
     assert 2 == len(adjustments(url_of(folder)))
     again = document(of_file(folder, "--yes", "--accept", "--format", "json"))
     assert [5 + 1, 0, 0, 1, 1, 0] == [row["matches"] or row["attempts"] + row["statements"] for row in again["classes"]]
@@ -194,6 +196,55 @@ def test_a_gateway_is_asked_with_the_key_of_the_environment_which_is_shown_nowhe
     refused = run("--base-url", gateway.root, month=now)
     assert (1, True) == (refused.exit_code, "the key is not accepted" in refused.stderr)
     assert "swordfish" not in result.output + refused.output
+
+
+@pytest.mark.usefixtures("folder")
+def test_a_key_that_anybody_on_the_way_can_read_is_warned_of_once(
+    gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELMETER_USAGE_KEYS", "aigateway=sk-aig-swordfish")
+    # A proxy stands for the network between.
+    monkeypatch.setenv("http_proxy", gateway.root)
+    monkeypatch.delenv("no_proxy", raising=False)
+    now = time.strftime("%Y-%m", time.gmtime())
+    result = run("--base-url", "http://usage.example:8080", "--format", "json", month=now)
+    warning = "Warning: the key goes to usage.example over http://, where others on the way can read it: use https://\n"
+    assert (0, warning) == (result.exit_code, result.stderr), result.output
+    assert "swordfish" not in result.output
+    monkeypatch.delenv("http_proxy")
+    for here in (gateway.root, gateway.root.replace("127.0.0.1", "localhost")):
+        assert (0, "") == ((told := run("--base-url", here, month=now)).exit_code, told.stderr)
+
+
+@pytest.mark.parametrize("format", ["table", "json"])
+def test_a_run_that_comes_too_late_says_so_and_ends_as_if_it_had_run_afterwards(
+    format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = url_of(tmp_path)
+    monkeypatch.setenv("PIXELMETER_DATABASE_URL", url)
+    with closing(open_writer(url)) as writer:
+        lost = {"cost": None, "billing": "unknown", "outcome": "timeout", "status": None, "at_risk": 1}
+        writer.write([make_attempt(request_id="r", **lost)], {}, [])
+    (tmp_path / "may.csv").write_text(
+        "request,created,model,cents,result\nr,2026-05-28T20:26:40Z,gpt-image-2,4.224,ok\n"
+    )
+    apply = service.apply
+
+    def overtaken(*arguments: Any, **named: Any) -> Any:
+        monkeypatch.setattr(service, "apply", apply)
+        assert 0 == of_file(tmp_path, "--yes").exit_code
+        return apply(*arguments, **named)
+
+    monkeypatch.setattr(service, "apply", overtaken)
+    late = of_file(tmp_path, "--yes", "--format", format)
+    said = "0 attempts adjusted\n1 attempt settled by another run meanwhile\n"
+    assert 0 == late.exit_code, late.output
+    assert (late.stdout if format == "table" else late.stderr).endswith(said)
+    assert 1 == len(adjustments(url))
+    if format == "json":
+        afterwards = document(of_file(tmp_path, "--yes", "--format", "json"))
+        assert {**afterwards, "settled_meanwhile": 1} == document(late)
+        assert (0, 0) == (afterwards["to_settle"], afterwards["adjusted"])
 
 
 @pytest.mark.parametrize(("answer", "billing"), [("y", "billed"), ("n", "unknown")])

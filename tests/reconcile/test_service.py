@@ -12,6 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
+from pixelmeter.core.attempts.adjustment import AdjustmentKind
 from pixelmeter.core.attempts.correction import corrected_to
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.reconciling.statement import Grain, Period, Statement, month
@@ -185,7 +186,10 @@ def test_what_a_person_has_corrected_stays_and_is_listed(ledger_url: str) -> Non
     assert any("corrected by hand" in text for text in remarks(applied.plan))
 
 
-def test_an_attempt_that_has_changed_since_the_plan_is_left_for_the_next_run(ledger_url: str) -> None:
+@pytest.mark.parametrize("kind", ["manual", "reconciled"])
+def test_what_has_changed_since_the_plan_is_left_as_it_is_and_told_from_what_another_run_settled(
+    kind: AdjustmentKind, ledger_url: str
+) -> None:
     lost = unknown(0, request_id="req_0")
     fill(ledger_url, lost)
     to_do = task(ledger_url, Listed(Page((row(0),), None)))
@@ -193,9 +197,10 @@ def test_an_attempt_that_has_changed_since_the_plan_is_left_for_the_next_run(led
         report = read(reader, None, to_do, store=True)
         plan = foresee(reader, to_do, report, is_stored=True)
         with closing(open_writer(ledger_url)) as writer:
-            writer.adjust([lost.id], lambda now: corrected_to(now, 5), Author("manual", "cli", STARTED_AT, "0.1.0"))
+            writer.adjust([lost.id], lambda now: corrected_to(now, 5), Author(kind, "cli", STARTED_AT, "0.1.0"))
         applied = apply(reader, to_do, report, plan, by=None)
-    assert (0, [lost.id]) == (applied.adjusted, [one.attempt.id for one in applied.changed_meanwhile])
+    assert (0, plan.settlements) == (applied.adjusted, [*applied.changed_meanwhile, *applied.settled_meanwhile])
+    assert (kind == "reconciled") is bool(applied.settled_meanwhile)
     assert 5 == adjusted(ledger_url)[lost.id].cost
 
 

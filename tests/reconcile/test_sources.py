@@ -329,7 +329,7 @@ def test_a_page_of_openai_costs_as_it_is_documented(gateway: Gateway, ask: Ask) 
         }
         for value, currency, unit, (line, _) in zip(
             [0.06, "0.13080438", 1e-05, -0.5, 0, 0.06, 1.0, 0.25],
-            ["usd"] * 6 + ["eur", "usd"],
+            ["usd"] * 5 + ["Usd", "eur", "usd"],
             ["images", "1000_tokens", "images", None, None, None, None, "images"],
             _LINES,
             strict=True,
@@ -339,7 +339,10 @@ def test_a_page_of_openai_costs_as_it_is_documented(gateway: Gateway, ask: Ask) 
     page = {"object": "page", "data": [bucket], "has_more": False, "next_page": None}
     gateway.tell(body_text=json.dumps(page), match={"path": "/v1/organization/costs"})
 
-    found = all_of(ask(named("openai_costs"), _today()))
+    asked = ask(named("openai_costs"), _today())
+    found = all_of(asked)
+    [problem] = asked[0].problems
+    assert "its amount is in 'eur', not in USD" in problem
     assert [model for _, model in _LINES] == [each.model for each in found]
     assert [line for line, _ in _LINES] == [each.label for each in found]
     nano = [60_000_000, 130_804_380, 10_000, -500_000_000, 0, 60_000_000, None, 250_000_000]

@@ -58,7 +58,8 @@ def _columns(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -
     metavar="NAME=COLUMN,…",
     multiple=True,
     callback=_columns,
-    help="What the columns of the file are: id, time, model, amount, unit (cents …), images, requests, status, label.",
+    help="What the columns of the file are: id, time, model, amount, currency, unit (cents …), images, requests, "
+    "status, label.",
 )
 @click.option(
     "--grain",
@@ -132,10 +133,17 @@ def command(
         report = read(reader, client, task, store=not dry_run, told=told)
         plan = foresee(reader, task, report, is_stored=not dry_run)
     with open_ledger(database_url, warn) as reader:
-        _show(reader, task, report, plan, show, format, is_stored=not dry_run)
+        # A document says what was done as well, so it comes last.
+        if format != "json":
+            _show(reader, task, report, plan, None, show, format, is_stored=not dry_run)
+        applied = None
         if not dry_run:
-            plan = _settle(reader, task, report, plan, apply, by=by or login_name(), yes=yes, format=format)
-    _end(report, plan)
+            applied = _settle(reader, task, report, plan, apply, by=by or login_name(), yes=yes, format=format)
+        if format == "json":
+            is_late = applied is not None and applied.settled_meanwhile and not applied.adjusted
+            shown = applied.plan if applied is not None and is_late else plan
+            _show(reader, task, report, shown, applied, show, format, is_stored=not dry_run)
+    _end(report, plan if applied is None else applied.plan)
 
 
 def _source(gateway: str, source_id: str | None, file: str | None, columns: dict[str, str], grain: Any) -> Source:
@@ -171,6 +179,7 @@ def _client(source: Source, base_url: str | None) -> Generator[UsageClient | Non
 
     from pixelmeter.cli.output import warn
     from pixelmeter.reconcile.sources import UsageClient
+    from pixelmeter.serve.guard import is_loopback
     from pixelmeter.settings import usage_key, usage_key_names
 
     address = base_url or source.base_url
@@ -180,7 +189,11 @@ def _client(source: Source, base_url: str | None) -> Generator[UsageClient | Non
     if key is None:
         raise ConfigError(f"there is no key to ask {source.gateway} with: set {usage_key_names(source.gateway)}")
     with httpx.Client() as http:
-        yield UsageClient(http, address, key, told=warn)
+        client = UsageClient(http, address, key, told=warn)
+        asked = httpx.URL(client.base_url)
+        if asked.scheme == "http" and not is_loopback(asked.host):
+            warn(f"the key goes to {asked.host} over http://, where others on the way can read it: use https://")
+        yield client
 
 
 @contextmanager
@@ -207,6 +220,7 @@ def _show(
     task: Task,
     report: Report,
     plan: Plan,
+    applied: Applied | None,
     show: Sequence[str],
     format: str,
     *,
@@ -219,7 +233,7 @@ def _show(
     rows, listed = summary(plan.result), list(items(plan.result, show))
     said = [*notes_of(reader, task, report, plan, is_stored=is_stored), *remarks(plan), *report.problems]
     if format == "json":
-        emit_json(_document(task, plan, rows, listed, said))
+        emit_json(_document(task, plan, applied, rows, listed, said))
     elif format == "csv":
         emit(listed if show else rows, ITEM_COLUMNS if show else SUMMARY_COLUMNS, format)
     else:
@@ -273,22 +287,25 @@ def _settle(
     by: str | None,
     yes: bool,
     format: str,
-) -> Plan:
-    """Adjust what is to be adjusted, and return what came of it; the plan where nobody has agreed."""
+) -> Applied | None:
+    """Adjust what is to be adjusted, and return what was done; None where nobody has agreed."""
     from pixelmeter.reconcile.listing import counted
 
     if plan.settlements and not yes and not _agreed(len(plan.settlements)):
         click.echo("Nothing was adjusted: run it again with --yes.", err=True)
-        return plan
+        return None
     applied = apply(reader, task, report, plan, by=by)
     is_aside = format != "table"
     if plan.settlements:
         click.echo(f"{counted(applied.adjusted, 'attempt')} adjusted", err=is_aside)
+    if applied.settled_meanwhile:
+        told = f"{counted(len(applied.settled_meanwhile), 'attempt')} settled by another run meanwhile"
+        click.echo(told, err=is_aside)
     for one in applied.changed_meanwhile:
         click.echo(f"attempt {one.attempt.id} has changed meanwhile: left for the next run", err=is_aside)
     for one in applied.gone:
         click.echo(f"attempt {one.attempt.id} is not in the ledger any more: it was not adjusted", err=is_aside)
-    return applied.plan
+    return applied
 
 
 def _agreed(number: int) -> bool:
@@ -324,7 +341,9 @@ def _percent(share: Any) -> str:
     return f"{hundredths // 100}.{hundredths % 100:02} %"
 
 
-def _document(task: Task, plan: Plan, rows: Any, listed: Any, said: Sequence[str]) -> dict[str, Any]:
+def _document(
+    task: Task, plan: Plan, applied: Applied | None, rows: Any, listed: Any, said: Sequence[str]
+) -> dict[str, Any]:
     result = plan.result
     coverage = result.coverage
     return {
@@ -337,6 +356,8 @@ def _document(task: Task, plan: Plan, rows: Any, listed: Any, said: Sequence[str
         "matched_usd": exact_usd(result.matched),
         "drift_usd": exact_usd(result.drift),
         "to_settle": len(plan.settlements),
+        "adjusted": 0 if applied is None else applied.adjusted,
+        "settled_meanwhile": 0 if applied is None else len(applied.settled_meanwhile),
         "classes": rows,
         "items": listed,
         "notes": said,

@@ -122,8 +122,10 @@ class Applied(NamedTuple):
     """What was done."""
 
     adjusted: int
+    settled_meanwhile: Sequence[Settlement]
+    """These another run has settled since the plan was made."""
     changed_meanwhile: Sequence[Settlement]
-    """Of these the attempt is not what it was: they are left for the next run."""
+    """Of these the attempt is not what it was for another reason: they are left for the next run."""
     gone: Sequence[Settlement]
     reconciliation: Reconciliation
     is_new: bool
@@ -251,11 +253,14 @@ def apply(reader: LedgerReader, task: Task, report: Report, plan: Plan, *, by: s
                 adjusted += len(writer.adjust(some, corrected, author))
     reader.refresh()
     left = {one.id for one in adjusted_attempts_of(reader, settling)}
+    latest = {identity: some[-1].kind for identity, some in history(reader, stale).items()}
+    by_another = [one for identity, one in stale.items() if latest.get(identity) == "reconciled"]
+    by_others = [one for identity, one in stale.items() if latest.get(identity) != "reconciled"]
     gone = [*plan.gone, *(one for identity, one in settling.items() if identity not in left)]
     after = foresee(reader, task, report, is_stored=True) if settling else plan
     result = _reconciliation(task, after.result, adjusted, made_by)
     kept = keep_reconciliation(task.url, result)
-    return Applied(adjusted, list(stale.values()), gone, kept or result, kept is not None, after)
+    return Applied(adjusted, by_another, by_others, gone, kept or result, kept is not None, after)
 
 
 def notes_of(

@@ -19,13 +19,13 @@ from pixelmeter.core.ports import Clock
 from pixelmeter.core.reconciling.statement import Grain, Period
 from pixelmeter.errors import ConfigError, SourceError
 from pixelmeter.reconcile.sources.client import UsageClient
-from pixelmeter.reconcile.sources.rows import RowReader, RowShape, paths
+from pixelmeter.reconcile.sources.rows import RowReader, RowShape, currencies_beside, paths
 from pixelmeter.reconcile.sources.source import Page
 from pixelmeter.system import SystemClock
 
 __all__ = ["COLUMNS", "FileSource"]
 
-COLUMNS = ("id", "time", "model", "amount", "unit", "images", "requests", "status", "label")
+COLUMNS = ("id", "time", "model", "amount", "currency", "unit", "images", "requests", "status", "label")
 """What `columns` may name; `unit` is no column but what amounts are counted in, such as cents."""
 
 _PAGE_SIZE = 1000
@@ -39,8 +39,8 @@ _DELIMITERS = ",;\t|"
 class FileSource:
     """A file that a gateway lets its users download.
 
-    `columns` says which column (of JSON lines: path) has what; `id` may be several with `|` between. Raises ConfigError
-    for what cannot be one.
+    `columns` says which column (of JSON lines: path) has what; `id` may be several with `|` between. Without
+    `currency`, a column of that name is used by itself. Raises ConfigError for what cannot be one.
     """
 
     base_url: str | None = None
@@ -125,6 +125,9 @@ class FileSource:
         if missing:
             shown = ", ".join(names[:30])[:400]
             raise SourceError(f"{self._path} has no column {missing[0][:80]!r}; it has {shown}")
+        if not self._shape.currency:
+            beside = (name for path in self._shape.amount for name in currencies_beside(names, path))
+            wanted |= {name: names.index(name) for name in beside}
         for number, values in records:
             if len(values) != len(names):
                 reader.problem(f"line {number} has {len(values)} fields, the header {len(names)}")

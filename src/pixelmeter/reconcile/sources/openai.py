@@ -88,7 +88,8 @@ class OpenaiCosts(_Buckets):
         time=paths("start_time"),
         amount=paths("amount.value"),
         label=paths("line_item"),
-        kept=paths("amount.currency", "quantity", "quantity_unit"),
+        currency=paths("amount.currency"),
+        kept=paths("quantity", "quantity_unit"),
     )
 
     def _with_model(self, statement: Statement) -> Statement:
@@ -98,7 +99,6 @@ class OpenaiCosts(_Buckets):
         return msgspec.structs.replace(
             statement,
             model=found[1] if found else None,
-            amount=statement.amount if text_at(raw, "amount.currency") in (None, "usd", "USD") else None,
             images=whole(text_at(raw, "quantity") or "") if is_of_images else None,
         )
 

@@ -17,7 +17,7 @@ from pixelmeter.core.reconciling.statement import Grain, Period, Statement, Stat
 from pixelmeter.core.text import bounded, count, signed, whole
 from pixelmeter.errors import SourceError
 
-__all__ = ["RowReader", "RowShape", "object_at", "paths", "rows_at", "text_at", "unexpected"]
+__all__ = ["RowReader", "RowShape", "currencies_beside", "object_at", "paths", "rows_at", "text_at", "unexpected"]
 
 Paths = tuple[DocumentPath, ...]
 
@@ -71,6 +71,8 @@ class RowShape(msgspec.Struct, frozen=True, kw_only=True):
     """When the request came, or the period began; without any, the period is the one that is asked for."""
     model: Paths = ()
     amount: Paths = ()
+    currency: Paths = ()
+    """What the amount is in. Without any, what stands beside the amount as `currency`, in whatever case."""
     unit: Unit = Unit("usd")
     images: Paths = ()
     requests: Paths = ()
@@ -83,7 +85,14 @@ class RowShape(msgspec.Struct, frozen=True, kw_only=True):
     def all_kept(self) -> Paths:
         """Every path whose value is kept as it came."""
         parts = (self.ids, self.key, self.time, self.model, self.amount, self.images, self.requests, self.status)
-        return tuple(dict.fromkeys(path for part in (*parts, self.label, self.kept) for path in part))
+        more = (self.currency, self.label, self.kept)
+        return tuple(dict.fromkeys(path for part in (*parts, *more) for path in part))
+
+
+def currencies_beside(names: Iterable[str], amount: str) -> list[str]:
+    """Return which names of columns say what the amount is in: `currency`, or for `cost.value` also `cost.currency`."""
+    sought = {"currency", f"{amount.rpartition('.')[0]}.currency".lower()}
+    return [name for name in names if name.lower() in sought]
 
 
 def rows_at(document: bytes | msgspec.Raw, *keys: str) -> list[msgspec.Raw] | None:
@@ -156,6 +165,7 @@ class RowReader:
         try:
             fields = _fields_of(row)
             kept = {path: found for path in self._kept if (found := _scalar(fields, path)) is not None}
+            foreign = self._foreign(fields, kept)
         except _UNREADABLE:
             self._problems.append(f"{name} is no JSON object")
             return
@@ -179,14 +189,17 @@ class RowReader:
             assert shape.unit.of_usd is not None
             numerator, denominator = shape.unit.of_usd
             amount = signed(_money(given), NANO_PER_USD * numerator, denominator)
-            if amount is None:
+            if foreign:
+                amount = None
+                self._problems.append(f"{name}: its amount is in {foreign[:40]!r}, not in USD; it is kept as unknown")
+            elif amount is None:
                 self._problems.append(f"{name}: {given[:40]!r} is no amount; it is kept as unknown")
         ids = tuple(dict.fromkeys(text for path in shape.ids if (text := bounded(_plain_of(kept, path))) is not None))
         raw = b"{" + b",".join(_pair(path, text) for path, (_, text) in kept.items()) + b"}"
         yield Statement(
             gateway=self._gateway,
             source=self._source,
-            external_id=ids[0] if ids else self._natural_id(kept, starts_at, raw),
+            external_id=ids[0] if ids else self._natural_id(kept, starts_at, raw, foreign),
             grain=self._grain,
             starts_at=starts_at,
             ends_at=ends_at,
@@ -219,9 +232,24 @@ class RowReader:
         length = _LENGTHS.get(self._grain)
         return None if length is None else starts_at + length
 
-    def _natural_id(self, kept: Mapping[DocumentPath, tuple[object, bytes]], starts_at: int, raw: bytes) -> str:
+    def _foreign(self, fields: Mapping[str, msgspec.Raw], kept: dict[DocumentPath, tuple[object, bytes]]) -> str | None:
+        """Return the currency of the amount where it is another one than USD; what was found beside it is kept."""
+        amount = next((path for path in self._shape.amount if path in kept), None)
+        places = self._shape.currency
+        if not places and amount is not None:
+            beside = _beside(fields, amount)
+            kept |= beside
+            places = tuple(beside)
+        said = (text.strip() for path in places if (text := _plain_of(kept, path)) is not None)
+        return next((text for text in said if text and text.lower() != "usd"), None)
+
+    def _natural_id(
+        self, kept: Mapping[DocumentPath, tuple[object, bytes]], starts_at: int, raw: bytes, foreign: str | None
+    ) -> str:
         if self._shape.key:
-            return external_id_of([str(starts_at), *(_plain_of(kept, path) for path in self._shape.key)])
+            told_apart = [_plain_of(kept, path) for path in self._shape.key]
+            # A line may have a sum in each currency.
+            return external_id_of([str(starts_at), *told_apart, *([foreign] if foreign else [])])
         text = raw.decode()
         ordinal = self._alike[key := external_id_of([text])]
         self._alike[key] += 1
@@ -256,6 +284,27 @@ def _scalar(fields: Mapping[str, msgspec.Raw], path: DocumentPath) -> tuple[obje
         value = str(value)[: _KEPT_LIMIT // 2]
         text = msgspec.json.encode(value)
     return value, text
+
+
+def _beside(fields: Mapping[str, msgspec.Raw], amount: DocumentPath) -> dict[DocumentPath, tuple[object, bytes]]:
+    """Return what is nearest to an amount as its currency: in its own object, else in one around it."""
+    levels = [("", fields)]
+    for step in amount.steps[:-1]:
+        prefix, level = levels[-1]
+        inner = level.get(step) if isinstance(step, str) else None
+        if inner is None or bytes(inner).lstrip()[:1] != b"{":
+            break
+        levels.append((f"{prefix}{step}.", _fields_of(inner)))
+    for prefix, level in reversed(levels):
+        names = currencies_beside(level, "" if prefix else amount)
+        found = {
+            DocumentPath(prefix + name): value
+            for name in names
+            if (value := _scalar(level, DocumentPath(name))) is not None and _plain(value[0]).strip()
+        }
+        if found:
+            return found
+    return {}
 
 
 def _pair(path: DocumentPath, text: bytes) -> bytes:
