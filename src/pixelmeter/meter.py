@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, NamedTuple, Self, cast
@@ -41,7 +40,7 @@ from pixelmeter.prices import book_of
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.recorder import Recorder
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
-from pixelmeter.recorder.status import LeftFiles, Status
+from pixelmeter.recorder.status import Status, left_files
 from pixelmeter.settings import checked_secrets, from_environment
 from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool
@@ -362,7 +361,7 @@ class Meter:
             "database_url": self._address.safe(),
             "spool_dir": self._folder,
             **self.recorder.status(),
-            "left": self._left(),
+            "left": left_files(self._folder, self._spool.process),
             "failures": self.failures.counts(),
         }
 
@@ -386,16 +385,6 @@ class Meter:
 
     def __repr__(self) -> str:
         return f"Meter({self._address.safe()!r})"
-
-    def _left(self) -> LeftFiles:
-        own = self._spool.process
-        sizes: list[int] = []
-        with suppress(OSError), os.scandir(self._folder) as entries:
-            for entry in entries:
-                if entry.name.endswith(".spool") and (own is None or not entry.name.startswith(own)):
-                    with suppress(OSError):
-                        sizes.append(entry.stat(follow_symlinks=False).st_size)
-        return {"files": len(sizes), "bytes": sum(sizes)}
 
 
 def _mapping(name: str, value: object) -> Mapping[str, str]:

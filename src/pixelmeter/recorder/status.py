@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TypedDict
 
-__all__ = ["DrainCounts", "LeftFiles", "RecorderStatus", "SpoolCounts", "Status", "WriterStatus"]
+__all__ = ["DrainCounts", "LeftFiles", "RecorderStatus", "SpoolCounts", "Status", "WriterStatus", "left_files"]
 
 
 class SpoolCounts(TypedDict):
@@ -86,3 +88,14 @@ class Status(RecorderStatus):
     left: LeftFiles
     failures: Mapping[str, int]
     """Our own failures, by place."""
+
+
+def left_files(folder: str, own: str | None) -> LeftFiles:
+    """Return the spool files of others in a folder: those of a process are named `own` and more."""
+    sizes: list[int] = []
+    with suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.endswith(".spool") and (own is None or not entry.name.startswith(own)):
+                with suppress(OSError):
+                    sizes.append(entry.stat(follow_symlinks=False).st_size)
+    return {"files": len(sizes), "bytes": sum(sizes)}
