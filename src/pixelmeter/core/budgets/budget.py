@@ -17,7 +17,20 @@ from pixelmeter.core.reporting.periods import span_of
 from pixelmeter.core.text import exact_usd
 from pixelmeter.errors import ConfigError
 
-__all__ = ["ACTIONS", "PERS", "REFUSALS", "Budget", "Each", "Notice", "Rule", "Scope", "Span", "counted"]
+__all__ = [
+    "ACTIONS",
+    "PERS",
+    "REFUSALS",
+    "Budget",
+    "Each",
+    "Notice",
+    "Rule",
+    "Scope",
+    "Span",
+    "counted",
+    "moment_of",
+    "usd_of",
+]
 
 Per = Literal["day", "week", "month", "total"]
 Action = Literal["warn", "block"]
@@ -58,14 +71,6 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
 
     def __hash__(self) -> int:
         return hash((self.gateway, self.model, self.operation, *sorted(self.tags.items())))
-
-    @property
-    def is_all(self) -> bool:
-        """Whether every attempt is in it."""
-        return self == _EVERYTHING
-
-
-_EVERYTHING = Scope()
 
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
