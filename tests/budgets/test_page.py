@@ -82,11 +82,13 @@ def test_the_table_has_every_key_with_its_default() -> None:
 @pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_is_one_that_there_is(command: str) -> None:
     group, name, *arguments = shlex.split(command)
-    found = main.get_command(click.Context(main), group)
+    context = click.Context(main, **main.context_settings)
+    found = main.get_command(context, group)
     assert isinstance(found, click.Group)
-    one = found.get_command(click.Context(found), name)
+    within = click.Context(found, parent=context)
+    one = found.get_command(within, name)
     assert one is not None
-    one.make_context(name, [*arguments, "--database-url", f"sqlite:///{os.devnull}"])
+    one.make_context(name, [*arguments, "--database-url", f"sqlite:///{os.devnull}"], parent=within)
 
 
 def test_a_notice_is_what_the_page_shows_to_a_webhook_and_to_a_function(

@@ -39,6 +39,8 @@ PASSAGE = (
 )
 # What catches the failures of all that it calls.
 GUARDS = ("Layer.enter", "tell", "_watch", "_Tee._tell", "catch_up")
+# What they do is to take steps of a guard; what is raised while they wait is the caller's.
+STEPPING = ("through", "through_async")
 EVENTS = b'data: {"type":"image_generation.completed","b64_json":"AAAA","usage":{"output_tokens":200}}\n\n'
 
 Scene = Callable[[Kit, Client], Awaitable[Any]]
@@ -67,7 +69,7 @@ def traced(on_call: Callable[[CodeType], object]) -> Generator[Callable[[], None
     def trace(frame: FrameType, event: str, _: Any) -> None:
         code = frame.f_code
         ours = code.co_filename.startswith(SOURCE) and not code.co_filename.endswith(OUTSIDE)
-        if ours and event == "call" and code.co_qualname not in (*PASSAGE, *GUARDS):
+        if ours and event == "call" and code.co_qualname not in (*PASSAGE, *GUARDS, *STEPPING):
             on_call(code)
 
     sys.settrace(trace)

@@ -49,8 +49,8 @@ _OF_TOTALS = [each for each in _METRICS.values() if each.name not in _OTHERS]
 # which row of adjustments, and what gets room must not depend on when a scrape saw them.
 _ADJUSTMENTS_SHARE = 0.1
 _JOBS_SHARE = 0.02
-_BUDGETS_SHARE = 0.1
-_RECONCILIATIONS_SHARE = 0.02
+_BUDGETS_SHARE = 0.05
+_RECONCILIATIONS_SHARE = 0.01
 # Each combination of labels has series of these, even while they are 0.
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
