@@ -8,11 +8,12 @@ from typing import NamedTuple
 from pixelmeter.budgets.leasing import SECOND, Leasing
 from pixelmeter.budgets.spender import Ask, Spender
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.budgets.budget import Budget, Refusal, Rule, counted, moment_of, usd_of
+from pixelmeter.core.budgets.budget import Budget, Refusal, Rule, counted, usd_of
 from pixelmeter.core.budgets.lease import Charge, Lease, LeaseKey
 from pixelmeter.core.budgets.sums import Usage, tags_of
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.ports import Clock
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.errors import BudgetExceeded, BudgetReason
 
 __all__ = ["WAIT_SECONDS", "Admission", "Reservation"]

@@ -110,6 +110,11 @@ class Leasing:
         self._asks.extend(asks)
         self.urge()
 
+    @property
+    def is_waited_for(self) -> bool:
+        """Whether calls wait for an answer, or the budgets are not known yet."""
+        return bool(self._asks) or self._looked is None
+
     def unanswered(self, since: int) -> None:
         """Take note that a call that has asked at this monotonic time got no answer in time.
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pixelmeter.cli.options import database_url_option, format_option
-from pixelmeter.core.reporting.listing import moment_of
-from pixelmeter.core.reporting.periods import utc_text
+from pixelmeter.core.reporting.periods import moment_of, utc_text
 from pixelmeter.core.text import dollars, exact_usd
 
 if TYPE_CHECKING:

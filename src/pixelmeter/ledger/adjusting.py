@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from pixelmeter._version import __version__
 from pixelmeter.core.attempts.adjustment import FIELDS, Adjustment, AdjustmentKind, Change, change_of
 from pixelmeter.core.attempts.jobs import Job, JobEnd, JobKey, Settler, expired, key_of, repeated
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.attempts import attempts_of
 from pixelmeter.ledger.reader import LedgerReader
@@ -48,7 +48,6 @@ JOB_COLUMNS = ("job_id", "gateway", "attempt_id", "submitted_at", "ended_at", "o
 
 _AT_ONCE = 400
 _SHORTEST_AGE = 3_600_000_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _JOB = f"SELECT {', '.join(JOB_COLUMNS)} FROM pixelmeter_jobs"
 # What a correction settles, so that no later end of a job changes it.
 _MONEY = (
@@ -226,7 +225,7 @@ def history(reader: LedgerReader, ids: Iterable[str]) -> dict[str, list[Adjustme
 def open_jobs(reader: LedgerReader, *, before: int | None = None, limit: int | None = None) -> list[Job]:
     """Return the jobs that have not ended, oldest first; `before` (Unix microseconds) leaves out younger ones."""
     when = "" if before is None else " AND submitted_at < ?"
-    parameters: list[object] = [] if before is None else [reader.dialect.moment(_moment(before))]
+    parameters: list[object] = [] if before is None else [reader.dialect.moment(moment_of(before))]
     return _read(reader, f"{_JOB} WHERE ended_at IS NULL{when} ORDER BY submitted_at", parameters, limit)
 
 
@@ -322,7 +321,3 @@ def _job(row: Sequence[Any], reader: LedgerReader) -> Job:
 def _parts(texts: Iterable[str]) -> Iterable[Sequence[str]]:
     every = sorted(set(texts))
     return [every[start : start + _AT_ONCE] for start in range(0, len(every), _AT_ONCE)]
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)

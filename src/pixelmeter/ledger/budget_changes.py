@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from pixelmeter.core.budgets.budget import moment_of
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.budget_reading import SPENT, budgets_of
 from pixelmeter.ledger.dialect import Dialect, Sql

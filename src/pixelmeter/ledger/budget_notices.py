@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pixelmeter.core.budgets.budget import Rule, moment_of
+from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.notices import Claims, NoticeKey, Passed, amount_at
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.reader import LedgerReader
 

@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 import msgspec
 
-from pixelmeter.core.budgets.budget import Rule, Span, moment_of
+from pixelmeter.core.budgets.budget import Rule, Span
 from pixelmeter.core.budgets.state import Reset
 from pixelmeter.core.budgets.sums import SUMS, Sums
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.queries import spend, started_in, where

@@ -15,10 +15,11 @@ import msgspec
 
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.budgets.budget import Rule, moment_of
+from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Moved, Sums, Usage, moved_by, sums_of
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import budget_notices
 from pixelmeter.ledger.budget_changes import HOLD, KEY, ResetAuthor, Run, TakenOff, remove, reset

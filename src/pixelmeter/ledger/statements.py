@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,6 +13,7 @@ from pixelmeter.core.reconciling.ours import COLUMNS as OURS
 from pixelmeter.core.reconciling.ours import Ours
 from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.core.reconciling.statement import Period, Statement
+from pixelmeter.core.reporting.periods import microseconds_of, moment_of
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.dialect import Sql
@@ -37,7 +38,6 @@ __all__ = [
 ]
 
 _AT_ONCE = 400
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TIMES = ("starts_at", "ends_at", "read_at", "began_at", "run_at", "covered_from", "started_at")
 _RESULT = tuple(name for name in (*reconciliation.COUNTS, *reconciliation.SUMS, "coverage") if name != "adjusted")
 _ids = msgspec.json.Decoder(tuple[str, ...]).decode
@@ -103,7 +103,7 @@ def reading_of(reader: LedgerReader, gateway: str, source: str, month: str) -> R
 
 def statements_of(reader: LedgerReader, gateway: str, source: str, period: Period) -> list[Statement]:
     """Return the statements of a source that begin in a period, each as it was read last, oldest first."""
-    since, until = (reader.dialect.moment(_moment(at)) for at in period)
+    since, until = (reader.dialect.moment(moment_of(at)) for at in period)
     rows = reader.rows(
         f"SELECT {', '.join(f's.{name}' for name in statement.FIELDS)} FROM pixelmeter_statements AS s"
         " WHERE s.gateway = ? AND s.source = ? AND s.starts_at >= ? AND s.starts_at < ? AND NOT EXISTS ("
@@ -116,7 +116,7 @@ def statements_of(reader: LedgerReader, gateway: str, source: str, period: Perio
 
 def said_otherwise(reader: LedgerReader, gateway: str, source: str, period: Period) -> int:
     """Return how many rows of a period said something else when they were read before."""
-    since, until = (reader.dialect.moment(_moment(at)) for at in period)
+    since, until = (reader.dialect.moment(moment_of(at)) for at in period)
     [(found,)] = reader.rows(
         "SELECT count(DISTINCT external_id) FROM pixelmeter_statements"
         " WHERE gateway = ? AND source = ? AND starts_at >= ? AND starts_at < ? AND number > 1",
@@ -128,7 +128,7 @@ def said_otherwise(reader: LedgerReader, gateway: str, source: str, period: Peri
 def attempts_in(reader: LedgerReader, gateway: str, period: Period) -> list[Ours]:
     """Return what the attempts of a gateway in a period are as of now, adjustments included."""
     condition = where(
-        [*started_in(_moment(period.start), _moment(period.end), reader.dialect), Sql("gateway = ?", (gateway,))]
+        [*started_in(moment_of(period.start), moment_of(period.end), reader.dialect), Sql("gateway = ?", (gateway,))]
     )
     rows = reader.rows(f"SELECT {', '.join(OURS)} FROM {spend(reader)} {condition.text}", condition.parameters)
     found: list[Ours] = []
@@ -246,7 +246,7 @@ def _statement(fields: dict[str, Any]) -> Statement:
 
 def _values(fields: dict[str, Any]) -> dict[str, Any]:
     """Return fields as columns take them: times as such."""
-    return {name: _moment(value) if name in _TIMES and value is not None else value for name, value in fields.items()}
+    return {name: moment_of(value) if name in _TIMES and value is not None else value for name, value in fields.items()}
 
 
 def _fields(names: Sequence[str], row: Sequence[Any], reader: LedgerReader) -> dict[str, Any]:
@@ -261,8 +261,4 @@ def _plain(name: str, value: Any) -> Any:
     if name not in _TIMES or value is None:
         return value
     moment: datetime = value if value.tzinfo is not None else value.replace(tzinfo=UTC)
-    return (moment - _EPOCH) // timedelta(microseconds=1)
-
-
-def _moment(microseconds: int) -> datetime:
-    return _EPOCH + timedelta(microseconds=microseconds)
+    return microseconds_of(moment)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pixelmeter.core.reconciling.ours import MISSING, Ours
 from pixelmeter.core.reconciling.result import Class, Match, OnlyTheirs, Result
 from pixelmeter.core.reconciling.settling import Settlement
 from pixelmeter.core.reconciling.statement import Statement
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.core.text import exact_usd
 from pixelmeter.reconcile.service import Plan, Report
 
@@ -31,7 +31,6 @@ ITEM_COLUMNS = (
     "attempt", "why",
 )  # fmt: skip
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOO_YOUNG = "too young to be missed"
 
 
@@ -183,4 +182,4 @@ def _usd(amounts: Iterable[int | None]) -> str | None:
 
 
 def _time(microseconds: int) -> str:
-    return f"{_EPOCH + timedelta(microseconds=microseconds):%Y-%m-%dT%H:%M:%SZ}"
+    return f"{moment_of(microseconds):%Y-%m-%dT%H:%M:%SZ}"

@@ -18,8 +18,7 @@ from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.core.reconciling.result import OnlyTheirs, Result
 from pixelmeter.core.reconciling.settling import Settlement, settled, settlements
 from pixelmeter.core.reconciling.statement import Period, Statement, month
-from pixelmeter.core.reporting.listing import moment_of
-from pixelmeter.core.reporting.periods import utc_text
+from pixelmeter.core.reporting.periods import moment_of, utc_text
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.adjusting import Author, history

@@ -159,8 +159,8 @@ class Writing:
             with self._unforked():
                 self._drain.restart()
             self._broken_off = False
-        # First: calls may be waiting for a lease.
-        self._serve()
+        if self._leasing is not None and self._leasing.is_waited_for:
+            self._serve()
         while True:
             started = self._clock.monotonic()
             rows = self._step(self._drain)

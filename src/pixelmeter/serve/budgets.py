@@ -8,10 +8,10 @@ from typing import NamedTuple
 from prometheus_client.core import GaugeMetricFamily
 
 from pixelmeter.core.attempts.record import NANO_PER_USD
-from pixelmeter.core.budgets.budget import moment_of
 from pixelmeter.core.budgets.state import State
 from pixelmeter.core.labels import OTHER
 from pixelmeter.core.metrics import METRICS
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.reports.budgets import Overview, overviews
 from pixelmeter.sinks.series import label

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import UTC, datetime, tzinfo
 from decimal import Decimal, InvalidOperation
 from functools import lru_cache
 from typing import Annotated, Literal, TypeVar, cast, get_args
@@ -13,7 +13,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 
 from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt, Integer
-from pixelmeter.core.reporting.periods import span_of
+from pixelmeter.core.reporting.periods import microseconds_of, moment_of, span_of
 from pixelmeter.core.text import exact_usd
 from pixelmeter.errors import ConfigError
 
@@ -28,7 +28,6 @@ __all__ = [
     "Scope",
     "Span",
     "counted",
-    "moment_of",
     "usd_of",
 ]
 
@@ -48,8 +47,6 @@ _EACH = ("gateway", "model", "operation")
 _NAME_LIMIT = 100
 _LONGEST_NUMBER = 40
 _HIGHEST = 1_000_000_000 * NANO_PER_USD
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MICROSECOND = timedelta(microseconds=1)
 _PARTS = 1_000_000
 
 
@@ -217,11 +214,6 @@ def usd_of(nano: int) -> Decimal:
     return Decimal(exact_usd(nano))
 
 
-def moment_of(microseconds: int) -> datetime:
-    """Return a Unix time in microseconds."""
-    return _EPOCH + microseconds * _MICROSECOND
-
-
 def _model(attempt: Attempt) -> str:
     return attempt.model if attempt.requested_model is None else attempt.requested_model
 
@@ -232,7 +224,7 @@ def _span(per: Per, zone: str, quarter: int) -> Span:
     if per == "total":
         return Span(0, None)
     start, end = span_of(moment_of(quarter * 900 * 1_000_000), per, _zone(zone))
-    return Span((start - _EPOCH) // _MICROSECOND, (end - _EPOCH) // _MICROSECOND)
+    return Span(microseconds_of(start), microseconds_of(end))
 
 
 @lru_cache(maxsize=64)

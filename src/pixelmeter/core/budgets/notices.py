@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from pixelmeter.core.budgets.budget import Notice, Rule, moment_of, usd_of
+from pixelmeter.core.budgets.budget import Notice, Rule, usd_of
+from pixelmeter.core.reporting.periods import moment_of
 
 __all__ = ["Claims", "NoticeKey", "Passed", "amount_at", "body_of", "notice_of", "signatures_of"]
 

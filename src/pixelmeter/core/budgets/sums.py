@@ -106,7 +106,7 @@ def sums_of(budgets: Sequence[Counted], attempts: Iterable[Attempt], changes: It
 def moved_by(budgets: Sequence[Counted], changes: Iterable[Change]) -> list[Moved]:
     """Return what changes of attempts add to what is spent of budgets."""
     found: list[Moved] = []
-    for change in changes:
+    for change in changes if budgets else ():
         amounts: dict[tuple[str, str, int], int] = {}
         for one, sign in ((change.before, -1), (change.after, 1)):
             for rule, since in budgets:

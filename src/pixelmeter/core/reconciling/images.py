@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Literal, NamedTuple
 
 from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY
 from pixelmeter.core.reconciling.ours import Ours, model_key
 from pixelmeter.core.reconciling.statement import Period, Statement
+from pixelmeter.core.reporting.periods import moment_of
 
 __all__ = ["ImageClass", "ImageSum", "image_sums"]
 
 ImageClass = Literal["equal", "differs", "only_ours", "only_theirs", "too_young"]
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class ImageSum(NamedTuple):
@@ -84,4 +84,4 @@ def _row(day: int, one: _Sum, oldest: int) -> ImageSum:
         kind = "too_young" if is_young else sided
     # Of several spellings the first, whatever came first.
     name = min(one.names or one.their_names)
-    return ImageSum(kind, (_EPOCH + timedelta(days=day)).date(), name, one.theirs, one.ours, one.unknown)
+    return ImageSum(kind, moment_of(day * MICROSECONDS_PER_DAY).date(), name, one.theirs, one.ours, one.unknown)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -18,12 +18,12 @@ from pixelmeter.core.reconciling.near import Key, Near, amount_of, amounts_of, e
 from pixelmeter.core.reconciling.ours import Ours, model_key
 from pixelmeter.core.reconciling.result import How, Match, OnlyTheirs, Result
 from pixelmeter.core.reconciling.statement import Period, Statement
+from pixelmeter.core.reporting.periods import moment_of
 
 __all__ = ["match"]
 
 # A name that so many have is none.
 _MOST = 8
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _encode = msgspec.json.Encoder().encode
 
 
@@ -349,4 +349,4 @@ def _reading(one: Statement) -> tuple[int, bytes]:
 
 
 def _date(at: int) -> date:
-    return (_EPOCH + timedelta(microseconds=at)).date()
+    return moment_of(at).date()

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import msgspec
 
 from pixelmeter.core.attempts.record import Integer
+from pixelmeter.core.reporting.periods import microseconds_of
 from pixelmeter.errors import ConfigError
 
 __all__ = ["FIELDS", "GRAINS", "Grain", "Period", "Statement", "StatementStatus", "external_id_of", "month"]
@@ -21,8 +22,6 @@ GRAINS: tuple[Grain, ...] = get_args(Grain)
 StatementStatus = Literal["succeeded", "failed"]
 
 _MONTH = re.compile(r"([0-9]{4})-([0-9]{2})")
-_MICROSECOND = timedelta(microseconds=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ID_LENGTH = 32
 
 
@@ -94,4 +93,4 @@ def external_id_of(parts: Sequence[str | None], ordinal: int = 0) -> str:
 
 
 def _microseconds(day: date) -> int:
-    return (datetime(day.year, day.month, day.day, tzinfo=UTC) - _EPOCH) // _MICROSECOND
+    return microseconds_of(datetime(day.year, day.month, day.day, tzinfo=UTC))

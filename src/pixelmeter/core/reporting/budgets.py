@@ -5,10 +5,10 @@ from __future__ import annotations
 from datetime import UTC, tzinfo
 from typing import Any
 
-from pixelmeter.core.budgets.budget import Rule, moment_of
+from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.state import Reset, State
 from pixelmeter.core.reporting.columns import share
-from pixelmeter.core.reporting.periods import utc_text
+from pixelmeter.core.reporting.periods import moment_of, utc_text
 from pixelmeter.core.text import dollars, exact_usd
 
 __all__ = [

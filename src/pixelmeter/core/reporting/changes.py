@@ -7,8 +7,8 @@ from datetime import tzinfo
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE, Change
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.reporting.listing import OF_PROGRAMS, listed, moment_of
-from pixelmeter.core.reporting.periods import utc_text
+from pixelmeter.core.reporting.listing import OF_PROGRAMS, listed
+from pixelmeter.core.reporting.periods import moment_of, utc_text
 
 __all__ = ["differences", "listed_changes", "told", "told_differences"]
 

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 
 import msgspec
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.core.text import dollars, exact_usd
 from pixelmeter.errors import ConfigError
 
 __all__ = ["COLUMNS", "OF_PROGRAMS", "OF_TABLES", "cells", "columns", "listed", "moment_of", "started"]
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_PER_SECOND = 1_000_000
 _MONEY = (
     "cost", "reported_cost", "token_cost", "image_cost", "at_risk", "fee", "baseline_cost", "route_fee", "savings",
@@ -75,11 +75,6 @@ def listed(attempt: Attempt) -> dict[str, object]:
 def started(attempt: Attempt) -> datetime:
     """Return when the attempt started, in UTC."""
     return moment_of(attempt.started_at)
-
-
-def moment_of(microseconds: int) -> datetime:
-    """Return the time, in UTC, of Unix microseconds."""
-    return _EPOCH + timedelta(microseconds=microseconds)
 
 
 def cells(attempt: Attempt, zone: tzinfo) -> dict[str, object]:

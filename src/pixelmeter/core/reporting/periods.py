@@ -9,7 +9,19 @@ from typing import Literal, NamedTuple
 
 from pixelmeter.errors import ConfigError
 
-__all__ = ["PERIODS", "Period", "Window", "moment", "name_of", "range_text", "span_of", "utc_text", "windows"]
+__all__ = [
+    "PERIODS",
+    "Period",
+    "Window",
+    "microseconds_of",
+    "moment",
+    "moment_of",
+    "name_of",
+    "range_text",
+    "span_of",
+    "utc_text",
+    "windows",
+]
 
 Period = Literal["day", "week", "month"]
 PERIODS: tuple[Period, ...] = ("day", "week", "month")
@@ -17,6 +29,8 @@ PERIODS: tuple[Period, ...] = ("day", "week", "month")
 _DURATION = re.compile(r"([0-9]{1,9})([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
 _DAY = timedelta(days=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
 _CALENDAR = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
 _NAMED = re.compile(r"(this|last)-(week|month|year)")
 
@@ -103,6 +117,16 @@ def name_of(day: date, period: Period) -> str:
         year, week, _ = day.isocalendar()
         return f"{year}-W{week:02}"
     return day.isoformat() if period == "day" else day.isoformat()[:7]
+
+
+def moment_of(microseconds: int) -> datetime:
+    """Return a Unix time in microseconds."""
+    return _EPOCH + microseconds * _MICROSECOND
+
+
+def microseconds_of(moment: datetime) -> int:
+    """Return the Unix time of a moment, in microseconds."""
+    return (moment - _EPOCH) // _MICROSECOND
 
 
 def utc_text(when: datetime) -> str:

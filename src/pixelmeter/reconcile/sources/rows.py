@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import msgspec
 
@@ -14,6 +14,7 @@ from pixelmeter.core.attempts.record import NANO_PER_USD
 from pixelmeter.core.gateways.amounts import Unit
 from pixelmeter.core.gateways.places import DocumentPath
 from pixelmeter.core.reconciling.statement import Grain, Period, Statement, StatementStatus, external_id_of
+from pixelmeter.core.reporting.periods import microseconds_of
 from pixelmeter.core.text import bounded, count, signed, whole
 from pixelmeter.errors import SourceError
 
@@ -24,7 +25,6 @@ Paths = tuple[DocumentPath, ...]
 _KEPT_LIMIT = 500
 _PROBLEM_LIMIT = 100
 _MICRO = 1_000_000
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _LENGTHS = {"hour": 3600 * _MICRO, "day": 24 * 3600 * _MICRO}
 _SUCCEEDED = frozenset({"success", "succeeded", "successful", "completed", "complete", "ok", "done", "true"})
 _FAILED = frozenset(
@@ -357,6 +357,6 @@ def _moment(text: str) -> int | None:
         return signed(text, factor, divisor) if divisor else None
     try:
         found = datetime.fromisoformat(text)
-        return ((found if found.tzinfo else found.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
+        return microseconds_of(found if found.tzinfo else found.replace(tzinfo=UTC))
     except (ValueError, OverflowError):
         return None
