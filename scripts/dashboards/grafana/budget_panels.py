@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import column, table, timeseries
-from scripts.dashboards.grafana.query import Json, gained, instant, ranged, series
-from scripts.dashboards.grafana.shared import EXPORTER_ONLY
+from scripts.dashboards.grafana.panel import column, timeseries
+from scripts.dashboards.grafana.query import Json, gained, ranged, series
+from scripts.dashboards.grafana.shared import EXPORTER_ONLY, gauges
 
 __all__ = ["blocked_attempts", "budgets", "used_of_budgets"]
 
@@ -24,17 +24,14 @@ def budgets() -> Json:
         "Values at their limit": "values_over",
         "Begins anew": "reset_timestamp_seconds",
     }
-    queries = [f"max by (budget) ({series(f'pixelmeter_budget_{name}')})" for name in shown.values()]
-    # Grafana's times are milliseconds.
-    queries[-1] += " * 1000"
-    letters = (f"Value #{chr(ord('A') + place)}" for place in range(len(shown)))
-    return table(
+    return gauges(
         "Budgets",
         f"Each in its present span; {_OF_USERS}. Spent is the known cost and what is at risk. Reserved is what programs"
         " may spend without asking, calls under way included. Forecast is where the pace so far leads. The exporter"
         " reports this, programs do not.",
-        *(instant(query, table=True) for query in queries),
-        names={"budget": "Budget", **dict(zip(letters, shown, strict=True))},
+        prefix="pixelmeter_budget_",
+        by={"budget": "Budget"},
+        shown=shown,
         columns=(
             *(column(name, unit="currencyUSD", decimals=4) for name in ("Limit", "Spent", "Reserved", "Forecast")),
             column("Overrun", unit="currencyUSD", decimals=4),
@@ -43,7 +40,6 @@ def budgets() -> Json:
             column("Begins anew", unit="dateTimeAsIso"),
         ),
         sort="Used",
-        empty=EXPORTER_ONLY,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import column, table, timeseries
-from scripts.dashboards.grafana.query import Json, instant, ranged, series
-from scripts.dashboards.grafana.shared import EXPORTER_ONLY
+from scripts.dashboards.grafana.panel import column, timeseries
+from scripts.dashboards.grafana.query import Json, ranged, series
+from scripts.dashboards.grafana.shared import EXPORTER_ONLY, gauges
 
 __all__ = ["coverage", "reconciliations"]
 
@@ -18,17 +18,14 @@ def reconciliations() -> Json:
         "Drift": "drift_usd",
         "Reconciled": "timestamp_seconds",
     }
-    queries = [f"max by (gateway, source) ({series(f'pixelmeter_reconciliation_{name}')})" for name in shown.values()]
-    # Grafana's times are milliseconds.
-    queries[-1] += " * 1000"
-    letters = (f"Value #{chr(ord('A') + place)}" for place in range(len(shown)))
-    return table(
+    return gauges(
         "Reconciliations",
         "The latest month of each gateway's report. Covered is which part of what it charged belongs to attempts of the"
         " ledger; drift is by how much the ledger is above the report for what both have. The exporter reports this,"
         " programs do not.",
-        *(instant(query, table=True) for query in queries),
-        names={"gateway": "Gateway", "source": "Report", **dict(zip(letters, shown, strict=True))},
+        prefix="pixelmeter_reconciliation_",
+        by={"gateway": "Gateway", "source": "Report"},
+        shown=shown,
         columns=(
             column("Charged", unit="currencyUSD", decimals=4),
             column("Covered", unit="percentunit", decimals=1),
@@ -36,7 +33,6 @@ def reconciliations() -> Json:
             column("Reconciled", unit="dateTimeAsIso"),
         ),
         sort="Charged",
-        empty=EXPORTER_ONLY,
     )
 
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
-from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import Steps, timeseries
-from scripts.dashboards.grafana.query import SPEND, Json, gained, moving, net_of_jobs, ranged, share
+from collections.abc import Mapping, Sequence
 
-__all__ = ["EXPORTER_ONLY", "NOT_OF_JOBS", "UNSETTLED", "allowed", "error_steps", "reasons", "spend_per_image"]
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.panel import Steps, table, timeseries
+from scripts.dashboards.grafana.query import SPEND, Json, gained, instant, moving, net_of_jobs, ranged, series, share
+
+__all__ = [
+    "EXPORTER_ONLY",
+    "NOT_OF_JOBS",
+    "UNSETTLED",
+    "allowed",
+    "error_steps",
+    "gauges",
+    "reasons",
+    "spend_per_image",
+]
 
 UNSETTLED = 'reason=~"outcome_unknown|reported_zero_unverified"'
 """The reasons for an unknown cost that leave open whether anything was charged; a job under way is shown as open."""
@@ -50,4 +61,36 @@ def reasons() -> Json:
         unit="short",
         stacked=True,
         coloured=True,
+    )
+
+
+def gauges(
+    title: str,
+    description: str,
+    *,
+    prefix: str,
+    by: Mapping[str, str],
+    shown: Mapping[str, str],
+    columns: Sequence[Json],
+    sort: str,
+) -> Json:
+    """Return a table of the exporter's gauges: a row for each value of the labels `by`, a column for each one `shown`.
+
+    Both name columns: `by` by the labels, `shown` the gauges without `prefix` by the columns.
+    """
+    labels = ", ".join(by)
+    queries = [
+        # Grafana's times are milliseconds.
+        f"max by ({labels}) ({series(prefix + name)})" + (" * 1000" if name.endswith("timestamp_seconds") else "")
+        for name in shown.values()
+    ]
+    letters = (f"Value #{chr(ord('A') + place)}" for place in range(len(shown)))
+    return table(
+        title,
+        description,
+        *(instant(query, table=True) for query in queries),
+        names={**by, **dict(zip(letters, shown, strict=True))},
+        columns=columns,
+        sort=sort,
+        empty=EXPORTER_ONLY,
     )

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Rule, Span
 from pixelmeter.core.budgets.state import Reset, State
-from pixelmeter.core.budgets.sums import tags_of
+from pixelmeter.core.budgets.sums import SUMS, tags_of
 from pixelmeter.core.text import bounded
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
@@ -134,17 +134,7 @@ def planned(reader: LedgerReader, rules: Iterable[Rule], at: int) -> list[Planne
         span = rule.span_of(at)
         sums = so_far(reader, rule, span)
         states = [
-            State(
-                rule=rule,
-                value=one.value,
-                span=span,
-                at=at,
-                attempts=one.attempts,
-                blocked=one.blocked,
-                unknown_cost_attempts=one.unknown_cost_attempts,
-                cost=one.cost,
-                at_risk=one.at_risk,
-            )
+            State(rule=rule, value=one.value, span=span, at=at, **{name: getattr(one, name) for name in SUMS})
             for one in sums
         ]
         if not states and rule.each is None:
@@ -221,21 +211,7 @@ def _overview(
 
 
 def _state(rule: Rule, sums: KeptSums, at: int) -> State:
-    return State(
-        rule=rule,
-        value=sums.value,
-        span=rule.span_of(sums.start),
-        at=at,
-        attempts=sums.attempts,
-        blocked=sums.blocked,
-        unknown_cost_attempts=sums.unknown_cost_attempts,
-        cost=sums.cost,
-        at_risk=sums.at_risk,
-        credited=sums.credited,
-        reserved=sums.leased,
-        overrun=sums.overrun,
-        overruns=sums.overruns,
-        leases=sums.leases,
-        resets=sums.resets,
-        notices=sums.notices,
-    )
+    amounts: dict[str, int] = sums._asdict()
+    del amounts["value"], amounts["start"]
+    reserved = amounts.pop("leased")
+    return State(rule=rule, value=sums.value, span=rule.span_of(sums.start), at=at, reserved=reserved, **amounts)
