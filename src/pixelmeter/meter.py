@@ -163,7 +163,7 @@ class Meter:
             note=self.failures.note,
             keys=settings.notify_keys,
         )
-        leasing = Leasing(known, clock=self._clock, process=self._spool.identity, notices=notices)
+        leasing = Leasing(known, clock=self._clock, process=self._spool.claim, notices=notices)
         self._admission = Admission(known, leasing, self._clock)
         self.recorder = Recorder(
             self._spool,

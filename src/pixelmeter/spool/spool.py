@@ -202,6 +202,12 @@ class Spool:
         """Return what the names of this process's files begin with, also before there is one."""
         return self._process.setdefault("id", self._ids.new())
 
+    def claim(self) -> str:
+        """Return the same, once there is a file: whoever finds this process dead ends what it had of the ledger."""
+        if not self._segments:
+            self._open()
+        return self.identity()
+
     @property
     def dropped(self) -> int:
         """Outcomes lost since the start: neither the disk nor the memory had room."""
