@@ -14,6 +14,7 @@ import pytest
 
 from pixelmeter.budgets.admission import WAIT_SECONDS, Admission, Reservation
 from pixelmeter.budgets.leasing import Leasing
+from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.errors import BudgetExceeded, LedgerError
@@ -518,6 +519,28 @@ def test_what_a_call_that_gave_up_had_asked_for_is_not_drawn(start: Start, ledge
     steps.close()
     program.serve()
     assert {} == spent_and_leased(ledger_url)
+
+
+def test_an_answer_that_comes_as_a_call_gives_up_is_still_the_calls(
+    start: Start, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = start(usd("0.02", name="b"))
+    intent = make_attempt(started_at=NOON, at_risk=CENT, cost=None, tags="{}")
+    steps = program.admission.admit(intent)
+    next(steps)
+    reserved: list[Reservation] = []
+
+    def resume(_: Ask) -> None:
+        with pytest.raises(StopIteration) as end:
+            next(steps)
+        reserved.append(end.value.value)
+
+    monkeypatch.setattr(Ask, "end", resume)
+    program.serve()
+    [reservation] = reserved
+    program.admission.release(reservation)
+    program.close()
+    assert {("b", ""): (0, 0)} == spent_and_leased(ledger_url)
 
 
 def test_a_value_that_the_ledger_refuses_holds_up_nobody_else(postgres_server: Server, noon: FakeClock) -> None:
