@@ -14,6 +14,7 @@ import pytest
 
 from pixelmeter.budgets.admission import WAIT_SECONDS, Admission, Reservation
 from pixelmeter.budgets.leasing import Leasing
+from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.errors import BudgetExceeded, LedgerError
@@ -299,6 +300,26 @@ def test_a_call_that_is_cancelled_while_it_waits_holds_nothing(start: Start, ans
         program.serve()
     with pytest.raises(KeyboardInterrupt):
         steps.throw(KeyboardInterrupt())
+    program.serve()
+    program.call()
+
+
+def test_a_call_that_gives_up_just_when_it_is_answered_holds_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = start(usd("0.01"))
+    steps = program.admission.admit(make_attempt(started_at=NOON, at_risk=CENT, cost=None))
+    next(steps)
+    close = Ask.close
+
+    def close_and_be_slow(ask: Ask) -> bool:
+        monkeypatch.setattr(Ask, "close", close)
+        is_first = close(ask)
+        with pytest.raises(KeyboardInterrupt):
+            steps.throw(KeyboardInterrupt())
+        return is_first
+
+    monkeypatch.setattr(Ask, "close", close_and_be_slow)
     program.serve()
     program.call()
 

@@ -35,6 +35,14 @@ class Reservation(NamedTuple):
     """Where what it is charged goes: of this process, not of one that was forked meanwhile."""
 
 
+class _Answer(NamedTuple):
+    """What the writer has answered, before the call gave up."""
+
+    is_given: bool = False
+    lease: Lease | None = None
+    usage: Usage | None = None
+
+
 class Admission:
     """Which calls may go. For any thread; `settle` and `release` also for signal handlers and finalizers: no lock."""
 
@@ -148,21 +156,16 @@ class Admission:
                 if not ask.over.is_set():
                     yield ask
         finally:
-            # Also where whoever waited was cancelled.
-            for ask in asks:
-                if ask.close():
-                    ask.lease = ask.usage = None
-                else:
-                    ask.over.wait(WAIT_SECONDS)
-                if ask.lease is not None:
-                    taken.append(ask.lease)
-        if is_asked and not all(ask.over.is_set() for ask in asks):
+            # Also where whoever waited was cancelled, or is collected.
+            answers = [_Answer() if ask.close() else _Answer(True, ask.lease, ask.usage) for ask in asks]
+            taken += [answer.lease for answer in answers if answer.lease is not None]
+        if is_asked and not all(answer.is_given for answer in answers):
             self._leasing.unanswered(begun)
-        for ask in asks:
-            if ask.usage is not None:
-                raise _exceeded(ask.spender, "limit", ask.at, ask.need, ask.usage)
-        for ask in asks:
-            if ask.lease is None and ask.spender.rule.on_unavailable == "block":
+        for ask, answer in zip(asks, answers, strict=True):
+            if answer.usage is not None:
+                raise _exceeded(ask.spender, "limit", ask.at, ask.need, answer.usage)
+        for ask, answer in zip(asks, answers, strict=True):
+            if answer.lease is None and ask.spender.rule.on_unavailable == "block":
                 raise _exceeded(ask.spender, "unavailable", ask.at, ask.need)
 
 

@@ -229,15 +229,16 @@ class Leasing:
             refused = {want.lease for want in wants} - drawn.keys()
             for lease, group in zip(leases, groups.values(), strict=True):
                 for ask in group if lease not in refused else ():
+                    # The answer stands before the ask is closed: whoever finds it closed has it, and waits for nothing.
+                    is_enough = ask.need <= left[lease]
+                    ask.lease, ask.usage = (lease, None) if is_enough else (None, lease.usage)
                     if not ask.close():
                         continue
-                    if ask.need <= left[lease]:
+                    if is_enough:
                         left[lease] -= ask.need
-                        ask.lease = lease
                         lease.used_at = max(lease.used_at, ask.at)
                     else:
                         lease.full_at = self._clock.monotonic()
-                        ask.usage = lease.usage
                     ask.end()
         finally:
             for lease, amount in left.items():

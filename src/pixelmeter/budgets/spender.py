@@ -28,7 +28,10 @@ class Spender:
 
 
 class Ask:
-    """A call that waits for a lease. Either the writer answers it, or the call gives up: whoever is first."""
+    """A call that waits for a lease. Either the writer answers it, or the call gives up: whoever closes it first.
+
+    Its answer counts only where the writer did.
+    """
 
     __slots__ = ("_open", "_told", "at", "lease", "need", "over", "patience", "spender", "usage")
 
