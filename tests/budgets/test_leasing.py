@@ -304,6 +304,26 @@ def test_a_call_that_is_cancelled_while_it_waits_holds_nothing(start: Start, ans
     program.call()
 
 
+def test_a_call_that_gives_up_just_when_it_is_answered_holds_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = start(usd("0.01"))
+    steps = program.admission.admit(make_attempt(started_at=NOON, at_risk=CENT, cost=None))
+    next(steps)
+    close = Ask._close
+
+    def close_and_be_slow(ask: Ask) -> bool:
+        monkeypatch.setattr(Ask, "_close", close)
+        is_first = close(ask)
+        with pytest.raises(KeyboardInterrupt):
+            steps.throw(KeyboardInterrupt())
+        return is_first
+
+    monkeypatch.setattr(Ask, "_close", close_and_be_slow)
+    program.serve()
+    program.call()
+
+
 def test_calls_without_a_price_go_while_there_is_anything_left_or_not_at_all(start: Start) -> None:
     program = start(usd("0.01", name="open"))
     program.begin(at_risk=None)

@@ -40,7 +40,10 @@ NO_ANSWER = Answer()
 
 
 class Ask:
-    """A call that waits for a lease. Either the writer answers it, or the call gives up: whoever is first."""
+    """A call that waits for a lease. Either the writer answers it, or the call gives up: whoever closes it first.
+
+    Its answer counts only where the writer did.
+    """
 
     __slots__ = ("_answer", "_open", "_told", "at", "need", "over", "patience", "spender")
 
