@@ -242,7 +242,7 @@ def test_a_page_that_comes_again_is_no_end(name: str, body: str, gateway: Gatewa
     with pytest.raises(
         SourceError, match=r"the same page twice \(page 2 has what page 1 had\).* had been read .* kept"
     ):
-        ask(named(name), today)
+        ask(named(name), _today())
 
 
 def test_a_litellm_without_pages_is_read_day_by_day(gateway: Gateway, ask: Ask, bill: Bill) -> None:

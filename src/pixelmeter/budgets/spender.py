@@ -40,10 +40,7 @@ NO_ANSWER = Answer()
 
 
 class Ask:
-    """A call that waits for a lease. Either the writer answers it, or the call gives up: whoever closes it first.
-
-    Its answer counts only where the writer did.
-    """
+    """A call that waits for a lease. Either the writer answers it, or the call gives up: whoever is first."""
 
     __slots__ = ("_answer", "_open", "_told", "at", "need", "over", "patience", "spender")
 
