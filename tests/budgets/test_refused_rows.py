@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import Drain
+from pixelmeter.drain.census import census
+from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.budget_changes import ResetAuthor
 from pixelmeter.ledger.budget_leases import REFUSED
 from pixelmeter.ledger.budget_reading import leases_of
@@ -75,6 +77,28 @@ def test_what_a_refused_attempt_cost_is_spent_again_by_nobody(
     program.refused()
     program.close()
     assert {("b", ""): (2 * CENT, CENT)} == spent_and_leased(ledger_url)
+
+
+def test_what_a_refused_attempt_cost_is_reserved_though_the_ledger_went_away_just_then(
+    program: Program, ledger_url: str, folder: str
+) -> None:
+    picky = Picky(program.writer)
+    spool = Spool(folder, FILES, SystemIds())
+    drain = Drain(spool, FILES, folder, picky)
+    spool.outcome(program.end(program.begin(), model=POISON))
+    keep = picky.keep_refused
+
+    def fail(_: Sequence[Attempt]) -> None:
+        picky.keep_refused = keep  # type: ignore[method-assign]
+        raise LedgerError("the ledger went away")
+
+    picky.keep_refused = fail  # type: ignore[method-assign]
+    with pytest.raises(LedgerError, match="went away"):
+        drain.step()
+    drain.step()
+    program.close()
+    assert ({}, {("b", ""): (0, CENT)}) == (program.leasing.charges, spent_and_leased(ledger_url))
+    assert {1} == set(census(FILES, folder).refused.values())
 
 
 def test_nothing_in_memory_and_no_lease_is_left_of_what_was_refused(
