@@ -82,17 +82,16 @@ def test_what_a_refused_attempt_cost_is_spent_again_by_nobody(
 def test_what_a_refused_attempt_cost_is_reserved_though_the_ledger_went_away_just_then(
     program: Program, ledger_url: str, folder: str
 ) -> None:
-    picky = Picky(program.writer)
+    class Leaving(Picky):
+        def keep_refused(self, attempts: Sequence[Attempt]) -> None:
+            self.left = getattr(self, "left", 0) + 1
+            if self.left == 1:
+                raise LedgerError("the ledger went away")
+            super().keep_refused(attempts)
+
     spool = Spool(folder, FILES, SystemIds())
-    drain = Drain(spool, FILES, folder, picky)
+    drain = Drain(spool, FILES, folder, Leaving(program.writer))
     spool.outcome(program.end(program.begin(), model=POISON))
-    keep = picky.keep_refused
-
-    def fail(_: Sequence[Attempt]) -> None:
-        picky.keep_refused = keep  # type: ignore[method-assign]
-        raise LedgerError("the ledger went away")
-
-    picky.keep_refused = fail  # type: ignore[method-assign]
     with pytest.raises(LedgerError, match="went away"):
         drain.step()
     drain.step()
