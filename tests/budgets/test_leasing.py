@@ -532,6 +532,24 @@ def test_a_lease_that_was_ended_by_time_does_not_live_on_in_its_program(start: S
     assert "limit" == asleep.refused(at_risk=USD).reason
 
 
+def test_what_calls_give_back_to_a_lease_that_was_ended_by_time_nobody_takes(start: Start) -> None:
+    asleep, other = start(usd(10, name="b")), start(usd(10, name="b"))
+    under_way = asleep.begin(at_risk=4 * USD)
+    asleep.clock.advance(61 * 60 * SECOND)
+    other.begin(at_risk=10 * USD)
+    asleep.serve()
+    asleep.end(under_way, cost=0)
+    assert "limit" == asleep.refused(at_risk=4 * USD).reason
+
+
+def test_a_busy_program_has_more_in_hand_before_its_calls_need_it(start: Start) -> None:
+    program = start(usd(10))
+    for _ in range(200):
+        program.call()
+        program.serve()
+    assert 1 == program.asked
+
+
 def test_what_a_call_that_gave_up_had_asked_for_is_not_drawn(start: Start, ledger_url: str) -> None:
     program = start(usd("0.02", name="b"))
     steps = program.admission.admit(make_attempt(started_at=NOON, at_risk=CENT, cost=None))

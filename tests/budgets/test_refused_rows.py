@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drain import Drain
+from pixelmeter.drain.census import census
+from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.budget_changes import ResetAuthor
 from pixelmeter.ledger.budget_leases import REFUSED
 from pixelmeter.ledger.budget_reading import leases_of
@@ -75,6 +77,27 @@ def test_what_a_refused_attempt_cost_is_spent_again_by_nobody(
     program.refused()
     program.close()
     assert {("b", ""): (2 * CENT, CENT)} == spent_and_leased(ledger_url)
+
+
+def test_what_a_refused_attempt_cost_is_reserved_though_the_ledger_went_away_just_then(
+    program: Program, ledger_url: str, folder: str
+) -> None:
+    class Leaving(Picky):
+        def keep_refused(self, attempts: Sequence[Attempt]) -> None:
+            self.left = getattr(self, "left", 0) + 1
+            if self.left == 1:
+                raise LedgerError("the ledger went away")
+            super().keep_refused(attempts)
+
+    spool = Spool(folder, FILES, SystemIds())
+    drain = Drain(spool, FILES, folder, Leaving(program.writer))
+    spool.outcome(program.end(program.begin(), model=POISON))
+    with pytest.raises(LedgerError, match="went away"):
+        drain.step()
+    drain.step()
+    program.close()
+    assert ({}, {("b", ""): (0, CENT)}) == (program.leasing.charges, spent_and_leased(ledger_url))
+    assert {1} == set(census(FILES, folder).refused.values())
 
 
 def test_nothing_in_memory_and_no_lease_is_left_of_what_was_refused(

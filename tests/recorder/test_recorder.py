@@ -203,6 +203,17 @@ def recorded(recorder: Recorder) -> Attempt:
     return attempt
 
 
+def test_an_attempt_that_ends_without_having_begun_is_in_the_ledger_after_a_flush(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    """As one that a budget has refused, where it is the first of its process."""
+    recorder, _ = recorder_on(f"{tmp_path}/spool", sqlite_url, SystemFiles())
+    recorder.end(make_attempt(outcome="blocked"))
+    assert recorder.flush(30)
+    assert 1 == committed(recorder)
+    assert recorder.close(30)
+
+
 class WaitingFiles(SystemFiles):
     """The real files of dead processes, of which more than 100 are deleted only when the test says so."""
 
