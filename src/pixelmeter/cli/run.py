@@ -20,7 +20,7 @@ _LAUNCH = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__)
 _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False})
+@click.command(context_settings={"allow_interspersed_args": False})
 @click.option(
     "--database-url",
     metavar="URL",

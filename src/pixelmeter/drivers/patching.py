@@ -218,7 +218,6 @@ def _apply(library: str) -> None:
     """Load the driver of a library that is in use, and have it patch the library."""
 
     def load() -> None:
-        _no_longer_wait(library)
         if library in _undo or library in _loading.busy or not _sources:
             return
         _loading.busy.add(library)
@@ -232,6 +231,8 @@ def _apply(library: str) -> None:
             raise
         finally:
             _loading.busy.discard(library)
+            # Not before: a child that is forked meanwhile has to begin anew.
+            _no_longer_wait(library)
 
     try:
         _loading.take(load)
