@@ -194,7 +194,7 @@ class _FirstObject:
     """
 
     def __init__(self, kind: Any, library: str) -> None:
-        self._original = vars(kind)["__init__"]
+        self._original: Any = kind.__dict__["__init__"]
         self._kind = kind
         self.library = library
         if not isinstance(self._original, _FirstObject):
@@ -210,7 +210,7 @@ class _FirstObject:
 
     def take_back(self) -> None:
         """Put the method back, where nobody has put something else in its place."""
-        if vars(self._kind).get("__init__") is self:
+        if self._kind.__dict__.get("__init__") is self:
             self._kind.__init__ = self._original
 
 
