@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from decimal import Decimal
@@ -21,40 +22,119 @@ EXPECTED: dict[str, tuple[int, list[str], list[dict[str, str]]]] = {
     "openai_async.py": (3, ["0.01"] * 3, [{"customer": name} for name in ("acme", "globex", "initech")]),
     "bare_httpx.py": (2, ["0.01", "0.04"], [{"program": "bare_httpx"}] * 2),
     "aigateway_tags.py": (1, ["0.04"], [{"aig_tag": "landing-page", "team": "growth"}]),
+    "notebook.ipynb": (
+        6,
+        ["0.02"] * 3,
+        [{"notebook": "styles", "style": style} for style in ("blueprint", "watercolour", "woodcut")],
+    ),
+    "fastapi_app.py": (2, ["0.01"] * 2, [{"customer": name, "feature": "images"} for name in ("acme", "globex")]),
+    "celery_tasks.py": (2, ["0.01"] * 2, [{"customer": name} for name in ("acme", "globex")]),
 }
 """By program: the images it makes, and the dollars and tags of its attempts."""
 
+USED = {
+    "fastapi_app.py": """
+from fastapi.testclient import TestClient
+with TestClient(app) as browser:
+    for name in ("acme", "globex"):
+        print(browser.post("/images?prompt=a+fox", headers={"x-customer": name}).json())
+""",
+    "celery_tasks.py": """
+for name in ("acme", "globex"):
+    print(make.apply(args=[name, "a fox"]).get())
+write_the_rest()
+""",
+}
+"""What uses those that wait for others. tests/interop/test_containers_page.py runs them with their real servers."""
 
-SERVERS = ["fastapi_app.py"]
-"""The programs that do not end by themselves: tests/interop/test_containers_page.py runs them."""
+ELSEWHERE = {"proxy"}
+"""Folders that have tests of their own."""
 
 
-def test_every_example_is_run() -> None:
-    assert sorted([*EXPECTED, *SERVERS]) == sorted(path.name for path in FOLDER.glob("*.py"))
-
-
-@pytest.mark.parametrize("name", EXPECTED)
-def test_an_example_runs_and_its_spend_is_reported(name: str, gateway: Gateway, tmp_path: Path) -> None:
-    environment = os.environ | {
+@pytest.fixture
+def environment(gateway: Gateway, tmp_path: Path) -> dict[str, str]:
+    """What the programs are told."""
+    return os.environ | {
+        "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ["PATH"])),
         "OPENAI_BASE_URL": gateway.url,
         "OPENAI_API_KEY": "sk-test",
         "AIGATEWAY_BASE_URL": gateway.root,
         "AIGATEWAY_API_KEY": "sk-aig-test",
+        "CELERY_CONFIG_MODULE": "celeryconfig",
         "PIXELMETER_DATABASE_URL": f"sqlite:///{tmp_path}/ledger.db",
         "PIXELMETER_GATEWAYS": "127.0.0.1:*=aigateway",
     }
 
-    def run(*command: str) -> str:
-        python = [sys.executable, "-W", "error", *command]
-        done = subprocess.run(python, env=environment, cwd=tmp_path, capture_output=True, text=True, timeout=60)
-        assert (0, "") == (done.returncode, done.stderr)
-        return done.stdout
 
-    assert run(str(FOLDER / name))
-    calls: list[dict[str, Any]] = json.loads(run("-m", "pixelmeter", "calls", "--format", "json"))
-    total = json.loads(run("-m", "pixelmeter", "report", "--format", "json"))["total"]
+def run(folder: Path, environment: dict[str, str], *command: str) -> str:
+    """Run Python in a folder, with every warning an error, and return what it printed."""
+    python = [sys.executable, "-W", "error", *command]
+    done = subprocess.run(python, env=environment, cwd=folder, capture_output=True, text=True, timeout=100)
+    assert (0, "") == (done.returncode, done.stderr)
+    return done.stdout
+
+
+def code_of(notebook: Path) -> str:
+    """Return the code cells of a notebook as one program; a line with `!` is a command of the shell, as in Jupyter."""
+    cells = [
+        "".join(cell["source"]) for cell in json.loads(notebook.read_text())["cells"] if cell["cell_type"] == "code"
+    ]
+    return "\n".join(re.sub(r"^!(.*)$", _of_the_shell, cell, flags=re.MULTILINE) for cell in cells)
+
+
+def _of_the_shell(line: re.Match[str]) -> str:
+    return f"import subprocess\nprint(subprocess.check_output({line[1]!r}, shell=True, text=True))"
+
+
+def test_every_example_is_run() -> None:
+    names = {path.name for path in FOLDER.iterdir() if not path.name.startswith(("__", "."))}
+    assert {*EXPECTED, *ELSEWHERE & names, "README.md"} == names
+
+
+def test_every_example_has_a_line_in_the_list() -> None:
+    listed = re.findall(r"^\| \[`(\S+)`\]\((\S+)\) \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
+    assert all(name.rstrip("/") == link.rstrip("/") for name, link in listed)
+    assert sorted(EXPECTED) == sorted(name for name, _ in listed if name.rstrip("/") not in ELSEWHERE)
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_an_example_runs_and_its_spend_is_reported(
+    name: str, gateway: Gateway, environment: dict[str, str], tmp_path: Path
+) -> None:
+    program = FOLDER / name
+    if program.suffix == ".ipynb":
+        (tmp_path / "notebook.py").write_text(code_of(program))
+        program = tmp_path / "notebook.py"
+    elif name in USED:
+        (tmp_path / "celeryconfig.py").write_text("broker_url = 'memory://'\n")
+        (tmp_path / name).write_text(program.read_text() + USED[name])
+        program = tmp_path / name
+
+    assert run(tmp_path, environment, str(program))
+    calls: list[dict[str, Any]] = json.loads(
+        run(tmp_path, environment, "-m", "pixelmeter", "calls", "--format", "json")
+    )
+    report = json.loads(run(tmp_path, environment, "-m", "pixelmeter", "report", "--format", "json"))
     images, dollars, tags = EXPECTED[name]
     assert sorted(zip(dollars, map(str, tags), strict=True)) == sorted(
         (call["cost_usd"], str(call["tags"])) for call in calls
     )
+    total = report["total"]
     assert (images, Decimal(gateway.billed_nano()) / 10**9) == (total["images"], Decimal(total["cost_usd"]))
+
+
+@pytest.mark.parametrize("path", list(FOLDER.glob("*.ipynb")), ids=lambda path: path.name)
+def test_a_notebook_has_the_form_of_nbformat_4_5_and_nothing_of_who_ran_it(path: Path) -> None:
+    notebook = json.loads(path.read_text())
+    assert (4, 5) == (notebook["nbformat"], notebook["nbformat_minor"])
+    assert {"cells", "metadata", "nbformat", "nbformat_minor"} == set(notebook)
+    assert {"kernelspec", "language_info"} == set(notebook["metadata"])
+    ids = [cell["id"] for cell in notebook["cells"]]
+    assert len(ids) == len(set(ids))
+    assert all(re.fullmatch("[a-zA-Z0-9_-]{1,64}", each) for each in ids)
+    for cell in notebook["cells"]:
+        assert all(isinstance(line, str) for line in cell["source"])
+        run = {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
+        shared = {"cell_type": cell["cell_type"], "id": cell["id"], "metadata": {}, "source": cell["source"]}
+        assert cell["cell_type"] in ("code", "markdown")
+        assert shared | run == cell

@@ -45,7 +45,8 @@ def is_replayed(outgoing: Outgoing) -> bool:
 
 
 def _stays(owner: Any, request: Any) -> bool:
-    transport = owner._transport_for_url(request.url) if hasattr(type(owner), "_transport_for_url") else owner
+    choose = getattr(owner, "_transport_for_url", None)
+    transport = owner if choose is None else choose(request.url)
     if type(transport).__module__.partition(".")[0] == "respx":
         return _by_respx(request) is True
     ends = [each for each in (transport, *sends_through(transport)) if _is_one_of(each, _IN_MEMORY | _ON_THE_WIRE)]

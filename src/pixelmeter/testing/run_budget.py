@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 
 __all__ = ["RunBudget"]
@@ -45,7 +45,7 @@ class RunBudget:
             return _read(file)
 
     @contextmanager
-    def _locked(self) -> Iterator[int]:
+    def _locked(self) -> Generator[int]:
         # With the first image call, when all of this is loaded: a run without one needs none of it.
         from pixelmeter.system import lock
 
