@@ -134,7 +134,7 @@ def test_a_notebook_has_the_form_of_nbformat_4_5_and_nothing_of_who_ran_it(path:
     assert all(re.fullmatch("[a-zA-Z0-9_-]{1,64}", each) for each in ids)
     for cell in notebook["cells"]:
         assert all(isinstance(line, str) for line in cell["source"])
-        run = {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
+        more: dict[str, Any] = {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {}
         shared = {"cell_type": cell["cell_type"], "id": cell["id"], "metadata": {}, "source": cell["source"]}
         assert cell["cell_type"] in ("code", "markdown")
-        assert shared | run == cell
+        assert shared | more == cell
