@@ -1,0 +1,41 @@
+"""A proxy that many tests share, in front of an upstream of plain sockets and of the stand-in gateway."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from pixelmeter.testing import Gateway
+from tests.proxy.sidecar import Sidecar, proxying
+from tests.proxy.upstream import Upstream, upstream
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The proxy, and what is behind it: all paths go to `upstream`, those below /gw to the stand-in gateway."""
+
+    sidecar: Sidecar
+    upstream: Upstream
+    url: str
+    """Of the ledger."""
+
+    @property
+    def root(self) -> str:
+        return self.sidecar.root
+
+
+@pytest.fixture(scope="session")
+def shared_pair(tmp_path_factory: pytest.TempPathFactory, shared_gateway: Gateway) -> Iterator[Pair]:
+    """The processes behind `pair`."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('proxy')}/ledger.db"
+    with upstream() as behind, proxying(behind.root, f"/gw={shared_gateway.root}", url=url) as sidecar:
+        yield Pair(sidecar, behind, url)
+
+
+@pytest.fixture
+def pair(shared_pair: Pair, gateway: Gateway) -> Pair:
+    """A proxy that is shared by tests, its upstream as new."""
+    shared_pair.upstream.reset()
+    return shared_pair
