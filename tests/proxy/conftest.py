@@ -30,7 +30,7 @@ class Pair:
 def shared_pair(tmp_path_factory: pytest.TempPathFactory, shared_gateway: Gateway) -> Iterator[Pair]:
     """The processes behind `pair`."""
     url = f"sqlite:///{tmp_path_factory.mktemp('proxy')}/ledger.db"
-    with upstream() as behind, proxying(behind.root, f"/gw={shared_gateway.root}", url=url) as sidecar:
+    with upstream() as behind, proxying(behind.root, f"/gw={shared_gateway.root}", url=url, settings={"PIXELMETER_WRITE_INTERVAL": "0.1"}) as sidecar:
         yield Pair(sidecar, behind, url)
 
 

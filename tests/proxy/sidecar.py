@@ -42,7 +42,7 @@ class Sidecar:
 def proxying(
     *upstreams: str, url: str, options: Sequence[str] = (), settings: Mapping[str, str] | None = None
 ) -> Iterator[Sidecar]:
-    """Run the proxy on free ports of this machine, its log where the test's own output goes."""
+    """Run the proxy on free ports of this machine."""
     command = [sys.executable, "-m", "pixelmeter", "proxy", "--database-url", url]
     for each in upstreams:
         command += ["--upstream", each]

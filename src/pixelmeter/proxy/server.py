@@ -35,6 +35,7 @@ _MOST_CONNECTIONS = 1000
 _DESCRIPTORS = 3
 _ANSWER_HEAD_LIMIT = 65_536
 _CLOSE_SECONDS = 10.0
+_OPEN_SECONDS = 10.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -122,8 +123,8 @@ async def run_worker(
     """Serve until `stop` is set, then finish what is under way, and close the meter; `ready` is called in between."""
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(failure_logger())
-    # Takes in what a process before this one has left, without waiting for a call.
-    meter.recorder.open(0)
+    # Before the first call: budgets are at hand then, and what a process before this one has left is taken in.
+    await asyncio.to_thread(meter.recorder.open, _OPEN_SECONDS)
     limits, tls = settings.clients(), settings.tls()
     places = Places(limits)
     async with AsyncExitStack() as stack:
