@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ class Pair:
     upstream: Upstream
     url: str
     """Of the ledger."""
+    gateway: Gateway
 
     @property
     def root(self) -> str:
@@ -30,12 +32,17 @@ class Pair:
 def shared_pair(tmp_path_factory: pytest.TempPathFactory, shared_gateway: Gateway) -> Iterator[Pair]:
     """The processes behind `pair`."""
     url = f"sqlite:///{tmp_path_factory.mktemp('proxy')}/ledger.db"
-    with upstream() as behind, proxying(behind.root, f"/gw={shared_gateway.root}", url=url, settings={"PIXELMETER_WRITE_INTERVAL": "0.1"}) as sidecar:
-        yield Pair(sidecar, behind, url)
+    with (
+        upstream() as behind,
+        proxying(
+            behind.root, f"/gw={shared_gateway.root}", url=url, settings={"PIXELMETER_WRITE_INTERVAL": "0.1"}
+        ) as sidecar,
+    ):
+        yield Pair(sidecar, behind, url, shared_gateway)
 
 
 @pytest.fixture
 def pair(shared_pair: Pair, gateway: Gateway) -> Pair:
     """A proxy that is shared by tests, its upstream as new."""
     shared_pair.upstream.reset()
-    return shared_pair
+    return dataclasses.replace(shared_pair, gateway=gateway)

@@ -99,7 +99,7 @@ def connect(root: str) -> socket.socket:
     return socket.create_connection((parts.hostname, parts.port or 80), timeout=GENEROUS)
 
 
-def ask(root: str, request: bytes, *, method: bytes = b"") -> Answer:
+def ask(root: str, request: bytes) -> Answer:
     """Send bytes on a connection of their own, and return the answer."""
     with connect(root) as client:
         client.sendall(request)

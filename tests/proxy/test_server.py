@@ -45,7 +45,10 @@ UP = ("--upstream", "https://api.aigateway.sh")
         (("--upstream", "https://api.aigateway.sh:99999"), "cannot be read"),
         (("--upstream", "/openrouter"), "write /path=https://host"),
         ((*UP, *UP), "two upstreams for all paths"),
-        (("--upstream", "/a=https://x.example", "--upstream", "/a/=https://y.example"), "two upstreams for the path /a"),
+        (
+            ("--upstream", "/a=https://x.example", "--upstream", "/a/=https://y.example"),
+            "two upstreams for the path /a",
+        ),
         ((*UP, "--listen", "8088"), "write HOST:PORT"),
         ((*UP, "--listen", "::1:8088"), "in brackets"),
         ((*UP, "--listen", "127.0.0.1:0,team"), "KEY=VALUE"),
@@ -111,7 +114,7 @@ def test_clients_from_elsewhere_need_tls_and_the_token_and_so_do_the_metrics(
     assert "open-sesame" not in answers[0].text + Path(sqlite_url.removeprefix("sqlite:///")).read_text("latin-1")
 
 
-def test_operators_see_health_readiness_and_metrics_on_a_port_of_their_own(pair: Pair, gateway: Gateway) -> None:
+def test_operators_see_health_readiness_and_metrics_on_a_port_of_their_own(pair: Pair) -> None:
     assert 200 == Calls(pair).post().status_code
     admin = pair.sidecar.admin
     found = {path: httpx.get(f"{admin}{path}") for path in ("/healthz", "/readyz", "/metrics", "/v1/models")}
@@ -142,7 +145,7 @@ def test_a_call_under_way_at_sigterm_is_answered_and_recorded_and_nobody_else_is
 ) -> None:
     go_on = threading.Event()
 
-    def answer(client: socket.socket, arrived: Arrived) -> None:
+    def answer(client: socket.socket, _: Arrived) -> None:
         client.sendall(picture()[:5000])
         assert go_on.wait(GENEROUS)
         client.sendall(picture()[5000:])

@@ -86,7 +86,9 @@ def test_headers_of_one_connection_and_those_that_it_names_are_dropped_both_ways
     )
     answer = ask(
         pair.root,
-        b"GET /x HTTP/1.1\r\n" + HOST + b"Connection: keep-alive, X-Own\r\nX-Own: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n"
+        b"GET /x HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: keep-alive, X-Own\r\nX-Own: 1\r\nKeep-Alive: 5\r\nTE: trailers\r\n"
         b"Proxy-Connection: keep-alive\r\nProxy-Authorization: Basic eA==\r\nX-Other: 2\r\n\r\n",
     )
 
@@ -97,7 +99,7 @@ def test_headers_of_one_connection_and_those_that_it_names_are_dropped_both_ways
 def test_the_first_event_of_a_stream_is_there_before_the_second_is_sent(pair: Pair) -> None:
     go_on = threading.Event()
 
-    def answer(client: socket.socket, arrived: Arrived) -> None:
+    def answer(client: socket.socket, _: Arrived) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n")
         client.sendall(b"9\r\ndata: 0\n\n\r\n")
         assert go_on.wait(GENEROUS)
@@ -119,7 +121,7 @@ def test_the_first_event_of_a_stream_is_there_before_the_second_is_sent(pair: Pa
 def test_the_head_of_an_answer_is_there_before_its_body(pair: Pair) -> None:
     go_on = threading.Event()
 
-    def answer(client: socket.socket, arrived: Arrived) -> None:
+    def answer(client: socket.socket, _: Arrived) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
         assert go_on.wait(GENEROUS)
         client.sendall(b"{}")
@@ -139,7 +141,9 @@ def test_the_head_of_an_answer_is_there_before_its_body(pair: Pair) -> None:
 def test_an_upload_arrives_while_it_is_sent(pair: Pair, is_chunked: bool) -> None:
     framed = b"Transfer-Encoding: chunked\r\n" if is_chunked else b"Content-Length: 200000\r\n"
     half = b"a" * 100_000
-    first, last = (b"186a0\r\n" + half + b"\r\n", b"186a0\r\n" + half + b"\r\n0\r\n\r\n") if is_chunked else (half, half)
+    first, last = (
+        (b"186a0\r\n" + half + b"\r\n", b"186a0\r\n" + half + b"\r\n0\r\n\r\n") if is_chunked else (half, half)
+    )
     with connect(pair.root) as client:
         client.sendall(b"POST /upload HTTP/1.1\r\n" + HOST + framed + b"\r\n" + first)
         arrived = pair.upstream.wait_for()
@@ -165,7 +169,7 @@ def test_a_client_that_waits_for_it_is_told_to_send_its_body(pair: Pair) -> None
 def test_an_answer_that_is_cut_off_is_seen_as_cut_off(pair: Pair, framing: str) -> None:
     head = b"Transfer-Encoding: chunked" if framing == "chunked" else b"Content-Length: 100"
 
-    def answer(client: socket.socket, arrived: Arrived) -> None:
+    def answer(client: socket.socket, _: Arrived) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\n" + head + b"\r\n\r\n9\r\ndata: 0\n\n\r\n")
         client.shutdown(socket.SHUT_RDWR)
 
@@ -177,7 +181,7 @@ def test_an_answer_that_is_cut_off_is_seen_as_cut_off(pair: Pair, framing: str) 
 
 
 def test_an_answer_that_ends_with_its_connection_ends_in_order(pair: Pair) -> None:
-    def answer(client: socket.socket, arrived: Arrived) -> None:
+    def answer(client: socket.socket, _: Arrived) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it")
         client.shutdown(socket.SHUT_RDWR)
 
@@ -253,7 +257,9 @@ def test_what_could_be_read_in_two_ways_is_refused_and_goes_nowhere(pair: Pair, 
 def test_a_client_that_offers_http2_over_a_plain_connection_goes_on_without(pair: Pair) -> None:
     answer = ask(
         pair.root,
-        b"POST /x HTTP/1.1\r\n" + HOST + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
+        b"POST /x HTTP/1.1\r\n"
+        + HOST
+        + b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAM\r\n"
         b"Content-Length: 2\r\n\r\n{}",
     )
     arrived = pair.upstream.wait_for()

@@ -137,7 +137,7 @@ def _some(client: socket.socket) -> bytes:
 def say(*pieces: bytes) -> Answer:
     """Return an answer of these bytes."""
 
-    def answer(client: socket.socket, arrived: Arrived) -> None:
+    def answer(client: socket.socket, _: Arrived) -> None:
         for piece in pieces:
             client.sendall(piece)
 

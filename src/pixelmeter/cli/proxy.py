@@ -101,8 +101,8 @@ def command(
     """Pass requests on to gateways, and meter the image calls among them.
 
     For programs in any language: give them the address of the proxy as base URL. Bodies and headers go through as they
-    are. On any address but this machine's own, --tls-cert, --tls-key and --token-file are needed. SIGTERM and Ctrl-C end
-    it, once running calls have ended.
+    are. On any address but this machine's own, --tls-cert, --tls-key and --token-file are needed. SIGTERM and Ctrl-C
+    end it, once running calls have ended.
     """
     if importlib.util.find_spec("aiohttp") is None:
         raise click.ClickException('what the proxy runs on is not installed: pip install "pixelmeter[proxy]"')

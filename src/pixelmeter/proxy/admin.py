@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -52,18 +51,23 @@ class Admin:
         connection: Any = request.protocol
         connection.begin(_nothing)
         try:
-            answer = await self._answers.get(request.path, Admin._unknown)(self, request)
+            answer = await self._answer_to(request)
         finally:
             connection.end()
         answer.headers["Server"] = "pixelmeter"
         answer.headers["Cache-Control"] = "no-store"
         return answer
 
-    async def _healthy(self, request: web.BaseRequest) -> web.Response:
-        return web.Response(text="healthy\n")
-
-    async def _ready(self, request: web.BaseRequest) -> web.Response:
-        return web.Response(text="ready\n") if self.is_ready else web.Response(text="not ready\n", status=503)
+    async def _answer_to(self, request: web.BaseRequest) -> web.Response:
+        match request.path:
+            case "/healthz":
+                return web.Response(text="healthy\n")
+            case "/readyz":
+                return web.Response(text="ready\n") if self.is_ready else web.Response(text="not ready\n", status=503)
+            case "/metrics":
+                return await self._metrics(request)
+            case _:
+                return web.Response(text="not found\n", status=404)
 
     async def _metrics(self, request: web.BaseRequest) -> web.Response:
         guard = self._guard
@@ -76,15 +80,6 @@ class Admin:
             encode, content_type = choose_encoder("")
         page = await asyncio.to_thread(encode, self._registry)
         return web.Response(body=page, headers={"Content-Type": content_type})
-
-    async def _unknown(self, request: web.BaseRequest) -> web.Response:
-        return web.Response(text="not found\n", status=404)
-
-    _answers: dict[str, Callable[[Admin, web.BaseRequest], Any]] = {
-        "/healthz": _healthy,
-        "/readyz": _ready,
-        "/metrics": _metrics,
-    }
 
 
 def _nothing() -> None:

@@ -10,7 +10,7 @@ import asyncio
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import aiohttp
 from aiohttp import web
@@ -108,6 +108,7 @@ class _Call:
         "_tags",
         "_task",
         "_timer",
+        "_unsent",
         "_watched",
         "_write",
     )
@@ -121,6 +122,7 @@ class _Call:
         self._task = asyncio.current_task()
         self._write = request.writer.write
         self._begun = False
+        self._unsent = b""
         self._is_cut = False
         self._body: Body | None = None
         self._answer: aiohttp.ClientResponse | None = None
@@ -249,57 +251,64 @@ class _Call:
             raise _refusal_for(error, upstream) from None
 
     async def _pass_back(self, answer: aiohttp.ClientResponse) -> web.StreamResponse:
-        request, connection, watched = self._request, self._connection, self._watched
+        watched = self._watched
         try:
-            data, framing = upstream_head(
+            head, framing = upstream_head(
                 answer.status,
                 answer.reason,
                 answer.raw_headers,
-                method=request.method,
-                is_newest=request.version >= aiohttp.HttpVersion11,
+                method=self._request.method,
+                is_newest=self._request.version >= aiohttp.HttpVersion11,
                 is_kept=self._is_kept,
             )
         except ValueError as error:
             if watched is not None:
                 watched.fail(error)
             raise Refused(502, "the gateway's answer has headers that cannot be passed on") from None
-        content = answer.content
-        read: int = 0
+        self._unsent = head
         try:
-            piece = content.read_nowait()
-            while True:
-                if piece:
-                    read += len(piece)
-                    if watched is not None:
-                        watched.feed(piece)
-                    data += framing.frame(piece)
-                if content.at_eof():
-                    break
-                if connection.is_gone:
-                    if read > self._limits.gone_bytes or watched is None or watched.is_over:
-                        return _Sent(is_kept=False)
-                elif data:
-                    with suppress(ConnectionError):
-                        await self._deliver(data)
-                data = b""
-                piece = await content.readany()
+            is_whole = await self._read(answer.content, framing)
         except (aiohttp.ClientError, TimeoutError) as error:
             # The client sees that it has been cut: its connection is closed before the end.
             if watched is not None:
                 watched.fail(error)
-            return await self._break_off(framing, data)
+            return await self._break_off(framing)
+        if not is_whole:
+            return _Sent(is_kept=False)
         # The outcome is kept before the client has the last of the body.
         if watched is not None:
             watched.finish()
-        await self._deliver(data + framing.end)
+        await self._deliver(self._unsent + framing.end)
         return _Sent(is_kept=framing.is_kept)
 
-    async def _break_off(self, framing: Framing, data: bytes) -> web.StreamResponse:
-        transport = self._request.transport
-        if transport is not None and not self._connection.is_gone:
-            if data:
+    async def _read(self, content: aiohttp.StreamReader, framing: Framing) -> bool:
+        """Pass a body on as it comes, but for its last piece; return whether it came to its end, and was read to it."""
+        connection, watched = self._connection, self._watched
+        read = 0
+        piece = content.read_nowait()
+        while True:
+            if piece:
+                read += len(piece)
+                if watched is not None:
+                    watched.feed(piece)
+                self._unsent += framing.frame(piece)
+            if content.at_eof():
+                return True
+            if connection.is_gone:
+                self._unsent = b""
+                if read > self._limits.gone_bytes or watched is None or watched.is_over:
+                    return False
+            elif self._unsent:
+                data, self._unsent = self._unsent, b""
                 with suppress(ConnectionError):
                     await self._deliver(data)
+            piece = await content.readany()
+
+    async def _break_off(self, framing: Framing) -> web.StreamResponse:
+        transport = self._request.transport
+        if transport is not None and not self._connection.is_gone:
+            with suppress(ConnectionError):
+                await self._deliver(self._unsent)
             if not framing.is_chunked and not framing.has_length:
                 # The end of the connection would look like the end of the body.
                 transport.abort()
@@ -328,15 +337,14 @@ class _Call:
 
 
 def _sent_headers(head: Head) -> CIMultiDict[str]:
-    headers: Any = CIMultiDict()
+    headers = CIMultiDict[str]()
     for name, value in head.headers:
         try:
             text = value.decode()
         except UnicodeDecodeError:
             text = value.decode("latin-1")
         headers.add(name.decode("ascii"), text)
-    sent: CIMultiDict[str] = headers
-    return sent
+    return headers
 
 
 def _refusal_for(error: Exception, upstream: Upstream) -> Refused:

@@ -18,7 +18,8 @@ __all__ = ["Connection", "Server"]
 _FIELD_LIMIT = 16_384
 _FIELDS_LIMIT = 100
 # What aiohttp would log has headers in it, and those have keys.
-_silent = logging.Logger("pixelmeter.proxy.silent", logging.CRITICAL + 1)
+_silent = logging.getLogger("pixelmeter.proxy.silent")
+_silent.setLevel(logging.CRITICAL + 1)
 
 
 class Connection(web.RequestHandler):

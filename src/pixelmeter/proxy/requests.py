@@ -62,47 +62,44 @@ class Head(NamedTuple):
     """Whether the client waits to be told that it may send the body."""
 
 
+class _Reading:
+    """What the headers of a request say, one after the other."""
+
+    def __init__(self) -> None:
+        self.passed: list[tuple[bytes, bytes]] = []
+        self.lengths: list[bytes] = []
+        self.ours: dict[bytes, bytes] = {}
+        """The others, by lower-case name; the values of a name that comes twice are joined."""
+
+    def take(self, raw: Iterable[tuple[bytes, bytes]]) -> int:
+        """Take the headers; return how many bytes they have."""
+        size = 0
+        for pair in raw:
+            name = pair[0].lower()
+            size += len(name) + len(pair[1]) + 4
+            if name in CONNECTION_ONLY or name in _OURS or name.startswith(_MARK):
+                before = self.ours.get(name)
+                self.ours[name] = pair[1] if before is None else before + b"," + pair[1]
+                continue
+            if name == b"content-length":
+                self.lengths.append(pair[1])
+            self.passed.append(pair)
+        return size
+
+    def word(self, name: bytes) -> bytes:
+        """Return the value of a header that is for us, in lower case."""
+        return self.ours.get(name, b"").strip().lower()
+
+
 def read_head(target: bytes, raw: Sequence[tuple[bytes, bytes]]) -> Head:
     """Read a head that the parser has accepted; Refused for what a proxy must not let through."""
     if not _TARGET.fullmatch(target) or b"#" in target:
         raise Refused(400, "the request line must have a path, such as /v1/images/generations")
-    passed: list[tuple[bytes, bytes]] = []
-    connection: list[bytes] = []
-    lengths: list[bytes] = []
-    tags = token = upgrade = expect = coding = b""
-    size = len(target)
-    for pair in raw:
-        name = pair[0].lower()
-        size += len(name) + len(pair[1]) + 4
-        if name in CONNECTION_ONLY:
-            if name == b"connection":
-                connection.append(pair[1])
-            elif name == b"upgrade":
-                upgrade = pair[1].strip().lower()
-            elif name == b"transfer-encoding":
-                coding = coding + b"," + pair[1] if coding else pair[1].strip().lower()
-        elif name in _OURS:
-            if name == b"expect":
-                expect = pair[1].lower()
-        elif name.startswith(_MARK):
-            if name == _TAGS:
-                tags = tags + b"," + pair[1] if tags else pair[1]
-            elif name == _TOKEN:
-                token = pair[1]
-        else:
-            if name == b"content-length":
-                lengths.append(pair[1])
-            passed.append(pair)
-    _check(size, lengths, coding, upgrade, expect)
-    if connection and (dropped := named_in(connection)):
-        passed = [pair for pair in passed if pair[0].lower() not in dropped]
-    length = int(lengths[0]) if lengths else None
-    return Head(target, passed, tags, token, length, bool(coding), bool(expect))
-
-
-def _check(size: int, lengths: Sequence[bytes], coding: bytes, upgrade: bytes, expect: bytes) -> None:
-    if size > _HEAD_LIMIT:
+    reading = _Reading()
+    if len(target) + reading.take(raw) > _HEAD_LIMIT:
         raise Refused(431, f"the headers have more than {_HEAD_LIMIT:,} bytes")
+    ours, lengths, passed = reading.ours, reading.lengths, reading.passed
+    coding, upgrade, expect = map(reading.word, (b"transfer-encoding", b"upgrade", b"expect"))
     if coding not in (b"", b"chunked"):
         raise Refused(501, "a body comes as it is or in chunks")
     if len(lengths) > 1 or (lengths and (coding or not lengths[0].isdigit() or len(lengths[0]) > 18)):
@@ -113,6 +110,11 @@ def _check(size: int, lengths: Sequence[bytes], coding: bytes, upgrade: bytes, e
         raise Refused(501, "this proxy passes on HTTP/1.1 and no other protocol")
     if expect not in (b"", b"100-continue"):
         raise Refused(417, "nothing but 100-continue can be expected")
+    connection = ours.get(b"connection")
+    if connection is not None and (dropped := named_in([connection])):
+        passed = [pair for pair in passed if pair[0].lower() not in dropped]
+    length = int(lengths[0]) if lengths else None
+    return Head(target, passed, ours.get(_TAGS, b""), ours.get(_TOKEN, b""), length, bool(coding), bool(expect))
 
 
 def named_in(connection: Iterable[bytes]) -> frozenset[bytes]:

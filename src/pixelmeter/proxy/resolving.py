@@ -12,8 +12,8 @@ from aiohttp.resolver import DefaultResolver
 
 __all__ = ["connector"]
 
-# Servers close what is idle after 5 seconds (Node, uvicorn) or more; a request on a connection that is being closed just
-# then fails, and one that may cost money is not sent again.
+# Servers close what is idle after 5 seconds (Node, uvicorn) or more; a request on a connection that is being closed
+# just then fails, and one that may cost money is not sent again.
 _KEPT_SECONDS = 4.0
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import importlib
 import logging
 import multiprocessing
 import os
@@ -15,7 +16,7 @@ from contextlib import AsyncExitStack
 from multiprocessing.context import SpawnProcess
 from typing import TYPE_CHECKING, Any
 
-from prometheus_client import CollectorRegistry, multiprocess
+from prometheus_client import CollectorRegistry
 
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
@@ -47,8 +48,8 @@ def run_proxy(
 ) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called once clients can connect.
 
-    `admin_guard` is needed where the operators' port can be reached from elsewhere. Raises ConfigError for settings that
-    cannot be used.
+    `admin_guard` is needed where the operators' port can be reached from elsewhere. Raises ConfigError for settings
+    that cannot be used.
     """
     settings.tls()
     if workers == 1:
@@ -93,24 +94,27 @@ async def _together(
     stop.on_signals()
     async with AsyncExitStack() as stack:
         await page.open(stack, settings.tls())
-        crews = [_Seat(settings, listeners, folder) for _ in range(workers)]
-        tasks = [asyncio.create_task(crew.keep()) for crew in crews]
-        waiting = asyncio.create_task(stop.wait())
-        starting = asyncio.gather(*(crew.is_up.wait() for crew in crews))
-        await asyncio.wait([waiting, starting], return_when=asyncio.FIRST_COMPLETED)
-        if not stop.is_set():
-            page.is_ready = True
-            ready()
-        await waiting
+        seats = [_Seat(settings, listeners, folder) for _ in range(workers)]
+        tasks = [asyncio.create_task(seat.keep()) for seat in seats]
+        starting = asyncio.create_task(_up(seats, page, ready))
+        await stop.wait()
         starting.cancel()
         page.is_ready = False
-        for crew in crews:
-            crew.end()
+        for seat in seats:
+            seat.end()
         _, late = await asyncio.wait(tasks, timeout=settings.stop_seconds + 2 * _PATIENCE)
-        for crew in crews:
-            crew.kill()
+        for seat in seats:
+            seat.kill()
         if late:
             await asyncio.wait(late, timeout=_PATIENCE)
+
+
+async def _up(seats: Sequence[_Seat], page: Admin, ready: Callable[[], object]) -> None:
+    """Say that calls are taken, once every worker takes them."""
+    for seat in seats:
+        await seat.is_up.wait()
+    page.is_ready = True
+    ready()
 
 
 class _Seat:
@@ -126,7 +130,7 @@ class _Seat:
 
     async def keep(self) -> None:
         """Run a worker, and another one whenever it ends, until the end."""
-        while not self._is_ending:
+        while not self._ends():
             context = multiprocessing.get_context("spawn")
             here, there = context.Pipe(duplex=False)
             self._process = process = context.Process(
@@ -135,14 +139,13 @@ class _Seat:
             await asyncio.to_thread(process.start)
             there.close()
             await self._started(here)
-            if self._is_ending:
+            if self._ends():
                 self.end()
             await _readable(process.sentinel)
             here.close()
             process.join()
-            mark_dead: Any = multiprocess.mark_process_dead
-            mark_dead(process.pid, self._folder)
-            if not self._is_ending:
+            _forget(process.pid, self._folder)
+            if not self._ends():
                 _log.warning("a worker of the proxy has ended with status %s; another one begins", process.exitcode)
                 await asyncio.sleep(_AGAIN_SECONDS)
 
@@ -153,6 +156,10 @@ class _Seat:
         except EOFError:
             return
         self.is_up.set()
+
+    def _ends(self) -> bool:
+        # Asked anew each time: it changes while this waits.
+        return self._is_ending
 
     def end(self) -> None:
         """Have the worker end once what is under way is done."""
@@ -165,6 +172,12 @@ class _Seat:
         """End the worker at once."""
         if self._process is not None and self._process.is_alive():
             self._process.kill()
+
+
+def _forget(process: int | None, folder: str) -> None:
+    """Have the gauges of a worker that has ended count no more."""
+    library: Any = importlib.import_module("prometheus_client.multiprocess")
+    library.mark_process_dead(process, folder)
 
 
 async def _readable(descriptor: int) -> None:

@@ -162,7 +162,7 @@ class Exchange:
             self._end(*outcomes.of_response(self._wire.status or 0, response, streamed=self._streamed))
 
     def leave(self, why: str) -> None:
-        """The caller has gone, and somebody else reads on: an answer that is a success becomes `cancelled`, with its cost.
+        """The caller has gone, and somebody else reads on: a success becomes `cancelled`, with its cost.
 
         `why` is its error type.
         """
