@@ -27,7 +27,7 @@ import httpx
 import pixelmeter
 import pytest
 
-METER = pixelmeter.Meter(gateways={"127.0.0.1:*": "aigateway"})
+METER = pixelmeter.Meter()
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def make(client):
 def project(pytester: pytest.Pytester, gateway: Gateway, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
     """A project whose tests can make images."""
     monkeypatch.setenv("GATEWAY_URL", gateway.url)
-    monkeypatch.setenv("PIXELMETER_STATE_DIR", str(pytester.path / "state"))
+    monkeypatch.setenv("PIXELMETER_GATEWAYS", "127.0.0.1:*=aigateway")
     pytester.makeconftest(CONFTEST)
     return pytester
 
@@ -168,6 +168,20 @@ def test_a_call_that_could_go_over_the_budget_of_the_run_is_not_sent(
             "2 calls of 2 tests not sent",
         ]
     )
+
+
+def test_a_call_is_not_sent_where_the_budget_cannot_be_asked(project: pytest.Pytester, gateway: Gateway) -> None:
+    test = """
+    import os
+
+    def test_call(make, request):
+        os.remove(request.config.pluginmanager.get_plugin("pixelmeter-totals")._run.budget.path)
+        make()
+    """
+    result = run(project, test, "--image-budget=1")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*it cannot be told whether an image call to * may leave (FileNotFoundError); *"])
+    assert [] == gateway.billing()
 
 
 def test_what_is_at_risk_uses_up_the_budget_as_well(project: pytest.Pytester, gateway: Gateway) -> None:
@@ -291,6 +305,55 @@ def test_live(far):
     # The proxy is no proxy, but it is reached.
     run(project, (FAR + test).format(proxy=gateway.root)).assert_outcomes(passed=1)
     assert 1 == len(gateway.billing())
+
+
+UNMETERED = """
+import os
+
+import httpx
+import pytest
+
+CLIENT = httpx.Client(base_url=os.environ["GATEWAY_URL"])
+
+
+@pytest.mark.parametrize("number", range(3))
+def test_call(number):
+    CLIENT.post("/images/generations", json={"model": "meta/sam-3-1-image", "prompt": "a fox"})
+
+
+@pytest.fixture(scope="session", autouse=True)
+def closed():
+    yield
+    CLIENT.close()
+"""
+
+
+def test_a_limit_holds_for_clients_that_nobody_instruments(project: pytest.Pytester, gateway: Gateway) -> None:
+    unseen = run(project, UNMETERED)
+    unseen.assert_outcomes(passed=3)
+    unseen.stdout.no_fnmatch_line("*image calls*")
+
+    limited = run(project, UNMETERED, "--image-budget=0.02")
+    limited.assert_outcomes(passed=2, failed=1)
+    limited.stdout.fnmatch_lines(["2 calls, 2 images, $0.02"])
+
+    marked = run(
+        project, UNMETERED.replace("def test_call", '@pytest.mark.pixelmeter_max_cost("0.001")\ndef test_call')
+    )
+    marked.assert_outcomes(failed=3)
+    assert 3 + 2 + 3 == len(gateway.billing())
+
+
+def test_clients_that_nobody_instruments_are_seen_where_it_is_asked_for_and_not_where_it_is_forbidden(
+    project: pytest.Pytester,
+) -> None:
+    project.makeini("[pytest]\npixelmeter_all_clients = true\n")
+    run(project, UNMETERED).stdout.fnmatch_lines(["3 calls, 3 images, $0.03"])
+
+    project.makeini("[pytest]\npixelmeter_all_clients = false\npixelmeter_max_cost = 0.001\n")
+    result = run(project, UNMETERED, "--image-budget=0.01")
+    result.assert_outcomes(passed=3)
+    result.stdout.no_fnmatch_line("*image calls*")
 
 
 def test_calls_of_fixtures_imports_and_threads_are_counted(project: pytest.Pytester) -> None:

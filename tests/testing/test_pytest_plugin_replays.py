@@ -11,7 +11,7 @@ import pixelmeter.drivers.httpx
 import pixelmeter.drivers.httpx2
 import pixelmeter.testing.replays
 from pixelmeter.testing import Gateway
-from pixelmeter.testing.replays import is_loopback
+from pixelmeter.testing.replays import is_this_machine
 
 pytest_plugins = ["pytester"]
 
@@ -286,7 +286,7 @@ def test_a_cassette_is_paid_when_it_is_recorded_and_not_when_it_is_replayed(
     "host", ["localhost", "LOCALHOST:80", "a.localhost.", "127.0.0.1:8080", "127.1.2.3", "[::1]:80", "0.0.0.0", "[::]"]
 )
 def test_loopback_is_this_machine(host: str) -> None:
-    assert is_loopback(host)
+    assert is_this_machine(host)
 
 
 @pytest.mark.parametrize(
@@ -294,4 +294,4 @@ def test_loopback_is_this_machine(host: str) -> None:
     ["localhost.example", "127.0.0.1.example", "10.0.0.1", "192.168.0.1:80", "[fe80::1]", "[::ffff:8.8.8.8]", ""],
 )
 def test_what_is_not_loopback_is_somewhere_else(host: str) -> None:
-    assert not is_loopback(host)
+    assert not is_this_machine(host)

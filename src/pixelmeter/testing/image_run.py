@@ -112,27 +112,43 @@ class ImageRun:
 
     def admit(self, intent: Attempt, outgoing: Outgoing) -> None:
         """Let an attempt leave, or fail the test that makes it."""
-        # With the first image call: a run without one needs none of it.
-        from pixelmeter.testing.replays import is_loopback, is_replayed
+        test = self.test
+        to = f"{outgoing.host} ({intent.model})" if intent.model else outgoing.host
+        try:
+            reserved = self._admit(test, intent, outgoing, to)
+        except Exception as error:
+            # Rather than let it go: it would be paid.
+            reason = f"it cannot be told whether an image call to {to} may leave ({type(error).__name__})"
+            raise self._refusal(test, f"pixelmeter: {reason}; it was not sent") from error
+        self._begun[intent.id] = _Begun(test, intent, reserved)
 
-        test, reserved = self.test, None
+    def _admit(self, test: OneTest, intent: Attempt, outgoing: Outgoing, to: str) -> int | None:
+        """Return what was reserved for an attempt that may leave."""
+        # With the first image call: a run without one needs none of it.
+        from pixelmeter.testing.replays import is_replayed, is_this_machine
+
         if is_replayed(outgoing):
             test.replayed.add(intent.id)
-        else:
-            to = f"{outgoing.host} ({intent.model})" if intent.model else outgoing.host
-            if test.block_live and not is_loopback(outgoing.host):
-                raise self._refusal(
-                    test,
-                    f"pixelmeter_block_live: an image call to {to} was about to leave this machine; it was not sent",
-                )
-            if test.max_cost is not None and (used := test.used()) > test.max_cost:
-                raise self._refusal(
-                    test,
-                    f"pixelmeter_max_cost: the image calls of this test may cost {usd(test.max_cost)} and have used "
-                    f"{usd(used)}; the next one, to {to}, was not sent",
-                )
-            reserved = self._reserve(test, intent, to)
-        self._begun[intent.id] = _Begun(test, intent, reserved)
+            return None
+        if test.block_live and not is_this_machine(outgoing.host):
+            raise self._refusal(
+                test, f"pixelmeter_block_live: an image call to {to} was about to leave this machine; it was not sent"
+            )
+        if test.max_cost is not None and (used := test.used()) > test.max_cost:
+            raise self._refusal(
+                test,
+                f"pixelmeter_max_cost: the image calls of this test may cost {usd(test.max_cost)} and have used "
+                f"{usd(used)}; the next one, to {to}, was not sent",
+            )
+        budget, amount = self.budget, intent.at_risk or 0
+        if budget is None or budget.reserve(amount):
+            return amount
+        cost = f", and this one may cost {usd(amount)}" if amount else ""
+        raise self._refusal(
+            test,
+            f"--image-budget: the image calls of this run may cost {usd(budget.limit)}, {usd(budget.used())} are used "
+            f"up{cost}; an image call to {to} was not sent",
+        )
 
     def take(self, attempt: Attempt) -> None:
         """Take an attempt that has ended, for the test that began it."""
@@ -155,27 +171,6 @@ class ImageRun:
             self.take(begun.intent)
         self._is_over = True
         return self.outside.sums()
-
-    def _reserve(self, test: OneTest, intent: Attempt, to: str) -> int | None:
-        budget, amount = self.budget, intent.at_risk or 0
-        if budget is None:
-            return None
-        try:
-            if budget.reserve(amount):
-                return amount
-            used = usd(budget.used())
-        except OSError as error:
-            raise self._refusal(
-                test,
-                f"--image-budget: it cannot be asked in this process ({type(error).__name__}); "
-                f"an image call to {to} was not sent",
-            ) from None
-        cost = f", and this one may cost {usd(amount)}" if amount else ""
-        raise self._refusal(
-            test,
-            f"--image-budget: the image calls of this run may cost {usd(budget.limit)}, {used} are used up{cost}; "
-            f"an image call to {to} was not sent",
-        )
 
     def _refusal(self, test: OneTest, message: str) -> BaseException:
         test.refused.append(message)

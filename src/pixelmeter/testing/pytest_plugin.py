@@ -16,15 +16,19 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
+    from pixelmeter.meter import Meter
     from pixelmeter.testing.image_calls import ImageCalls
     from pixelmeter.testing.image_run import ImageRun, OneTest
+    from pixelmeter.testing.run_budget import RunBudget
 
 __all__: list[str] = []
 
 _RUN = pytest.StashKey["ImageRun"]()
+_PATCHED = pytest.StashKey[bool]()
 _NAME = "pixelmeter"
 _MAX_COST = "pixelmeter_max_cost"
 _BLOCK_LIVE = "pixelmeter_block_live"
+_ALL_CLIENTS = "pixelmeter_all_clients"
 _MOST_EXPENSIVE = 5
 _MARKERS = (
     f"{_MAX_COST}(usd): fail the test where its image calls cost more US dollars than that.",
@@ -49,6 +53,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     parser.addini(_MAX_COST, "what the image calls of one test may cost, in US dollars", default="")
     parser.addini(_BLOCK_LIVE, "fail tests whose image calls would leave this machine", type="bool", default=False)
+    parser.addini(
+        _ALL_CLIENTS,
+        "whether clients that nobody instruments are seen as well: true, false, or auto, where a limit is set",
+        default="auto",
+    )
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -66,19 +75,23 @@ def pytest_configure(config: pytest.Config) -> None:
         _max_cost_of(config.getini(_MAX_COST))
     except ValueError as error:
         raise pytest.UsageError(f"{_MAX_COST}: {error}") from None
+    if config.getini(_ALL_CLIENTS) not in ("true", "false", "auto"):
+        raise pytest.UsageError(f"{_ALL_CLIENTS} is true, false or auto")
     limit = config.getoption("image_budget")
-    if limit is None:
-        return
-    from pixelmeter.testing.image_run import nano_of
-    from pixelmeter.testing.run_budget import RunBudget
+    if limit is not None:
+        run.budget = _budget(config, limit)
+    if (
+        config.getini(_ALL_CLIENTS) == "true"
+        or limit is not None
+        or config.getini(_MAX_COST)
+        or config.getini(_BLOCK_LIVE)
+    ):
+        _meter_all(config)
 
-    given: dict[str, Any] = getattr(config, "workerinput", {})
-    path = given.get(_NAME)
-    if path is None:
-        file, path = tempfile.mkstemp(prefix="pixelmeter-budget-")
-        os.close(file)
-        config.add_cleanup(partial(_remove, path))
-    run.budget = RunBudget(nano_of(limit), path)
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if any(item.get_closest_marker(name) for item in session.items for name in (_MAX_COST, _BLOCK_LIVE)):
+        _meter_all(session.config)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -180,6 +193,36 @@ def _begin(config: pytest.Config) -> ImageRun:
     config.add_cleanup(partial(CAPTURES.remove, run))
     config.pluginmanager.register(_Totals(run), "pixelmeter-totals")
     return run
+
+
+def _budget(config: pytest.Config, limit: str) -> RunBudget:
+    from pixelmeter.testing.image_run import nano_of
+    from pixelmeter.testing.run_budget import RunBudget
+
+    given: dict[str, Any] = getattr(config, "workerinput", {})
+    path = given.get(_NAME)
+    if path is None:
+        file, path = tempfile.mkstemp(prefix="pixelmeter-budget-")
+        os.close(file)
+        config.add_cleanup(partial(_remove, path))
+    return RunBudget(nano_of(limit), path)
+
+
+def _meter_all(config: pytest.Config) -> None:
+    """Meter every client of this process, now and later: a limit is to hold for those that nobody instruments, too."""
+    if _PATCHED in config.stash or config.getini(_ALL_CLIENTS) == "false":
+        return
+    from pixelmeter.drivers.patching import LateMeter, patch
+
+    config.stash[_PATCHED] = True
+    config.add_cleanup(patch(LateMeter(_meter)))
+
+
+def _meter() -> Meter:
+    # With the first client that is made: a run without one needs none of it.
+    from pixelmeter.meter import Meter
+
+    return Meter()
 
 
 def _checked(item: pytest.Item, test: OneTest, phase: str) -> Generator[None, Any, Any]:

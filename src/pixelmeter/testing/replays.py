@@ -14,14 +14,14 @@ from typing import Any
 from pixelmeter.drivers.httpx_clients import sends_through
 from pixelmeter.outgoing import Outgoing
 
-__all__ = ["is_loopback", "is_replayed"]
+__all__ = ["is_replayed", "is_this_machine"]
 
 _IN_MEMORY = frozenset({"MockTransport", "ASGITransport", "WSGITransport"})
 _ON_THE_WIRE = frozenset({"HTTPTransport", "AsyncHTTPTransport"})
 _HANDLE = ("handle_request", "handle_async_request")
 
 
-def is_loopback(host: str) -> bool:
+def is_this_machine(host: str) -> bool:
     """Return whether a host, as it stands in a URL, is this machine by its name or number; nothing is resolved."""
     name = host[1:].partition("]")[0] if host.startswith("[") else host.partition(":")[0]
     try:
