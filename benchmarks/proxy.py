@@ -6,7 +6,7 @@ All variants make the same calls to the same stand-in gateway, block by block in
 `--pace` rests that many seconds before each call. `bare aiohttp` is a pass-through of aiohttp's server and client
 without anything else; `pixelmeter proxy` is the command. Of these it is the CPU of the proxy's process, all threads,
 and each block waits until the ledger is written. `in the program` is what the meter adds to a httpx client in this
-process, as `benchmarks/overhead.py` measures it. The ratio compares what the proxy adds to the pass-through with what
+process, with Prometheus as the proxy has it. The ratio compares what the proxy adds to the pass-through with what
 the meter adds in the program, in each round. `--litellm` names the command of a LiteLLM proxy that is installed in an
 environment of its own; it runs without a database.
 """
@@ -32,6 +32,7 @@ from urllib.parse import urlsplit
 
 import httpx
 from aiohttp import ClientSession, DummyCookieJar, TCPConnector, web
+from prometheus_client import CollectorRegistry
 from yarl import URL
 
 import pixelmeter
@@ -79,7 +80,7 @@ def _bare(upstream: str, port: Any) -> None:
                 await response.write_eof()
                 return response
 
-        server = web.Server(handle, access_log=None)  # type: ignore[arg-type]
+        server = web.Server(handle, access_log=None) 
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         port.send(listening.sockets[0].getsockname()[1])
         await asyncio.Event().wait()
@@ -208,7 +209,9 @@ def _variants(options: argparse.Namespace, gateway: Gateway, folder: str, stack:
     url = f"{gateway.root}{_PATH}"
     yield _in_program("plain program", stack.enter_context(httpx.Client()), url, lambda: None)
     meter = stack.enter_context(
-        pixelmeter.Meter(f"sqlite:///{folder}/program.db", gateways={"127.0.0.1:*": "aigateway"})
+        pixelmeter.Meter(
+            f"sqlite:///{folder}/program.db", gateways={"127.0.0.1:*": "aigateway"}, registry=CollectorRegistry()
+        )
     )
     metered = pixelmeter.instrument(stack.enter_context(httpx.Client()), meter)
     yield _in_program("metered program", metered, url, lambda: meter.flush(30))
