@@ -62,6 +62,9 @@ class _Sent(web.StreamResponse):
         return None
 
 
+_KEPT, _CLOSED = _Sent(is_kept=True), _Sent(is_kept=False)
+
+
 class Proxy:
     """Passes requests on to gateways."""
 
@@ -132,7 +135,7 @@ class _Call:
     async def run(self) -> web.StreamResponse:
         """Go all the way; never raises but for a cancellation that is not its own."""
         if self._connection.is_gone:
-            return _Sent(is_kept=False)
+            return _CLOSED
         self._connection.begin(self._gone)
         try:
             return await self._pass_on()
@@ -154,7 +157,7 @@ class _Call:
             return await self._say(Refused(502, "the proxy failed; its log says more"))
         finally:
             self._close()
-        return _Sent(is_kept=False)
+        return _CLOSED
 
     def _close(self) -> None:
         self._connection.end()
@@ -274,12 +277,12 @@ class _Call:
                 watched.fail(error)
             return await self._break_off(framing)
         if not is_whole:
-            return _Sent(is_kept=False)
+            return _CLOSED
         # The outcome is kept before the client has the last of the body.
         if watched is not None:
             watched.finish()
         await self._deliver(self._unsent + framing.end)
-        return _Sent(is_kept=framing.is_kept)
+        return _KEPT if framing.is_kept else _CLOSED
 
     async def _read(self, content: aiohttp.StreamReader, framing: Framing) -> bool:
         """Pass a body on as it comes, but for its last piece; return whether it came to its end, and was read to it."""
@@ -312,7 +315,7 @@ class _Call:
             if not framing.is_chunked and not framing.has_length:
                 # The end of the connection would look like the end of the body.
                 transport.abort()
-        return _Sent(is_kept=False)
+        return _CLOSED
 
     async def _deliver(self, data: bytes) -> None:
         self._begun = True
@@ -328,12 +331,12 @@ class _Call:
     ) -> web.StreamResponse:
         """Answer in place of the gateway."""
         if self._begun or self._connection.is_gone:
-            return _Sent(is_kept=False)
+            return _CLOSED
         is_newest = self._request.version >= aiohttp.HttpVersion11
         head = local_head(status, headers, is_newest=is_newest, is_kept=is_kept)
         with suppress(ConnectionError):
             await self._deliver(head if self._request.method == "HEAD" else head + body)
-        return _Sent(is_kept=is_kept)
+        return _KEPT if is_kept else _CLOSED
 
 
 def _sent_headers(head: Head) -> CIMultiDict[str]:

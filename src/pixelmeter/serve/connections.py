@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -18,6 +19,10 @@ _MOST = 100
 _FEWEST = 8
 # File descriptors that the process needs for other things: modules, log, ledger, and the spool files that it reads.
 _RESERVED = 64
+# How often the times of connections are looked at: every second, or often enough for those that are short.
+_TICK = 1.0
+_TICKS = 5
+_SHORTEST_TICK = 0.05
 _log = logging.getLogger("pixelmeter")
 
 
@@ -61,24 +66,32 @@ def room_for(most: int, *, descriptors: int) -> int:
 
 
 class Places:
-    """The connections of a server, and which of them wait without a request."""
+    """The connections of a server, and which of them wait without a request.
+
+    One timer for all looks after their times, because a call would cost two timers otherwise.
+    """
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
-        self.taken = 0
-        """How many connections there are."""
+        times = (limits.header_seconds, limits.idle_seconds, limits.answer_seconds or _TICK * _TICKS)
+        self._tick = max(min(_TICK, *(seconds / _TICKS for seconds in times)), _SHORTEST_TICK)
+        self._taken: dict[Place, None] = {}
         self._waiting: dict[Place, None] = {}
+        self._is_ticking = False
 
     def take(self, loop: asyncio.AbstractEventLoop, close: Callable[[], object]) -> Place:
         """Return a place for a new connection, which begins to wait for a request; make room where there are too many.
 
         `close` ends the connection at once, whatever is under way.
         """
-        self.taken += 1
-        place = Place(self, self._waiting, loop, close)
+        place = Place(self._taken, self._waiting, self.limits, loop.time, close)
+        self._taken[place] = None
         place.enter("asking")
-        if self.taken > self.limits.connections:
+        if len(self._taken) > self.limits.connections:
             next(iter(self._waiting)).give_up()
+        if not self._is_ticking:
+            self._is_ticking = True
+            loop.call_later(self._tick, self._look, loop)
         return place
 
     def close_idle(self) -> None:
@@ -86,48 +99,53 @@ class Places:
         for place in list(self._waiting):
             place.give_up()
 
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close those whose time is up."""
+        now = loop.time()
+        for place in [place for place in self._taken if place.due <= now]:
+            place.give_up()
+        self._is_ticking = bool(self._taken)
+        if self._is_ticking:
+            loop.call_later(self._tick, self._look, loop)
+
 
 class Place:
     """A connection that is closed when its time is up, or when it waits without a request and others have no room."""
 
-    __slots__ = ("_close", "_loop", "_places", "_timer", "_waiting", "state")
+    __slots__ = ("_close", "_limits", "_now", "_taken", "_waiting", "due", "state")
 
     def __init__(
         self,
-        places: Places,
+        taken: dict[Place, None],
         waiting: dict[Place, None],
-        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        now: Callable[[], float],
         close: Callable[[], object],
     ) -> None:
-        self._places = places
+        self._taken = taken
         self._waiting = waiting
-        self._loop = loop
+        self._limits = limits
+        self._now = now
         self._close = close
-        self._timer: asyncio.TimerHandle | None = None
         self.state: Literal["asking", "answering", "idle"] = "asking"
+        self.due = math.inf
+        """When its time is up, by the clock of the event loop."""
 
     def enter(self, state: Literal["asking", "answering", "idle"], *, grace: float = 0) -> None:
         """Go on to a state, whose time begins; `grace` is seconds beyond what the limits say."""
         self.state = state
-        waiting = self._waiting
+        waiting, limits = self._waiting, self._limits
         waiting.pop(self, None)
-        if state != "answering":
-            waiting[self] = None
-        if self._timer is not None:
-            self._timer.cancel()
-        limits = self._places.limits
-        seconds = (
-            limits.header_seconds
-            if state == "asking"
-            else limits.idle_seconds
-            if state == "idle"
-            else limits.answer_seconds
-        )
-        self._timer = None if seconds is None else self._loop.call_later(seconds + grace, self.give_up)
+        if state == "answering":
+            seconds = limits.answer_seconds
+            self.due = math.inf if seconds is None else self._now() + seconds
+            return
+        waiting[self] = None
+        self.due = self._now() + (limits.header_seconds if state == "asking" else limits.idle_seconds) + grace
 
-    def wait_as(self, state: Literal["asking"]) -> None:
-        """Make room for others if need be, from now on; what its time is goes on."""
-        self.state = state
+    def wait_on(self) -> None:
+        """Make room for others if need be, from now on; its time goes on."""
+        self.state = "asking"
         self._waiting[self] = None
 
     def give_up(self) -> None:
@@ -137,10 +155,8 @@ class Place:
 
     def leave(self) -> None:
         """Give back the place: the connection has ended."""
-        if self._timer is not None:
-            self._timer.cancel()
+        self._taken.pop(self, None)
         self._waiting.pop(self, None)
-        self._places.taken -= 1
 
 
 def failure_logger(every: float = 60.0) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:

@@ -45,7 +45,7 @@ class Connection(H11Protocol):
             return
         self._begin_to_answer()
         if self._place.state == "asking":
-            self._place.wait_as("asking")
+            self._place.wait_on()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Give back the place."""
