@@ -176,19 +176,18 @@ def _held(value: Any) -> list[Any]:
     """Return what an object keeps in its attributes, or a container in its items."""
     if isinstance(value, type | ModuleType):
         return []
-    if type(value) is dict:
-        items = cast("dict[Any, Any]", value).values()
-        return list(items) if len(items) <= ITEMS_LIMIT else []
-    if type(value) in (list, tuple, set, frozenset):
-        return list(cast("list[Any]", value)) if len(value) <= ITEMS_LIMIT else []
-    if isinstance(value, MethodType):
+    kind = _class_of(value)
+    if kind is dict:
+        value = value.values()
+    if kind in (dict, list, tuple, set, frozenset):
+        return list(value) if len(value) <= ITEMS_LIMIT else []
+    if kind is MethodType:
         return [value.__self__]
-    if isinstance(value, functools.partial):
-        call = cast("functools.partial[Any]", value)
-        return [call.func, *call.args, *call.keywords.values()]
+    if kind is functools.partial:
+        return [value.func, *value.args, *value.keywords.values()]
     held = list((_attributes(value) or {}).values())
-    for kind in _class_of(value).__mro__:
-        for static in cast("dict[str, object]", vars(kind)).values():
+    for each in kind.__mro__:
+        for static in cast("dict[str, object]", vars(each)).values():
             # A slot, which is empty where it has never been set.
             if isinstance(static, MemberDescriptorType):
                 try:

@@ -145,7 +145,8 @@ class _Later:
 
     def __init__(self, owner: Any, name: str, meter: Meter, before: Any, refusal: Refusal | None) -> None:
         self.meter = meter
-        self._owner: object = owner
+        # Weakly: an SDK whose client is forgotten closes it at once, and not when the collector comes by.
+        self._owner: Callable[[], Any] = weakref.ref(owner)
         self._name = name
         # What stood in its place.
         self._before = before
@@ -155,7 +156,7 @@ class _Later:
     def _took(self, result: Any) -> None:
         """Meter what has come, or what the object has got; raises nothing."""
         try:
-            came = self._owner if result is None else result
+            came = self._owner() if result is None else result
             if came is self._latest():
                 return
             drivers = _drivers()
@@ -178,18 +179,19 @@ class _Maker(_Later):
         """Return what would be called without it, as things are now."""
         if self._before is not None:
             return self._before
-        return getattr(type(self._owner), self._name).__get__(self._owner)
+        owner = self._owner()
+        return getattr(type(owner), self._name).__get__(owner)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method(), name)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Maker:
-        owner = memo.get(id(self._owner), self._owner)
+        owner = memo.get(id(self._owner()), self._owner())
         return type(self)(owner, self._name, self.meter, copy.deepcopy(self._before, memo), self._refusal)
 
     def __reduce__(self) -> tuple[Any, ...]:
         # A meter cannot be sent elsewhere: what is unpickled has the method of its class.
-        return (getattr, (self._owner, self._name)) if self._before is None else (_itself, (self._before,))
+        return (getattr, (self._owner(), self._name)) if self._before is None else (_itself, (self._before,))
 
 
 class _AsyncMaker(_Maker):
@@ -206,10 +208,11 @@ class _Awaited(_Later):
         return self._get().__await__()
 
     async def _get(self) -> Any:
-        own = _own(self._owner)
+        owner = self._owner()
+        own = _own(owner)
         if own.get(self._name) is self:
             del own[self._name]
-        waiting: Awaitable[Any] = getattr(self._owner, self._name)
+        waiting: Awaitable[Any] = getattr(owner, self._name)
         try:
             client = await waiting
         except BaseException:
