@@ -20,7 +20,7 @@ from pixelmeter.drivers.refusal import refusal_of
 from pixelmeter.errors import ConfigError, PixelmeterWarning
 from pixelmeter.meter import Meter
 
-__all__ = ["instrument", "instrument_unless_metered"]
+__all__ = ["instrument"]
 
 ClientT = TypeVar("ClientT")
 
@@ -66,13 +66,6 @@ def instrument(client: ClientT, meter: Meter) -> ClientT:
     return client
 
 
-def instrument_unless_metered(client: object, meter: Meter) -> None:
-    """Meter an HTTP client that nobody has instrumented; `instrument` can still give it another meter."""
-    driver = _driver_of(_drivers(), client)
-    if driver is not None:
-        driver.meter_client(client, meter, provisional=True, refusal=refusal_of(client))
-
-
 class _Httpx:
     """Does with clients of httpx or httpx2 what drivers of other libraries have functions for."""
 
@@ -97,10 +90,7 @@ def _drivers() -> list[Any]:
     for name in ("httpx", "httpx2", "aiohttp", "urllib3"):
         library = sys.modules.get(name)
         if library is not None:
-            try:
-                driver = importlib.import_module(f"pixelmeter.drivers.{name}")
-            except ModuleNotFoundError:
-                continue
+            driver = importlib.import_module(f"pixelmeter.drivers.{name}")
             found.append(_Httpx(library) if name.startswith("httpx") else driver)
     return found
 
