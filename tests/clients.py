@@ -1,4 +1,7 @@
-"""One face over the clients of httpx and httpx2, sync and async, so that one test body runs on all of them."""
+"""One face over the clients of HTTP libraries, sync and async, so that one test body runs on all of them.
+
+Here are those of httpx and httpx2; `tests.kits` has all.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import singledispatch
+from typing import Any, ClassVar, Literal, TypeVar
 
 import httpx
 import httpx2
 import trio
+
+import pixelmeter
+from pixelmeter import Meter
 
 __all__ = ["KITS", "TRIO", "Body", "Client", "Kit", "each", "failure", "seen", "settled", "timeless"]
 
@@ -49,6 +56,10 @@ class Kit:
 
     package: Any
     colour: Literal["sync", "asyncio", "trio"]
+
+    has: ClassVar[frozenset[str]] = frozenset({"transports"})
+    """What tests may ask for: `transports`, which a test puts in the network's place, and which give responses that it
+    has made. A library without them meets a server that answers by the same script."""
 
     def __str__(self) -> str:
         return f"{self.package.__name__}-{self.colour}"
@@ -103,6 +114,14 @@ class Kit:
 
         return Wire()
 
+    def response(self, status: int, headers: dict[str, str], body: Body) -> Any:
+        """Return what `answer` of a wire returns for a response with this body."""
+        return self.package.Response(status, headers=headers, stream=self.stream(body))
+
+    def meter(self, raw: Any, meter: Meter) -> None:
+        """Instrument a client of the library."""
+        pixelmeter.instrument(raw, meter)
+
     def stream(self, body: Body) -> Any:
         """Return a response stream that follows the script."""
         library = self.package
@@ -131,6 +150,24 @@ class Kit:
                 body.closes += 1
 
         return Stream()
+
+    def status(self, response: Any) -> int:
+        """Return a response's status."""
+        status: int = response.status_code
+        return status
+
+    def json(self, response: Any) -> Any:
+        """Return what a response says that has been read."""
+        return response.json()
+
+    def downloaded(self, response: Any) -> int:
+        """Return how many bytes a response that has been read was on the wire."""
+        size: int = response.num_bytes_downloaded
+        return size
+
+    def timeout(self, seconds: float, *, pool: float | None = None) -> Any:
+        """Return the library's own time limits: for each step, and for the wait for a connection of the pool."""
+        return self.package.Timeout(seconds, **({} if pool is None else {"pool": pool}))
 
     async def read(self, response: Any) -> bytes:
         """Read the response to its end."""
@@ -207,8 +244,9 @@ TRIO = [Kit(library, "trio") for library in (httpx, httpx2)]
 """Two more, for what depends on the event loop."""
 
 
+@singledispatch
 def seen(response: Any) -> dict[str, Any]:
-    """Return what a caller can see of a response without changing it."""
+    """Return what a caller can see of a response without changing it; each library's kit adds its own."""
     return {
         "class": type(response),
         "status": response.status_code,

@@ -20,7 +20,7 @@ AT_RISK = ("error", "unknown", None, 40_000_000)
 
 def answering(pair: Pair, *chunks: bytes, **headers: str) -> Any:
     def answer(_: Any) -> Any:
-        return pair.kit.package.Response(200, headers=json_headers(**headers), stream=pair.kit.stream(Body(*chunks)))
+        return pair.kit.response(200, json_headers(**headers), Body(*chunks))
 
     return pair.kit.wire(answer)
 

@@ -318,7 +318,7 @@ async def test_hazard_44_one_client_for_many_threads_or_tasks_counts_every_call_
 
 async def test_hazard_44_tags_follow_the_task_or_the_copied_context_and_no_other(pair: Pair) -> None:
     def answer(_: Any) -> Any:
-        return pair.kit.package.Response(200, headers=json_headers(), stream=pair.kit.stream(Body(URLS)))
+        return pair.kit.response(200, json_headers(), Body(URLS))
 
     client = pair.metered(transport=pair.kit.wire(answer))
 

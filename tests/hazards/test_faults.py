@@ -81,7 +81,7 @@ def traced(on_call: Callable[[CodeType], object]) -> Generator[Callable[[], None
 
 def answering(kit: Kit, *script: bytes | BaseException, **headers: str) -> Any:
     def answer(_: Any) -> Any:
-        return kit.package.Response(200, headers=json_headers(**headers), stream=kit.stream(Body(*script)))
+        return kit.response(200, json_headers(**headers), Body(*script))
 
     return kit.wire(answer)
 

@@ -32,7 +32,7 @@ async def test_hazard_01_and_06_the_response_is_the_same_object(pair: Pair) -> N
     made: list[Any] = []
 
     def answer(_: Any) -> Any:
-        made.append(pair.kit.package.Response(200, headers=json_headers(), stream=pair.kit.stream(Body(URLS))))
+        made.append(pair.kit.response(200, json_headers(), Body(URLS)))
         return made[-1]
 
     client = pair.metered(transport=pair.kit.wire(answer))

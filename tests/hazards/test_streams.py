@@ -26,7 +26,7 @@ def scripted(pair: Pair, *bodies: Body, **headers: str) -> Any:
     waiting = list(bodies)
 
     def answer(_: Any) -> Any:
-        return pair.kit.package.Response(200, headers=json_headers(**headers), stream=pair.kit.stream(waiting.pop(0)))
+        return pair.kit.response(200, json_headers(**headers), waiting.pop(0))
 
     return pair.kit.wire(answer)
 
