@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import re
@@ -18,6 +19,7 @@ import pytest
 from pixelmeter.testing import Gateway
 from tests.conftest import unavailable
 from tests.proxy.sidecar import proxying
+from tests.sdks.recorded import recording, served
 
 FOLDER = Path(__file__).parents[2] / "examples"
 
@@ -54,6 +56,8 @@ write_the_rest()
 
 THROUGH_THE_PROXY = ["go/main.go", "javascript/pictures.mjs"]
 """Programs in other languages; each makes an image for two customers."""
+
+WITH_LANGCHAIN = "langchain_images.py"
 
 ELSEWHERE = {"proxy"}
 """Folders that have tests of their own."""
@@ -97,13 +101,13 @@ def _of_the_shell(line: re.Match[str]) -> str:
 def test_every_example_is_run() -> None:
     names = {path.name for path in FOLDER.iterdir() if not path.name.startswith(("__", "."))}
     folders = {name.partition("/")[0] for name in THROUGH_THE_PROXY}
-    assert {*EXPECTED, *folders, *ELSEWHERE & names, "README.md"} == names
+    assert {*EXPECTED, *folders, WITH_LANGCHAIN, *ELSEWHERE & names, "README.md"} == names
 
 
 def test_every_example_has_a_line_in_the_list() -> None:
     listed = re.findall(r"^\| \[`(\S+)`\]\((\S+)\) \|", (FOLDER / "README.md").read_text(), re.MULTILINE)
     assert all(name == link for name, link in listed)
-    assert sorted([*EXPECTED, *THROUGH_THE_PROXY]) == sorted(
+    assert sorted([*EXPECTED, *THROUGH_THE_PROXY, WITH_LANGCHAIN]) == sorted(
         name for name, _ in listed if name.partition("/")[0] not in ELSEWHERE
     )
 
@@ -151,6 +155,24 @@ def test_a_program_in_another_language_is_metered_by_the_proxy(
         assert 2 == len(done.stdout.split())
         assert 0 == proxy.stop()[0]
     check_the_report(OF_TWO_CUSTOMERS, gateway, environment, tmp_path)
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("langchain_openai") is None, reason="langchain-openai is not installed; make sdks does it"
+)
+def test_langchain_paints_with_a_tool_of_openai(environment: dict[str, str], tmp_path: Path) -> None:
+    exchange = recording("openai-responses", "an image tool: two models and two bills")
+    with served(exchange) as root:
+        told = {"OPENAI_BASE_URL": f"{root}/v1", "PIXELMETER_GATEWAYS": "127.0.0.1:*=openai"}
+        # Not with every warning an error: LangChain has some of its own.
+        command = [sys.executable, str(FOLDER / WITH_LANGCHAIN)]
+        done = subprocess.run(
+            command, env=environment | told, cwd=tmp_path, capture_output=True, text=True, timeout=100
+        )
+    assert (0, "acme: 1 pictures\nglobex: 1 pictures\n") == (done.returncode, done.stdout), done.stderr
+    calls = json.loads(run(tmp_path, environment, "-m", "pixelmeter", "calls", "--format", "json"))
+    assert [{"customer": "globex"}, {"customer": "acme"}] == [call["tags"] for call in calls]
+    assert [exchange.expect["cost_usd"]] * 2 == [call["cost_usd"] for call in calls]
 
 
 def starter(name: str) -> list[str]:
