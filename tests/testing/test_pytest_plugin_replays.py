@@ -9,6 +9,7 @@ import vcr
 
 import pixelmeter.drivers.httpx
 import pixelmeter.drivers.httpx2
+import pixelmeter.drivers.urllib3
 import pixelmeter.testing.replays
 from pixelmeter.testing import Gateway
 from pixelmeter.testing.replays import is_this_machine
@@ -34,6 +35,7 @@ import httpx
 import httpx2
 import pixelmeter
 import pytest
+import requests
 import respx
 import vcr
 
@@ -233,6 +235,12 @@ def test_cassette(library, image_calls):
     assert seen(image_calls) == [1, REPLAYED, "0.01", 1 - REPLAYED]
 
 
+def test_cassette_requests(image_calls):
+    with vcr.use_cassette("requests.yaml"), requests.Session() as session:
+        pixelmeter.instrument(session, METER).post(NEAR, json=ASKED, timeout=60)
+    assert seen(image_calls) == [1, REPLAYED, "0.01", 1 - REPLAYED]
+
+
 def test_cassette_async(image_calls):
     async def call():
         async with httpx.AsyncClient(timeout=60) as client:
@@ -265,21 +273,21 @@ def test_a_cassette_is_paid_when_it_is_recorded_and_not_when_it_is_replayed(
 ) -> None:
     project.makeini("[pytest]\npixelmeter_block_live = true\n")
     recorded = run(project, VCRPY.replace("REPLAYED", "0"))
-    recorded.assert_outcomes(passed=3)
-    recorded.stdout.fnmatch_lines(["3 calls, 3 images, $0.03"])
-    assert 3 == len(gateway.billing())
+    recorded.assert_outcomes(passed=4)
+    recorded.stdout.fnmatch_lines(["4 calls, 4 images, $0.04"])
+    assert 4 == len(gateway.billing())
 
     replayed = run(project, VCRPY.replace("REPLAYED", "1"), "--image-budget=0")
-    replayed.assert_outcomes(passed=3)
-    replayed.stdout.fnmatch_lines(["0 calls, 0 images, $0.00", "3 requests answered by mocks or cassettes, *"])
-    assert 3 == len(gateway.billing())
+    replayed.assert_outcomes(passed=4)
+    replayed.stdout.fnmatch_lines(["0 calls, 0 images, $0.00", "4 requests answered by mocks or cassettes, *"])
+    assert 4 == len(gateway.billing())
 
     odd = run(project, ODD)
     odd.assert_outcomes(passed=2, failed=1)
     odd.stdout.fnmatch_lines(
         ["pixelmeter_block_live: *", "FAILED *::test_what_the_cassette_does_not_have_is_live_where_it_records*"]
     )
-    assert 4 == len(gateway.billing())
+    assert 5 == len(gateway.billing())
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ __all__ = ["is_replayed", "is_this_machine"]
 
 _IN_MEMORY = frozenset({"MockTransport", "ASGITransport", "WSGITransport"})
 _ON_THE_WIRE = frozenset({"HTTPTransport", "AsyncHTTPTransport"})
+_PORTS = {"http": 80, "https": 443}
 _HANDLE = ("handle_request", "handle_async_request")
 
 
@@ -45,6 +46,8 @@ def is_replayed(outgoing: Outgoing) -> bool:
 
 
 def _stays(owner: Any, request: Any) -> bool:
+    if hasattr(owner, "ConnectionCls"):
+        return _is_of_a_cassette(owner, request)
     choose = getattr(owner, "_transport_for_url", None)
     transport = owner if choose is None else choose(request.url)
     if type(transport).__module__.partition(".")[0] == "respx":
@@ -65,7 +68,8 @@ def _is_patched(transport: object, request: Any) -> bool:
     for function in _functions(transport):
         held = _held(function)
         if "cassette" in held:
-            return _by_vcrpy(held["cassette"], request)
+            content = getattr(request, "_content", b"")
+            return _by_vcrpy(held["cassette"], request.method, str(request.url), content, request.headers)
         if function.__module__ == "pytest_httpx":
             return bool(held["options"].should_mock(request))
     return _by_respx(request) is True
@@ -88,10 +92,19 @@ def _held(function: Any) -> dict[str, Any]:
     return held
 
 
-def _by_vcrpy(cassette: Any, request: Any) -> bool:
+def _is_of_a_cassette(pool: Any, request: Any) -> bool:
+    """Return whether a cassette stands in the place of the connections of a pool of urllib3."""
+    cassette = getattr(pool.ConnectionCls, "cassette", None)
+    if cassette is None:
+        return False
+    port = "" if pool.port in (None, _PORTS.get(pool.scheme)) else f":{pool.port}"
+    url = request.url if "://" in request.url else f"{pool.scheme}://{pool.host}{port}{request.url}"
+    return _by_vcrpy(cassette, request.method, url, request.body, request.headers)
+
+
+def _by_vcrpy(cassette: Any, method: str, url: str, body: Any, headers: Any) -> bool:
     """Return whether a cassette has the answer, or takes no request that it does not have."""
-    content = getattr(request, "_content", b"")
-    copy = sys.modules["vcr.request"].Request(request.method, str(request.url), content, dict(request.headers))
+    copy = sys.modules["vcr.request"].Request(method, url, body, dict(headers or {}))
     return bool(cassette.can_play_response_for(copy) or (cassette.write_protected and cassette.filter_request(copy)))
 
 
