@@ -10,6 +10,8 @@ PixelmeterError
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
       +-- SchemaTooNew     it was made by a newer pixelmeter
       +-- RowRefused       it refuses the data of a write, however often that is tried
+
+PixelmeterWarning, which is warned of and not raised: a part of an object that cannot be metered.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ __all__ = [
     "ConfigError",
     "LedgerError",
     "PixelmeterError",
+    "PixelmeterWarning",
     "PriceBookError",
     "RowRefused",
     "SchemaOutdated",
@@ -42,6 +45,10 @@ class PixelmeterError(Exception):
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or type(self).__doc__)
+
+
+class PixelmeterWarning(UserWarning):
+    """A part of an object cannot be metered."""
 
 
 class ConfigError(PixelmeterError):

@@ -134,6 +134,7 @@ class HttpxLayer(Layer):
             context=request.extensions,
             sent_headers=lambda: request.headers,
             errors=ERRORS,
+            sender=lambda: (self.owner, request),
         )
 
     def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:

@@ -1,6 +1,7 @@
 """One request, seen from the wire: events in, exactly one end out. Sans-I/O and total.
 
 `respond`, any number of `feed`, then one of `finish`, `fail` and `abandon`; whichever comes after the end does nothing.
+`leave` may come at any time.
 What the end is made into, `Watched` decides. A body that cannot be read becomes a field of it, never an error.
 """
 
@@ -169,6 +170,13 @@ class Exchange:
         if self._ends:
             response = self._read()
             self._end(*outcomes.of_response(self._wire.status or 0, response, streamed=self._streamed))
+
+    def leave(self, why: str) -> None:
+        """The caller has gone, and somebody else reads on: a success becomes `cancelled`, with its cost.
+
+        `why` is its error type.
+        """
+        self._wire.left = why
 
     def fail(self, error: BaseException) -> None:
         """The request or the body broke off with this error."""
