@@ -80,7 +80,7 @@ def _bare(upstream: str, port: Any) -> None:
                 await response.write_eof()
                 return response
 
-        server = web.Server(handle, access_log=None) 
+        server = web.Server(handle, access_log=None)
         listening = await asyncio.get_running_loop().create_server(server, "127.0.0.1", 0)
         port.send(listening.sockets[0].getsockname()[1])
         await asyncio.Event().wait()
