@@ -17,7 +17,7 @@ import pytest
 
 from pixelmeter.testing import Gateway
 from tests.faults.books import Books
-from tests.proxy.sidecar import proxying
+from tests.proxy.sidecar import accepts, proxying
 from tests.proxy.test_metering import BODY, PATH
 
 CALLERS = 4
@@ -39,19 +39,11 @@ def call_for_ever(root: str, name: str, answered: list[str], ends: threading.Eve
             answer.read()
         except (OSError, http.client.HTTPException):
             connection.close()
-            if ends.is_set() or not is_there(parts.port or 0):
+            if ends.is_set() or not accepts(root):
                 return
             continue
         answered.append(tag)
     connection.close()
-
-
-def is_there(port: int) -> bool:
-    try:
-        http.client.HTTPConnection("127.0.0.1", port, timeout=60).connect()
-    except OSError:
-        return False
-    return True
 
 
 def kill_round(gateway: Gateway, url: str, name: str, answered: list[str], chance: random.Random) -> None:

@@ -20,7 +20,7 @@ from pixelmeter.cli import main
 from pixelmeter.testing import Gateway
 from tests.ledger.reading import stored
 from tests.proxy.conftest import Pair
-from tests.proxy.sidecar import connect, proxying, read_answer
+from tests.proxy.sidecar import accepts, connect, proxying, read_answer
 from tests.proxy.test_metering import BODY, PATH, Calls, picture
 from tests.proxy.upstream import GENEROUS, Arrived
 from tests.sinks.exposition import Scrape
@@ -171,14 +171,6 @@ def test_a_call_under_way_at_sigterm_is_answered_and_recorded_and_nobody_else_is
     assert (200, True) == (answered.status, answered.is_whole)
     assert ("success", 40_000_000) == (row.outcome, row.cost)
     assert (0, "") == (sidecar.process.returncode, errors)
-
-
-def accepts(root: str) -> bool:
-    try:
-        connect(root).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_a_call_that_does_not_end_in_time_is_cut_off_and_recorded(pair: Pair, sqlite_url: str) -> None:
