@@ -1,4 +1,7 @@
-"""One face over the clients of httpx and httpx2, sync and async, so that one test body runs on all of them."""
+"""One face over the clients of HTTP libraries, sync and async, so that one test body runs on all of them.
+
+Here are those of httpx and httpx2; `tests.kits` has all.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Seque
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from functools import singledispatch
+from typing import Any, ClassVar, Literal, TypeVar
 
 import httpx
 import httpx2
 import trio
+
+import pixelmeter
+from pixelmeter import Meter
 
 __all__ = ["KITS", "TRIO", "Body", "Client", "Kit", "each", "failure", "seen", "settled", "timeless"]
 
@@ -50,6 +57,21 @@ class Kit:
     package: Any
     colour: Literal["sync", "asyncio", "trio"]
 
+    has: ClassVar[frozenset[str]] = frozenset(
+        {"transports", "demand", "extensions", "flows", "hooks", "logs", "pickles", "sdks"}
+    )
+    """What tests may ask for (`tests.kits.on`):
+
+    - transports: objects in the network's place, which give responses and raise errors that a test has made; a library
+      without them meets a server that answers by the same script
+    - demand: no more is read from a connection than the caller asks for, so that what it sees does not depend on what
+      has arrived
+    - extensions, flows, hooks: data that go along with a request, authentication that sends again, functions that see
+      each response
+    - logs, pickles: each request is logged, responses can be pickled
+    - sdks: openai's clients send through it
+    """
+
     def __str__(self) -> str:
         return f"{self.package.__name__}-{self.colour}"
 
@@ -71,8 +93,13 @@ class Kit:
         coroutine.close()
         raise AssertionError("a sync client suspended")
 
-    def client(self, **options: Any) -> Client:
-        """Return a new client; it trusts everybody, because reading the certificates takes longer than a test."""
+    def client(self, *, connections: int | None = None, **options: Any) -> Client:
+        """Return a new client, with so many connections at most.
+
+        It trusts everybody, because reading the certificates takes longer than a test.
+        """
+        if connections is not None:
+            options["limits"] = self.package.Limits(max_connections=connections)
         kind = self.package.AsyncClient if self.is_async else self.package.Client
         return Client(self, kind(**{"verify": False} | options))
 
@@ -103,6 +130,17 @@ class Kit:
 
         return Wire()
 
+    undecoded: ClassVar[dict[str, Any]] = {}
+    """The options of a client whose raw chunks are to be as they were sent."""
+
+    def response(self, status: int, headers: dict[str, str], body: Body) -> Any:
+        """Return what `answer` of a wire returns for a response with this body."""
+        return self.package.Response(status, headers=headers, stream=self.stream(body))
+
+    def meter(self, raw: Any, meter: Meter) -> None:
+        """Instrument a client of the library."""
+        pixelmeter.instrument(raw, meter)
+
     def stream(self, body: Body) -> Any:
         """Return a response stream that follows the script."""
         library = self.package
@@ -132,6 +170,24 @@ class Kit:
 
         return Stream()
 
+    def status(self, response: Any) -> int:
+        """Return a response's status."""
+        status: int = response.status_code
+        return status
+
+    def json(self, response: Any) -> Any:
+        """Return what a response says that has been read."""
+        return response.json()
+
+    def downloaded(self, response: Any) -> int:
+        """Return how many bytes a response that has been read was on the wire."""
+        size: int = response.num_bytes_downloaded
+        return size
+
+    def timeout(self, seconds: float, *, pool: float | None = None) -> Any:
+        """Return the library's own time limits: for each step, and for the wait for a connection of the pool."""
+        return self.package.Timeout(seconds, **({} if pool is None else {"pool": pool}))
+
     async def read(self, response: Any) -> bytes:
         """Read the response to its end."""
         content: bytes = await (response.aread() if self.is_async else settled(response.read()))
@@ -148,6 +204,10 @@ class Kit:
     def decoded(self, response: Any) -> Any:
         """Return an iterator over the decoded chunks, for `each`."""
         return response.aiter_bytes() if self.is_async else response.iter_bytes()
+
+    def lines(self, response: Any) -> Any:
+        """Return an iterator over the lines, without their ends, for `each`."""
+        return response.aiter_lines() if self.is_async else response.iter_lines()
 
     async def together(self, makers: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         """Run all of them at once: as tasks, or each in a thread."""
@@ -207,8 +267,9 @@ TRIO = [Kit(library, "trio") for library in (httpx, httpx2)]
 """Two more, for what depends on the event loop."""
 
 
+@singledispatch
 def seen(response: Any) -> dict[str, Any]:
-    """Return what a caller can see of a response without changing it."""
+    """Return what a caller can see of a response without changing it; each library's kit adds its own."""
     return {
         "class": type(response),
         "status": response.status_code,
@@ -238,7 +299,7 @@ def failure(error: BaseException) -> list[Any]:
     while link is not None:
         has_request = getattr(link, "_request", None) is not None
         # A cancellation's text names its scope by address.
-        text = "" if isinstance(link, asyncio.CancelledError) else str(link)
+        text = "" if isinstance(link, asyncio.CancelledError) else timeless(str(link).encode()).decode()
         found.append((type(link), text, has_request, link.__suppress_context__))
         link = link.__cause__ or link.__context__
     return found

@@ -1,4 +1,7 @@
-"""The settings that come from the environment; nothing else in pixelmeter reads it."""
+"""The settings that come from the environment; nothing else in pixelmeter reads it.
+
+But for the two switches of zero code, which are read before anything is imported: `pixelmeter.auto` has them.
+"""
 
 from __future__ import annotations
 
@@ -56,6 +59,8 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_DURABILITY": "what an attempt survives",
     "PIXELMETER_WRITE_INTERVAL": "seconds between two writes to the ledger",
+    "PIXELMETER_AUTO": "whether pixelmeter-auto meters every program",
+    "PIXELMETER_DISABLED": "whether programs are not metered without code",
 }
 """Every variable of pixelmeter's own, and what it is for."""
 

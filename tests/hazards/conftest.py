@@ -1,4 +1,4 @@
-"""Each hazard is met twice, by a bare client and by a metered one, on both libraries, sync and async."""
+"""Each hazard is met twice, by a bare client and by a metered one, on every library, sync and async."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 
 from pixelmeter import Meter
 from pixelmeter.testing import Gateway
-from tests.clients import KITS, Kit
+from tests.clients import Kit
 from tests.hazards.pair import Pair, Record
+from tests.kits import ALL
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -27,9 +28,9 @@ def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
     return True
 
 
-@pytest.fixture(params=KITS, ids=str)
+@pytest.fixture(params=ALL, ids=str)
 def kit(request: pytest.FixtureRequest) -> Kit:
-    """Each of the four combinations."""
+    """Each library, sync and async; a test that cannot be met on all says by `tests.kits.on` what it needs."""
     kit: Kit = request.param
     return kit
 

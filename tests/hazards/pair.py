@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import pixelmeter
 from pixelmeter import Meter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.sink import Health
@@ -99,7 +98,7 @@ class Pair:
     def metered(self, **options: Any) -> Client:
         """Return a client that is instrumented."""
         client = self.kit.client(**options)
-        pixelmeter.instrument(client.raw, self.meter)
+        self.kit.meter(client.raw, self.meter)
         return client
 
     def meter_transport(self, inner: Any) -> Any:

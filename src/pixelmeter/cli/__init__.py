@@ -17,6 +17,7 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, str] = {
     "demo": "Drive real clients against a stand-in gateway and print what they spent.",
+    "run": "Run a Python program, and meter its image calls without a line in it.",
     "report": "Sum up spend, latency and failures by model, day, tag and more.",
     "calls": "List single attempts, newest first, as they are now.",
     "jobs": "List the jobs of which no end has been heard, oldest first.",

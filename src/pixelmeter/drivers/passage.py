@@ -17,6 +17,7 @@ from contextlib import nullcontext
 from contextvars import ContextVar
 from functools import partial
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.budgets.budget import Refusal
@@ -32,7 +33,7 @@ from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.sink_dispatch import amid_other_code
 
-__all__ = ["AsyncTeeStream", "Layer", "TeeStream", "send", "send_async"]
+__all__ = ["AsyncTeeStream", "Layer", "Routes", "TeeStream", "send", "send_async", "tell"]
 
 
 Routes = Callable[[str, bytes, bytes], Sequence[Found | Followed]]
@@ -58,6 +59,10 @@ class Layer:
     def is_below(self, other: Layer) -> bool:
         """Return whether the other one sends through this one."""
         raise NotImplementedError
+
+    def cause_of(self, request: Any, error: BaseException) -> BaseException:
+        """Return the error that tells why there is no answer, where what a library raises inside does not."""
+        return error
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
         """Show the exchange the library's response and, as it is read, its body."""
@@ -202,7 +207,7 @@ def send(layer: Layer, request: Any, inner: Callable[[Any], Any]) -> Any:
     try:
         response = inner(request)
     except BaseException as error:
-        tell(passage.meter.failures, passage.fail, error)
+        tell(passage.meter.failures, _fail, layer, request, passage, error)
         raise
     finally:
         passage.is_over = True
@@ -222,13 +227,17 @@ async def send_async(layer: Layer, request: Any, inner: Callable[[Any], Awaitabl
     try:
         response = await inner(request)
     except BaseException as error:
-        tell(passage.meter.failures, passage.fail, error)
+        tell(passage.meter.failures, _fail, layer, request, passage, error)
         raise
     finally:
         passage.is_over = True
         tell(passage.meter.failures, passage.leave)
     _watch(layer, passage, response, is_async=True)
     return response
+
+
+def _fail(layer: Layer, request: Any, passage: Passage, error: BaseException) -> None:
+    passage.fail(layer.cause_of(request, error))
 
 
 def _watch(layer: Layer, passage: Passage, response: Any, *, is_async: bool) -> None:
@@ -246,6 +255,8 @@ def _enter(layer: Layer, outgoing: Outgoing) -> Generator[Ask, None, Passage | N
     around = _around(outgoing, layer)
     is_follow = outgoing.followed is not None
     if around is not None and is_follow is (around.mark is None) and around.hand_on(layer):
+        # Whoever sees the answer may be of another library.
+        around.exchange.learn(outgoing.errors)
         passage = Passage(layer, around.meter, around.exchange, around.mark, outgoing, begun=False)
     else:
         meter = layer.meter if around is None else around.meter
@@ -290,7 +301,15 @@ def _is_below(layer: Layer, passage: Passage) -> bool:
 
 def _is_same(outgoing: Outgoing, passage: Passage) -> bool:
     other = passage.outgoing
-    return other is not None and outgoing.target == other.target and outgoing.same_as == other.same_as
+    if other is None or not _is_to_same(outgoing.target, other.target):
+        return False
+    # A library that hands a body on as a stream hides it from the one below.
+    return outgoing.same_as == other.same_as or outgoing.unread or other.unread
+
+
+def _is_to_same(target: bytes, other: bytes) -> bool:
+    """Return whether both are one place: libraries do not agree on what has to be quoted."""
+    return target == other or unquote_to_bytes(target) == unquote_to_bytes(other)
 
 
 class _Tee:

@@ -139,9 +139,19 @@ class Exchange:
             self._take = None
             self._note("headers", error)
 
-    def feed(self, chunk: bytes) -> None:
-        """Take the next bytes of the body; the end is told before the caller gets the last of a known length."""
-        self._wire.response_bytes += len(chunk)
+    def learn(self, errors: outcomes.ErrorNames) -> None:
+        """Take what the exceptions of another library mean, through which the request goes as well."""
+        if errors is not self._errors:
+            self._errors = outcomes.ErrorNames(
+                *(ours | theirs for ours, theirs in zip(self._errors, errors, strict=True))
+            )
+
+    def feed(self, chunk: bytes, size: int | None = None) -> None:
+        """Take the next bytes of the body; the end is told before the caller gets the last of a known length.
+
+        `size` is how many bytes they took on the wire, where they were decoded.
+        """
+        self._wire.response_bytes += len(chunk) if size is None else size
         if self._take is not None:
             try:
                 self._take(chunk)

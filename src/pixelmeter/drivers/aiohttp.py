@@ -1,0 +1,244 @@
+"""The driver of aiohttp: sessions metered in place, or all of them, by a client middleware that stands last.
+
+What stands last is called for each request that leaves: each hop of a redirect, each retry of aiohttp itself, and each
+time that a middleware sends again. It sees the request as it leaves, and the response before anybody reads it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import inspect
+import weakref
+from collections.abc import Awaitable, Callable, MutableMapping
+from contextlib import suppress
+from typing import Any
+
+import aiohttp
+
+from pixelmeter.core.attempts.outcome import ErrorNames
+from pixelmeter.core.budgets.budget import Refusal
+from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.drivers.aiohttp_messages import ArrivingBody, body_of, refused_response
+from pixelmeter.drivers.passage import Layer, Routes, send_async
+from pixelmeter.drivers.refusal import answer_of, raised_to
+from pixelmeter.errors import BudgetExceeded, ConfigError
+from pixelmeter.meter import Meter
+from pixelmeter.outgoing import Outgoing
+from pixelmeter.recorder.failures import Failures
+
+__all__ = ["is_client", "meter_client", "patch", "refuse_another"]
+
+_REQUEST = "_request"
+_MIDDLEWARES = "middlewares"
+_ERRORS = ErrorNames(
+    never_sent=frozenset(
+        {
+            "ClientConnectorError",
+            "ClientHttpProxyError",
+            "ConnectionTimeoutError",
+            "InvalidURL",
+            "ServerFingerprintMismatch",
+        }
+    ),
+)
+
+Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
+
+
+class _Call(Layer):
+    """One call of a session: the middleware that its requests pass last."""
+
+    def __init__(self, meter: Meter, refusal: Refusal | None) -> None:
+        self.meter = meter
+        self.refusal = refusal
+        # aiohttp carries nothing of ours from one hop to the next: this does.
+        self._context: dict[str, Any] = {}
+
+    async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> Any:
+        return await send_async(self, request, handler)
+
+    def context_of(self, request: Any) -> MutableMapping[str, Any]:
+        return self._context
+
+    def is_below(self, other: Layer) -> bool:
+        # No transport tells which session it sends through: what it sends, does.
+        return False
+
+    def read(self, request: Any, routes: Routes) -> Outgoing | None:
+        url = request.url
+        host, target = url.host_port_subcomponent, url.raw_path_qs.encode()
+        found = routes(request.method, host.encode(), target)
+        if not found:
+            return None
+        content, fields = body_of(request)
+        headers = request.headers
+        return Outgoing(
+            found=found,
+            host=host,
+            target=target,
+            headers=[(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()],
+            content=content,
+            fields=fields,
+            context=self._context,
+            sent_headers=lambda: request.headers,
+            errors=_ERRORS,
+        )
+
+    def cause_of(self, request: Any, error: BaseException) -> BaseException:
+        # The time limit of the whole call cancels what it interrupts, and is turned into its own error further out.
+        if isinstance(error, asyncio.CancelledError) and getattr(request._timer, "_cancelled", False):
+            return TimeoutError() if request.response is not None else aiohttp.ConnectionTimeoutError()
+        return error
+
+    def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
+        ArrivingBody(response, exchange, failures).watch()
+
+    def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
+        """Return a response of the session's own class that says so, or raise that: also where there can be none."""
+        if exceeded.refuse != "raise":
+            with suppress(Exception):
+                return refused_response(request, *answer_of(exceeded))
+        raise raised_to(exceeded, None) from None
+
+
+class _Placed:
+    """What a session was given: its meter, and how callers are told of a refusal."""
+
+    def __init__(self, meter: Meter, *, provisional: bool, refusal: Refusal | None) -> None:
+        self.meter = meter
+        # Nobody named it: it gives way to one that somebody does.
+        self.provisional = provisional
+        self.refusal = refusal
+
+
+class _Standing(_Placed):
+    """The last of a session's own middlewares, where its class has a `_request` that takes none for a call."""
+
+    async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> Any:
+        return await _Call(self.meter, self.refusal)(request, handler)
+
+
+class _Replacement(_Placed):
+    """Stands for `_request` of one session, in its own dictionary."""
+
+    def __init__(self, session: Any, meter: Meter, *, provisional: bool, refusal: Refusal | None) -> None:
+        super().__init__(meter, provisional=provisional, refusal=refusal)
+        # Weakly: a session that is forgotten warns at once, and not when the collector comes by.
+        self._session = weakref.ref(session)
+        # What somebody else has put in the method's place.
+        self._before = vars(session).get(_REQUEST)
+
+    def method(self) -> Any:
+        """Return what would be called without it, as things are now."""
+        if self._before is not None:
+            return self._before
+        session = self._session()
+        return getattr(type(session), _REQUEST).__get__(session)
+
+    def __call__(self, *args: Any, **options: Any) -> Any:
+        return self.method()(*args, **_with_ours(self._session(), options, self.meter, self.refusal))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.method(), name)
+
+    def __repr__(self) -> str:
+        return repr(self.method())
+
+
+def _with_ours(session: Any, options: dict[str, Any], meter: Meter, refusal: Refusal | None) -> dict[str, Any]:
+    """Return the options of a call with a middleware of ours as the last one, unless there is one already."""
+    try:
+        given = options.get(_MIDDLEWARES)
+        others = session._middlewares if given is None else given
+        if not any(isinstance(each, _Call | _Standing) for each in others):
+            return {**options, _MIDDLEWARES: (*others, _Call(meter, refusal))}
+    except Exception as error:
+        meter.failures.note("client", error)
+    return options
+
+
+def is_client(value: object) -> bool:
+    """Return whether it is a session of aiohttp."""
+    return isinstance(value, aiohttp.ClientSession)
+
+
+def meter_client(session: Any, meter: Meter, *, provisional: bool, refusal: Refusal | None = None) -> None:
+    """Meter what a session sends from now on; `refusal` is what its callers can make sense of.
+
+    A call that a budget refuses raises BudgetExceeded, or gets a response with status 402 where `refusal` or the budget
+    says "respond". ConfigError where aiohttp is older than 3.12, which has no middlewares.
+    """
+    placed = _placed(session)
+    if placed is not None:
+        if placed.provisional and not provisional:
+            placed.meter, placed.provisional, placed.refusal = meter, False, refusal
+        return
+    if not hasattr(session, "_middlewares"):
+        raise ConfigError(f"aiohttp {aiohttp.__version__} is too old to be metered: install 3.12 or newer")
+    replacement = _Replacement(session, meter, provisional=provisional, refusal=refusal)
+    # Not by setattr, which warns of names that a session does not know.
+    if _takes_middlewares(replacement.method()):
+        vars(session)[_REQUEST] = replacement
+    else:
+        standing = _Standing(meter, provisional=provisional, refusal=refusal)
+        vars(session)["_middlewares"] = (*session._middlewares, standing)
+
+
+def refuse_another(session: Any, meter: Meter) -> None:
+    """Raise ConfigError for a session that another meter meters already."""
+    placed = _placed(session)
+    if placed is not None and not placed.provisional and placed.meter is not meter:
+        raise ConfigError(
+            "this client is instrumented with another meter already: go on with that one, or make a new client"
+        )
+
+
+def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
+    """Meter what every session sends from now on; return what undoes that.
+
+    `meter_of` gives the meter whenever something is sent, or None, and then nothing is done. A session that somebody
+    has instrumented keeps its meter. With aiohttp older than 3.12 nothing is metered.
+    """
+    original: Any = aiohttp.ClientSession._request
+    if not _takes_middlewares(original):
+        return lambda: None
+    asked = [meter_of]
+
+    @functools.wraps(original)
+    def metered(session: Any, *args: Any, **options: Any) -> Any:
+        meter = asked[0]() if asked else None
+        if meter is not None:
+            options = _with_ours(session, options, meter, None)
+        return original(session, *args, **options)
+
+    # The original's coroutine is passed on as it is, so that no frame is added; mocks ask what kind of function it is.
+    mark = getattr(inspect, "markcoroutinefunction", None)
+    if mark is not None:
+        mark(metered)
+    _put(metered)
+
+    def undo() -> None:
+        asked.clear()
+        # Where somebody has put something over ours, ours stays, and does nothing any more.
+        if vars(aiohttp.ClientSession)[_REQUEST] is metered:
+            _put(original)
+
+    return undo
+
+
+def _put(method: Any) -> None:
+    setattr(aiohttp.ClientSession, _REQUEST, method)
+
+
+def _placed(session: Any) -> _Placed | None:
+    placed = vars(session).get(_REQUEST)
+    if isinstance(placed, _Replacement):
+        return placed
+    return next((each for each in getattr(session, "_middlewares", ()) if isinstance(each, _Standing)), None)
+
+
+def _takes_middlewares(method: Any) -> bool:
+    """Return whether a call may name middlewares of its own: a method of the user's may take none."""
+    parameters = inspect.signature(method).parameters
+    return _MIDDLEWARES in parameters or any(each.kind is each.VAR_KEYWORD for each in parameters.values())
