@@ -138,7 +138,10 @@ class _Replacement(_Placed):
         if self._before is not None:
             return self._before
         session: Any = self._session()
-        return _own(type(session), _REQUEST).__get__(session)
+        kind: Any = type(session)
+        method = getattr(kind, _REQUEST)
+        # What somebody has put there may be no function.
+        return method.__get__(session, kind) if hasattr(method, "__get__") else method
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self.method()(*args, **_with_ours(self._session(), options, self.meter, self.refusal))
