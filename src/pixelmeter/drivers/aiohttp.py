@@ -12,7 +12,7 @@ import inspect
 import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -138,7 +138,7 @@ class _Replacement(_Placed):
         if self._before is not None:
             return self._before
         session: Any = self._session()
-        kind: Any = type(session)
+        kind = cast("type[object]", type(session))
         method = getattr(kind, _REQUEST)
         # What somebody has put there may be no function.
         return method.__get__(session, kind) if hasattr(method, "__get__") else method
