@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.drivers import httpx_clients
@@ -170,8 +170,7 @@ class _Maker(_Later):
         if self._before is not None:
             return self._before
         owner = self._owner()
-        kind: Any = type(owner)
-        return getattr(kind, self._name).__get__(owner)
+        return cast("Any", getattr(type(owner), self._name)).__get__(owner)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method(), name)

@@ -142,9 +142,8 @@ class Exchange:
     def learn(self, errors: outcomes.ErrorNames) -> None:
         """Take what the exceptions of another library mean, through which the request goes as well."""
         if errors is not self._errors:
-            self._errors = outcomes.ErrorNames(
-                *(ours | theirs for ours, theirs in zip(self._errors, errors, strict=True))
-            )
+            both = zip(self._errors, errors, strict=True)
+            self._errors = outcomes.ErrorNames(*(ours | theirs for ours, theirs in both))
 
     def feed(self, chunk: bytes, size: int | None = None) -> None:
         """Take the next bytes of the body; the end is told before the caller gets the last of a known length.
