@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -28,11 +29,12 @@ class ParquetRows:
 
     def __init__(self, table: Table, file: BinaryIO) -> None:
         try:
-            import pyarrow
-            from pyarrow import parquet
+            # Its own types say nothing.
+            pyarrow: Any = importlib.import_module("pyarrow")
+            parquet: Any = importlib.import_module("pyarrow.parquet")
         except ImportError:
             raise ExportError(_EXTRA) from None
-        self._arrow: Any = pyarrow
+        self._arrow = pyarrow
         # Each kind of column: its type, and what makes an array of its values.
         money = pyarrow.decimal128(20, 9)
         text, tags = pyarrow.string(), pyarrow.map_(pyarrow.string(), pyarrow.string())
@@ -55,7 +57,7 @@ class ParquetRows:
                 for column in table.columns
             ]
         )
-        self._writer: Any = parquet.ParquetWriter(
+        self._writer = parquet.ParquetWriter(
             file,
             self._schema,
             compression="zstd",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import tempfile
 from collections.abc import Generator, Mapping
@@ -38,13 +39,14 @@ def bucket(url: str) -> Generator[Bucket]:
     if not name or (prefix and not prefix.endswith("/")):
         raise ConfigError(f"{url} is not a folder: write s3://BUCKET/PREFIX/, with / at its end")
     try:
-        import boto3
-        from boto3.s3.transfer import TransferConfig
+        # Without types.
+        boto3: Any = importlib.import_module("boto3")
+        transfers: Any = importlib.import_module("boto3.s3.transfer")
     except ImportError:
         raise ExportError(_EXTRA) from None
     with tempfile.TemporaryDirectory(prefix="pixelmeter-") as folder, _told(url):
         # Four pieces at once bound the memory.
-        transfer = TransferConfig(multipart_threshold=_PIECE, multipart_chunksize=_PIECE, max_concurrency=4)
+        transfer = transfers.TransferConfig(multipart_threshold=_PIECE, multipart_chunksize=_PIECE, max_concurrency=4)
         yield Bucket(boto3.client("s3"), name, prefix, folder, transfer)
 
 
@@ -107,8 +109,8 @@ def _told(place: str) -> Generator[None]:
         yield
     except (Boto3Error, BotoCoreError, ClientError) as error:
         # An upload wraps what it failed with.
-        cause = error if isinstance(error, ClientError) else error.__context__
-        answer: Mapping[str, Any] = cause.response.get("Error", {}) if isinstance(cause, ClientError) else {}
+        cause: Any = error if isinstance(error, ClientError) else error.__context__
+        answer: Mapping[str, Any] = getattr(cause, "response", {}).get("Error", {})
         code = str(answer.get("Code", ""))
         advice = _ADVICE.get(code) or _WITHOUT_AN_ANSWER.get(type(error).__name__)
         told = f"{code}: {answer.get('Message', '')}" if code else str(error)

@@ -6,7 +6,7 @@ import hashlib
 import itertools
 import operator
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, BinaryIO, Literal, TypeVar, assert_never
@@ -101,13 +101,12 @@ def to_stream(reader: LedgerReader, question: Question, file: BinaryIO, tick: Ti
     table, summary = TABLES[question.table], Summary(files=1)
     with _writing_rows(question, table, file, summary) as writer:
         for day in days(reader, table.source, question.since, question.until):
-            found = rows(
-                reader, table.source, day, since=question.since, until=question.until, filters=question.filters
-            )
-            for batch in found:
-                writer.write(batch)
-                _add(summary, table, batch)
-                tick(day, summary.rows)
+            since, until, filters = question.since, question.until, question.filters
+            with closing(rows(reader, table.source, day, since=since, until=until, filters=filters)) as found:
+                for batch in found:
+                    writer.write(batch)
+                    _add(summary, table, batch)
+                    tick(day, summary.rows)
     return summary
 
 
@@ -201,34 +200,33 @@ class _Export:
     def _written(self, day: date, state: DayState, tick: Tick) -> Iterator[str]:
         """Write the rows of a day to staged files, and yield the name of each that is complete."""
         is_split = state.rows > self._most
-        for number, pieces in itertools.groupby(self._pieces(day, tick), key=operator.itemgetter(0)):
-            name = self._name(day, number if is_split else None)
-            path = self._store.staged(name)
-            with (
-                writing(path),
-                open(path, "wb") as file,
-                _writing_rows(self._question, self.table, file, self.summary) as writer,
-            ):
-                for _, piece in pieces:
-                    writer.write(piece)
-            yield name
+        with closing(self._pieces(day, tick)) as pieces:
+            for number, of_file in itertools.groupby(pieces, key=operator.itemgetter(0)):
+                name = self._name(day, number if is_split else None)
+                path = self._store.staged(name)
+                with (
+                    writing(path),
+                    open(path, "wb") as file,
+                    _writing_rows(self._question, self.table, file, self.summary) as writer,
+                ):
+                    for _, piece in of_file:
+                        writer.write(piece)
+                yield name
 
-    def _pieces(self, day: date, tick: Tick) -> Iterator[tuple[int, Rows]]:
+    def _pieces(self, day: date, tick: Tick) -> Generator[tuple[int, Rows]]:
         """Yield the rows of a day in order, each piece with the number of the file that it goes to."""
         number, room = 0, self._most
-        for batch in self._rows(day, tick):
-            left = batch
-            while left:
-                if not room:
-                    number, room = number + 1, self._most
-                yield number, left[:room]
-                left, room = left[room:], room - len(left[:room])
-
-    def _rows(self, day: date, tick: Tick) -> Iterator[Rows]:
-        for batch in rows(self._reader, self.table.source, day, filters=self._question.filters):
-            _add(self.summary, self.table, batch)
-            tick(day, self.summary.rows)
-            yield batch
+        with closing(rows(self._reader, self.table.source, day, filters=self._question.filters)) as batches:
+            for batch in batches:
+                _add(self.summary, self.table, batch)
+                tick(day, self.summary.rows)
+                left = batch
+                while left:
+                    if not room:
+                        number, room = number + 1, self._most
+                    piece = left[:room]
+                    yield number, piece
+                    left, room = left[len(piece) :], room - len(piece)
 
     def _name(self, day: date, number: int | None) -> str:
         suffix = "" if number is None else f"-{number:02}"

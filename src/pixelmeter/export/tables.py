@@ -22,8 +22,13 @@ Kind = Literal["text", "name", "integer", "money", "seconds", "moment", "flag", 
 _MICROSECONDS_PER_SECOND = 1_000_000
 # All other text names one of a few things.
 _TEXTS = {"id", "call_id", "attempt_id", "request_id", "trace_id", "job_id", "reported_text", "why"}
-_KINDS: dict[str, Kind] = {"started_at": "moment", "made_at": "moment", "byok": "flag", "tags": "tags"}
-_KINDS |= {"priced_parts": "json"}
+_KINDS: dict[str, Kind] = {
+    "started_at": "moment",
+    "made_at": "moment",
+    "byok": "flag",
+    "tags": "tags",
+    "priced_parts": "json",
+}
 
 
 class Column(NamedTuple):

@@ -6,7 +6,7 @@ import contextlib
 import json
 import sqlite3
 from bisect import bisect_left
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
@@ -54,7 +54,7 @@ class Dialect(Protocol):
         """Return what a statement finds, all of one moment until a rollback; `?` stands for a parameter."""
         ...
 
-    def batches(self, connection: Any, statement: str, parameters: Sequence[object]) -> Iterator[list[Sequence[Any]]]:
+    def batches(self, connection: Any, statement: str, parameters: Sequence[object]) -> Generator[list[Sequence[Any]]]:
         """Yield what a statement finds like `rows`, some thousand rows at a time: what is not asked for stays there."""
         ...
 
@@ -114,12 +114,12 @@ class _Sqlite:
 
     def batches(
         self, connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]
-    ) -> Iterator[list[Sequence[Any]]]:
+    ) -> Generator[list[Sequence[Any]]]:
         if not connection.in_transaction:
             connection.execute("BEGIN")
-        with contextlib.closing(connection.execute(statement, parameters)) as cursor:
-            while found := cursor.fetchmany(_ROWS_AT_ONCE):
-                yield found
+        cursor = connection.execute(statement, parameters)
+        while found := cursor.fetchmany(_ROWS_AT_ONCE):
+            yield found
 
     def moment(self, when: datetime) -> str:
         return when.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
@@ -173,7 +173,7 @@ class _Postgresql:
         found: list[Sequence[Any]] = connection.execute(statement.replace("?", "%s"), parameters).fetchall()
         return found
 
-    def batches(self, connection: Any, statement: str, parameters: Sequence[object]) -> Iterator[list[Sequence[Any]]]:
+    def batches(self, connection: Any, statement: str, parameters: Sequence[object]) -> Generator[list[Sequence[Any]]]:
         # One with a name is the server's, which keeps what has not been fetched yet.
         with connection.cursor(name="pixelmeter_batches") as cursor:
             cursor.execute(statement.replace("?", "%s"), parameters)

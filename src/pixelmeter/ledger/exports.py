@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any, NamedTuple
@@ -141,11 +142,11 @@ def rows(
     since: datetime | None = None,
     until: datetime | None = None,
     filters: Filters,
-) -> Iterator[list[_Row]]:
+) -> Generator[list[_Row]]:
     """Yield the rows of a UTC day that are in [since, until) and fit, by their time, some thousand at once.
 
     They have a value for each of `source.columns`: ids and JSON are text, times Unix microseconds. The filters look at
-    attempts as they are now.
+    attempts as they are now. Whoever does not take all of them closes it.
     """
     start, end = _midnight(day), _midnight(day) + _DAY
     start, end = max(start, since or start), min(end, until or end)
@@ -156,8 +157,9 @@ def rows(
         f" ORDER BY {source.time}, {source.key}"
     )
     changed = [*_conversions(source, reader.dialect)]
-    for batch in reader.batches(statement, condition.parameters):
-        yield [_converted(row, changed) for row in batch]
+    with closing(reader.batches(statement, condition.parameters)) as batches:
+        for batch in batches:
+            yield [_converted(row, changed) for row in batch]
 
 
 def _fitting(reader: LedgerReader, source: Source, filters: Filters) -> Iterator[Sql]:

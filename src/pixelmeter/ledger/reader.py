@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 from pixelmeter.ledger.address import Address, read_address
@@ -37,7 +37,7 @@ class LedgerReader:
         """
         return self.dialect.rows(self._connection, with_schema(statement, self._address), parameters)
 
-    def batches(self, statement: str, parameters: Sequence[object] = ()) -> Iterator[list[Sequence[Any]]]:
+    def batches(self, statement: str, parameters: Sequence[object] = ()) -> Generator[list[Sequence[Any]]]:
         """Yield what a statement finds like `rows`, some thousand rows at a time, in memory that does not grow."""
         return self.dialect.batches(self._connection, with_schema(statement, self._address), parameters)
 
