@@ -90,7 +90,8 @@ def test_a_large_part_goes_in_pieces_and_comes_back_whole(
     assert "Uploads" not in store.list_multipart_uploads(Bucket="lake")
 
 
-def test_a_bucket_that_is_not_there_is_told(sqlite_url: str, store: Any) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_bucket_that_is_not_there_is_told(sqlite_url: str) -> None:
     filled(sqlite_url)
     result = run(sqlite_url, "--format", "jsonl", "s3://nowhere/a/")
     assert 1 == result.exit_code
@@ -98,7 +99,8 @@ def test_a_bucket_that_is_not_there_is_told(sqlite_url: str, store: Any) -> None
     assert "make the bucket, or give another one" in result.output
 
 
-def test_a_key_that_is_not_known_is_told(sqlite_url: str, store: Any, server: str) -> None:
+@pytest.mark.usefixtures("store")
+def test_a_key_that_is_not_known_is_told(sqlite_url: str, server: str) -> None:
     filled(sqlite_url)
     # From now on the store looks at keys.
     urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset-auth", data=b"0", method="POST")).close()
@@ -113,7 +115,8 @@ def test_a_key_that_is_not_known_is_told(sqlite_url: str, store: Any, server: st
     assert "set AWS_ACCESS_KEY_ID or AWS_PROFILE to a key that exists" in result.output
 
 
-def test_no_credentials_and_no_store_are_told(sqlite_url: str, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("store")
+def test_no_credentials_and_no_store_are_told(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     filled(sqlite_url)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
