@@ -170,7 +170,8 @@ class _Maker(_Later):
         if self._before is not None:
             return self._before
         owner = self._owner()
-        return cast("Any", getattr(type(owner), self._name)).__get__(owner)
+        kind: Any = type(owner)
+        return getattr(kind, self._name).__get__(owner)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method(), name)
