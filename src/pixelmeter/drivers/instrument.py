@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.drivers import httpx_clients
