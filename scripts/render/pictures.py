@@ -225,8 +225,8 @@ def _served(folder: Path) -> Iterator[str]:
 def main() -> None:
     """Draw the pictures of docs/pictures."""
     parser = argparse.ArgumentParser(description="Draw the dashboards after a real run.")
-    parser.add_argument("--minutes", type=float, default=6, help="how long calls are made for")
-    minutes: float = parser.parse_args().minutes
+    parser.add_argument("--minutes", type=int, default=6, help="how long calls are made for")
+    minutes: int = parser.parse_args().minutes
     build()
     with world(minutes) as seen:
         draw(seen, minutes)
