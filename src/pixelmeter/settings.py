@@ -177,7 +177,7 @@ def usage_key_names(gateway: str) -> str:
 
 
 def auto_switch(environment: Mapping[str, str] | None = None) -> str | None:
-    """Return what `PIXELMETER_AUTO` says, to be told to people: pixelmeter-auto itself reads it. None where it is unset."""
+    """Return what `PIXELMETER_AUTO` says, which pixelmeter-auto itself reads, to be told to people; None without it."""
     return _text(os.environ if environment is None else environment, "PIXELMETER_AUTO")
 
 
