@@ -24,11 +24,13 @@ COMMANDS: dict[str, str] = {
     "budgets": "Show how far budgets are used up; check a file of budgets; reset or remove one.",
     "reconcile": "Compare a gateway's own usage report of a month with the ledger.",
     "adjust": "Say what an attempt cost, where the ledger has it otherwise.",
+    "export": "Write attempts to CSV, JSON lines, Parquet or FOCUS, to a file, a folder or an S3 bucket.",
     "db": "Upgrade, downgrade or inspect the ledger's schema.",
     "prices": "List, explain, check and apply prices.",
     "gateways": "List, explain and check gateway profiles.",
     "dashboards": "Write dashboards, rules and alerts for Grafana, Prometheus and Alertmanager.",
     "serve": "Serve Prometheus metrics that are read from the ledger.",
+    "proxy": "Pass the requests of programs in any language on to gateways, and meter them.",
     "doctor": "Check the settings, the ledger and the spool.",
 }
 """The subcommands and what each is for, so that the overview needs none of their modules."""
