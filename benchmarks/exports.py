@@ -72,16 +72,16 @@ def used(arguments: Sequence[str]) -> tuple[float, float]:
 def measure(name: str, small: str, large: str, folder: str) -> bool:
     """Print a line for each format; return whether memory stays the same."""
     is_bounded = True
-    for format in ("csv", "jsonl", "parquet", "focus"):
+    for kind in ("csv", "jsonl", "parquet", "focus"):
         found: list[tuple[float, float]] = []
         for url in (small, large):
-            target = f"{folder}/{name}-{format}-{len(found)}"
-            found.append(used(["export", "--format", format, "--database-url", url, target]))
+            target = f"{folder}/{name}-{kind}-{len(found)}"
+            found.append(used(["export", "--format", kind, "--database-url", url, target]))
             os.remove(target)
         (few_cpu, few_memory), (cpu, memory) = found
         is_bounded = is_bounded and memory <= few_memory * MORE
         a_second = (LARGE - SMALL) / (cpu - few_cpu)
-        print(f"{name:<12}{format:<10}{a_second:>12,.0f}{few_memory:>12.0f}{memory:>12.0f}")
+        print(f"{name:<12}{kind:<10}{a_second:>12,.0f}{few_memory:>12.0f}{memory:>12.0f}")
     return is_bounded
 
 
@@ -96,7 +96,7 @@ def main() -> None:
                 for few, many in (sqlite, (small, large)):
                     fill(few, SMALL)
                     fill(many, LARGE)
-                bounded = [measure("SQLite", *sqlite, folder), measure("PostgreSQL", small, large, folder)]
+                bounded = [measure("SQLite", sqlite[0], sqlite[1], folder), measure("PostgreSQL", small, large, folder)]
     finally:
         server.stop()
     if not all(bounded):
