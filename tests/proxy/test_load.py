@@ -116,7 +116,7 @@ def test_a_reader_that_takes_its_time_over_a_large_answer_costs_no_memory(sqlite
         client.sendall(
             b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nx-cost-cents: 4\r\nContent-Length: %d\r\n\r\n" % size
         )
-        for _ in range(size // MB):
+        for _piece in range(size // MB):
             client.sendall(piece)
             sent.release()
 
