@@ -31,7 +31,6 @@ from pixelmeter.recorder.sink_dispatch import amid_other_code
 __all__ = ["ArrivingBody", "body_of", "refused_response"]
 
 _JOINED_LIMIT = 8_388_608
-_IN_MEMORY = bytearray | memoryview
 _TAKES_WRITER = "stream_writer" in signature(aiohttp.ClientResponse.__init__).parameters
 
 
@@ -53,11 +52,9 @@ class ArrivingBody:
         self._run = copy_context().run
         # None once the record is out.
         self._unclosed: Watch | None = None
-        self._response = response
 
-    def watch(self) -> None:
+    def watch(self, response: Any) -> None:
         """Take what has arrived, and have the rest shown."""
-        response, self._response = self._response, None
         content, exchange = self._content, self._exchange
         if content is EMPTY_PAYLOAD:
             exchange.respond(response.status, response.raw_headers)
@@ -169,14 +166,14 @@ def body_of(request: Any) -> tuple[bytes | None, Fields]:
 
 
 def _in_memory(body: object) -> bytes | None:
-    value = body._value if isinstance(body, Payload) else body
+    value: Any = vars(body).get("_value") if isinstance(body, Payload) else body
     if isinstance(value, bytes):
         return value
     # Not of a subclass: that may do anything when it is asked.
     if type(value) is io.BytesIO:
         rest = value.getbuffer()[value.tell() :]
         return bytes(rest) if len(rest) <= _JOINED_LIMIT else None
-    if isinstance(value, _IN_MEMORY):
+    if type(value) in (bytearray, memoryview):
         return bytes(value) if memoryview(value).nbytes <= _JOINED_LIMIT else None
     return None
 

@@ -24,7 +24,10 @@ from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["look_below", "meter_client", "patch_clients", "refuse_another", "sends_through"]
+__all__ = ["ANOTHER", "look_below", "meter_client", "patch_clients", "refuse_another", "sends_through"]
+
+ANOTHER = "this client is instrumented with another meter already: go on with that one, or make a new client"
+"""What is said of a client that a second meter is to meter."""
 
 _BOUND = ("BoundSyncStream", "BoundAsyncStream")
 _NOTHING: dict[str, Any] = {}
@@ -259,9 +262,7 @@ def refuse_another(client: Any, meter: Meter) -> None:
     if isinstance(layer, _Client) and not layer.provisional:
         others.append(layer.meter)
     if any(other is not meter for other in others):
-        raise ConfigError(
-            "this client is instrumented with another meter already: go on with that one, or make a new client"
-        )
+        raise ConfigError(ANOTHER)
 
 
 def look_below(transport: object) -> None:

@@ -237,9 +237,6 @@ def _apply(library: str) -> None:
 
     try:
         _loading.take(load)
-    except ModuleNotFoundError as error:
-        if error.name != f"pixelmeter.drivers.{library}":
-            _say(f"image calls over {library} are not metered", error)
     except Exception as error:
         _say(f"image calls over {library} are not metered", error)
 

@@ -142,9 +142,8 @@ class Exchange:
     def learn(self, errors: outcomes.ErrorNames) -> None:
         """Take what the exceptions of another library mean, through which the request goes as well."""
         if errors is not self._errors:
-            self._errors = outcomes.ErrorNames(
-                *(ours | theirs for ours, theirs in zip(self._errors, errors, strict=True))
-            )
+            both = zip(self._errors, errors, strict=True)
+            self._errors = outcomes.ErrorNames(*(ours | theirs for ours, theirs in both))
 
     def feed(self, chunk: bytes, size: int | None = None) -> None:
         """Take the next bytes of the body; the end is told before the caller gets the last of a known length.
@@ -178,10 +177,11 @@ class Exchange:
         """
         self._wire.left = why
 
-    def fail(self, error: BaseException) -> None:
-        """The request or the body broke off with this error."""
+    def fail(self, error: BaseException, *, sent: bool | None = None) -> None:
+        """The request or the body broke off with this error; `sent` is None where its name tells whether it left."""
         if self._ends:
-            sent = self._wire.status is not None or outcomes.was_sent(error, self._errors)
+            if sent is None:
+                sent = self._wire.status is not None or outcomes.was_sent(error, self._errors)
             self._end(outcomes.of_error(error, self._errors), type(error).__name__, sent=sent)
 
     def abandon(self, why: str | None = None) -> None:
