@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import nullcontext
 from typing import Any
@@ -14,6 +15,7 @@ from pixelmeter.core.wire.headers import media_type
 from pixelmeter.drivers.passage import Layer, Passage, Routes
 from pixelmeter.drivers.waiting import through_async
 from pixelmeter.errors import PixelmeterError
+from pixelmeter.linking import Mark, go_on_with
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.proxy.bodies import Body
@@ -24,6 +26,8 @@ __all__ = ["GONE", "Metering", "Watched"]
 GONE = "client_gone"
 """The error type of an attempt whose client left before it had its answer."""
 STOPPED = "proxy_stopped"
+
+_REMEMBERED_TRIES = 1000
 
 _ERRORS = ErrorNames(
     never_sent=frozenset({"ClientConnectorError", "ConnectionTimeoutError", "ClientSSLError", "InvalidURL"}),
@@ -114,6 +118,7 @@ class Metering:
     def __init__(self, meter: Meter) -> None:
         self.meter = meter
         self._layer = _Layer(meter)
+        self._tries: OrderedDict[tuple[str, bytes, int, int], Mark] = OrderedDict()
         self.note = meter.failures.note
         """Takes a failure of ours, and where it was."""
 
@@ -155,8 +160,25 @@ class Metering:
         except Exception as error:
             self.note("request", error)
             return None
+        retry = outgoing.retry
+        if retry:
+            self._go_on(outgoing, retry)
         with tags(**given) if given else nullcontext():
-            return await through_async(self._layer.enter(outgoing))
+            passage = await through_async(self._layer.enter(outgoing))
+        if passage is not None and passage.mark is not None and retry is not None:
+            self._remember(outgoing, retry, passage.mark)
+        return passage
+
+    def _go_on(self, outgoing: Outgoing, retry: int) -> None:
+        """Have a try be one of the call that the try before it is of: each comes as a request of its own."""
+        mark = self._tries.pop((outgoing.host, outgoing.target, outgoing.same_as, retry - 1), None)
+        if mark is not None:
+            go_on_with(outgoing.context, mark)
+
+    def _remember(self, outgoing: Outgoing, retry: int, mark: Mark) -> None:
+        self._tries[outgoing.host, outgoing.target, outgoing.same_as, retry] = mark
+        if len(self._tries) > _REMEMBERED_TRIES:
+            self._tries.popitem(last=False)
 
     def watch(self, passage: Passage | None) -> Watched | None:
         """Return what is told of the answer."""
