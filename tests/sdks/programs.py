@@ -42,8 +42,10 @@ class Program:
     variant: str = ""
     host: str = "127.0.0.1"
     """The name by which the program knows the server."""
-    without_a_line: bool = True
-    """Whether it works without a line too."""
+    in_place: bool = True
+    """Whether it instruments a client; else it is metered without a line only."""
+    refused: str = "BudgetExceeded"
+    """The name of the error that its caller gets for a call that a budget does not let go."""
 
     def __str__(self) -> str:
         return "-".join(filter(None, (self.sdk, self.variant, self.colour)))
@@ -148,6 +150,7 @@ async def _aigateway_async(root: str, instrument: Instrument) -> None:
     profile="together",
     answer=("together", "priced by the image"),
     needs=("together",),
+    refused="APIStatusError",
 )
 def _together(root: str, instrument: Instrument) -> None:
     from together import Together
@@ -163,6 +166,7 @@ def _together(root: str, instrument: Instrument) -> None:
     profile="together",
     answer=("together", "priced by the image"),
     needs=("together",),
+    refused="APIStatusError",
 )
 async def _together_async(root: str, instrument: Instrument) -> None:
     from together import AsyncTogether
@@ -171,7 +175,7 @@ async def _together_async(root: str, instrument: Instrument) -> None:
         await client.images.generate(model="black-forest-labs/FLUX.2-pro", prompt="a fox")
 
 
-@_program(sdk="portkey-ai", colour="sync", library="httpx", needs=("portkey_ai",))
+@_program(sdk="portkey-ai", colour="sync", library="httpx", needs=("portkey_ai",), refused="APIStatusError")
 def _portkey(root: str, instrument: Instrument) -> None:
     from portkey_ai import Portkey
 
@@ -179,7 +183,7 @@ def _portkey(root: str, instrument: Instrument) -> None:
     client.images.generate(model=SAM, prompt="a fox")
 
 
-@_program(sdk="portkey-ai", colour="async", library="httpx", needs=("portkey_ai",))
+@_program(sdk="portkey-ai", colour="async", library="httpx", needs=("portkey_ai",), refused="APIStatusError")
 async def _portkey_async(root: str, instrument: Instrument) -> None:
     from portkey_ai import AsyncPortkey
 
@@ -213,7 +217,7 @@ async def _openrouter_async(root: str, instrument: Instrument) -> None:
 # LiteLLM
 
 
-@_program(sdk="litellm", colour="sync", library="httpx2", needs=("litellm", "openai"))
+@_program(sdk="litellm", colour="sync", library="httpx2", needs=("litellm", "openai"), refused="InternalServerError")
 def _litellm(root: str, instrument: Instrument) -> None:
     import litellm
     from openai import OpenAI
@@ -222,13 +226,27 @@ def _litellm(root: str, instrument: Instrument) -> None:
     litellm.image_generation(model=f"openai/{SAM}", prompt="a fox", client=client)
 
 
-@_program(sdk="litellm", colour="async", library="httpx2", needs=("litellm", "openai"))
+@_program(sdk="litellm", colour="async", library="httpx2", needs=("litellm", "openai"), refused="APIConnectionError")
 async def _litellm_async(root: str, instrument: Instrument) -> None:
     import litellm
     from openai import AsyncOpenAI
 
     client = instrument(AsyncOpenAI(base_url=f"{root}/v1", api_key="k"))
     await litellm.aimage_generation(model=f"openai/{SAM}", prompt="a fox", client=client)
+
+
+@_program(sdk="litellm", colour="sync", variant="its own client", library="httpx2", needs=("litellm",), in_place=False)
+def _litellm_alone(root: str, _: Instrument) -> None:
+    import litellm
+
+    litellm.image_generation(model=f"openai/{SAM}", prompt="a fox", api_base=f"{root}/v1", api_key="k")
+
+
+@_program(sdk="litellm", colour="async", variant="its own client", library="httpx2", needs=("litellm",), in_place=False)
+async def _litellm_alone_async(root: str, _: Instrument) -> None:
+    import litellm
+
+    await litellm.aimage_generation(model=f"openai/{SAM}", prompt="a fox", api_base=f"{root}/v1", api_key="k")
 
 
 # Google
@@ -337,9 +355,11 @@ _HUGGINGFACE = ("huggingface", "Together behind it")
     needs=("huggingface_hub", "PIL"),
 )
 def _huggingface(root: str, instrument: Instrument) -> None:
-    from huggingface_hub import InferenceClient, close_session
+    from huggingface_hub import InferenceClient, set_client_factory
+    from huggingface_hub.utils._http import default_client_factory
 
-    close_session()
+    # What an earlier program has put there.
+    set_client_factory(default_client_factory)
     with _huggingface_at(root):
         client = instrument(InferenceClient(provider="together", api_key="hf_k"))
         client.text_to_image("a fox", model="black-forest-labs/FLUX.2-pro")
@@ -400,7 +420,10 @@ async def _langchain_async(root: str, instrument: Instrument) -> None:
 @_program(sdk="openai-agents", colour="async", library="httpx2", profile="openai", answer=_RESPONSES, needs=("agents",))
 async def _agents(root: str, instrument: Instrument) -> None:
     from agents import Agent, ImageGenerationTool, OpenAIProvider, RunConfig, Runner
+    from agents.models import openai_provider
 
+    # All providers share one, which stays with the event loop of an earlier program.
+    openai_provider._http_client = None
     provider = instrument(OpenAIProvider(base_url=f"{root}/v1", api_key="k"))
     agent = Agent(name="painter", model="gpt-5", tools=[ImageGenerationTool(tool_config=_TOOL)])
     await Runner.run(agent, "a fox", run_config=RunConfig(model_provider=provider, tracing_disabled=True))
@@ -413,6 +436,7 @@ async def _agents(root: str, instrument: Instrument) -> None:
     profile="openai",
     answer=_RESPONSES,
     needs=("pydantic_ai.models.openai",),
+    refused="ModelQuotaExceededError",
 )
 async def _pydantic_ai(root: str, instrument: Instrument) -> None:
     from pydantic_ai import Agent, BinaryImage, ImageGenerationTool
@@ -457,7 +481,8 @@ async def _haystack_async(root: str, instrument: Instrument) -> None:
     library="urllib3",
     profile="bedrock",
     answer=("bedrock", "Nova Canvas, two images"),
-    needs=("boto3", "pixelmeter.drivers.urllib3"),
+    needs=("boto3",),
+    refused="ClientError",
 )
 def _bedrock(root: str, instrument: Instrument) -> None:
     import json
@@ -476,7 +501,7 @@ def _bedrock(root: str, instrument: Instrument) -> None:
     client.close()
 
 
-@_program(sdk="requests", colour="sync", library="urllib3", needs=("requests", "pixelmeter.drivers.urllib3"))
+@_program(sdk="requests", colour="sync", library="urllib3", needs=("requests"))
 def _requests(root: str, instrument: Instrument) -> None:
     import requests
 
@@ -484,7 +509,7 @@ def _requests(root: str, instrument: Instrument) -> None:
         session.post(f"{root}/v1/images/generations", json={"model": SAM, "prompt": "a fox"}).raise_for_status()
 
 
-@_program(sdk="urllib3", colour="sync", library="urllib3", needs=("urllib3", "pixelmeter.drivers.urllib3"))
+@_program(sdk="urllib3", colour="sync", library="urllib3", needs=("urllib3"))
 def _urllib3(root: str, instrument: Instrument) -> None:
     import urllib3
 

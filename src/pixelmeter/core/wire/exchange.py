@@ -142,8 +142,8 @@ class Exchange:
     def learn(self, errors: outcomes.ErrorNames) -> None:
         """Take what the exceptions of another library mean, through which the request goes as well."""
         if errors is not self._errors:
-            never_sent, timeouts = self._errors
-            self._errors = outcomes.ErrorNames(never_sent | errors.never_sent, timeouts | errors.timeouts)
+            both = zip(self._errors, errors, strict=True)
+            self._errors = outcomes.ErrorNames(*(ours | theirs for ours, theirs in both))
 
     def feed(self, chunk: bytes, size: int | None = None) -> None:
         """Take the next bytes of the body; the end is told before the caller gets the last of a known length.
