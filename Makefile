@@ -3,6 +3,7 @@ STRICT ?= 0
 BIN := .venv/bin
 READY := .venv/.ready
 SUITE := .cache/httpx-0.28.1.tar.gz
+AIOHTTP_SUITE := .cache/aiohttp-3.14.5.tar.gz
 OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
 
 # Tests start hundreds of processes, and each would compile all that it imports anew.
@@ -25,7 +26,7 @@ all: check test
 demo: $(READY)
 	@$(BIN)/pixelmeter demo
 
-test: $(READY) $(SUITE) $(OLDEST)
+test: $(READY) $(SUITE) $(AIOHTTP_SUITE) $(OLDEST)
 	@$(PYTEST)
 
 check: $(READY)
@@ -92,6 +93,11 @@ $(READY): constraints.txt pyproject.toml
 	@touch $@
 
 $(SUITE): tests/interop/httpx-suite.txt | $(READY)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
+		--dest .cache -r $<
+	@touch $@
+
+$(AIOHTTP_SUITE): tests/interop/aiohttp-suite.txt | $(READY)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
 		--dest .cache -r $<
 	@touch $@

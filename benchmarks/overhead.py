@@ -168,10 +168,11 @@ def _measure(name: str, options: argparse.Namespace, url: str, collector: str) -
             variant.client.close()
     print(f"\n{name}: {options.rounds} rounds of {options.calls} calls each, {options.pace:g} s before each call")
     for what in Spent._fields:
-        _print(what, {key: [getattr(one, what) for one in values] for key, values in spent.items()})
+        print_added(what, {key: [getattr(one, what) for one in values] for key, values in spent.items()})
 
 
-def _print(what: str, spent: Mapping[str, Sequence[float]]) -> None:
+def print_added(what: str, spent: Mapping[str, Sequence[float]]) -> None:
+    """Print what each variant adds to the plain one, and its part of what OpenTelemetry adds."""
     plain = spent["plain"]
     added = {key: [b - a for a, b in zip(plain, values, strict=True)] for key, values in spent.items()}
     threads = {"all": "all threads", "caller": "the caller's"}[what]

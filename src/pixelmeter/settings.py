@@ -27,6 +27,7 @@ __all__ = [
     "Durability",
     "Settings",
     "absolute_path",
+    "auto_switch",
     "checked_schema",
     "checked_secrets",
     "from_environment",
@@ -173,6 +174,11 @@ def usage_key_gateways(environment: Mapping[str, str] | None = None) -> tuple[st
 def usage_key_names(gateway: str) -> str:
     """Return which variables `usage_key` reads for a gateway, to be told to people."""
     return " or ".join((_USAGE_KEYS, *_KEYS_OF_VENDORS.get(gateway, ())))
+
+
+def auto_switch(environment: Mapping[str, str] | None = None) -> str | None:
+    """Return what `PIXELMETER_AUTO` says, to be told to people: pixelmeter-auto itself reads it. None where it is unset."""
+    return _text(os.environ if environment is None else environment, "PIXELMETER_AUTO")
 
 
 def misspelt(

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tests.hazards.process import environment
 from tests.proxy.upstream import GENEROUS
 
-__all__ = ["Answer", "Sidecar", "ask", "connect", "proxying", "read_answer"]
+__all__ = ["Answer", "Sidecar", "accepts", "ask", "connect", "proxying", "read_answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +97,15 @@ def connect(root: str) -> socket.socket:
     parts = urlsplit(root)
     assert parts.hostname is not None
     return socket.create_connection((parts.hostname, parts.port or 80), timeout=GENEROUS)
+
+
+def accepts(root: str) -> bool:
+    """Return whether the proxy takes connections."""
+    try:
+        connect(root).close()
+    except OSError:
+        return False
+    return True
 
 
 def ask(root: str, request: bytes) -> Answer:

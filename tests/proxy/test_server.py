@@ -20,7 +20,7 @@ from pixelmeter.cli import main
 from pixelmeter.testing import Gateway
 from tests.ledger.reading import stored
 from tests.proxy.conftest import Pair
-from tests.proxy.sidecar import connect, proxying, read_answer
+from tests.proxy.sidecar import accepts, connect, proxying, read_answer
 from tests.proxy.test_metering import BODY, PATH, Calls, picture
 from tests.proxy.upstream import GENEROUS, Arrived
 from tests.sinks.exposition import Scrape
@@ -54,7 +54,7 @@ UP = ("--upstream", "https://api.aigateway.sh")
         ((*UP, "--listen", "127.0.0.1:0,team"), "KEY=VALUE"),
         ((*UP, "--listen", "0.0.0.0:8088"), "give --tls-cert, --tls-key and --token-file"),
         ((*UP, "--listen", "[::]:8088", "--tls-cert", "nobody.pem"), "give --tls-cert and --tls-key together"),
-        ((*UP, "--admin", "0.0.0.0:8089"), "give --tls-cert, --tls-key and --token-file"),
+        ((*UP, "--admin", "0.0.0.0:8089"), "give --admin-token-file"),
         ((*UP, "--token-file", "nowhere"), "nowhere cannot be read"),
         ((*UP, "--tls-cert", "nowhere", "--tls-key", "nowhere"), "the certificate cannot be used"),
     ],
@@ -73,7 +73,7 @@ def test_a_missing_library_is_said_with_the_command_that_brings_it(monkeypatch: 
     assert 'pip install "pixelmeter[proxy]"' in run(*UP).output
 
 
-def test_clients_from_elsewhere_need_tls_and_the_token_and_so_do_the_metrics(
+def test_clients_from_elsewhere_need_tls_and_a_token_and_operators_one_of_their_own(
     gateway: Gateway, sqlite_url: str, tmp_path: Path
 ) -> None:
     authority = trustme.CA()
@@ -82,10 +82,12 @@ def test_clients_from_elsewhere_need_tls_and_the_token_and_so_do_the_metrics(
     for part in certificate.cert_chain_pems:
         part.write_to_path(str(tmp_path / "chain.pem"), append=True)
     (tmp_path / "token").write_text("open-sesame\n")
+    (tmp_path / "operators").write_text("let-me-look\n")
     trusted = ssl.create_default_context()
     authority.configure_trust(trusted)
     options = ["--tls-cert", str(tmp_path / "chain.pem"), "--tls-key", str(tmp_path / "key.pem")]
     options += ["--token-file", str(tmp_path / "token"), "--listen", "0.0.0.0:0", "--admin", "0.0.0.0:0"]
+    options += ["--admin-token-file", str(tmp_path / "operators")]
     with proxying(gateway.root, url=sqlite_url, options=options) as sidecar:
         root, admin = (each.replace("0.0.0.0", "127.0.0.1") for each in (sidecar.root, sidecar.admin))
         assert (root[:8], admin[:8]) == ("https://", "https://")
@@ -100,7 +102,7 @@ def test_clients_from_elsewhere_need_tls_and_the_token_and_so_do_the_metrics(
                 )
             ]
             probes = [client.get(f"{admin}{path}").status_code for path in ("/healthz", "/readyz", "/metrics")]
-            page = client.get(f"{admin}/metrics", headers={"authorization": "Bearer open-sesame"})
+            page = client.get(f"{admin}/metrics", headers={"authorization": "Bearer let-me-look"})
         with connect(root) as plain:
             plain.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
             with contextlib.suppress(ConnectionError):
@@ -171,14 +173,6 @@ def test_a_call_under_way_at_sigterm_is_answered_and_recorded_and_nobody_else_is
     assert (200, True) == (answered.status, answered.is_whole)
     assert ("success", 40_000_000) == (row.outcome, row.cost)
     assert (0, "") == (sidecar.process.returncode, errors)
-
-
-def accepts(root: str) -> bool:
-    try:
-        connect(root).close()
-    except OSError:
-        return False
-    return True
 
 
 def test_a_call_that_does_not_end_in_time_is_cut_off_and_recorded(pair: Pair, sqlite_url: str) -> None:

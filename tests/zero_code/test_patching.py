@@ -11,34 +11,58 @@ from pixelmeter.testing import Gateway
 from tests.zero_code.programs import CALL, Ended, app, ended, environment, rows, running
 
 START = "import pixelmeter.auto\nassert pixelmeter.auto.start()\n"
-# By library, a function that makes a client, and one that makes a call with it.
+BODY = """
+import sys
+BODY = {"model": "meta/sam-3-1-image", "prompt": "a fox"}
+url = sys.argv[1] + "/images/generations"
+"""
+# By library, how a client is made, makes a call, and is closed.
 LIBRARIES = {
     "httpx": """
 import httpx
-new = httpx.Client
-def call(client, url): assert client.post(url, json=BODY).status_code == 200
+new, close = httpx.Client, httpx.Client.close
+def call(client): assert client.post(url, json=BODY).status_code == 200
+""",
+    "httpx2": """
+import httpx2
+new, close = httpx2.Client, httpx2.Client.close
+def call(client): assert client.post(url, json=BODY).status_code == 200
 """,
     "httpx, async": """
 import asyncio, httpx
 runner = asyncio.Runner()
 new = httpx.AsyncClient
-def call(client, url): assert runner.run(client.post(url, json=BODY)).status_code == 200
-""",
-    "httpx2": """
-import httpx2
-new = httpx2.Client
-def call(client, url): assert client.post(url, json=BODY).status_code == 200
+def call(client): assert runner.run(client.post(url, json=BODY)).status_code == 200
+def close(client): runner.run(client.aclose())
 """,
     "httpx2, async": """
 import asyncio, httpx2
 runner = asyncio.Runner()
 new = httpx2.AsyncClient
-def call(client, url): assert runner.run(client.post(url, json=BODY)).status_code == 200
+def call(client): assert runner.run(client.post(url, json=BODY)).status_code == 200
+def close(client): runner.run(client.aclose())
+""",
+    "aiohttp": """
+import asyncio, aiohttp
+runner = asyncio.Runner()
+async def made(): return aiohttp.ClientSession()
+async def called(client):
+    async with client.post(url, json=BODY) as answer: return answer.status, await answer.read()
+def new(): return runner.run(made())
+def call(client): assert runner.run(called(client))[0] == 200
+def close(client): runner.run(client.close())
+""",
+    "urllib3": """
+import urllib3
+new, close = urllib3.PoolManager, urllib3.PoolManager.clear
+def call(client): assert client.request("POST", url, json=BODY).status == 200
+""",
+    "requests": """
+import requests
+new, close = requests.Session, requests.Session.close
+def call(client): assert client.post(url, json=BODY).status_code == 200
 """,
 }
-BODY = (
-    'import sys\nBODY = {"model": "meta/sam-3-1-image", "prompt": "a fox"}\nurl = sys.argv[1] + "/images/generations"\n'
-)
 
 
 def run(text: str, gateway: Gateway, folder: Path, **variables: str) -> Ended:
@@ -46,7 +70,10 @@ def run(text: str, gateway: Gateway, folder: Path, **variables: str) -> Ended:
     return ended([sys.executable, app(folder, text), gateway.url], environment(folder, **variables), folder)
 
 
-_QUICK = {("httpx", "before the library"), ("httpx2, async", "before the client"), ("httpx", "after the client")}
+_QUICK = {
+    *(("httpx", "before the library"), ("aiohttp", "before the library"), ("requests", "before the library")),
+    *(("httpx2, async", "before the client"), ("httpx", "after the client"), ("aiohttp", "after the client")),
+}
 
 
 @pytest.mark.parametrize(
@@ -62,7 +89,7 @@ def test_clients_of_a_library_are_metered_whenever_that_begins(
 ) -> None:
     parts = {"before the library": BODY + LIBRARIES[library], "before the client": "client = new()\n"}
     program = "".join((START if when == step else "") + part for step, part in parts.items())
-    program += (START if when == "after the client" else "") + "call(client, url)\ncall(client, url)\n"
+    program += (START if when == "after the client" else "") + "call(client)\ncall(client)\nclose(client)\n"
     assert Ended(0, "", "") == run(program, gateway, tmp_path)
     assert ["success"] * 2 == rows(tmp_path)
     assert 2 == len(gateway.billing())

@@ -47,6 +47,7 @@ _MIB = 1024 * 1024
     show_default=True,
     help="Where /healthz, /readyz and /metrics are.",
 )
+@click.option("--admin-token-file", type=_FILE, help="The bearer token of those who may see /metrics from elsewhere.")
 @click.option("--tls-cert", type=_FILE, help="The certificate and its chain (PEM); encrypts every --listen.")
 @click.option("--tls-key", type=_FILE, help="The key of the certificate (PEM).")
 @click.option("--token-file", type=_FILE, help="What clients from elsewhere send as x-pixelmeter-token.")
@@ -87,6 +88,7 @@ def command(
     upstreams: Sequence[str],
     listeners: Sequence[str],
     admin: str,
+    admin_token_file: Path | None,
     tls_cert: Path | None,
     tls_key: Path | None,
     token_file: Path | None,
@@ -101,11 +103,12 @@ def command(
     """Pass requests on to gateways, and meter the image calls among them.
 
     For programs in any language: give them the address of the proxy as base URL. Bodies and headers go through as they
-    are. On any address but this machine's own, --tls-cert, --tls-key and --token-file are needed. SIGTERM and Ctrl-C
-    end it, once running calls have ended.
+    are. To listen on any address but this machine's own, --tls-cert, --tls-key and --token-file are needed. SIGTERM and
+    Ctrl-C end it, once running calls have ended.
     """
     if importlib.util.find_spec("aiohttp") is None:
         raise click.ClickException('what the proxy runs on is not installed: pip install "pixelmeter[proxy]"')
+    from pixelmeter.proxy.admin import AdminPort
     from pixelmeter.proxy.calls import CallLimits
     from pixelmeter.proxy.running import run_proxy
     from pixelmeter.proxy.server import Listener, Settings
@@ -119,12 +122,15 @@ def command(
     admin_host, admin_port = split_address(admin)
     if (tls_cert is None) != (tls_key is None):
         raise click.UsageError("give --tls-cert and --tls-key together")
-    guard = read_guard(token_file, None)
-    elsewhere = [host for host in (*(host for (host, _), _ in addresses), admin_host) if not is_loopback(host)]
-    if elsewhere and (tls_cert is None or guard is None):
+    guard, admin_guard = read_guard(token_file, None), read_guard(admin_token_file, None)
+    elsewhere = next((host for (host, _), _ in addresses if not is_loopback(host)), None)
+    if elsewhere is not None and (tls_cert is None or guard is None):
         raise click.UsageError(
-            f"{elsewhere[0]} can be reached from elsewhere: give --tls-cert, --tls-key and --token-file"
+            f"{elsewhere} can be reached from elsewhere: give --tls-cert, --tls-key and --token-file"
         )
+    is_elsewhere = not is_loopback(admin_host)
+    if is_elsewhere and admin_guard is None:
+        raise click.UsageError(f"{admin_host} can be reached from elsewhere: give --admin-token-file")
     settings = Settings(
         database_url=database_url,
         upstreams=read,
@@ -140,7 +146,6 @@ def command(
         for (host, port), tags in addresses
     ]
     operators = listen(admin_host, admin_port)
-    is_elsewhere = not is_loopback(admin_host)
 
     def tell() -> None:
         scheme = "http" if tls_cert is None else "https"
@@ -152,7 +157,8 @@ def command(
             # Nobody reads it: no reason not to serve.
             discard_output()
 
-    run_proxy(settings, sockets, operators, admin_guard=guard if is_elsewhere else None, workers=workers, ready=tell)
+    page = AdminPort(socket=operators, guard=admin_guard, is_elsewhere=is_elsewhere)
+    run_proxy(settings, sockets, page, workers=workers, ready=tell)
 
 
 def _tags(text: str) -> Mapping[str, str]:

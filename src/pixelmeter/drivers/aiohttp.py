@@ -12,7 +12,7 @@ import inspect
 import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 
@@ -54,6 +54,8 @@ class _Call(Layer):
         self.refusal = refusal
         # aiohttp carries nothing of ours from one hop to the next: this does.
         self._context: dict[str, Any] = {}
+        # The response that a request had before it is sent again.
+        self._earlier: Any = None
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> Any:
         return await send_async(self, request, handler)
@@ -71,6 +73,7 @@ class _Call(Layer):
         found = routes(request.method, host.encode(), target)
         if not found:
             return None
+        self._earlier = request.response
         content, fields = body_of(request)
         headers = request.headers
         return Outgoing(
@@ -85,14 +88,15 @@ class _Call(Layer):
             errors=_ERRORS,
         )
 
-    def cause_of(self, request: Any, error: BaseException) -> BaseException:
+    def reason(self, request: Any, error: BaseException) -> tuple[BaseException, bool | None]:
         # The time limit of the whole call cancels what it interrupts, and is turned into its own error further out.
         if isinstance(error, asyncio.CancelledError) and getattr(request._timer, "_cancelled", False):
-            return TimeoutError() if request.response is not None else aiohttp.ConnectionTimeoutError()
-        return error
+            error = TimeoutError()
+        # A request gets its response once it has been written, which cannot fail in between.
+        return error, request.response is not self._earlier
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
-        ArrivingBody(response, exchange, failures).watch()
+        ArrivingBody(response, exchange, failures).watch(response)
 
     def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
         """Return a response of the session's own class that says so, or raise that: also where there can be none."""
@@ -109,7 +113,7 @@ class _Placed:
         self.meter = meter
         # Nobody named it: it gives way to one that somebody does.
         self.provisional = provisional
-        self.refusal = refusal
+        self.refusal: Refusal | None = refusal
 
 
 class _Standing(_Placed):
@@ -127,14 +131,17 @@ class _Replacement(_Placed):
         # Weakly: a session that is forgotten warns at once, and not when the collector comes by.
         self._session = weakref.ref(session)
         # What somebody else has put in the method's place.
-        self._before = vars(session).get(_REQUEST)
+        self._before = _own(session, _REQUEST)
 
     def method(self) -> Any:
         """Return what would be called without it, as things are now."""
         if self._before is not None:
             return self._before
-        session = self._session()
-        return getattr(type(session), _REQUEST).__get__(session)
+        session: Any = self._session()
+        kind = cast("type[object]", type(session))
+        method = getattr(kind, _REQUEST)
+        # What somebody has put there may be no function.
+        return method.__get__(session, kind) if hasattr(method, "__get__") else method
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self.method()(*args, **_with_ours(self._session(), options, self.meter, self.refusal))
@@ -200,7 +207,7 @@ def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
     `meter_of` gives the meter whenever something is sent, or None, and then nothing is done. A session that somebody
     has instrumented keeps its meter. With aiohttp older than 3.12 nothing is metered.
     """
-    original: Any = aiohttp.ClientSession._request
+    original: Any = getattr(aiohttp.ClientSession, _REQUEST)
     if not _takes_middlewares(original):
         return lambda: None
     asked = [meter_of]
@@ -232,10 +239,16 @@ def _put(method: Any) -> None:
 
 
 def _placed(session: Any) -> _Placed | None:
-    placed = vars(session).get(_REQUEST)
+    placed = _own(session, _REQUEST)
     if isinstance(placed, _Replacement):
         return placed
     return next((each for each in getattr(session, "_middlewares", ()) if isinstance(each, _Standing)), None)
+
+
+def _own(session: object, name: str) -> Any:
+    """Return what stands in a session's own dictionary."""
+    own: dict[str, Any] = vars(session)
+    return own.get(name)
 
 
 def _takes_middlewares(method: Any) -> bool:

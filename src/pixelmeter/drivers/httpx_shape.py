@@ -22,10 +22,16 @@ __all__ = ["ERRORS", "AsyncDriver", "HttpxLayer", "SyncDriver", "bind", "body_of
 
 _JOINED_LIMIT = 8_388_608
 ERRORS = ErrorNames(
-    never_sent=frozenset({"ConnectTimeout", "PoolTimeout", "ConnectError", "ProxyError", "UnsupportedProtocol"}),
+    never_sent=frozenset(
+        {
+            *("ConnectTimeout", "PoolTimeout", "ConnectError", "ProxyError", "UnsupportedProtocol"),
+            *("ClientConnectorError", "ClientHttpProxyError", "ConnectionTimeoutError", "InvalidURL"),
+        }
+    ),
     timeouts=frozenset({"TimeoutException"}),
 )
-"""The exceptions of httpx, httpx2 and httpcore have the same names."""
+"""The exceptions of httpx, httpx2 and httpcore have the same names; the second row are those of aiohttp, for transports
+that send through it."""
 
 
 class RequestLike(Protocol):
@@ -136,6 +142,13 @@ class HttpxLayer(Layer):
             errors=ERRORS,
             sender=lambda: (self.owner, request),
         )
+
+    def reason(self, request: Any, error: BaseException) -> tuple[BaseException, bool | None]:
+        # A transport over aiohttp raises a ConnectTimeout also where the server has hung up on what was sent.
+        cause = error.__cause__
+        if type(cause).__module__.startswith("aiohttp."):
+            return cast("BaseException", cause), None
+        return error, None
 
     def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
         if exceeded.refuse == "raise":

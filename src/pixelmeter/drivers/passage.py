@@ -60,9 +60,12 @@ class Layer:
         """Return whether the other one sends through this one."""
         raise NotImplementedError
 
-    def cause_of(self, request: Any, error: BaseException) -> BaseException:
-        """Return the error that tells why there is no answer, where what a library raises inside does not."""
-        return error
+    def reason(self, request: Any, error: BaseException) -> tuple[BaseException, bool | None]:
+        """Return the error that tells why there is no answer, and whether the request had been sent.
+
+        None where the error's own name tells that.
+        """
+        return error, None
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
         """Show the exchange the library's response and, as it is read, its body."""
@@ -151,11 +154,11 @@ class Passage:
         """Whether no layer below has gone on with the attempt, so that this one has to see the answer."""
         return bool(self._here)
 
-    def fail(self, error: BaseException) -> None:
-        """The layer has got an error instead of an answer."""
+    def fail(self, error: BaseException, *, sent: bool | None = None) -> None:
+        """The layer has got an error instead of an answer; `sent` is None where only its name tells whether."""
         self._trace()
         if self.is_innermost:
-            self.exchange.fail(error)
+            self.exchange.fail(error, sent=sent)
 
     def leave(self) -> None:
         """Leave the layer and the context, once it is over."""
@@ -237,7 +240,8 @@ async def send_async(layer: Layer, request: Any, inner: Callable[[Any], Awaitabl
 
 
 def _fail(layer: Layer, request: Any, passage: Passage, error: BaseException) -> None:
-    passage.fail(layer.cause_of(request, error))
+    reason, sent = layer.reason(request, error)
+    passage.fail(reason, sent=sent)
 
 
 def _watch(layer: Layer, passage: Passage, response: Any, *, is_async: bool) -> None:

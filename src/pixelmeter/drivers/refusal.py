@@ -17,7 +17,7 @@ __all__ = ["STATUS", "answer_of", "raised_to", "refusal_by", "refusal_of", "resp
 
 # Bases of what libraries raise that their clients neither try again nor hide: what they do try again are transport
 # errors. Looked up, not imported: who has not loaded a library does not catch its errors.
-_CAUGHT = (("httpx", "HTTPError"), ("httpx2", "HTTPError"), ("openai", "OpenAIError"))
+_CAUGHT = (("httpx", "HTTPError"), ("httpx2", "HTTPError"), ("aiohttp", "ClientError"), ("openai", "OpenAIError"))
 STATUS = 402
 
 

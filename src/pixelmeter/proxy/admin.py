@@ -6,7 +6,7 @@ import asyncio
 import socket
 import ssl
 from contextlib import AsyncExitStack
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from aiohttp import web
 from prometheus_client.exposition import choose_encoder
@@ -18,22 +18,27 @@ from pixelmeter.serve.guard import Guard
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry
 
-__all__ = ["Admin"]
+__all__ = ["Admin", "AdminPort"]
 
 _STALL_SECONDS = 30.0
+
+
+class AdminPort(NamedTuple):
+    """Where operators ask."""
+
+    socket: socket.socket
+    guard: Guard | None
+    """Lets in who may see the metrics; None for everybody who can connect."""
+    is_elsewhere: bool
+    """Whether it can be reached from elsewhere: it is encrypted then, where the proxy has a certificate."""
 
 
 class Admin:
     """What operators ask of the proxy."""
 
-    def __init__(
-        self, listening: socket.socket, registry: CollectorRegistry, guard: Guard | None, *, is_elsewhere: bool
-    ) -> None:
-        """`guard` lets in who may see the metrics; `is_elsewhere` says that the port can be reached from elsewhere."""
-        self._listening = listening
+    def __init__(self, port: AdminPort, registry: CollectorRegistry) -> None:
+        self._listening, self._guard, self._is_elsewhere = port
         self._registry = registry
-        self._guard = guard
-        self._is_elsewhere = is_elsewhere
         self.is_ready = False
         """Whether calls are taken."""
 

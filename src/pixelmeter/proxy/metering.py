@@ -52,9 +52,10 @@ class _Layer(Layer):
 class Watched:
     """An exchange whose failures are counted, never raised."""
 
-    __slots__ = ("_exchange", "_note", "is_attempt")
+    __slots__ = ("_exchange", "_note", "_passage", "is_attempt")
 
     def __init__(self, passage: Passage, note: Callable[[str, BaseException], None]) -> None:
+        self._passage = passage
         self._exchange = passage.exchange
         self._note = note
         self.is_attempt = passage.mark is not None
@@ -72,21 +73,30 @@ class Watched:
         except Exception as error:
             self._note("exchange", error)
 
+    @property
+    def _is_seen_below(self) -> bool:
+        # The HTTP client may be metered too, under `pixelmeter run`: it shows the answer then.
+        return not self._passage.is_innermost
+
     def respond(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         """Take the head of the answer."""
-        self.tell(Exchange.respond, status, headers)
+        if not self._is_seen_below:
+            self.tell(Exchange.respond, status, headers)
 
     def feed(self, piece: bytes) -> None:
         """Take a piece of the body."""
-        self.tell(Exchange.feed, piece)
+        if not self._is_seen_below:
+            self.tell(Exchange.feed, piece)
 
     def finish(self) -> None:
         """The body has ended."""
-        self.tell(Exchange.finish)
+        if not self._is_seen_below:
+            self.tell(Exchange.finish)
 
     def fail(self, error: BaseException) -> None:
         """The answer has broken off."""
-        self.tell(Exchange.fail, error)
+        if not self._is_seen_below:
+            self.tell(Exchange.fail, error)
 
     def leave(self) -> None:
         """The client has gone, and the answer is read on."""

@@ -14,20 +14,15 @@ import tempfile
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
 from multiprocessing.context import SpawnProcess
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
-from pixelmeter.proxy.admin import Admin
+from pixelmeter.proxy.admin import Admin, AdminPort
 from pixelmeter.proxy.server import Listener, Settings, Stop, run_worker
 from pixelmeter.sinks.prometheus.workers import Workers
-
-if TYPE_CHECKING:
-    import socket
-
-    from pixelmeter.serve.guard import Guard
 
 __all__ = ["run_proxy"]
 
@@ -40,21 +35,19 @@ _log = logging.getLogger("pixelmeter")
 def run_proxy(
     settings: Settings,
     listeners: Sequence[Listener],
-    admin: socket.socket,
+    admin: AdminPort,
     *,
-    admin_guard: Guard | None,
     workers: int,
     ready: Callable[[], object],
 ) -> None:
     """Serve until SIGTERM or SIGINT; `ready` is called once clients can connect.
 
-    `admin_guard` is needed where the operators' port can be reached from elsewhere. Raises ConfigError for settings
-    that cannot be used.
+    Raises ConfigError for settings that cannot be used.
     """
     settings.tls()
     if workers == 1:
         registry = CollectorRegistry()
-        page = Admin(admin, registry, admin_guard, is_elsewhere=admin_guard is not None)
+        page = Admin(admin, registry)
         asyncio.run(_alone(settings, Meter(settings.database_url, registry=registry), listeners, page, ready))
         return
     if sys.platform == "win32":
@@ -67,7 +60,7 @@ def run_proxy(
     try:
         registry = CollectorRegistry()
         Workers(registry, folder)
-        page = Admin(admin, registry, admin_guard, is_elsewhere=admin_guard is not None)
+        page = Admin(admin, registry)
         asyncio.run(_together(settings, listeners, page, workers, ready, folder))
     finally:
         if made is not None:

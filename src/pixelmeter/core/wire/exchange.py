@@ -177,10 +177,11 @@ class Exchange:
         """
         self._wire.left = why
 
-    def fail(self, error: BaseException) -> None:
-        """The request or the body broke off with this error."""
+    def fail(self, error: BaseException, *, sent: bool | None = None) -> None:
+        """The request or the body broke off with this error; `sent` is None where its name tells whether it left."""
         if self._ends:
-            sent = self._wire.status is not None or outcomes.was_sent(error, self._errors)
+            if sent is None:
+                sent = self._wire.status is not None or outcomes.was_sent(error, self._errors)
             self._end(outcomes.of_error(error, self._errors), type(error).__name__, sent=sent)
 
     def abandon(self, why: str | None = None) -> None:
