@@ -5,6 +5,7 @@ PixelmeterError
  +-- PriceBookError    a price file that cannot be read
  +-- WebhookError      an event of a webhook that proves nothing
  +-- SourceError       a usage report of a gateway that cannot be read, or not to its end
+ +-- ExportError       an export that cannot be written
  +-- BudgetExceeded    a call that a budget does not let go: the one error that is raised inside a caller's request
  +-- LedgerError       the database
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
@@ -24,6 +25,7 @@ __all__ = [
     "BudgetExceeded",
     "BudgetReason",
     "ConfigError",
+    "ExportError",
     "LedgerError",
     "PixelmeterError",
     "PixelmeterWarning",
@@ -65,6 +67,10 @@ class WebhookError(PixelmeterError):
 
 class SourceError(PixelmeterError):
     """A usage report cannot be read."""
+
+
+class ExportError(PixelmeterError):
+    """An export cannot be written."""
 
 
 class BudgetExceeded(PixelmeterError):

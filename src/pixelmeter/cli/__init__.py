@@ -24,6 +24,7 @@ COMMANDS: dict[str, str] = {
     "budgets": "Show how far budgets are used up; check a file of budgets; reset or remove one.",
     "reconcile": "Compare a gateway's own usage report of a month with the ledger.",
     "adjust": "Say what an attempt cost, where the ledger has it otherwise.",
+    "export": "Write attempts to CSV, JSON lines, Parquet or FOCUS, to a file, a folder or an S3 bucket.",
     "db": "Upgrade, downgrade or inspect the ledger's schema.",
     "prices": "List, explain, check and apply prices.",
     "gateways": "List, explain and check gateway profiles.",
