@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SUITE := .cache/httpx-0.28.1.tar.gz
 OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
+URLLIB3_SUITE := .cache/urllib3-2.8.0/urllib3-2.8.0.tar.gz
 
 # Tests start hundreds of processes, and each would compile all that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
@@ -25,7 +26,7 @@ all: check test
 demo: $(READY)
 	@$(BIN)/pixelmeter demo
 
-test: $(READY) $(SUITE) $(OLDEST)
+test: $(READY) $(SUITE) $(OLDEST) $(URLLIB3_SUITE)
 	@$(PYTEST)
 
 check: $(READY)
@@ -70,6 +71,11 @@ $(READY): constraints.txt pyproject.toml
 $(SUITE): tests/interop/httpx-suite.txt | $(READY)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
 		--dest .cache -r $<
+	@touch $@
+
+$(URLLIB3_SUITE): tests/interop/urllib3-suite.txt | $(READY)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
+		--dest $(@D) -r $<
 	@touch $@
 
 $(OLDEST): tests/interop/oldest-httpx.txt | $(READY)
