@@ -208,7 +208,10 @@ def watched(response: Any, exchange: Exchange, failures: Failures) -> Any:
 
 def raw_headers(headers: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
     """Return headers as they stand in a message; names and values may be text, bytes or numbers."""
-    return [(_raw(name), _raw(value)) for name, value in headers.items()]
+    try:
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    except (AttributeError, UnicodeEncodeError):
+        return [(_raw(name), _raw(value)) for name, value in headers.items()]
 
 
 def _raw(text: object) -> bytes:
