@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SUITE := .cache/httpx-0.28.1.tar.gz
 AIOHTTP_SUITE := .cache/aiohttp-3.14.5.tar.gz
+URLLIB3_SUITE := .cache/urllib3-2.8.0/urllib3-2.8.0.tar.gz
 OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
 
 # Tests start hundreds of processes, and each would compile all that it imports anew.
@@ -26,7 +27,7 @@ all: check test
 demo: $(READY)
 	@$(BIN)/pixelmeter demo
 
-test: $(READY) $(SUITE) $(AIOHTTP_SUITE) $(OLDEST)
+test: $(READY) $(SUITE) $(AIOHTTP_SUITE) $(URLLIB3_SUITE) $(OLDEST)
 	@$(PYTEST)
 
 check: $(READY)
@@ -100,6 +101,11 @@ $(SUITE): tests/interop/httpx-suite.txt | $(READY)
 $(AIOHTTP_SUITE): tests/interop/aiohttp-suite.txt | $(READY)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
 		--dest .cache -r $<
+	@touch $@
+
+$(URLLIB3_SUITE): tests/interop/urllib3-suite.txt | $(READY)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
+		--dest $(@D) -r $<
 	@touch $@
 
 $(OLDEST): tests/interop/oldest-httpx.txt | $(READY)
