@@ -49,6 +49,7 @@ prices-diff: $(READY)
 
 wheel: $(READY)
 	@$(BIN)/python -m build --quiet --no-isolation --outdir dist .
+	@$(BIN)/python -m build --quiet --no-isolation --outdir dist packages/pixelmeter-auto
 	@ls dist
 
 lock: $(READY)

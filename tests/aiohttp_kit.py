@@ -22,15 +22,18 @@ class AiohttpKit(Kit):
     """Sessions of aiohttp."""
 
     has: ClassVar[frozenset[str]] = frozenset()
+    undecoded: ClassVar[dict[str, Any]] = {"auto_decompress": False}
 
-    def client(self, *, transport: ScriptedServer | None = None, **options: Any) -> Client:
-        options.pop("verify", None)
+    def client(
+        self, *, connections: int | None = None, transport: ScriptedServer | None = None, **options: Any
+    ) -> Client:
         follow = options.pop("follow_redirects", False)
-        if transport is not None:
-            options["connector"] = aiohttp.TCPConnector(resolver=_AlwaysTo(transport.port))
+        resolver = None if transport is None else _AlwaysTo(transport.port)
+        options["connector"] = aiohttp.TCPConnector(resolver=resolver, limit=connections or 100)
         return AiohttpClient(self, aiohttp.ClientSession(**options), transport, follow=follow)
 
     def meter(self, raw: Any, meter: Meter) -> None:
+        driver.refuse_another(raw, meter)
         driver.meter_client(raw, meter, provisional=False)
 
     def wire(self, answer: Callable[[Any], Any], close: Callable[[], Any] = lambda: None) -> Any:
@@ -66,12 +69,20 @@ class AiohttpKit(Kit):
     def decoded(self, response: Any) -> Any:
         return _chunks(response)
 
+    def lines(self, response: Any) -> Any:
+        return _lines(response)
+
 
 async def _chunks(response: aiohttp.ClientResponse) -> AsyncIterator[bytes]:
     """Yield the chunks of a body as they were sent."""
     async for chunk, _ in response.content.iter_chunks():
         if chunk:
             yield chunk
+
+
+async def _lines(response: aiohttp.ClientResponse) -> AsyncIterator[str]:
+    async for line in response.content:
+        yield line.decode().rstrip("\n")
 
 
 class AiohttpClient(Client):
@@ -147,13 +158,13 @@ def _(response: aiohttp.ClientResponse) -> dict[str, Any]:
         "headers": [pair for pair in response.raw_headers if pair[0].lower() != b"date"],
         "version": response.version,
         "reason": response.reason,
-        "closed": response.closed,
         "content class": type(response.content),
         "content": timeless(response._body or b""),
+        # Before that it depends on what of the body has arrived.
+        "read": response._body is not None and (response.closed, sorted(vars(response))),
         "history": [earlier.status for earlier in response.history],
         "url": str(response.url).partition("://")[2].partition("/")[2],
         "request headers": sorted(response.request_info.headers),
-        "attributes": sorted(vars(response)),
     }
 
 

@@ -57,9 +57,20 @@ class Kit:
     package: Any
     colour: Literal["sync", "asyncio", "trio"]
 
-    has: ClassVar[frozenset[str]] = frozenset({"transports"})
-    """What tests may ask for: `transports`, which a test puts in the network's place, and which give responses that it
-    has made. A library without them meets a server that answers by the same script."""
+    has: ClassVar[frozenset[str]] = frozenset(
+        {"transports", "demand", "extensions", "flows", "hooks", "logs", "pickles", "sdks"}
+    )
+    """What tests may ask for (`tests.kits.on`):
+
+    - transports: objects in the network's place, which give responses and raise errors that a test has made; a library
+      without them meets a server that answers by the same script
+    - demand: no more is read from a connection than the caller asks for, so that what it sees does not depend on what
+      has arrived
+    - extensions, flows, hooks: data that go along with a request, authentication that sends again, functions that see
+      each response
+    - logs, pickles: each request is logged, responses can be pickled
+    - sdks: openai's clients send through it
+    """
 
     def __str__(self) -> str:
         return f"{self.package.__name__}-{self.colour}"
@@ -82,8 +93,13 @@ class Kit:
         coroutine.close()
         raise AssertionError("a sync client suspended")
 
-    def client(self, **options: Any) -> Client:
-        """Return a new client; it trusts everybody, because reading the certificates takes longer than a test."""
+    def client(self, *, connections: int | None = None, **options: Any) -> Client:
+        """Return a new client, with so many connections at most.
+
+        It trusts everybody, because reading the certificates takes longer than a test.
+        """
+        if connections is not None:
+            options["limits"] = self.package.Limits(max_connections=connections)
         kind = self.package.AsyncClient if self.is_async else self.package.Client
         return Client(self, kind(**{"verify": False} | options))
 
@@ -113,6 +129,9 @@ class Kit:
                 close()
 
         return Wire()
+
+    undecoded: ClassVar[dict[str, Any]] = {}
+    """The options of a client whose raw chunks are to be as they were sent."""
 
     def response(self, status: int, headers: dict[str, str], body: Body) -> Any:
         """Return what `answer` of a wire returns for a response with this body."""
@@ -185,6 +204,10 @@ class Kit:
     def decoded(self, response: Any) -> Any:
         """Return an iterator over the decoded chunks, for `each`."""
         return response.aiter_bytes() if self.is_async else response.iter_bytes()
+
+    def lines(self, response: Any) -> Any:
+        """Return an iterator over the lines, without their ends, for `each`."""
+        return response.aiter_lines() if self.is_async else response.iter_lines()
 
     async def together(self, makers: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         """Run all of them at once: as tasks, or each in a thread."""
@@ -276,7 +299,7 @@ def failure(error: BaseException) -> list[Any]:
     while link is not None:
         has_request = getattr(link, "_request", None) is not None
         # A cancellation's text names its scope by address.
-        text = "" if isinstance(link, asyncio.CancelledError) else str(link)
+        text = "" if isinstance(link, asyncio.CancelledError) else timeless(str(link).encode()).decode()
         found.append((type(link), text, has_request, link.__suppress_context__))
         link = link.__cause__ or link.__context__
     return found

@@ -10,10 +10,11 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
 
 from pixelmeter.drivers import patching
 
+# The first thing that runs in a process: `typing` is not loaded for it.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pixelmeter.meter import Meter
 

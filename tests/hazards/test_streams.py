@@ -14,6 +14,7 @@ import pytest
 import pixelmeter
 from tests.clients import Body, Client, each, failure, seen, timeless
 from tests.hazards.pair import MOCK, URLS, Pair, asked, json_headers
+from tests.kits import on
 
 BILLED = ("success", "billed", 40_000_000, None)
 UNKNOWN = ("cancelled", "unknown", None, 40_000_000)
@@ -31,10 +32,10 @@ def scripted(pair: Pair, *bodies: Body, **headers: str) -> Any:
     return pair.kit.wire(answer)
 
 
-async def first(response: Any, pair: Pair) -> bytes:
-    """Take one raw chunk and leave the iterator suspended, in the response's hands."""
+async def first(response: Any, pair: Pair, held: list[Any]) -> bytes:
+    """Take one raw chunk and leave the iterator suspended; it is held on."""
     chunks = pair.kit.raw(response)
-    response.extensions["test"] = chunks
+    held.append(chunks)
     async for chunk in each(chunks):
         taken: bytes = chunk
         return taken
@@ -70,13 +71,14 @@ async def test_hazard_05_a_chunk_arrives_while_the_gateway_still_holds_the_rest(
 
 
 async def test_the_record_is_out_before_the_caller_has_the_last_chunk_of_a_known_length(pair: Pair) -> None:
-    script = [URLS[:30], URLS[30:]]
-    transport = scripted(pair, Body(*script), **{"content-length": str(len(URLS))})
-    client = pair.metered(transport=transport)
-    async with client.stream(MOCK, **asked()) as response:
-        counts = [len(pair.attempts) async for _ in each(pair.kit.raw(response))]
+    client = pair.metered()
+    counts: list[int] = []
+    async with client.stream(pair.url, **asked(hold=20)) as response:
+        async for _ in each(pair.kit.raw(response)):
+            counts.append(len(pair.attempts))
+            pair.gateway.release()
     await client.close()
-    assert [0, 1] == counts
+    assert (0, 1) == (counts[0], counts[-1])
     assert BILLED == pair.settlement()
 
 
@@ -124,11 +126,13 @@ async def test_hazard_14_a_break_inside_a_stream_is_a_cancellation_that_may_be_b
 async def test_hazard_14_an_answer_that_came_whole_counts_though_it_was_closed_without_its_end(
     pair: Pair, leaves_iterator_first: bool
 ) -> None:
+    held: list[Any] = []
+
     async def scene(client: Client) -> object:
         async with client.stream(MOCK, **asked()) as response:
-            taken = await first(response, pair)
+            taken = await first(response, pair, held)
             if leaves_iterator_first:
-                await close_iterator(response.extensions["test"], pair)
+                await close_iterator(held[-1], pair)
             return taken
 
     await pair.both(scene, transport=lambda: scripted(pair, Body(URLS, b" ")))
@@ -147,6 +151,7 @@ async def test_hazard_14_an_error_of_the_callers_own_loop_is_the_callers(pair: P
     assert REPORTED == pair.settlement()
 
 
+@on("transports")
 async def test_hazard_15_a_response_that_nobody_closes_is_recorded_when_it_is_collected(pair: Pair) -> None:
     client = pair.metered(transport=scripted(pair, Body(URLS[:20], URLS[20:])))
     response = await client.send(MOCK, **asked())
@@ -158,6 +163,7 @@ async def test_hazard_15_a_response_that_nobody_closes_is_recorded_when_it_is_co
     await client.close()
 
 
+@on("transports")
 async def test_hazard_16_a_response_may_be_collected_at_any_line_of_our_own_code(pair: Pair) -> None:
     """A finalizer that waits for a lock of the code that it interrupts would never return."""
     client = pair.metered(transport=scripted(pair, *[Body(URLS) for _ in range(1000)]))
@@ -211,6 +217,7 @@ async def test_hazard_16_a_response_may_be_collected_at_any_line_of_our_own_code
     await client.close()
 
 
+@on("transports")
 async def test_hazard_18_the_inner_stream_is_closed_as_often_as_it_would_be(pair: Pair) -> None:
     bodies: list[Body] = []
 
@@ -241,6 +248,7 @@ async def close_iterator(chunks: Any, pair: Pair) -> None:
         chunks.close()
 
 
+@on("transports")
 @pytest.mark.parametrize("before", ["close", "read raw"])
 async def test_hazard_18_reading_again_fails_as_it_would(pair: Pair, before: str) -> None:
     async def scene(client: Client) -> object:
@@ -268,6 +276,7 @@ async def consume(source: Any) -> None:
         pass
 
 
+@on("demand")
 @pytest.mark.parametrize("behaviour", [{"status": 204}, {"status": 304}, {"redirect": 307}, {"status": 503}])
 async def test_hazard_20_a_body_that_is_never_read_gives_its_connection_back(
     pair: Pair, behaviour: dict[str, Any]
@@ -275,7 +284,7 @@ async def test_hazard_20_a_body_that_is_never_read_gives_its_connection_back(
     async def scene(client: Client) -> object:
         response = await client.send(pair.url, **asked(**behaviour))
         await pair.kit.close(response)
-        return response.status_code, client.pool
+        return pair.kit.status(response), client.pool
 
     await pair.both(scene)
     assert 1 == len(pair.attempts)
@@ -285,7 +294,7 @@ async def test_hazard_20_a_head_request_is_no_image_call_and_gives_its_connectio
     async def scene(client: Client) -> object:
         response = await client.send(pair.url, method="HEAD")
         await pair.kit.close(response)
-        return response.status_code, client.pool
+        return pair.kit.status(response), client.pool
 
     await pair.both(scene)
     assert [] == pair.attempts

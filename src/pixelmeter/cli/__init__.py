@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "gateways": "List, explain and check gateway profiles.",
     "dashboards": "Write dashboards, rules and alerts for Grafana, Prometheus and Alertmanager.",
     "serve": "Serve Prometheus metrics that are read from the ledger.",
+    "proxy": "Pass the requests of programs in any language on to gateways, and meter them.",
     "doctor": "Check the settings, the ledger and the spool.",
 }
 """The subcommands and what each is for, so that the overview needs none of their modules."""

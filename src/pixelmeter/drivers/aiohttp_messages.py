@@ -68,9 +68,9 @@ class ArrivingBody:
             exchange.finish()
             return
         for chunk in content._buffer:
-            exchange.feed(chunk, self._size())
+            exchange.feed(chunk, self._size(content))
         if content.is_eof() or content.exception() is not None:
-            self._end()
+            self._end(content)
         elif not exchange.is_over:
             content._buffer = _Pieces(content._buffer, self)
             content._eof_callbacks = _Callbacks(content._eof_callbacks, self)
@@ -78,27 +78,27 @@ class ArrivingBody:
 
     def arrived(self, chunk: bytes) -> None:
         """Take a piece of the body."""
-        self._tell(self._exchange.feed, chunk, self._size())
+        self._exchange.feed(chunk, self._size(self._content))
 
     def ended(self) -> None:
         """Take note that no more will come, for whatever reason."""
-        self._tell(self._end)
         # Nothing of ours is to hold the reader any longer than it is held without us.
-        self._content = None
+        content, self._content = self._content, None
+        self._end(content)
 
-    def _size(self) -> int | None:
+    def _size(self, content: Any) -> int | None:
         """Return how many bytes a piece took on the wire, where that is not its length."""
         if not self._is_decoded:
             return None
-        total: int = self._content.total_compressed_bytes
+        total: int = content.total_compressed_bytes
         size, self._taken = total - self._taken, total
         return size
 
-    def _end(self) -> None:
-        content, exchange = self._content, self._exchange
+    def _end(self, content: Any) -> None:
+        exchange = self._exchange
         error = content.exception()
         if self._is_decoded:
-            exchange.feed(b"", self._size())
+            exchange.feed(b"", self._size(content))
         if error is None:
             exchange.finish()
         elif type(error) is not aiohttp.ClientConnectionError:
@@ -118,7 +118,8 @@ class ArrivingBody:
         with amid_other_code() if isinstance(reason, GeneratorExit) else nullcontext():
             self._exchange.abandon()
 
-    def _tell(self, step: Callable[..., object], *what: object) -> None:
+    def tell(self, step: Callable[..., object], *what: object) -> None:
+        """Take a step inside aiohttp's parser; when it fails that is counted, and the parser goes on."""
         watching = self._unclosed
         if watching is None:
             return
@@ -141,7 +142,7 @@ class _Pieces(deque[bytes]):
         self._body = body
 
     def append(self, chunk: bytes, /) -> None:
-        self._body.arrived(chunk)
+        self._body.tell(self._body.arrived, chunk)
         super().append(chunk)
 
 
@@ -156,7 +157,7 @@ class _Callbacks(list[Any]):
 
     def clear(self) -> None:
         super().clear()
-        self._body.ended()
+        self._body.tell(self._body.ended)
 
 
 def body_of(request: Any) -> tuple[bytes | None, Fields]:

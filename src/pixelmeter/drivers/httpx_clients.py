@@ -200,18 +200,17 @@ def patch_clients(library: Any, meter_of: MeterOf) -> Callable[[], None]:
 
     Clients that exist are included; those that somebody has instrumented keep their meter.
     """
-    patched = [
-        (library.Client, vars(library.Client)[_SEND], _sending),
-        (library.AsyncClient, vars(library.AsyncClient)[_SEND], _sending_async),
-    ]
-    placed = [(kind, original, wrap(original, library, meter_of)) for kind, original, wrap in patched]
-    for kind, _, sending in placed:
+    placed: list[tuple[Any, Any, Any]] = []
+    for kind, wrap in ((library.Client, _sending), (library.AsyncClient, _sending_async)):
+        original = _placed(kind, _SEND)
+        sending = wrap(original, library, meter_of)
         setattr(kind, _SEND, sending)
+        placed.append((kind, original, sending))
 
     def undo() -> None:
         for kind, original, sending in placed:
             # Where somebody has put something over ours, ours stays, and does nothing any more.
-            if vars(kind).get(_SEND) is sending:
+            if _placed(kind, _SEND) is sending:
                 setattr(kind, _SEND, original)
 
     return undo

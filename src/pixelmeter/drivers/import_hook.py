@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import _thread
 import sys
-from collections.abc import Callable, Collection, Sequence
-from typing import TYPE_CHECKING, Any
 
 # Loaded at the start of every process that is metered without code: nothing is imported here that need not be.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
     from importlib.machinery import ModuleSpec
     from types import ModuleType
+    from typing import Any
 
 __all__ = ["ImportHook"]
 

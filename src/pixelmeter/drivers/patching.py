@@ -7,17 +7,16 @@ that, no driver is loaded and no meter is made.
 from __future__ import annotations
 
 import _thread
-import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
 
 from pixelmeter.drivers.import_hook import ImportHook
-from pixelmeter.errors import PixelmeterError
 
 # Loaded at the start of every process that is metered without code: nothing is imported here that need not be.
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
     from types import ModuleType
+    from typing import Any
 
     from pixelmeter.lifecycle import Lock
     from pixelmeter.meter import Meter
@@ -194,7 +193,7 @@ class _FirstObject:
     """
 
     def __init__(self, kind: Any, library: str) -> None:
-        self._original = vars(kind)["__init__"]
+        self._original: Any = kind.__dict__["__init__"]
         self._kind = kind
         self.library = library
         if not isinstance(self._original, _FirstObject):
@@ -210,7 +209,7 @@ class _FirstObject:
 
     def take_back(self) -> None:
         """Put the method back, where nobody has put something else in its place."""
-        if vars(self._kind).get("__init__") is self:
+        if self._kind.__dict__.get("__init__") is self:
             self._kind.__init__ = self._original
 
 
@@ -220,6 +219,8 @@ def _apply(library: str) -> None:
     def load() -> None:
         if library in _undo or library in _loading.busy or not _sources:
             return
+        import importlib
+
         _loading.busy.add(library)
         try:
             # Where another thread is about to import it, once it is there as a whole.
@@ -266,6 +267,8 @@ def _nothing() -> None:
 
 def _say(what: str, error: Exception) -> None:
     import logging
+
+    from pixelmeter.errors import PixelmeterError
 
     kind = "" if isinstance(error, PixelmeterError) else f"{type(error).__name__}: "
     try:

@@ -122,6 +122,7 @@ _KINDS = (
     ("requests.adapters", "HTTPAdapter", "adapter"),
     ("requests.sessions", "Session", "session"),
     ("botocore.httpsession", "URLLib3Session", "http_session"),
+    ("botocore.endpoint", "Endpoint", "endpoint"),
     ("botocore.client", "BaseClient", "boto"),
 )
 
@@ -146,7 +147,9 @@ def _parts(owner: Any) -> list[Any]:
         return [adapter for adapter in list(owner.adapters.values()) if _kind_of(adapter) == "adapter"]
     if kind == "http_session":
         return [owner._manager, *list(owner._proxy_managers.values())]
-    return [owner._endpoint.http_session] if kind == "boto" else []
+    if kind == "endpoint":
+        return [owner.http_session]
+    return [owner._endpoint] if kind == "boto" else []
 
 
 def _owners(client: Any) -> Iterator[Any]:
@@ -199,5 +202,6 @@ _REPLACEMENTS: dict[str, dict[str, Any]] = {
     "adapter": {"proxy_manager_for": _making},
     "session": {"send": _within_one_call, "get_adapter": _making},
     "http_session": {"_get_proxy_manager": _making},
+    "endpoint": {"make_request": _within_one_call},
     "boto": {},
 }
