@@ -11,7 +11,7 @@ from typing import Any
 from tests.sdks.programs import PROGRAMS
 from tests.sdks.test_javascript import NPM
 
-__all__ = ["PAGE", "written"]
+__all__ = ["PAGE", "RESULTS", "WRITE", "written"]
 
 PAGE = Path(__file__).parents[2] / "docs" / "clients.md"
 RESULTS = Path(__file__).with_name("results.json")
