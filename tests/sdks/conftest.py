@@ -9,7 +9,6 @@ import os
 import platform
 from collections.abc import Generator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,9 +19,7 @@ _outcomes: dict[str, dict[str, bool]] = {}
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[Any]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     program = getattr(getattr(item, "callspec", None), "params", {}).get("program")
     if program is not None:
@@ -32,7 +29,7 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
+def pytest_sessionfinish() -> None:
     if os.environ.get("PIXELMETER_TEST_SDKS_KEEP") != "1":
         return
     kept = {
