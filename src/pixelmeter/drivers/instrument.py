@@ -170,8 +170,7 @@ class _Maker(_Later):
         if self._before is not None:
             return self._before
         owner = self._owner()
-        kind: Any = type(owner)
-        return getattr(kind, self._name).__get__(owner)
+        return inspect.getattr_static(_class_of(owner), self._name).__get__(owner)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method(), name)
@@ -212,6 +211,10 @@ class _Awaited(_Later):
             raise
         self._took(client)
         return client
+
+
+def _class_of(value: object) -> Any:
+    return type(value)
 
 
 def _own(owner: object) -> dict[str, Any]:
