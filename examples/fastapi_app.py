@@ -1,4 +1,4 @@
-"""A FastAPI service that writes what its last calls cost before it ends, also when SIGTERM ends it.
+"""A FastAPI service that knows what each customer costs, also when SIGTERM ends it.
 
     export OPENAI_API_KEY=... OPENAI_BASE_URL=https://api.aigateway.sh/v1
     uvicorn --app-dir examples --workers 2 fastapi_app:app
@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Annotated
 
-from fastapi import FastAPI, Header, Request
+from fastapi import Depends, FastAPI, Header, Request
 from openai import AsyncOpenAI
 
 import pixelmeter
@@ -32,12 +32,18 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
         await asyncio.to_thread(meter.close, 20)
 
 
-app = FastAPI(lifespan=lifespan)
+# Here the caller says who it is: take the customer from your own authentication. It has to be an `async def`.
+async def customer(x_customer: Annotated[str | None, Header()] = None) -> AsyncGenerator[None]:
+    with pixelmeter.tags(customer=x_customer):
+        yield
+
+
+app = FastAPI(lifespan=lifespan, dependencies=[Depends(customer)])
 
 
 @app.post("/images")
-async def make(request: Request, prompt: str, x_customer: Annotated[str, Header()] = "nobody") -> list[str]:
+async def make(request: Request, prompt: str) -> list[str]:
     client: AsyncOpenAI = request.app.state.client
-    with pixelmeter.tags(customer=x_customer):
+    with pixelmeter.tags(feature="images"):
         answer = await client.images.generate(model="meta/sam-3-1-image", prompt=prompt, response_format="url")
     return [image.url or "" for image in answer.data or []]

@@ -8,6 +8,7 @@ import signal
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -110,7 +111,7 @@ def gateway(shared_gateway: Gateway) -> Gateway:
     return shared_gateway
 
 
-def unavailable(reason: str, command: str) -> None:
+def unavailable(reason: str, command: str) -> NoReturn:
     """Skip the test, saying what would provide what it lacks; fail instead where PIXELMETER_TEST_STRICT is 1."""
     message = f"{reason}; to provide it: {command}"
     if os.environ.get("PIXELMETER_TEST_STRICT") == "1":

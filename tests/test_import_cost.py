@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+import pixelmeter
 
 LATE = [
     "aigateway",
@@ -40,3 +44,21 @@ def test_an_import_starts_no_thread() -> None:
     done = subprocess.run([sys.executable, "-c", show], check=True, capture_output=True, text=True)
 
     assert "1" == done.stdout.strip()
+
+
+def test_the_start_of_a_program_that_is_metered_without_code_imports_six_small_modules(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", "import sys; print(*sys.modules)"]
+    launch = str(Path(pixelmeter.__file__).parent / "launch")
+
+    def loaded(**variables: str) -> set[str]:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
+        done = subprocess.run(
+            command, check=True, capture_output=True, text=True, env=environment | variables, cwd=tmp_path
+        )
+        assert "" == done.stderr
+        return set(done.stdout.split())
+
+    ours = {"", "._version", ".auto", ".drivers", ".drivers.import_hook", ".drivers.patching"}
+    expected = {"__future__", "sitecustomize", *(f"pixelmeter{name}" for name in ours)}
+    assert expected == loaded(PYTHONPATH=launch) - loaded()
+    assert [] == list(tmp_path.iterdir())

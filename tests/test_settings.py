@@ -127,6 +127,8 @@ def test_spaces_around_a_value_are_dropped(around: str) -> None:
         "PIXELMETER_USAGE_KEYS": "aigateway=k",
         "PIXELMETER_NOTIFY_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "PIXELMETER_BUDGETS": "/b.toml",
+        "PIXELMETER_AUTO": "1",
+        "PIXELMETER_DISABLED": "1",
         "XDG_STATE_HOME": "/x",
     }
     assert plain.keys() >= VARIABLES.keys()

@@ -5,11 +5,14 @@ PixelmeterError
  +-- PriceBookError    a price file that cannot be read
  +-- WebhookError      an event of a webhook that proves nothing
  +-- SourceError       a usage report of a gateway that cannot be read, or not to its end
+ +-- ExportError       an export that cannot be written
  +-- BudgetExceeded    a call that a budget does not let go: the one error that is raised inside a caller's request
  +-- LedgerError       the database
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
       +-- SchemaTooNew     it was made by a newer pixelmeter
       +-- RowRefused       it refuses the data of a write, however often that is tried
+
+PixelmeterWarning, which is warned of and not raised: a part of an object that cannot be metered.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ __all__ = [
     "BudgetExceeded",
     "BudgetReason",
     "ConfigError",
+    "ExportError",
     "LedgerError",
     "PixelmeterError",
+    "PixelmeterWarning",
     "PriceBookError",
     "RowRefused",
     "SchemaOutdated",
@@ -44,6 +49,10 @@ class PixelmeterError(Exception):
         super().__init__(message or type(self).__doc__)
 
 
+class PixelmeterWarning(UserWarning):
+    """A part of an object cannot be metered."""
+
+
 class ConfigError(PixelmeterError):
     """A setting cannot be used."""
 
@@ -58,6 +67,10 @@ class WebhookError(PixelmeterError):
 
 class SourceError(PixelmeterError):
     """A usage report cannot be read."""
+
+
+class ExportError(PixelmeterError):
+    """An export cannot be written."""
 
 
 class BudgetExceeded(PixelmeterError):

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import functools
-import importlib
-import logging
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from typing import Any
 
 from opentelemetry.instrumentation.instrumentor import BaseInstrumentor  # type: ignore[attr-defined]
 
-from pixelmeter.drivers.instrument import instrument_unless_metered
-from pixelmeter.errors import PixelmeterError
+from pixelmeter.auto import is_disabled
+from pixelmeter.drivers.patching import LateMeter, patch
 from pixelmeter.meter import Meter
-from pixelmeter.sinks.otel import OtelSink
 
 __all__ = ["PixelmeterInstrumentor"]
 
-_log = logging.getLogger("pixelmeter")
+_CLOSING_SECONDS = 2.0
 
 
 class PixelmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """Meters every client of httpx and httpx2 that is made from now on, and so those of OpenAI and AIgateway.
+    """Meters every client of httpx, httpx2, aiohttp and urllib3, and so those of the SDKs that are made of them.
 
         PixelmeterInstrumentor().instrument()
 
@@ -30,55 +26,27 @@ class PixelmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
     instruments itself goes to the meter that it names there.
     """
 
+    _undo: Callable[[], None] | None = None
+    _source: LateMeter
+
     def instrumentation_dependencies(self) -> Collection[str]:
         """Return nothing: either library is used where it is there."""
         return ()
 
     def _instrument(self, **kwargs: Any) -> None:
-        try:
-            self._meter: Meter | None = kwargs.get("meter") or _meter(kwargs)
-        except Exception as error:  # the launcher would give up on all other instrumentations as well
-            self._meter = None
-            kind = "" if isinstance(error, PixelmeterError) else f"{type(error).__name__}: "
-            _log.error("image calls are not metered: %s%s", kind, error)
+        if is_disabled():
             return
-        self._replaced = [(kind, kind.__init__, self._metering(kind.__init__)) for kind in _client_classes()]
-        for kind, _, metering in self._replaced:
-            kind.__init__ = metering
+        self._source = LateMeter(lambda: kwargs.get("meter") or _meter(kwargs))
+        self._undo = patch(self._source)
 
     def _uninstrument(self, **kwargs: Any) -> None:
-        meter, self._meter = self._meter, None
-        if meter is None:
-            return
-        for kind, original, metering in self._replaced:
-            # Where somebody has put something over ours, ours stays, and does nothing any more.
-            if kind.__init__ is metering:
-                kind.__init__ = original
-        meter.close()
-
-    def _metering(self, original: Callable[..., None]) -> Callable[..., None]:
-        @functools.wraps(original)
-        def metering(client: object, *args: Any, **kwargs: Any) -> None:
-            original(client, *args, **kwargs)
-            meter = self._meter
-            if meter is not None:
-                try:
-                    instrument_unless_metered(client, meter)
-                except Exception as error:
-                    meter.failures.note("client", error)
-
-        return metering
+        undo, self._undo = self._undo, None
+        if undo is not None:
+            undo()
+            self._source.close(_CLOSING_SECONDS)
 
 
 def _meter(options: dict[str, Any]) -> Meter:
+    from pixelmeter.sinks.otel import OtelSink
+
     return Meter(sinks=[OtelSink(options.get("tracer_provider"), options.get("meter_provider"))])
-
-
-def _client_classes() -> Iterator[Any]:
-    for name in ("httpx", "httpx2"):
-        try:
-            library = importlib.import_module(name)
-        except ImportError:
-            continue
-        yield library.Client
-        yield library.AsyncClient

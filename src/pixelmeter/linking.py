@@ -12,7 +12,19 @@ from typing import Any, Protocol, cast
 
 from pixelmeter.core.apis.reader import ImageRequest
 
-__all__ = ["Block", "Call", "CallView", "Mark", "announced", "call", "current_block", "link", "mark_of", "show"]
+__all__ = [
+    "Block",
+    "Call",
+    "CallView",
+    "Mark",
+    "announced",
+    "call",
+    "current_block",
+    "go_on_with",
+    "link",
+    "mark_of",
+    "show",
+]
 
 _EXTENSION = "pixelmeter"
 
@@ -196,6 +208,11 @@ def mark_of(context: MutableMapping[str, Any]) -> Mark | None:
     """Return the mark of the latest attempt that the request, or one that it follows from, has made."""
     mark = context.get(_EXTENSION)
     return mark if isinstance(mark, Mark) else None
+
+
+def go_on_with(context: MutableMapping[str, Any], mark: Mark) -> None:
+    """Have a request that is about to be marked count as one more attempt of the call that a mark is of."""
+    context[_EXTENSION] = mark
 
 
 def link(

@@ -291,7 +291,10 @@ class Meter:
 
     def _admit(self, asked: _Asked, intent: Attempt) -> Generator[Ask, None, Reservation | None]:
         """Reserve what the attempt may cost; a refused one is recorded as what was never sent."""
-        if not self._admission.blocks or self.recorder.is_captured:
+        if self.recorder.is_captured:
+            self.recorder.show(intent, asked.outgoing)
+            return None
+        if not self._admission.blocks:
             return None
         try:
             return (yield from self._admission.admit(intent))

@@ -46,6 +46,7 @@ class Outgoing:
         "errors",
         "headers",
         "host",
+        "sender",
         "sent_headers",
         "target",
     )
@@ -62,6 +63,7 @@ class Outgoing:
         context: MutableMapping[str, Any],
         sent_headers: Callable[[], MutableMapping[str, str]],
         errors: ErrorNames,
+        sender: Callable[[], tuple[Any, Any]] | None = None,
     ) -> None:
         self._found = found
         self._followed: list[tuple[FollowRoute, str] | None] = []
@@ -80,6 +82,8 @@ class Outgoing:
         """What the library's exceptions mean."""
         self.sent_headers = sent_headers
         """Gives what is sent as headers, just now: whoever passes the request on may change or replace it."""
+        self.sender = sender
+        """Gives the library's object that sends it, and the library's request, for tests: a mock may answer."""
 
     @property
     def fields(self) -> Fields:

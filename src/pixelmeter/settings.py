@@ -1,4 +1,7 @@
-"""The settings that come from the environment; nothing else in pixelmeter reads it."""
+"""The settings that come from the environment; nothing else in pixelmeter reads it.
+
+But for the two switches of zero code, which are read before anything is imported: `pixelmeter.auto` has them.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +27,7 @@ __all__ = [
     "Durability",
     "Settings",
     "absolute_path",
+    "auto_switch",
     "checked_schema",
     "checked_secrets",
     "from_environment",
@@ -56,6 +60,8 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_DURABILITY": "what an attempt survives",
     "PIXELMETER_WRITE_INTERVAL": "seconds between two writes to the ledger",
+    "PIXELMETER_AUTO": "whether pixelmeter-auto meters every program",
+    "PIXELMETER_DISABLED": "whether programs are not metered without code",
 }
 """Every variable of pixelmeter's own, and what it is for."""
 
@@ -168,6 +174,11 @@ def usage_key_gateways(environment: Mapping[str, str] | None = None) -> tuple[st
 def usage_key_names(gateway: str) -> str:
     """Return which variables `usage_key` reads for a gateway, to be told to people."""
     return " or ".join((_USAGE_KEYS, *_KEYS_OF_VENDORS.get(gateway, ())))
+
+
+def auto_switch(environment: Mapping[str, str] | None = None) -> str | None:
+    """Return what `PIXELMETER_AUTO` says, which pixelmeter-auto reads by itself; None where it is unset."""
+    return _text(os.environ if environment is None else environment, "PIXELMETER_AUTO")
 
 
 def misspelt(

@@ -14,6 +14,7 @@ import pytest
 
 from pixelmeter.budgets.admission import WAIT_SECONDS, Admission, Reservation
 from pixelmeter.budgets.leasing import Leasing
+from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.errors import BudgetExceeded, LedgerError
@@ -303,6 +304,26 @@ def test_a_call_that_is_cancelled_while_it_waits_holds_nothing(start: Start, ans
     program.call()
 
 
+def test_a_call_that_gives_up_just_when_it_is_answered_holds_nothing(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = start(usd("0.01"))
+    steps = program.admission.admit(make_attempt(started_at=NOON, at_risk=CENT, cost=None))
+    next(steps)
+    close = Ask._close
+
+    def close_and_be_slow(ask: Ask) -> bool:
+        monkeypatch.setattr(Ask, "_close", close)
+        is_first = close(ask)
+        with pytest.raises(KeyboardInterrupt):
+            steps.throw(KeyboardInterrupt())
+        return is_first
+
+    monkeypatch.setattr(Ask, "_close", close_and_be_slow)
+    program.serve()
+    program.call()
+
+
 def test_calls_without_a_price_go_while_there_is_anything_left_or_not_at_all(start: Start) -> None:
     program = start(usd("0.01", name="open"))
     program.begin(at_risk=None)
@@ -511,6 +532,24 @@ def test_a_lease_that_was_ended_by_time_does_not_live_on_in_its_program(start: S
     assert "limit" == asleep.refused(at_risk=USD).reason
 
 
+def test_what_calls_give_back_to_a_lease_that_was_ended_by_time_nobody_takes(start: Start) -> None:
+    asleep, other = start(usd(10, name="b")), start(usd(10, name="b"))
+    under_way = asleep.begin(at_risk=4 * USD)
+    asleep.clock.advance(61 * 60 * SECOND)
+    other.begin(at_risk=10 * USD)
+    asleep.serve()
+    asleep.end(under_way, cost=0)
+    assert "limit" == asleep.refused(at_risk=4 * USD).reason
+
+
+def test_a_busy_program_has_more_in_hand_before_its_calls_need_it(start: Start) -> None:
+    program = start(usd(10))
+    for _ in range(200):
+        program.call()
+        program.serve()
+    assert 1 == program.asked
+
+
 def test_what_a_call_that_gave_up_had_asked_for_is_not_drawn(start: Start, ledger_url: str) -> None:
     program = start(usd("0.02", name="b"))
     steps = program.admission.admit(make_attempt(started_at=NOON, at_risk=CENT, cost=None))
@@ -518,6 +557,28 @@ def test_what_a_call_that_gave_up_had_asked_for_is_not_drawn(start: Start, ledge
     steps.close()
     program.serve()
     assert {} == spent_and_leased(ledger_url)
+
+
+def test_an_answer_that_comes_as_a_call_gives_up_is_still_the_calls(
+    start: Start, ledger_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    program = start(usd("0.02", name="b"))
+    intent = make_attempt(started_at=NOON, at_risk=CENT, cost=None, tags="{}")
+    steps = program.admission.admit(intent)
+    next(steps)
+    reserved: list[Reservation] = []
+
+    def resume(_: Ask) -> None:
+        with pytest.raises(StopIteration) as end:
+            next(steps)
+        reserved.append(end.value.value)
+
+    monkeypatch.setattr(Ask, "end", resume)
+    program.serve()
+    [reservation] = reserved
+    program.admission.release(reservation)
+    program.close()
+    assert {("b", ""): (0, 0)} == spent_and_leased(ledger_url)
 
 
 def test_a_value_that_the_ledger_refuses_holds_up_nobody_else(postgres_server: Server, noon: FakeClock) -> None:

@@ -28,6 +28,7 @@ from pixelmeter.spool import Spool
 from pixelmeter.spool.frames import OUTCOME, encode
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up
+from tests.drain.writers import NeverRefuses
 from tests.factories import make_attempt
 from tests.faults.files import FaultyFiles
 from tests.users import NOBODY, SOMEBODY, as_user, needs_root
@@ -170,7 +171,7 @@ def test_much_that_a_dead_process_left_is_committed_in_groups(folder: str, heir:
 def test_an_adoption_that_the_ledger_breaks_off_can_be_repeated(
     folder: str, writer: Writer, sqlite_url: str, commits: int
 ) -> None:
-    class Failing:
+    class Failing(NeverRefuses):
         def __init__(self) -> None:
             self.left = commits
 
@@ -314,7 +315,7 @@ class Counted(SystemFiles):
         return super().adopt(path)
 
 
-class CountedWriter:
+class CountedWriter(NeverRefuses):
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self.asked = 0

@@ -22,11 +22,12 @@ from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up
+from tests.drain.writers import NeverRefuses
 from tests.factories import make_attempt
 from tests.faults.files import FaultyFiles, UnpluggedFiles
 
 
-class CountingWriter:
+class CountingWriter(NeverRefuses):
     """A real writer that can be told to fail, and remembers how much it was given."""
 
     def __init__(self, writer: Writer) -> None:

@@ -19,6 +19,16 @@ def refused() -> Exception:
     return RowRefused("the ledger postgresql://me@host/db refuses an attempt: UntranslatableCharacter (SQLSTATE 22P05)")
 
 
+class NeverRefuses:
+    """A writer that takes every attempt, so that this is never asked of it."""
+
+    def keep_refused(self, attempts: Sequence[Attempt]) -> None:
+        raise AssertionError("nothing is refused")
+
+    def taken(self, ids: Sequence[str]) -> None:
+        raise AssertionError("nothing is refused")
+
+
 class Picky:
     """A real writer that fails with every group that has a poisoned attempt in it."""
 
@@ -39,6 +49,14 @@ class Picky:
         if not self.is_cured and any(isinstance(one, Attempt) and one.model == POISON for one in records):
             raise self._error()
         return self._writer.write(records, positions, finished)
+
+    def keep_refused(self, attempts: Sequence[Attempt]) -> None:
+        self._ask()
+        self._writer.keep_refused(attempts)
+
+    def taken(self, ids: Sequence[str]) -> None:
+        self._ask()
+        self._writer.taken(ids)
 
     def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
         return ()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -155,6 +157,36 @@ def test_a_timeout_of_the_callers_ends_the_wait(kit: Kit, tiny: Limited, held: H
         await client.close()
 
     kit.run(scene())
+    assert [] == wire.sent
+    nothing_is_left(tiny)
+
+
+@asyncio_only
+@pytest.mark.parametrize("is_answered", [False, True])
+def test_a_task_that_is_collected_with_its_closed_loop_holds_nothing(
+    kit: Kit, tiny: Limited, held: Held, is_answered: bool
+) -> None:
+    wire = Wire(kit)
+    loop = asyncio.new_event_loop()
+    # It is told of a task that was destroyed while it was pending.
+    loop.set_exception_handler(lambda loop, context: None)
+    client = instrumented(kit, tiny, transport=wire.transport)
+    task = loop.create_task(posted(client))
+    loop.run_until_complete(asyncio.to_thread(held.asked.wait, 60))
+    if is_answered:
+        held.answer()
+    loop.close()
+    collected = weakref.ref(task)
+    del task
+    if not is_answered:
+        gc.collect()
+        held.answer()
+    held.asks.clear()
+    assert tiny.meter.flush(60)
+    gc.collect()
+    assert collected() is None
+    kit.run(the_next_call_goes(kit, tiny))
+    kit.run(client.close())
     assert [] == wire.sent
     nothing_is_left(tiny)
 

@@ -256,7 +256,8 @@ def _check(plan: Round, told: Counter[str]) -> None:
         # More was asked for than the budget has, and small parts may lie idle in leases.
         used = sum(spent for _, spent, _, _ in spans)
         assert used >= min(plan.cents // 2, told["200"]) * CENT, f"{plan}: only {used} used, {told}"
-        assert told["limit"] > 0, f"{plan}: {told}"
+        # On a busy machine a call may have waited for a lease in vain, which refuses it as well.
+        assert told["limit"] + told["unavailable"] > 0, f"{plan}: {told}"
 
 
 @contextlib.contextmanager

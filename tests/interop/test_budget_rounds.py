@@ -23,7 +23,6 @@ def server_of_its_own() -> Iterator[Server]:
         server = Server.start({"fsync": "off"})
     except Unavailable as reason:
         unavailable(str(reason), PROVIDE)
-        return
     yield server
     server.stop()
 

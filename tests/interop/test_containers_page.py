@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "containers.md").read_text()
 PROGRAMS = dict(re.findall(r"<!-- (?:program|file): (\S+) -->\n+```\w+\n(.*?)```", PAGE, re.DOTALL))
+PATH = (ROOT / "examples", ROOT / "src", ROOT)
 CALLS = 5
 SPOOL = "/var/lib/pixelmeter"
 
@@ -52,7 +53,7 @@ def serving(
     module: str, *arguments: str, folder: Path, environment: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run `python -m module` while the block lasts, and end it by SIGTERM, as a container is ended."""
-    path = os.pathsep.join(map(str, (folder, ROOT / "examples", ROOT / "src", ROOT)))
+    path = os.pathsep.join(map(str, (folder, *PATH)))
     with (folder / "server.log").open("wb") as log:
         process = subprocess.Popen(
             [sys.executable, "-m", module, *arguments],
@@ -137,9 +138,6 @@ def test_the_workers_of_gunicorn_end_normally_so_exit_handlers_run(
 def test_the_workers_of_celery_have_written_every_call_when_they_end(
     environment: dict[str, str], postgres_url: str, gateway: Gateway, tmp_path: Path
 ) -> None:
-    text = PROGRAMS["tasks.py"]
-    assert "https://api.aigateway.sh" in text
-    (tmp_path / "tasks.py").write_text(text.replace("https://api.aigateway.sh", gateway.root))
     for name in ("queue", "control"):
         (tmp_path / name).mkdir()
     folders = {"data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control"}
@@ -147,17 +145,29 @@ def test_the_workers_of_celery_have_written_every_call_when_they_end(
         f"broker_url = 'filesystem://'\nbroker_transport_options = {folders}\nworker_send_task_events = False\n"
     )
     environment |= {"CELERY_CONFIG_MODULE": "broker"}
-    command = ["celery", "--app", "tasks", "worker", "--concurrency", "2", "--pool", "prefork", "--loglevel", "INFO"]
+    command = [
+        "celery",
+        "--app",
+        "celery_tasks",
+        "worker",
+        "--concurrency",
+        "2",
+        "--pool",
+        "prefork",
+        "--loglevel",
+        "INFO",
+    ]
     with serving(*command, "--without-mingle", "--without-gossip", folder=tmp_path, environment=environment):
-        send = f"import tasks\nfor number in range({CALLS}): tasks.make.delay(f'c{{number}}', 'a fox')"
+        send = f"import celery_tasks\nfor number in range({CALLS}): celery_tasks.make.delay(f'c{{number}}', 'a fox')"
         subprocess.run(
             [sys.executable, "-c", send],
             cwd=tmp_path,
-            env={**os.environ, **environment, "PYTHONPATH": f"{tmp_path}:{ROOT / 'src'}"},
+            env={**os.environ, **environment, "PYTHONPATH": os.pathsep.join(map(str, (tmp_path, *PATH)))},
             check=True,
         )
         until(lambda: CALLS == (tmp_path / "server.log").read_text().count(" succeeded in "), seconds=90)
     assert [f"c{number}" for number in range(CALLS)] == customers(postgres_url)
+    assert gateway.billed_nano() == sum(attempt.cost or 0 for attempt in stored(postgres_url).values())
 
 
 def deployment() -> dict[str, Any]:

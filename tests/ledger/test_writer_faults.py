@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import gc
+import itertools
 import multiprocessing
+import os
 import resource
 import signal
 import sqlite3
-from collections.abc import Iterator
+import sys
+import warnings
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from multiprocessing.connection import Connection
 from pathlib import Path
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger import sqlite
+from pixelmeter.ledger import postgres, postgres_session, sqlite
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.files import write_lock
 from pixelmeter.ledger.sqlite import SqliteWriter
@@ -184,3 +191,50 @@ def write_batch(writer: Writer) -> set[str]:
     attempts = [make_attempt() for _ in range(100)]
     writer.write(attempts, {}, [])
     return {attempt.id for attempt in attempts}
+
+
+class Killed(BaseException):
+    """What is thrown into a thread from outside."""
+
+
+def killer(moment: int) -> Callable[[FrameType, str, object], Any]:
+    """Return what ends a thread before the line where a connection is opened or closed, after so many others."""
+    left = itertools.count(moment, -1)
+    files = {module.__file__ for module in (sqlite, postgres, postgres_session)}
+    names = {"_open", "_drop", "_opened", "_try", "connect", "close", "__init__"}
+
+    def trace(frame: FrameType, event: str, _: object) -> Any:
+        if frame.f_code.co_filename not in files or frame.f_code.co_name not in names:
+            return None
+        if event == "line" and next(left) == 0:
+            raise Killed
+        return trace
+
+    return trace
+
+
+def test_a_writer_that_is_killed_at_any_line_leaves_its_connection_to_whoever_closes_it(ledger_url: str) -> None:
+    path = ledger_url.removeprefix("sqlite:///")
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([make_attempt()], {}, [])
+    before = sys.gettrace()
+    for moment in itertools.count():
+        writer = open_writer(ledger_url)
+        sys.settrace(killer(moment))
+        try:
+            writer.write([make_attempt()], {}, [])
+            writer.close()
+            break
+        except Killed:
+            pass
+        finally:
+            sys.settrace(before)
+        writer.write([make_attempt()], {}, [])
+        writer.close()
+        del writer
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            gc.collect()
+        still_open = [os.readlink(each) for each in Path("/proc/self/fd").glob("*") if each.is_symlink()]
+        assert (moment, [], False) == (moment, [str(one.message) for one in told], path in still_open)
+    assert moment > 15

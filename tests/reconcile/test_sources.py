@@ -227,10 +227,20 @@ def test_the_buckets_of_openai_come_in_pages(ask: Ask, bill: Bill) -> None:
     assert len(found) - 1 == len(ask(named("openai_costs"), period, cursor=found[0].cursor))
 
 
-def test_a_page_that_leads_to_itself_is_no_end(gateway: Gateway, ask: Ask) -> None:
-    gateway.tell(body_text='{"data":[],"has_more":true,"next_page":"page_0"}', match={"path": "/v1/*"})
-    with pytest.raises(SourceError, match="the same page twice"):
-        ask(named("openai_costs"))
+@pytest.mark.parametrize(
+    ("name", "body"),
+    [
+        ("openai_costs", '{"data":[],"has_more":true,"next_page":"page_0"}'),
+        ("openai_costs", '{"data":[{"start_time":%d,"results":[]}],"has_more":true,"next_page":"page_0"}'),
+        ("litellm_spend_logs", '{"data":[{"request_id":"r1","startTime":%d,"spend":1}],"page_size":1}'),
+        ("litellm_spend_logs", '{"data":[{"request_id":"r1","startTime":%d,"spend":1}],"total_pages":2}'),
+        ("cloudflare_logs", '{"result":[{"id":"r1","created_at":%d,"cost":1}],"result_info":{"total_count":2}}'),
+    ],
+)
+def test_a_page_that_comes_again_is_no_end(name: str, body: str, gateway: Gateway, ask: Ask) -> None:
+    gateway.tell(body_text=body.replace("%d", str(_today().start // 1_000_000)), match={"path": "/*"})
+    with pytest.raises(SourceError, match=r"the same page twice \(page 2 has what page 1 had\).* is kept"):
+        ask(named(name), _today())
 
 
 def test_a_litellm_without_pages_is_read_day_by_day(gateway: Gateway, ask: Ask, bill: Bill) -> None:
@@ -374,8 +384,8 @@ def test_a_generation_of_openrouter_as_it_is_documented(gateway: Gateway, ask: A
     ("name", "module", "body"),
     [
         ("openai_costs", openai, '{"data":[],"has_more":true,"next_page":"page_%d"}'),
-        ("litellm_spend_logs", litellm, '{"data":[{}],"page_size":1}'),
-        ("cloudflare_logs", cloudflare, '{"result":[{}],"result_info":{"total_count":999999}}'),
+        ("litellm_spend_logs", litellm, '{"data":[{"request_id":"%d"}],"page_size":1}'),
+        ("cloudflare_logs", cloudflare, '{"result":[{"id":"%d"}],"result_info":{"total_count":999999}}'),
     ],
 )
 def test_a_report_without_an_end_is_an_error(
@@ -383,6 +393,6 @@ def test_a_report_without_an_end_is_an_error(
 ) -> None:
     monkeypatch.setattr(module, "_PAGE_LIMIT", 5)
     for at in range(10):
-        gateway.tell(body_text=body % (10 - at) if "%d" in body else body, times=10 - at, match={"path": "/*"})
+        gateway.tell(body_text=body % (10 - at), times=10 - at, match={"path": "/*"})
     with pytest.raises(SourceError, match="more than 5 pages"):
         ask(named(name), _today())

@@ -24,6 +24,7 @@ from pixelmeter.spool.frames import encode
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from tests.conftest import FakeClock
 from tests.drain.ledger import outcomes
+from tests.drain.writers import NeverRefuses
 from tests.factories import make_attempt
 from tests.ledger.reading import stored
 
@@ -66,7 +67,7 @@ def test_the_spool_is_forced_to_the_disk_also_while_the_ledger_refuses(tmp_path:
     assert not recorder.close(0)
 
 
-class BusyLedger:
+class BusyLedger(NeverRefuses):
     """Takes everything, and each time something more has ended meanwhile."""
 
     def __init__(self) -> None:
@@ -202,6 +203,17 @@ def recorded(recorder: Recorder) -> Attempt:
     return attempt
 
 
+def test_an_attempt_that_ends_without_having_begun_is_in_the_ledger_after_a_flush(
+    tmp_path: Path, sqlite_url: str
+) -> None:
+    """As one that a budget has refused, where it is the first of its process."""
+    recorder, _ = recorder_on(f"{tmp_path}/spool", sqlite_url, SystemFiles())
+    recorder.end(make_attempt(outcome="blocked"))
+    assert recorder.flush(30)
+    assert 1 == committed(recorder)
+    assert recorder.close(30)
+
+
 class WaitingFiles(SystemFiles):
     """The real files of dead processes, of which more than 100 are deleted only when the test says so."""
 
@@ -320,7 +332,7 @@ def test_nobody_need_call_for_the_database_to_be_given_back(
     assert recorder.close(60)
 
 
-class ClosedWriter:
+class ClosedWriter(NeverRefuses):
     """A real writer that tells when it is closed."""
 
     def __init__(self, url: str) -> None:

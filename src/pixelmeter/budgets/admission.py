@@ -149,20 +149,15 @@ class Admission:
                     yield ask
         finally:
             # Also where whoever waited was cancelled.
-            for ask in asks:
-                if ask.close():
-                    ask.lease = ask.usage = None
-                else:
-                    ask.over.wait(WAIT_SECONDS)
-                if ask.lease is not None:
-                    taken.append(ask.lease)
-        if is_asked and not all(ask.over.is_set() for ask in asks):
+            answers = [ask.give_up() for ask in asks]
+            taken.extend(answer.lease for answer in answers if answer is not None and answer.lease is not None)
+        if is_asked and None in answers:
             self._leasing.unanswered(begun)
-        for ask in asks:
-            if ask.usage is not None:
-                raise _exceeded(ask.spender, "limit", ask.at, ask.need, ask.usage)
-        for ask in asks:
-            if ask.lease is None and ask.spender.rule.on_unavailable == "block":
+        for ask, answer in zip(asks, answers, strict=True):
+            if answer is not None and answer.usage is not None:
+                raise _exceeded(ask.spender, "limit", ask.at, ask.need, answer.usage)
+        for ask, answer in zip(asks, answers, strict=True):
+            if (answer is None or answer.lease is None) and ask.spender.rule.on_unavailable == "block":
                 raise _exceeded(ask.spender, "unavailable", ask.at, ask.need)
 
 

@@ -10,7 +10,7 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from pixelmeter.budgets.notices import Notices
-from pixelmeter.budgets.spender import NEVER, Ask, Spender
+from pixelmeter.budgets.spender import NEVER, NO_ANSWER, Answer, Ask, Spender
 from pixelmeter.core.budgets.budget import Budget, Rule
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, Lease, LeaseKey
 from pixelmeter.core.budgets.sums import Counted
@@ -146,7 +146,7 @@ class Leasing:
             raise
         finally:
             for ask in asks:
-                if ask.close():
+                if ask.answer(NO_ANSWER):
                     ask.end()
         again = None if self._notices is None else self._notices.serve(writer)
         if self._held:
@@ -229,15 +229,15 @@ class Leasing:
             refused = {want.lease for want in wants} - drawn.keys()
             for lease, group in zip(leases, groups.values(), strict=True):
                 for ask in group if lease not in refused else ():
-                    if not ask.close():
-                        continue
                     if ask.need <= left[lease]:
+                        if not ask.answer(Answer(lease=lease)):
+                            continue
                         left[lease] -= ask.need
-                        ask.lease = lease
                         lease.used_at = max(lease.used_at, ask.at)
                     else:
                         lease.full_at = self._clock.monotonic()
-                        ask.usage = lease.usage
+                        if not ask.answer(Answer(usage=lease.usage)):
+                            continue
                     ask.end()
         finally:
             for lease, amount in left.items():

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from typing import NamedTuple
 
 from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.lease import Lease
 from pixelmeter.core.budgets.sums import Usage
 
-__all__ = ["NEVER", "Ask", "Spender"]
+__all__ = ["NEVER", "NO_ANSWER", "Answer", "Ask", "Spender"]
 
 NEVER = 2**62
 """A time, in microseconds, that does not come; before it lies one that has not been."""
@@ -27,10 +28,21 @@ class Spender:
         """The latest one."""
 
 
+class Answer(NamedTuple):
+    """What a call that waits is told: the lease from which it was reserved, or what is used up; else it is unknown."""
+
+    lease: Lease | None = None
+    usage: Usage | None = None
+
+
+NO_ANSWER = Answer()
+"""The ledger did not say."""
+
+
 class Ask:
     """A call that waits for a lease. Either the writer answers it, or the call gives up: whoever is first."""
 
-    __slots__ = ("_open", "_told", "at", "lease", "need", "over", "patience", "spender", "usage")
+    __slots__ = ("_answer", "_open", "_told", "at", "need", "over", "patience", "spender")
 
     def __init__(self, spender: Spender, need: int, at: int) -> None:
         self.spender = spender
@@ -41,10 +53,7 @@ class Ask:
         self.patience = 0.0
         """How many seconds it is waited for from now on."""
         self.over = threading.Event()
-        self.lease: Lease | None = None
-        """From which it was reserved."""
-        self.usage: Usage | None = None
-        """What is used up, where it was refused."""
+        self._answer = NO_ANSWER
         self._open: list[None] = [None]
         self._told: list[Callable[[], object]] = []
 
@@ -53,7 +62,19 @@ class Ask:
         """Whether it waits for an answer."""
         return bool(self._open)
 
-    def close(self) -> bool:
+    def answer(self, answer: Answer) -> bool:
+        """Answer it, and return whether it takes that: it has no answer yet, and has not given up before."""
+        if not self.is_open:
+            return False
+        # Known before it is closed: whoever finds it closed finds the answer.
+        self._answer = answer
+        return self._close()
+
+    def give_up(self) -> Answer | None:
+        """Wait no longer; return the answer if there was one before."""
+        return None if self._close() else self._answer
+
+    def _close(self) -> bool:
         """Return whether nobody has closed it before."""
         try:
             self._open.pop()

@@ -17,17 +17,20 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, str] = {
     "demo": "Drive real clients against a stand-in gateway and print what they spent.",
+    "run": "Run a Python program, and meter its image calls without a line in it.",
     "report": "Sum up spend, latency and failures by model, day, tag and more.",
     "calls": "List single attempts, newest first, as they are now.",
     "jobs": "List the jobs of which no end has been heard, oldest first.",
     "budgets": "Show how far budgets are used up; check a file of budgets; reset or remove one.",
     "reconcile": "Compare a gateway's own usage report of a month with the ledger.",
     "adjust": "Say what an attempt cost, where the ledger has it otherwise.",
+    "export": "Write attempts to CSV, JSON lines, Parquet or FOCUS, to a file, a folder or an S3 bucket.",
     "db": "Upgrade, downgrade or inspect the ledger's schema.",
     "prices": "List, explain, check and apply prices.",
     "gateways": "List, explain and check gateway profiles.",
     "dashboards": "Write dashboards, rules and alerts for Grafana, Prometheus and Alertmanager.",
     "serve": "Serve Prometheus metrics that are read from the ledger.",
+    "proxy": "Pass the requests of programs in any language on to gateways, and meter them.",
     "doctor": "Check the settings, the ledger and the spool.",
 }
 """The subcommands and what each is for, so that the overview needs none of their modules."""

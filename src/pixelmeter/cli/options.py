@@ -14,7 +14,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
-__all__ = ["FORMATS", "database_url_option", "filter_options", "format_option", "own_file_option", "range_options"]
+__all__ = [
+    "FORMATS",
+    "database_url_option",
+    "filter_options",
+    "format_option",
+    "own_file_option",
+    "range_options",
+    "read_tags",
+]
 
 FORMATS = ("table", "json", "csv")
 
@@ -105,7 +113,7 @@ def filter_options(command: _Command) -> _Command:
 
     for option in (
         click.option(
-            "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=_tags, help="Only this tag; repeatable."
+            "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Only this tag; repeatable."
         ),
         click.option("--outcome", type=click.Choice(OUTCOMES), help="Only this outcome."),
         click.option("--operation", type=click.Choice(OPERATIONS), help="Only this operation."),
@@ -153,7 +161,8 @@ def _zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:
         ) from None
 
 
-def _tags(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> Mapping[str, str]:
+def read_tags(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -> Mapping[str, str]:
+    """Return what several KEY=VALUE say: the callback of an option; BadParameter for what is none."""
     tags: dict[str, str] = {}
     for text in value:
         key, separator, tag = text.partition("=")

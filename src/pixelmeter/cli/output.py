@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from pixelmeter.core.text import not_a_formula
+
 if TYPE_CHECKING:
     from pixelmeter.cli.table import Column
 
@@ -20,7 +22,6 @@ __all__ = ["emit", "emit_json", "plain", "say", "table_columns", "warn", "write_
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 
 
 def emit(
@@ -129,7 +130,7 @@ def _cell(value: object, read: Callable[[object], str]) -> str:
     text = read(value)
     if value is None or _is_number(value) or _NUMBER.fullmatch(text):
         return _Bare(text)
-    return "'" + text if text.startswith(_FORMULA) else text
+    return not_a_formula(text)
 
 
 def _text(value: object) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pixelmeter.core.attempts.record import NANO_PER_USD
 
-__all__ = ["dollars", "exact_usd"]
+__all__ = ["dollars", "exact_usd", "not_a_formula"]
 
 NAME_LIMIT = 200
 ERROR_LIMIT = 100
@@ -16,6 +16,7 @@ _COST_LIMIT = 1_000_000 * NANO_PER_USD
 _BILL_LIMIT = 1_000_000_000 * NANO_PER_USD
 _COUNT_LIMIT = 1_000_000_000
 _NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2}))?")
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _POWERS = tuple(10**power for power in range(64))
 
 
@@ -29,6 +30,11 @@ def bounded(value: object, limit: int = NAME_LIMIT) -> str | None:
     if len(value) > limit:
         value = value[:limit]
     return value if value.isprintable() else "".join(c if c.isprintable() else "?" for c in value)
+
+
+def not_a_formula(text: str) -> str:
+    """Return text for a cell of a CSV file: where a spreadsheet would take it for a formula, with a `'` before it."""
+    return "'" + text if text.startswith(_FORMULA) else text
 
 
 def count(value: object) -> int | None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import msgspec
 
 from pixelmeter.core.attempts.jobs import Record
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
 from pixelmeter.errors import LedgerError, RowRefused, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.writer import Writer, first_of_each_id
@@ -44,7 +45,7 @@ class Delivery:
         self._writer = writer
         self._spool = spool
         self._tell = tell
-        self._kept: set[str] = set()
+        self._kept: dict[str, Record] = {}
         self.refused = 0
         """Attempts set aside so far."""
 
@@ -59,6 +60,7 @@ class Delivery:
         """
         group = [attempt for attempt in attempts if attempt.id not in self._kept] if self._kept else attempts
         refused: Sequence[Refusal] = ()
+        self._reserve()
         try:
             self._writer.write(group, positions, finished)
         except Exception as error:
@@ -66,13 +68,27 @@ class Delivery:
                 raise
             refused = self._isolate(group, error, doubtful=doubtful)
             self.set_aside(refused)
-            self._kept.update(one.record.id for one in refused)
+            self._kept |= {one.record.id: one.record for one in refused}
             self.refused += len(refused)
             for reason, number in Counter(_reason(one.error) for one in refused).items():
                 self._tell(number, reason)
+            self._reserve()
             self._writer.write((), positions, finished)
         self._kept.clear()
         return len(attempts) - len(group) + len(refused)
+
+    def taken(self, attempts: Sequence[Record]) -> None:
+        """Take note that the ledger has attempts which it refused before."""
+        if ids := [attempt.id for attempt in attempts if isinstance(attempt, Attempt)]:
+            self._writer.taken(ids)
+
+    def _reserve(self) -> None:
+        """Have budgets keep what the attempts that were set aside cost: they are spent, though no sum has them.
+
+        Before the position behind them is committed, with which the leases of a dead process end.
+        """
+        if attempts := [record for record in self._kept.values() if isinstance(record, Attempt)]:
+            self._writer.keep_refused(attempts)
 
     def _isolate(
         self, attempts: Sequence[Record], error: Exception, *, doubtful: bool, suspected: bool = False
@@ -214,6 +230,8 @@ class Retrial:
                 for start in range(0, len(attempts), GROUP)
                 for refusal in self._delivery.refusals(attempts[start : start + GROUP])
             ]
+            left = {refusal.record.id for refusal in refused}
+            self._delivery.taken([attempt for attempt in attempts if attempt.id not in left])
             self.taken += len(attempts) - len(refused)
             if len(refused) < len(attempts) and not reader.foreign:
                 self._delivery.set_aside(refused)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import httpx2
 
-from pixelmeter.drivers.httpx_clients import look_below, sends_through
+from pixelmeter.drivers.httpx_clients import look_below, patch_clients, sends_through
 from pixelmeter.drivers.httpx_shape import AsyncDriver, SyncDriver, bind
 from pixelmeter.drivers.passage import AsyncTeeStream, TeeStream
 from pixelmeter.meter import Meter
 
-__all__ = ["AsyncMeterTransport", "MeterTransport"]
+__all__ = ["AsyncMeterTransport", "MeterTransport", "patch"]
 
 
 class _Tee(TeeStream, httpx2.SyncByteStream): ...
@@ -35,3 +37,8 @@ class AsyncMeterTransport(AsyncDriver[httpx2.Request, httpx2.Response], httpx2.A
     def __init__(self, meter: Meter, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         super().__init__(meter, inner or httpx2.AsyncHTTPTransport(), sends_through)
         look_below(self.inner)
+
+
+def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
+    """Meter what all clients of httpx2 send from now on by the meter that there is then; return what undoes it."""
+    return patch_clients(httpx2, meter_of)

@@ -7,6 +7,7 @@ whatever is put in the class's place of the method, now or later, is what the re
 from __future__ import annotations
 
 import copy
+import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
@@ -16,13 +17,16 @@ from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, SyncDriver, body_of
 from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
-from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to
+from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to, refusal_of
 from pixelmeter.errors import BudgetExceeded, ConfigError
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["look_below", "meter_client", "refuse_another", "sends_through"]
+__all__ = ["ANOTHER", "look_below", "meter_client", "patch_clients", "refuse_another", "sends_through"]
+
+ANOTHER = "this client is instrumented with another meter already: go on with that one, or make a new client"
+"""What is said of a client that a second meter is to meter."""
 
 _BOUND = ("BoundSyncStream", "BoundAsyncStream")
 _NOTHING: dict[str, Any] = {}
@@ -31,14 +35,27 @@ _HANDLE = ("handle_request", "handle_async_request")
 _LIBRARIES = ("httpx", "httpx2")
 _OBJECTS_LIMIT = 200
 
+MeterOf = Callable[[], Meter | None]
+"""Tells which meter there is now, for clients that nobody has named one for."""
+
 
 class _Client(HttpxLayer):
-    """A client; `provisional` where nobody named the meter, which gives way to one that somebody does."""
+    """A client; `provisional` where nobody named the meter, which gives way to one that somebody does.
 
-    def __init__(self, client: object, stream: type, meter: Meter, *, provisional: bool) -> None:
+    Such a meter may change, or go, while the client is there: `meter_of` tells it.
+    """
+
+    def __init__(
+        self, client: object, stream: type, meter: Meter, *, provisional: bool, meter_of: MeterOf | None
+    ) -> None:
         super().__init__(client, sends_through, meter)
         self.provisional = provisional
         self._stream = stream
+        self._meter_now = meter_of
+
+    def choose_meter(self) -> None:
+        if self.provisional and self._meter_now is not None:
+            self.meter = self._meter_now()
 
     def read(self, request: Any, routes: Routes) -> Outgoing | None:
         # The client refuses others, before it sends anything.
@@ -146,7 +163,15 @@ def _itself(method: Any) -> Any:
     return method
 
 
-def meter_client(client: Any, library: Any, meter: Meter, *, provisional: bool, refusal: Refusal | None = None) -> None:
+def meter_client(
+    client: Any,
+    library: Any,
+    meter: Meter,
+    *,
+    provisional: bool,
+    refusal: Refusal | None = None,
+    meter_of: MeterOf | None = None,
+) -> None:
     """Meter what a client of the library sends from now on; `refusal` is what its callers can make sense of."""
     placed = _placed(client, _SEND)
     layer = placed.layer if isinstance(placed, _Replacement) else None
@@ -161,11 +186,68 @@ def meter_client(client: Any, library: Any, meter: Meter, *, provisional: bool, 
         stream = library.AsyncByteStream
     else:
         replacement, stream = _Sync, library.SyncByteStream
-    layer = _Client(client, stream, meter, provisional=provisional)
+    layer = _Client(client, stream, meter, provisional=provisional, meter_of=meter_of)
     layer.refusal = refusal
     vars(client)[_SEND] = replacement(client, _SEND, layer, placed)
     for transport in _transports(client):
         look_below(transport)
+
+
+def patch_clients(library: Any, meter_of: MeterOf) -> Callable[[], None]:
+    """Meter what clients of the library send from now on by the meter that there is then, and return what undoes it.
+
+    Clients that exist are included; those that somebody has instrumented keep their meter.
+    """
+    placed: list[tuple[Any, Any, Any]] = []
+    for kind, wrap in ((library.Client, _sending), (library.AsyncClient, _sending_async)):
+        original = _placed(kind, _SEND)
+        sending = wrap(original, library, meter_of)
+        setattr(kind, _SEND, sending)
+        placed.append((kind, original, sending))
+
+    def undo() -> None:
+        for kind, original, sending in placed:
+            # Where somebody has put something over ours, ours stays, and does nothing any more.
+            if _placed(kind, _SEND) is sending:
+                setattr(kind, _SEND, original)
+
+    return undo
+
+
+def _sending(original: Any, library: Any, meter_of: MeterOf) -> Any:
+    @functools.wraps(original)
+    def sending(client: Any, request: Any) -> Any:
+        layer = _found(client, library, meter_of)
+        return original(client, request) if layer is None else send(layer, request, MethodType(original, client))
+
+    return sending
+
+
+def _sending_async(original: Any, library: Any, meter_of: MeterOf) -> Any:
+    @functools.wraps(original)
+    async def sending(client: Any, request: Any) -> Any:
+        layer = _found(client, library, meter_of)
+        if layer is None:
+            return await original(client, request)
+        return await send_async(layer, request, MethodType(original, client))
+
+    return sending
+
+
+def _found(client: Any, library: Any, meter_of: MeterOf) -> _Client | None:
+    """Return the layer of a client that sends for the first time; from then on that is in its place of the method."""
+    if isinstance(_placed(client, _SEND), _Replacement):
+        return None  # it has been through that
+    meter = meter_of()
+    if meter is None:
+        return None
+    try:
+        meter_client(client, library, meter, provisional=True, refusal=refusal_of(client), meter_of=meter_of)
+        placed = _placed(client, _SEND)
+        return cast("_Client", placed.layer) if isinstance(placed, _Replacement) else None
+    except Exception as error:
+        meter.failures.note("client", error)
+        return None
 
 
 def refuse_another(client: Any, meter: Meter) -> None:
@@ -178,9 +260,7 @@ def refuse_another(client: Any, meter: Meter) -> None:
     if isinstance(layer, _Client) and not layer.provisional:
         others.append(layer.meter)
     if any(other is not meter for other in others):
-        raise ConfigError(
-            "this client is instrumented with another meter already: go on with that one, or make a new client"
-        )
+        raise ConfigError(ANOTHER)
 
 
 def look_below(transport: object) -> None:

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple
 
 from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.errors import ConfigError
+from pixelmeter.ledger.budget_leases import HOLD, KEY, Run, end_refused_of
 from pixelmeter.ledger.budget_reading import SPENT, budgets_of
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.reader import LedgerReader
 
-__all__ = ["HOLD", "KEY", "ResetAuthor", "Run", "TakenOff", "remove", "reset"]
-
-KEY = "budget = ? AND value = ? AND starts_at = ?"
-"""What the sums of one budget, value and span are found by."""
-
-HOLD = f"UPDATE pixelmeter_budget_sums SET leased = leased WHERE {KEY}"
-"""Whoever changes a lease or resets a budget has the row of its sums first, by a statement of its own: what comes after
-it sees what others did before."""
-
-
-class Run(Protocol):
-    """Runs statements of one transaction, one after the other; returns what the last of them finds."""
-
-    def __call__(self, statements: Sequence[Sql]) -> Sequence[Sequence[Any]]: ...
+__all__ = ["ResetAuthor", "TakenOff", "remove", "reset"]
 
 
 class ResetAuthor(NamedTuple):
@@ -43,7 +30,10 @@ class TakenOff(NamedTuple):
 
 
 def reset(run: Run, reader: LedgerReader, name: str, value: str | None, author: ResetAuthor) -> list[TakenOff]:
-    """Take off a budget what is spent in the present span; ConfigError where there is no such budget."""
+    """Take off a budget what is spent in the present span; ConfigError where there is no such budget.
+
+    What is kept reserved for attempts that the ledger refuses is spent as well, and goes with it.
+    """
     dialect = reader.dialect
     budget = next(iter(budgets_of(reader, name, with_removed=False)), None)
     if budget is None:
@@ -58,6 +48,7 @@ def reset(run: Run, reader: LedgerReader, name: str, value: str | None, author: 
         key = (name, one, start)
         rows = run([Sql(HOLD, key), Sql(f"SELECT {SPENT} FROM pixelmeter_budget_sums WHERE {KEY}", key)])
         amount = int(rows[0][0]) if rows else 0
+        end_refused_of(run, key)
         if not amount:
             continue
         made = (*key, amount, dialect.moment(moment_of(author.at)), author.by, author.why)

@@ -12,7 +12,7 @@ from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.reader import LedgerReader
 
 if TYPE_CHECKING:
-    from pixelmeter.ledger.budgets import Run
+    from pixelmeter.ledger.budget_leases import Run
 
 __all__ = ["MOST", "claim", "forget_unpassed", "sent"]
 

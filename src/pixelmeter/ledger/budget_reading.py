@@ -140,12 +140,14 @@ FROM pixelmeter_budget_sums {condition.text}
 
 
 def leases_of(reader: LedgerReader, budget: str, value: str | None = None) -> list[KeptLease]:
-    """Return the leases of a budget, of its latest spans first."""
-    columns = "value, starts_at, process, amount, renewed_at"
+    """Return what each process has of a budget, of its latest spans first."""
+    columns = "value, starts_at, process, sum(amount), max(renewed_at)"
     at = reader.dialect.microseconds
     return [
         KeptLease(value, at(start), process, int(amount), at(renewed))
-        for value, start, process, amount, renewed in _rows(reader, "leases", columns, budget, value, "process")
+        for value, start, process, amount, renewed in _rows(
+            reader, "leases", columns, budget, value, "process", sums=True
+        )
     ]
 
 
@@ -245,10 +247,12 @@ def rule_of(name: str, definition: str) -> Rule:
 
 
 def _rows(
-    reader: LedgerReader, table: str, columns: str, budget: str, value: str | None, order: str
+    reader: LedgerReader, table: str, columns: str, budget: str, value: str | None, order: str, *, sums: bool = False
 ) -> list[Sequence[Any]]:
     condition = _of(reader.dialect, budget, None, value)
     statement = f"SELECT {columns} FROM pixelmeter_budget_{table} {condition.text}"
+    if sums:
+        statement += f" GROUP BY starts_at, value, {order}"
     return reader.rows(f"{statement} ORDER BY starts_at DESC, value, {order}", condition.parameters)
 
 

@@ -24,6 +24,7 @@ _MICROSECOND = timedelta(microseconds=1)
 _LOW_BITS = 32
 _LOW_MASK = (1 << _LOW_BITS) - 1
 _LONGEST = 2**63 - 1
+_ROWS_AT_ONCE = 2000
 
 ROUTED = "baseline_model IS NOT NULL OR baseline_cost IS NOT NULL OR route_fee IS NOT NULL OR savings IS NOT NULL"
 """The attempts whose gateway said something of its choice of a model. An index has them alone; both databases use it
@@ -51,6 +52,10 @@ class Dialect(Protocol):
 
     def rows(self, connection: Any, statement: str, parameters: Sequence[object]) -> list[Sequence[Any]]:
         """Return what a statement finds, all of one moment until a rollback; `?` stands for a parameter."""
+        ...
+
+    def batches(self, connection: Any, statement: str, parameters: Sequence[object]) -> Generator[list[Sequence[Any]]]:
+        """Yield what a statement finds like `rows`, some thousand rows at a time: what is not asked for stays there."""
         ...
 
     def moment(self, when: datetime) -> object:
@@ -107,6 +112,15 @@ class _Sqlite:
         found: list[Sequence[Any]] = connection.execute(statement, parameters).fetchall()
         return found
 
+    def batches(
+        self, connection: sqlite3.Connection, statement: str, parameters: Sequence[Any]
+    ) -> Generator[list[Sequence[Any]]]:
+        if not connection.in_transaction:
+            connection.execute("BEGIN")
+        cursor = connection.execute(statement, parameters)
+        while found := cursor.fetchmany(_ROWS_AT_ONCE):
+            yield found
+
     def moment(self, when: datetime) -> str:
         return when.astimezone(UTC).replace(tzinfo=None).isoformat(" ", "microseconds")
 
@@ -158,6 +172,13 @@ class _Postgresql:
     def rows(self, connection: Any, statement: str, parameters: Sequence[object]) -> list[Sequence[Any]]:
         found: list[Sequence[Any]] = connection.execute(statement.replace("?", "%s"), parameters).fetchall()
         return found
+
+    def batches(self, connection: Any, statement: str, parameters: Sequence[object]) -> Generator[list[Sequence[Any]]]:
+        # One with a name is the server's, which keeps what has not been fetched yet.
+        with connection.cursor(name="pixelmeter_batches") as cursor:
+            cursor.execute(statement.replace("?", "%s"), parameters)
+            while found := cursor.fetchmany(_ROWS_AT_ONCE):
+                yield found
 
     def moment(self, when: datetime) -> datetime:
         return when.astimezone(UTC)

@@ -13,7 +13,6 @@ from typing import TypeVar
 
 import psycopg
 from psycopg import errors
-from psycopg.pq import TransactionStatus
 
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.jobs import JobEnd, Record, Settler
@@ -113,9 +112,11 @@ class PostgresWriter(BudgetTransactions):
 
     def close(self) -> None:
         """Leave the server; the next write connects again."""
-        session, self._session = self._session, None
+        session = self._session
         if session is not None:
-            session.connection.close()
+            # Closed before it is let go of: a thread that is ended in between leaves it to the next one.
+            session.close()
+            self._session = None
 
     def _write_few(self, session: Session, rows: Sequence[Attempt], rest: Rest) -> int:
         if session.is_known:
@@ -231,7 +232,8 @@ class PostgresWriter(BudgetTransactions):
         session = self._session
         try:
             if session is None:
-                session = self._session = Session(self._arguments, self._sql)
+                session = self._session = Session(self._sql)
+                session.connect(self._arguments)
                 self._tell_encoding(session)
             return work(session)
         except RowRefused:
@@ -242,7 +244,7 @@ class PostgresWriter(BudgetTransactions):
             raise
         finally:
             # The server rolls back what a connection leaves undone.
-            if session is not None and session.connection.info.transaction_status != TransactionStatus.IDLE:
+            if session is not None and not session.is_at_rest:
                 self.close()
 
     @contextlib.contextmanager

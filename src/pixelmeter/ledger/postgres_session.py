@@ -31,15 +31,37 @@ class Rest(NamedTuple):
 class Session:
     """A connection, and which server process stood behind it when its statements were prepared."""
 
-    def __init__(self, arguments: Mapping[str, Any], sql: Sql) -> None:
-        # No statement is prepared by the driver: behind a pooler the next transaction may have another server process.
-        self.connection = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
+    def __init__(self, sql: Sql) -> None:
+        self._connection: psycopg.Connection | None = None
         self._sql = sql
         self._needed = version.revisions()[-1]
         self._prepared_by: int | None = None
         self._backend: int | None = None
-        self.encoding = self.connection.info.parameter_status("server_encoding") or ""
+        self.encoding = ""
         """The encoding of the database, as PostgreSQL names it; "" where it is not told."""
+
+    def connect(self, arguments: Mapping[str, Any]) -> None:
+        """Connect; `close` is due then, whatever happens meanwhile."""
+        # No statement is prepared by the driver: behind a pooler the next transaction may have another server process.
+        self._connection = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
+        self.encoding = self._connection.info.parameter_status("server_encoding") or ""
+
+    def close(self) -> None:
+        """Leave the server. May be repeated, and is to be where it was broken off."""
+        if self._connection is not None:
+            self._connection.close()
+
+    @property
+    def connection(self) -> psycopg.Connection:
+        """The connection, once there is one."""
+        assert self._connection is not None
+        return self._connection
+
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether it is connected, and in no transaction."""
+        connection = self._connection
+        return connection is not None and connection.info.transaction_status == TransactionStatus.IDLE
 
     @property
     def is_known(self) -> bool:

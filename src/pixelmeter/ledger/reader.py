@@ -37,6 +37,10 @@ class LedgerReader:
         """
         return self.dialect.rows(self._connection, with_schema(statement, self._address), parameters)
 
+    def batches(self, statement: str, parameters: Sequence[object] = ()) -> Generator[list[Sequence[Any]]]:
+        """Yield what a statement finds like `rows`, some thousand rows at a time, in memory that does not grow."""
+        return self.dialect.batches(self._connection, with_schema(statement, self._address), parameters)
+
     def has_table(self, name: str) -> bool:
         """Return whether a table is there, where the ledger is or would be."""
         return bool(self.rows(self.dialect.has_table, [self._address.qualified(name)]))

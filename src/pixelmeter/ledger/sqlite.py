@@ -268,9 +268,7 @@ class SqliteWriter(BudgetTransactions):
                 ensure_schema(self._address, self._patience)
         with write_lock(path, self._patience), self._busy():
             try:
-                if self._connection is None:
-                    self._connection = self._open()
-                yield self._connection
+                yield self._open() if self._connection is None else self._connection
             except (sqlite3.Error, OverflowError, ValueError) as error:
                 raise without_secrets(error, self._address) from None
             finally:
@@ -279,23 +277,29 @@ class SqliteWriter(BudgetTransactions):
 
     def _open(self) -> sqlite3.Connection:
         path = self._address.path
-        connection = sqlite3.connect(path, timeout=self._patience, isolation_level=None, check_same_thread=False)
+        connection = self._connection = sqlite3.connect(
+            path, timeout=self._patience, isolation_level=None, check_same_thread=False
+        )
+        _OPEN[connection] = os.getpid()
         try:
             for pragma in WRITING:
                 connection.execute(pragma)
-        except sqlite3.Error:
-            connection.close()
+        except BaseException:
+            self._drop()
             raise
-        _OPEN[connection] = os.getpid()
         self._identity = _identity(path)
         self._needed = (version.revisions()[-1],)
         return connection
 
     def _drop(self) -> None:
-        if self._connection is not None:
-            connection, self._connection = self._connection, None
+        connection = self._connection
+        if connection is not None:
+            # Closed before it is let go of: a thread that is ended in between leaves it to the next one, which opens
+            # another one as it has no identity.
+            self._identity = None
             connection.close()
             _OPEN.pop(connection, None)
+            self._connection = None
 
 
 def _close_inherited(path: str, patience: float) -> None:

@@ -49,6 +49,14 @@ class Writer(Protocol):
         """
         ...
 
+    def keep_refused(self, attempts: Sequence[Attempt]) -> None:
+        """Keep reserved of budgets what attempts cost that the ledger refuses, until `taken`. May be repeated."""
+        ...
+
+    def taken(self, ids: Sequence[str]) -> None:
+        """Take note that attempts which were refused before are in the ledger."""
+        ...
+
     def expiring(self, at: int, limit: int) -> Sequence[JobEnd]:
         """Return the ends of jobs that are too old at this Unix time in microseconds; nothing is written."""
         ...

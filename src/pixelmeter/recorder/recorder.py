@@ -13,11 +13,13 @@ import msgspec
 
 from pixelmeter import lifecycle
 from pixelmeter.budgets.leasing import Leasing
+from pixelmeter.capturing import CAPTURES
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
 from pixelmeter.drain import Drain
 from pixelmeter.lifecycle import catch_up
+from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.background import Background, Ticket
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
@@ -25,7 +27,7 @@ from pixelmeter.recorder.status import DrainCounts, RecorderStatus, SpoolCounts
 from pixelmeter.recorder.writing import Writing
 from pixelmeter.spool import Spool
 
-__all__ = ["CAPTURES", "WRITE_INTERVAL", "Recorder"]
+__all__ = ["WRITE_INTERVAL", "Recorder"]
 
 WRITE_INTERVAL = 1.0
 """Seconds between two writes to the ledger."""
@@ -33,9 +35,6 @@ WRITE_INTERVAL = 1.0
 # Early, so that what it takes to write is at hand when a program ends soon after its first call.
 _FIRST_WRITE = 0.1
 _EXIT_SECONDS = 2.0
-
-CAPTURES: list[list[Attempt]] = []
-"""While there is one (`pixelmeter.testing.capture_calls`), attempts go there and nowhere else."""
 
 _recorders: weakref.WeakSet[Recorder] = weakref.WeakSet()
 # Of meters that nobody has any more, whose writers are at their last run.
@@ -93,22 +92,28 @@ class Recorder:
 
     def open(self, timeout: float) -> None:
         """Have the writer open the ledger before the first attempt, and wait for that as long (seconds)."""
-        if not lifecycle.are_coming():
+        if not lifecycle.are_coming() and not CAPTURES:
             self._register()
             self._background.run().wait(timeout)
 
     @property
     def is_captured(self) -> bool:
-        """Whether attempts go nowhere but to `pixelmeter.testing.capture_calls`."""
+        """Whether attempts go nowhere but to tests that look at them (`pixelmeter.testing`)."""
         return bool(CAPTURES)
+
+    def show(self, intent: Attempt, outgoing: Outgoing) -> None:
+        """Show tests an attempt that is about to leave; they may raise to keep it from that."""
+        for capture in [*CAPTURES]:
+            capture.admit(intent, outgoing)
 
     def receiver(self) -> Callable[[Attempt], None]:
         """Return what takes the end of an attempt that begins now; to be asked for before anything else of it.
 
-        It takes nothing in a child that is forked meanwhile: the attempt is the parent's.
+        It takes nothing in a child that is forked meanwhile: the attempt is the parent's. One that begins while a test
+        looks is never written.
         """
         lifecycle.check()
-        return partial(self._end, self._process)
+        return _captured if CAPTURES else partial(self._end, self._process)
 
     def enter(self, intent: Attempt) -> list[Callable[[], None]]:
         """Tell the sinks of an attempt that is about to leave; return what to call once its transport has answered."""
@@ -192,8 +197,7 @@ class Recorder:
 
     def _end(self, process: _Process, attempt: Attempt) -> None:
         if CAPTURES:
-            for capture in CAPTURES:
-                capture.append(attempt)
+            _captured(attempt)
             return
         lifecycle.check()
         if process is not self._process:
@@ -214,6 +218,11 @@ class Recorder:
         lifecycle.register(self)
         last = weakref.finalize(self, _let_go, self._background, self._writing, self._spool)
         last.atexit = False
+
+
+def _captured(attempt: Attempt) -> None:
+    for capture in [*CAPTURES]:
+        capture.take(attempt)
 
 
 def _let_go(background: Background, writing: Writing, spool: Spool) -> None:

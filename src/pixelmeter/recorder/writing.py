@@ -184,9 +184,13 @@ class Writing:
     def _end_leases(self, drain: Drain) -> None:
         if self._leasing is not None:
             writer = cast("BudgetWriter", drain.writer)
-            # What cannot be given back goes to others when it was not renewed for long.
-            with suppress(LedgerError), self._unforked():
-                self._leasing.close(writer)
+            try:
+                with self._unforked():
+                    self._leasing.close(writer)
+            except LedgerError as error:
+                # Tried again for as long as whoever closes waits; after that the spool stays, which ends the lease.
+                self._failures.note("budgets", error)
+                raise
             self._leasing.settle()
             with self._unforked():
                 self._leasing.end(writer)

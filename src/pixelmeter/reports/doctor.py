@@ -11,17 +11,18 @@ import stat
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 
+from pixelmeter.auto import is_disabled
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.reports.ledger_check import CORRECT_URL, Finding, check_ledger, check_positions
-from pixelmeter.settings import Settings, from_environment, misspelt, usage_key_gateways
+from pixelmeter.settings import Settings, auto_switch, from_environment, misspelt, usage_key_gateways
 from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
 __all__ = ["examine"]
 
-_LIBRARIES = ("pixelmeter", "httpx", "httpx2", "openai", "sqlalchemy", "psycopg")
+_LIBRARIES = ("pixelmeter", "pixelmeter-auto", "httpx", "httpx2", "openai", "sqlalchemy", "psycopg")
 _OLD_PRICES_DAYS = 90
 _SHOWN = 5
 # What the exported docker-compose.yml reads beside the variables of Grafana.
@@ -35,6 +36,7 @@ def examine(database_url: str | None) -> Iterator[Finding]:
     """
     yield _versions()
     yield from _variables()
+    yield from _zero_code()
     try:
         settings = from_environment()
     except ConfigError as error:
@@ -97,6 +99,24 @@ def _variables() -> Iterator[Finding]:
         question = f": did you mean {meant}?" if meant else ""
         told = f"{name} is not a variable of pixelmeter{question}"
         yield Finding("variable", "warning", told, "nothing reads it; docs/settings.md has those that there are")
+
+
+def _zero_code() -> Iterator[Finding]:
+    """Yield what keeps programs from being metered without code, where somebody has set a variable for that."""
+    auto = auto_switch()
+    if is_disabled():
+        found = "PIXELMETER_DISABLED is set: no program is metered without code"
+        yield Finding("zero code", "warning", found, "unset it to go on")
+    elif auto is not None and auto != "1":
+        yield Finding("zero code", "warning", f"PIXELMETER_AUTO is {auto[:40]!r}, which does nothing", "set it to 1")
+    elif auto is not None:
+        try:
+            installed = metadata.version("pixelmeter-auto")
+        except metadata.PackageNotFoundError:
+            found = "PIXELMETER_AUTO is set, but pixelmeter-auto is not installed in this environment"
+            yield Finding("zero code", "warning", found, "run: pip install pixelmeter-auto")
+        else:
+            yield Finding("zero code", "ok", f"pixelmeter-auto {installed} meters each Python that is started")
 
 
 def _sqlite() -> Finding:

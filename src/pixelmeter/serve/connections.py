@@ -1,26 +1,28 @@
-"""How many connections the server takes, and how long one may stay without a request.
+"""How many connections a server takes, and how long one may stay without a request; for whatever library it runs on.
 
-uvicorn closes a connection that is idle after an answer. It has no time-out for one that never asks, or asks one byte
-at a time, and its limit of connections turns away those who ask instead of those who do not.
+The libraries close a connection that is idle after an answer. What they lack is a time-out for one that never asks, or
+asks one byte at a time, and a limit of connections that turns away those who do not ask instead of those who do.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, Literal
 
-import h11
-from uvicorn.protocols.http.h11_impl import H11Protocol
-
-__all__ = ["Connection", "Limits", "connection_class", "failure_logger", "suitable_limits"]
+__all__ = ["Limits", "Place", "Places", "failure_logger", "room_for", "suitable_limits"]
 
 _MOST = 100
 _FEWEST = 8
 # File descriptors that the process needs for other things: modules, log, ledger, and the spool files that it reads.
 _RESERVED = 64
+# How often the times of connections are looked at: every second, or often enough for those that are short.
+_TICK = 1.0
+_TICKS = 5
+_SHORTEST_TICK = 0.05
 _log = logging.getLogger("pixelmeter")
 
 
@@ -32,8 +34,11 @@ class Limits:
     """One more, and the one that has waited longest without a request is closed."""
     header_seconds: float = 10.0
     """From the connection, or the first byte of a later request, to the end of its headers."""
-    answer_seconds: float = 30.0
-    """From there to the end of the answer and of the request's body; a scrape waits for the database for five."""
+    answer_seconds: float | None = 30.0
+    """From there to the end of the answer and of the request's body; a scrape waits for the database for five.
+
+    None where that may last as long as something goes on.
+    """
     idle_seconds: int = 5
     """From the end of an answer to the first byte of the next request."""
 
@@ -45,83 +50,113 @@ class Limits:
 
 def suitable_limits() -> Limits:
     """Return limits that leave the process enough file descriptors."""
+    return Limits(connections=room_for(_MOST, descriptors=2))
+
+
+def room_for(most: int, *, descriptors: int) -> int:
+    """Return how many connections there may be, `most` at most, where each may take so many file descriptors."""
     try:
         import resource
     except ImportError:  # Windows
-        return Limits()
+        return most
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
-        return Limits()
-    return Limits(connections=min(max((soft - _RESERVED) // 2, _FEWEST), _MOST))
+        return most
+    return min(max((soft - _RESERVED) // descriptors, _FEWEST), most)
 
 
-class Connection(H11Protocol):
+class Places:
+    """The connections of a server, and which of them wait without a request.
+
+    One timer for all looks after their times, because a call would cost two timers otherwise.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        times = (limits.header_seconds, limits.idle_seconds, limits.answer_seconds or _TICK * _TICKS)
+        self._tick = max(min(_TICK, *(seconds / _TICKS for seconds in times)), _SHORTEST_TICK)
+        self._taken: dict[Place, None] = {}
+        self._waiting: dict[Place, None] = {}
+        self._is_ticking = False
+
+    def take(self, loop: asyncio.AbstractEventLoop, close: Callable[[], object]) -> Place:
+        """Return a place for a new connection, which begins to wait for a request; make room where there are too many.
+
+        `close` ends the connection at once, whatever is under way.
+        """
+        place = Place(self._taken, self._waiting, self.limits, loop.time, close)
+        self._taken[place] = None
+        place.enter("asking")
+        if len(self._taken) > self.limits.connections:
+            next(iter(self._waiting)).give_up()
+        if not self._is_ticking:
+            self._is_ticking = True
+            loop.call_later(self._tick, self._look, loop)
+        return place
+
+    def close_idle(self) -> None:
+        """Close the connections that wait without a request."""
+        for place in list(self._waiting):
+            place.give_up()
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close those whose time is up."""
+        now = loop.time()
+        for place in [place for place in self._taken if place.due <= now]:
+            place.give_up()
+        self._is_ticking = bool(self._taken)
+        if self._is_ticking:
+            loop.call_later(self._tick, self._look, loop)
+
+
+class Place:
     """A connection that is closed when its time is up, or when it waits without a request and others have no room."""
 
-    limits: ClassVar[Limits]
-    waiting: ClassVar[dict[Connection, None]]
-    """Those without a request, in the order in which they began to wait."""
+    __slots__ = ("_close", "_limits", "_now", "_taken", "_waiting", "due", "state")
 
-    _timer: asyncio.TimerHandle | None = None
-    _state: Literal["asking", "answering", "idle"] = "asking"
+    def __init__(
+        self,
+        taken: dict[Place, None],
+        waiting: dict[Place, None],
+        limits: Limits,
+        now: Callable[[], float],
+        close: Callable[[], object],
+    ) -> None:
+        self._taken = taken
+        self._waiting = waiting
+        self._limits = limits
+        self._now = now
+        self._close = close
+        self.state: Literal["asking", "answering", "idle"] = "asking"
+        self.due = math.inf
+        """When its time is up, by the clock of the event loop."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a request; make room where there are too many."""
-        super().connection_made(transport)
-        self._enter("asking", self.limits.header_seconds)
-        if len(self.connections) > self.limits.connections:
-            next(iter(self.waiting)).give_up()
-
-    def data_received(self, data: bytes) -> None:
-        """Take what the client sends; the first byte of a request begins the time for its headers."""
-        if self._state == "idle":
-            self._enter("asking", self.limits.header_seconds)
-        super().data_received(data)
-        self._begin_to_answer()
-
-    def on_response_complete(self) -> None:
-        """Wait for the next request; until the body of this one is here too, its time goes on."""
-        self._state = "asking"
-        # Begins with the next request, if that has come already.
-        super().on_response_complete()
-        if self.conn.our_state is h11.IDLE and self.conn.their_state is h11.IDLE:
-            # uvicorn closes it after the first part of that time. What the client has not read by then goes at the end.
-            self._enter("idle", self.limits.idle_seconds + self.limits.answer_seconds)
+    def enter(self, state: Literal["asking", "answering", "idle"], *, grace: float = 0) -> None:
+        """Go on to a state, whose time begins; `grace` is seconds beyond what the limits say."""
+        self.state = state
+        waiting, limits = self._waiting, self._limits
+        waiting.pop(self, None)
+        if state == "answering":
+            seconds = limits.answer_seconds
+            self.due = math.inf if seconds is None else self._now() + seconds
             return
-        self._begin_to_answer()
-        if self._state == "asking":
-            self.waiting[self] = None
+        waiting[self] = None
+        self.due = self._now() + (limits.header_seconds if state == "asking" else limits.idle_seconds) + grace
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        """Give back the place."""
-        if self._timer is not None:
-            self._timer.cancel()
-        self.waiting.pop(self, None)
-        super().connection_lost(exc)
+    def wait_on(self) -> None:
+        """Make room for others if need be, from now on; its time goes on."""
+        self.state = "asking"
+        self._waiting[self] = None
 
     def give_up(self) -> None:
         """Close at once, whatever is under way."""
-        self.waiting.pop(self, None)
-        self.transport.abort()
+        self._waiting.pop(self, None)
+        self._close()
 
-    def _begin_to_answer(self) -> None:
-        cycle = getattr(self, "cycle", None)
-        if self._state == "asking" and cycle is not None and not cycle.response_complete:
-            self._enter("answering", self.limits.answer_seconds)
-
-    def _enter(self, state: Literal["asking", "answering", "idle"], seconds: float) -> None:
-        self._state = state
-        self.waiting.pop(self, None)
-        if state != "answering":
-            self.waiting[self] = None
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self.loop.call_later(seconds, self.give_up)
-
-
-def connection_class(limits: Limits) -> type[Connection]:
-    """Return the class of connections that share these limits."""
-    return type("LimitedConnection", (Connection,), {"limits": limits, "waiting": {}})
+    def leave(self) -> None:
+        """Give back the place: the connection has ended."""
+        self._taken.pop(self, None)
+        self._waiting.pop(self, None)
 
 
 def failure_logger(every: float = 60.0) -> Callable[[asyncio.AbstractEventLoop, Mapping[str, Any]], None]:

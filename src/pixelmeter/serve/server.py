@@ -21,11 +21,12 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
-from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.address import absolute_url
 from pixelmeter.serve.collector import LedgerCollector
-from pixelmeter.serve.connections import Limits, connection_class, failure_logger, suitable_limits
+from pixelmeter.serve.connections import Limits, failure_logger, suitable_limits
 from pixelmeter.serve.guard import Guard
+from pixelmeter.serve.listening import listen, shown
+from pixelmeter.serve.protocol import connection_class
 from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
 from pixelmeter.upkeep import adopt
@@ -64,7 +65,7 @@ def serve_metrics(
     registry.register(LedgerCollector(url, clock=SystemClock()))
     app = _make_app(registry, guard)
     limits = limits or suitable_limits()
-    with _listen(host, port) as listening:
+    with listen(host, port) as listening:
         config = uvicorn.Config(
             app,
             # Not uvicorn's choice, which goes by what is installed: the limits are made for these two.
@@ -89,21 +90,8 @@ def serve_metrics(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, stop)
         with _Adoption(lambda: adopt(url, settings)):
-            ready(_shown(listening))
+            ready(shown(listening))
             server.run(sockets=[listening])
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    try:
-        return socket.create_server((host, port), family=family)
-    except OSError as error:
-        raise ConfigError(f"cannot listen on {host} port {port}: {error.strerror or error}") from None
-
-
-def _shown(listening: socket.socket) -> str:
-    host, port = listening.getsockname()[:2]
-    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
 def _make_app(registry: CollectorRegistry, guard: Guard | None) -> Starlette:

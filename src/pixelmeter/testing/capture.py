@@ -5,10 +5,24 @@ from __future__ import annotations
 from collections.abc import Generator
 from contextlib import contextmanager
 
+from pixelmeter.capturing import CAPTURES
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.recorder.recorder import CAPTURES
+from pixelmeter.outgoing import Outgoing
 
 __all__ = ["capture_calls"]
+
+
+class _Capture:
+    """Lets every attempt go, and keeps those that have ended."""
+
+    def __init__(self) -> None:
+        self.attempts: list[Attempt] = []
+
+    def admit(self, intent: Attempt, outgoing: Outgoing) -> None:
+        """Raise nothing."""
+
+    def take(self, attempt: Attempt) -> None:
+        self.attempts.append(attempt)
 
 
 @contextmanager
@@ -19,10 +33,9 @@ def capture_calls() -> Generator[list[Attempt]]:
         my_function_that_makes_images()
     assert 10_000_000 == sum(attempt.cost for attempt in attempts)   # nano-dollars
     """
-    attempts: list[Attempt] = []
-    CAPTURES.append(attempts)
+    capture = _Capture()
+    CAPTURES.append(capture)
     try:
-        yield attempts
+        yield capture.attempts
     finally:
-        # By identity: two lists that are both empty are equal.
-        del CAPTURES[next(index for index, one in enumerate(CAPTURES) if one is attempts)]
+        CAPTURES.remove(capture)

@@ -7,7 +7,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pixelmeter.core.reporting.periods import PERIODS, Period, Window, moment, name_of, range_text, utc_text, windows
+from pixelmeter.core.reporting.periods import (
+    PERIODS,
+    Period,
+    Window,
+    moment,
+    name_of,
+    range_text,
+    span_of,
+    utc_text,
+    windows,
+)
 from pixelmeter.errors import ConfigError
 
 NOW = datetime(2026, 5, 28, 20, 26, 40, tzinfo=UTC)
@@ -171,7 +181,20 @@ def test_the_moments_before_a_midnight_that_was_jumped_over_count_to_the_day_bef
     since, until = datetime(1919, 3, 31, 4, 30, tzinfo=UTC), datetime(1919, 3, 31, 6, tzinfo=UTC)
     midnight = datetime(1919, 3, 31, 5, tzinfo=UTC)
     expected = [Window(date(1919, 3, 30), since, midnight), Window(date(1919, 3, 31), midnight, until)]
-    assert expected == list(windows(since, until, ZoneInfo("America/Toronto"), "day"))
+    zone = ZoneInfo("America/Toronto")
+    assert expected == list(windows(since, until, zone, "day"))
+    assert (datetime(1919, 3, 30, 5, tzinfo=UTC), midnight) == span_of(midnight - timedelta(minutes=1), "day", zone)
+    assert (midnight, datetime(1919, 4, 1, 4, tzinfo=UTC)) == span_of(midnight, "day", zone)
+
+
+@pytest.mark.parametrize("zone", HARD_ZONES)
+@pytest.mark.parametrize("period", PERIODS)
+def test_the_span_of_a_moment_is_the_window_that_it_is_in(zone: str, period: Period) -> None:
+    since = datetime(2011, 1, 1, tzinfo=UTC)
+    for window in windows(since, since + timedelta(days=400), ZoneInfo(zone), period):
+        if since < window.start < window.end < since + timedelta(days=400):
+            for at in (window.start, window.end - timedelta(microseconds=1)):
+                assert (window.start, window.end) == span_of(at, period, ZoneInfo(zone))
 
 
 def test_a_day_that_a_zone_skipped_has_no_window() -> None:

@@ -164,7 +164,8 @@ def test_a_sink_that_cannot_be_made_is_logged_and_the_launcher_goes_on(
     monkeypatch.setenv("PIXELMETER_SINKS", "prometheus")
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", f"{tmp_path}/missing")
     done = run_python(
-        "from pixelmeter.instrumentor import PixelmeterInstrumentor as P\nP().instrument()\nP().uninstrument()"
+        "import httpx\nfrom pixelmeter.instrumentor import PixelmeterInstrumentor as P\n"
+        "P().instrument()\nhttpx.Client(transport=httpx.MockTransport(lambda _: httpx.Response(204))).get('http://a')\nP().uninstrument()"
     )
     assert (0, True) == (
         done.returncode,
@@ -176,14 +177,15 @@ def test_a_sink_that_cannot_be_made_is_logged_and_the_launcher_goes_on(
 @pytest.fixture
 def instrumentor(meter: Meter) -> Iterator[PixelmeterInstrumentor]:
     """The instrumentor at work, with a meter of the test."""
-    originals = [(kind, kind.__init__) for kind in (httpx.Client, httpx.AsyncClient, httpx2.Client, httpx2.AsyncClient)]
+    kinds: tuple[Any, ...] = (httpx.Client, httpx.AsyncClient, httpx2.Client, httpx2.AsyncClient)
+    originals = [(kind, kind._send_single_request) for kind in kinds]
     instrumentor = PixelmeterInstrumentor()
     instrumentor.instrument(meter=meter)
-    assert all(kind.__init__ is not original for kind, original in originals)
+    assert all(kind._send_single_request is not original for kind, original in originals)
     yield instrumentor
     if instrumentor.is_instrumented_by_opentelemetry:
         instrumentor.uninstrument()
-    assert originals == [(kind, kind.__init__) for kind, _ in originals]
+    assert originals == [(kind, kind._send_single_request) for kind, _ in originals]
 
 
 async def post(client: Any, kit: Kit) -> None:
@@ -242,26 +244,37 @@ def test_after_it_has_been_undone_clients_are_as_they_were(
     assert not meter.status()["drain"]
 
 
+def test_nothing_is_done_where_the_environment_says_so(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind: Any = httpx.Client
+    original = kind._send_single_request
+    monkeypatch.setenv("PIXELMETER_DISABLED", "1")
+    instrumentor = PixelmeterInstrumentor()
+    instrumentor.instrument(meter=meter)
+    assert original is kind._send_single_request
+    instrumentor.uninstrument()
+
+
 def test_what_was_put_over_it_stays_when_it_is_undone(
     gateway: Gateway, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = httpx.Client.__init__
+    kind: Any = httpx.Client
+    original = kind._send_single_request
     instrumentor = PixelmeterInstrumentor()
     instrumentor.instrument(meter=meter)
-    ours = httpx.Client.__init__
-    made: list[object] = []
+    ours = kind._send_single_request
+    sent: list[object] = []
 
-    def above(client: Any, *args: Any, **kwargs: Any) -> None:
-        made.append(client)
-        ours(client, *args, **kwargs)
+    def above(client: Any, request: Any) -> Any:
+        sent.append(client)
+        return ours(client, request)
 
-    monkeypatch.setattr(httpx.Client, "__init__", above)
+    monkeypatch.setattr(kind, "_send_single_request", above)
     instrumentor.uninstrument()
     with httpx.Client(base_url=gateway.url) as client:
         client.post("/images/generations", json={"model": SAM, "prompt": "a fox"})
-    assert ([client], above) == (made, httpx.Client.__init__)
+    assert ([client], above) == (sent, kind._send_single_request)
     assert not meter.status()["drain"]
-    monkeypatch.setattr(httpx.Client, "__init__", original)
+    monkeypatch.setattr(kind, "_send_single_request", original)
 
 
 @pytest.mark.usefixtures("instrumentor")

@@ -42,6 +42,8 @@ class Wire(msgspec.Struct, gc=False):
     duration: int = 0
     cached: bool = False
     """A cache of the caller gave the response: its headers and amounts are those of an earlier attempt."""
+    left: str | None = None
+    """Why its caller was not there any more when it ended; None for one that was."""
 
 
 def assemble(
@@ -67,6 +69,9 @@ def assemble(
         # Each job has an id of its own, so that no other attempt ends like it.
         if response.job_id is None and all(map(_is_short, told)):
             prepared.endings.keep(ending, alike)
+    if wire.left is not None and outcome == "success":
+        # It is billed like any other; only nobody has got it.
+        alike = msgspec.structs.replace(alike, outcome="cancelled", error_type=wire.left)
     return msgspec.structs.replace(
         alike,
         id=intent.id,

@@ -11,12 +11,17 @@ __all__ = ["ErrorNames", "of_error", "of_response", "was_sent"]
 
 
 class ErrorNames(NamedTuple):
-    """What the exceptions of an HTTP library mean, by the names of their classes and of those they inherit from."""
+    """What the exceptions of an HTTP library mean, by the names of their classes and of those they inherit from.
+
+    A name may have its module before it (`urllib3.exceptions.SSLError`), where others have the same one.
+    """
 
     never_sent: frozenset[str] = frozenset()
     """The request has not left the machine."""
     timeouts: frozenset[str] = frozenset()
     """The answer took too long; Python's own TimeoutError is one anyway."""
+    no_timeouts: frozenset[str] = frozenset()
+    """What inherits from one that took too long, and is none."""
 
 
 def of_response(status: int, response: ImageResponse, *, streamed: bool) -> tuple[Outcome, str | None]:
@@ -40,8 +45,9 @@ def of_error(error: BaseException, names: ErrorNames) -> Outcome:
     """Return the outcome of an attempt that an exception ended; what is no Exception is a cancellation."""
     if not isinstance(error, Exception):
         return "cancelled"
-    is_timeout = isinstance(error, TimeoutError) or not names.timeouts.isdisjoint(_classes(error))
-    return "timeout" if is_timeout else "error"
+    classes = _classes(error)
+    is_timeout = not names.timeouts.isdisjoint(classes) and names.no_timeouts.isdisjoint(classes)
+    return "timeout" if is_timeout or isinstance(error, TimeoutError) else "error"
 
 
 def was_sent(error: BaseException, names: ErrorNames) -> bool:
@@ -58,4 +64,5 @@ def _of_status(status: int) -> Outcome:
 
 
 def _classes(error: BaseException) -> set[str]:
-    return {cls.__name__ for cls in type(error).__mro__}
+    kinds = type(error).__mro__
+    return {kind.__name__ for kind in kinds} | {f"{kind.__module__}.{kind.__qualname__}" for kind in kinds}

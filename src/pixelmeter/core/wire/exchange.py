@@ -1,6 +1,7 @@
 """One request, seen from the wire: events in, exactly one end out. Sans-I/O and total.
 
 `respond`, any number of `feed`, then one of `finish`, `fail` and `abandon`; whichever comes after the end does nothing.
+`leave` may come at any time.
 What the end is made into, `Watched` decides. A body that cannot be read becomes a field of it, never an error.
 """
 
@@ -141,9 +142,8 @@ class Exchange:
     def learn(self, errors: outcomes.ErrorNames) -> None:
         """Take what the exceptions of another library mean, through which the request goes as well."""
         if errors is not self._errors:
-            self._errors = outcomes.ErrorNames(
-                *(ours | theirs for ours, theirs in zip(self._errors, errors, strict=True))
-            )
+            both = zip(self._errors, errors, strict=True)
+            self._errors = outcomes.ErrorNames(*(ours | theirs for ours, theirs in both))
 
     def feed(self, chunk: bytes, size: int | None = None) -> None:
         """Take the next bytes of the body; the end is told before the caller gets the last of a known length.
@@ -169,6 +169,13 @@ class Exchange:
         if self._ends:
             response = self._read()
             self._end(*outcomes.of_response(self._wire.status or 0, response, streamed=self._streamed))
+
+    def leave(self, why: str) -> None:
+        """The caller has gone, and somebody else reads on: a success becomes `cancelled`, with its cost.
+
+        `why` is its error type.
+        """
+        self._wire.left = why
 
     def fail(self, error: BaseException, *, sent: bool | None = None) -> None:
         """The request or the body broke off with this error; `sent` is None where its name tells whether it left."""

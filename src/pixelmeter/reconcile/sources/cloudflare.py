@@ -11,10 +11,9 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from pixelmeter.core.reconciling.statement import Period
-from pixelmeter.errors import SourceError
 from pixelmeter.reconcile.sources.client import UsageClient
 from pixelmeter.reconcile.sources.rows import RowShape, paths, rows_at, text_at, unexpected
-from pixelmeter.reconcile.sources.source import GatewaySource, Page, asked, numbered
+from pixelmeter.reconcile.sources.source import GatewaySource, Page, Pages, asked, numbered
 
 __all__ = ["CloudflareLogs"]
 
@@ -51,12 +50,14 @@ class CloudflareLogs(GatewaySource):
             *_filter(1, "lt", _iso(period.end)),
         ]
         first = int(cursor) if cursor is not None and cursor.isdecimal() else 1
-        for number in range(first, _PAGE_LIMIT + 1):
+        pages = Pages(path, _PAGE_LIMIT)
+        for number in pages.numbers(first):
             query = [("page", str(number)), ("per_page", str(_PAGE_SIZE)), *span]
             document = client.get(path, [*query, ("order_by", "created_at"), ("order_by_direction", "asc")])
             rows = None if document is None else rows_at(document, "result")
             if document is None or rows is None:
                 raise unexpected(path)
+            pages.check(rows)
             total = text_at(document, "result_info.total_count")
             read = (number - 1) * _PAGE_SIZE + len(rows)
             is_last = read >= int(total[:12]) if total is not None and total.isdecimal() else len(rows) < _PAGE_SIZE
@@ -65,7 +66,6 @@ class CloudflareLogs(GatewaySource):
             yield Page(tuple(statements), None if is_last else str(number + 1), reader.problems())
             if is_last:
                 return
-        raise SourceError(f"{path}: more than {_PAGE_LIMIT} pages")
 
 
 def _filter(at: int, operator: str, value: str) -> list[tuple[str, str]]:

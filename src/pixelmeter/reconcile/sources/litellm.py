@@ -12,10 +12,9 @@ from collections.abc import Iterator, Sequence
 from datetime import date, timedelta
 
 from pixelmeter.core.reconciling.statement import Period
-from pixelmeter.errors import SourceError
 from pixelmeter.reconcile.sources.client import UsageClient
 from pixelmeter.reconcile.sources.rows import RowReader, RowShape, paths, rows_at, text_at, unexpected
-from pixelmeter.reconcile.sources.source import GatewaySource, Page, asked, date_of, days_of, numbered
+from pixelmeter.reconcile.sources.source import GatewaySource, Page, Pages, asked, date_of, days_of, numbered
 
 __all__ = ["LitellmSpendLogs"]
 
@@ -62,7 +61,8 @@ class LitellmSpendLogs(GatewaySource):
 
     def _of_day(self, client: UsageClient, reader: RowReader, day: date, number: int) -> Iterator[tuple[Page, bool]]:
         """Yield the pages of a day from that number on, and whether each is the last."""
-        for at in range(number, _PAGE_LIMIT + 1):
+        pages = Pages(f"{_PAGED}, {day}", _PAGE_LIMIT)
+        for at in pages.numbers(number):
             query = [
                 ("start_date", f"{day} 00:00:00"),
                 ("end_date", f"{day + timedelta(days=1)} 00:00:00"),
@@ -78,6 +78,7 @@ class LitellmSpendLogs(GatewaySource):
             rows = None if document is None else rows_at(document, "data")
             if document is None or rows is None:
                 raise unexpected(path)
+            pages.check(rows)
             is_last = path == _WHOLE or _is_last(document, at, len(rows))
             named = numbered(rows, f"{path}, {day}, page {at}")
             # The end of a day is the beginning of the next, whose rows come with that one.
@@ -85,7 +86,6 @@ class LitellmSpendLogs(GatewaySource):
             yield Page(tuple(statements), None, reader.problems()), is_last
             if is_last:
                 return
-        raise SourceError(f"{_PAGED}: more than {_PAGE_LIMIT} pages on {day}")
 
 
 def _is_last(document: bytes, number: int, rows: int) -> bool:

@@ -13,10 +13,9 @@ import msgspec
 
 from pixelmeter.core.reconciling.statement import Grain, Period, Statement
 from pixelmeter.core.text import whole
-from pixelmeter.errors import SourceError
 from pixelmeter.reconcile.sources.client import Query, UsageClient
 from pixelmeter.reconcile.sources.rows import RowShape, paths, rows_at, text_at, unexpected
-from pixelmeter.reconcile.sources.source import GatewaySource, Page, asked, numbered
+from pixelmeter.reconcile.sources.source import GatewaySource, Page, Pages, asked, numbered
 
 __all__ = ["OpenaiCosts", "OpenaiImages"]
 
@@ -43,8 +42,8 @@ class _Buckets(GatewaySource):
         span = [("start_time", str(period.start // _SECOND))]
         if period.end <= client.now():
             span.append(("end_time", str(-(-period.end // _SECOND))))
-        seen: set[str] = set()
-        for _ in range(_PAGE_LIMIT):
+        pages = Pages(self.path, _PAGE_LIMIT)
+        for _ in pages.numbers():
             query = [*span, *self.query, *([("page", cursor)] if cursor is not None else [])]
             document = client.get(self.path, query)
             buckets = None if document is None else rows_at(document, "data")
@@ -52,14 +51,11 @@ class _Buckets(GatewaySource):
                 raise unexpected(self.path)
             rows = list(self._rows(buckets))
             cursor = text_at(document, "next_page") if text_at(document, "has_more") == "true" else None
+            pages.check(buckets, cursor)
             statements = tuple(map(self._with_model, reader.statements(rows)))
             yield Page(statements, cursor, reader.problems())
             if cursor is None:
                 return
-            if cursor in seen:
-                raise SourceError(f"{self.path}: the gateway gives the same page twice and no end")
-            seen.add(cursor)
-        raise SourceError(f"{self.path}: more than {_PAGE_LIMIT} pages")
 
     def _rows(self, buckets: Sequence[msgspec.Raw]) -> Iterator[tuple[str, bytes]]:
         for bucket in buckets:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import NamedTuple, Protocol
@@ -13,7 +14,7 @@ from pixelmeter.errors import SourceError
 from pixelmeter.reconcile.sources.client import UsageClient
 from pixelmeter.reconcile.sources.rows import RowReader, RowShape
 
-__all__ = ["GatewaySource", "Page", "Source", "asked", "date_of", "days_of", "numbered"]
+__all__ = ["GatewaySource", "Page", "Pages", "Source", "asked", "date_of", "days_of", "numbered"]
 
 
 class Page(NamedTuple):
@@ -100,6 +101,41 @@ class GatewaySource:
             period=period,
             read_at=client.now(),
         )
+
+
+class Pages:
+    """The pages of a report whose end only the gateway knows. SourceError where it shows none."""
+
+    def __init__(self, where: str, limit: int) -> None:
+        self._where = where
+        self._limit = limit
+        self._number = 0
+        self._seen: dict[bytes, int] = {}
+
+    def numbers(self, first: int = 1) -> Iterator[int]:
+        """Yield the numbers of pages from the first one on, as long as they are asked for."""
+        for number in range(first, self._limit + 1):
+            self._number = number
+            yield number
+        raise SourceError(
+            f"{self._where}: more than {self._limit} pages, and no end. What had been read before is kept"
+        )
+
+    def check(self, rows: Sequence[msgspec.Raw], following: str | None = None) -> None:
+        """Take note of what the latest page has, and which one is to follow it; SourceError where one had it before.
+
+        A gateway that takes no note of the page that it is asked for gives the first one for ever, or as often as it
+        says that there are pages: then its other rows are missing.
+        """
+        # Pages without rows are told apart by what follows them.
+        text = b"\n".join(map(bytes, rows)) if rows else (following or "").encode()
+        same = self._seen.setdefault(hashlib.sha256(text).digest(), self._number)
+        if same != self._number:
+            raise SourceError(
+                f"{self._where}: the gateway gives the same page twice (page {self._number} has what page {same} had),"
+                " so the report has no end, or lacks the pages between. What had been read before is kept:"
+                " run this again later, or use a file"
+            )
 
 
 def asked(client: UsageClient | None) -> UsageClient:

@@ -1,0 +1,3 @@
+module example.com/pictures
+
+go 1.19

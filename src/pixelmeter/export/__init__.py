@@ -1,0 +1,1 @@
+"""The rows of the ledger in formats that other tools read."""
