@@ -121,7 +121,8 @@ class _Standing(_Placed):
     """The last of a session's own middlewares, where its class has a `_request` that takes none for a call."""
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> Any:
-        decodes = request.session._auto_decompress
+        session: Any = request.session
+        decodes = session._auto_decompress
         return await _Call(self.meter, self.refusal, decodes=decodes)(request, handler)
 
 
