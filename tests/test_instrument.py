@@ -220,7 +220,7 @@ async def test_a_client_that_is_made_when_it_is_first_awaited_is_metered_then(me
     assert sdk is pixelmeter.instrument(sdk, meter) is pixelmeter.instrument(sdk, meter)
     assert is_metered(sdk)
     made = await asyncio.gather(sdk._client, sdk._client)
-    assert [await sdk._client] * 2 == [*made]
+    assert [await sdk._client] * 2 == list(made)
     assert is_metered(made[0])
     await made[0].aclose()
 
