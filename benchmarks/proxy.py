@@ -127,7 +127,11 @@ def _litellm_proxy(command: str, upstream: str, folder: str) -> Iterator[tuple[i
     with tempfile.TemporaryFile() as log:
         port = _free_port()
         process = subprocess.Popen(
-            [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)], stdout=log, stderr=log
+            [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)],
+            stdout=log,
+            stderr=log,
+            # Its prices come with it; else it asks for newer ones first.
+            env=os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
         )
         with process:
             try:
