@@ -18,7 +18,7 @@ from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.passage import TeeStream
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["Body", "raw_headers", "watched"]
+__all__ = ["Body", "belong", "raw_headers", "watched"]
 
 _NO_BODY: Any = b""
 
@@ -196,9 +196,7 @@ def watched(response: Any, exchange: Exchange, failures: Failures) -> Any:
             return response
         return Body(response, exchange, failures)
     inner = getattr(response, "_fp", None)
-    if isinstance(inner, Body):  # made of what we have given
-        inner.owner = weakref.ref(response)
-    elif inner is None or not hasattr(inner, "isclosed") or inner.isclosed():
+    if inner is None or not hasattr(inner, "isclosed") or inner.isclosed():
         # Read already: by a connection of HTTP/2, a mock, a pool of somebody's own.
         exchange.respond(status, headers, decoded=getattr(response, "_has_decoded_content", True))
         exchange.feed(getattr(response, "data", None) or _NO_BODY)
@@ -210,6 +208,13 @@ def watched(response: Any, exchange: Exchange, failures: Failures) -> Any:
         if status == 101:
             exchange.finish()
     return response
+
+
+def belong(response: Any) -> None:
+    """Let a body know its response, which version 1 makes of what we have given it."""
+    body = getattr(response, "_fp", None)
+    if isinstance(body, Body) and body.owner is None:
+        body.owner = weakref.ref(response)
 
 
 def raw_headers(headers: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:

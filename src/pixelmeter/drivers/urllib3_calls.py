@@ -24,7 +24,7 @@ from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.passage import Layer, Passage, Routes, tell
 from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to
-from pixelmeter.drivers.urllib3_body import raw_headers, watched
+from pixelmeter.drivers.urllib3_body import belong, raw_headers, watched
 from pixelmeter.drivers.waiting import through
 from pixelmeter.errors import BudgetExceeded
 from pixelmeter.meter import Meter
@@ -261,7 +261,9 @@ def urlopen(metering: Metering, pool: Any, inner: Callable[..., Any], args: tupl
     call = _Call(pool, meter, metering, request)
     _calls.set(call)
     try:
-        return _send(call.outer, request, inner)
+        response = _send(call.outer, request, inner)
+        belong(response)
+        return response
     finally:
         call.is_over = True
         _calls.set(around)
