@@ -280,6 +280,26 @@ async def _genai_async(root: str, instrument: Instrument) -> None:
         await aio.models.generate_content(model="gemini-2.5-flash-image", contents="a fox")
 
 
+@_program(
+    sdk="google-genai",
+    colour="async",
+    variant="no aiohttp",
+    library="aiohttp where that is installed, else httpx2",
+    profile="google",
+    answer=_GEMINI,
+    needs=("google.genai",),
+)
+async def _genai_async_httpx2(root: str, instrument: Instrument) -> None:
+    from google import genai
+    from google.genai import _api_client
+
+    # What the SDK notes at its import.
+    with _replaced(_api_client, "has_aiohttp", False):
+        client = instrument(genai.Client(api_key="k", http_options={"base_url": root}))
+        async with client.aio as aio:
+            await aio.models.generate_content(model="gemini-2.5-flash-image", contents="a fox")
+
+
 # Vendors whose work may be jobs: fal, Replicate
 
 

@@ -26,7 +26,7 @@ READ = ("_client", "_async_client", "_media_client")
 
 _MAKERS = {
     "agents": ("_get_client",),
-    "google": ("_get_aiohttp_session",),
+    "google": ("_get_aiohttp_session", "_client_for_running_loop"),
     "huggingface_hub": ("_get_async_client",),
     "pydantic_ai": ("_http_client_factory",),
 }
@@ -88,10 +88,12 @@ def inside(start: object, is_client: Callable[[Any], bool]) -> Inside:
     waiting: list[tuple[Any, tuple[Any, ...]]] = [(start, ())]
     seen = {id(start)}
     for value, path in waiting:
+        package = package_of(value)
         if is_client(value):
             found.clients.append((value, path))
+            # google-genai has one that sends with others, one for each event loop.
+            _look_for_places(found, value, package, (*path, value))
             continue
-        package = package_of(value)
         if package in _UNREACHABLE:
             connection, way = _UNREACHABLE[package]
             if connection in _class_of(value).__name__:
