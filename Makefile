@@ -4,6 +4,7 @@ BIN := .venv/bin
 READY := .venv/.ready
 SUITE := .cache/httpx-0.28.1.tar.gz
 AIOHTTP_SUITE := .cache/aiohttp-3.14.5.tar.gz
+URLLIB3_SUITE := .cache/urllib3-2.8.0/urllib3-2.8.0.tar.gz
 OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
 
 # Tests start hundreds of processes, and each would compile all that it imports anew.
@@ -18,7 +19,7 @@ else
 PYTEST += -n 4 -m "not slow"
 endif
 
-.PHONY: all demo test check bench conformance pictures prices-diff wheel clean lock
+.PHONY: all demo test check bench conformance pictures prices-diff wheel clean lock sdks lock-sdks
 .DELETE_ON_ERROR:
 
 all: check test
@@ -26,7 +27,7 @@ all: check test
 demo: $(READY)
 	@$(BIN)/pixelmeter demo
 
-test: $(READY) $(SUITE) $(AIOHTTP_SUITE) $(OLDEST)
+test: $(READY) $(SUITE) $(AIOHTTP_SUITE) $(URLLIB3_SUITE) $(OLDEST)
 	@$(PYTEST)
 
 check: $(READY)
@@ -57,8 +58,32 @@ lock: $(READY)
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
 		--no-emit-index-url --no-header --no-annotate --quiet --output-file constraints.txt
 
+# All SDKs of docs/clients.md, which is much to install, in an environment of its own.
+SDKS := .venv-sdks
+SDKS_READY := $(SDKS)/.ready
+
+sdks: $(SDKS_READY)
+	@PIXELMETER_TEST_SDKS=1 PIXELMETER_TEST_SDKS_KEEP=1 $(SDKS)/bin/python -m pytest -q \
+		tests/sdks/test_sdks.py tests/sdks/test_javascript.py
+	@$(SDKS)/bin/python -m tests.sdks.page
+
+lock-sdks: $(READY)
+	@$(BIN)/uv pip compile pyproject.toml tests/sdks/requirements.txt --extra proxy --universal --python-version 3.11 \
+		--generate-hashes --no-emit-index-url --no-header --no-annotate --quiet --output-file tests/sdks/constraints.txt
+	@cd tests/sdks && npm install --package-lock-only --omit-lockfile-registry-resolved --no-audit --no-fund --silent
+
+$(SDKS_READY): tests/sdks/constraints.txt tests/sdks/package-lock.json pyproject.toml
+	@echo "Making $(SDKS)"
+	@$(PYTHON) -m venv $(SDKS)
+	@$(SDKS)/bin/python -m pip install --quiet --disable-pip-version-check --only-binary :all: --require-hashes \
+		-r tests/sdks/constraints.txt
+	@$(SDKS)/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@mkdir -p $(SDKS)/npm && cp tests/sdks/package.json tests/sdks/package-lock.json $(SDKS)/npm
+	@cd $(SDKS)/npm && npm ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 clean:
-	@rm -rf .venv .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
+	@rm -rf .venv .venv-sdks .cache .demo .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache build dist
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(READY): constraints.txt pyproject.toml
@@ -77,6 +102,11 @@ $(SUITE): tests/interop/httpx-suite.txt | $(READY)
 $(AIOHTTP_SUITE): tests/interop/aiohttp-suite.txt | $(READY)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
 		--dest .cache -r $<
+	@touch $@
+
+$(URLLIB3_SUITE): tests/interop/urllib3-suite.txt | $(READY)
+	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
+		--dest $(@D) -r $<
 	@touch $@
 
 $(OLDEST): tests/interop/oldest-httpx.txt | $(READY)

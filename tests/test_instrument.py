@@ -2,15 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
+import functools
 import importlib
 import sys
+import tempfile
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import aigateway
+import aiohttp
+import fal_client
+import httpx
+import httpx2
 import openai
 import pytest
+import requests
+import urllib3
+from pydantic_ai.providers.openai import OpenAIProvider
 
 import pixelmeter
 from pixelmeter.errors import ConfigError
@@ -21,6 +33,12 @@ from tests.clients import KITS, Kit, settled
 def meter(tmp_path: Path) -> pixelmeter.Meter:
     """A meter that nobody has used."""
     return pixelmeter.Meter(f"sqlite:///{tmp_path}/ledger.db")
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    """Async tests run on asyncio."""
+    return "asyncio"
 
 
 def client_of(kit: Kit, **options: Any) -> Any:
@@ -99,6 +117,159 @@ def test_a_copy_of_an_sdk_with_other_options_is_metered_too(meter: pixelmeter.Me
     sdk.close()
 
 
+class Slotted:
+    """What keeps its client in a slot, and has another that is empty."""
+
+    __slots__ = ("empty", "held")
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+
+
+class Holder:
+    """A class of the user's own."""
+
+    def __init__(self, held: Any) -> None:
+        self.held = held
+        self.itself = self
+
+    def call(self) -> None:
+        """Do nothing."""
+
+    @property
+    def made_when_read(self) -> Any:
+        raise AssertionError("read")
+
+
+HOLDERS: dict[str, Callable[[Any], Any]] = {
+    "attribute": Holder,
+    "slot": Slotted,
+    "list": lambda client: Holder([client]),
+    "dict": lambda client: Holder({"a": (client,)}),
+    "partial": lambda client: functools.partial(print, Holder(client)),
+    "method": lambda client: Holder(Holder(client).call),
+    "SDK in an SDK": lambda client: Holder(Holder(openai.OpenAI(api_key="k", http_client=client))),
+}
+
+
+@functools.cache
+def another() -> pixelmeter.Meter:
+    """A meter that is made once, because that reads all prices."""
+    return pixelmeter.Meter(f"sqlite:///{tempfile.mkdtemp()}/ledger.db")
+
+
+def is_metered(client: Any) -> bool:
+    try:
+        pixelmeter.instrument(client, another())
+    except ConfigError as error:
+        return "another meter already" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("name", HOLDERS)
+def test_a_client_is_found_wherever_an_object_keeps_it(name: str, meter: pixelmeter.Meter) -> None:
+    with httpx.Client(verify=False) as client:
+        holder = HOLDERS[name](client)
+        assert holder is pixelmeter.instrument(holder, meter)
+        assert is_metered(client)
+
+
+def test_all_clients_of_all_libraries_are_found(meter: pixelmeter.Meter) -> None:
+    async def scene() -> None:
+        async with httpx2.AsyncClient(verify=False) as first, aiohttp.ClientSession() as second:
+            clients = [first, second, requests.Session(), urllib3.PoolManager(), httpx.Client(verify=False)]
+            pixelmeter.instrument(Holder(clients), meter)
+            assert [True] * 5 == [is_metered(client) for client in clients]
+
+    asyncio.run(scene())
+
+
+def test_an_object_is_metered_with_all_of_its_clients_or_not_at_all(meter: pixelmeter.Meter) -> None:
+    with httpx.Client(verify=False) as first, httpx.Client(verify=False) as second:
+        pixelmeter.instrument(second, another())
+        before = dict(vars(first))
+        with pytest.raises(ConfigError, match="another meter already"):
+            pixelmeter.instrument(Holder([first, second]), meter)
+        assert before == vars(first)
+
+
+def test_an_object_without_an_end_is_looked_through_to_a_limit(meter: pixelmeter.Meter) -> None:
+    endless: Any = None
+    for _ in range(100_000):
+        endless = Holder(endless)
+    with pytest.raises(ConfigError, match="cannot be instrumented"):
+        pixelmeter.instrument(endless, meter)
+
+
+def test_a_mock_is_not_asked_what_it_is(meter: pixelmeter.Meter) -> None:
+    with pytest.raises(ConfigError, match="cannot be instrumented"):
+        pixelmeter.instrument(mock.MagicMock(spec=httpx.Client), meter)
+
+
+def test_a_part_that_does_not_speak_http_is_warned_of(meter: pixelmeter.Meter) -> None:
+    channel = type("Channel", (), {"__module__": "grpc._channel"})()
+    with httpx.Client(verify=False) as client:
+        with pytest.warns(pixelmeter.PixelmeterWarning, match="not what it sends over gRPC: use the REST API"):
+            pixelmeter.instrument(Holder([channel, client]), meter)
+        assert is_metered(client)
+
+
+@pytest.mark.anyio
+async def test_a_client_that_is_made_when_it_is_first_awaited_is_metered_then(meter: pixelmeter.Meter) -> None:
+    sdk = fal_client.AsyncClient(key="k")
+    assert sdk is pixelmeter.instrument(sdk, meter) is pixelmeter.instrument(sdk, meter)
+    assert is_metered(sdk)
+    made = await asyncio.gather(sdk._client, sdk._client)
+    assert [await sdk._client] * 2 == list(made)
+    assert is_metered(made[0])
+    await made[0].aclose()
+
+
+@pytest.mark.anyio
+async def test_one_that_cannot_be_made_yet_is_metered_when_it_can(
+    meter: pixelmeter.Meter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def no_credentials() -> Any:
+        raise OSError
+
+    sdk = pixelmeter.instrument(fal_client.AsyncClient(key="k"), meter)
+    with monkeypatch.context() as patched:
+        patched.setitem(vars(sdk), "_auth", Awaits(no_credentials))
+        with pytest.raises(OSError):
+            await sdk._client
+    async with await sdk._client as made:
+        assert is_metered(made)
+
+
+class Awaits:
+    """An awaitable that may be awaited several times."""
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+
+    def __await__(self) -> Any:
+        return self._function().__await__()
+
+
+def test_an_sdk_that_is_forgotten_is_gone_at_once(meter: pixelmeter.Meter) -> None:
+    sdk = pixelmeter.instrument(fal_client.AsyncClient(key="k"), meter)
+    seen = weakref.ref(sdk)
+    del sdk
+    assert seen() is None
+
+
+@pytest.mark.anyio
+async def test_what_makes_a_client_anew_has_that_metered(meter: pixelmeter.Meter) -> None:
+    provider: Any = pixelmeter.instrument(OpenAIProvider(api_key="k"), meter)
+    async with provider:
+        first = provider._own_http_client
+    async with provider:
+        second = provider._own_http_client
+        assert first is not second
+        assert is_metered(second)
+    assert {} == meter.status()["failures"]
+
+
 @pytest.mark.parametrize("stranger", [object(), None, "https://api.openai.com", openai])
 def test_what_is_no_client_is_refused_with_what_to_give_instead(stranger: object, meter: pixelmeter.Meter) -> None:
     with pytest.raises(ConfigError, match="cannot be instrumented, because no client of httpx"):
@@ -108,3 +279,12 @@ def test_what_is_no_client_is_refused_with_what_to_give_instead(stranger: object
 def test_a_class_instead_of_a_client_is_refused(meter: pixelmeter.Meter) -> None:
     with pytest.raises(ConfigError, match="cannot be instrumented"):
         pixelmeter.instrument(openai.OpenAI, meter)
+
+
+@pytest.mark.parametrize(
+    ("module", "advice"),
+    [("xai_sdk.sync.client", "https://api.x.ai/v1"), ("runware.server", "WebSocket"), ("vertexai.x", "google-genai")],
+)
+def test_what_cannot_be_metered_is_refused_with_another_way(module: str, advice: str, meter: pixelmeter.Meter) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        pixelmeter.instrument(type("Client", (), {"__module__": module})(), meter)

@@ -108,6 +108,17 @@ def test_an_installed_wheel_imports_from_where_it_was_installed(installed: Path)
 
 
 @pytest.mark.slow
+def test_a_program_that_has_imported_an_installed_wheel_can_run_pytest_with_every_warning_an_error(
+    installed: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "test_one.py").write_text("def test_one():\n    pass\n")
+    options = ["-W", "error", "-p", "no:cacheprovider", "--rootdir", str(tmp_path), str(tmp_path)]
+    show = f"import pixelmeter, pytest; raise SystemExit(pytest.main({options}))"
+
+    assert "1 passed" in run(str(installed / "python"), "-c", show)
+
+
+@pytest.mark.slow
 def test_an_installed_wheel_has_a_command(installed: Path) -> None:
     assert run(str(installed / "pixelmeter"), "--help").startswith("Usage: pixelmeter ")
 

@@ -5,7 +5,10 @@ export function scene({ prometheus, sql, minutes, job, now }) {
   const from = now - minutes * 60;
   const step = 5;
   const values = { job, gateway: '.*', model: '.*', __rate_interval: '30s', __range: `${minutes}m` };
-  const filled = (text) => text.replace(/\$\{?(\w+)(?::\w+)?\}?/g, (all, name) => values[name] ?? all);
+  // What only the exporter reports is drawn as it looks where its job is chosen.
+  const jobOf = (text) => (/pixelmeter_(budget|reconciliation)_/.test(text) ? 'pixelmeter-ledger' : job);
+  const filled = (text) =>
+    text.replace(/\$\{?(\w+)(?::\w+)?\}?/g, (all, name) => (name === 'job' ? jobOf(text) : values[name] ?? all));
 
   async function ask(path, parameters) {
     const answer = await fetch(`${prometheus}${path}?${new URLSearchParams(parameters)}`);

@@ -19,7 +19,7 @@ export function SimpleTable({ panel, answers, theme, height }) {
   );
   const cell = (name, value) => {
     const { unit = panel.fieldConfig.defaults.unit, decimals } = properties[name] ?? {};
-    if (unit === 'dateTimeAsIso' && value) return dateTimeFormat(Date.parse(value), { timeZone: 'utc' });
+    if (unit === 'dateTimeAsIso' && value) return dateTimeFormat(typeof value === 'number' ? value : Date.parse(value), { timeZone: 'utc' });
     return format(unit, numeric(value), decimals);
   };
   const line = { borderBottom: `1px solid ${theme.colors.border.weak}`, padding: '4px 8px', whiteSpace: 'nowrap' };

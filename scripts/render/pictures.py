@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import http.server
 import json
+import math
 import os
 import re
 import shutil
@@ -20,12 +21,15 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from pixelmeter import Budget
+from pixelmeter.core.attempts.record import NANO_PER_USD
+from pixelmeter.ledger.writer import open_writer
 from pixelmeter.monitoring import Thresholds, files
 from tests.monitoring.asking import ledger, rows, statement
 from tests.monitoring.busy import busy
@@ -42,6 +46,10 @@ WORK = TOP / ".cache" / "pictures"
 # As in page.jsx.
 _CELL_WIDTH, _CELL_HEIGHT, _HEAD, _GAP = 54, 38, 56, 8
 _DAYS = 30
+# Every eighth call of the program fails, on purpose: with an objective of 99 % there is nothing left of its budget.
+_THRESHOLDS = Thresholds(objective=0.85)
+_BUDGETS = (("images", "*", 1.5), ("flux", "black-forest-labs/*", 1.3))
+"""Name, models, and how many times as much as will be spent of it."""
 _CHROMIUM = (
     "chromium",
     "--headless=new",
@@ -95,7 +103,7 @@ def world(minutes: float) -> Iterator[World]:
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
             paths = []
-            for name, text in files(Thresholds()).items():
+            for name, text in files(_THRESHOLDS).items():
                 if name in ("prometheus/rules.yml", "prometheus/alerts.yml"):
                     paths.append(folder / Path(name).name)
                     paths[-1].write_text(text)
@@ -104,7 +112,9 @@ def world(minutes: float) -> Iterator[World]:
                 "pixelmeter-ledger": [stack.enter_context(exporter(url))],
             }
             prometheus = stack.enter_context(Prometheus(folder, jobs, rules=paths))
-            time.sleep(minutes * 60)
+            time.sleep(minutes * 12)
+            _set_budgets(url, 5)
+            time.sleep(minutes * 48)
             until = int(time.time())
             program.finish()
             _spread(url)
@@ -113,12 +123,26 @@ def world(minutes: float) -> Iterator[World]:
         server.stop()
 
 
+def _set_budgets(database_url: str, times: int) -> None:
+    """Set budgets that are nearly spent when so many times as much is."""
+    budgets: list[Budget] = []
+    with ledger(database_url) as connection:
+        for name, models, part in _BUDGETS:
+            statement = "SELECT sum(coalesce(cost, 0) + coalesce(at_risk, 0)) AS spent FROM pixelmeter_spend"
+            found = connection.execute(f"{statement} WHERE model LIKE %s", (models.replace("*", "%"),)).fetchone()
+            assert found is not None
+            usd = math.ceil(int(found["spent"]) / NANO_PER_USD * times * part)
+            budgets.append(Budget(usd, name=name, per="month", scope={"model": models}))
+    with closing(open_writer(database_url)) as writer:
+        writer.register([budget.rule for budget in budgets], time.time_ns() // 1000)
+
+
 def draw(seen: World, minutes: float) -> None:
     """Draw every dashboard; fail when a panel is not drawn, or has nothing to show and should."""
     PICTURES.mkdir(exist_ok=True)
-    for dashboard in dashboards(Thresholds()):
+    for dashboard in dashboards(_THRESHOLDS):
         uid: str = dashboard["uid"]
-        (WORK / f"{uid}.json").write_text(files(Thresholds())[f"grafana/{uid}.json"])
+        (WORK / f"{uid}.json").write_text(files(_THRESHOLDS)[f"grafana/{uid}.json"])
         told = {
             "prometheus": seen.prometheus,
             "sql": _answers(dashboard, seen.database),
@@ -201,8 +225,8 @@ def _served(folder: Path) -> Iterator[str]:
 def main() -> None:
     """Draw the pictures of docs/pictures."""
     parser = argparse.ArgumentParser(description="Draw the dashboards after a real run.")
-    parser.add_argument("--minutes", type=float, default=6, help="how long calls are made for")
-    minutes: float = parser.parse_args().minutes
+    parser.add_argument("--minutes", type=int, default=6, help="how long calls are made for")
+    minutes: int = parser.parse_args().minutes
     build()
     with world(minutes) as seen:
         draw(seen, minutes)

@@ -7,6 +7,8 @@
     client = pixelmeter.instrument(OpenAI(base_url="https://api.aigateway.sh/v1"), meter)
 
 Then `pixelmeter report` tells the rest.
+
+PYTEST_DONT_REWRITE: pytest would warn where this is imported before it, as in programs that are metered without code.
 """
 
 from __future__ import annotations

@@ -177,7 +177,7 @@ def usage_key_names(gateway: str) -> str:
 
 
 def auto_switch(environment: Mapping[str, str] | None = None) -> str | None:
-    """Return what `PIXELMETER_AUTO` says, to be told to people, None where it is unset; pixelmeter-auto reads it itself."""
+    """Return what `PIXELMETER_AUTO` says, which pixelmeter-auto reads by itself; None where it is unset."""
     return _text(os.environ if environment is None else environment, "PIXELMETER_AUTO")
 
 

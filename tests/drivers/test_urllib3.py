@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 import urllib3
+from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from urllib3.exceptions import EmptyPoolError, HTTPError, MaxRetryError
 from urllib3.util import parse_url
 
@@ -466,3 +470,36 @@ def test_greenlets_have_calls_of_their_own_and_one_that_is_killed_is_cancelled(
         check=True,
     )
     assert [f"{['cancelled'] + ['success'] * 8} 9", "{} True"] == done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("outermost", ["pixelmeter", "opentelemetry"])
+def test_the_trace_is_that_of_opentelemetrys_instrumentation(
+    outermost: str, meter: Meter, attempts: list[Attempt], gateway: Gateway
+) -> None:
+    exporter = InMemorySpanExporter()
+    traces = TracerProvider()
+    traces.add_span_processor(SimpleSpanProcessor(exporter))
+    instrumentor = URLLib3Instrumentor()
+    if outermost == "pixelmeter":
+        instrumentor.instrument(tracer_provider=traces)
+    undo = patch(lambda: meter)
+    if outermost == "opentelemetry":
+        instrumentor.instrument(tracer_provider=traces)
+    manager = urllib3.PoolManager()
+    manager.request("POST", path_of(gateway), json=BODY)
+    if outermost == "opentelemetry":
+        instrumentor.uninstrument()
+    undo()
+    if outermost == "pixelmeter":
+        instrumentor.uninstrument()
+    [span] = exporter.get_finished_spans()
+    assert span.context is not None
+    assert [f"{span.context.trace_id:032x}"] == [attempt.trace_id for attempt in attempts]
+
+
+def test_headers_may_be_bytes_or_numbers(
+    manager: urllib3.PoolManager, attempts: list[Attempt], gateway: Gateway
+) -> None:
+    headers: Any = {b"content-type": b"application/json", "x-size": 3}
+    manager.request("POST", path_of(gateway), body='{"model":"meta/sam-3-1-image"}', headers=headers)
+    assert [("success", "meta/sam-3-1-image")] == [(attempt.outcome, attempt.model) for attempt in attempts]

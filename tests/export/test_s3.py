@@ -17,6 +17,14 @@ from tests.factories import make_attempt
 from tests.ledger.test_adjusted_queries import write
 
 
+def tell(server: str, what: str, data: bytes = b"") -> None:
+    """Steer the store."""
+    headers = {"Content-Type": "text/plain"}
+    urllib.request.urlopen(
+        urllib.request.Request(f"{server}/moto-api/{what}", data=data, headers=headers, method="POST")
+    ).close()
+
+
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
     """The address of a store that keeps objects in memory."""
@@ -30,7 +38,7 @@ def server() -> Iterator[str]:
 @pytest.fixture
 def store(server: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     """A client of that store, with an empty bucket of the name `lake`."""
-    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset", method="POST")).close()
+    tell(server, "reset")
     for name, value in (
         ("AWS_ENDPOINT_URL", server),
         ("AWS_ACCESS_KEY_ID", "key"),
@@ -102,14 +110,12 @@ def test_a_bucket_that_is_not_there_is_told(sqlite_url: str) -> None:
 @pytest.mark.usefixtures("store")
 def test_a_key_that_is_not_known_is_told(sqlite_url: str, server: str) -> None:
     filled(sqlite_url)
-    # From now on the store looks at keys.
-    urllib.request.urlopen(urllib.request.Request(f"{server}/moto-api/reset-auth", data=b"0", method="POST")).close()
+    # From the next request on the store looks at keys.
+    tell(server, "reset-auth", b"0")
     try:
         result = run(sqlite_url, "--format", "jsonl", "s3://lake/a/")
     finally:
-        urllib.request.urlopen(
-            urllib.request.Request(f"{server}/moto-api/reset-auth", data=b"Infinity", method="POST")
-        ).close()
+        tell(server, "reset-auth", b"inf")
     assert 1 == result.exit_code
     assert "InvalidAccessKeyId" in result.output
     assert "set AWS_ACCESS_KEY_ID or AWS_PROFILE to a key that exists" in result.output

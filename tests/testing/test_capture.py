@@ -33,7 +33,7 @@ def test_after_the_block_calls_are_kept_again_and_two_blocks_see_the_same(gatewa
             with capture_calls() as inner:
                 client.post(url, json=body)
         client.post(url, json=body)
-        assert meter.flush(10)
+        assert meter.flush(60)
         assert (2, 1) == (len(outer), len(inner))
         assert outer[1] is inner[0]
         drain = meter.status()["drain"]

@@ -466,7 +466,7 @@ def test_one():
     print("OURS", *ours)
     print("THEIRS", *{name.partition(".")[0] for name in sys.modules} & set(OTHERS))
 """
-LIGHT = ["capturing", "errors", "testing", "testing.image_calls", "testing.image_run", "testing.pytest_plugin"]
+LIGHT = ["capturing", "testing", "testing.image_calls", "testing.image_run", "testing.pytest_plugin"]
 
 
 def test_a_project_without_image_calls_sees_and_imports_next_to_nothing(tmp_path: Path) -> None:
@@ -508,7 +508,7 @@ def test_nothing_of_pixelmeter_but_its_packages_is_imported_with_the_plugin() ->
         "print(*sorted(name for name in {*sys.modules} - before if name.startswith('pixelmeter')))"
     )
     done = subprocess.run([sys.executable, "-c", show], check=True, capture_output=True, text=True)
-    packages = ["pixelmeter", "pixelmeter._version", "pixelmeter.errors", "pixelmeter.testing"]
+    packages = ["pixelmeter", "pixelmeter._version", "pixelmeter.testing"]
     assert [*packages, "pixelmeter.testing.pytest_plugin"] == done.stdout.split()
 
 

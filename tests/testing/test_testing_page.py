@@ -35,6 +35,14 @@ client = OpenAI(base_url=os.environ["GATEWAY_URL"], api_key="sk-test")
 def make_banner(prompt):
     client.images.generate(model="meta/sam-3-1-image", prompt=prompt)
 """
+CLOSING = """
+import pytest, shop
+
+@pytest.fixture(scope="session", autouse=True)
+def closing():
+    yield
+    shop.client.close()
+"""
 METERED = "import pixelmeter, shop\npixelmeter.instrument(shop.client, pixelmeter.Meter())\n"
 
 
@@ -48,6 +56,7 @@ def project(pytester: pytest.Pytester, gateway: Gateway, monkeypatch: pytest.Mon
 
 
 def test_the_tests_of_the_page_pass_with_the_settings_and_options_of_the_page(project: pytest.Pytester) -> None:
+    project.makeconftest(CLOSING)
     (project.path / "test_banner.py").write_text(PROGRAMS[0])
     project.makeini("[pytest]\n" + "".join(SETTINGS))
     result = project.runpytest_inprocess("-p", "no:cacheprovider", *" ".join(OPTIONS).split())

@@ -175,7 +175,7 @@ def test_settings_that_cannot_be_used_are_logged_once_and_nothing_is_metered(
     name: str, gateway: Gateway, tmp_path: Path
 ) -> None:
     program = f"import sys\nimport httpx\n{CALL}\nfor _ in range(3): call(sys.argv[1])\n"
-    command = running("python", app(tmp_path, program), gateway.url)
+    command = running(sys.executable, app(tmp_path, program), gateway.url)
     found = ended(command, environment(tmp_path, **{name: "/nowhere"}), tmp_path)
     assert (0, "200\n" * 3) == (found.status, found.output)
     assert 1 == found.errors.count("image calls are not metered")

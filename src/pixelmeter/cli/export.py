@@ -110,7 +110,10 @@ def command(
         until=until,
         filters=Filters(status=status, call_id=str(call_id) if call_id else None, **filters),
     )
-    is_shown = sys.stderr.isatty() if progress is None else progress
+    is_shown = progress
+    if is_shown is None:
+        # Rows on the same terminal would be torn by it.
+        is_shown = sys.stderr.isatty() and not (target == "-" and sys.stdout.isatty())
     with open_ledger(database_url, warn) as reader, _ticking(reader, question, is_shown) as tick:
         if in_folder:
             with _store(target) as store:

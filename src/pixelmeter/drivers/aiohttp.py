@@ -49,9 +49,10 @@ Handler = Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]]
 class _Call(Layer):
     """One call of a session: the middleware that its requests pass last."""
 
-    def __init__(self, meter: Meter, refusal: Refusal | None) -> None:
+    def __init__(self, meter: Meter, refusal: Refusal | None, *, decodes: bool) -> None:
         self.meter = meter
         self.refusal = refusal
+        self._decodes = decodes
         # aiohttp carries nothing of ours from one hop to the next: this does.
         self._context: dict[str, Any] = {}
         # The response that a request had before it is sent again.
@@ -96,7 +97,7 @@ class _Call(Layer):
         return error, request.response is not self._earlier
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
-        ArrivingBody(response, exchange, failures).watch(response)
+        ArrivingBody(response, exchange, failures, decodes=self._decodes).watch(response)
 
     def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
         """Return a response of the session's own class that says so, or raise that: also where there can be none."""
@@ -120,7 +121,9 @@ class _Standing(_Placed):
     """The last of a session's own middlewares, where its class has a `_request` that takes none for a call."""
 
     async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> Any:
-        return await _Call(self.meter, self.refusal)(request, handler)
+        session: Any = request.session
+        decodes = session._auto_decompress
+        return await _Call(self.meter, self.refusal, decodes=decodes)(request, handler)
 
 
 class _Replacement(_Placed):
@@ -159,7 +162,9 @@ def _with_ours(session: Any, options: dict[str, Any], meter: Meter, refusal: Ref
         given = options.get(_MIDDLEWARES)
         others = session._middlewares if given is None else given
         if not any(isinstance(each, _Call | _Standing) for each in others):
-            return {**options, _MIDDLEWARES: (*others, _Call(meter, refusal))}
+            chosen = options.get("auto_decompress")
+            decodes = session._auto_decompress if chosen is None else chosen
+            return {**options, _MIDDLEWARES: (*others, _Call(meter, refusal, decodes=decodes))}
     except Exception as error:
         meter.failures.note("client", error)
     return options

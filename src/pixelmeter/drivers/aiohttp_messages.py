@@ -31,6 +31,7 @@ from pixelmeter.recorder.sink_dispatch import amid_other_code
 __all__ = ["ArrivingBody", "body_of", "refused_response"]
 
 _JOINED_LIMIT = 8_388_608
+_DECODED = ("gzip", "deflate", "br", "zstd")
 _TAKES_WRITER = "stream_writer" in signature(aiohttp.ClientResponse.__init__).parameters
 
 
@@ -41,12 +42,12 @@ class ArrivingBody:
     stays the same object; what it keeps pieces in, and what it calls at the end, are lists that tell us as well.
     """
 
-    def __init__(self, response: Any, exchange: Exchange, failures: Failures) -> None:
+    def __init__(self, response: Any, exchange: Exchange, failures: Failures, *, decodes: bool) -> None:
         self._exchange = exchange
         self._failures = failures
         self._content: Any = response.content
-        # What pieces had on the wire, where aiohttp decodes them before they come here.
-        self._is_decoded = getattr(self._content, "total_compressed_bytes", None) is not None
+        self._is_decoded = _is_decoded(response, decodes=decodes)
+        # How much of what was on the wire pieces were told with, where it was decoded before they came here.
         self._taken = 0
         # The parser calls from the context in which the connection was made, which may be that of another call.
         self._run = copy_context().run
@@ -85,9 +86,9 @@ class ArrivingBody:
 
     def _size(self, content: Any) -> int | None:
         """Return how many bytes a piece took on the wire, where that is not its length."""
-        if not self._is_decoded:
+        total: int | None = getattr(content, "total_compressed_bytes", None)
+        if total is None:
             return None
-        total: int = content.total_compressed_bytes
         size, self._taken = total - self._taken, total
         return size
 
@@ -129,6 +130,15 @@ class ArrivingBody:
             self._failures.note("exchange", error)
 
 
+def _is_decoded(response: Any, *, decodes: bool) -> bool:
+    """Return whether aiohttp has decoded the body before anybody can read it, given whether it was to do that."""
+    try:
+        return response.content.total_compressed_bytes is not None
+    except AttributeError:
+        # An older aiohttp does not count them.
+        return decodes and response.headers.get("Content-Encoding", "").lower() in _DECODED
+
+
 class _Pieces(deque[bytes]):
     """The pieces of a body that have arrived and were not read yet."""
 
@@ -159,7 +169,7 @@ class _Callbacks(list[Any]):
 
 def body_of(request: Any) -> tuple[bytes | None, Fields]:
     """Return what of a request's body is in memory: all its bytes, or the fields of a form; a stream stays unread."""
-    body = request._body
+    body = request.body
     if isinstance(body, aiohttp.MultipartWriter):
         return None, tuple(_fields(body))
     return _in_memory(body), ()

@@ -9,15 +9,14 @@ from __future__ import annotations
 import copy
 import functools
 import sys
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from types import FunctionType, MethodType
 from typing import Any, cast
 
-from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, SyncDriver, body_of
-from pixelmeter.drivers.passage import AsyncTeeStream, Passage, Routes, TeeStream, send, send_async
+from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
 from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to, refusal_of
 from pixelmeter.errors import BudgetExceeded, ConfigError
 from pixelmeter.meter import Meter
@@ -54,10 +53,9 @@ class _Client(HttpxLayer):
         self._stream = stream
         self._meter_now = meter_of
 
-    def enter(self, request: Any) -> Generator[Ask, None, Passage | None]:
+    def choose_meter(self) -> None:
         if self.provisional and self._meter_now is not None:
             self.meter = self._meter_now()
-        return super().enter(request)
 
     def read(self, request: Any, routes: Routes) -> Outgoing | None:
         # The client refuses others, before it sends anything.

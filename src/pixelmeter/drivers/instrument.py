@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from types import ModuleType
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.drivers import httpx_clients
@@ -170,7 +170,7 @@ class _Maker(_Later):
         if self._before is not None:
             return self._before
         owner = self._owner()
-        return cast("Any", getattr(type(owner), self._name)).__get__(owner)
+        return inspect.getattr_static(_class_of(owner), self._name).__get__(owner)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method(), name)
@@ -211,6 +211,10 @@ class _Awaited(_Later):
             raise
         self._took(client)
         return client
+
+
+def _class_of(value: object) -> Any:
+    return type(value)
 
 
 def _own(owner: object) -> dict[str, Any]:

@@ -48,6 +48,9 @@ class Layer:
     refusal: Refusal | None = None
     """How its callers are told that a budget does not let a call go; None where only the request tells."""
 
+    def choose_meter(self) -> None:
+        """Look which meter a request is for, where that may change from one to the next."""
+
     def context_of(self, request: Any) -> MutableMapping[str, Any]:
         """Return what the library carries along with a request."""
         raise NotImplementedError
@@ -84,6 +87,7 @@ class Layer:
         Raises nothing but BudgetExceeded, whatever the request is.
         """
         try:
+            self.choose_meter()
             meter = self.meter or self._meter_of(request)
             if meter is None:
                 return None

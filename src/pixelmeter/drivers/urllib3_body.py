@@ -18,7 +18,7 @@ from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.passage import TeeStream
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["Body", "raw_headers", "watched"]
+__all__ = ["Body", "belong", "raw_headers", "watched"]
 
 _NO_BODY: Any = b""
 
@@ -111,7 +111,7 @@ class Body(TeeStream):
     def close(self) -> None:
         """Close it: what is not read yet never will be."""
         self.closing()
-        self._inner.close()
+        self._inner.__class__.close(self._inner)
 
     def closing(self) -> None:
         """Take note that it is being closed, unless because nobody has its response any more.
@@ -144,14 +144,16 @@ class _Close:
     def __init__(self, body: Body, inner: Any) -> None:
         self._body = weakref.ref(body)
         self._inner = weakref.ref(inner)
+        self._fp: Any = getattr(inner, "fp", None)
 
     def __call__(self) -> None:
         body, inner = self._body(), self._inner()
         if body is not None:
             body.closing()
-        # Gone only where it is collected, and its parts close themselves.
         if inner is not None:
             inner.__class__.close(inner)
+        elif self._fp is not None:  # amid a collection of garbage
+            self._fp.close()
 
 
 class _Lines:
@@ -183,8 +185,9 @@ def watched(response: Any, exchange: Exchange, failures: Failures) -> Any:
     Returns what takes the place of the response: itself, but a `Body` for what `http.client` gave.
     """
     headers = raw_headers(response.headers)
+    status: int = response.status if isinstance(response.status, int) else 0
     if isinstance(response, http.client.HTTPResponse):
-        exchange.respond(response.status, headers)
+        exchange.respond(status, headers)
         in_memory = getattr(response, "data", None)
         if in_memory is not None:
             # That of a cassette.
@@ -193,25 +196,33 @@ def watched(response: Any, exchange: Exchange, failures: Failures) -> Any:
             return response
         return Body(response, exchange, failures)
     inner = getattr(response, "_fp", None)
-    if isinstance(inner, Body):  # made of what we have given
-        inner.owner = weakref.ref(response)
-    elif inner is None or not hasattr(inner, "isclosed") or inner.isclosed():
+    if inner is None or not hasattr(inner, "isclosed") or inner.isclosed():
         # Read already: by a connection of HTTP/2, a mock, a pool of somebody's own.
-        exchange.respond(response.status, headers, decoded=getattr(response, "_has_decoded_content", True))
+        exchange.respond(status, headers, decoded=getattr(response, "_has_decoded_content", True))
         exchange.feed(getattr(response, "data", None) or _NO_BODY)
         exchange.finish()
     else:
-        exchange.respond(response.status, headers)
+        exchange.respond(status, headers)
         response._fp = body = Body(inner, exchange, failures)
         body.owner = weakref.ref(response)
-        if response.status == 101:
+        if status == 101:
             exchange.finish()
     return response
 
 
+def belong(response: Any) -> None:
+    """Let a body know its response, which version 1 makes of what we have given it."""
+    body = getattr(response, "_fp", None)
+    if isinstance(body, Body) and body.owner is None:
+        body.owner = weakref.ref(response)
+
+
 def raw_headers(headers: Mapping[Any, Any]) -> list[tuple[bytes, bytes]]:
     """Return headers as they stand in a message; names and values may be text, bytes or numbers."""
-    return [(_raw(name), _raw(value)) for name, value in headers.items()]
+    try:
+        return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+    except (AttributeError, UnicodeEncodeError):
+        return [(_raw(name), _raw(value)) for name, value in headers.items()]
 
 
 def _raw(text: object) -> bytes:

@@ -24,7 +24,7 @@ from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.passage import Layer, Passage, Routes, tell
 from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to
-from pixelmeter.drivers.urllib3_body import raw_headers, watched
+from pixelmeter.drivers.urllib3_body import belong, raw_headers, watched
 from pixelmeter.drivers.waiting import through
 from pixelmeter.errors import BudgetExceeded
 from pixelmeter.meter import Meter
@@ -129,7 +129,8 @@ class _Layer(Layer):
 
     passage: Passage | None = None
     refusal: Refusal | None
-    is_watched = False
+    exchange: Exchange | None = None
+    """Of the attempt whose answer this layer is to see, and has not seen yet."""
 
     def __init__(self, call: _Call) -> None:
         self.call = call
@@ -144,8 +145,6 @@ class _Layer(Layer):
 
     def read(self, request: _Request, routes: Routes) -> Outgoing | None:
         call = self.call
-        if call.is_first(request):
-            return call.outgoing
         host, target = _place(request)
         found = routes(request.method, host, target)
         if not found:
@@ -167,20 +166,20 @@ class _Layer(Layer):
         )
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> Any:
-        self.is_watched = True
         return watched(response, exchange, failures)
 
     def see(self, response: Any) -> Any:
         """Show the exchange a response; return what takes its place."""
-        passage = self.passage
-        if passage is None or self.is_watched or not passage.is_innermost:
+        exchange, self.exchange = self.exchange, None
+        if exchange is None:
             return response
-        failures = passage.meter.failures
+        failures = self.call.meter.failures
+        tell(failures, self.call.trace, exchange)
         try:
-            return self.watch(response, passage.exchange, failures, is_async=False)
+            return self.watch(response, exchange, failures, is_async=False)
         except Exception as error:
             failures.note("response", error)
-            tell(failures, passage.exchange.abandon, "unreadable")
+            tell(failures, exchange.abandon, "unreadable")
             return response
 
     def refuse(self, request: _Request, exceeded: BudgetExceeded) -> Any:
@@ -221,10 +220,12 @@ class _Call:
         self.request = request
         self.outer = _Layer(self)
 
-    def is_first(self, request: _Request) -> bool:
-        """Return whether a request is the one that has been read already, and not sent yet."""
-        passage = self.outer.passage
-        return passage is not None and passage.is_innermost and self.is_as_given(request)
+    def trace(self, exchange: Exchange) -> None:
+        """Tell of the trace that a tracer below has put into the request: the record may be out with the body."""
+        if self.outgoing is not None and not exchange.is_traced:
+            trace_id = self.outgoing.sent_trace_id
+            if trace_id is not None:
+                exchange.trace(trace_id)
 
     def is_as_given(self, request: _Request) -> bool:
         """Return whether a request is the one that `urlopen` was called with."""
@@ -260,7 +261,9 @@ def urlopen(metering: Metering, pool: Any, inner: Callable[..., Any], args: tupl
     call = _Call(pool, meter, metering, request)
     _calls.set(call)
     try:
-        return _send(call.outer, request, inner)
+        response = _send(call.outer, request, inner)
+        belong(response)
+        return response
     finally:
         call.is_over = True
         _calls.set(around)
@@ -273,12 +276,20 @@ def send_one(pool: Any, inner: Callable[..., Any], args: tuple[Any, ...], kwargs
         return inner(*args, **kwargs)
     request = _Request(pool, args, kwargs, 1)
     call.request.sent = request.headers
-    if call.outer.passage is None and call.is_as_given(request):
+    outer, layer = call.outer.passage, _Layer(call)
+    as_given = call.is_as_given(request)
+    if outer is None and as_given:
         return inner(*args, **kwargs)
-    layer = _Layer(call)
     call.is_sending = True
     try:
-        return _send(layer, request, partial(_sent_by_connection, layer, inner))
+        if outer is None or not as_given or not outer.hand_on(layer):
+            return _send(layer, request, partial(_sent_by_connection, layer, inner))
+        layer.exchange = exchange = outer.exchange
+        try:
+            return _sent_by_connection(layer, inner, *args, **kwargs)
+        except BaseException as error:
+            tell(call.meter.failures, exchange.fail, error)
+            raise
     finally:
         call.is_sending = False
 
@@ -290,7 +301,7 @@ def _send(layer: _Layer, request: _Request, inner: Callable[..., Any]) -> Any:
         return layer.refuse(request, exceeded)
     if passage is None:
         return inner(*request.args, **request.kwargs)
-    layer.passage, layer.call.outgoing = passage, passage.outgoing
+    layer.passage, layer.call.outgoing, layer.exchange = passage, passage.outgoing, passage.exchange
     failures = passage.meter.failures
     try:
         response = inner(*request.args, **request.kwargs)
@@ -300,7 +311,8 @@ def _send(layer: _Layer, request: _Request, inner: Callable[..., Any]) -> Any:
     finally:
         passage.is_over = True
         tell(failures, passage.leave)
-    layer.see(response)
+    if passage.is_innermost:
+        layer.see(response)
     return response
 
 
@@ -310,7 +322,7 @@ def _sent_by_connection(layer: _Layer, inner: Callable[..., Any], conn: Any, *ar
     A body that is asked for at once is read by the constructor of the response. It is read here instead, in the same
     place.
     """
-    if layer.passage is None:
+    if layer.exchange is None:
         return inner(conn, *args, **kwargs)
     preload, decode = kwargs.get("preload_content", False), kwargs.get("decode_content")
     if preload:

@@ -26,7 +26,8 @@ VERSIONS: tuple[FocusVersion, ...] = ("1.4", "1.2")
 _HOUR = timedelta(hours=1)
 _MILLION = 1_000_000
 _PRECISE = Context(prec=60)
-_UNIQUE = ("x_AttemptId", "x_CallId")
+# Of which there may be as many as attempts.
+_UNIQUE = ("Tags", "x_AttemptId", "x_CallId")
 _PRICE_DIGITS = Decimal("1e-18")
 
 
@@ -184,7 +185,7 @@ def _charges(attempt: Mapping[str, Any]) -> Iterator[dict[str, str]]:
 _DECIDES = ("priced_parts", "cost", "token_cost", "image_cost", "operation", "model", "size", "quality")
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=512)
 def _meters(
     parts: str | None,
     cost: int,

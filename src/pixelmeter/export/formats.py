@@ -40,7 +40,7 @@ def quoted(text: str) -> str:
     return '"' + not_a_formula(text).replace('"', '""') + '"'
 
 
-quoted_name = lru_cache(maxsize=16_384)(quoted)
+quoted_name = lru_cache(maxsize=4096)(quoted)
 """The same, of what comes again and again."""
 
 
@@ -103,7 +103,7 @@ def _cell(column: Column) -> Callable[[Any], str]:
         return text
     if column.kind == "moment":
         return lambda value: f'"{text(value)}"'
-    return quoted_name if column.kind in ("name", "tags") else quoted
+    return quoted_name if column.kind == "name" else quoted
 
 
 def _seconds(microseconds: int) -> float:

@@ -102,7 +102,7 @@ class ParquetRows:
         return self._arrow.MapArray.from_arrays(self._arrow.array(offsets, self._arrow.int32()), keys, values, type)
 
 
-@lru_cache(maxsize=4096)
+@lru_cache(maxsize=1024)
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:
     return tuple(_pairs_of(text).items())
 

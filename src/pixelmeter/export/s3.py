@@ -47,7 +47,7 @@ def bucket(url: str) -> Generator[Bucket]:
     with tempfile.TemporaryDirectory(prefix="pixelmeter-") as folder, _told(url):
         # Four pieces at once bound the memory.
         transfer = transfers.TransferConfig(multipart_threshold=_PIECE, multipart_chunksize=_PIECE, max_concurrency=4)
-        yield Bucket(boto3.client("s3"), name, prefix, folder, transfer)
+        yield Bucket(boto3.session.Session().client("s3"), name, prefix, folder, transfer)
 
 
 class Bucket:

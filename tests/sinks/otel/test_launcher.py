@@ -244,6 +244,16 @@ def test_after_it_has_been_undone_clients_are_as_they_were(
     assert not meter.status()["drain"]
 
 
+def test_nothing_is_done_where_the_environment_says_so(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> None:
+    kind: Any = httpx.Client
+    original = kind._send_single_request
+    monkeypatch.setenv("PIXELMETER_DISABLED", "1")
+    instrumentor = PixelmeterInstrumentor()
+    instrumentor.instrument(meter=meter)
+    assert original is kind._send_single_request
+    instrumentor.uninstrument()
+
+
 def test_what_was_put_over_it_stays_when_it_is_undone(
     gateway: Gateway, meter: Meter, monkeypatch: pytest.MonkeyPatch
 ) -> None:

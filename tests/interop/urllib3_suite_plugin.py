@@ -1,0 +1,53 @@
+"""The pytest plugin that runs inside urllib3's own suite: it notes every outcome, and meters every pool if asked to.
+
+It imports nothing of this project's tests, whose package has the same name as that of the suite's.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(os.environ["URLLIB3_SUITE_FOLDER"])
+HOW = os.environ["URLLIB3_SUITE_HOW"]
+
+
+class Outcomes:
+    """The outcome of every test, by id; a failure in its setup or teardown is its failure."""
+
+    def __init__(self) -> None:
+        self.seen: dict[str, str] = {}
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" or report.outcome != "passed":
+            self.seen[report.nodeid] = report.outcome
+
+    def pytest_sessionfinish(self) -> None:
+        (FOLDER / "outcomes.json").write_text(json.dumps(self.seen))
+
+
+class Metered:
+    """Every pool is metered, and every request is an image call."""
+
+    def __init__(self) -> None:
+        import pixelmeter
+        from pixelmeter.drivers.urllib3 import patch
+
+        self.meter = pixelmeter.Meter(f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
+        found = self.meter.routes("POST", b"api.openai.com", b"/v1/images/generations")
+        pytest.MonkeyPatch().setattr(self.meter, "routes", lambda method, host, target: found)
+        patch(lambda: self.meter)
+
+    def pytest_sessionfinish(self) -> None:
+        self.meter.flush(60)
+        (FOLDER / "failures.json").write_text(json.dumps(self.meter.failures.counts()))
+        self.meter.close(60)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.pluginmanager.register(Outcomes())
+    if HOW == "metered":
+        config.pluginmanager.register(Metered())
