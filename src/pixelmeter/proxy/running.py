@@ -18,11 +18,12 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from pixelmeter.errors import ConfigError
+from pixelmeter.errors import ConfigError, LedgerError
 from pixelmeter.meter import Meter
 from pixelmeter.proxy.admin import Admin, AdminPort
 from pixelmeter.proxy.server import Listener, Settings, Stop, run_worker
 from pixelmeter.sinks.prometheus.workers import Workers
+from pixelmeter.upkeep import adopt
 
 __all__ = ["run_proxy"]
 
@@ -62,6 +63,10 @@ def run_proxy(
         Workers(registry, folder)
         page = Admin(admin, registry)
         asyncio.run(_together(settings, listeners, page, workers, ready, folder))
+        # What a worker that died has left, and no other one has come to take in.
+        adopt(settings.database_url)
+    except LedgerError as error:
+        _log.warning("attempts of workers that died wait in the spool: %s", error)
     finally:
         if made is not None:
             shutil.rmtree(made, ignore_errors=True)
