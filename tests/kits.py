@@ -6,10 +6,11 @@ import pytest
 
 from tests.aiohttp_kit import AIOHTTP
 from tests.clients import KITS, Kit
+from tests.urllib3_kit import URLLIB3
 
 __all__ = ["ALL", "having", "on"]
 
-ALL: list[Kit] = [*KITS, *AIOHTTP]
+ALL: list[Kit] = [*KITS, *AIOHTTP, *URLLIB3]
 """Every library, sync and async."""
 
 

@@ -306,7 +306,7 @@ async def test_hazard_32_a_websocket_handshake_is_no_image_call(pair: Pair) -> N
 
 async def test_hazard_33_an_informational_answer_makes_no_second_record(pair: Pair) -> None:
     async def scene(client: Client) -> object:
-        response = await client.post(pair.url, **asked(informational=[100, 103]))
+        response = await client.post(pair.url, **asked(informational=pair.kit.informational))
         return seen(response)
 
     await pair.both(scene)
