@@ -11,8 +11,6 @@ from __future__ import annotations
 
 import os
 
-from pixelmeter.drivers import patching
-
 # The first thing that runs in a process: `typing` is not loaded for it.
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,6 +28,8 @@ def start() -> bool:
     """
     if is_disabled():
         return False
+    from pixelmeter.drivers import patching
+
     patching.resume()
     if not patching.is_on():
         patching.patch(patching.LateMeter(_meter))
@@ -41,11 +41,15 @@ def stop(timeout: float = 2.0) -> bool:
 
     Calls under way are recorded as they end. `start` begins anew, with the settings of then.
     """
+    from pixelmeter.drivers import patching
+
     return patching.stop(timeout)
 
 
 def is_on() -> bool:
     """Return whether clients of this process are metered without code, by whichever way it was started."""
+    from pixelmeter.drivers import patching
+
     return patching.is_on()
 
 

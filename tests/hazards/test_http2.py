@@ -10,6 +10,9 @@ import pytest
 from tests.clients import Client, seen
 from tests.hazards.http2 import End, Http2Server, Stream
 from tests.hazards.pair import URLS, Pair, asked
+from tests.kits import on
+
+pytestmark = on("transports")
 
 AT_RISK = ("error", "unknown", None, 40_000_000)
 BILLED = ("success", "billed", 40_000_000, None)
