@@ -58,7 +58,7 @@ class Kit:
     colour: Literal["sync", "asyncio", "trio"]
 
     has: ClassVar[frozenset[str]] = frozenset(
-        {"transports", "demand", "extensions", "flows", "forgets", "hooks", "logs", "pickles", "sdks"}
+        {"transports", "demand", "extensions", "flows", "forgets", "hooks", "logs", "pickles", "sdks", "waits"}
     )
     """What tests may ask for (`tests.kits.on`):
 
@@ -71,6 +71,7 @@ class Kit:
     - forgets: a response that nobody has read or closed can be let go of, and nobody is warned
     - logs, pickles: each request is logged, responses can be pickled
     - sdks: openai's clients send through it
+    - waits: a call may say how long it waits for a connection of the pool
     """
 
     def __str__(self) -> str:
@@ -182,10 +183,15 @@ class Kit:
         """Return what a response says that has been read."""
         return response.json()
 
-    def downloaded(self, response: Any) -> int:
-        """Return how many bytes a response that has been read was on the wire."""
+    def downloaded(self, response: Any) -> int | None:
+        """Return how many bytes a response that has been read was on the wire; None where the library forgets it."""
         size: int = response.num_bytes_downloaded
         return size
+
+    def error_behind(self, view: list[Any]) -> type[BaseException]:
+        """Return what a failure (see `failure`) is to the library that has sent the request."""
+        kind: type[BaseException] = view[0][0]
+        return kind
 
     def timeout(self, seconds: float, *, pool: float | None = None) -> Any:
         """Return the library's own time limits: for each step, and for the wait for a connection of the pool."""

@@ -20,13 +20,13 @@ from pixelmeter.drivers import urllib3 as driver
 from tests.clients import Body, Client, Kit, seen, timeless
 from tests.servers import Scripted, ScriptedServer
 
-__all__ = ["URLLIB3"]
+__all__ = ["URLLIB3", "Urllib3Kit", "always_to", "chunks_of", "idle_in"]
 
 
 class Urllib3Kit(Kit):
     """Managers of pools."""
 
-    has: ClassVar[frozenset[str]] = frozenset({"demand", "forgets", "logs"})
+    has: ClassVar[frozenset[str]] = frozenset({"demand", "forgets", "logs", "waits"})
     informational: ClassVar[list[int]] = [100]
 
     def client(
@@ -43,7 +43,7 @@ class Urllib3Kit(Kit):
         proxy = os.environ["HTTP_PROXY"] if options.pop("trust_env", False) else None
         manager: Any = urllib3.PoolManager(**options) if proxy is None else urllib3.ProxyManager(proxy, **options)
         if transport is not None:
-            manager.pool_classes_by_scheme = {"http": partial(_PoolTo, transport.port)}
+            always_to(transport.port, manager)
         return Urllib3Client(self, manager, transport, follow=follow)
 
     def meter(self, raw: Any, meter: Meter) -> None:
@@ -63,7 +63,7 @@ class Urllib3Kit(Kit):
     def json(self, response: Any) -> Any:
         return json.loads(response.data)
 
-    def downloaded(self, response: Any) -> int:
+    def downloaded(self, response: Any) -> int | None:
         size: int = response.tell()
         return size
 
@@ -81,7 +81,7 @@ class Urllib3Kit(Kit):
         pass
 
     def raw(self, response: Any) -> Any:
-        return _chunks(response)
+        return chunks_of(response)
 
     def decoded(self, response: Any) -> Any:
         return response.stream(decode_content=True)
@@ -90,13 +90,24 @@ class Urllib3Kit(Kit):
         return (line.decode().rstrip("\n") for line in response)
 
 
-def _chunks(response: Any) -> Iterator[bytes]:
+def chunks_of(response: Any) -> Iterator[bytes]:
     """Yield the chunks of a body as they were sent, or else what has arrived."""
     if response.chunked:
         yield from response.stream(decode_content=False)
         return
     while chunk := response.read1(decode_content=False):
         yield chunk
+
+
+def idle_in(manager: Any) -> list[str]:
+    """Return a word for each connection that a manager keeps for what is sent next."""
+    pools = [manager.pools[key] for key in manager.pools.keys()]  # noqa: SIM118 (it cannot be iterated over)
+    return ["idle" for pool in pools for each in pool.pool.queue if each is not None and each.is_connected]
+
+
+def always_to(port: int, manager: Any) -> None:
+    """Have every name mean one port of this machine, for a manager that has sent nothing yet."""
+    manager.pool_classes_by_scheme = {"http": partial(_PoolTo, port)}
 
 
 class Urllib3Client(Client):
@@ -127,8 +138,7 @@ class Urllib3Client(Client):
 
     @property
     def pool(self) -> list[str]:
-        pools = [self.raw.pools[key] for key in self.raw.pools.keys()]  # noqa: SIM118 (it cannot be iterated over)
-        return ["idle" for pool in pools for each in pool.pool.queue if each is not None and each.is_connected]
+        return idle_in(self.raw)
 
     def _translated(self, options: dict[str, Any]) -> dict[str, Any]:
         """Return urllib3's options for what httpx calls by other names."""

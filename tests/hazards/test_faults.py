@@ -21,6 +21,7 @@ from pixelmeter.recorder.failures import settle
 from tests.clients import KITS, Body, Client, Kit, each, failure, seen
 from tests.hazards.pair import MOCK, URLS, asked, json_headers
 from tests.kits import ALL
+from tests.requests_kit import REQUESTS
 
 SOURCE = str(Path(pixelmeter.__file__).parent)
 # What the caller calls itself; and the counter of failures, which guards itself.
@@ -228,7 +229,7 @@ def name_of(code: CodeType) -> str:
             kit,
             name,
             id=f"{kit}-{name}",
-            marks=[] if name == "read" or kit in (KITS[0], KITS[-1]) or kit not in KITS else [pytest.mark.slow],
+            marks=[] if name == "read" or kit not in (*KITS[1:-1], *REQUESTS) else [pytest.mark.slow],
         )
         for kit in ALL
         for name in SCENES
