@@ -31,6 +31,9 @@ OPTIONS = [
     "-q",
     "-p",
     "no:cacheprovider",
+    # Ours, which keeps attempts from the ledger.
+    "-p",
+    "no:pixelmeter",
     "-p",
     "pytest_mock",
     "-p",

