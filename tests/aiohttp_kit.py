@@ -21,7 +21,7 @@ __all__ = ["AIOHTTP"]
 class AiohttpKit(Kit):
     """Sessions of aiohttp."""
 
-    has: ClassVar[frozenset[str]] = frozenset()
+    has: ClassVar[frozenset[str]] = frozenset({"waits"})
     undecoded: ClassVar[dict[str, Any]] = {"auto_decompress": False}
 
     def client(

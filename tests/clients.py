@@ -58,7 +58,7 @@ class Kit:
     colour: Literal["sync", "asyncio", "trio"]
 
     has: ClassVar[frozenset[str]] = frozenset(
-        {"transports", "demand", "extensions", "flows", "hooks", "logs", "pickles", "sdks"}
+        {"transports", "demand", "extensions", "flows", "forgets", "hooks", "logs", "pickles", "sdks", "waits"}
     )
     """What tests may ask for (`tests.kits.on`):
 
@@ -68,8 +68,10 @@ class Kit:
       has arrived
     - extensions, flows, hooks: data that go along with a request, authentication that sends again, functions that see
       each response
+    - forgets: a response that nobody has read or closed can be let go of, and nobody is warned
     - logs, pickles: each request is logged, responses can be pickled
     - sdks: openai's clients send through it
+    - waits: a call may say how long it waits for a connection of the pool
     """
 
     def __str__(self) -> str:
@@ -130,6 +132,8 @@ class Kit:
 
         return Wire()
 
+    informational: ClassVar[list[int]] = [100, 103]
+    """The statuses before that of an answer which the library passes over."""
     undecoded: ClassVar[dict[str, Any]] = {}
     """The options of a client whose raw chunks are to be as they were sent."""
 
@@ -179,10 +183,15 @@ class Kit:
         """Return what a response says that has been read."""
         return response.json()
 
-    def downloaded(self, response: Any) -> int:
-        """Return how many bytes a response that has been read was on the wire."""
+    def downloaded(self, response: Any) -> int | None:
+        """Return how many bytes a response that has been read was on the wire; None where the library forgets it."""
         size: int = response.num_bytes_downloaded
         return size
+
+    def error_behind(self, view: list[Any]) -> type[BaseException]:
+        """Return what a failure (see `failure`) is to the library that has sent the request."""
+        kind: type[BaseException] = view[0][0]
+        return kind
 
     def timeout(self, seconds: float, *, pool: float | None = None) -> Any:
         """Return the library's own time limits: for each step, and for the wait for a connection of the pool."""
@@ -196,6 +205,10 @@ class Kit:
     async def close(self, response: Any) -> None:
         """Close the response."""
         await settled(response.aclose() if self.is_async else response.close())
+
+    def let_go(self, response: Any) -> None:
+        """Break the cycle in which a response is, so that its body is collected with the last reference to it."""
+        response.stream = None
 
     def raw(self, response: Any) -> Any:
         """Return an iterator over the raw chunks: a generator of the library's own, for `each`."""

@@ -6,10 +6,12 @@ import pytest
 
 from tests.aiohttp_kit import AIOHTTP
 from tests.clients import KITS, Kit
+from tests.requests_kit import REQUESTS
+from tests.urllib3_kit import URLLIB3
 
 __all__ = ["ALL", "having", "on"]
 
-ALL: list[Kit] = [*KITS, *AIOHTTP]
+ALL: list[Kit] = [*KITS, *AIOHTTP, *URLLIB3, *REQUESTS]
 """Every library, sync and async."""
 
 

@@ -17,9 +17,14 @@ from pixelmeter import Meter
 from pixelmeter.core.attempts.record import Attempt
 from tests.clients import Body, Client, Kit, each
 from tests.drivers.wires import ANSWER, BODY, URL
+from tests.requests_kit import REQUESTS
+from tests.urllib3_kit import URLLIB3
 
 SOURCE = str(Path(pixelmeter.__file__).parent)
 EVENTS = b'data: {"type":"image_generation.completed","b64_json":"AAAA"}\n\n'
+
+
+CLOSING = {"Body.close", "Body.closing", "_Close.__call__"}
 
 
 @contextmanager
@@ -41,7 +46,7 @@ def functions_of_ours() -> Generator[list[str]]:
 def answering(kit: Kit, *script: bytes | BaseException, **headers: str) -> Any:
     def answer(_: Any) -> Any:
         kind = {"content-type": "application/json"} | headers
-        return kit.package.Response(200, headers=kind, stream=kit.stream(Body(*script)))
+        return kit.response(200, kind, Body(*script))
 
     return kit.wire(answer)
 
@@ -110,6 +115,32 @@ def test_nothing_of_ours_runs_when_a_body_is_collected_and_its_record_ends(
     kit.run(play())
     meter.flush(60)
     assert [error_type] == [attempt.error_type for attempt in attempts]
+
+
+@pytest.mark.parametrize("kit", [*URLLIB3, *REQUESTS], ids=str)
+@pytest.mark.parametrize("transfer", ["length", "chunked"])
+@pytest.mark.parametrize("scene", [read, close, leave])
+def test_a_response_of_urllib3_closes_its_body_when_it_is_collected_and_nothing_else_of_ours_runs(
+    scene: Any, transfer: str, kit: Kit, meter: Meter, attempts: list[Attempt]
+) -> None:
+    """Its finalizer calls `close`, as without us, where there is something to be closed: that is passed on."""
+    length = {"content-length": str(len(ANSWER))} if transfer == "length" else {}
+
+    async def play() -> None:
+        client = kit.client(transport=answering(kit, ANSWER, **length))
+        kit.meter(client.raw, meter)
+        kept = [await scene(kit, client)]
+        gc.collect()
+        with functions_of_ours() as called:
+            kept.clear()
+            gc.collect()
+        assert (CLOSING if scene is leave else set()) == set(called)
+        assert [] == attempts or scene is not leave
+        await client.close()
+
+    kit.run(play())
+    meter.flush(60)
+    assert ["never_closed" if scene is leave else None] == [attempt.error_type for attempt in attempts]
 
 
 def test_a_body_that_was_left_is_recorded_when_the_next_request_is_sent(

@@ -169,7 +169,7 @@ async def test_hazard_29_what_is_no_image_call_is_left_alone_even_from_a_log_han
     logger = logging.getLogger(pair.kit.package.__name__)
     handler = Shipping()
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.DEBUG)
     try:
         await client.post(pair.url, **asked())
     finally:
@@ -177,7 +177,7 @@ async def test_hazard_29_what_is_no_image_call_is_left_alone_even_from_a_log_han
         logger.setLevel(logging.NOTSET)
     shipper.close()
     await client.close()
-    assert [404] == statuses
+    assert {404} == set(statuses)
     assert BILLED == pair.settlement()
 
 
@@ -220,9 +220,9 @@ async def test_hazard_34_what_never_left_costs_nothing_for_certain(pair: Pair) -
     async def refused(client: Client) -> object:
         return await client.post(f"http://127.0.0.1:{port}/v1/images/generations", **asked())
 
-    [(kind, *_), *_] = await pair.both(refused)
+    view = await pair.both(refused)
     attempt = pair.attempt
-    assert kind.__name__ == attempt.error_type
+    assert pair.kit.error_behind(view).__name__ == attempt.error_type
     assert ("error", *NOT_SENT) == (
         attempt.outcome,
         attempt.billing,
@@ -232,6 +232,7 @@ async def test_hazard_34_what_never_left_costs_nothing_for_certain(pair: Pair) -
     )
 
 
+@on("waits")
 async def test_hazard_34_waiting_for_the_pool_in_vain_costs_nothing(pair: Pair) -> None:
     async def scene(client: Client) -> None:
         held = await client.send(pair.url, **asked(hold=20))

@@ -89,9 +89,9 @@ async def test_hazard_02_and_34_the_callers_timeout_ends_a_request_that_is_held(
     async def scene(client: Client) -> object:
         return await client.post(pair.url, timeout=0.1, **asked(hold="before_headers"))
 
-    [(kind, *_), *_] = await pair.both(scene)
+    view = await pair.both(scene)
     assert ("timeout", "unknown", None, 40_000_000) == pair.settlement()
-    assert kind.__name__ == pair.attempt.error_type
+    assert pair.kit.error_behind(view).__name__ == pair.attempt.error_type
     pair.gateway.release()
 
 
@@ -306,7 +306,7 @@ async def test_hazard_32_a_websocket_handshake_is_no_image_call(pair: Pair) -> N
 
 async def test_hazard_33_an_informational_answer_makes_no_second_record(pair: Pair) -> None:
     async def scene(client: Client) -> object:
-        response = await client.post(pair.url, **asked(informational=[100, 103]))
+        response = await client.post(pair.url, **asked(informational=pair.kit.informational))
         return seen(response)
 
     await pair.both(scene)

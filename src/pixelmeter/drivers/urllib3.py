@@ -16,7 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.poolmanager import PoolManager
 
 from pixelmeter.core.budgets.budget import Refusal
-from pixelmeter.drivers.urllib3_calls import Metering, one_call, send_one, urlopen
+from pixelmeter.drivers.urllib3_calls import Metering, as_one_call, send_one, urlopen
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
 
@@ -36,15 +36,15 @@ def meter_client(client: Any, meter: Meter, *, provisional: bool, refusal: Refus
     for owner in _owners(client):
         known = _metering_of(owner)
         if known is not None and known.provisional and not provisional:
-            known.meter_of, known.provisional, known.refusal = _always(meter), False, refusal
-    _place(client, Metering(_always(meter), provisional=provisional, refusal=refusal))
+            known.meter, known.provisional, known.refusal = meter, False, refusal
+    _place(client, Metering(meter, provisional=provisional, refusal=refusal))
 
 
 def refuse_another(client: Any, meter: Meter) -> None:
     """Raise ConfigError for a client that another meter meters already."""
     for owner in _owners(client):
         known = _metering_of(owner)
-        if known is not None and not known.provisional and known.meter_of() is not meter:
+        if known is not None and not known.provisional and known.meter is not meter:
             raise ConfigError(
                 "this client is instrumented with another meter already: go on with that one, or make a new client"
             )
@@ -55,7 +55,7 @@ def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
 
     A client that is metered in place keeps its own meter.
     """
-    metering = Metering(meter_of)
+    metering = Metering(meter_of=meter_of)
 
     def of_call(original: Any) -> Any:
         @wraps(original)
@@ -76,8 +76,7 @@ def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
     def of_redirects(original: Any) -> Any:
         @wraps(original)
         def wrapped(manager: Any, *args: Any, **kwargs: Any) -> Any:
-            with one_call():
-                return original(manager, *args, **kwargs)
+            return as_one_call(original, (manager, *args), kwargs)
 
         return wrapped
 
@@ -104,10 +103,6 @@ def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
 
 def _none() -> None:
     return None
-
-
-def _always(meter: Meter) -> Callable[[], Meter | None]:
-    return lambda: meter
 
 
 def _metering_of(owner: Any) -> Metering | None:
@@ -184,15 +179,19 @@ def _urlopen(pool: Any, inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any
 
 
 def _within_one_call(_: Any, inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    with one_call():
-        return inner(*args, **kwargs)
+    return as_one_call(inner, args, kwargs)
 
 
 def _making(owner: Any, inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Meter what a method makes or finds."""
     made = inner(*args, **kwargs)
-    if _METERING not in getattr(made, "__dict__", ()):
-        _place(made, owner.__dict__[_METERING])
+    metering: Metering = owner.__dict__[_METERING]
+    try:
+        if _METERING not in getattr(made, "__dict__", ()):
+            _place(made, metering)
+    except Exception as error:
+        if metering.meter is not None:
+            metering.meter.failures.note("client", error)
     return made
 
 

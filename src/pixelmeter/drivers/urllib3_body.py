@@ -32,7 +32,8 @@ class Body(TeeStream):
     def __init__(self, inner: Any, exchange: Exchange, failures: Failures) -> None:
         super().__init__(inner, exchange, failures)
         self.isclosed = inner.isclosed
-        self._lines: _Lines | None = None
+        line_by_line = getattr(inner, "fp", None) if getattr(inner, "chunked", False) else None
+        self._lines = None if line_by_line is None else _Lines(line_by_line, self)
         # Of the chunk that is being read: 0 where its line break is still to come, None where the next one is.
         self._left: int | None = None
         # Not only here: where a reader of chunks ends, urllib3 closes what `http.client` gave by itself.
@@ -50,11 +51,7 @@ class Body(TeeStream):
     def fp(self) -> Any:
         """What chunks are read from line by line; None once it is closed."""
         inner = self._inner.fp
-        if inner is None or not self._inner.chunked:
-            return inner
-        if self._lines is None:
-            self._lines = _Lines(inner, self)
-        return self._lines
+        return inner if inner is None or self._lines is None else self._lines
 
     def read(self, amt: int | None = None) -> bytes:
         """Read so many bytes, or all."""
@@ -63,7 +60,9 @@ class Body(TeeStream):
         except BaseException as error:
             self._tell(self._exchange.fail, error)
             raise
-        self._took(data, wanted=amt != 0)
+        if data:
+            self._tell(self._exchange.feed, data)
+        self._tell(self._took, data, amt != 0)
         return data
 
     def read1(self, amt: int = -1) -> bytes:
@@ -73,7 +72,9 @@ class Body(TeeStream):
         except BaseException as error:
             self._tell(self._exchange.fail, error)
             raise
-        self._took(data, wanted=amt != 0)
+        if data:
+            self._tell(self._exchange.feed, data)
+        self._tell(self._took, data, amt != 0)
         return data
 
     def _safe_read(self, amt: int) -> bytes:
@@ -92,17 +93,18 @@ class Body(TeeStream):
 
     def begin_chunk(self, line: bytes) -> None:
         """Take the line that says how long the next chunk is, or one of those behind the last chunk."""
-        if self._left is not None:
-            return
+        if self._left is None:
+            self._tell(self._begin_chunk, line)
+
+    def _begin_chunk(self, line: bytes) -> None:
         try:
             self._left = int(line.split(b";", 1)[0], 16)
         except ValueError:
             self._left = 0
-            wrong = ProtocolError("no length of a chunk") if line else http.client.IncompleteRead(b"")
-            self._tell(self._exchange.fail, wrong)
+            self._exchange.fail(ProtocolError("no length of a chunk") if line else http.client.IncompleteRead(b""))
         else:
             if not self._left:
-                self._tell(self._exchange.finish)
+                self._exchange.finish()
 
     def fail(self, error: BaseException) -> None:
         """Reading has come to an end by an error."""
@@ -124,18 +126,15 @@ class Body(TeeStream):
                 return
         self._closed()
 
-    def _took(self, data: bytes, *, wanted: bool) -> None:
-        if data:
-            self._tell(self._exchange.feed, data)
-        if self._unclosed is None:
-            return
+    def _took(self, data: bytes, wanted: bool) -> None:
+        """Look whether a read was the last one; `wanted` where it asked for a byte at least."""
         if self.isclosed() or (wanted and not data):
             # Of a body that ends before its length, `http.client` says nothing where a part of it is asked for.
             rest = getattr(self._inner, "length", None)
             if rest:
-                self._tell(self._exchange.fail, http.client.IncompleteRead(b"", rest))
+                self._exchange.fail(http.client.IncompleteRead(b"", rest))
             else:
-                self._tell(self._exchange.finish)
+                self._exchange.finish()
 
 
 class _Close:

@@ -9,15 +9,13 @@ those that follow.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Generator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import Callable, MutableMapping
 from contextvars import ContextVar
 from functools import partial
 from typing import Any, cast
 
 import urllib3.response
 from urllib3.exceptions import MaxRetryError
-from urllib3.util.url import parse_url
 
 from pixelmeter.core.attempts.outcome import ErrorNames
 from pixelmeter.core.budgets.budget import Refusal
@@ -25,13 +23,14 @@ from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.passage import Layer, Passage, Routes, tell
 from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to
 from pixelmeter.drivers.urllib3_body import belong, raw_headers, watched
+from pixelmeter.drivers.urllib3_requests import Request, SentHeaders, content_of, place_of
 from pixelmeter.drivers.waiting import through
 from pixelmeter.errors import BudgetExceeded
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["ERRORS", "Metering", "one_call", "send_one", "urlopen"]
+__all__ = ["ERRORS", "Metering", "as_one_call", "send_one", "urlopen"]
 
 ERRORS = ErrorNames(
     never_sent=frozenset(
@@ -50,78 +49,26 @@ ERRORS = ErrorNames(
     timeouts=frozenset({"ReadTimeoutError", "ConnectTimeoutError", "EmptyPoolError"}),
     no_timeouts=frozenset({"NewConnectionError"}),
 )
-_DEFAULT_PORTS = {"http": 80, "https": 443}
-_JOINED_LIMIT = 8_388_608
 
 
 class Metering:
-    """By which meter an object is metered; `provisional` where nobody named it, which gives way to one that is."""
+    """By which meter an object is metered; `provisional` where nobody named it, which gives way to one that is.
+
+    The meter may be given by a function instead, or be none at a time.
+    """
 
     def __init__(
-        self, meter_of: Callable[[], Meter | None], *, provisional: bool = False, refusal: Refusal | None = None
+        self,
+        meter: Meter | None = None,
+        *,
+        meter_of: Callable[[], Meter | None] | None = None,
+        provisional: bool = False,
+        refusal: Refusal | None = None,
     ) -> None:
+        self.meter = meter
         self.meter_of = meter_of
         self.provisional = provisional
         self.refusal: Refusal | None = refusal
-
-
-class _Request:
-    """A request as it is given to a method of a pool."""
-
-    __slots__ = ("args", "at", "body", "headers", "kwargs", "method", "pool", "sent", "url")
-
-    def __init__(self, pool: Any, args: tuple[Any, ...], kwargs: dict[str, Any], at: int) -> None:
-        self.pool = pool
-        self.args = args
-        self.kwargs = kwargs
-        # How many arguments there are before the method.
-        self.at = at
-        self.method = self._argument(0, "method")
-        self.url = self._argument(1, "url")
-        self.body = self._argument(2, "body")
-        headers = self._argument(3, "headers")
-        self.headers: Any = pool.headers if headers is None else headers
-        # What is sent in the end, where a layer below has told it.
-        self.sent: Any = None
-
-    def _argument(self, number: int, name: str) -> Any:
-        number += self.at
-        return self.args[number] if len(self.args) > number else self.kwargs.get(name)
-
-    def put(self, headers: Any) -> None:
-        """Have other headers sent."""
-        self.headers = headers
-        number = self.at + 3
-        if len(self.args) > number:
-            self.args = (*self.args[:number], headers, *self.args[number + 1 :])
-        else:
-            self.kwargs = {**self.kwargs, "headers": headers}
-
-
-class _SentHeaders:
-    """The headers of a request as they are sent; what is changed is a copy, which is put into the request."""
-
-    def __init__(self, request: _Request) -> None:
-        self._request = request
-        self._is_own = False
-
-    def get(self, name: str, default: str = "") -> str:
-        request = self._request
-        value = (request.headers if request.sent is None else request.sent).get(name, default)
-        return value.decode("latin-1") if isinstance(value, bytes) else str(value)
-
-    def __setitem__(self, name: str, value: str) -> None:
-        self._own()[name] = value
-
-    def pop(self, name: str, default: Any = None) -> Any:
-        return self._own().pop(name, default)
-
-    def _own(self) -> Any:
-        request = self._request
-        if not self._is_own:
-            self._is_own = True
-            request.put(request.headers.copy() if hasattr(request.headers, "copy") else dict(request.headers))
-        return request.headers
 
 
 class _Layer(Layer):
@@ -137,20 +84,20 @@ class _Layer(Layer):
         self.meter = call.meter
         self.refusal = call.refusal
 
-    def context_of(self, request: _Request) -> MutableMapping[str, Any]:
+    def context_of(self, request: Request) -> MutableMapping[str, Any]:
         return self.call.context
 
     def is_below(self, other: Layer) -> bool:
         return False
 
-    def read(self, request: _Request, routes: Routes) -> Outgoing | None:
+    def read(self, request: Request, routes: Routes) -> Outgoing | None:
         call = self.call
-        host, target = _place(request)
+        host, target = place_of(request)
         found = routes(request.method, host, target)
         if not found:
             return None
-        sent = _SentHeaders(request)
-        headers, content = raw_headers(request.headers), _content(request.body)
+        sent = SentHeaders(request)
+        headers, content = raw_headers(request.headers), content_of(request.body)
         if content is not None and not any(name.lower() == b"content-length" for name, _ in headers):
             headers.append((b"content-length", b"%d" % len(content)))
         return Outgoing(
@@ -168,21 +115,23 @@ class _Layer(Layer):
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> Any:
         return watched(response, exchange, failures)
 
-    def see(self, response: Any) -> Any:
-        """Show the exchange a response; return what takes its place."""
+    def see(self, response: Any, passage: Passage | None = None) -> Any:
+        """Show the exchange a response, unless a layer below the passage does; return what takes its place."""
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             return response
         failures = self.call.meter.failures
-        tell(failures, self.call.trace, exchange)
         try:
+            if passage is not None and not passage.is_innermost:
+                return response
+            tell(failures, self.call.trace, exchange)
             return self.watch(response, exchange, failures, is_async=False)
         except Exception as error:
             failures.note("response", error)
             tell(failures, exchange.abandon, "unreadable")
             return response
 
-    def refuse(self, request: _Request, exceeded: BudgetExceeded) -> Any:
+    def refuse(self, request: Request, exceeded: BudgetExceeded) -> Any:
         # Version 1 makes its response of that of `http.client`, which cannot be had without a connection.
         by_http_client = self is not self.call.outer and not hasattr(urllib3.response, "BaseHTTPResponse")
         if exceeded.refuse == "raise" or by_http_client:
@@ -210,15 +159,33 @@ class _Call:
     is_sending = False
     is_over = False
 
-    def __init__(self, pool: Any, meter: Meter, metering: Metering, request: _Request) -> None:
+    def __init__(self, pool: Any, meter: Meter, metering: Metering, args: tuple[Any, ...], kwargs: Any) -> None:
         self.pool = pool
         self.meter = meter
         refusal: Refusal | None = metering.refusal
         self.refusal: Refusal | None = refusal or _refusal_of(pool)
         context = _shared.get()
         self.context: MutableMapping[str, Any] = {} if context is None else context
-        self.request = request
+        self.request = Request(pool, args, kwargs, 0)
         self.outer = _Layer(self)
+
+    def go_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Layer, Request | None] | None:
+        """Return the layer by which `_make_request` is to send, and the request where it is an attempt of its own.
+
+        None where it is none.
+        """
+        request = Request(self.pool, args, kwargs, 1)
+        self.request.sent = request.headers
+        outer, layer = self.outer.passage, _Layer(self)
+        as_given = (request.url, request.method) == (self.request.url, self.request.method)
+        if not as_given:
+            return layer, request
+        if outer is None:
+            return None
+        if not outer.hand_on(layer):
+            return layer, request
+        layer.exchange = outer.exchange
+        return layer, None
 
     def trace(self, exchange: Exchange) -> None:
         """Tell of the trace that a tracer below has put into the request: the record may be out with the body."""
@@ -227,24 +194,18 @@ class _Call:
             if trace_id is not None:
                 exchange.trace(trace_id)
 
-    def is_as_given(self, request: _Request) -> bool:
-        """Return whether a request is the one that `urlopen` was called with."""
-        return (request.url, request.method) == (self.request.url, self.request.method)
-
 
 _calls: ContextVar[_Call | None] = ContextVar("pixelmeter_urlopen", default=None)
 _shared: ContextVar[dict[str, Any] | None] = ContextVar("pixelmeter_urllib3", default=None)
 
 
-@contextmanager
-def one_call() -> Generator[None]:
-    """All that is sent in the block follows from one request: whoever opens it follows redirects by itself."""
+def as_one_call(inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Call a function that follows redirects by itself: all that it sends is one call."""
     if _shared.get() is not None:
-        yield
-        return
+        return inner(*args, **kwargs)
     _shared.set({})
     try:
-        yield
+        return inner(*args, **kwargs)
     finally:
         _shared.set(None)
 
@@ -254,15 +215,21 @@ def urlopen(metering: Metering, pool: Any, inner: Callable[..., Any], args: tupl
     around = _calls.get()
     if around is not None and around.pool is pool and not around.is_over:
         return inner(*args, **kwargs)
-    meter = metering.meter_of()
+    meter = metering.meter if metering.meter_of is None else metering.meter_of()
     if meter is None:
         return inner(*args, **kwargs)
-    request = _Request(pool, args, kwargs, 0)
-    call = _Call(pool, meter, metering, request)
+    try:
+        call = _Call(pool, meter, metering, args, kwargs)
+    except Exception as error:
+        meter.failures.note("request", error)
+        call = None
+    if call is None:
+        # Not above: what it raises would have our error as its context.
+        return inner(*args, **kwargs)
     _calls.set(call)
     try:
-        response = _send(call.outer, request, inner)
-        belong(response)
+        response = _send(call.outer, call.request, inner)
+        tell(meter.failures, belong, response)
         return response
     finally:
         call.is_over = True
@@ -274,27 +241,31 @@ def send_one(pool: Any, inner: Callable[..., Any], args: tuple[Any, ...], kwargs
     call = _calls.get()
     if call is None or call.pool is not pool or call.is_over or call.is_sending:
         return inner(*args, **kwargs)
-    request = _Request(pool, args, kwargs, 1)
-    call.request.sent = request.headers
-    outer, layer = call.outer.passage, _Layer(call)
-    as_given = call.is_as_given(request)
-    if outer is None and as_given:
+    failures = call.meter.failures
+    try:
+        going = call.go_on(args, kwargs)
+    except Exception as error:
+        failures.note("request", error)
+        going = None
+    if going is None:
         return inner(*args, **kwargs)
+    layer, request = going
+    exchange = layer.exchange
     call.is_sending = True
     try:
-        if outer is None or not as_given or not outer.hand_on(layer):
+        if request is not None:
             return _send(layer, request, partial(_sent_by_connection, layer, inner))
-        layer.exchange = exchange = outer.exchange
         try:
             return _sent_by_connection(layer, inner, *args, **kwargs)
         except BaseException as error:
-            tell(call.meter.failures, exchange.fail, error)
+            if exchange is not None:
+                tell(failures, exchange.fail, error)
             raise
     finally:
         call.is_sending = False
 
 
-def _send(layer: _Layer, request: _Request, inner: Callable[..., Any]) -> Any:
+def _send(layer: _Layer, request: Request, inner: Callable[..., Any]) -> Any:
     try:
         passage = through(layer.enter(request))
     except BudgetExceeded as exceeded:
@@ -306,13 +277,12 @@ def _send(layer: _Layer, request: _Request, inner: Callable[..., Any]) -> Any:
     try:
         response = inner(*request.args, **request.kwargs)
     except BaseException as error:
-        tell(failures, passage.fail, _reason(error))
+        tell(failures, _fail, passage, error)
         raise
     finally:
         passage.is_over = True
         tell(failures, passage.leave)
-    if passage.is_innermost:
-        layer.see(response)
+    layer.see(response, passage)
     return response
 
 
@@ -347,46 +317,11 @@ def _sent_by_connection(layer: _Layer, inner: Callable[..., Any], conn: Any, *ar
     return response
 
 
-def _reason(error: BaseException) -> BaseException:
-    """Return the error behind that of a call which gave up."""
+def _fail(passage: Passage, error: BaseException) -> None:
+    """A passage has come to an end by an error, which may stand behind that of a call which gave up."""
     while isinstance(error, MaxRetryError) and error.reason is not None:
         error = error.reason
-    return error
-
-
-def _place(request: _Request) -> tuple[bytes, bytes]:
-    """Return host and target of a request; through a plain proxy the target that is sent has both."""
-    pool, url = request.pool, request.url
-    if url.startswith("/") and url.isascii():
-        scheme, host, port, target = pool.scheme, pool.host, pool.port, url.partition("#")[0]
-    else:
-        parsed = parse_url(url)
-        target = parsed.request_uri
-        if parsed.host is None:
-            scheme, host, port = pool.scheme, pool.host, pool.port
-        else:
-            scheme, host, port = parsed.scheme or "http", parsed.host, parsed.port
-    host = host.lower()
-    if ":" in host and not host.startswith("["):
-        host = f"[{host}]"
-    if port is not None and port != _DEFAULT_PORTS.get(scheme):
-        host = f"{host}:{port}"
-    return host.encode("ascii"), target.encode("ascii")
-
-
-def _content(body: object) -> bytes | None:
-    """Return what of a request's body is in memory; files, iterables and generators stay unread."""
-    if isinstance(body, bytes):
-        return body
-    if isinstance(body, str):
-        return body.encode("utf-8", "replace")
-    if isinstance(body, bytearray):
-        return bytes(body) if len(body) <= _JOINED_LIMIT else None
-    # Not of a subclass: that may do anything when it is asked.
-    if type(body) is io.BytesIO:
-        rest = body.getvalue()[body.tell() :]
-        return rest if len(rest) <= _JOINED_LIMIT else None
-    return None
+    passage.fail(error)
 
 
 def _refusal_of(pool: object) -> Refusal | None:
