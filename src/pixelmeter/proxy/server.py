@@ -132,7 +132,12 @@ async def run_worker(
         session = await stack.enter_async_context(_session(settings.calls))
         proxy = Proxy(Upstreams(settings.upstreams), Metering(meter), session, limits=settings.calls)
         guarded = Proxy(
-            Upstreams(settings.upstreams), proxy.metering, session, guard=settings.guard, limits=settings.calls
+            Upstreams(settings.upstreams),
+            proxy.metering,
+            session,
+            guard=settings.guard,
+            limits=settings.calls,
+            room=proxy.room,
         )
         servers: list[tuple[Server, asyncio.Server]] = []
         for listener in listeners:
