@@ -143,10 +143,7 @@ async def run_worker(
         for listener in listeners:
             to = guarded if listener.needs_token else proxy
             server = Server(partial(_answer, to, listener.tags), places, stall=settings.calls.idle_seconds)
-            made: Any = server
-            listening = await loop.create_server(
-                made, sock=listener.socket, ssl=tls if listener.needs_token or tls else None, backlog=limits.burst
-            )
+            listening = await server.listen(listener.socket, tls)
             servers.append((server, listening))
         if admin is not None:
             await admin.open(stack, tls)
