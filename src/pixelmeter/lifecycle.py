@@ -104,7 +104,19 @@ def at_exit(do: Callable[[], object]) -> None:
     """Have something done when the interpreter ends; once, however often this is asked for."""
     if do not in _at_exit:
         _at_exit.add(do)
+        # They are called in the reverse order: this one once the other has ended.
+        atexit.register(_end_as_interrupted)
         atexit.register(do)
+
+
+def _end_as_interrupted() -> None:
+    """Have a program that Ctrl-C ends be seen to end by SIGINT, as if nothing had been done since.
+
+    Python forgets that as soon as a text is compiled and run, which imports of the database libraries do.
+    """
+    if getattr(sys, "last_type", None) is KeyboardInterrupt and not hasattr(sys, "ps1"):
+        with suppress(KeyboardInterrupt):
+            exec("raise KeyboardInterrupt")
 
 
 def check() -> None:

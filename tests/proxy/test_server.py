@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from pixelmeter.cli import main
 from pixelmeter.testing import Gateway
+from pixelmeter.upkeep import adopt
 from tests.ledger.reading import stored
 from tests.proxy.conftest import Pair
 from tests.proxy.sidecar import accepts, connect, proxying, read_answer
@@ -73,20 +74,64 @@ def test_a_missing_library_is_said_with_the_command_that_brings_it(monkeypatch: 
     assert 'pip install "pixelmeter[proxy]"' in run(*UP).output
 
 
+def encrypting(folder: Path) -> tuple[ssl.SSLContext, list[str]]:
+    """Return what trusts the proxy, and the options with which it listens on all addresses."""
+    authority = trustme.CA()
+    certificate = authority.issue_cert("127.0.0.1")
+    certificate.private_key_pem.write_to_path(str(folder / "key.pem"))
+    for part in certificate.cert_chain_pems:
+        part.write_to_path(str(folder / "chain.pem"), append=True)
+    (folder / "token").write_text("open-sesame\n")
+    trusted = ssl.create_default_context()
+    authority.configure_trust(trusted)
+    options = ["--tls-cert", str(folder / "chain.pem"), "--tls-key", str(folder / "key.pem")]
+    return trusted, [*options, "--token-file", str(folder / "token"), "--listen", "0.0.0.0:0"]
+
+
+def test_connections_that_do_not_agree_on_tls_take_neither_all_descriptors_nor_all_the_time(
+    gateway: Gateway, sqlite_url: str, tmp_path: Path
+) -> None:
+    trusted, options = encrypting(tmp_path)
+    headers = {"x-pixelmeter-token": "open-sesame"}
+    with (
+        proxying(gateway.root, url=sqlite_url, options=[*options, "--max-connections", "8"]) as sidecar,
+        contextlib.ExitStack() as stack,
+    ):
+        root = sidecar.root.replace("0.0.0.0", "127.0.0.1")
+        silent = [stack.enter_context(connect(root)) for _ in range(50)]
+        # Those that are beyond what may be open are closed at once, and the others soon.
+        for each in silent[32:]:
+            assert is_closed(each)
+        with httpx.Client(verify=trusted, timeout=GENEROUS) as client:
+            for each in silent[:32]:
+                each.close()
+            until(lambda: is_answered(client, root, headers))
+        assert (0, "") == sidecar.stop()
+
+
+def is_closed(connection: socket.socket) -> bool:
+    connection.settimeout(GENEROUS / 4)
+    try:
+        return connection.recv(1) == b""
+    except ConnectionError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def is_answered(client: httpx.Client, root: str, headers: dict[str, str]) -> bool:
+    try:
+        return client.post(f"{root}{PATH}", json=BODY, headers=headers).status_code == 200
+    except httpx.TransportError:
+        return False
+
+
 def test_clients_from_elsewhere_need_tls_and_a_token_and_operators_one_of_their_own(
     gateway: Gateway, sqlite_url: str, tmp_path: Path
 ) -> None:
-    authority = trustme.CA()
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(str(tmp_path / "key.pem"))
-    for part in certificate.cert_chain_pems:
-        part.write_to_path(str(tmp_path / "chain.pem"), append=True)
-    (tmp_path / "token").write_text("open-sesame\n")
+    trusted, options = encrypting(tmp_path)
     (tmp_path / "operators").write_text("let-me-look\n")
-    trusted = ssl.create_default_context()
-    authority.configure_trust(trusted)
-    options = ["--tls-cert", str(tmp_path / "chain.pem"), "--tls-key", str(tmp_path / "key.pem")]
-    options += ["--token-file", str(tmp_path / "token"), "--listen", "0.0.0.0:0", "--admin", "0.0.0.0:0"]
+    options += ["--admin", "0.0.0.0:0"]
     options += ["--admin-token-file", str(tmp_path / "operators")]
     with proxying(gateway.root, url=sqlite_url, options=options) as sidecar:
         root, admin = (each.replace("0.0.0.0", "127.0.0.1") for each in (sidecar.root, sidecar.admin))
@@ -209,6 +254,8 @@ def test_workers_share_the_sockets_and_the_metrics_and_one_that_dies_is_followed
         page = Scrape(httpx.get(f"{sidecar.admin}/metrics").text)
         status, errors = sidecar.stop()
 
+    # What the killed worker had not written by then waits for whoever comes next.
+    adopt(sqlite_url)
     assert 10 == page.total("pixelmeter_requests_total")
     assert (0, "a worker of the proxy has ended with status -9; another one begins\n") == (status, errors)
     assert 10 == len(stored(sqlite_url)) == len(gateway.billing())

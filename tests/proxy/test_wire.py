@@ -180,6 +180,51 @@ def test_an_answer_that_is_cut_off_is_seen_as_cut_off(pair: Pair, framing: str) 
     assert b"data: 0" in found.body
 
 
+@pytest.mark.parametrize("version", [b"1.1", b"1.0"])
+@pytest.mark.parametrize("rest", [b"", b"zz\r\n"])
+def test_an_answer_whose_chunks_break_off_is_not_taken_for_a_whole_one(pair: Pair, version: bytes, rest: bytes) -> None:
+    has_first = threading.Event()
+
+    def answer(client: socket.socket, _: Arrived) -> None:
+        client.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nfirst\r\n")
+        assert has_first.wait(GENEROUS)
+        if rest:
+            # What is no chunk, on a connection that stays open.
+            client.sendall(rest)
+        else:
+            client.shutdown(socket.SHUT_RDWR)
+
+    pair.upstream.answer = answer
+    with connect(pair.root) as client:
+        client.sendall(b"GET /cut HTTP/" + version + b"\r\n" + HOST + b"\r\n")
+        received = b""
+        while b"first" not in received:
+            received += client.recv(65536)
+        has_first.set()
+        try:
+            while piece := client.recv(65536):
+                received += piece
+            is_in_order = True
+        except ConnectionResetError:
+            is_in_order = False
+
+    # HTTP/1.1 has its last chunk as a mark; in HTTP/1.0 there is only the end of the connection.
+    assert not received.endswith(b"0\r\n\r\n")
+    assert is_in_order is (version == b"1.1")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+    ],
+)
+def test_an_answer_that_would_not_be_the_same_behind_the_proxy_is_a_502(pair: Pair, answer: bytes) -> None:
+    pair.upstream.answer = say(answer)
+    assert 502 == ask(pair.root, b"GET /x HTTP/1.1\r\n" + HOST + b"\r\n").status
+
+
 def test_an_answer_that_ends_with_its_connection_ends_in_order(pair: Pair) -> None:
     def answer(client: socket.socket, _: Arrived) -> None:
         client.sendall(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\nall of it")
@@ -221,6 +266,7 @@ REFUSED = {
     "an absolute URL": (400, b"GET http://169.254.169.254/latest HTTP/1.1\r\n%b\r\n"),
     "a URL without a scheme": (400, b"GET 169.254.169.254/latest HTTP/1.1\r\n%b\r\n"),
     "CONNECT": (400, b"CONNECT 169.254.169.254:443 HTTP/1.1\r\n%b\r\n"),
+    "CONNECT with a path": (400, b"CONNECT /v1/images HTTP/1.1\r\n%b\r\n"),
     "a star": (400, b"OPTIONS * HTTP/1.1\r\n%b\r\n"),
     "a fragment": (400, b"GET /x#y HTTP/1.1\r\n%b\r\n"),
     "a bare line feed": (400, b"GET /x HTTP/1.1\r\nX-A: 1\n%b\r\n"),

@@ -95,6 +95,25 @@ def test_clients_of_a_library_are_metered_whenever_that_begins(
     assert 2 == len(gateway.billing())
 
 
+@pytest.mark.parametrize(
+    "replaced",
+    [
+        "httpx.Client.__init__ = functools.partialmethod(httpx.Client.__init__, trust_env=False)",
+        "made = httpx.Client.__init__\nhttpx.Client.__init__ = lambda one, *a, **k: made(one, *a, **k)",
+        "class Mine(httpx.Client): pass\nhttpx.Client = Mine",
+        "httpx.Client = functools.partial(httpx.Client, trust_env=False)",
+    ],
+    ids=["partial method", "function", "subclass", "partial"],
+)
+def test_clients_are_metered_where_the_program_has_replaced_their_class_or_its_constructor(
+    replaced: str, gateway: Gateway, tmp_path: Path
+) -> None:
+    program = f"{START}import functools\n{BODY}\nimport httpx\n{replaced}\nclient = httpx.Client()\n"
+    program += "assert client.post(url, json=BODY).status_code == 200\n"
+    assert Ended(0, "", "") == run(program, gateway, tmp_path)
+    assert ["success"] == rows(tmp_path)
+
+
 def test_metering_stops_at_once_and_begins_anew(gateway: Gateway, tmp_path: Path) -> None:
     program = f"""
 {START}

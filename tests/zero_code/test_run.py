@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from pixelmeter.testing import Gateway
-from tests.zero_code.programs import Ended, app, bare, ended, environment, rows, running
+from tests.zero_code.programs import CALL, Ended, app, bare, ended, environment, rows, running
 
 LAUNCHER = str(Path(sys.executable).with_name("opentelemetry-instrument"))
 SILENT = {f"OTEL_{name}_EXPORTER": "none" for name in ("TRACES", "METRICS", "LOGS")}
@@ -46,6 +46,16 @@ def test_a_signal_goes_to_the_program_itself(tmp_path: Path) -> None:
         assert "ready\n" == process.stdout.readline()
         process.send_signal(signal.SIGTERM)
         assert 9 == process.wait(60)
+
+
+def test_a_program_that_is_interrupted_right_after_a_call_ends_by_that_signal(gateway: Gateway, tmp_path: Path) -> None:
+    program = f"import httpx, os, sys\n{CALL}\ncall(sys.argv[1]); os.kill(os.getpid(), 2); sys.stdin.read()"
+    command = [sys.executable, app(tmp_path, program), gateway.url]
+    metered = ended(running(*command), environment(tmp_path), tmp_path)
+
+    assert (-signal.SIGINT, "200\n") == (metered.status, metered.output)
+    assert "KeyboardInterrupt" == metered.errors.splitlines()[-1]
+    assert ["success"] == rows(tmp_path)
 
 
 def test_a_program_that_is_not_of_python_is_told_of_signals_as_ever(tmp_path: Path) -> None:

@@ -199,7 +199,8 @@ def patch_clients(library: Any, meter_of: MeterOf) -> Callable[[], None]:
     Clients that exist are included; those that somebody has instrumented keep their meter.
     """
     placed: list[tuple[Any, Any, Any]] = []
-    for kind, wrap in ((library.Client, _sending), (library.AsyncClient, _sending_async)):
+    for name, wrap in (("Client", _sending), ("AsyncClient", _sending_async)):
+        kind = _sender(library, name)
         original = _placed(kind, _SEND)
         sending = wrap(original, library, meter_of)
         setattr(kind, _SEND, sending)
@@ -212,6 +213,12 @@ def patch_clients(library: Any, meter_of: MeterOf) -> Callable[[], None]:
                 setattr(kind, _SEND, original)
 
     return undo
+
+
+def _sender(library: Any, name: str) -> Any:
+    """Return the library's own class, though a program may have put a class or a function of its own in its place."""
+    kind = getattr(getattr(library, "_client", library), name)
+    return next(each for each in kind.__mro__ if _SEND in vars(each))
 
 
 def _sending(original: Any, library: Any, meter_of: MeterOf) -> Any:

@@ -1,7 +1,7 @@
 """Metering of every client of a process: which libraries, from when on, and by which meter.
 
-A library that is imported later is patched when its first client is made, one that is there already at once. Before
-that, no driver is loaded and no meter is made.
+A library that is imported later is patched when its first client is made, or when somebody takes a class's `__init__`,
+maybe to replace it; one that is there already at once. Before that, no driver is loaded and no meter is made.
 """
 
 from __future__ import annotations
@@ -201,8 +201,9 @@ class _FirstObject:
             _waiting.append(self)
 
     def __get__(self, one: object, kind: type | None = None) -> Any:
+        # Also of the class alone: whoever takes it there may be about to put something else in its place.
+        _apply(self.library)
         if one is not None:
-            _apply(self.library)
             # Now, rather than with its first call, which is more often timed and more often in an event loop.
             _meter_now()
         return self._original.__get__(one, kind)

@@ -44,13 +44,10 @@ class Admin:
 
     async def open(self, stack: AsyncExitStack, tls: ssl.SSLContext | None) -> None:
         """Answer until the stack is closed."""
-        places = Places(Limits())
-        made: Any = Server(self._answer, places, stall=_STALL_SECONDS)
-        server = await asyncio.get_running_loop().create_server(
-            made, sock=self._listening, ssl=tls if self._is_elsewhere else None
-        )
-        stack.push_async_callback(made.shutdown, 1.0)
-        stack.callback(server.close)
+        server = Server(self._answer, Places(Limits()), stall=_STALL_SECONDS)
+        listening = await server.listen(self._listening, tls if self._is_elsewhere else None)
+        stack.push_async_callback(server.shutdown, 1.0)
+        stack.callback(listening.close)
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         connection: Any = request.protocol

@@ -9,10 +9,12 @@ from aiohttp import web
 
 from pixelmeter.proxy.requests import Head, Refused
 
-__all__ = ["HELD_LIMIT", "Body", "Room"]
+__all__ = ["ALWAYS_HELD", "HELD_LIMIT", "Body", "Room"]
 
 HELD_LIMIT = 16 * 1024 * 1024
 """Bytes of a body that are read before it is sent on, where its request may be an image call."""
+ALWAYS_HELD = 64 * 1024
+"""Bytes that are read of each, whatever the others have: so much is in memory anyway as soon as it has come."""
 _PLAIN = 1024 * 1024
 
 
@@ -66,7 +68,7 @@ class Body:
         await self._invite()
         kept = 0
         while not self._content.at_eof():
-            if kept >= HELD_LIMIT or self._room.left <= 0:
+            if kept >= (HELD_LIMIT if self._room.left > 0 else ALWAYS_HELD):
                 return
             piece = await self._next()
             kept += len(piece)

@@ -7,6 +7,9 @@ gateway charges for it anyway, so the answer is read to its end, within limits, 
 from __future__ import annotations
 
 import asyncio
+import os
+import socket
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -23,6 +26,7 @@ from pixelmeter.proxy.bodies import Body, Room
 from pixelmeter.proxy.connections import Connection
 from pixelmeter.proxy.metering import GONE, STOPPED, Metering, Watched
 from pixelmeter.proxy.requests import Head, Refused, read_head, read_tags
+from pixelmeter.proxy.resolving import told_when_lost
 from pixelmeter.proxy.responses import Framing, local_head, upstream_head
 from pixelmeter.proxy.upstreams import Upstream, Upstreams
 from pixelmeter.serve.guard import Guard
@@ -30,6 +34,8 @@ from pixelmeter.serve.guard import Guard
 __all__ = ["CallLimits", "Proxy"]
 
 _JSON = ("Content-Type", "application/json")
+# Closed with this, a connection is reset.
+_NO_LINGER = struct.pack("hh" if os.name == "nt" else "ii", 1, 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,14 +82,18 @@ class Proxy:
         *,
         guard: Guard | None = None,
         limits: CallLimits | None = None,
+        room: Room | None = None,
     ) -> None:
-        """`guard` knows the token that clients must send; None lets everybody in who can connect."""
+        """`guard` knows the token that clients must send; None lets everybody in who can connect.
+
+        `room` is for the bodies that are held, of all proxies that share it.
+        """
         self.upstreams = upstreams
         self.metering = metering
         self.session = session
         self.guard = guard
         self.limits = limits or CallLimits()
-        self.room = Room()
+        self.room = room or Room()
         self.running = 0
         """How many requests are under way."""
         self.is_stopping = False
@@ -105,6 +115,7 @@ class _Call:
         "_body",
         "_connection",
         "_is_cut",
+        "_is_open_ended",
         "_limits",
         "_proxy",
         "_request",
@@ -127,6 +138,7 @@ class _Call:
         self._begun = False
         self._unsent = b""
         self._is_cut = False
+        self._is_open_ended = False
         self._body: Body | None = None
         self._answer: aiohttp.ClientResponse | None = None
         self._watched: Watched | None = None
@@ -160,6 +172,8 @@ class _Call:
         return _CLOSED
 
     def _close(self) -> None:
+        if self._is_open_ended:
+            self._reset()
         self._connection.end()
         if self._timer is not None:
             self._timer.cancel()
@@ -191,6 +205,8 @@ class _Call:
 
     async def _pass_on(self) -> web.StreamResponse:
         proxy, request = self._proxy, self._request
+        if request.method == "CONNECT":
+            raise Refused(400, "this proxy is a base URL of its own, and no tunnel")
         head = read_head(request.raw_path.encode("utf-8", "surrogateescape"), request.raw_headers)
         if proxy.guard is not None and not proxy.guard.knows(head.token):
             raise Refused(401, "x-pixelmeter-token is missing or wrong")
@@ -267,21 +283,26 @@ class _Call:
         except ValueError as error:
             if watched is not None:
                 watched.fail(error)
-            raise Refused(502, "the gateway's answer has headers that cannot be passed on") from None
+            raise Refused(502, f"the gateway's answer cannot be passed on: {error}") from None
         self._unsent = head
+        self._is_open_ended = not (framing.is_chunked or framing.has_length or framing.is_empty)
         try:
-            is_whole = await self._read(answer.content, framing)
+            with told_when_lost(answer):
+                is_whole = await self._read(answer.content, framing)
         except (aiohttp.ClientError, TimeoutError) as error:
             # The client sees that it has been cut: its connection is closed before the end.
             if watched is not None:
                 watched.fail(error)
-            return await self._break_off(framing)
+            with suppress(ConnectionError):
+                await self._deliver(self._unsent)
+            return _CLOSED
         if not is_whole:
             return _CLOSED
         # The outcome is kept before the client has the last of the body.
         if watched is not None:
             watched.finish()
         await self._deliver(self._unsent + framing.end)
+        self._is_open_ended = False
         return _KEPT if framing.is_kept else _CLOSED
 
     async def _read(self, content: aiohttp.StreamReader, framing: Framing) -> bool:
@@ -307,15 +328,16 @@ class _Call:
                     await self._deliver(data)
             piece = await content.readany()
 
-    async def _break_off(self, framing: Framing) -> web.StreamResponse:
+    def _reset(self) -> None:
+        """Break the connection off: an end in order would look like the end of the body."""
         transport = self._request.transport
-        if transport is not None and not self._connection.is_gone:
-            with suppress(ConnectionError):
-                await self._deliver(self._unsent)
-            if not framing.is_chunked and not framing.has_length:
-                # The end of the connection would look like the end of the body.
-                transport.abort()
-        return _CLOSED
+        if transport is None or self._connection.is_gone:
+            return
+        connected: socket.socket | None = transport.get_extra_info("socket")
+        if connected is not None:
+            with suppress(OSError):
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        transport.abort()
 
     async def _deliver(self, data: bytes) -> None:
         self._begun = True

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+import ssl
+import weakref
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import LineTooLong
@@ -17,6 +20,7 @@ __all__ = ["Connection", "Server"]
 
 _FIELD_LIMIT = 16_384
 _FIELDS_LIMIT = 100
+_FEWEST_GREETED = 32
 # What aiohttp would log has headers in it, and those have keys.
 _silent = logging.getLogger("pixelmeter.proxy.silent")
 _silent.setLevel(logging.CRITICAL + 1)
@@ -41,6 +45,7 @@ class Connection(web.RequestHandler):
         )
         self._places = places
         self._stall = stall
+        self._greeted = manager.greeted
         self._place: Place | None = None
         self._stalled: asyncio.TimerHandle | None = None
         self._gone: Callable[[], object] | None = None
@@ -62,6 +67,7 @@ class Connection(web.RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin to wait for a request; make room where there are too many."""
         assert isinstance(transport, asyncio.Transport)
+        self._greeted(self)
         self._place = self._places.take(asyncio.get_running_loop(), transport.abort)
         super().connection_made(transport)
 
@@ -131,6 +137,37 @@ class Server(web.Server):
         super().__init__(handler)
         self._places = places
         self._stall = stall
+        # A connection has no place before TLS is agreed on, and takes a file descriptor. One that fails is collected.
+        self._is_encrypted = False
+        self._greeting: weakref.WeakKeyDictionary[Connection, float] = weakref.WeakKeyDictionary()
+
+    async def listen(self, connecting: socket.socket, tls: ssl.SSLContext | None) -> asyncio.Server:
+        """Take connections; with TLS, agreeing on it takes the time and the room of headers."""
+        self._is_encrypted = tls is not None
+        limits, made = self._places.limits, cast("Callable[[], asyncio.Protocol]", self)
+        return await asyncio.get_running_loop().create_server(
+            made,
+            sock=connecting,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else limits.header_seconds,
+            backlog=limits.burst,
+        )
+
+    def greeted(self, connection: Connection) -> None:
+        """A connection is there, with TLS where that is used."""
+        self._greeting.pop(connection, None)
 
     def __call__(self) -> Any:
-        return Connection(self, asyncio.get_running_loop(), self._places, self._stall)
+        loop, limits = asyncio.get_running_loop(), self._places.limits
+        begun = loop.time()
+        if len(self._greeting) >= max(limits.connections // 2, _FEWEST_GREETED):
+            late = [each for each, since in self._greeting.items() if begun - since > limits.header_seconds]
+            for each in late:
+                self.greeted(each)
+            if not late:
+                # asyncio closes the socket.
+                raise ConnectionRefusedError("too many connections that do not agree on TLS")
+        connection = Connection(self, loop, self._places, self._stall)
+        if self._is_encrypted:
+            self._greeting[connection] = begun
+        return connection

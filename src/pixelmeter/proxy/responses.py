@@ -8,6 +8,7 @@ from pixelmeter.proxy.requests import CONNECTION_ONLY, named_in
 
 __all__ = ["Framing", "local_head", "upstream_head"]
 
+_SWITCHED = 101
 _EMPTY = (204, 304)
 _BREAKS = (b"\r", b"\n", b"\0")
 
@@ -48,11 +49,14 @@ def upstream_head(
     """Return the head of a gateway's answer for the client, and how its body goes on.
 
     `is_newest` says whether the client speaks HTTP/1.1, `is_kept` whether its connection may serve another request.
-    ValueError for a head that could be read as two.
+    ValueError, which says why, for one that cannot go on.
     """
+    if status == _SWITCHED:
+        raise ValueError("it goes on to another protocol")
     lines: list[bytes] = []
     connection: list[bytes] = []
-    is_encoded = has_length = False
+    codings: list[bytes] = []
+    has_length = False
     for name, value in raw:
         lower = name.lower()
         if lower not in CONNECTION_ONLY:
@@ -61,7 +65,10 @@ def upstream_head(
         elif lower == b"connection":
             connection.append(value)
         elif lower == b"transfer-encoding":
-            is_encoded = True
+            codings.append(value.strip().lower())
+    if codings and codings != [b"chunked"]:
+        raise ValueError("its body comes in another transfer coding than chunks")
+    is_encoded = bool(codings)
     dropped = named_in(connection) if connection else frozenset[bytes]()
     if is_encoded:
         # It says how long the body is, whatever else does.
@@ -70,7 +77,7 @@ def upstream_head(
         lines = [line for line in lines if line.partition(b":")[0].lower() not in dropped]
     text = b"".join(lines)
     if text.count(b"\n") != len(lines) or text.count(b"\r") != len(lines) or b"\0" in text:
-        raise ValueError("a header of the answer has a line break")
+        raise ValueError("a header has a line break")
     has_length = has_length and not is_encoded
     is_empty = method == "HEAD" or status in _EMPTY
     is_chunked = not has_length and is_newest and not is_empty

@@ -132,16 +132,18 @@ async def run_worker(
         session = await stack.enter_async_context(_session(settings.calls))
         proxy = Proxy(Upstreams(settings.upstreams), Metering(meter), session, limits=settings.calls)
         guarded = Proxy(
-            Upstreams(settings.upstreams), proxy.metering, session, guard=settings.guard, limits=settings.calls
+            Upstreams(settings.upstreams),
+            proxy.metering,
+            session,
+            guard=settings.guard,
+            limits=settings.calls,
+            room=proxy.room,
         )
         servers: list[tuple[Server, asyncio.Server]] = []
         for listener in listeners:
             to = guarded if listener.needs_token else proxy
             server = Server(partial(_answer, to, listener.tags), places, stall=settings.calls.idle_seconds)
-            made: Any = server
-            listening = await loop.create_server(
-                made, sock=listener.socket, ssl=tls if listener.needs_token or tls else None, backlog=limits.burst
-            )
+            listening = await server.listen(listener.socket, tls)
             servers.append((server, listening))
         if admin is not None:
             await admin.open(stack, tls)
