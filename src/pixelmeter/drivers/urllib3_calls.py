@@ -237,22 +237,28 @@ _shared: ContextVar[dict[str, Any] | None] = ContextVar("pixelmeter_urllib3", de
 
 
 @contextmanager
-def one_call() -> Generator[None]:
-    """All that is sent in the block follows from one request: whoever opens it follows redirects by itself."""
-    if _shared.get() is not None:
+def one_call(*, new: bool = False) -> Generator[None]:
+    """All that is sent in the block follows from one request: whoever opens it follows redirects by itself.
+
+    With `new`, nothing around it is part of that request, such as a call that a hook makes.
+    """
+    around, call = _shared.get(), _calls.get()
+    # What is called while a request is on its way is called by its body, and no part of it.
+    is_inner = call is not None and call.is_sending
+    if around is not None and not new and not is_inner:
         yield
         return
     _shared.set({})
     try:
         yield
     finally:
-        _shared.set(None)
+        _shared.set(around)
 
 
 def urlopen(metering: Metering, pool: Any, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
     """Call a pool's `urlopen`, which is `inner`; what it sends is metered."""
     around = _calls.get()
-    if around is not None and around.pool is pool and not around.is_over:
+    if around is not None and around.pool is pool and not around.is_over and not around.is_sending:
         return inner(*args, **kwargs)
     meter = metering.meter_of()
     if meter is None:
