@@ -201,9 +201,26 @@ def test_an_object_without_an_end_is_looked_through_to_a_limit(meter: pixelmeter
         pixelmeter.instrument(endless, meter)
 
 
-def test_a_mock_is_not_asked_what_it_is(meter: pixelmeter.Meter) -> None:
-    with pytest.raises(ConfigError, match="cannot be instrumented"):
-        pixelmeter.instrument(mock.MagicMock(spec=httpx.Client), meter)
+class Lazy:
+    """A proxy that makes what it stands for when it is asked for anything, its class included."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"asked for {name}")
+
+
+@pytest.mark.parametrize("kind", [httpx.Client, aiohttp.ClientSession, requests.Session, urllib3.PoolManager])
+def test_a_mock_is_not_asked_what_it_is(kind: type, meter: pixelmeter.Meter) -> None:
+    with pytest.raises(ConfigError, match="MagicMock cannot be instrumented"):
+        pixelmeter.instrument(mock.MagicMock(spec=kind), meter)
+
+
+def test_a_proxy_is_not_asked_what_it_is(meter: pixelmeter.Meter) -> None:
+    with pytest.raises(ConfigError, match="Lazy cannot be instrumented"):
+        pixelmeter.instrument(Lazy(), meter)
+    with requests.Session() as session:
+        forgotten = weakref.proxy(Holder(None))
+        pixelmeter.instrument(Holder([Lazy(), forgotten, session]), meter)
+        assert is_metered(session)
 
 
 def test_a_part_that_does_not_speak_http_is_warned_of(meter: pixelmeter.Meter) -> None:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 import urllib3
 from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
 from opentelemetry.sdk.trace import TracerProvider
@@ -128,6 +129,34 @@ def test_calls_that_follow_each_other_are_two(
     for _ in range(2):
         manager.request("POST", path_of(gateway), json=BODY)
     assert 2 == len({attempt.call_id for attempt in attempts})
+
+
+def test_a_call_that_a_body_makes_on_its_way_is_an_attempt_of_its_own(
+    manager: urllib3.PoolManager, attempts: list[Attempt], gateway: Gateway
+) -> None:
+    def body() -> Iterator[bytes]:
+        yield b'{"model": "meta/sam-3-1-image", '
+        assert 200 == manager.request("POST", path_of(gateway), json=BODY).status
+        yield b'"prompt": "a fox"}'
+
+    manager.request("POST", path_of(gateway), body=body(), headers={"content-type": "application/json"})
+
+    assert 2 == len(gateway.billing())
+    assert [PRICE, PRICE] == [attempt.cost for attempt in attempts]
+
+
+def test_a_call_that_a_hook_of_requests_makes_is_a_call_of_its_own(
+    meter: Meter, attempts: list[Attempt], gateway: Gateway
+) -> None:
+    with requests.Session() as session:
+        meter_client(session, meter, provisional=False)
+
+        def again(*_: Any, **__: Any) -> None:
+            session.post(path_of(gateway), json=BODY)
+
+        session.post(path_of(gateway), json=BODY, hooks={"response": again})
+
+    assert 2 == len(attempts) == len({attempt.call_id for attempt in attempts})
 
 
 def test_other_requests_are_no_attempts(

@@ -172,6 +172,21 @@ def test_a_folder_takes_no_export_of_another_question(sqlite_url: str, tmp_path:
     assert before == contents(tmp_path)
 
 
+def test_a_folder_that_does_not_know_its_question_any_more_says_so(sqlite_url: str, tmp_path: Path) -> None:
+    filled(sqlite_url)
+    export(sqlite_url, "--format", "jsonl", tmp_path)
+    question, before = tmp_path / "_pixelmeter" / "export.json", [*found_in(tmp_path)]
+    question.write_bytes(b"")
+
+    result = run(sqlite_url, "--format", "csv", tmp_path)
+    assert 1 == result.exit_code
+    assert "_pixelmeter/export.json in" in result.output
+    assert "cannot be read" in result.output
+    question.unlink()
+    export(sqlite_url, "--format", "jsonl", "--resume", tmp_path)
+    assert before == [*found_in(tmp_path)]
+
+
 def test_days_of_which_rows_have_gone_from_the_ledger_stay_as_they_were_exported(
     ledger_url: str, tmp_path: Path
 ) -> None:

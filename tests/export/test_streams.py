@@ -188,7 +188,10 @@ def test_a_reader_that_leaves_ends_the_export_without_a_word(sqlite_url: str) ->
         (["--format", "csv", "--month", "2026-03", "--since", "7d", "-"], "leave out --since"),
         (["--format", "csv", "--month", "soon", "-"], "is not a time"),
         (["--format", "csv", "--since", "2026-03-02", "--until", "2026-03-01", "-"], "must be before"),
+        (["--format", "csv", "--month", "9999-12", "-"], "so far away"),
         (["--format", "csv", "s3://bucket/x.csv"], "write s3://BUCKET/PREFIX/"),
+        (["--format", "csv", "gs://bucket/x/"], "of stores only s3:// is known"),
+        (["--format", "csv", "S3://bucket/x/"], "of stores only s3:// is known"),
     ],
 )
 def test_what_makes_no_sense_is_told_before_anything_is_written(sqlite_url: str, options: list[str], told: str) -> None:

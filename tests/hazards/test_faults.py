@@ -53,6 +53,7 @@ PASSAGE = (
     "_replaced",
     "_urlopen",
     "_within_one_call",
+    "_as_new_call",
     "_making",
     "Body.__getattr__",
     "Body.fp",

@@ -424,19 +424,20 @@ def test_an_amount_that_is_none_is_said_to_be_wrong(pytester: pytest.Pytester, a
 
 
 def test_a_marker_that_makes_no_sense_is_an_error_of_its_test(project: pytest.Pytester) -> None:
-    result = run(
-        project,
-        """
-        import pytest
-
-        @pytest.mark.pixelmeter_max_cost("much")
-        def test_one():
-            pass
-        """,
-        "--strict-markers",
-    )
-    result.assert_outcomes(errors=1)
-    result.stdout.fnmatch_lines(["*pixelmeter_max_cost: 'much' is no amount of US dollars*"])
+    markers = {
+        'max_cost("much")': "pixelmeter_max_cost: 'much' is no amount of US dollars*",
+        "max_cost()": "pixelmeter_max_cost has one argument, usd",
+        "max_cost(dollars=1)": "pixelmeter_max_cost has one argument, usd",
+        "max_cost(1, 2)": "pixelmeter_max_cost has one argument, usd",
+        'block_live("no")': "pixelmeter_block_live: 'no' is neither True nor False",
+        "block_live(blok=False)": "pixelmeter_block_live has one argument, block",
+    }
+    tests = [
+        f"@pytest.mark.pixelmeter_{marker}\ndef test_{number}():\n    pass\n" for number, marker in enumerate(markers)
+    ]
+    result = run(project, "\n".join(["import pytest", *tests]), "--strict-markers")
+    result.assert_outcomes(errors=len(markers))
+    result.stdout.fnmatch_lines([f"*{told}" for told in markers.values()])
 
 
 @pytest.mark.slow

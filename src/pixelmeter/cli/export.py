@@ -91,6 +91,9 @@ def command(
         raise click.UsageError("--since must be before --until")
     if format == "focus" and table != "attempts":
         raise click.UsageError("FOCUS is of attempts: leave out --table")
+    if "://" in target and not target.startswith("s3://"):
+        # Else it would be a folder of this machine, which nobody means by that.
+        raise click.UsageError(f"{target}: of stores only s3:// is known, which other stores speak too")
     from pixelmeter.cli.output import warn
     from pixelmeter.export.service import Question, to_folder, to_stream
     from pixelmeter.export.stores import is_folder, stream
@@ -140,6 +143,8 @@ def _month(text: str, zone: ZoneInfo) -> tuple[datetime, datetime]:
         return span_of(moment(text, now=datetime.now(UTC), zone=zone), "month", zone)
     except ConfigError as error:
         raise click.BadParameter(str(error), param_hint="--month") from None
+    except OverflowError:
+        raise click.BadParameter("no month so far away can be told", param_hint="--month") from None
 
 
 def _store(target: str) -> AbstractContextManager[Any]:

@@ -172,7 +172,8 @@ def _with_ours(session: Any, options: dict[str, Any], meter: Meter, refusal: Ref
 
 def is_client(value: object) -> bool:
     """Return whether it is a session of aiohttp."""
-    return isinstance(value, aiohttp.ClientSession)
+    # Not isinstance, which asks proxies and mocks what they are.
+    return issubclass(type(value), aiohttp.ClientSession)
 
 
 def meter_client(session: Any, meter: Meter, *, provisional: bool, refusal: Refusal | None = None) -> None:

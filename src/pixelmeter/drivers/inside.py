@@ -10,7 +10,7 @@ import functools
 import inspect
 import sys
 from collections.abc import Callable, Iterator
-from types import MemberDescriptorType, MethodType, ModuleType
+from types import MemberDescriptorType, MethodType, ModuleType, UnionType
 from typing import Any, NamedTuple, cast
 
 __all__ = ["Inside", "Place", "inside", "package_of"]
@@ -112,7 +112,7 @@ def inside(start: object, is_client: Callable[[Any], bool]) -> Inside:
 
 def package_of(value: object) -> str:
     """Return the top-level package of an object's class, or of a module."""
-    name: object = vars(value).get("__name__") if isinstance(value, ModuleType) else _class_of(value).__module__
+    name: object = vars(value).get("__name__") if _is(value, ModuleType) else _class_of(value).__module__
     return name.partition(".")[0] if isinstance(name, str) else ""
 
 
@@ -120,9 +120,14 @@ def _class_of(value: object) -> Any:
     return type(value)
 
 
+def _is(value: object, kind: type | UnionType) -> bool:
+    """Return whether a value is of a kind, by its real class: `isinstance` asks proxies, which may do anything then."""
+    return issubclass(_class_of(value), kind)
+
+
 def _look_for_places(found: Inside, value: Any, package: str, path: tuple[Any, ...]) -> None:
     own = _attributes(value)
-    if own is None or isinstance(value, ModuleType):
+    if own is None or _is(value, ModuleType):
         return
     names: list[str] = [*_MAKERS.get(package, ())]
     attribute, preparing = _PREPARING.get(package, ("", ()))
@@ -142,7 +147,7 @@ def _shared(found: Inside, value: Any, package: str, path: tuple[Any, ...]) -> I
     if shared is None:
         return
     makers = shared.makers
-    if not (isinstance(value, ModuleType) and len(path) == 1):
+    if not (_is(value, ModuleType) and len(path) == 1):
         names = [kind.__name__ for kind in _class_of(value).__mro__]
         makers = next((shared.of_class[name] for name in names if name in shared.of_class), ())
     module = sys.modules.get(shared.module)
@@ -156,7 +161,7 @@ def _shared(found: Inside, value: Any, package: str, path: tuple[Any, ...]) -> I
 def _read(value: Any) -> Iterator[Any]:
     for name in READ:
         static = inspect.getattr_static(_class_of(value), name, None)
-        if isinstance(static, property | functools.cached_property):
+        if _is(static, property | functools.cached_property):
             yield getattr(value, name, None)
 
 
@@ -176,7 +181,7 @@ def _has_value(kept: object) -> bool:
 
 def _held(value: Any) -> list[Any]:
     """Return what an object keeps in its attributes, or a container in its items."""
-    if isinstance(value, type | ModuleType):
+    if _is(value, type | ModuleType):
         return []
     kind = _class_of(value)
     if kind is dict:
@@ -189,9 +194,9 @@ def _held(value: Any) -> list[Any]:
         return [value.func, *value.args, *value.keywords.values()]
     held = list((_attributes(value) or {}).values())
     for each in kind.__mro__:
-        for static in cast("dict[str, object]", vars(each)).values():
+        for static in cast("dict[str, Any]", vars(each)).values():
             # A slot, which is empty where it has never been set.
-            if isinstance(static, MemberDescriptorType):
+            if _is(static, MemberDescriptorType):
                 try:
                     held.append(static.__get__(value))
                 except AttributeError:
@@ -215,7 +220,7 @@ def _may_send(value: Any) -> bool:
     kind = _class_of(value)
     if kind in _CONTAINERS:
         return True
-    if isinstance(value, type | ModuleType):
+    if _is(value, type | ModuleType):
         return False
     package = package_of(value)
     return package not in sys.stdlib_module_names and package != "pixelmeter"

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Awaitable, Callable, Generator
 from functools import partial
 from types import ModuleType
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.drivers import httpx_clients
@@ -235,14 +235,19 @@ def _nothing_in(client: object) -> str:
 
 
 def _advice(client: object) -> str | None:
-    named = client if isinstance(client, type) else type(client)
-    module = client.__name__ if isinstance(client, ModuleType) else named.__module__
+    named: Any = client if _is(client, type) else type(client)
+    module: str = cast("Any", client).__name__ if _is(client, ModuleType) else named.__module__
     return next((text for name, text in _ADVICE.items() if f"{module}.".startswith(f"{name}.")), None)
 
 
-def _name(client: object) -> str:
-    if isinstance(client, ModuleType):
+def _is(value: object, kind: type) -> bool:
+    # Not isinstance, which asks proxies and mocks what they are.
+    return issubclass(type(value), kind)
+
+
+def _name(client: Any) -> str:
+    if _is(client, ModuleType):
         return f"the module {client.__name__}"
-    if isinstance(client, type):
+    if _is(client, type):
         return f"the class {client.__module__}.{client.__name__}"
     return f"{type(client).__module__}.{type(client).__name__}"

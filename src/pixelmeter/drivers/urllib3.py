@@ -125,9 +125,14 @@ _KINDS = (
 def _kind_of(value: object) -> str | None:
     for module, name, kind in _KINDS:
         found = getattr(sys.modules.get(module), name, None)
-        if isinstance(found, type) and isinstance(value, found):
+        # Not isinstance, which asks proxies and mocks what they are.
+        if isinstance(found, type) and issubclass(_class_of(value), found):
             return kind
     return None
+
+
+def _class_of(value: object) -> Any:
+    return type(value)
 
 
 def _parts(owner: Any) -> list[Any]:
@@ -182,6 +187,10 @@ def _within_one_call(_: Any, inner: Any, args: tuple[Any, ...], kwargs: dict[str
     return as_one_call(inner, args, kwargs)
 
 
+def _as_new_call(_: Any, inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    return as_one_call(inner, args, kwargs, new=True)
+
+
 def _making(owner: Any, inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Meter what a method makes or finds."""
     made = inner(*args, **kwargs)
@@ -199,7 +208,7 @@ _REPLACEMENTS: dict[str, dict[str, Any]] = {
     "pool": {"urlopen": _urlopen, "_make_request": send_one},
     "manager": {"urlopen": _within_one_call, "_new_pool": _making},
     "adapter": {"proxy_manager_for": _making},
-    "session": {"send": _within_one_call, "get_adapter": _making},
+    "session": {"request": _as_new_call, "send": _within_one_call, "get_adapter": _making},
     "http_session": {"_get_proxy_manager": _making},
     "endpoint": {"make_request": _within_one_call},
     "boto": {},

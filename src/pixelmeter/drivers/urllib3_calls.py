@@ -199,21 +199,27 @@ _calls: ContextVar[_Call | None] = ContextVar("pixelmeter_urlopen", default=None
 _shared: ContextVar[dict[str, Any] | None] = ContextVar("pixelmeter_urllib3", default=None)
 
 
-def as_one_call(inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Call a function that follows redirects by itself: all that it sends is one call."""
-    if _shared.get() is not None:
+def as_one_call(inner: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any], *, new: bool = False) -> Any:
+    """Call a function that follows redirects by itself: all that it sends is one call.
+
+    With `new`, nothing around it is part of that, such as a request whose hook calls it.
+    """
+    around, call = _shared.get(), _calls.get()
+    # What is called while a request is on its way is called by its body, and no part of it.
+    is_inner = call is not None and call.is_sending
+    if around is not None and not new and not is_inner:
         return inner(*args, **kwargs)
     _shared.set({})
     try:
         return inner(*args, **kwargs)
     finally:
-        _shared.set(None)
+        _shared.set(around)
 
 
 def urlopen(metering: Metering, pool: Any, inner: Callable[..., Any], args: tuple[Any, ...], kwargs: Any) -> Any:
     """Call a pool's `urlopen`, which is `inner`; what it sends is metered."""
     around = _calls.get()
-    if around is not None and around.pool is pool and not around.is_over:
+    if around is not None and around.pool is pool and not around.is_over and not around.is_sending:
         return inner(*args, **kwargs)
     meter = metering.meter if metering.meter_of is None else metering.meter_of()
     if meter is None:

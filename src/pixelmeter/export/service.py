@@ -167,7 +167,14 @@ class _Export:
         found = self._store.read(_QUESTION)
         if found is None:
             self._store.write(_QUESTION, msgspec.json.encode(asked))
-        elif _decoded(found, _Asked) != asked:
+            return
+        before = _decoded(found, _Asked)
+        if before is None:
+            raise ExportError(
+                f"{_QUESTION} in {self._store.place} cannot be read, so it is not known what was exported there: "
+                "give another folder, or, if it was the same as now, remove that file"
+            )
+        if before != asked:
             raise ExportError(
                 f"{self._store.place} has another export, of other rows or in another format: give another folder, "
                 "or remove that one"

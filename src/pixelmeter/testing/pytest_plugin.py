@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from argparse import ArgumentTypeError
-from collections.abc import Generator, Sequence
+from collections.abc import Generator
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -243,17 +243,23 @@ def _checked(item: pytest.Item, test: OneTest, phase: str) -> Generator[None, An
 def _limits(item: pytest.Item) -> tuple[int | None, bool]:
     """Return what a test may cost in nano-dollars, and whether its image calls must stay on this machine."""
     cost, block = item.get_closest_marker(_MAX_COST), item.get_closest_marker(_BLOCK_LIVE)
+    most = item.config.getini(_MAX_COST) if cost is None else _argument(cost, "usd")
     try:
-        most = _max_cost_of(item.config.getini(_MAX_COST) if cost is None else _argument(cost.args, cost.kwargs, "usd"))
+        limit = _max_cost_of(most)
     except ValueError as error:
         pytest.fail(f"{_MAX_COST}: {error}", pytrace=False)
-    if block is None:
-        return most, bool(item.config.getini(_BLOCK_LIVE))
-    return most, bool(_argument(block.args, block.kwargs, "block", True))
+    return limit, bool(item.config.getini(_BLOCK_LIVE) if block is None else _argument(block, "block", True))
 
 
-def _argument(given: Sequence[Any], named: Any, name: str, default: Any = None) -> Any:
-    return given[0] if given else named.get(name, default)
+def _argument(marker: pytest.Mark, name: str, default: Any = None) -> Any:
+    """Return the argument of a marker; one that makes no sense fails the test, so that no limit is lost by a slip."""
+    given = [*marker.args, *marker.kwargs.values()]
+    if {*marker.kwargs} - {name} or len(given) > 1 or (not given and default is None):
+        pytest.fail(f"{marker.name} has one argument, {name}", pytrace=False)
+    value = given[0] if given else default
+    if isinstance(default, bool) and not isinstance(value, bool):
+        pytest.fail(f"{marker.name}: {value!r} is neither True nor False", pytrace=False)
+    return value
 
 
 def _max_cost_of(amount: object) -> int | None:

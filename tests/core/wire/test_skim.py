@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
+from collections.abc import Callable
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pixelmeter.core.wire.skim import Skim
+from pixelmeter.core.wire.sse import EventStream
 
 _JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text() | st.text(alphabet='"\\\n/u', max_size=20),
@@ -62,6 +65,25 @@ def test_a_hundred_megabytes_of_image_leave_a_few_bytes() -> None:
     document = skim.document()
     assert document is not None
     assert 100 > len(document)
+
+
+@pytest.mark.parametrize(
+    ("reader", "start", "end"),
+    [
+        (Skim().feed, b'{"b64_json":"', b'"}'),
+        (Skim().feed, b'{"text":"', b'\\n"}'),
+        (EventStream(lambda _: None).feed, b'data: {"b64_json":"', b'"}\n\n'),
+    ],
+)
+def test_a_body_that_comes_in_one_piece_is_not_copied(
+    reader: Callable[[bytes], None], start: bytes, end: bytes
+) -> None:
+    body = start + b"A" * 8_000_000 + end
+    tracemalloc.start()
+    reader(body)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert 400_000 > peak
 
 
 def test_a_document_over_a_megabyte_without_its_strings_is_given_up() -> None:

@@ -87,12 +87,14 @@ class Skim:
             elif self._open:
                 slash = chunk.find(b"\\", at, stop)
                 if slash >= 0:
-                    self._take(chunk[at : slash + 1])
+                    self._take(chunk[at : min(slash, at + _STRING_LIMIT) + 1])
                     self._escaped = True
                     at = slash + 1
                     continue
             if not self._cutting:
-                self._take(chunk[at:stop])
+                # One byte more than is kept tells that it is too long: of a whole body at once nothing else is copied.
+                most = _STRING_LIMIT if self._open else _DOCUMENT_LIMIT
+                self._take(chunk[at : min(stop, at + most + 1)])
             if stop < end:
                 kept += b'"'
                 self._open = 0 if self._open else len(kept)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pixelmeter.core.wire.skim import Skim, find
 
 _DATA = b"data:"
+_PIECE = 65_536
 
 
 class EventStream:
@@ -30,6 +31,11 @@ class EventStream:
 
     def feed(self, chunk: bytes) -> None:
         """Take the next bytes."""
+        # Lines are copied: where a whole body comes at once, only a piece of it at a time.
+        for at in range(0, len(chunk), _PIECE):
+            self._feed(chunk[at : at + _PIECE])
+
+    def _feed(self, chunk: bytes) -> None:
         if self._mark is not None:
             chunk = self._mark + chunk
             if len(chunk) < len(BOM_UTF8) and BOM_UTF8.startswith(chunk):
