@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 PYTEST := $(BIN)/python -m pytest -q
 ifeq ($(STRICT),1)
 export PIXELMETER_TEST_STRICT := 1
-PYTEST += -n 2
+PYTEST += -n 3
 else
 # More workers than two cores: many of these tests wait for processes.
 PYTEST += -n 4 -m "not slow"
