@@ -80,10 +80,11 @@ def test_workers_show_what_the_ledger_and_the_bill_say(
     with running("gunicorn", [*arguments, "tests.sinks.web.workers:app"], port, tmp_path, environment) as site:
         calls = called(site, workers=3)
         until(lambda: calls == rows(ledger))
+        # The writer of each worker tells of its rows once they are committed.
+        until(lambda: calls == site.scrape().total("pixelmeter_ledger_rows_total"))
         scrape = site.scrape()
         check(scrape, ledger, gateway, calls)
         assert 1 == scrape.total("pixelmeter_build_info")
-        assert calls == scrape.total("pixelmeter_ledger_rows_total")
         assert 0 == scrape.total("pixelmeter_requests_in_flight")
         assert set() == scrape.values("pid")
         assert len(list(values.glob("counter_*.db"))) >= 3

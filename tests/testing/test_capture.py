@@ -39,3 +39,16 @@ def test_after_the_block_calls_are_kept_again_and_two_blocks_see_the_same(gatewa
         drain = meter.status()["drain"]
         assert drain is not None
         assert 1 == drain["committed"]
+
+
+def test_a_call_that_began_before_the_block_is_kept_and_not_captured(gateway: Gateway, tmp_path: Path) -> None:
+    url = f"{gateway.url}/images/generations"
+    body = {"model": "meta/sam-3-1-image", "prompt": "a fox"}
+    with pixelmeter.Meter(f"sqlite:///{tmp_path}/ledger.db") as meter, httpx.Client() as client:
+        pixelmeter.instrument(client, meter)
+        with client.stream("POST", url, json=body) as response, capture_calls() as attempts:
+            response.read()
+        assert meter.flush(60)
+        drain = meter.status()["drain"]
+    assert drain is not None
+    assert ([], 1) == (attempts, drain["committed"])

@@ -110,7 +110,7 @@ class Recorder:
         """Return what takes the end of an attempt that begins now; to be asked for before anything else of it.
 
         It takes nothing in a child that is forked meanwhile: the attempt is the parent's. One that begins while a test
-        looks is never written.
+        looks is never written; one that began before is, as ever.
         """
         lifecycle.check()
         return _captured if CAPTURES else partial(self._end, self._process)
@@ -196,9 +196,6 @@ class Recorder:
         }
 
     def _end(self, process: _Process, attempt: Attempt) -> None:
-        if CAPTURES:
-            _captured(attempt)
-            return
         lifecycle.check()
         if process is not self._process:
             return
