@@ -291,16 +291,21 @@ async def test_hazard_07_a_fault_in_what_only_the_first_request_calls_is_counted
     cold = [function for function in first if function not in warm and function.co_name != "<module>"]
     assert cold
     wrong: list[str] = []
+    called_again = 0
     for number, victim in enumerate(cold, start=1):
         with new(number) as meter:
             client = metered(kit, meter, "read")
-            if expected != await planted(kit, client, read, victim, meter, once=True):
+            failed: list[CodeType] = []
+            if expected != await planted(kit, client, read, victim, meter, once=True, failed=failed):
                 wrong.append(f"seen: {name_of(victim)}")
             status = meter.status()
-            if not status["failures"] and not status["spool"]["last_error"]:
+            # Some are called or not as the body comes with its headers or after them.
+            if failed and not status["failures"] and not status["spool"]["last_error"]:
                 wrong.append(f"not counted: {name_of(victim)}")
+            called_again += bool(failed)
             await client.close()
     assert [] == wrong
+    assert called_again > len(cold) // 2
 
 
 class Raising(logging.Handler):

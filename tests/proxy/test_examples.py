@@ -16,7 +16,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from pixelmeter.cli.proxy import command
+from pixelmeter.cli import main
 
 FOLDER = Path(__file__).parents[2] / "examples" / "proxy"
 PAGE = (Path(__file__).parents[2] / "docs" / "proxy.md").read_text()
@@ -25,7 +25,11 @@ UNIT = FOLDER / "pixelmeter-proxy.service"
 
 def parsed(arguments: Sequence[str]) -> dict[str, Any]:
     """Return what the command makes of arguments; it fails for an option that does not exist."""
-    return dict(command.make_context("proxy", list(arguments)).params)
+    above = main.make_context("pixelmeter", ["proxy"])
+    command = main.get_command(above, "proxy")
+    assert command is not None
+    # Below the program, as ever: a command keeps the first help option that it is asked for.
+    return dict(command.make_context("proxy", list(arguments), parent=above).params)
 
 
 def unit() -> configparser.SectionProxy:

@@ -65,10 +65,11 @@ def test_the_commands_of_the_page_are_understood() -> None:
     for line in COMMANDS:
         program, *words = shlex.split(line)
         assert "pixelmeter" == program
-        main.make_context("pixelmeter", [words[0]]).close()
-        command = main.get_command(main.make_context("pixelmeter", [words[0]]), words[0])
+        above = main.make_context("pixelmeter", [words[0]])
+        command = main.get_command(above, words[0])
         assert command is not None
-        command.make_context(words[0], words[1:]).close()
+        # Below the program, as ever: a command keeps the first help option that it is asked for.
+        command.make_context(words[0], words[1:], parent=above).close()
 
 
 def test_what_the_page_shows_of_a_program_that_is_metered_is_printed(tmp_path: Path) -> None:
