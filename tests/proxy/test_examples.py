@@ -116,5 +116,7 @@ def test_commands_of_the_page_are_those_that_there_are() -> None:
 
 
 def test_the_page_names_every_option() -> None:
+    command = main.get_command(main.make_context("pixelmeter", ["proxy"]), "proxy")
+    assert command is not None
     options = {option for parameter in command.params for option in parameter.opts}
     assert set() == {option for option in options if option not in PAGE} - {"--database-url"}
