@@ -559,6 +559,17 @@ def test_what_a_call_that_gave_up_had_asked_for_is_not_drawn(start: Start, ledge
     assert {} == spent_and_leased(ledger_url)
 
 
+def test_a_program_that_has_closed_draws_nothing_until_a_call_asks(start: Start, ledger_url: str) -> None:
+    program = start(usd(1, name="b"))
+    program.call()
+    program.leasing.close(program.writer)
+    program.serve()
+    assert {("b", ""): (CENT, 0)} == spent_and_leased(ledger_url)
+    program.call()
+    program.serve()
+    assert spent_and_leased(ledger_url)["b", ""][1] > 0
+
+
 def test_an_answer_that_comes_as_a_call_gives_up_is_still_the_calls(
     start: Start, ledger_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -84,6 +84,7 @@ class Leasing:
         """Up to when nobody need wait for the ledger, in microseconds of the monotonic clock."""
         self._silent_since: int | None = None
         self._is_closing = False
+        self._is_closed = False
         self._asks: deque[Ask] = deque()
         self._held: dict[Lease, int] = {}
         self._numbers = itertools.count()
@@ -107,6 +108,7 @@ class Leasing:
 
     def ask(self, asks: Sequence[Ask]) -> None:
         """Have the writer answer a call that waits."""
+        self._is_closed = False
         self._asks.extend(asks)
         self.urge()
 
@@ -138,7 +140,8 @@ class Leasing:
         try:
             self._look(writer)
             self._answer(writer, asks)
-            self._refill(writer)
+            if not self._is_closed:
+                self._refill(writer)
             self._give_back(writer, everything=False)
             self._silent_since = None
         except Exception:
@@ -156,6 +159,8 @@ class Leasing:
     def close(self, writer: BudgetWriter) -> None:
         """Give back what no call under way needs, and look once more what is to be told. Raises LedgerError."""
         self._is_closing = True
+        # A run after this one has nothing to draw for: nobody would give it back.
+        self._is_closed = True
         if self._notices is not None:
             self._notices.serve(writer, at_once=True)
         if self._has_leases:
