@@ -38,7 +38,9 @@ from pixelmeter.testing import Gateway, capture_calls
 _BODY = {"model": "meta/sam-3-1-image", "prompt": "a red fox in the snow", "size": "1024x1024", "n": 1}
 
 
-class _Nowhere(SpanExporter):
+class Nowhere(SpanExporter):
+    """Drops spans."""
+
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         return SpanExportResult.SUCCESS
 
@@ -130,7 +132,7 @@ def _variants(library: Any, folder: str, collector: str, stack: ExitStack) -> It
     yield Variant("pixelmeter", metered, lambda: meter.flush(30))
     yield Variant("- nothing kept", metered, inside=capture_calls)
 
-    yield _opentelemetry(library, "opentelemetry", _Nowhere(), stack)
+    yield _opentelemetry(library, "opentelemetry", Nowhere(), stack)
     yield _opentelemetry(library, "- sent", OTLPSpanExporter(endpoint=collector), stack)
 
 

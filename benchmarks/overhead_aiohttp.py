@@ -12,7 +12,7 @@ import argparse
 import asyncio
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator
 from contextlib import AsyncExitStack, contextmanager
 from typing import NamedTuple
 
@@ -20,20 +20,15 @@ import aiohttp
 from opentelemetry.instrumentation.aiohttp_client import create_trace_config
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from benchmarks.overhead import Spent, part_cpus, print_added
+from benchmarks.overhead import Nowhere, Spent, part_cpus, print_added
 from pixelmeter import Meter
 from pixelmeter.drivers.aiohttp import meter_client, patch
 from pixelmeter.testing import Gateway
 
 _BODY = {"model": "meta/sam-3-1-image", "prompt": "a red fox in the snow", "size": "1024x1024", "n": 1}
-
-
-class _Nowhere(SpanExporter):
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
 
 
 class Variant(NamedTuple):
@@ -53,7 +48,7 @@ def _variants(meter: Meter) -> Iterator[Variant]:
     yield Variant("- all sessions", aiohttp.ClientSession(), lambda: meter.flush(30))
 
     traces = TracerProvider()
-    traces.add_span_processor(BatchSpanProcessor(_Nowhere()))
+    traces.add_span_processor(BatchSpanProcessor(Nowhere()))
     metrics = MeterProvider(metric_readers=[InMemoryMetricReader()])
     config = create_trace_config(tracer_provider=traces, meter_provider=metrics)
     yield Variant("opentelemetry", aiohttp.ClientSession(trace_configs=[config]), traces.force_flush)

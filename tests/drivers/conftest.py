@@ -24,8 +24,9 @@ def kit(request: pytest.FixtureRequest) -> Kit:
 
 @pytest.fixture
 def meter(tmp_path: Path) -> Iterator[Meter]:
-    """A meter that takes the mocked host for AIgateway; none of its own failures may be left."""
-    with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"}) as meter:
+    """A meter that takes the mocked host, and the stand-in, for AIgateway; none of its own failures may be left."""
+    gateways = {"mock.test": "aigateway", "127.0.0.1:*": "aigateway"}
+    with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways=gateways) as meter:
         yield meter
         assert {} == meter.failures.counts()
 

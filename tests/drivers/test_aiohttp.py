@@ -8,7 +8,7 @@ import gc
 import io
 import json
 import warnings
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,11 @@ from pixelmeter import Meter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drivers.aiohttp import is_client, meter_client, patch, refuse_another
 from pixelmeter.errors import ConfigError
-from pixelmeter.testing import Gateway, capture_calls
+from pixelmeter.testing import Gateway
 
 KLEIN = "black-forest-labs/flux-2-klein-9b"
 BODY = {"model": KLEIN, "prompt": "a fox"}
 BILLED = ("success", "billed", 40_000_000)
-
-
-@pytest.fixture
-def meter(tmp_path: Path) -> Iterator[Meter]:
-    """A meter that takes the stand-in for AIgateway; none of its own failures may be left."""
-    with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"127.0.0.1:*": "aigateway"}) as meter:
-        yield meter
-        assert {} == meter.failures.counts()
-
-
-@pytest.fixture
-def attempts() -> Iterator[list[Attempt]]:
-    """The attempts that end in the test."""
-    with capture_calls() as attempts:
-        yield attempts
 
 
 @pytest.fixture

@@ -19,26 +19,11 @@ import pixelmeter
 from pixelmeter import BudgetExceeded, Meter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drivers.aiohttp import meter_client, patch
-from pixelmeter.testing import Gateway, capture_calls
+from pixelmeter.testing import Gateway
 from tests.drivers.limits import PRICE, MakeLimited
 from tests.drivers.wires import BODY
 
 KLEIN = "black-forest-labs/flux-2-klein-9b"
-
-
-@pytest.fixture
-def meter(sqlite_url: str) -> Iterator[Meter]:
-    """A meter that takes the stand-in for AIgateway; none of its own failures may be left."""
-    with Meter(sqlite_url, gateways={"127.0.0.1:*": "aigateway"}) as meter:
-        yield meter
-        assert {} == meter.failures.counts()
-
-
-@pytest.fixture
-def attempts() -> Iterator[list[Attempt]]:
-    """The attempts that end in the test."""
-    with capture_calls() as attempts:
-        yield attempts
 
 
 @pytest.fixture(params=["the client", "all sessions", "both"])

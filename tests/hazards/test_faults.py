@@ -58,6 +58,7 @@ PASSAGE = (
     "Body.__getattr__",
     "Body.fp",
     "Body.read",
+    "Body._read",
     "Body.read1",
     "Body._safe_read",
     "Body.close",

@@ -10,22 +10,9 @@ import os
 from pathlib import Path
 
 import pytest
+from suite_outcomes import Outcomes  # type: ignore[import-not-found]
 
 FOLDER = Path(os.environ["AIOHTTP_SUITE_FOLDER"])
-
-
-class Outcomes:
-    """The outcome of every test, by id; a failure in its setup or teardown is its failure."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, str] = {}
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" or report.outcome != "passed":
-            self.seen[report.nodeid] = report.outcome
-
-    def pytest_sessionfinish(self) -> None:
-        (FOLDER / "outcomes.json").write_text(json.dumps(self.seen))
 
 
 class Metered:
@@ -47,6 +34,6 @@ class Metered:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Outcomes())
+    config.pluginmanager.register(Outcomes(FOLDER))
     if os.environ["AIOHTTP_SUITE_HOW"] == "metered":
         config.pluginmanager.register(Metered())

@@ -6,7 +6,6 @@ It imports nothing of this project's tests, whose package has the same name as t
 from __future__ import annotations
 
 import functools
-import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,23 +13,10 @@ from typing import Any
 
 import httpx
 import pytest
+from suite_outcomes import Outcomes  # type: ignore[import-not-found]
 
 FOLDER = Path(os.environ["HTTPX_SUITE_FOLDER"])
 HOW = os.environ["HTTPX_SUITE_HOW"]
-
-
-class Outcomes:
-    """The outcome of every test, by id; a failure in its setup or teardown is its failure."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, str] = {}
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" or report.outcome != "passed":
-            self.seen[report.nodeid] = report.outcome
-
-    def pytest_sessionfinish(self) -> None:
-        (FOLDER / "outcomes.json").write_text(json.dumps(self.seen))
 
 
 class Instrumented:
@@ -62,6 +48,6 @@ class Instrumented:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Outcomes())
+    config.pluginmanager.register(Outcomes(FOLDER))
     if HOW != "plain":
         config.pluginmanager.register(Instrumented(everything=HOW == "metered"))

@@ -10,23 +10,10 @@ import os
 from pathlib import Path
 
 import pytest
+from suite_outcomes import Outcomes  # type: ignore[import-not-found]
 
 FOLDER = Path(os.environ["URLLIB3_SUITE_FOLDER"])
 HOW = os.environ["URLLIB3_SUITE_HOW"]
-
-
-class Outcomes:
-    """The outcome of every test, by id; a failure in its setup or teardown is its failure."""
-
-    def __init__(self) -> None:
-        self.seen: dict[str, str] = {}
-
-    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "call" or report.outcome != "passed":
-            self.seen[report.nodeid] = report.outcome
-
-    def pytest_sessionfinish(self) -> None:
-        (FOLDER / "outcomes.json").write_text(json.dumps(self.seen))
 
 
 class Metered:
@@ -48,6 +35,6 @@ class Metered:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    config.pluginmanager.register(Outcomes())
+    config.pluginmanager.register(Outcomes(FOLDER))
     if HOW == "metered":
         config.pluginmanager.register(Metered())

@@ -76,23 +76,3 @@ def test_fetch_of_node(pair: Pair, calls: Calls, gateway: Gateway) -> None:
 
     assert "1 image\n1 image, after 1 earlier event\n" == printed
     assert gateway.billed_nano() == sum(row.cost or 0 for row in rows)
-
-
-def test_net_http_of_go(pair: Pair, calls: Calls, gateway: Gateway, tmp_path: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        pytest.skip("go is not installed; to provide it: apt-get install golang-go")
-    printed = run(
-        go,
-        "run",
-        str(EXAMPLES / "nethttp.go"),
-        OPENAI_BASE_URL=f"{pair.root}/gw/v1",
-        OPENAI_API_KEY="sk-x",
-        PIXELMETER_CALL_TAGS=f"test={calls.name}",
-        GOCACHE=str(tmp_path / "cache"),
-        GOPATH=str(tmp_path / "path"),
-        GO111MODULE="off",
-    )
-
-    assert "1 image\n" == printed
-    assert gateway.billed_nano() == calls.row().cost

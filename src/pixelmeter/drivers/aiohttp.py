@@ -19,6 +19,7 @@ import aiohttp
 from pixelmeter.core.attempts.outcome import ErrorNames
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.drivers import ANOTHER
 from pixelmeter.drivers.aiohttp_messages import ArrivingBody, body_of, refused_response
 from pixelmeter.drivers.passage import Layer, Routes, send_async
 from pixelmeter.drivers.refusal import answer_of, raised_to
@@ -27,11 +28,11 @@ from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["is_client", "meter_client", "patch", "refuse_another"]
+__all__ = ["ERRORS", "is_client", "meter_client", "patch", "refuse_another"]
 
 _REQUEST = "_request"
 _MIDDLEWARES = "middlewares"
-_ERRORS = ErrorNames(
+ERRORS = ErrorNames(
     never_sent=frozenset(
         {
             "ClientConnectorError",
@@ -86,7 +87,7 @@ class _Call(Layer):
             fields=fields,
             context=self._context,
             sent_headers=lambda: request.headers,
-            errors=_ERRORS,
+            errors=ERRORS,
         )
 
     def reason(self, request: Any, error: BaseException) -> tuple[BaseException, bool | None]:
@@ -202,9 +203,7 @@ def refuse_another(session: Any, meter: Meter) -> None:
     """Raise ConfigError for a session that another meter meters already."""
     placed = _placed(session)
     if placed is not None and not placed.provisional and placed.meter is not meter:
-        raise ConfigError(
-            "this client is instrumented with another meter already: go on with that one, or make a new client"
-        )
+        raise ConfigError(ANOTHER)
 
 
 def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:

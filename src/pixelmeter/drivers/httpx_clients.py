@@ -15,6 +15,7 @@ from typing import Any, cast
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
+from pixelmeter.drivers import ANOTHER
 from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, SyncDriver, body_of
 from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
 from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to, refusal_of
@@ -23,10 +24,7 @@ from pixelmeter.meter import Meter
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["ANOTHER", "look_below", "meter_client", "patch_clients", "refuse_another", "sends_through"]
-
-ANOTHER = "this client is instrumented with another meter already: go on with that one, or make a new client"
-"""What is said of a client that a second meter is to meter."""
+__all__ = ["look_below", "meter_client", "patch_clients", "refuse_another", "sends_through"]
 
 _BOUND = ("BoundSyncStream", "BoundAsyncStream")
 _NOTHING: dict[str, Any] = {}

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import Any, TypeVar, cast
 
 from pixelmeter.core.budgets.budget import Refusal
-from pixelmeter.drivers import httpx_clients
+from pixelmeter.drivers import ANOTHER, httpx_clients
 from pixelmeter.drivers.inside import Inside, Place, inside
 from pixelmeter.drivers.refusal import refusal_of
 from pixelmeter.errors import ConfigError, PixelmeterWarning
@@ -53,7 +53,7 @@ def instrument(client: ClientT, meter: Meter) -> ClientT:
     for place in (*found.makers, *found.awaited):
         placed = _own(place.owner).get(place.name)
         if isinstance(placed, _Later) and placed.meter is not meter:
-            raise ConfigError(httpx_clients.ANOTHER)
+            raise ConfigError(ANOTHER)
     _meter(found, meter, drivers)
     if found.unreachable:
         ways = " and ".join(sorted(found.unreachable))

@@ -16,6 +16,7 @@ from urllib3.connectionpool import HTTPConnectionPool
 from urllib3.poolmanager import PoolManager
 
 from pixelmeter.core.budgets.budget import Refusal
+from pixelmeter.drivers import ANOTHER
 from pixelmeter.drivers.urllib3_calls import Metering, as_one_call, send_one, urlopen
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter
@@ -45,9 +46,7 @@ def refuse_another(client: Any, meter: Meter) -> None:
     for owner in _owners(client):
         known = _metering_of(owner)
         if known is not None and not known.provisional and known.meter is not meter:
-            raise ConfigError(
-                "this client is instrumented with another meter already: go on with that one, or make a new client"
-            )
+            raise ConfigError(ANOTHER)
 
 
 def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:

@@ -55,26 +55,21 @@ class Body(TeeStream):
 
     def read(self, amt: int | None = None) -> bytes:
         """Read so many bytes, or all."""
-        try:
-            data: bytes = self._inner.read() if amt is None else self._inner.read(amt)
-        except BaseException as error:
-            self._tell(self._exchange.fail, error)
-            raise
-        if data:
-            self._tell(self._exchange.feed, data)
-        self._tell(self._took, data, amt != 0)
-        return data
+        return self._read(self._inner.read, () if amt is None else (amt,))
 
     def read1(self, amt: int = -1) -> bytes:
         """Read what is there, at most so many bytes."""
+        return self._read(self._inner.read1, (amt,))
+
+    def _read(self, inner: Any, amt: tuple[int, ...]) -> bytes:
         try:
-            data: bytes = self._inner.read1(amt)
+            data: bytes = inner(*amt)
         except BaseException as error:
             self._tell(self._exchange.fail, error)
             raise
         if data:
             self._tell(self._exchange.feed, data)
-        self._tell(self._took, data, amt != 0)
+        self._tell(self._took, data, amt != (0,))
         return data
 
     def _safe_read(self, amt: int) -> bytes:

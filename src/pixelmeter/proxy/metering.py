@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping
 from contextlib import nullcontext
 from typing import Any
 
-from pixelmeter.core.attempts.outcome import ErrorNames
 from pixelmeter.core.gateways.routes import Followed, Found
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.forms import Fields, multipart_fields
 from pixelmeter.core.wire.headers import media_type
+from pixelmeter.drivers.aiohttp import ERRORS
 from pixelmeter.drivers.passage import Layer, Passage, Routes
 from pixelmeter.drivers.waiting import through_async
 from pixelmeter.errors import PixelmeterError
@@ -28,11 +28,6 @@ GONE = "client_gone"
 STOPPED = "proxy_stopped"
 
 _REMEMBERED_TRIES = 1000
-
-_ERRORS = ErrorNames(
-    never_sent=frozenset({"ClientConnectorError", "ConnectionTimeoutError", "ClientSSLError", "InvalidURL"}),
-    timeouts=frozenset({"ServerTimeoutError"}),
-)
 
 
 class _Layer(Layer):
@@ -155,7 +150,7 @@ class Metering:
                 fields=fields,
                 context={},
                 sent_headers=lambda: sent,
-                errors=_ERRORS,
+                errors=ERRORS,
             )
         except Exception as error:
             self.note("request", error)

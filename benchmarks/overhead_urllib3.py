@@ -1,6 +1,6 @@
 """CPU that metering adds to an image call over urllib3, beside OpenTelemetry's instrumentation of it.
 
-    python benchmarks/urllib3_overhead.py [--pace 0.05] [--rounds 12] [--calls 40]
+    python benchmarks/overhead_urllib3.py [--pace 0.05] [--rounds 12] [--calls 40]
 
 As `overhead.py` does it: blocks of calls in turn, each to the same stand-in gateway, user + system time of all threads
 and of the caller's alone, each block ended by a flush. Every variant is on for its own blocks only, since both put
@@ -11,10 +11,9 @@ them.
 from __future__ import annotations
 
 import argparse
-import statistics
 import tempfile
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from typing import NamedTuple
 
@@ -22,20 +21,15 @@ import urllib3
 from opentelemetry.instrumentation.urllib3 import URLLib3Instrumentor
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 import pixelmeter
-from benchmarks.overhead import part_cpus
+from benchmarks.overhead import Nowhere, Spent, part_cpus, print_added
 from pixelmeter.drivers.urllib3 import meter_client, patch
 from pixelmeter.testing import Gateway
 
 _BODY = {"model": "meta/sam-3-1-image", "prompt": "a red fox in the snow", "size": "1024x1024", "n": 1}
-
-
-class _Nowhere(SpanExporter):
-    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        return SpanExportResult.SUCCESS
 
 
 class _Variant(NamedTuple):
@@ -47,20 +41,13 @@ class _Variant(NamedTuple):
     inside: Callable[[], AbstractContextManager[object]] = nullcontext
 
 
-class _Spent(NamedTuple):
-    """Microseconds of CPU a call."""
-
-    all: float
-    caller: float
-
-
 def _variants(folder: str, stack: ExitStack) -> list[_Variant]:
     meter = pixelmeter.Meter(f"sqlite:///{folder}/ledger.db", gateways={"127.0.0.1:*": "aigateway"})
     stack.callback(meter.close)
     placed = urllib3.PoolManager()
     meter_client(placed, meter, provisional=False)
     traces = TracerProvider()
-    traces.add_span_processor(BatchSpanProcessor(_Nowhere()))
+    traces.add_span_processor(BatchSpanProcessor(Nowhere()))
     stack.callback(traces.shutdown)
     metrics = MeterProvider(metric_readers=[InMemoryMetricReader()])
 
@@ -85,7 +72,7 @@ def _variants(folder: str, stack: ExitStack) -> list[_Variant]:
     ]
 
 
-def _block(variant: _Variant, url: str, calls: int, pace: float) -> _Spent:
+def _block(variant: _Variant, url: str, calls: int, pace: float) -> Spent:
     with variant.inside():
         everything, caller = time.process_time(), time.thread_time()
         for _ in range(calls):
@@ -95,19 +82,7 @@ def _block(variant: _Variant, url: str, calls: int, pace: float) -> _Spent:
         caller = time.thread_time() - caller
         variant.flush()
         everything = time.process_time() - everything
-    return _Spent(everything / calls * 1e6, caller / calls * 1e6)
-
-
-def _print(what: str, spent: Mapping[str, Sequence[float]]) -> None:
-    plain = spent["plain"]
-    added = {key: [b - a for a, b in zip(plain, values, strict=True)] for key, values in spent.items()}
-    heading = f"{what}, plain {statistics.median(plain):.0f} µs"
-    print(f"{heading:30} {'added µs':>9} {'range':>14} {'of OpenTelemetry':>17}")
-    for key, values in added.items():
-        if key != "plain":
-            spread = f"{min(values):.0f}..{max(values):.0f}"
-            ratio = statistics.median(a / b for a, b in zip(values, added["opentelemetry"], strict=True))
-            print(f"{key:30} {statistics.median(values):9.0f} {spread:>14} {ratio:17.2f}")
+    return Spent(everything / calls * 1e6, caller / calls * 1e6)
 
 
 def main() -> None:
@@ -124,13 +99,13 @@ def main() -> None:
         variants = _variants(folder, stack)
         for variant in variants:
             _block(variant, url, 100, 0)
-        spent: dict[str, list[_Spent]] = {variant.name: [] for variant in variants}
+        spent: dict[str, list[Spent]] = {variant.name: [] for variant in variants}
         for number in range(options.rounds):
             for variant in variants if number % 2 else reversed(variants):
                 spent[variant.name].append(_block(variant, url, calls, options.pace))
     print(f"urllib3: {options.rounds} rounds of {calls} calls each, {options.pace:g} s before each call")
-    _print("all threads", {key: [one.all for one in values] for key, values in spent.items()})
-    _print("the caller's", {key: [one.caller for one in values] for key, values in spent.items()})
+    for what in Spent._fields:
+        print_added(what, {key: [getattr(one, what) for one in values] for key, values in spent.items()})
 
 
 if __name__ == "__main__":
