@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import sys
 from collections.abc import Callable, Iterable, MutableMapping, Sequence
@@ -17,8 +18,10 @@ from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fiel
 from pixelmeter.core.wire.headers import Headers, media_type
 from pixelmeter.core.wire.skim import document_of
 
-__all__ = ["Outgoing"]
+__all__ = ["COPIED_LIMIT", "Outgoing", "bytes_of"]
 
+COPIED_LIMIT = 8_388_608
+"""Bytes of a body that are copied at most, to be read; longer ones stay unread, but for bytes, which need no copy."""
 _RETRY = b"x-stainless-retry-count"
 _TRACER = "opentelemetry.trace"
 _TRACE_ID = re.compile(rb"(?!0{32})[0-9A-Fa-f]{32}")
@@ -26,6 +29,19 @@ _FORMS = (b"multipart/", b"application/x-www-form-urlencoded")
 _BLANK_LIMIT = 64
 _BLANK = b"\xef\xbb\xbf \t\r\n"
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+
+def bytes_of(source: object) -> bytes | None:
+    """Return what a body holds in memory, from where it would be read on; None for a stream, which stays unread."""
+    if isinstance(source, bytes):
+        return source
+    # Not of a subclass: that may do anything when it is asked.
+    if type(source) is io.BytesIO:
+        with source.getbuffer() as whole, whole[source.tell() :] as rest:
+            return bytes(rest) if rest.nbytes <= COPIED_LIMIT else None
+    if type(source) is bytearray or type(source) is memoryview:
+        return bytes(source) if memoryview(source).nbytes <= COPIED_LIMIT else None
+    return None
 
 
 class Outgoing:

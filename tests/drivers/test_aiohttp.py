@@ -270,6 +270,7 @@ def test_a_middleware_that_sends_again_makes_a_second_attempt_of_the_call(
             response = await session.post(url, json=BODY, headers=behaving(status=429))
             await response.read()
             alone = await session.post(url, json=BODY, headers=behaving(status=429), middlewares=())
+            await alone.read()
             return response.status, alone.status
 
     assert (200, 429) == run(scene())

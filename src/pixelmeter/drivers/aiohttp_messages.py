@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -25,12 +24,12 @@ from pixelmeter.core.wire.forms import TEXT_LIMIT, Fields, parameter
 from pixelmeter.drivers.passage import tell
 from pixelmeter.drivers.refusal import STATUS
 from pixelmeter.lifecycle import Watch, watch
+from pixelmeter.outgoing import bytes_of
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.sink_dispatch import amid_other_code
 
 __all__ = ["ArrivingBody", "body_of", "refused_response"]
 
-_JOINED_LIMIT = 8_388_608
 _DECODED = ("gzip", "deflate", "br", "zstd")
 _TAKES_WRITER = "stream_writer" in signature(aiohttp.ClientResponse.__init__).parameters
 
@@ -176,16 +175,7 @@ def body_of(request: Any) -> tuple[bytes | None, Fields]:
 
 
 def _in_memory(body: object) -> bytes | None:
-    value: Any = vars(body).get("_value") if isinstance(body, Payload) else body
-    if isinstance(value, bytes):
-        return value
-    # Not of a subclass: that may do anything when it is asked.
-    if type(value) is io.BytesIO:
-        rest = value.getbuffer()[value.tell() :]
-        return bytes(rest) if len(rest) <= _JOINED_LIMIT else None
-    if type(value) in (bytearray, memoryview):
-        return bytes(value) if memoryview(value).nbytes <= _JOINED_LIMIT else None
-    return None
+    return bytes_of(vars(body).get("_value") if isinstance(body, Payload) else body)
 
 
 def _fields(form: aiohttp.MultipartWriter) -> Iterator[tuple[str, str | None]]:

@@ -15,12 +15,11 @@ from pixelmeter.drivers.passage import AsyncTeeStream, Layer, Routes, TeeStream,
 from pixelmeter.drivers.refusal import raised_to, response_of
 from pixelmeter.errors import BudgetExceeded
 from pixelmeter.meter import Meter
-from pixelmeter.outgoing import Outgoing
+from pixelmeter.outgoing import COPIED_LIMIT, Outgoing, bytes_of
 from pixelmeter.recorder.failures import Failures
 
 __all__ = ["ERRORS", "AsyncDriver", "HttpxLayer", "SyncDriver", "bind", "body_of"]
 
-_JOINED_LIMIT = 8_388_608
 ERRORS = ErrorNames(
     never_sent=frozenset(
         {
@@ -206,17 +205,11 @@ def body_of(request: Any) -> tuple[bytes | None, Fields]:
 
 
 def _in_memory(source: object) -> bytes | None:
-    if isinstance(source, bytes):
-        return source
-    # Not of a subclass: that may do anything when it is asked.
-    if type(source) is io.BytesIO:
-        rest = source.getvalue()[source.tell() :]
-        return rest if len(rest) <= _JOINED_LIMIT else None
     if type(source) in (list, tuple):
         chunks = cast("list[object]", source)
-        if all(type(chunk) is bytes for chunk in chunks) and sum(map(len, cast("Any", chunks))) <= _JOINED_LIMIT:
+        if all(type(chunk) is bytes for chunk in chunks) and sum(map(len, cast("Any", chunks))) <= COPIED_LIMIT:
             return b"".join(cast("Any", chunks))
-    return None
+    return bytes_of(source)
 
 
 def _fields(fields: list[Any]) -> Iterator[tuple[str, str | None]]:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 from urllib3.util.url import parse_url
 
+from pixelmeter.outgoing import bytes_of
+
 __all__ = ["Request", "SentHeaders", "content_of", "place_of"]
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
-_JOINED_LIMIT = 8_388_608
 
 
 class Request:
@@ -94,14 +94,4 @@ def place_of(request: Request) -> tuple[bytes, bytes]:
 
 def content_of(body: object) -> bytes | None:
     """Return what of a request's body is in memory; files, iterables and generators stay unread."""
-    if isinstance(body, bytes):
-        return body
-    if isinstance(body, str):
-        return body.encode("utf-8", "replace")
-    if isinstance(body, bytearray):
-        return bytes(body) if len(body) <= _JOINED_LIMIT else None
-    # Not of a subclass: that may do anything when it is asked.
-    if type(body) is io.BytesIO:
-        rest = body.getvalue()[body.tell() :]
-        return rest if len(rest) <= _JOINED_LIMIT else None
-    return None
+    return body.encode("utf-8", "replace") if isinstance(body, str) else bytes_of(body)
