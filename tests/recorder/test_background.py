@@ -211,6 +211,27 @@ def test_a_ticket_handed_in_during_the_last_run_is_served() -> None:
     assert background.stop().wait(60)
 
 
+def test_a_run_that_is_asked_for_during_the_last_one_leaves_no_thread_behind() -> None:
+    entered, go_on = threading.Event(), threading.Event()
+
+    def waits() -> None:
+        entered.set()
+        go_on.wait(60)
+
+    background = Background(waits, lambda: None, lambda: None, "asked for late")
+    background.wake()
+    last = background.stop()
+    entered.wait(60)
+    late = background.run()
+    go_on.set()
+    assert [True, True] == [last.wait(60), late.wait(60)]
+    left = [thread for thread in threading.enumerate() if thread.name == "asked for late"]
+    for thread in left:
+        thread.join(60)
+    assert [] == [thread for thread in left if thread.is_alive()]
+    assert not background.is_running
+
+
 def test_stopping_what_never_ran_starts_no_thread() -> None:
     work = Work()
     assert Background(work.run, work.meanwhile, work.leave, "test").stop().wait(0)

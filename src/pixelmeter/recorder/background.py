@@ -196,6 +196,9 @@ class Background:
                 again = self._until_next_try()
         # Whoever came too late for the last run saw a thread, and started none.
         if self._woken or self._serving or self._tickets:
+            if not self._woken:
+                # A run that is asked for, and nothing to do afterwards: nobody would tell that thread to end.
+                self._tickets.append(Ticket(last=True))
             self._start()
 
     def _work_once(self) -> float | None:
