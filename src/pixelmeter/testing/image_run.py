@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict, cast
 
 import pytest
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from pixelmeter.testing.run_budget import RunBudget
 
 __all__ = ["ImageRun", "OneTest", "Sums", "nano_of", "usd"]
-
-_NANO = 9
 
 
 class Sums(TypedDict):
@@ -229,17 +227,19 @@ def _many(count: int, what: str) -> str:
 
 def nano_of(amount: object) -> int:
     """Return US dollars as nano-dollars. Raises ValueError for what is no amount."""
-    try:
-        nano = Decimal(str(amount).strip().removeprefix("$")).scaleb(_NANO)
-        if nano.is_finite() and nano >= 0 and nano == nano.to_integral_value():
-            return int(nano)
-    except InvalidOperation:
-        pass
-    raise ValueError(f"{amount!r} is no amount of US dollars, such as 0.50")
+    from pixelmeter.core.attempts.record import NANO_PER_USD
+    from pixelmeter.core.text import scaled
+
+    text = str(amount).strip().removeprefix("$")
+    nano = scaled(text, NANO_PER_USD)
+    if nano is None or Decimal(text) * NANO_PER_USD != nano:
+        raise ValueError(f"{str(amount)[:40]!r} is no amount of US dollars, such as 0.50")
+    return nano
 
 
 def usd(nano: int) -> str:
     """Return nano-dollars to read, exact, with two places at least: "$0.50"."""
-    whole, fraction = divmod(nano, 10**_NANO)
-    digits = f"{fraction:0{_NANO}}".rstrip("0").ljust(2, "0")
-    return f"${whole}.{digits}"
+    from pixelmeter.core.text import exact_usd
+
+    whole, _, fraction = exact_usd(nano).partition(".")
+    return f"${whole}.{fraction:0<2}"
