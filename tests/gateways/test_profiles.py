@@ -288,6 +288,19 @@ def test_a_generic_profile_may_be_shown_by_headers_too() -> None:
     assert found is profiles.of_response(found, {b"x-mine-id": b"1"})
 
 
+@pytest.mark.parametrize(
+    "path", [b"/v1/images/%67enerations", b"/%761/im%61ges/generation%73", b"/v1/images/generations/"]
+)
+def test_a_path_that_says_the_same_in_another_way_is_the_same_path(path: bytes) -> None:
+    """RFC 3986, 6.2.2.2: what needs no percent-encoding means the same with it."""
+    profiles = load_profiles({})
+
+    assert profiles.routes("POST", b"api.aigateway.sh", path) == profiles.routes(
+        "POST", b"api.aigateway.sh", b"/v1/images/generations"
+    )
+    assert not profiles.routes("POST", b"api.aigateway.sh", b"/v1/images%2Fgenerations")
+
+
 @pytest.mark.parametrize("length", [100, 100_000])
 def test_a_path_that_no_gateway_has_is_not_looked_through(length: int) -> None:
     found = load_profiles({}).routes("POST", b"nobody.example", b"/%b/images/generations" % (b"a" * length))

@@ -68,6 +68,8 @@ _OPENAI_IMAGES: tuple[tuple[str, Operation], ...] = (
 )
 _LONGEST_PATH = 2048
 _PART = re.compile(r"\{([a-z_]+)(\+?)\}|(?<![^/])\*\*/")
+# RFC 3986, 2.3: a letter, a digit or one of -._~ is the same with and without its percent-encoding.
+_UNRESERVED = re.compile(r"%(?:[46][1-9A-Fa-f]|[57][0-9Aa]|3[0-9]|2[DEde]|5[Ff]|7[Ee])")
 
 
 class Deciding(NamedTuple):
@@ -168,7 +170,10 @@ def matching_follow(routes: Sequence[FollowRoute], method: str, path: bytes) -> 
 
 def _text_of(path: bytes) -> str:
     """Return a path as patterns are matched with it; one that is too long fits none."""
-    return path.decode("latin-1").rstrip("/") if len(path) <= _LONGEST_PATH else ""
+    if len(path) > _LONGEST_PATH:
+        return ""
+    text = path.decode("latin-1").rstrip("/")
+    return _UNRESERVED.sub(lambda found: chr(int(found[0][1:], 16)), text) if "%" in text else text
 
 
 def _parts_of(match: re.Match[str]) -> tuple[tuple[str, str], ...]:
