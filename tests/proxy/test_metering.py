@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy.exc import OperationalError
 
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.proxy.calls import CallLimits
 from pixelmeter.testing import Gateway
 from tests.ledger.reading import stored
 from tests.proxy.conftest import Pair
@@ -259,6 +260,29 @@ def test_an_answer_that_does_not_come_in_time_for_a_client_that_left_is_given_up
 
     assert ("cancelled", "client_gone", None, "unknown") == (row.outcome, row.error_type, row.cost, row.billing)
     assert row.at_risk
+
+
+def test_an_answer_without_an_end_for_a_client_that_left_is_given_up(pair: Pair, calls: Calls) -> None:
+    has_left = threading.Event()
+    sent = 0
+
+    def answer(client: socket.socket, _: Arrived) -> None:
+        nonlocal sent
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        assert has_left.wait(GENEROUS)
+        chunk = b"100000\r\n" + b" " * 0x100000 + b"\r\n"
+        while sent < 2 * CallLimits().gone_bytes:
+            client.sendall(chunk)
+            sent += 0x100000
+
+    pair.upstream.answer = answer
+    arrived = hang_up_when(pair, calls, lambda client, arrived: client.recv(65536))
+    wait_until_gone(pair)
+    has_left.set()
+    pair.upstream.wait_closed(arrived.connection)
+
+    assert ("cancelled", "client_gone", None) == (calls.row().outcome, calls.row().error_type, calls.row().cost)
+    assert sent < 2 * CallLimits().gone_bytes
 
 
 def wait_until_gone(pair: Pair) -> None:
