@@ -14,6 +14,7 @@ from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.apis.requests import Asked, job_id_of, may_ask, request_of
 from pixelmeter.core.attempts.outcome import ErrorNames
 from pixelmeter.core.gateways.routes import Followed, FollowRoute, Found, Route
+from pixelmeter.core.wire.decode import BrokenBody, NotDecoded, decoder
 from pixelmeter.core.wire.forms import Fields, multipart_fields, urlencoded_fields
 from pixelmeter.core.wire.headers import Headers, media_type
 from pixelmeter.core.wire.skim import document_of
@@ -42,6 +43,28 @@ def bytes_of(source: object) -> bytes | None:
     if type(source) is bytearray or type(source) is memoryview:
         return bytes(source) if memoryview(source).nbytes <= COPIED_LIMIT else None
     return None
+
+
+def _decoded(content: bytes, encoding: bytes) -> bytes | None:
+    """Return a body without its Content-Encoding; None where it has more than is copied, or cannot be decoded."""
+    pieces: list[bytes] = []
+    length = 0
+
+    def take(piece: bytes) -> None:
+        nonlocal length
+        length += len(piece)
+        if length > COPIED_LIMIT:
+            raise NotDecoded("length")
+        pieces.append(piece)
+
+    try:
+        feed = decoder(encoding.decode("latin-1"), take)
+        if feed is None:
+            return content
+        feed(content)
+    except (NotDecoded, BrokenBody):
+        return None
+    return b"".join(pieces)
 
 
 class Outgoing:
@@ -89,7 +112,8 @@ class Outgoing:
         self.target = target
         """Path and query, as sent."""
         self.headers: Headers = {name.lower(): value for name, value in headers}
-        self._content = content
+        encoding = self.headers.get(b"content-encoding")
+        self._content = content if encoding is None or content is None else _decoded(content, encoding)
         self._fields = fields
         self._document: bytes | None = None
         self.context = context

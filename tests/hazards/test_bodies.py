@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import gc
+import gzip
 import io
 import json
 import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +56,30 @@ async def test_hazard_21_the_raw_chunks_stay_compressed(pair: Pair) -> None:
 
     assert [packed[:9], packed[9:]] == await pair.both(scene, transport=transport, **pair.kit.undecoded)
     assert BILLED == pair.settlement()
+
+
+@pytest.mark.parametrize(("encoding", "pack"), [("gzip", gzip.compress), ("deflate", zlib.compress)])
+async def test_a_request_that_was_sent_compressed_says_what_it_asks_for(
+    pair: Pair, encoding: str, pack: Callable[[bytes], bytes]
+) -> None:
+    body = pack(json.dumps({"model": KLEIN, "prompt": "a fox", "n": 3, "size": "512x512"}).encode())
+
+    async def scene(client: Client) -> object:
+        return seen(await client.post(MOCK, content=body, headers=json_headers(**{"content-encoding": encoding})))
+
+    await pair.both(scene, transport=lambda: answering(pair, URLS))
+    sent = pair.attempt
+    assert (KLEIN, 3, "512x512") == (sent.requested_model, sent.requested_images, sent.requested_size)
+    assert len(body) == sent.request_bytes
+
+
+@pytest.mark.parametrize("packed", [gzip.compress(b" " * 10_000_000), b"no gzip"], ids=["too large", "broken"])
+async def test_what_a_compressed_request_asks_for_is_unknown_where_it_is_not_read(pair: Pair, packed: bytes) -> None:
+    async def scene(client: Client) -> object:
+        return seen(await client.post(MOCK, content=packed, headers=json_headers(**{"content-encoding": "gzip"})))
+
+    await pair.both(scene, transport=lambda: answering(pair, URLS))
+    assert pair.attempt.requested_model is None
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd", "unheard-of", "gzip, br"])
