@@ -148,6 +148,7 @@ HOLDERS: dict[str, Callable[[Any], Any]] = {
     "dict": lambda client: Holder({"a": (client,)}),
     "partial": lambda client: functools.partial(print, Holder(client)),
     "method": lambda client: Holder(Holder(client).call),
+    "six objects deep": lambda client: functools.reduce(lambda held, _: Holder(held), range(6), client),
     "SDK in an SDK": lambda client: Holder(Holder(openai.OpenAI(api_key="k", http_client=client))),
 }
 

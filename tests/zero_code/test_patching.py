@@ -142,6 +142,25 @@ call(url)
     assert 7 == len(gateway.billing())
 
 
+def test_what_is_no_longer_instrumented_is_as_it_was_before(gateway: Gateway, tmp_path: Path) -> None:
+    program = f"""
+{BODY}
+import sys
+import aiohttp, httpx, httpx2, urllib3
+from pixelmeter.instrumentor import PixelmeterInstrumentor
+changed = httpx.Client, httpx.AsyncClient, httpx2.Client, aiohttp.ClientSession, urllib3.HTTPConnectionPool
+before = [dict(vars(each)) for each in changed], list(sys.meta_path)
+PixelmeterInstrumentor().instrument()
+httpx.Client().post(url, json=BODY)
+urllib3.PoolManager().request("POST", url, json=BODY)
+assert before != ([dict(vars(each)) for each in changed], list(sys.meta_path))
+PixelmeterInstrumentor().uninstrument()
+assert before == ([dict(vars(each)) for each in changed], list(sys.meta_path))
+"""
+    assert Ended(0, "", "") == run(program, gateway, tmp_path)
+    assert ["success"] * 2 == rows(tmp_path)
+
+
 def test_a_call_under_way_when_metering_stops_is_recorded_as_it_ends(gateway: Gateway, tmp_path: Path) -> None:
     program = f"""
 {BODY}{START}

@@ -28,9 +28,7 @@ class _Resolver(AbstractResolver):
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[Any]:
         found: list[Any] = [
-            each
-            for each in await self._inner.resolve(host, port, family)
-            if not ipaddress.ip_address(each["host"].partition("%")[0]).is_link_local
+            each for each in await self._inner.resolve(host, port, family) if not _is_of_link(each["host"])
         ]
         if not found:
             raise OSError(None, f"{host} has no address but of the link")
@@ -38,6 +36,12 @@ class _Resolver(AbstractResolver):
 
     async def close(self) -> None:
         await self._inner.close()
+
+
+def _is_of_link(host: str) -> bool:
+    address = ipaddress.ip_address(host.partition("%")[0])
+    inside = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
+    return (inside or address).is_link_local
 
 
 def connector() -> aiohttp.TCPConnector:
