@@ -39,6 +39,7 @@ __all__ = [
     "DAILY",
     "JOBS",
     "METADATA",
+    "PRUNES",
     "RECONCILIATIONS",
     "SPOOLS",
     "STATEMENTS",
@@ -312,6 +313,21 @@ RECONCILIATIONS = Table(
     Column("coverage", BIG),
 )
 """One row a reconciliation that was applied and came to another result than the one before."""
+
+PRUNES = Table(
+    "pixelmeter_prunes",
+    METADATA,
+    Column("horizon", DateTime(timezone=True), primary_key=True),
+    Column("began_at", DateTime(timezone=True), nullable=False),
+    Column("ended_at", DateTime(timezone=True)),
+    Column("attempts", BIG, nullable=False),
+    Column("made_by", Text),
+    Column("version", Text, nullable=False),
+)
+"""One row a horizon, which is a UTC midnight. From when it is there, no attempt that began before it is added.
+
+`attempts` counts those that were deleted, in the transactions that deleted them; `ended_at` is NULL until all are.
+"""
 
 
 def _as_it_is(name: str) -> str:

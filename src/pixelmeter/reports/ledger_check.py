@@ -50,6 +50,7 @@ _NEEDED = (
     ("pixelmeter_statements", "SELECT, INSERT"),
     ("pixelmeter_statement_reads", "SELECT, INSERT, DELETE"),
     ("pixelmeter_reconciliations", "SELECT, INSERT"),
+    ("pixelmeter_prunes", "SELECT"),
     ("pixelmeter_spend", "SELECT"),
     ("pixelmeter_calls", "SELECT"),
 )
