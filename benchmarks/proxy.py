@@ -130,18 +130,25 @@ def _litellm_proxy(command: str, upstream: str, folder: str) -> Iterator[tuple[i
             [command, "--config", str(config), "--host", "127.0.0.1", "--port", str(port)],
             stdout=log,
             stderr=log,
-            # Its prices come with it; else it asks for newer ones first.
-            env=os.environ | {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
+            # Its prices come with it, else it asks for newer ones first; and it serves everybody, as the others do.
+            env=os.environ
+            | {
+                "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+                "LITELLM_DANGEROUSLY_PERMIT_WEAK_OR_UNSET_MASTER_KEY": "true",
+            },
         )
         with process:
             try:
                 root = f"http://127.0.0.1:{port}"
-                for _ in range(600):
+                while process.poll() is None:
                     try:
                         httpx.get(f"{root}/health/liveliness")
                         break
                     except httpx.TransportError:
                         time.sleep(0.2)
+                if process.returncode is not None:
+                    log.seek(0)
+                    raise SystemExit(log.read().decode(errors="replace"))
                 yield process.pid, root
             finally:
                 process.kill()
