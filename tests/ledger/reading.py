@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
-from collections.abc import Mapping
-from datetime import UTC, date, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import select, text
+from sqlalchemy import Date, DateTime, select, text
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.core.labels import error_type, quality_label, size_label
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.core.reporting.latency import bucket
+from pixelmeter.core.reporting.pixels import delivered_pixels
 from pixelmeter.ledger.engine import open_engine
-from pixelmeter.ledger.schema import ADJUSTMENTS, ATTEMPTS, DAILY, TOTALS
-from pixelmeter.ledger.sums import DURATIONS, TOTALS_KEY
+from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS
+from pixelmeter.ledger.schema import ADJUSTMENTS, ATTEMPTS
+from pixelmeter.ledger.sums import DURATIONS, TOTALS_COLUMNS, TOTALS_KEY
 
 Sums = Mapping[tuple[Any, ...], tuple[int, ...]]
 
@@ -63,46 +66,105 @@ def viewed(url: str) -> dict[str, dict[str, Any]]:
 
 def rollup(url: str) -> Sums:
     """Return the day rollup: its sums by its key, without rows that all attempts have left."""
-    width = len(DAILY.primary_key)
+    return _added_up(url, "pixelmeter_daily", DAILY_KEY, SUMS)
+
+
+def hours(url: str) -> Sums:
+    """Return the rollup by hour, likewise."""
+    return _added_up(url, "pixelmeter_hourly", HOURLY_KEY, SUMS)
+
+
+def tag_days(url: str) -> Sums:
+    """Return the rollup by tags, likewise."""
+    return _added_up(url, "pixelmeter_tag_daily", TAG_DAILY_KEY, TAG_SUMS)
+
+
+def _added_up(url: str, view: str, keys: Sequence[str], sums: Sequence[str]) -> Sums:
+    found: dict[tuple[Any, ...], tuple[int, ...]] = {}
     with open_engine(url).connect() as connection:
-        rows = connection.execute(select(DAILY)).all()
-    return {tuple(row[:width]): tuple(row[width:]) for row in rows if any(row[width:])}
+        statement = text(f"SELECT {', '.join((*keys, *sums))} FROM {view}")
+        for row in connection.execute(statement.columns(day=Date, hour=DateTime(timezone=True))).all():
+            key, values = tuple(row[: len(keys)]), tuple(row[len(keys) :])
+            found[key] = tuple(map(int.__add__, found.get(key, (0,) * len(sums)), values))
+    return {key: values for key, values in found.items() if any(values)}
 
 
 def recomputed(url: str) -> Sums:
     """Return what the day rollup should be, added up from the rows and their adjustments."""
-    sums: dict[tuple[Any, ...], list[int]] = defaultdict(lambda: [0] * 8)
+    return _recomputed(url, lambda one: [(_moment(one).date(), *_key(one))])
+
+
+def recomputed_hours(url: str) -> Sums:
+    """Return what the rollup by hour should be, likewise."""
+    return _recomputed(url, lambda one: [(_moment(one).replace(minute=0, second=0, microsecond=0), *_key(one))])
+
+
+def recomputed_tag_days(url: str) -> Sums:
+    """Return what the rollup by tags should be, likewise, without the tags that are wide."""
+    with open_engine(url).connect() as connection:
+        wide = set(connection.execute(text("SELECT tag FROM pixelmeter_wide_tags")).scalars())
+
+    def keys(one: Attempt) -> list[tuple[Any, ...]]:
+        tags = json.loads(one.tags).items()
+        day, latency = _moment(one).date(), bucket(one.duration)
+        return [(tag, day, value, latency) for tag, value in tags if value and tag not in wide]
+
+    return _recomputed(url, keys, with_tags=True)
+
+
+def _moment(one: Attempt) -> datetime:
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=one.started_at)
+
+
+def _key(one: Attempt) -> tuple[Any, ...]:
+    return (one.gateway, one.provider or "", one.operation, one.model, one.outcome, bucket(one.duration))
+
+
+def _recomputed(url: str, keys: Callable[[Attempt], list[tuple[Any, ...]]], *, with_tags: bool = False) -> Sums:
+    sums: dict[tuple[Any, ...], Counter[str]] = defaultdict(Counter)
+    names = TAG_SUMS if with_tags else SUMS
     for one in adjusted(url).values():
-        day: date = (datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=one.started_at)).date()
-        key = (day, one.gateway, one.provider or "", one.operation, one.model, one.outcome, bucket(one.duration))
-        added = (
-            1,
-            int(one.attempt == 0 and one.outcome != "blocked"),
-            one.images or 0,
-            one.cost or 0,
-            one.fee or 0,
-            one.at_risk or 0,
-            int(one.cost is None),
-            one.duration,
-        )
-        sums[key] = [old + new for old, new in zip(sums[key], added, strict=True)]
-    return {key: tuple(values) for key, values in sums.items()}
+        pixels = None if one.cost is None else delivered_pixels(one.images, one.size)
+        unestimated = one.cost is None and one.at_risk is None and one.billing in ("unknown", "pending")
+        failed = one.outcome != "success"
+        added = {
+            "attempts": 1,
+            "calls": int(one.attempt == 0 and one.outcome != "blocked"),
+            "images": one.images or 0,
+            "cost": one.cost or 0,
+            "fee": one.fee or 0,
+            "at_risk": one.at_risk or 0,
+            "unknown_cost_attempts": int(one.cost is None),
+            "duration": one.duration,
+            "unestimated_attempts": int(unestimated),
+            "unknown_fee_attempts": int(one.fee is None),
+            "priced_images": 0 if one.cost is None else one.images or 0,
+            "pixels": pixels or 0,
+            "pixel_cost": 0 if pixels is None else one.cost or 0,
+            "errors": int(one.outcome in ("error", "timeout", "throttled", "rejected")),
+            "blocked": int(one.outcome == "blocked"),
+            "failure_cost": one.cost or 0 if failed else 0,
+            "unknown_failures": int(failed and one.cost is None),
+        }
+        for key in keys(one):
+            sums[key].update(added)
+    found = {key: tuple(counted[name] for name in names) for key, counted in sums.items()}
+    return {key: values for key, values in found.items() if any(values)}
 
 
 def totals(url: str) -> Mapping[tuple[str, ...], Mapping[str, int]]:
     """Return the totals by their key, money and time in one number each, without what is 0."""
-    with open_engine(url).connect() as connection:
-        rows = connection.execute(select(TOTALS)).mappings().all()
     found: dict[tuple[str, ...], Mapping[str, int]] = {}
-    for row in rows:
-        sums = {name: row[name] for name in row if name not in ("number", *TOTALS_KEY)}
+    columns = TOTALS_COLUMNS[len(TOTALS_KEY) :]
+    for key, values in _added_up(url, "pixelmeter_totals", TOTALS_KEY, columns).items():
+        sums = dict(zip(columns, values, strict=True))
         for name, whole, rest, unit in (
             ("cost", "cost_usd", "cost_nano", 10**9),
             ("at_risk", "at_risk_usd", "at_risk_nano", 10**9),
             ("duration", "duration_s", "duration_us", 10**6),
         ):
             sums[name] = sums.pop(whole) * unit + sums.pop(rest)
-        found[tuple(row[name] for name in TOTALS_KEY)] = {name: value for name, value in sums.items() if value}
+        found[key] = {name: value for name, value in sums.items() if value}
     return found
 
 

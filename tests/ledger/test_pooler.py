@@ -117,7 +117,7 @@ def test_a_connection_that_the_pooler_loses_in_the_middle_is_replaced_at_once(
         psycopg.connect(postgres_url) as holder,
     ):
         writer.write([make_attempt()], {}, [])
-        holder.execute("SELECT FROM pixelmeter_totals FOR UPDATE")
+        holder.execute("LOCK TABLE pixelmeter_deltas IN SHARE MODE")
         written = threads.submit(writer.write, [make_attempt()], {"a": 1}, [])
         while admin.execute(WAITING).fetchone() != (1,):
             assert not written.done(), written.result()

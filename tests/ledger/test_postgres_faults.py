@@ -207,9 +207,9 @@ def test_a_lock_that_somebody_holds_is_waited_for_so_long_and_no_longer(
     first = make_attempt()
     with closing(PostgresWriter(read_address(postgres_url), patience=2)) as writer:
         writer.write([first], {"a": 1}, [])
-        for held in ("pixelmeter_totals FOR UPDATE", "pixelmeter_daily FOR UPDATE", "pixelmeter_spools FOR UPDATE"):
+        for held in ("LOCK TABLE pixelmeter_deltas IN SHARE MODE", "SELECT FROM pixelmeter_spools FOR UPDATE"):
             with psycopg.connect(postgres_url) as holder:
-                holder.execute(f"SELECT FROM {held}".encode())
+                holder.execute(held.encode())
                 with pytest.raises(LedgerError, match="lock timeout; somebody else has held") as raised:
                     writer.write(batch, {"a": 2}, [])
                 assert not isinstance(raised.value, RowRefused)
@@ -229,7 +229,7 @@ def test_a_writer_that_is_ended_while_it_waits_for_a_lock_begins_again(
         ThreadPoolExecutor() as threads,
     ):
         writer.write([first], {}, [])
-        holder.execute("SELECT FROM pixelmeter_totals FOR UPDATE")
+        holder.execute("LOCK TABLE pixelmeter_deltas IN SHARE MODE")
         written = threads.submit(writer.write, batch, {"a": 1}, [])
         while admin.execute(WAITING).fetchone() != (1,):
             assert not written.done(), written.result()
@@ -254,7 +254,7 @@ def test_attempts_that_somebody_else_is_just_adding_are_added_once(
     ):
         assert (1, 0) == (writer.write([first], {}, []), other.write([first], {}, []))
         # The other waits with its rows inserted and not committed, so that the writer waits for the other.
-        holder.execute("SELECT FROM pixelmeter_totals FOR UPDATE")
+        holder.execute("LOCK TABLE pixelmeter_deltas IN SHARE MODE")
         added = threads.submit(other.write, batch, {}, [])
         while admin.execute(WAITING).fetchone() != (1,):
             assert not added.done(), added.result()

@@ -20,7 +20,8 @@ from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.budget_changes import ResetAuthor
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.schema import METADATA, VIEWS
+from pixelmeter.ledger.schema import METADATA
+from pixelmeter.ledger.views import VIEWS
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
@@ -58,7 +59,9 @@ def test_a_writer_that_loses_a_deadlock_tries_again(postgres_url: str) -> None:
             copies: dict[str, object] = dict(
                 other.execute("SELECT id::text, to_jsonb(a) FROM pixelmeter_attempts AS a").fetchall()
             )
-            other.execute("TRUNCATE pixelmeter_attempts, pixelmeter_daily, pixelmeter_totals")
+            other.execute(
+                "TRUNCATE pixelmeter_attempts, pixelmeter_daily_merged, pixelmeter_totals_merged, pixelmeter_deltas"
+            )
             other.execute("SET deadlock_timeout = '60s'")
             other.commit()
             other.execute(insert, (Jsonb(copies[high.id]),))
@@ -153,7 +156,7 @@ def test_a_role_that_only_reads_may_read_all_there_is(postgres_url: str) -> None
     limited = postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this")
     try:
         with psycopg.connect(limited) as reader:
-            names = [*(table.name for table in METADATA.sorted_tables), *VIEWS, "pixelmeter_schema"]
+            names = [*(table.name for table in METADATA.sorted_tables), *VIEWS["postgresql"], "pixelmeter_schema"]
             for each in names:
                 reader.execute(f"SELECT * FROM {each}".encode())
         with pytest.raises(LedgerError, match="permission denied"), closing(open_writer(limited)) as writer:

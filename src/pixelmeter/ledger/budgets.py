@@ -27,12 +27,16 @@ from pixelmeter.ledger.budget_leases import COLUMNS, KEY, Charges, Run, charging
 from pixelmeter.ledger.budget_reading import rule_of, so_far, spans_of_attempts
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.wide_tags import wide_tags
 
 __all__ = ["REVISION", "BudgetTransactions", "Charges", "Known", "Run", "counting", "known_rules", "release"]
 
 _T = TypeVar("_T")
 
-REVISION = "SELECT coalesce(max(revision), 0) FROM pixelmeter_budgets"
+REVISION = (
+    "SELECT (SELECT coalesce(max(revision), 0) FROM pixelmeter_budgets) + (SELECT count(*) FROM pixelmeter_wide_tags)"
+)
+"""Finds a number that grows with each change of what a writer has to know, which `known_rules` reads."""
 _ADD = (
     f"INSERT INTO pixelmeter_budget_sums AS present ({COLUMNS})"
     f" VALUES (?, ?, ?, {', '.join('?' * len(SUMS))}, 0, 0, 0, 0, 0) ON CONFLICT (budget, value, starts_at) DO UPDATE"
@@ -42,9 +46,10 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Known(NamedTuple):
-    """The budgets of a ledger, as of a revision."""
+    """What a writer has to know of a ledger, as of a revision: its wide tags and its budgets."""
 
     revision: int
+    wide: frozenset[str] = frozenset()
     counted: Sequence[Counted] = ()
     problem: LedgerError | None = None
     """Why a budget cannot be read: nothing is written then, as it would not be counted."""
@@ -53,8 +58,8 @@ class Known(NamedTuple):
 class BudgetTransactions(ABC):
     """The budgets of a ledger, as a writer changes them. Each method is one transaction; LedgerError when it fails."""
 
-    _budgets: Known
-    """Those of the ledger, as of the latest transaction."""
+    _known: Known
+    """What is known of the ledger, as of the latest transaction."""
     _charges: Charges | None
 
     @abstractmethod
@@ -79,7 +84,7 @@ class BudgetTransactions(ABC):
         """
 
         def drawn(run: Run, reader: LedgerReader) -> list[Drawn]:
-            limits = {counted.rule.name: counted.rule.limit for counted in self._budgets.counted}
+            limits = {counted.rule.name: counted.rule.limit for counted in self._known.counted}
             asked = [one._replace(limit=limits.get(one.key.budget, one.limit)) for one in draws]
             return budget_leases.draw(run, process, asked, at, reader.dialect)
 
@@ -104,7 +109,7 @@ class BudgetTransactions(ABC):
         except RowRefused:
             # It may refuse a value of a budget as well, of which there never was a lease then. Others are kept.
             for attempt in attempts:
-                for budget in self._budgets.counted:
+                for budget in self._known.counted:
                     with suppress(RowRefused):
                         self._keep_refused([attempt], [budget])
         if self._charges is not None:
@@ -112,7 +117,7 @@ class BudgetTransactions(ABC):
 
     def _keep_refused(self, attempts: Sequence[Attempt], budgets: Sequence[Counted] | None = None) -> None:
         def keep(run: Run, reader: LedgerReader) -> None:
-            these = _readable(self._budgets).counted if budgets is None else budgets
+            these = _readable(self._known).counted if budgets is None else budgets
             budget_leases.keep_refused(run, these, attempts, self._charges, reader.dialect)
 
         self._in_transaction(keep)
@@ -147,16 +152,17 @@ class BudgetTransactions(ABC):
 
 
 def known_rules(reader: LedgerReader) -> Known:
-    """Return the budgets towards which attempts count."""
+    """Return the budgets towards which attempts count, and the tags that are wide."""
     [(revision,)] = reader.rows(REVISION)
+    wide = wide_tags(reader)
     statement = "SELECT name, definition, counts_from FROM pixelmeter_budgets WHERE is_active ORDER BY name"
     rows = [
         (name, definition, reader.dialect.microseconds(since)) for name, definition, since in reader.rows(statement)
     ]
     try:
-        return Known(revision, [Counted(rule_of(name, definition), since) for name, definition, since in rows])
+        return Known(revision, wide, [Counted(rule_of(name, definition), since) for name, definition, since in rows])
     except LedgerError as problem:
-        return Known(revision, problem=problem)
+        return Known(revision, wide, problem=problem)
 
 
 def _readable(known: Known) -> Known:

@@ -17,7 +17,7 @@ from pixelmeter.ledger.address import Address, connect_arguments, read_only_uri
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE
 
-__all__ = ["DIALECTS", "ROUTED", "Dialect", "Sql", "bucket_of", "wide", "wide_sum"]
+__all__ = ["DIALECTS", "RETRIED", "ROUTED", "Dialect", "Sql", "bucket_of", "wide", "wide_sum"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -29,6 +29,9 @@ _ROWS_AT_ONCE = 2000
 ROUTED = "baseline_model IS NOT NULL OR baseline_cost IS NOT NULL OR route_fee IS NOT NULL OR savings IS NOT NULL"
 """The attempts whose gateway said something of its choice of a model. An index has them alone; both databases use it
 for a condition with this very text."""
+
+RETRIED = "attempt > 0"
+"""The attempts that repeated an earlier one, which have an index of their own too."""
 
 
 class Sql(NamedTuple):
@@ -45,6 +48,8 @@ class Dialect(Protocol):
     """A statement that finds a row where a table of the name in its one parameter is there."""
     tag_members: str
     """The function that unpacks the column `tags` into rows of `key` and `value`."""
+    reach: str
+    """A statement that finds the first and the last day of the day rollup, without reading all of it."""
 
     def connected(self, address: Address) -> AbstractContextManager[Any]:
         """Give a connection that cannot change the database; LedgerError where the database refuses."""
@@ -96,6 +101,7 @@ class _Sqlite:
 
     has_table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?"
     tag_members = "json_each"
+    reach = "SELECT (SELECT min(day) FROM pixelmeter_daily), (SELECT max(day) FROM pixelmeter_daily)"
 
     @contextlib.contextmanager
     def connected(self, address: Address) -> Generator[sqlite3.Connection]:
@@ -153,6 +159,12 @@ class _Postgresql:
 
     has_table = "SELECT 1 WHERE to_regclass(?) IS NOT NULL"
     tag_members = "jsonb_each_text"
+    reach = """
+SELECT min(day), max(day) FROM (
+  SELECT min(day) AS day FROM pixelmeter_daily_merged UNION ALL SELECT max(day) FROM pixelmeter_daily_merged
+  UNION ALL SELECT (r.hour AT TIME ZONE 'UTC')::date
+  FROM pixelmeter_deltas AS d, json_to_recordset(d.hourly) AS r(hour timestamptz)
+) AS days"""
 
     @contextlib.contextmanager
     def connected(self, address: Address) -> Generator[Any]:

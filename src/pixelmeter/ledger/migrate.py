@@ -161,8 +161,10 @@ def _dropped(found: str, revision: str) -> Iterator[tuple[str, str | None]]:
             return
         after = _columns(connection)
     engine.dispose()
-    for name, columns in before.items():
-        left = after.get(name)
+    for table, columns in before.items():
+        # Of sums it is the view that has them all, and that has the name which the table had before.
+        name = table.removesuffix("_merged")
+        left = after.get(table, after.get(name))
         if left is None:
             yield name, None
             continue

@@ -33,12 +33,12 @@ from pixelmeter.ledger.budgets import BudgetTransactions, Charges, Known, Run, c
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets
+from pixelmeter.ledger.merging import Merger
 from pixelmeter.ledger.postgres_session import Rest, Session
-from pixelmeter.ledger.postgres_sql import (
-    Sql,
-    additions_of,
-)
+from pixelmeter.ledger.postgres_sql import Sql, storable
+from pixelmeter.ledger.postgres_sums import Additions, additions_of
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.wide_tags import Watch
 from pixelmeter.ledger.writer import dead_processes, first_of_each_id, sorted_by_kind
 
 __all__ = ["PostgresWriter"]
@@ -69,7 +69,9 @@ class PostgresWriter(BudgetTransactions):
         self._settler = settler
         self._changed = changed
         self._charges = charges
-        self._budgets = Known(-1)
+        self._known = Known(-1)
+        self._watch = Watch()
+        self._merger = Merger()
         self._arguments = connect_arguments(address)
         self._sql = Sql(address, patience)
         self._session: Session | None = None
@@ -87,9 +89,8 @@ class PostgresWriter(BudgetTransactions):
         """
         attempts, ends = sorted_by_kind(records)
         # The rows of every table are touched in the order of their keys, so that concurrent writers do not deadlock.
-        rows = sorted(first_of_each_id(attempts), key=attrgetter("id"))
-        with self._refusing():
-            rest = Rest(additions_of(rows) if rows else None, positions, finished)
+        rows = sorted(first_of_each_id(storable(attempts)), key=attrgetter("id"))
+        rest = Rest(None, positions, finished)
         changes: Sequence[Change] = ()
         if ends or any(map(has_job, rows)):
             new, changes = self._run(lambda session: self._write_with_jobs(session, rows, ends, rest))
@@ -121,25 +122,30 @@ class PostgresWriter(BudgetTransactions):
     def _write_few(self, session: Session, rows: Sequence[Attempt], rest: Rest) -> int:
         if session.is_known:
             with self._refusing():
+                rest = rest._replace(additions=self._additions(rows))
                 try:
-                    session.commit_few(rows, self._budgets.revision, self._counted(rest, rows))
-                    return len(rows)
+                    number = session.commit_few(rows, self._known.revision, self._counted(rest, rows))
                 except (errors.UniqueViolation, errors.DivisionByZero):
                     pass
+                else:
+                    self._committed(session, number, rest)
+                    return len(rows)
         return self._write(session, rows, rest)
 
     def _write(self, session: Session, rows: Sequence[Attempt], rest: Rest) -> int:
         self._begin(session)
         with self._refusing():
             if rows:
+                additions = self._additions(rows)
                 try:
                     session.copy(rows)
                 except errors.UniqueViolation:
                     self._begin(session, may_prepare=False)
                     rows = session.insert_new(rows)
-                    rest = rest._replace(additions=additions_of(rows) if rows else None)
+                    additions = self._additions(rows)
+                rest = rest._replace(additions=additions if rows else None)
             self._end_leases(session, rest.finished)
-            session.commit(self._counted(rest, rows))
+            self._commit(session, rest, rows)
         return len(rows)
 
     def _write_with_jobs(
@@ -153,8 +159,8 @@ class PostgresWriter(BudgetTransactions):
             session.keep_jobs(brought.jobs)
             session.keep_changes(brought.changes)
             self._end_leases(session, rest.finished)
-            rest = rest._replace(additions=additions_of(new, brought.changes))
-            session.commit(self._counted(rest, new, brought.changes))
+            rest = rest._replace(additions=self._additions(new, brought.changes))
+            self._commit(session, rest, new, brought.changes)
         return len(new), brought.changes
 
     def _adjust(self, session: Session, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
@@ -162,8 +168,22 @@ class PostgresWriter(BudgetTransactions):
         with self._refusing():
             changes = adjust(LedgerReader(self._address, session.connection), ids, corrected, author)
             session.keep_changes(changes)
-            session.commit(self._counted(Rest(additions_of((), changes), {}, ()), (), changes))
+            self._commit(session, Rest(self._additions((), changes), {}, ()), (), changes)
         return changes
+
+    def _additions(self, attempts: Sequence[Attempt], changes: Sequence[Change] = ()) -> Additions:
+        return additions_of(attempts, changes, self._known.wide, self._watch)
+
+    def _commit(
+        self, session: Session, rest: Rest, attempts: Sequence[Attempt], changes: Sequence[Change] = ()
+    ) -> None:
+        self._committed(session, session.commit(self._counted(rest, attempts, changes)), rest)
+
+    def _committed(self, session: Session, number: int | None, rest: Rest) -> None:
+        if number is not None and rest.additions is not None:
+            # What was committed is committed, whatever becomes of this; a connection that it breaks is replaced.
+            with contextlib.suppress(psycopg.Error):
+                self._merger.committed(session, number, rest.additions.suspects)
 
     def _expiring(self, session: Session, at: int, limit: int) -> Sequence[JobEnd]:
         self._begin(session)
@@ -177,21 +197,21 @@ class PostgresWriter(BudgetTransactions):
         session.connection.execute(self._sql.keep_others_out)
 
     def _begin(self, session: Session, *, may_prepare: bool = True, alone: bool = False) -> None:
-        """Begin a transaction; all budgets of the ledger are known then."""
+        """Begin a transaction; all budgets and wide tags of the ledger are known then."""
         revision = session.begin(may_prepare=may_prepare and self._may_prepare, alone=alone)
-        if revision != self._budgets.revision:
-            self._budgets = known_rules(LedgerReader(self._address, session.connection))
+        if revision != self._known.revision:
+            self._known = known_rules(LedgerReader(self._address, session.connection))
 
     def _counted(self, rest: Rest, attempts: Sequence[Attempt], changes: Sequence[Change] = ()) -> Rest:
         """Return the rest of a transaction with what it adds to budgets."""
-        return rest._replace(budgets=counting(self._budgets, attempts, changes, self._charges, DIALECTS["postgresql"]))
+        return rest._replace(budgets=counting(self._known, attempts, changes, self._charges, DIALECTS["postgresql"]))
 
     def _end_leases(self, session: Session, finished: Sequence[str]) -> None:
         release(session.run, self._dead(finished))
 
     def _dead(self, finished: Sequence[str]) -> Sequence[str]:
         """Return the processes whose leases end with these spool files."""
-        return dead_processes(finished, self._charges) if self._budgets.counted else ()
+        return dead_processes(finished, self._charges) if self._known.counted else ()
 
     def _in_transaction(self, work: Callable[[Run, LedgerReader], _T], *, alone: bool = False) -> _T:
         def done(session: Session) -> _T:
@@ -232,6 +252,8 @@ class PostgresWriter(BudgetTransactions):
         session = self._session
         try:
             if session is None:
+                # It may lead to another ledger than before.
+                self._known = Known(-1)
                 session = self._session = Session(self._sql)
                 session.connect(self._arguments)
                 self._tell_encoding(session)

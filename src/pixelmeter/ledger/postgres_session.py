@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import psycopg
@@ -14,9 +14,10 @@ from pixelmeter.core.attempts.jobs import Job
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger import version
 from pixelmeter.ledger.dialect import Sql as Piece
-from pixelmeter.ledger.postgres_sql import SENT_AS, Additions, Sql, adjustment_rows, copied, job_rows, json_rows
+from pixelmeter.ledger.postgres_sql import SENT_AS, Sql, adjustment_rows, copied, job_rows, json_rows
+from pixelmeter.ledger.postgres_sums import Additions
 
-__all__ = ["Rest", "Session"]
+__all__ = ["Merged", "Rest", "Session", "last_row"]
 
 
 class Rest(NamedTuple):
@@ -26,6 +27,15 @@ class Rest(NamedTuple):
     positions: Mapping[str, int]
     finished: Sequence[str]
     budgets: Sequence[Piece] = ()
+
+
+class Merged(NamedTuple):
+    """What a merge has found."""
+
+    deltas: int
+    """How many it has merged; 0 where somebody else was about it."""
+    age: float
+    """How many seconds ago the first of them was made."""
 
 
 class Session:
@@ -71,8 +81,8 @@ class Session:
     def begin(self, *, may_prepare: bool, alone: bool = False) -> int:
         """Begin a transaction, in place of one that has failed; `alone` keeps all other writers out.
 
-        Returns the revision of the budgets. SchemaOutdated or SchemaTooNew where the tables are not those that we know,
-        UndefinedTable where there are none.
+        Returns the revision of what a writer has to know. SchemaOutdated or SchemaTooNew where the tables are not those
+        that we know, UndefinedTable where there are none.
         """
         self._end_failed()
         cursor = self.connection.execute(self._sql.begin_alone if alone else self._sql.begin)
@@ -119,9 +129,27 @@ class Session:
         self.connection.execute(self._sql.outdate, ([change.before.id for change in changes],))
         self.connection.execute(self._sql.adjust, (adjustment_rows(changes),))
 
-    def commit(self, rest: Rest) -> None:
-        """Do the rest of a transaction, and commit."""
-        self._send([], [], rest)
+    def commit(self, rest: Rest) -> int | None:
+        """Do the rest of a transaction, and commit; return the number of the delta, where one was appended."""
+        return self._send([], [], rest)
+
+    def merge(self, most: int) -> Merged:
+        """Merge up to so many deltas, in a transaction of its own."""
+        try:
+            with psycopg.ClientCursor(self.connection) as cursor:
+                cursor.execute(self._sql.merge, (self._needed, most))
+                return Merged(*last_row(cursor))
+        finally:
+            self._end_failed()
+
+    def set_apart(self) -> None:
+        """Leave the first delta unmerged for good."""
+        self.connection.execute(self._sql.set_apart)
+
+    def look_for_wide(self, suspects: Collection[tuple[str, str]]) -> None:
+        """Mark as wide those of the tags and days that have too many values."""
+        tags, days = zip(*suspects, strict=True)
+        self.connection.execute(self._sql.look_for_wide, (list(tags), list(days)))
 
     def run(self, statements: Sequence[Piece]) -> Sequence[Sequence[Any]]:
         """Run statements in one message; return what the last of them finds."""
@@ -131,28 +159,28 @@ class Session:
                 pass
             return cursor.fetchall() if cursor.description is not None else ()
 
-    def commit_few(self, attempts: Sequence[Attempt], revision: int, rest: Rest) -> None:
-        """Do all of a transaction at once.
+    def commit_few(self, attempts: Sequence[Attempt], revision: int, rest: Rest) -> int | None:
+        """Do all of a transaction at once, and return like `commit`.
 
-        UniqueViolation where the ledger has one of the attempts, DivisionByZero where the tables are not ours, or the
-        budgets are not of this revision.
+        UniqueViolation where the ledger has one of the attempts, DivisionByZero where the tables are not ours, or more
+        is to be known than that of this revision.
         """
         self._end_failed()
         begin = [self._sql.begin_checked, self._statements[0]]
-        self._send(begin, [self._needed, revision, json_rows(attempts)], rest)
+        return self._send(begin, [self._needed, revision, json_rows(attempts)], rest)
 
     @property
     def _statements(self) -> Sequence[bytes]:
         is_prepared = self._prepared_by is not None and self._prepared_by == self._backend
         return self._sql.prepared if is_prepared else self._sql.plain
 
-    def _send(self, statements: list[bytes], values: list[object], rest: Rest) -> None:
+    def _send(self, statements: list[bytes], values: list[object], rest: Rest) -> int | None:
         """Send statements, what takes the locks that others need, and the commit.
 
         In one message of the protocol, which the server reads to its end before it begins: nobody waits for the locks
         of a client that was stopped in the middle, and the round trips of all that are one.
         """
-        _, move, add_to_daily, add_to_totals = self._statements
+        _, move, append = self._statements
         if rest.positions:
             statements.append(move)
             values += [list(rest.positions), list(rest.positions.values())]
@@ -164,14 +192,24 @@ class Session:
             statements.append(text)
             values += parameters
         if rest.additions is not None:
-            statements += [add_to_daily, add_to_totals]
-            values += rest.additions[:2]
             if rest.additions.adjusted is not None:
                 statements.append(self._sql.add_to_adjustment_totals)
                 values.append(rest.additions.adjusted)
+            if rest.additions.wide:
+                statements.append(self._sql.mark_wide)
+                values.append(list(rest.additions.wide))
+            statements.append(append)
+            values += [rest.additions.hourly, rest.additions.tag_daily, rest.additions.totals]
         with psycopg.ClientCursor(self.connection) as cursor:
             cursor.execute(b";".join([*statements, b"COMMIT"]), values)
+            return None if rest.additions is None else int(last_row(cursor)[0])
 
     def _end_failed(self) -> None:
         if self.connection.info.transaction_status != TransactionStatus.IDLE:
             self.connection.execute(b"ROLLBACK")
+
+
+def last_row(cursor: psycopg.Cursor) -> Sequence[Any]:
+    """Return the row of the last statement of a message that finds any."""
+    [*_, last] = [cursor.fetchall() for _ in cursor.results() if cursor.description is not None]
+    return last[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 from sqlalchemy import BigInteger, Boolean, DateTime, Integer, String, Table, Text
@@ -16,20 +16,14 @@ from pixelmeter.core.attempts.record import FIELDS, Attempt, row
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.adjusting import JOB_COLUMNS, job_row
+from pixelmeter.ledger.budgets import REVISION
 from pixelmeter.ledger.dialect import Sql as Piece
+from pixelmeter.ledger.postgres_sums import looking_for_wide, merging, setting_apart
 from pixelmeter.ledger.reader import with_schema
-from pixelmeter.ledger.schema import ADJUSTMENT_TOTALS, ADJUSTMENTS, ATTEMPTS, BUDGETS, DAILY, JOBS, SPOOLS, TOTALS
-from pixelmeter.ledger.sums import (
-    ADJUSTMENT_TOTALS_COLUMNS,
-    ADJUSTMENT_TOTALS_KEY,
-    DAILY_COLUMNS,
-    TOTALS_COLUMNS,
-    TOTALS_KEY,
-    adjustment_row,
-    delta_of,
-)
+from pixelmeter.ledger.schema import ADJUSTMENT_TOTALS, ADJUSTMENTS, ATTEMPTS, BUDGETS, DELTAS, JOBS, SPOOLS, WIDE_TAGS
+from pixelmeter.ledger.sums import ADJUSTMENT_TOTALS_COLUMNS, ADJUSTMENT_TOTALS_KEY
 
-__all__ = ["SENT_AS", "Additions", "Sql", "additions_of", "adjustment_rows", "copied", "job_rows", "json_rows"]
+__all__ = ["SENT_AS", "Sql", "adjustment_rows", "copied", "job_rows", "json_rows", "storable"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECONDS_TO_2000 = 946_684_800_000_000
@@ -68,16 +62,16 @@ LOCK TABLE {attempts} IN ROW EXCLUSIVE MODE"""
         known = f"{begin}; SELECT (SELECT version_num FROM {schema}), pg_backend_pid()"
         # Whoever changes budgets, and counts what is there so far, keeps all others out. After the version is known to
         # be ours: the table may be missing.
-        revision = f"(SELECT coalesce(max(revision), 0) FROM {budgets})"
-        self.begin = f"{known}; LOCK TABLE {budgets} IN ROW EXCLUSIVE MODE; SELECT {revision}".encode()
-        """Tells the version and which process of the server it is that answers, then the revision of the budgets."""
-        self.begin_alone = f"{known}; LOCK TABLE {budgets} IN SHARE ROW EXCLUSIVE MODE; SELECT {revision}".encode()
+        revision = with_schema(REVISION, address)
+        self.begin = f"{known}; LOCK TABLE {budgets} IN ROW EXCLUSIVE MODE; {revision}".encode()
+        """Tells the version and which process of the server it is that answers, then the revision of what is known."""
+        self.begin_alone = f"{known}; LOCK TABLE {budgets} IN SHARE ROW EXCLUSIVE MODE; {revision}".encode()
         """The same, and keeps all others out."""
         self.begin_checked = f"""
 {begin};
 SELECT 1 / count(*) FROM {schema} WHERE version_num = %s;
 LOCK TABLE {budgets} IN ROW EXCLUSIVE MODE;
-SELECT 1 / count(*) FROM {schema} WHERE {revision} = %s
+SELECT 1 / count(*) FROM {schema} WHERE ({revision}) = %s
 """.encode()
         """Fails with DivisionByZero, and so does what follows in the message, where one of both is another one."""
         self.copy = f"COPY {attempts} ({_COLUMNS}) FROM STDIN (FORMAT BINARY)".encode()
@@ -95,10 +89,21 @@ INSERT INTO {spools} AS present (name, position)
 SELECT * FROM unnest(%s::text[], %s::bigint[]) ORDER BY 1
 ON CONFLICT (name) DO UPDATE SET position = greatest(present.position, excluded.position)
 """.encode(),
-            _adding(address, DAILY, [column.name for column in DAILY.primary_key], DAILY_COLUMNS),
-            _adding(address, TOTALS, TOTALS_KEY, TOTALS_COLUMNS),
+            f"""
+INSERT INTO {address.qualified(DELTAS.name)} (hourly, tag_daily, totals, made_at, is_apart)
+VALUES (%s::json, %s::json, %s::json, now(), false) RETURNING id
+""".encode(),
         )
-        """Insert attempts, move positions, add to the day rollup and to the totals."""
+        """Insert attempts, move positions, keep what is added to the sums."""
+        self.mark_wide = f"""
+INSERT INTO {address.qualified(WIDE_TAGS.name)} (tag, found_at)
+SELECT tag, now() FROM unnest(%s::text[]) AS found(tag) ORDER BY tag ON CONFLICT (tag) DO NOTHING
+""".encode()
+        self.merge = b";".join(
+            (f"{begin}; SELECT 1 / count(*) FROM {schema} WHERE version_num = %s".encode(), merging(address), b"COMMIT")
+        )
+        """Merges deltas in a transaction of its own, whose last result tells of it."""
+        self.look_for_wide, self.set_apart = looking_for_wide(address), setting_apart(address)
         # Whoever adjusts reads what is there and writes what comes of it: one at a time, for as long as a transaction.
         # By the table and not its name: some may find it by the search path, and others name its schema.
         adjustments = address.qualified(ADJUSTMENTS.name)
@@ -122,7 +127,7 @@ SET {", ".join(f"{name} = excluded.{name}" for name in JOB_COLUMNS if name not i
             address, ADJUSTMENT_TOTALS, ADJUSTMENT_TOTALS_KEY, ADJUSTMENT_TOTALS_COLUMNS
         )
         self.prepare = b";".join(
-            b"PREPARE %s AS %s" % (name, statement.replace(b"%s", b"$1", 1).replace(b"%s", b"$2", 1))
+            b"PREPARE %s AS %s" % (name, _numbered(statement))
             for name, statement in zip(_PREPARED, self.plain, strict=True)
         )
         self.prepared = tuple(
@@ -137,7 +142,13 @@ SET {", ".join(f"{name} = excluded.{name}" for name in JOB_COLUMNS if name not i
         return text.encode(), [value for statement in statements for value in statement.parameters]
 
 
-_PREPARED = (b"pixelmeter_insert", b"pixelmeter_move", b"pixelmeter_add_to_daily", b"pixelmeter_add_to_totals")
+_PREPARED = (b"pixelmeter_insert", b"pixelmeter_move", b"pixelmeter_append")
+
+
+def _numbered(statement: bytes) -> bytes:
+    """Return a statement with its parameters as PREPARE names them."""
+    first, *rest = statement.split(b"%s")
+    return first + b"".join(b"$%d%s" % (number, part) for number, part in enumerate(rest, 1))
 
 
 def _adding(address: Address, table: Table, key: Sequence[str], columns: Sequence[str]) -> bytes:
@@ -150,12 +161,12 @@ SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in columns 
 """.encode()
 
 
-class Additions(NamedTuple):
-    """What is added to the sums, each as a JSON array of objects."""
-
-    daily: str
-    totals: str
-    adjusted: str | None
+def storable(attempts: Iterable[Attempt]) -> list[Attempt]:
+    """Return attempts with tags that jsonb can hold, which has no U+0000: one such tag must not stop the ledger."""
+    return [
+        msgspec.structs.replace(one, tags=one.tags.replace("\\u0000", "\\ufffd")) if "\\u0000" in one.tags else one
+        for one in attempts
+    ]
 
 
 def copied(attempt: Attempt) -> Sequence[Any]:
@@ -165,7 +176,7 @@ def copied(attempt: Attempt) -> Sequence[Any]:
     values[_CALL_ID] = bytes.fromhex(attempt.call_id.replace("-", ""))
     values[_STARTED_AT] = attempt.started_at - _MICROSECONDS_TO_2000
     # jsonb on the wire is a version, 1, and text.
-    values[_TAGS] = f"\x01{_tags(attempt)}"
+    values[_TAGS] = f"\x01{attempt.tags}"
     return values
 
 
@@ -175,14 +186,9 @@ def json_rows(attempts: Iterable[Attempt]) -> str:
     for attempt in attempts:
         values = list(row(attempt))
         values[_STARTED_AT] = _time(attempt.started_at)
-        values[_TAGS] = msgspec.Raw(_tags(attempt).encode())
+        values[_TAGS] = msgspec.Raw(attempt.tags.encode())
         objects.append(dict(zip(FIELDS, values, strict=True)))
     return msgspec.json.encode(objects).decode()
-
-
-def _tags(attempt: Attempt) -> str:
-    # jsonb cannot hold U+0000, and one such tag must not stop the ledger.
-    return attempt.tags.replace("\\u0000", "\\ufffd")
 
 
 def job_rows(jobs: Iterable[Job]) -> str:
@@ -206,14 +212,3 @@ def adjustment_rows(changes: Iterable[Change]) -> str:
 
 def _time(microseconds: int) -> str:
     return (_EPOCH + timedelta(microseconds=microseconds)).isoformat()
-
-
-def additions_of(attempts: Sequence[Attempt], changes: Sequence[Change] = ()) -> Additions:
-    delta = delta_of(attempts, changes)
-    totals = [dict(zip(TOTALS_COLUMNS, total.row(), strict=True)) for total in delta.totals]
-    adjusted = [dict(zip(ADJUSTMENT_TOTALS_COLUMNS, adjustment_row(tally), strict=True)) for tally in delta.adjusted]
-    return Additions(
-        msgspec.json.encode(delta.daily).decode(),
-        msgspec.json.encode(totals).decode(),
-        msgspec.json.encode(adjusted).decode() if adjusted else None,
-    )

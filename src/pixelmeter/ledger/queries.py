@@ -257,7 +257,7 @@ def where(conditions: Iterable[Sql]) -> Sql:
 
 def _within_ledger(reader: LedgerReader, since: datetime, until: datetime) -> tuple[datetime, datetime]:
     """Cut a range to the UTC days that have attempts, so that no time is spent on years without any."""
-    [(first, last)] = reader.rows("SELECT min(day), max(day) FROM pixelmeter_daily")
+    [(first, last)] = reader.rows(reader.dialect.reach)
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     if first is None:
         return since, since

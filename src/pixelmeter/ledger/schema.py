@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-import re
+from sqlalchemy import Boolean, Column, DateTime, Identity, Index, Integer, Table, Text, UniqueConstraint
 
-from sqlalchemy import (
-    Boolean,
-    Column,
-    Connection,
-    Date,
-    DateTime,
-    Identity,
-    Index,
-    Integer,
-    SmallInteger,
-    Table,
-    Text,
-    UniqueConstraint,
-)
-
-from pixelmeter.core.attempts.adjustment import ADJUSTABLE
-from pixelmeter.core.attempts.record import FIELDS
 from pixelmeter.core.reconciling import reconciliation
 from pixelmeter.ledger.budget_tables import BUDGET_LEASES, BUDGET_NOTICES, BUDGET_RESETS, BUDGET_SUMS, BUDGETS
-from pixelmeter.ledger.dialect import ROUTED
-from pixelmeter.ledger.sums import ADJUSTMENT_TOTALS_COLUMNS, ADJUSTMENT_TOTALS_KEY, DURATIONS, TOTALS_KEY
+from pixelmeter.ledger.dialect import RETRIED, ROUTED
+from pixelmeter.ledger.rollup_tables import DAILY, DELTAS, HOURLY, TAG_DAILY, TOTALS, WIDE_TAGS
+from pixelmeter.ledger.sums import ADJUSTMENT_TOTALS_COLUMNS, ADJUSTMENT_TOTALS_KEY
 from pixelmeter.ledger.types import BIG, JSON, METADATA, UUID, where
 
 __all__ = [
@@ -37,6 +21,8 @@ __all__ = [
     "BUDGET_RESETS",
     "BUDGET_SUMS",
     "DAILY",
+    "DELTAS",
+    "HOURLY",
     "JOBS",
     "METADATA",
     "PRUNES",
@@ -44,9 +30,9 @@ __all__ = [
     "SPOOLS",
     "STATEMENTS",
     "STATEMENT_READS",
+    "TAG_DAILY",
     "TOTALS",
-    "VIEWS",
-    "create_views",
+    "WIDE_TAGS",
 ]
 
 ATTEMPTS = Table(
@@ -112,63 +98,9 @@ ATTEMPTS = Table(
     Index("pixelmeter_attempts_call_id", "call_id"),
     Index("pixelmeter_attempts_job_id", "job_id", **where("job_id IS NOT NULL")),
     Index("pixelmeter_attempts_routed", "started_at", **where(ROUTED)),
+    Index("pixelmeter_attempts_retries", "started_at", **where(RETRIED)),
 )
 """One row an attempt, in the order of `pixelmeter.core.attempts.record.FIELDS`; rows are never changed."""
-
-DAILY = Table(
-    "pixelmeter_daily",
-    METADATA,
-    Column("day", Date, primary_key=True),
-    Column("gateway", Text, primary_key=True),
-    Column("provider", Text, primary_key=True),
-    Column("operation", Text, primary_key=True),
-    Column("model", Text, primary_key=True),
-    Column("outcome", Text, primary_key=True),
-    Column("latency_bucket", SmallInteger, primary_key=True, autoincrement=False),
-    Column("attempts", BIG, nullable=False),
-    Column("calls", BIG, nullable=False),
-    Column("images", BIG, nullable=False),
-    Column("cost", BIG, nullable=False),
-    Column("fee", BIG, nullable=False),
-    Column("at_risk", BIG, nullable=False),
-    Column("unknown_cost_attempts", BIG, nullable=False),
-    Column("duration", BIG, nullable=False),
-)
-"""Sums by UTC day and by latency bucket (`pixelmeter.core.reporting.latency`), so that the rollup is its own histogram.
-
-`provider` is "" where the row has NULL; `calls` counts the attempts numbered 0 that were sent; `cost`, `fee` and
-`at_risk` add up what is known, and `unknown_cost_attempts` counts the rows whose cost is NULL.
-"""
-
-TOTALS = Table(
-    "pixelmeter_totals",
-    METADATA,
-    Column("number", BIG, Identity(always=True), primary_key=True),
-    *(Column(name, Text, nullable=False) for name in TOTALS_KEY),
-    Column("attempts", BIG, nullable=False),
-    Column("retries", BIG, nullable=False),
-    Column("images", BIG, nullable=False),
-    Column("cost_usd", BIG, nullable=False),
-    Column("cost_nano", BIG, nullable=False),
-    Column("at_risk_usd", BIG, nullable=False),
-    Column("at_risk_nano", BIG, nullable=False),
-    Column("unknown_cost_attempts", BIG, nullable=False),
-    Column("duration_s", BIG, nullable=False),
-    Column("duration_us", BIG, nullable=False),
-    Column("input_text_tokens", BIG, nullable=False),
-    Column("cached_input_tokens", BIG, nullable=False),
-    Column("input_image_tokens", BIG, nullable=False),
-    Column("output_text_tokens", BIG, nullable=False),
-    Column("output_image_tokens", BIG, nullable=False),
-    *(Column(name, BIG, nullable=False) for name in DURATIONS),
-    UniqueConstraint(*TOTALS_KEY, name="pixelmeter_totals_key"),
-)
-"""Sums since the ledger began, by the labels of metrics (`pixelmeter.core.labels`), from which counters are read.
-
-`number` grows with each new key, so what came first can be told. `cost_reason` is "" where the cost is known, and
-`input_text_tokens` are those that were not cached. Money and time are in two columns each, to be added up, because
-sums of years may not fit into one of 64 bits. The columns of DURATIONS count attempts: each that was sent is in one.
-"""
 
 SPOOLS = Table(
     "pixelmeter_spools",
@@ -328,38 +260,3 @@ PRUNES = Table(
 
 `attempts` counts those that were deleted, in the transactions that deleted them; `ended_at` is NULL until all are.
 """
-
-
-def _as_it_is(name: str) -> str:
-    if name not in ADJUSTABLE:
-        return f"a.{name}"
-    return f"CASE WHEN j.number IS NULL THEN a.{name} ELSE j.{name} END AS {name}"
-
-
-VIEWS = {
-    "pixelmeter_spend": f"""
-SELECT {", ".join(map(_as_it_is, FIELDS))}, j.kind AS adjusted_by, coalesce(j.number, 0) AS adjustments
-FROM pixelmeter_attempts AS a
-LEFT JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest
-""",
-    "pixelmeter_calls": """
-SELECT call_id, min(started_at) AS started_at, count(*) AS attempts, sum(images) AS images,
-  max(CASE WHEN outcome = 'success' THEN 1 ELSE 0 END) AS succeeded,
-  max(CASE WHEN outcome = 'pending' THEN 1 ELSE 0 END) AS pending,
-  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk,
-  sum(CASE WHEN outcome = 'blocked' THEN 1 ELSE 0 END) AS blocked
-FROM pixelmeter_spend
-GROUP BY call_id
-""",
-}
-"""What people ask: attempts with their adjustments, and calls made of them. In the order in which they are made."""
-
-_RELATION = re.compile(r"\bpixelmeter_\w+")
-
-
-def create_views(connection: Connection, schema: str | None) -> None:
-    """Make the views, in a schema of PostgreSQL where one is named."""
-    prefix = "" if schema is None else f'"{schema}".'
-    for name, query in VIEWS.items():
-        qualified = _RELATION.sub(lambda found: f"{prefix}{found[0]}", query)
-        connection.exec_driver_sql(f"CREATE VIEW {prefix}{name} AS {qualified}")

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
-from sqlalchemy import Table, func
+from sqlalchemy import func
 from sqlalchemy.dialects.sqlite import dialect, insert
 
 from pixelmeter import lifecycle
@@ -52,17 +52,9 @@ from pixelmeter.ledger.engine import WRITING, ensure_schema
 from pixelmeter.ledger.failure import refusal, without_secrets
 from pixelmeter.ledger.files import PATIENCE, write_lock
 from pixelmeter.ledger.reader import LedgerReader
-from pixelmeter.ledger.schema import ADJUSTMENT_TOTALS, ADJUSTMENTS, ATTEMPTS, DAILY, JOBS, SPOOLS, TOTALS
-from pixelmeter.ledger.sums import (
-    ADJUSTMENT_TOTALS_COLUMNS,
-    ADJUSTMENT_TOTALS_KEY,
-    DAILY_COLUMNS,
-    TOTALS_COLUMNS,
-    TOTALS_KEY,
-    Delta,
-    adjustment_row,
-    delta_of,
-)
+from pixelmeter.ledger.schema import ADJUSTMENTS, ATTEMPTS, JOBS, SPOOLS
+from pixelmeter.ledger.sqlite_sums import SqliteSums
+from pixelmeter.ledger.sums import delta_of
 from pixelmeter.ledger.writer import dead_processes, first_of_each_id, sorted_by_kind
 
 __all__ = ["SqliteWriter"]
@@ -72,18 +64,7 @@ _T = TypeVar("_T")
 _QMARK = dialect(paramstyle="qmark")
 _DIALECT = DIALECTS["sqlite"]
 
-
-def _adding(table: Table, key: Sequence[str], columns: Sequence[str]) -> str:
-    statement = insert(table)
-    added = {name: table.c[name] + statement.excluded[name] for name in columns if name not in key}
-    adding = statement.on_conflict_do_update(index_elements=key, set_=added)
-    return str(adding.compile(dialect=_QMARK, column_keys=columns))
-
-
 _ADD_ATTEMPTS = insert(ATTEMPTS).on_conflict_do_nothing(index_elements=["id"])
-_ADD_TO_DAILY = _adding(DAILY, [column.name for column in DAILY.primary_key], DAILY_COLUMNS)
-_ADD_TO_TOTALS = _adding(TOTALS, TOTALS_KEY, TOTALS_COLUMNS)
-_ADD_TO_ADJUSTMENT_TOTALS = _adding(ADJUSTMENT_TOTALS, ADJUSTMENT_TOTALS_KEY, ADJUSTMENT_TOTALS_COLUMNS)
 _ADJUST = str(insert(ADJUSTMENTS).compile(dialect=_QMARK))
 _OUTDATE = "UPDATE pixelmeter_adjustments SET is_latest = 0 WHERE attempt_id = ? AND is_latest"
 _jobs = insert(JOBS)
@@ -134,7 +115,8 @@ class SqliteWriter(BudgetTransactions):
         self._settler = settler
         self._changed = changed
         self._charges = charges
-        self._budgets = Known(-1)
+        self._known = Known(-1)
+        self._sums = SqliteSums()
         self._connection: sqlite3.Connection | None = None
         self._identity: tuple[int, int] | None = None
         self._needed: tuple[str] | None = None
@@ -183,11 +165,11 @@ class SqliteWriter(BudgetTransactions):
                 submitted = [attempt for attempt in batch if has_job(attempt)]
                 if submitted or ends:
                     changes = self._bring(connection, submitted, ends)
-                _add(connection, delta_of(batch, changes))
-                _run(connection, counting(self._budgets, batch, changes, self._charges, _DIALECT))
+                self._sums.add(connection, delta_of(batch, changes, self._known.wide))
+                _run(connection, counting(self._known, batch, changes, self._charges, _DIALECT))
             connection.executemany(_MOVE, positions.items())
             connection.executemany(_FORGET, [(name,) for name in finished])
-            if self._budgets.counted:
+            if self._known.counted:
                 release(partial(_run, connection), dead_processes(finished, self._charges))
             connection.execute("COMMIT")
         if self._charges is not None:
@@ -202,8 +184,8 @@ class SqliteWriter(BudgetTransactions):
             with self._refusing():
                 changes = adjust(LedgerReader(self._address, connection), ids, corrected, author)
                 _keep_changes(connection, changes)
-                _add(connection, delta_of((), changes))
-                _run(connection, counting(self._budgets, (), changes, None, _DIALECT))
+                self._sums.add(connection, delta_of((), changes, self._known.wide))
+                _run(connection, counting(self._known, (), changes, None, _DIALECT))
             connection.execute("COMMIT")
         return changes
 
@@ -254,8 +236,8 @@ class SqliteWriter(BudgetTransactions):
         if found != self._needed:
             version.check(found and found[0])
         [(revision,)] = connection.execute(REVISION)
-        if revision != self._budgets.revision:
-            self._budgets = known_rules(LedgerReader(self._address, connection))
+        if revision != self._known.revision:
+            self._known = known_rules(LedgerReader(self._address, connection))
 
     @contextlib.contextmanager
     def _opened(self) -> Generator[sqlite3.Connection]:
@@ -289,6 +271,8 @@ class SqliteWriter(BudgetTransactions):
             raise
         self._identity = _identity(path)
         self._needed = (version.revisions()[-1],)
+        # It may be another ledger than before.
+        self._known = Known(-1)
         return connection
 
     def _drop(self) -> None:
@@ -318,12 +302,6 @@ def _close_inherited(path: str, patience: float) -> None:
         for connection in inherited:
             if _OPEN.pop(connection, None) is not None:
                 connection.close()
-
-
-def _add(connection: sqlite3.Connection, delta: Delta) -> None:
-    connection.executemany(_ADD_TO_DAILY, [sums.row() for sums in delta.daily])
-    connection.executemany(_ADD_TO_TOTALS, [total.row() for total in delta.totals])
-    connection.executemany(_ADD_TO_ADJUSTMENT_TOTALS, map(adjustment_row, delta.adjusted))
 
 
 def _run(connection: sqlite3.Connection, statements: Sequence[Sql]) -> Sequence[Sequence[Any]]:

@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field, fields
-from datetime import date
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
 from typing import Any, NamedTuple
 
 from pixelmeter.core.attempts.adjustment import Change
-from pixelmeter.core.attempts.record import MICROSECONDS_PER_DAY, NANO_PER_USD, Attempt
+from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.counting import AdjustmentKey, AdjustmentTally, Key, Tally, adjustment_tallies, key_of
 from pixelmeter.core.metrics import DURATION_BUCKETS
-from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.rollups import HourSums, TagSums, rolled_up
 
 __all__ = [
     "ADJUSTMENT_TOTALS_COLUMNS",
     "ADJUSTMENT_TOTALS_KEY",
-    "DAILY_COLUMNS",
     "DURATIONS",
     "TOTALS_COLUMNS",
     "TOTALS_KEY",
-    "DaySums",
     "Delta",
     "Total",
     "adjustment_row",
@@ -58,7 +55,6 @@ ADJUSTMENT_TOTALS_COLUMNS = (
 
 _BOUNDS = [round(bound * 1e6) for bound in DURATION_BUCKETS]
 _MICROSECONDS = 1_000_000
-_EPOCH_DAY = date(1970, 1, 1).toordinal()
 _QUERY = f"SELECT {', '.join(TOTALS_COLUMNS)} FROM pixelmeter_totals ORDER BY number"
 _ADJUSTED = f"SELECT {', '.join(ADJUSTMENT_TOTALS_COLUMNS)} FROM pixelmeter_adjustment_totals ORDER BY number"
 # Attempts that agree in these have the same labels.
@@ -66,39 +62,6 @@ _labelled = attrgetter(
     "gateway", "operation", "model", "outcome", "status", "error_type", "error_code", "cost_source", "cost_reason",
     "size", "quality",
 )  # fmt: skip
-
-
-@dataclass(slots=True)
-class DaySums:
-    """What is added to one row of the day rollup: its key, then its sums, in the order of the table's columns."""
-
-    day: str
-    """The UTC day, such as "2026-05-17"."""
-    gateway: str
-    provider: str
-    operation: str
-    model: str
-    outcome: str
-    latency_bucket: int
-    attempts: int = 0
-    calls: int = 0
-    images: int = 0
-    cost: int = 0
-    fee: int = 0
-    at_risk: int = 0
-    unknown_cost_attempts: int = 0
-    duration: int = 0
-
-    def row(self) -> tuple[Any, ...]:
-        """Return the values of DAILY_COLUMNS."""
-        found: tuple[Any, ...] = _day_row(self)
-        return found
-
-
-DAILY_COLUMNS = tuple(one.name for one in fields(DaySums))
-"""The columns of a `DaySums.row`, in order, which is that of the table."""
-
-_day_row = attrgetter(*DAILY_COLUMNS)
 
 
 @dataclass(slots=True)
@@ -124,6 +87,7 @@ class Total(Tally):
         )
 
 
+_KEY_WIDTH = len(TOTALS_KEY)
 _COST, _TOKENS = map(TOTALS_COLUMNS.index, ("cost_usd", "input_text_tokens"))
 _MONEY = ADJUSTMENT_TOTALS_COLUMNS.index("cost_up_usd")
 _adjustment_key: Callable[[AdjustmentTally], tuple[Any, ...]] = attrgetter(*ADJUSTMENT_TOTALS_KEY)
@@ -135,66 +99,40 @@ _tokens = attrgetter(*TOTALS_COLUMNS[_TOKENS : -len(DURATIONS)])
 class Delta(NamedTuple):
     """What attempts and adjustments add to the sums of a ledger: one entry for each row that changes."""
 
-    daily: Sequence[DaySums]
+    hourly: Sequence[HourSums]
+    tag_daily: Sequence[TagSums]
+    wide: Collection[str]
+    """The tags that turn out to be wide, which are to be marked as such in the same transaction."""
     totals: Sequence[Total]
     adjusted: Sequence[AdjustmentTally]
 
 
-def delta_of(attempts: Sequence[Attempt], changes: Sequence[Change] = ()) -> Delta:
-    """Return what attempts and changes of attempts add to the sums.
+def delta_of(attempts: Sequence[Attempt], changes: Sequence[Change] = (), wide: Collection[str] = ()) -> Delta:
+    """Return what attempts and changes of attempts add to the sums, but for the tags that are known to be wide.
 
-    Each attempt is counted once, so their ids must not repeat. A change counts on the day of its attempt: what the
-    attempt was is taken from one row of the day rollup, and what it is now added to another. Totals never fall, so they
+    Each attempt is counted once, so their ids must not repeat. A change counts in the hour of its attempt: what the
+    attempt was is taken from one row of each rollup, and what it is now added to another. Totals never fall, so they
     stay as they are, and adjustments have totals of their own.
     """
-    days: _Days = {}
-    for attempt in attempts:
-        _add_to_day(days, attempt, 1)
-    for change in changes:
-        _add_to_day(days, change.before, -1)
-        _add_to_day(days, change.after, 1)
-    return Delta(list(days.values()), _totals(attempts), _adjusted(changes))
+    return Delta(*rolled_up(attempts, changes, wide), _totals(attempts), _adjusted(changes))
 
 
 def read_totals(reader: LedgerReader) -> list[Total]:
     """Return all totals, in the order in which their combinations of labels came to be."""
-    return [_total(row) for row in reader.rows(_QUERY)]
+    found: dict[tuple[Any, ...], Sequence[Any]] = {}
+    for row in reader.rows(_QUERY):
+        key = tuple(row[:_KEY_WIDTH])
+        known = found.setdefault(key, row)
+        if known is not row:
+            # What was added since the last merge has a row of its own.
+            found[key] = (*key, *map(int.__add__, known[_KEY_WIDTH:], row[_KEY_WIDTH:]))
+    return [_total(row) for row in found.values()]
 
 
 def last_attempt(reader: LedgerReader) -> int | None:
     """Return the Unix time in microseconds at which the latest attempt was sent; None in an empty ledger."""
     latest = reader.rows("SELECT max(started_at) FROM pixelmeter_attempts")[0][0]
     return None if latest is None else reader.dialect.microseconds(latest)
-
-
-_Days = dict[tuple[object, ...], DaySums]
-
-
-def _add_to_day(days: _Days, one: Attempt, sign: int) -> None:
-    day = one.started_at // MICROSECONDS_PER_DAY
-    provider = one.provider or ""
-    latency = bucket(one.duration)
-    key = (day, one.gateway, provider, one.operation, one.model, one.outcome, latency)
-    sums = days.get(key)
-    if sums is None:
-        # As text: where the clock is stopped for a test, a date is of a class that JSON does not know.
-        text = date.fromordinal(_EPOCH_DAY + day).isoformat()
-        sums = days[key] = DaySums(text, one.gateway, provider, one.operation, one.model, one.outcome, latency)
-    # Written out, because a tenth of a writer's CPU is spent here.
-    sums.attempts += sign
-    if not one.attempt and one.outcome != "blocked":
-        sums.calls += sign
-    if one.images:
-        sums.images += sign * one.images
-    if one.cost is None:
-        sums.unknown_cost_attempts += sign
-    else:
-        sums.cost += sign * one.cost
-    if one.fee:
-        sums.fee += sign * one.fee
-    if one.at_risk:
-        sums.at_risk += sign * one.at_risk
-    sums.duration += sign * one.duration
 
 
 def _adjusted(changes: Iterable[Change]) -> list[AdjustmentTally]:

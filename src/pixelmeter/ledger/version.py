@@ -91,7 +91,8 @@ def check(found: str | None) -> None:
 
 def create_if_absent(connection: Connection) -> None:
     """Make the tables in a database that has none of them, at the newest revision; no commit."""
-    from pixelmeter.ledger.schema import ATTEMPTS, METADATA, create_views
+    from pixelmeter.ledger.schema import ATTEMPTS, METADATA
+    from pixelmeter.ledger.views import create_views
 
     if current(connection) is not None:
         return

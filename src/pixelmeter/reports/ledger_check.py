@@ -29,17 +29,20 @@ _MIXED = (
 _SECONDS = 10.0
 _LATE = 300
 _SHOWN = 5
-_COUNTS = (
-    "SELECT (SELECT count(*) FROM pixelmeter_attempts), (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_daily),"
-    " (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_totals)"
-)
+_COUNTED = {"by hour": "pixelmeter_hourly", "by day": "pixelmeter_daily", "of totals": "pixelmeter_totals"}
+_COUNTS = ", ".join(f"(SELECT coalesce(sum(attempts), 0) FROM {view})" for view in _COUNTED.values())
+_COUNT_ALL = f"SELECT (SELECT count(*) FROM pixelmeter_attempts), {_COUNTS}"
 _ATTEMPTS = "pixelmeter_attempts"
 _NEEDED = (
     (_ATTEMPTS, "SELECT, INSERT"),
     ("pixelmeter_adjustments", "SELECT, INSERT, UPDATE (is_latest)"),
     ("pixelmeter_jobs", "SELECT, INSERT, UPDATE"),
-    ("pixelmeter_daily", "SELECT, INSERT, UPDATE"),
-    ("pixelmeter_totals", "SELECT, INSERT, UPDATE"),
+    ("pixelmeter_daily_merged", "SELECT, INSERT, UPDATE"),
+    ("pixelmeter_hourly_merged", "SELECT, INSERT, UPDATE"),
+    ("pixelmeter_tag_daily_merged", "SELECT, INSERT, UPDATE, DELETE"),
+    ("pixelmeter_totals_merged", "SELECT, INSERT, UPDATE"),
+    ("pixelmeter_wide_tags", "SELECT, INSERT"),
+    ("pixelmeter_deltas", "SELECT, INSERT, UPDATE, DELETE"),
     ("pixelmeter_adjustment_totals", "SELECT, INSERT, UPDATE"),
     ("pixelmeter_spools", "SELECT, INSERT, UPDATE, DELETE"),
     ("pixelmeter_budgets", "SELECT, INSERT, UPDATE"),
@@ -53,6 +56,10 @@ _NEEDED = (
     ("pixelmeter_prunes", "SELECT"),
     ("pixelmeter_spend", "SELECT"),
     ("pixelmeter_calls", "SELECT"),
+    ("pixelmeter_daily", "SELECT"),
+    ("pixelmeter_hourly", "SELECT"),
+    ("pixelmeter_tag_daily", "SELECT"),
+    ("pixelmeter_totals", "SELECT"),
 )
 _RIGHT = re.compile(r"(\w+)(?: \((\w+)\))?")
 CORRECT_URL = "correct --database-url or PIXELMETER_DATABASE_URL"
@@ -156,7 +163,7 @@ def check_tables(reader: LedgerReader, seconds: float = _SECONDS) -> Iterator[Fi
     try:
         with reader.time_limit(seconds):
             damage = [str(line) for (line,) in reader.rows("PRAGMA integrity_check(3)")]
-            [(rows, days, totals)] = reader.rows(_COUNTS)
+            [(rows, *counts)] = reader.rows(_COUNT_ALL)
     except sqlite3.Error as error:
         if "interrupted" not in str(error):
             yield Finding("integrity", "problem", f"SQLite finds damage: {error}", _MIXED)
@@ -167,8 +174,8 @@ def check_tables(reader: LedgerReader, seconds: float = _SECONDS) -> Iterator[Fi
     if damage != ["ok"]:
         told = " ".join("; ".join(damage).split())[:300]
         yield Finding("integrity", "problem", f"SQLite finds damage: {told}", _MIXED)
-    elif not rows == days == totals:
-        told = f"{rows} attempts, but the sums by day count {days} and the totals {totals}"
+    elif other := [f"{name} count {count}" for name, count in zip(_COUNTED, counts, strict=True) if count != rows]:
+        told = f"{rows} attempts, but the sums {' and those '.join(other)}"
         yield Finding("integrity", "problem", told, _MIXED)
     else:
         yield Finding("integrity", "ok", "pages, indexes and sums agree")

@@ -1,0 +1,98 @@
+"""The views: what people, reports and the exporter ask. `migrations/` must lead to exactly these too."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+
+from sqlalchemy import Connection
+
+from pixelmeter.core.attempts.adjustment import ADJUSTABLE
+from pixelmeter.core.attempts.record import FIELDS
+from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS
+from pixelmeter.ledger.sums import TOTALS_COLUMNS, TOTALS_KEY
+
+__all__ = ["VIEWS", "create_views"]
+
+# What is not merged yet came later than all that is: in the order of its commits, beyond every number of the table.
+_LATER = 1 << 62
+_NOT_WIDE = " WHERE r.tag NOT IN (SELECT tag FROM pixelmeter_wide_tags)"
+_TOTALS_SUMS = TOTALS_COLUMNS[len(TOTALS_KEY) :]
+
+
+def _as_it_is(name: str) -> str:
+    if name not in ADJUSTABLE:
+        return f"a.{name}"
+    return f"CASE WHEN j.number IS NULL THEN a.{name} ELSE j.{name} END AS {name}"
+
+
+_OF_ATTEMPTS = {
+    "pixelmeter_spend": f"""
+SELECT {", ".join(map(_as_it_is, FIELDS))}, j.kind AS adjusted_by, coalesce(j.number, 0) AS adjustments
+FROM pixelmeter_attempts AS a
+LEFT JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest
+""",
+    "pixelmeter_calls": """
+SELECT call_id, min(started_at) AS started_at, count(*) AS attempts, sum(images) AS images,
+  max(CASE WHEN outcome = 'success' THEN 1 ELSE 0 END) AS succeeded,
+  max(CASE WHEN outcome = 'pending' THEN 1 ELSE 0 END) AS pending,
+  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk,
+  sum(CASE WHEN outcome = 'blocked' THEN 1 ELSE 0 END) AS blocked
+FROM pixelmeter_spend
+GROUP BY call_id
+""",
+}
+
+
+def _with_deltas(name: str, array: str, key: Mapping[str, str], sums: Iterable[str], condition: str = "") -> str:
+    """Return a query of a table, and of what the deltas have in an array: the rows of a table of that name.
+
+    `key` has its columns, and what they are in the array.
+    """
+    sums = tuple(sums)
+    unmerged = (*key.values(), *(f"coalesce(r.{column}, 0)" for column in sums))
+    return f"""
+SELECT {", ".join((*key, *sums))} FROM pixelmeter_{name}_merged AS r{condition}
+UNION ALL
+SELECT {", ".join(unmerged)}
+FROM pixelmeter_deltas AS d, json_populate_recordset(NULL::pixelmeter_{array}_merged, d.{array}) AS r{condition}
+"""
+
+
+def _key(names: Iterable[str]) -> dict[str, str]:
+    return {name: f"r.{name}" for name in names}
+
+
+_SQLITE = {
+    name: f"\nSELECT {', '.join(columns)} FROM pixelmeter_{name}_merged\n"
+    for name, columns in (
+        ("daily", (*DAILY_KEY, *SUMS)),
+        ("hourly", (*HOURLY_KEY, *SUMS)),
+        ("tag_daily", (*TAG_DAILY_KEY, *TAG_SUMS)),
+        ("totals", ("number", *TOTALS_COLUMNS)),
+    )
+}
+_POSTGRESQL = {
+    "daily": _with_deltas("daily", "hourly", {"day": "(r.hour AT TIME ZONE 'UTC')::date", **_key(DAILY_KEY[1:])}, SUMS),
+    "hourly": _with_deltas("hourly", "hourly", _key(HOURLY_KEY), SUMS),
+    "tag_daily": _with_deltas("tag_daily", "tag_daily", _key(TAG_DAILY_KEY), TAG_SUMS, _NOT_WIDE),
+    "totals": _with_deltas("totals", "totals", {"number": f"{_LATER} + d.id", **_key(TOTALS_KEY)}, _TOTALS_SUMS),
+}
+VIEWS: Mapping[str, Mapping[str, str]] = {
+    dialect: {**{f"pixelmeter_{name}": query for name, query in sums.items()}, **_OF_ATTEMPTS}
+    for dialect, sums in (("sqlite", _SQLITE), ("postgresql", _POSTGRESQL))
+}
+"""What people ask, of each database: sums, attempts with their adjustments, and calls made of them.
+
+In the order in which they are made.
+"""
+
+_RELATION = re.compile(r"\bpixelmeter_\w+")
+
+
+def create_views(connection: Connection, schema: str | None) -> None:
+    """Make the views, in a schema of PostgreSQL where one is named."""
+    prefix = "" if schema is None else f'"{schema}".'
+    for name, query in VIEWS[connection.dialect.name].items():
+        qualified = _RELATION.sub(lambda found: f"{prefix}{found[0]}", query)
+        connection.exec_driver_sql(f"CREATE VIEW {prefix}{name} AS {qualified}")
