@@ -7,11 +7,13 @@ import io
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import httpx
 import pytest
 import requests
 import urllib3
 from urllib3.exceptions import HTTPError
 
+import pixelmeter
 from pixelmeter import Meter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drivers.urllib3 import meter_client, patch
@@ -240,6 +242,29 @@ def test_a_body_that_breaks_off_is_an_error_and_may_be_billed(
     assert broken(lambda: READS[name](response)) == "ProtocolError"
     [attempt] = attempts
     assert ("error", "unknown", error_type) == (attempt.outcome, attempt.billing, attempt.error_type)
+
+
+class _OverUrllib3(httpx.BaseTransport):
+    """Sends what a client of httpx asks for through urllib3."""
+
+    def __init__(self, manager: urllib3.PoolManager) -> None:
+        self.manager = manager
+
+    def handle_request(self, request: httpx.Request) -> httpx.Response:
+        sent = self.manager.request(
+            request.method, str(request.url), body=request.read(), preload_content=False, timeout=0.3, retries=False
+        )
+        return httpx.Response(sent.status, content=sent.read())
+
+
+def test_an_answer_that_does_not_come_in_time_times_out_below_a_client_of_another_library(
+    manager: urllib3.PoolManager, meter: Meter, attempts: list[Attempt], gateway: Gateway
+) -> None:
+    gateway.tell(hold="before_headers")
+    with httpx.Client(transport=_OverUrllib3(manager)) as client:
+        pixelmeter.instrument(client, meter)
+        assert "ReadTimeoutError" == broken(lambda: client.post(f"{gateway.url}/images/generations", json=BODY))
+    assert [("timeout", "ReadTimeoutError")] == [(attempt.outcome, attempt.error_type) for attempt in attempts]
 
 
 def test_a_body_that_does_not_come_in_time_times_out(
