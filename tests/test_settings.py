@@ -27,6 +27,7 @@ def test_every_variable_is_read() -> None:
         {
             "PIXELMETER_DATABASE_URL": "postgresql://h/d",
             "PIXELMETER_SPOOL_DIR": "/s",
+            "PIXELMETER_SPOOL_LIMIT": "200M",
             "PIXELMETER_PRICES": "/p.toml",
             "PIXELMETER_PROFILES": "/g",
             "PIXELMETER_GATEWAYS": "images.corp.example=aigateway, 127.0.0.1:*=openai,",
@@ -45,6 +46,7 @@ def test_every_variable_is_read() -> None:
         Settings(
             database_url="postgresql://h/d",
             spool_dir="/s",
+            spool_limit=200 << 20,
             state_dir="/x",
             prices="/p.toml",
             profiles="/g",
@@ -121,6 +123,7 @@ def test_spaces_around_a_value_are_dropped(around: str) -> None:
         "PIXELMETER_FEE_PERCENT": "5.5",
         "PIXELMETER_WRITE_INTERVAL": "2.5",
         "PIXELMETER_DURABILITY": "sync",
+        "PIXELMETER_SPOOL_LIMIT": "200M",
         "PIXELMETER_COST_ATTRIBUTES": "openlit",
         "PIXELMETER_SINKS": "otel",
         "PIXELMETER_WEBHOOK_SECRETS": "bria=t",
@@ -291,3 +294,26 @@ def test_keys_that_cannot_be_used_are_not_shown(text: str) -> None:
     with pytest.raises(ConfigError, match="PIXELMETER_USAGE_KEYS") as raised:
         usage_key("aigateway", {"PIXELMETER_USAGE_KEYS": text})
     assert "key-" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("1M", 1 << 20),
+        ("1048576", 1 << 20),
+        ("2 GiB", 2 << 30),
+        ("1.5g", 3 << 29),
+        ("10Mi", 10 << 20),
+        ("3MB", 3_000_000),
+        ("1 TB", 10**12),
+        ("2000000000 B", 2_000_000_000),
+    ],
+)
+def test_the_limit_of_the_spool_has_a_suffix_or_none(text: str, size: int) -> None:
+    assert size == from_environment({"PIXELMETER_SPOOL_LIMIT": text}).spool_limit
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1K", "1048575", "1.5.2G", "G", "1 PB", "1e9", "ten", "1M 2M", "9" * 50])
+def test_a_limit_of_the_spool_that_is_none_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape("at least 1M, such as 200M, 1.5GiB or 2000000000")):
+        from_environment({"PIXELMETER_SPOOL_LIMIT": text})

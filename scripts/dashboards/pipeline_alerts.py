@@ -16,6 +16,7 @@ def pipeline_alerts(thresholds: Thresholds, pace: Pace) -> Group:
         name="pixelmeter-pipeline",
         rules=(
             _records_dropped(thresholds, pace),
+            _spool_filling(thresholds, pace),
             _ledger_writes(thresholds, pace),
             _ledger_lag(thresholds, pace),
             _ledger_down(thresholds, pace),
@@ -37,6 +38,22 @@ def _records_dropped(thresholds: Thresholds, pace: Pace) -> Alert:
         description=(
             "{{ $labels.instance }} lost about {{ $value | humanize }} records in the last "
             f"{pace('1h')}; spend is under-reported."
+        ),
+        runbook_url=thresholds.runbook(name),
+    )
+
+
+def _spool_filling(thresholds: Thresholds, pace: Pace) -> Alert:
+    name = "PixelmeterSpoolFilling"
+    return Alert(
+        name=name,
+        expression=f"max by (job, instance) (pixelmeter_spool_used_ratio) > {thresholds.spool_used_ratio:g}",
+        wait=pace("5m"),
+        severity="warning",
+        summary="The spool fills up with what the ledger does not take.",
+        description=(
+            "The spool of {{ $labels.instance }} holds {{ $value | humanizePercentage }} of what it may; at 100% "
+            "records are lost."
         ),
         runbook_url=thresholds.runbook(name),
     )

@@ -31,6 +31,7 @@ _OTHERS = (
         drift_ratio=0.06789123,
         open_job_seconds=8912.345678,
         ledger_lag_seconds=891.2345678,
+        spool_used_ratio=0.6789123,
         price_age_days=91.2345678,
         runbooks="https://wiki.example/images",
     ),

@@ -144,6 +144,7 @@ class Meter:
             self._folder,
             self._files,
             self._ids,
+            limit=settings.spool_limit,
             durability=settings.durability,
             note=partial(self.failures.note, "spool", path=self._folder),
         )
@@ -163,7 +164,10 @@ class Meter:
             note=self.failures.note,
             keys=settings.notify_keys,
         )
-        leasing = Leasing(known, clock=self._clock, process=self._spool.claim, notices=notices)
+        leasing = Leasing(
+            known, clock=self._clock, process=self._spool.claim, notices=notices, unmark=self._spool.unmark
+        )
+        self._spool.on_drop = leasing.drop
         self._admission = Admission(known, leasing, self._clock)
         self.recorder = Recorder(
             self._spool,
@@ -364,7 +368,7 @@ class Meter:
             "database_url": self._address.safe(),
             "spool_dir": self._folder,
             **self.recorder.status(),
-            "left": left_files(self._folder, self._spool.process),
+            "left": left_files(self._files, self._folder, self._spool.process),
             "failures": self.failures.counts(),
         }
 

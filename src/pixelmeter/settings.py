@@ -58,6 +58,7 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_USAGE_KEYS": "keys to ask gateways for their usage with",
     "PIXELMETER_NOTIFY_SECRET": "what notices of budgets are signed with",
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
+    "PIXELMETER_SPOOL_LIMIT": "how many bytes may wait there",
     "PIXELMETER_DURABILITY": "what an attempt survives",
     "PIXELMETER_WRITE_INTERVAL": "seconds between two writes to the ledger",
     "PIXELMETER_AUTO": "whether pixelmeter-auto meters every program",
@@ -91,6 +92,8 @@ class Settings:
     """`PIXELMETER_SCHEMA`: the schema that a ledger of PostgreSQL is in; by default the first of the search path."""
     spool_dir: str | None = None
     """`PIXELMETER_SPOOL_DIR`: the spool folder; by default it follows from the database."""
+    spool_limit: int = 1 << 30
+    """`PIXELMETER_SPOOL_LIMIT`: how many bytes that the ledger does not have a spool folder may hold."""
     state_dir: str | None = None
     """Where spools of server databases live: `$XDG_STATE_HOME`, else `~/.local/state`; None without a home folder."""
     prices: str | None = None
@@ -135,6 +138,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         database_url=_text(env, "PIXELMETER_DATABASE_URL") or "sqlite:///pixelmeter.db",
         schema=_schema(env),
         spool_dir=_path(env, "PIXELMETER_SPOOL_DIR"),
+        spool_limit=_spool_limit(env),
         state_dir=_state_dir(env),
         prices=_path(env, "PIXELMETER_PRICES"),
         profiles=_path(env, "PIXELMETER_PROFILES"),
@@ -384,6 +388,28 @@ def _write_interval(env: Mapping[str, str]) -> float:
     if milliseconds is None or milliseconds > 3_600_000:
         raise ConfigError(f"PIXELMETER_WRITE_INTERVAL is {text[:40]!r}: use seconds from 0 to 3600, such as 0.5")
     return milliseconds / 1000
+
+
+_SIZE = re.compile("([0-9.]+) *([a-zA-Z]*)")
+_UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{rest}": base**power
+    for power, prefix in enumerate("kmgt", 1)
+    for rest, base in (("", 1024), ("i", 1024), ("ib", 1024), ("b", 1000))
+}
+
+
+def _spool_limit(env: Mapping[str, str]) -> int:
+    text = _text(env, "PIXELMETER_SPOOL_LIMIT")
+    if text is None:
+        return 1 << 30
+    found = _SIZE.fullmatch(text)
+    unit = None if found is None else _UNITS.get(found[2].lower())
+    size = None if found is None or unit is None else scaled(found[1], unit)
+    if size is None or size < _UNITS["m"]:
+        raise ConfigError(
+            f"PIXELMETER_SPOOL_LIMIT is {text[:40]!r}: use bytes, at least 1M, such as 200M, 1.5GiB or 2000000000"
+        )
+    return size
 
 
 def _fee_rate(env: Mapping[str, str]) -> int | None:

@@ -8,7 +8,7 @@ import importlib
 import os
 import stat
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from types import ModuleType
 
@@ -180,6 +180,15 @@ class SystemFiles:
             return sorted(os.listdir(folder))
         except FileNotFoundError:
             return ()
+
+    def sizes(self, folder: str) -> Mapping[str, int]:
+        found: dict[str, int] = {}
+        with suppress(FileNotFoundError), os.scandir(folder) as entries:
+            for entry in entries:
+                # It may be gone by now.
+                with suppress(FileNotFoundError):
+                    found[entry.name] = entry.stat(follow_symlinks=False).st_size
+        return found
 
     def exists(self, path: str) -> bool:
         return os.path.lexists(path)

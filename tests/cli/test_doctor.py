@@ -17,6 +17,7 @@ import pytest
 from click.testing import CliRunner
 
 from pixelmeter.cli import main
+from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import migrate, version
 from pixelmeter.ledger.engine import open_engine
@@ -441,6 +442,40 @@ def test_spool_files_are_told_by_what_becomes_of_them_and_left_where_they_are(sq
     assert foreign.segments()[0].name == findings["unreadable spool files"]["found"]
     assert names == sorted(folder.iterdir())
     living.forget()
+
+
+@pytest.mark.parametrize(
+    ("size", "state", "told"),
+    [
+        (1000, "ok", "1,000 bytes are not in the ledger, of 1,048,576 that there may be"),
+        (600_000, "warning", "600,000 bytes are not in the ledger, of 1,048,576 that there may be"),
+        (1 << 20, "problem", "1,048,576 bytes are not in the ledger, of 1,048,576 that there may be: new attempts are"),
+    ],
+)
+def test_how_much_a_spool_holds_of_its_limit_is_told(
+    sqlite_url: str, tmp_path: Path, size: int, state: str, told: str
+) -> None:
+    folder = tmp_path / "ledger.db.spool"
+    folder.mkdir(mode=0o700)
+    (folder / f"{SystemIds().new()}-000001.spool").write_bytes(bytes(size))
+
+    _, findings = examine("--database-url", sqlite_url, PIXELMETER_SPOOL_LIMIT="1M")
+
+    found = findings["spool limit"]
+    assert (state, True) == (found["state"], found["found"].startswith(told))
+
+
+def test_what_the_ledger_has_of_a_spool_is_not_held_by_it(sqlite_url: str, tmp_path: Path) -> None:
+    files, folder = SystemFiles(), str(tmp_path / "ledger.db.spool")
+    spool = Spool(folder, files, SystemIds())
+    drain = Drain(spool, files, folder, open_writer(sqlite_url))
+    spool.outcome(make_attempt())
+    drain.step()
+
+    _, findings = examine("--database-url", sqlite_url)
+
+    assert findings["spool limit"]["found"].startswith("0 bytes are not in the ledger")
+    drain.close()
 
 
 def test_a_spool_folder_that_others_may_read_is_a_warning_with_the_command(sqlite_url: str, tmp_path: Path) -> None:

@@ -25,6 +25,9 @@ class NeverRefuses:
     def keep_refused(self, attempts: Sequence[Attempt]) -> None:
         raise AssertionError("nothing is refused")
 
+    def keep_leases(self, processes: Sequence[str]) -> None:
+        raise AssertionError("nothing is dropped")
+
     def taken(self, ids: Sequence[str]) -> None:
         raise AssertionError("nothing is refused")
 
@@ -53,6 +56,10 @@ class Picky:
     def keep_refused(self, attempts: Sequence[Attempt]) -> None:
         self._ask()
         self._writer.keep_refused(attempts)
+
+    def keep_leases(self, processes: Sequence[str]) -> None:
+        self._ask()
+        self._writer.keep_leases(processes)
 
     def taken(self, ids: Sequence[str]) -> None:
         self._ask()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pixelmeter.system import SystemFiles
 
@@ -51,6 +51,10 @@ class FaultyFiles(SystemFiles):
     def list(self, folder: str) -> Sequence[str]:
         self._count("list")
         return super().list(folder)
+
+    def sizes(self, folder: str) -> Mapping[str, int]:
+        self._count("sizes")
+        return super().sizes(folder)
 
     def create(self, path: str) -> int:
         self._count("create")

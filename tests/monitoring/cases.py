@@ -704,6 +704,19 @@ CASES = [
         at="150m",
     ),
     Case(
+        name="a spool has filled up to three quarters",
+        alert="PixelmeterSpoolFilling",
+        series={_own("pixelmeter_spool_used_ratio"): "0.75x60"},
+        at="30m",
+        firing={"The spool of a holds 75% of what it may; at 100% records are lost.": _INSTANCE},
+    ),
+    Case(
+        name="a spool holds a quarter of what it may",
+        alert="PixelmeterSpoolFilling",
+        series={_own("pixelmeter_spool_used_ratio"): "0.25x60"},
+        at="30m",
+    ),
+    Case(
         name="no transaction gets through",
         alert="PixelmeterLedgerWritesFailing",
         series={_own("pixelmeter_ledger_write_errors_total", ',backend="postgresql"'): "0+1x60"},

@@ -27,7 +27,7 @@ def pipeline(thresholds: Thresholds) -> Json:
                 "Into the ledger",
                 (
                     Line(8, (_rows(), _writes(), _refused())),
-                    Line(8, (_lag(thresholds), _waiting(), _internal())),
+                    Line(8, (_lag(thresholds), _waiting(), _spool(thresholds), _internal())),
                 ),
             ),
             Section("Out of the ledger", (Line(6, (_ledger_up(), _last_attempt())),)),
@@ -58,7 +58,7 @@ def _numbers(thresholds: Thresholds) -> tuple[Json, ...]:
         ),
         stat(
             "Lost",
-            "Attempts lost in this time range, because neither the disk nor the memory had room.",
+            "Attempts lost in this time range: the spool had its limit, or neither the disk nor the memory had room.",
             instant(increase("pixelmeter_dropped_records_total")),
             unit="locale",
             decimals=0,
@@ -149,6 +149,18 @@ def _waiting() -> Json:
         unit="locale",
         decimals=0,
         at_least=1,
+        empty=_PROGRAMS,
+    )
+
+
+def _spool(thresholds: Thresholds) -> Json:
+    return timeseries(
+        "Spool used",
+        "Which part of its limit the spool folder holds that is not in the ledger yet; the line is where the alert"
+        " begins. At 100 % attempts are lost.",
+        ranged(f"max by (job) ({series('pixelmeter_spool_used_ratio')})", "{{job}}"),
+        unit="percentunit",
+        steps=((None, "transparent"), (thresholds.spool_used_ratio, "red")),
         empty=_PROGRAMS,
     )
 

@@ -9,6 +9,7 @@ from contextlib import suppress
 from operator import attrgetter
 from typing import NamedTuple
 
+from pixelmeter.budgets.losses import Charged, Losses
 from pixelmeter.budgets.notices import Notices
 from pixelmeter.budgets.spender import NEVER, NO_ANSWER, Answer, Ask, Spender
 from pixelmeter.core.budgets.budget import Budget, Rule
@@ -60,11 +61,16 @@ class Leasing:
         clock: Clock,
         process: Callable[[], str],
         notices: Notices | None = None,
+        unmark: Callable[[], Callable[[], object] | None] = lambda: None,
     ) -> None:
-        """`process` returns what the names of this process's spool files begin with."""
+        """`process` returns what the names of this process's spool files begin with.
+
+        `unmark` is what `Losses` needs.
+        """
         self._budgets = {budget.name: budget for budget in budgets}
         self._clock = clock
         self._process = process
+        self._unmark = unmark
         self._notices = notices
         self.urge: Callable[[], object] = lambda: None
         """Has the writer serve at once."""
@@ -78,7 +84,7 @@ class Leasing:
         """Begin anew, as a forked child must; takes no lock."""
         self.rules = {name: budget.rule for name, budget in self._budgets.items()}
         """The budgets as the ledger has them, as far as that is known, by name."""
-        self.charges: dict[str, Sequence[tuple[Lease, Charge]]] = {}
+        self.charges: dict[str, Charged] = {}
         """What attempts that are not in the ledger yet are charged, by their ids."""
         self.unavailable_until = -NEVER
         """Up to when nobody need wait for the ledger, in microseconds of the monotonic clock."""
@@ -87,6 +93,7 @@ class Leasing:
         self._is_closed = False
         self._asks: deque[Ask] = deque()
         self._held: dict[Lease, int] = {}
+        self._losses = Losses(self.charges, self._unmark)
         self._numbers = itertools.count()
         self._looked: int | None = None
         self._renewed = 0
@@ -139,6 +146,7 @@ class Leasing:
             asks.append(self._asks.popleft())
         try:
             self._look(writer)
+            self._keep_losses(writer)
             self._answer(writer, asks)
             if not self._is_closed:
                 self._refill(writer)
@@ -164,6 +172,7 @@ class Leasing:
         if self._notices is not None:
             self._notices.serve(writer, at_once=True)
         if self._has_leases:
+            self._keep_losses(writer)
             self._give_back(writer, everything=True)
 
     def settle(self) -> None:
@@ -194,6 +203,14 @@ class Leasing:
             for each in ids:
                 for lease, charge in self.charges.pop(each, ()):
                     self._hold(lease, -charge.amount)
+
+    def drop(self, id: str) -> bool:
+        """Take note that an attempt is dropped; return whether it has spent of a lease. For any thread."""
+        return self._losses.drop(id)
+
+    def _keep_losses(self, writer: BudgetWriter) -> None:
+        for lease, charge in self._losses.keep(writer, self._process(), self._clock.now()):
+            self._hold(lease, -charge.amount)
 
     def _look(self, writer: BudgetWriter) -> None:
         """Register the budgets once, and look now and then whether others have changed them."""

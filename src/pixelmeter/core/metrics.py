@@ -191,8 +191,16 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_dropped_records_total",
         kind="counter",
         labels=(),
-        help="Attempts lost, because neither the disk nor the memory had room.",
+        help="Attempts lost: the spool had its limit, or neither the disk nor the memory had room.",
         origins=_PROCESS,
+    ),
+    Metric(
+        name="pixelmeter_spool_used_ratio",
+        kind="gauge",
+        labels=(),
+        help="Which part of its limit the spool folder holds that is not in the ledger yet; at 1 records are lost.",
+        origins=_PROCESS,
+        merge="livemax",
     ),
     Metric(
         name="pixelmeter_internal_errors_total",

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 
@@ -46,6 +46,10 @@ class Files(Protocol):
 
     def list(self, folder: str) -> Sequence[str]:
         """Return the names in a folder, sorted; a folder that is not there has none."""
+        ...
+
+    def sizes(self, folder: str) -> Mapping[str, int]:
+        """Return how many bytes each file of a folder has, by its name."""
         ...
 
     def exists(self, path: str) -> bool:

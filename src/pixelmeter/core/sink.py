@@ -27,7 +27,9 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
     lag: int
     """How long the oldest of them has been waiting."""
     dropped: int
-    """Attempts lost since the start: neither the disk nor the memory had room."""
+    """Attempts lost since the start: the spool had its limit, or neither the disk nor the memory had room."""
+    spool_used: float = 0.0
+    """Which part of its limit the spool folder holds of what is not in the ledger; above 1 attempts are lost."""
     failures: Mapping[str, int]
     """Our own failures since the start, by place."""
 

@@ -8,7 +8,7 @@ from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.ports import Files
 from pixelmeter.drain.delivery import GROUP, Delivery
 from pixelmeter.ledger.writer import Writer, first_of_each_id
-from pixelmeter.spool import INTENT, JOB_END, Frame, FrameReader, sorted_out
+from pixelmeter.spool import INTENT, JOB_END, Frame, FrameReader, is_mark, sorted_out
 
 __all__ = ["Adoption", "DeadProcess"]
 
@@ -63,6 +63,11 @@ class DeadProcess:
         """Whether all of it could be read: else the outcome of an attempt may be where nothing can be told."""
         is_readable = not any(reader.foreign for reader in self._readers.values())
         return self.error is None and self._is_complete and is_readable
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether it has dropped attempts that had spent of its leases."""
+        return any(map(is_mark, self.names))
 
     def damaged(self) -> int:
         """Return the bytes that belong to no frame."""
@@ -261,6 +266,9 @@ class Adoption:
             yield
             rest = rest[GROUP:]
         kept = {name: end for name, end in positions.items() if name not in finished}
+        if marked := [dead.process for dead in whole if dead.is_marked]:
+            # Before their leases end, with the last of their files.
+            self._writer.keep_leases(marked)
         if rest or kept or finished:
             self._write(rest, kept, finished)
         self.interrupted += len(interrupted)

@@ -15,6 +15,7 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
 from pixelmeter.drain.dead_processes import Adoption
 from pixelmeter.drain.delivery import GROUP, Delivery, Retrial
+from pixelmeter.drain.neighbours import Neighbours
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.writer import Writer, first_of_each_id
 from pixelmeter.spool import INTENT, Frame, FrameReader, Segment, Spool
@@ -86,6 +87,7 @@ class Drain:
         """What writes to the ledger."""
         # One each: what one of them knows of a group that failed is not forgotten when the other succeeds.
         self._own, self._adopting = (Delivery(writer, spool, tell) for _ in range(2))
+        self._neighbours = Neighbours(spool, files, folder, writer)
         self._tails: dict[Segment, _Tail] = {}
         self._open: dict[str, tuple[Attempt, Segment]] = {}
         self._carried: Counter[str] = Counter()
@@ -131,6 +133,7 @@ class Drain:
         taken, committed = self.taken + len(group), self._committed + len(group) - refused
         # At once: a thread is killed at a call or in a loop, and what is written must be counted, and only once.
         self._written, self._ready, self.taken, self._committed = written, ready, taken, committed
+        self._spool.settle(positions)
         for segment in finished:
             self._spool.remove(segment)
             self._damaged += self._tails.pop(segment).reader.damaged
@@ -174,6 +177,13 @@ class Drain:
             if is_over:
                 self._adoption = self._parts = None
         return not is_over
+
+    def look(self, *, ask: bool) -> None:
+        """Look how much others have in the folder, and `ask` the ledger where that matters. Raises LedgerError."""
+        try:
+            self._neighbours.look(ask=ask)
+        except OSError as error:
+            self._note(error)
 
     def retry(self) -> int:
         """Try again with all attempts that the ledger has refused; return how many it takes now. Raises LedgerError."""

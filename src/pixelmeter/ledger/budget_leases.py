@@ -31,6 +31,8 @@ __all__ = [
     "end_refused_of",
     "end_stale",
     "give_back",
+    "keep_dropped",
+    "keep_leases",
     "keep_refused",
     "let_again",
     "release",
@@ -45,7 +47,7 @@ HOLD = f"UPDATE pixelmeter_budget_sums SET leased = leased WHERE {KEY}"
 it sees what others did before."""
 
 REFUSED = "refused attempts"
-"""The process of leases that keep what attempts cost that the ledger refuses; `number` says which attempt it is.
+"""The process of leases that keep what attempts cost that the ledger refuses or that were dropped; `number` says which.
 
 No time ends them, as the money is spent: only the row of the attempt does, or a reset of the budget.
 """
@@ -235,21 +237,50 @@ def keep_refused(
     for key, (amount, attempt) in sorted(kept.items()):
         if (key.budget, key.number) in there:
             continue
-        of_sums = _key(key, dialect)
-        statements += [
-            Sql(ENSURE, of_sums),
-            Sql(f"UPDATE pixelmeter_budget_sums SET leased = leased + ? WHERE {KEY}", (amount, *of_sums)),
-            Sql(
-                "INSERT INTO pixelmeter_budget_leases (process, budget, value, starts_at, number, amount, renewed_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?)",
-                (REFUSED, *of_sums, key.number, amount, dialect.moment(moment_of(attempt.started_at))),
-            ),
-        ]
+        statements += _keeping(key, amount, attempt.started_at, dialect)
         if charges is not None:
             charged += [charge for charge in charges.of([attempt.id]) if charge.key.budget == key.budget]
     if charges is not None and (process := charges.process) is not None:
         statements += charging(process, charged, dialect)
     run(statements)
+
+
+def keep_dropped(run: Run, process: str, first: str, charges: Sequence[Charge], at: int, dialect: Dialect) -> None:
+    """Move what attempts cost that were dropped from the leases of their process to one of their own.
+
+    It has the number of the `first` of them: repeating it is harmless.
+    """
+    amounts: defaultdict[LeaseKey, int] = defaultdict(int)
+    number = _number(first)
+    for charge in charges:
+        amounts[charge.key._replace(number=number)] += charge.amount + charge.overrun
+    if run([Sql("SELECT 1 FROM pixelmeter_budget_leases WHERE process = ? AND number = ?", (REFUSED, number))]):
+        return
+    statements = [each for key, amount in sorted(amounts.items()) for each in _keeping(key, amount, at, dialect)]
+    run([*statements, *charging(process, charges, dialect)])
+
+
+def keep_leases(run: Run, processes: Iterable[str]) -> None:
+    """Keep all that processes have of budgets which died after they had dropped attempts: nobody knows how much."""
+    for process in processes:
+        of_process = "FROM pixelmeter_budget_leases WHERE process = ?"
+        rows = run([Sql(f"SELECT DISTINCT budget, value, starts_at {of_process}", (process,))])
+        holds = [Sql(HOLD, key) for key in sorted(map(tuple, rows))]
+        keep = "UPDATE pixelmeter_budget_leases SET process = ?, number = number + ? WHERE process = ?"
+        run([*holds, Sql(keep, (REFUSED, _number(process), process))])
+
+
+def _keeping(key: LeaseKey, amount: int, at: int, dialect: Dialect) -> list[Sql]:
+    of_sums = _key(key, dialect)
+    return [
+        Sql(ENSURE, of_sums),
+        Sql(f"UPDATE pixelmeter_budget_sums SET leased = leased + ? WHERE {KEY}", (amount, *of_sums)),
+        Sql(
+            "INSERT INTO pixelmeter_budget_leases (process, budget, value, starts_at, number, amount, renewed_at)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (REFUSED, *of_sums, key.number, amount, dialect.moment(moment_of(at))),
+        ),
+    ]
 
 
 def end_refused(run: Run, ids: Iterable[str]) -> None:

@@ -16,7 +16,7 @@ import msgspec
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Rule
-from pixelmeter.core.budgets.lease import Draw, Drawn, LeaseKey
+from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Moved, Sums, moved_by, sums_of
 from pixelmeter.core.reporting.periods import moment_of
@@ -121,6 +121,16 @@ class BudgetTransactions(ABC):
             budget_leases.keep_refused(run, these, attempts, self._charges, reader.dialect)
 
         self._in_transaction(keep)
+
+    def keep_dropped(self, process: str, first: str, charges: Sequence[Charge], at: int) -> None:
+        """Keep reserved what attempts cost that were dropped; repeating it for the same `first` of them is harmless."""
+        self._in_transaction(
+            lambda run, reader: budget_leases.keep_dropped(run, process, first, charges, at, reader.dialect)
+        )
+
+    def keep_leases(self, processes: Sequence[str]) -> None:
+        """Keep reserved all that dead processes have of budgets; repeating it is harmless."""
+        self._in_transaction(lambda run, reader: budget_leases.keep_leases(run, processes))
 
     def taken(self, ids: Sequence[str]) -> None:
         """End what was kept reserved for attempts that the ledger has taken after all."""

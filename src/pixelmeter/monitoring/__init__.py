@@ -69,6 +69,7 @@ class Thresholds:
     # Jobs take seconds to minutes, and are given up after a day: whatever keeps one open, most of that day is left.
     open_job_seconds: float = _number(7200.0, "seconds", "how long a job may be open, of which no end is heard")
     ledger_lag_seconds: float = _number(300.0, "seconds", "how long an attempt may wait for the ledger")
+    spool_used_ratio: float = _number(0.5, "share", "how much of its limit a spool folder may hold", below=1)
     price_age_days: float = _number(90.0, "days", "how old the bundled prices may get")
     runbooks: str = field(
         default=_RUNBOOKS, metadata={"unit": "URL", "help": "the folder of the runbooks, which alerts link to"}
@@ -133,6 +134,8 @@ def texts(thresholds: Thresholds) -> dict[str, str]:
         "open_job_seconds exact": json.dumps(thresholds.open_job_seconds),
         "ledger_lag_seconds": f"{thresholds.ledger_lag_seconds:g}",
         "ledger_lag_seconds exact": json.dumps(thresholds.ledger_lag_seconds),
+        "spool_used_ratio": f"{thresholds.spool_used_ratio:g}",
+        "spool_used_ratio exact": json.dumps(thresholds.spool_used_ratio),
         "price_age_days": f"{thresholds.price_age_days:g}",
         "price_age_days in seconds, exact": json.dumps(thresholds.price_age_days * 86_400),
         "allowed by objective": f"{allowed:.4g}",

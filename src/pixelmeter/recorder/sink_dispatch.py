@@ -96,6 +96,7 @@ class SinkDispatch:
         self._untold: deque[Attempt] = deque()
         self._changes: deque[Change] = deque()
         self._dropped = 0
+        self._spool_used = 0.0
         self._observed = 0
         self.backlog.forget()
 
@@ -130,20 +131,22 @@ class SinkDispatch:
                 self._all(partial(_record, attempt))
         # A database that hangs holds the writer, which then tells nobody that attempts are waiting.
         if self._clock.monotonic() - self._observed > _HUNG and self.backlog.lag() > _HUNG:
-            self._observe((), failed=False, dropped=dropped)
+            self._observe((), failed=False, dropped=dropped, spool_used=self._spool_used)
 
     def changed(self, changes: Sequence[Change]) -> None:
         """Take what ends of jobs have changed of attempts; the sinks are told after the writer's run."""
         if self.sinks:
             self._changes.extend(changes)
 
-    def observe(self, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
+    def observe(
+        self, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int, spool_used: float = 0.0
+    ) -> None:
         """Tell of a run of the writer: rows and microseconds of each transaction, and whether the ledger said no."""
         self.tell(dropped)
         with amid_other_code():
             while self._changes:
                 self._all(partial(_adjust, self._changes.popleft()))
-        self._observe(writes, failed=failed, dropped=dropped)
+        self._observe(writes, failed=failed, dropped=dropped, spool_used=spool_used)
 
     def _leave(self, sink: Sink, leave: Callable[[], None]) -> None:
         try:
@@ -151,9 +154,10 @@ class SinkDispatch:
         except Exception as error:
             self._failures.note(type(sink).__name__, error)
 
-    def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int) -> None:
+    def _observe(self, writes: Sequence[tuple[int, int]], *, failed: bool, dropped: int, spool_used: float) -> None:
         self.backlog.settle(0, dropped)
         self._dropped = dropped
+        self._spool_used = spool_used
         self._observed = self._clock.monotonic()
         health = Health(
             backend=self._backend,
@@ -162,6 +166,7 @@ class SinkDispatch:
             waiting=self.backlog.waiting(),
             lag=self.backlog.lag(),
             dropped=dropped,
+            spool_used=spool_used,
             failures=self._failures.counts(),
         )
         with amid_other_code():

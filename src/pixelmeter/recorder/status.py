@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from contextlib import suppress
 from typing import TypedDict
+
+from pixelmeter.core.ports import Files
 
 __all__ = ["DrainCounts", "LeftFiles", "RecorderStatus", "SpoolCounts", "Status", "WriterStatus", "left_files"]
 
@@ -22,11 +23,15 @@ class SpoolCounts(TypedDict):
     overflow: int
     """Outcomes in memory because the disk refused them; they go to the ledger, but not through a kill."""
     missed_intents: int
-    """Intents that the disk refused: a kill would leave no trace of those calls."""
+    """Intents that the disk refused, or the limit: a kill would leave no trace of those calls."""
     dropped: int
-    """Outcomes lost: neither the disk nor the memory had room."""
+    """Outcomes lost: the folder had its limit, or neither the disk nor the memory had room."""
     dropped_cost: int
     """Nano-dollars of those whose cost was known."""
+    held: int
+    """Bytes in the spool folder that are not in the ledger, of all processes, as far as this one knows."""
+    limit: int
+    """How many there may be (`PIXELMETER_SPOOL_LIMIT`)."""
     last_error: str | None
 
 
@@ -90,12 +95,12 @@ class Status(RecorderStatus):
     """Our own failures, by place."""
 
 
-def left_files(folder: str, own: str | None) -> LeftFiles:
+def left_files(files: Files, folder: str, own: str | None) -> LeftFiles:
     """Return the spool files of others in a folder: those of a process are named `own` and more."""
-    sizes: list[int] = []
-    with suppress(OSError), os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.endswith(".spool") and (own is None or not entry.name.startswith(own)):
-                with suppress(OSError):
-                    sizes.append(entry.stat(follow_symlinks=False).st_size)
-    return {"files": len(sizes), "bytes": sum(sizes)}
+    sizes: Mapping[str, int] = {}
+    with suppress(OSError):
+        sizes = files.sizes(folder)
+    left = [
+        size for name, size in sizes.items() if name.endswith(".spool") and (own is None or not name.startswith(own))
+    ]
+    return {"files": len(left), "bytes": sum(left)}

@@ -24,6 +24,7 @@ _SYNC_EVERY = 1_000_000
 _ADOPT_EVERY = 60_000_000
 _ADOPTION_PAUSE = 0.05
 _EXPIRE_EVERY = 600_000_000
+_LOOK_EVERY = 5_000_000
 _IDLE = 60_000_000
 
 
@@ -67,6 +68,7 @@ class Writing:
         self._adopted: int | None = None
         self._adopting = False
         self._expired: int | None = None
+        self._looked: int | None = None
         self._wrote: int | None = None
         self._writes: list[tuple[int, int]] = []
         self._settled = 0
@@ -96,6 +98,7 @@ class Writing:
         finally:
             self._settle()
         self.ledger_error = None
+        self._look(ask=True)
         self._expire()
         return _soonest(self._adopt(), self.sync(), self._rest(), self._serve())
 
@@ -103,10 +106,16 @@ class Writing:
         """Tell the sinks of the latest run."""
         if self._dispatch is not None:
             writes, self._writes = self._writes, []
-            self._dispatch.observe(writes, failed=self.ledger_error is not None, dropped=self._spool.dropped)
+            self._dispatch.observe(
+                writes,
+                failed=self.ledger_error is not None,
+                dropped=self._spool.dropped,
+                spool_used=self._spool.used,
+            )
 
     def sync(self) -> float | None:
         """Force the spool to the disk where that is due; return in how many seconds it is, None where it was done."""
+        self._look(ask=False)
         waited = self._clock.monotonic() - self._synced
         if waited < _SYNC_EVERY:
             return (_SYNC_EVERY - waited) / 1e6
@@ -216,6 +225,18 @@ class Writing:
         except Exception as error:
             self._failures.note("adoption", error)
         return _ADOPTION_PAUSE if self._adopting else None
+
+    def _look(self, *, ask: bool) -> None:
+        """See now and then what others have in the spool folder."""
+        now = self._clock.monotonic()
+        if self._drain is None or (self._looked is not None and now - self._looked < _LOOK_EVERY):
+            return
+        self._looked = now
+        try:
+            with self._unforked():
+                self._drain.look(ask=ask)
+        except Exception as error:
+            self._failures.note("spool", error)
 
     def _expire(self) -> None:
         """End the jobs that are too old, also those of others, whenever that was not looked at for ten minutes."""

@@ -16,7 +16,7 @@ from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
-from pixelmeter.reports.ledger_check import CORRECT_URL, Finding, check_ledger, check_positions
+from pixelmeter.reports.ledger_check import CORRECT_URL, Finding, check_ledger
 from pixelmeter.settings import Settings, auto_switch, from_environment, misspelt, usage_key_gateways
 from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
@@ -74,10 +74,14 @@ def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
     if folder is None or spool.state == "problem":
         return
     problems = [finding.found for finding in database if finding.state == "problem"]
+    from pixelmeter.reports.spool_check import check_limit, check_positions, positions_of
+
+    positions = positions_of(address)
     if os.path.isdir(folder):
         yield from _spool_files(folder, problems)
-    if not problems:
-        yield from check_positions(address, folder)
+        yield check_limit(folder, positions or {}, settings.spool_limit)
+    if not problems and positions is not None:
+        yield from check_positions(address, folder, positions)
 
 
 def _versions() -> Finding:

@@ -18,16 +18,15 @@ from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters
 from pixelmeter.ledger.files import page_size, read_wal
 from pixelmeter.ledger.reader import LedgerReader, is_too_long, reading_database
 from pixelmeter.ledger.version import VERSION_TABLE, check
-from pixelmeter.system import SystemClock, SystemFiles
+from pixelmeter.system import SystemClock
 
-__all__ = ["CORRECT_URL", "Finding", "check_budgets", "check_ledger", "check_positions", "check_tables"]
+__all__ = ["CORRECT_URL", "Finding", "check_budgets", "check_ledger", "check_tables"]
 
 _MIXED = (
     "stop the programs that write to it and restore one back-up whole, without -wal and -shm files of another state: "
     'docs/ledger.md, "Back up and restore"'
 )
 _SECONDS = 10.0
-_LATE = 300
 _SHOWN = 5
 _COUNTED = {"by hour": "pixelmeter_hourly", "by day": "pixelmeter_daily", "of totals": "pixelmeter_totals"}
 _COUNTS = ", ".join(f"(SELECT coalesce(sum(attempts), 0) FROM {view})" for view in _COUNTED.values())
@@ -217,43 +216,6 @@ def _differs(reader: LedgerReader, rule: Rule, span: Span) -> bool:
     of_rows = {(one.value, *one.amounts()) for one in so_far(reader, rule, span)}
     # A row without any attempt has leases only.
     return {one for one in kept if any(one[1:])} != {one for one in of_rows if any(one[1:])}
-
-
-def check_positions(address: Address, folder: str) -> Iterator[Finding]:
-    """Yield what does not fit between how far the ledger has read each spool file, and what lies in the folder."""
-    from pixelmeter.drain.census import mismatches
-
-    if address.dialect == "sqlite" and not os.path.exists(address.path):
-        return
-    try:
-        with reading_database(address) as reader:
-            if reader.revision() is None:
-                return
-            rows = reader.rows("SELECT name, position FROM pixelmeter_spools")
-        positions = {str(name): int(position) for name, position in rows}
-        found = mismatches(SystemFiles(), folder, positions, long_ago=SystemClock().now() - _LATE * 1_000_000)
-    except (LedgerError, OSError):
-        # Why they cannot be read is another finding.
-        return
-    # A server has the positions of other machines too.
-    if found.gone and address.dialect == "sqlite":
-        told = f"the ledger has read {len(found.gone)} spool files in part that are not there, such as {found.gone[0]}"
-        advice = (
-            "is the ledger an older copy? then attempts since it was made are in no ledger; else programs have their "
-            "spool in another folder (PIXELMETER_SPOOL_DIR), or somebody deleted the files"
-        )
-        yield Finding("spool positions", "warning", told, advice)
-    if found.shorter:
-        told = f"the ledger has read more of {len(found.shorter)} spool files than there is, such as {found.shorter[0]}"
-        advice = "the spool is older than the ledger, or was cut off; what the ledger had read of it is in the ledger"
-        yield Finding("spool positions", "warning", told, advice)
-    if found.late:
-        told = f"attempts that ended {_LATE // 60} minutes ago wait in {len(found.late)} files of living processes"
-        advice = (
-            "their log and meter.status() say why; where the ledger was replaced by an older copy, restart them: the "
-            "next start takes the attempts in"
-        )
-        yield Finding("spool positions", "warning", told, advice)
 
 
 def _advice(error: Exception) -> str:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from pixelmeter.spool.frames import INTENT, JOB_END, OUTCOME, Frame, FrameKind, FrameReader
-from pixelmeter.spool.names import Named, sorted_out
-from pixelmeter.spool.spool import Durability, Segment, Spool, SpoolStatus
+from pixelmeter.spool.frames import INTENT, JOB_END, LARGEST_FRAME, OUTCOME, Frame, FrameKind, FrameReader
+from pixelmeter.spool.names import Named, is_mark, sorted_out
+from pixelmeter.spool.room import SPOOL_LIMIT, held
+from pixelmeter.spool.segment import Segment, SpoolStatus
+from pixelmeter.spool.spool import Durability, Spool
 
 __all__ = [
     "INTENT",
     "JOB_END",
+    "LARGEST_FRAME",
     "OUTCOME",
+    "SPOOL_LIMIT",
     "Durability",
     "Frame",
     "FrameKind",
@@ -18,5 +22,7 @@ __all__ = [
     "Segment",
     "Spool",
     "SpoolStatus",
+    "held",
+    "is_mark",
     "sorted_out",
 ]

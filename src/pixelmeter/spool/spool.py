@@ -6,8 +6,9 @@ import errno
 import itertools
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, suppress
+from functools import partial
 from typing import Literal
 
 import msgspec
@@ -16,49 +17,25 @@ from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files, Ids
 from pixelmeter.spool.frames import INTENT, JOB_END, OUTCOME, FrameKind, encode
-from pixelmeter.spool.names import refused_name
+from pixelmeter.spool.names import mark_name, refused_name
+from pixelmeter.spool.room import SPOOL_LIMIT, Room, SpoolFull, surely_held
+from pixelmeter.spool.segment import Segment, SpoolStatus
 
-__all__ = ["Durability", "Segment", "Spool", "SpoolStatus"]
+__all__ = ["Durability", "Spool"]
 
 Durability = Literal["process", "sync"]
 """What an outcome survives once `Spool.outcome` has returned: the end of the process, or a power cut as well."""
-
-
-class SpoolStatus(msgspec.Struct, frozen=True):
-    """What a spool holds and what it could not hold; `recorder.status.SpoolCounts` says what each number counts."""
-
-    frames: int
-    segments: int
-    bytes: int
-    overflow: int
-    missed_intents: int
-    dropped: int
-    dropped_cost: int
-    last_error: str | None
-
-
-class Segment:
-    """A file that is open, locked, and appended to until it is sealed."""
-
-    __slots__ = ("descriptor", "failed", "name", "size", "synced", "writers")
-
-    def __init__(self, name: str, descriptor: int) -> None:
-        self.name = name
-        self.descriptor = descriptor
-        self.size = 0
-        self.synced = 0
-        self.failed = False
-        """A sync of it failed, so what of it is on the disk nobody knows."""
-        self.writers: list[None] = []
-        """One for each thread that is appending just now."""
 
 
 class Spool:
     """Keeps attempts in files of a folder; nothing is opened before the first of them.
 
     `intent` and `outcome` are for any thread, signal handler or finalizer: they take no lock, wait for nothing but
-    the one write, and never raise. `overflow`, `take`, `segments`, `sealed`, `carry`, `set_aside`, `sync`, `seal` and
-    `remove` are for the one thread that drains.
+    the one write, and never raise. `overflow`, `take`, `segments`, `sealed`, `carry`, `set_aside`, `sync`, `seal`,
+    `remove`, `settle`, `measure` and `unmark` are for the one thread that drains.
+
+    A folder holds `limit` bytes at most that the ledger does not have. Beyond that no attempt begins to be kept: its
+    outcome is dropped, unless there is room again by then. One that has begun is kept to its end.
     """
 
     def __init__(
@@ -69,15 +46,21 @@ class Spool:
         *,
         segment_bytes: int = 8 * 1024 * 1024,
         memory_frames: int = 10_000,
+        limit: int = SPOOL_LIMIT,
         durability: Durability = "process",
         note: Callable[[Exception], None] = lambda error: None,
     ) -> None:
-        """`note` takes what the disk refused, and attempts that no frame can hold."""
+        """`note` takes what the disk refused, attempts that no frame can hold, and that the limit is reached."""
         self._folder = folder
         self._files = files
         self._ids = ids
         self._segment_bytes = segment_bytes
         self._memory_frames = memory_frames
+        self._limit = limit
+        self._full = SpoolFull(limit)
+        self.on_drop: Callable[[str], bool] = lambda dropped: False
+        """Takes the id of a record that is dropped; tells whether it has spent of a lease. Then the folder gets a mark:
+        should this process die, its leases are kept."""
         self._synced = durability == "sync"
         self._tell = note
         self._start()
@@ -90,6 +73,9 @@ class Spool:
         self._active: Segment | None = None
         self._overflow: deque[Record] = deque()
         self._aside: dict[str, tuple[str, int]] = {}
+        self._room = Room(self._limit)
+        self._begun: dict[str, bool] = {}
+        self._mark: Segment | None = None
         self._frames = 0
         self._missed_intents = 0
         self._dropped = 0
@@ -101,6 +87,9 @@ class Spool:
     def intent(self, attempt: Attempt) -> None:
         """Append the attempt as it would read if the process died now."""
         frame = self._encode(INTENT, attempt)
+        if frame is not None and len(frame) > self._room.left and not self._has_room(frame):
+            self._begun[attempt.id] = False
+            frame = None
         if frame is None or self._append(frame) is None:
             self._missed_intents += 1
 
@@ -109,6 +98,11 @@ class Spool:
         frame = self._encode(_kind(record), record)
         if frame is None:
             self._drop(record)
+            return
+        has_begun = self._has_begun(record)
+        if len(frame) > self._room.left and not has_begun and not self._has_room(frame):
+            self._drop(record)
+            self._note(self._full)
             return
         segment = self._append(frame)
         if segment is None:
@@ -181,12 +175,31 @@ class Spool:
     def remove(self, segment: Segment) -> None:
         """Delete a sealed segment; one that cannot be deleted is left to whoever adopts it."""
         self._segments.remove(segment)
-        with self._noted():
-            self._files.discard(self._path(segment.name), segment.descriptor)
+        self._remeasure()
+        self._discard(segment)
+
+    def settle(self, positions: Mapping[str, int]) -> None:
+        """Take note how far the ledger has segments, by their names."""
+        for segment in self.segments():
+            segment.settled = positions.get(segment.name, segment.settled)
+        self._remeasure()
+
+    def measure(self, others: int) -> None:
+        """Take note how many bytes other processes have in the folder that the ledger does not have."""
+        self._room.others = others
+        self._remeasure()
+
+    def unmark(self) -> Callable[[], None] | None:
+        """Forget the mark of this process, so that what is dropped from now on makes another one.
+
+        What is returned deletes it, once nothing depends on it any more; None where there is none.
+        """
+        mark, self._mark = self._mark, None
+        return None if mark is None else partial(self._discard, mark)
 
     def forget(self) -> None:
         """Leave everything to the parent process, in a forked child before anything else; or to whoever adopts it."""
-        for segment in self._segments:
+        for segment in [*self._segments, *([] if self._mark is None else [self._mark])]:
             with suppress(OSError):
                 # Where a fork was noticed late, somebody may have closed them all, and opened others.
                 if self._files.is_open(segment.descriptor, self._path(segment.name)):
@@ -210,8 +223,13 @@ class Spool:
 
     @property
     def dropped(self) -> int:
-        """Outcomes lost since the start: neither the disk nor the memory had room."""
+        """Outcomes lost since the start: the spool had its limit, or neither the disk nor the memory had room."""
         return self._dropped
+
+    @property
+    def used(self) -> float:
+        """Which part of its limit the folder holds."""
+        return self._room.held / self._limit
 
     def status(self) -> SpoolStatus:
         """Return a snapshot of the counters."""
@@ -224,6 +242,8 @@ class Spool:
             missed_intents=self._missed_intents,
             dropped=self._dropped,
             dropped_cost=self._dropped_cost,
+            held=self._room.held,
+            limit=self._limit,
             last_error=self._last_error,
         )
 
@@ -251,6 +271,7 @@ class Spool:
             finally:
                 segment.writers.pop()
             segment.size += taken
+            self._room.left -= taken
             if segment.size >= self._segment_bytes:
                 self._retire(segment)
             if taken < len(frame):
@@ -258,6 +279,23 @@ class Spool:
                 return None
             self._frames += 1
             return segment
+
+    def _has_begun(self, record: Record) -> bool:
+        """Return whether the disk may have an intent of a record that has ended."""
+        return isinstance(record, Attempt) and record.outcome != "blocked" and self._begun.pop(record.id, True)
+
+    def _has_room(self, frame: bytes) -> bool:
+        """Return whether the folder may take a frame; the first one who asks has to look."""
+        if self._room.others is None:
+            others = 0
+            with self._noted():
+                others = surely_held(self._files.sizes(self._folder), without=self.process)
+            self.measure(others)
+        return len(frame) <= self._room.left
+
+    def _remeasure(self) -> None:
+        if self._room.others is not None:
+            self._room.measure(sum(segment.size - segment.settled for segment in self.segments()))
 
     def _open(self) -> Segment | None:
         # The folder may be deleted, or the empty file adopted by another process, before we are done. That is nobody's
@@ -295,6 +333,10 @@ class Spool:
         with self._losing:
             self._dropped += 1
             self._dropped_cost += (record.cost if isinstance(record, Attempt) else record.reported_cost) or 0
+        if self.on_drop(record.id) and self._mark is None:
+            with self._noted():
+                name = mark_name(self._next_name())
+                self._mark = Segment(name, self._files.create(self._path(name)))
 
     def _refused(self, segment: Segment, error: OSError) -> None:
         self._note(error)
@@ -324,6 +366,10 @@ class Spool:
             return False
         segment.synced = size
         return True
+
+    def _discard(self, segment: Segment) -> None:
+        with self._noted():
+            self._files.discard(self._path(segment.name), segment.descriptor)
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"

@@ -100,6 +100,7 @@ class PrometheusSink:
             healths = list(families.healths.values())
             families.child("pixelmeter_ledger_waiting_records").set(sum(each.waiting for each in healths))
             families.child("pixelmeter_ledger_lag_seconds").set(max(each.lag for each in healths) / 1e6)
+            families.child("pixelmeter_spool_used_ratio").set(max(each.spool_used for each in healths))
 
     def _show_what_stands(self) -> None:
         families = self._families
