@@ -34,7 +34,7 @@ _OF_EXPORTER = {
 _OF_PROGRAMS = {
     "Time to the first byte, p95, by model", "Time to the first image, p95, by model", "In flight", "Requests left",
     "Lag", "Waiting", "Lost", "Internal errors", "Attempts written, per minute", "Time of a write",
-    "Failed writes, per minute", "Internal errors, per minute",
+    "Failed writes, per minute", "Internal errors, per minute", "Spool used",
 }  # fmt: skip
 EMPTY = {"pixelmeter": _OF_EXPORTER, "pixelmeter-ledger": _OF_PROGRAMS}
 """The panels that are empty, by the job that is chosen: what only the other one reports."""
@@ -151,7 +151,9 @@ def test_a_model_with_a_hostile_name_can_be_chosen(postgres_url: str, name: str)
     run(postgres_url, calls=20)
     chosen = re.sub(r"([\^$\\.*+?()[\]{}|])", r"\\\1", name)
     with ledger(postgres_url) as connection:
-        copy = "INSERT INTO pixelmeter_daily SELECT (jsonb_populate_record(d, %s)).* FROM pixelmeter_daily d LIMIT 1"
+        copy = """
+INSERT INTO pixelmeter_daily_merged SELECT (jsonb_populate_record(d, %s)).* FROM pixelmeter_daily d LIMIT 1
+"""
         connection.execute(copy, (json.dumps({"model": name, "cost": 1_500_000_000}),))
         for panel, target in panels("grafana-postgresql-datasource"):
             answered = rows(connection, statement(target, model=chosen))
