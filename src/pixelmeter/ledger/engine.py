@@ -20,8 +20,9 @@ from pixelmeter.system import make_private
 
 __all__ = ["WRITING", "changing", "ensure_schema", "open_engine", "reading"]
 
-WRITING = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
-"""What every writing connection to SQLite sets: readers never wait, and a commit survives a power cut."""
+WRITING = ("PRAGMA auto_vacuum=INCREMENTAL", "PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
+"""What every writing connection to SQLite sets: a new file can shrink, readers never wait, and a commit survives a
+power cut. The first must come first: once a file has a page, it does nothing."""
 
 
 def open_engine(url: str) -> Engine:

@@ -19,13 +19,14 @@ from pixelmeter.ledger.reader import LedgerReader
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-__all__ = ["AHEAD", "Months", "Partition", "create", "first_id", "make_ahead", "months_of", "partitions"]
+__all__ = ["AHEAD", "DEFAULT", "Months", "Partition", "create", "first_id", "make_ahead", "months_of", "partitions"]
 
 AHEAD = 3
 """Months after the present one that are made."""
 
 _ATTEMPTS = "pixelmeter_attempts"
-_DEFAULT = f"{_ATTEMPTS}_default"
+DEFAULT = f"{_ATTEMPTS}_default"
+"""The partition of attempts that came without a month."""
 _FIRST = f"{_ATTEMPTS}_first"
 _COUNTED = 10_000
 # An id begins with its Unix time in milliseconds.
@@ -79,7 +80,7 @@ def months_of(reader: LedgerReader, now: int) -> Months | None:
 
 def create(connection: Connection, schema: str | None, now: datetime) -> None:
     """Make the first partitions of a table that has none: what was before this month, DEFAULT, and months ahead."""
-    attempts, first, default = (_qualified(name, schema) for name in (_ATTEMPTS, _FIRST, _DEFAULT))
+    attempts, first, default = (_qualified(name, schema) for name in (_ATTEMPTS, _FIRST, DEFAULT))
     bound = first_id(now.date().replace(day=1))
     run = connection.exec_driver_sql
     run(f"CREATE TABLE {first} PARTITION OF {attempts} FOR VALUES FROM (MINVALUE) TO ('{bound}')")
@@ -92,7 +93,7 @@ def make_ahead(connection: Connection, schema: str | None, now: datetime) -> lis
 
     The attempts of DEFAULT that belong to one of them are moved there. Nothing is done to a table without partitions.
     """
-    attempts, default = _qualified(_ATTEMPTS, schema), _qualified(_DEFAULT, schema)
+    attempts, default = _qualified(_ATTEMPTS, schema), _qualified(DEFAULT, schema)
     run = connection.exec_driver_sql
     rows = run(_PARTITIONS.replace("?", "%s"), (attempts,)).all()
     if not rows:

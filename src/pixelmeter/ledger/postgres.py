@@ -39,7 +39,7 @@ from pixelmeter.ledger.postgres_sql import Sql, storable
 from pixelmeter.ledger.postgres_sums import Additions, additions_of
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.wide_tags import Watch
-from pixelmeter.ledger.writer import dead_processes, first_of_each_id, sorted_by_kind
+from pixelmeter.ledger.writer import dead_processes, first_of_each_id, refuse_pruned, sorted_by_kind
 
 __all__ = ["PostgresWriter"]
 
@@ -121,6 +121,7 @@ class PostgresWriter(BudgetTransactions):
 
     def _write_few(self, session: Session, rows: Sequence[Attempt], rest: Rest) -> int:
         if session.is_known:
+            refuse_pruned(self._address, rows, self._known.horizon)
             with self._refusing():
                 rest = rest._replace(additions=self._additions(rows))
                 try:
@@ -134,6 +135,7 @@ class PostgresWriter(BudgetTransactions):
 
     def _write(self, session: Session, rows: Sequence[Attempt], rest: Rest) -> int:
         self._begin(session)
+        refuse_pruned(self._address, rows, self._known.horizon)
         with self._refusing():
             if rows:
                 additions = self._additions(rows)
@@ -141,6 +143,7 @@ class PostgresWriter(BudgetTransactions):
                     session.copy(rows)
                 except errors.UniqueViolation:
                     self._begin(session, may_prepare=False)
+                    refuse_pruned(self._address, rows, self._known.horizon)
                     rows = session.insert_new(rows)
                     additions = self._additions(rows)
                 rest = rest._replace(additions=additions if rows else None)
@@ -152,6 +155,7 @@ class PostgresWriter(BudgetTransactions):
         self, session: Session, rows: Sequence[Attempt], ends: Sequence[JobEnd], rest: Rest
     ) -> tuple[int, Sequence[Change]]:
         self._begin_alone(session)
+        refuse_pruned(self._address, rows, self._known.horizon)
         with self._refusing():
             new = session.insert_new(rows) if rows else ()
             reader = LedgerReader(self._address, session.connection)

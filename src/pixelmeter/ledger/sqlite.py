@@ -55,7 +55,7 @@ from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.schema import ADJUSTMENTS, ATTEMPTS, JOBS, SPOOLS
 from pixelmeter.ledger.sqlite_sums import SqliteSums
 from pixelmeter.ledger.sums import delta_of
-from pixelmeter.ledger.writer import dead_processes, first_of_each_id, sorted_by_kind
+from pixelmeter.ledger.writer import dead_processes, first_of_each_id, refuse_pruned, sorted_by_kind
 
 __all__ = ["SqliteWriter"]
 
@@ -156,6 +156,7 @@ class SqliteWriter(BudgetTransactions):
         changes: Sequence[Change] = ()
         with self._opened() as connection:
             self._begin(connection)
+            refuse_pruned(self._address, batch, self._known.horizon)
             with self._refusing():
                 if _insert(connection, batch) != len(batch):
                     connection.execute("ROLLBACK")

@@ -12,6 +12,8 @@ from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import Counted
+from pixelmeter.core.reporting.periods import moment_of
+from pixelmeter.errors import AttemptPruned
 from pixelmeter.ledger.address import Address, read_address, require_driver
 from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
 from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
@@ -24,6 +26,7 @@ __all__ = [
     "dead_processes",
     "first_of_each_id",
     "open_writer",
+    "refuse_pruned",
     "sorted_by_kind",
 ]
 
@@ -125,6 +128,19 @@ def sorted_by_kind(records: Sequence[Record]) -> tuple[Sequence[Attempt], Sequen
     """Return the attempts among records, and what was heard of jobs."""
     ends = [record for record in records if isinstance(record, JobEnd)]
     return [record for record in records if isinstance(record, Attempt)], ends
+
+
+def refuse_pruned(address: Address, attempts: Iterable[Attempt], horizon: int) -> None:
+    """Raise AttemptPruned where one of the attempts began before the horizon, a Unix time in microseconds.
+
+    The ledger may have had it and counted it, and cannot tell any more.
+    """
+    if any(attempt.started_at < horizon for attempt in attempts):
+        raise AttemptPruned(
+            f"the ledger {address.safe()} refuses an attempt: it began before {moment_of(horizon):%Y-%m-%d} and what "
+            "began before is pruned; docs/retention.md says what can be done with it",
+            horizon,
+        )
 
 
 def dead_processes(finished: Iterable[str], charges: Charges | None) -> list[str]:
