@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from datetime import datetime
 from functools import partial
 
-from pixelmeter.ledger.address import Address
+from pixelmeter.errors import LedgerError
+from pixelmeter.ledger.address import Address, read_only_uri
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.engine import WRITING
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE, write_lock
 
-__all__ = ["deleting", "is_shrinking"]
+__all__ = ["deleting", "rewrite", "shrinks"]
 
 _AIM = 0.05
 """Seconds that a transaction should take."""
@@ -41,7 +45,7 @@ _DELETE_JOBS = f"DELETE FROM pixelmeter_jobs WHERE {_OLD_JOB} AND rowid IN (SELE
 def deleting(address: Address, until: datetime) -> Iterator[int]:
     """Delete what began before a horizon; yield after each transaction how many attempts it deleted.
 
-    Pages that become free are given back where the file was made for that (`is_shrinking`). LedgerError where the
+    Pages that become free are given back where the file was made for that (`shrinks`). LedgerError where the
     database cannot be used.
     """
     try:
@@ -56,10 +60,38 @@ def deleting(address: Address, until: datetime) -> Iterator[int]:
         raise without_secrets(error, address) from None
 
 
-def is_shrinking(connection: sqlite3.Connection) -> bool:
-    """Return whether the file gives pages back that become free: it does if it was made, or rewritten, for that."""
+def _is_shrinking(connection: sqlite3.Connection) -> bool:
     [mode] = connection.execute("PRAGMA auto_vacuum").fetchone()
     return bool(mode == _INCREMENTAL)
+
+
+def shrinks(address: Address) -> bool:
+    """Return whether a file gives back pages that become free. LedgerError where it cannot be read."""
+    try:
+        with closing(sqlite3.connect(read_only_uri(address.path), uri=True, timeout=PATIENCE)) as connection:
+            return _is_shrinking(connection)
+    except sqlite3.Error as error:
+        raise without_secrets(error, address) from None
+
+
+def rewrite(address: Address) -> None:
+    """Write a file anew, without free pages and so that it gives them back from now on; writers wait meanwhile.
+
+    LedgerError where the disk has no room for a copy, or the database cannot be used.
+    """
+    needed, free = os.path.getsize(address.path), shutil.disk_usage(os.path.dirname(address.path)).free
+    # A copy beside it, and then its pages in the log.
+    if free < 2 * needed:
+        raise LedgerError(f"{address.path} has {needed:,} bytes, and its disk {free:,}: twice as many must be free")
+    try:
+        with (
+            write_lock(address.path),
+            closing(sqlite3.connect(address.path, timeout=PATIENCE, isolation_level=None)) as connection,
+        ):
+            for statement in (*WRITING, "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+                connection.execute(statement).fetchall()
+    except sqlite3.Error as error:
+        raise without_secrets(error, address) from None
 
 
 class _Pruning:
@@ -76,7 +108,7 @@ class _Pruning:
         jobs = [rowid for (rowid,) in self._connection.execute(_JOBS, (self._bound,))]
         for start in range(0, len(jobs), _ROWS[0]):
             self._locked(partial(self._delete_jobs, jobs[start : start + _ROWS[0]]))
-        if is_shrinking(self._connection):
+        if _is_shrinking(self._connection):
             for _ in self._repeated(self._give_back, _PAGES):
                 yield 0
 
