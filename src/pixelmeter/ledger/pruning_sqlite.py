@@ -15,7 +15,7 @@ from functools import partial
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address, read_only_uri
 from pixelmeter.ledger.dialect import DIALECTS
-from pixelmeter.ledger.engine import WRITING
+from pixelmeter.ledger.engine import SHRINKING, WRITING
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE, write_lock
 
@@ -88,7 +88,7 @@ def rewrite(address: Address) -> None:
             write_lock(address.path),
             closing(sqlite3.connect(address.path, timeout=PATIENCE, isolation_level=None)) as connection,
         ):
-            for statement in (*WRITING, "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
+            for statement in (SHRINKING, *WRITING, "VACUUM", "PRAGMA wal_checkpoint(TRUNCATE)"):
                 connection.execute(statement).fetchall()
     except sqlite3.Error as error:
         raise without_secrets(error, address) from None

@@ -178,7 +178,7 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
             "character is at fault, that is a database with the encoding UTF8"
         )
         if "pruned" in reason:
-            advice = 'they are kept in the spool folder and in no sum: docs/retention.md, "Old spools", says what can be done'
+            advice = 'they are kept, and are in no sum: docs/retention.md, "Old spools", says what can be done'
         yield Finding("refused attempts", "problem", f"{number} attempts, which the ledger refuses: {reason}", advice)
     if found.unreadable:
         advice = "they are kept; a newer pixelmeter, their owner or root (`pixelmeter report`) may read them"
