@@ -1,23 +1,34 @@
-"""`pixelmeter db prune` as people run it."""
+"""`pixelmeter db prune`, `forget` and `size` as people run them."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import select
 
 from pixelmeter.cli import main
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Budget
+from pixelmeter.core.budgets.lease import Draw, LeaseKey
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import read_address, spool_folder
+from pixelmeter.ledger.budget_reading import SPENT
+from pixelmeter.ledger.engine import changing, open_engine
 from pixelmeter.ledger.pruning import horizon_of
+from pixelmeter.ledger.reader import reading_ledger
+from pixelmeter.ledger.schema import METADATA, PRUNES
 from pixelmeter.ledger.writer import open_writer
+from pixelmeter.reports.ledger_check import check_budgets
+from pixelmeter.settings import from_environment
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from tests.factories import make_attempt
@@ -105,8 +116,6 @@ def left_by_a_dead_process(url: str, *attempts: Attempt) -> Path:
 
 
 def _spool_dir() -> str:
-    from pixelmeter.settings import from_environment
-
     return str(from_environment().spool_dir)
 
 
@@ -193,8 +202,168 @@ def test_doctor_tells_of_a_prune_that_was_broken_off_and_of_one_that_was_not(fil
 
 
 def _forget_the_end(url: str) -> None:
-    from pixelmeter.ledger.engine import changing
-    from pixelmeter.ledger.schema import PRUNES
-
     with changing(read_address(url)) as connection:
         connection.execute(PRUNES.update().values(ended_at=None))
+
+
+# ---------------------------------------------------------------------------------------------------------------- size
+
+
+def sizes(url: str) -> dict[str, dict[str, Any]]:
+    said = run("db", "size", "--format", "json", "--database-url", url)
+    assert 0 == said.exit_code, said.output
+    return {row["name"]: row for row in json.loads(said.output)}
+
+
+def test_the_size_of_a_ledger_is_told_table_by_table(filled: str) -> None:
+    prune(filled)
+    left_by_a_living_process(filled)
+    found = sizes(filled)
+    attempts = found["pixelmeter_attempts"]
+
+    assert (5, SINCE) == (attempts["rows"], attempts["since"])
+    assert attempts["bytes"] > 0 < attempts["index_bytes"]
+    assert round((attempts["bytes"] + attempts["index_bytes"]) / 5) == attempts["bytes_a_row"]
+    assert {table.name for table in METADATA.tables.values()} <= found.keys()
+    [spool] = [row for row in found.values() if row["kind"] == "spool"]
+    assert spool["bytes"] > 0
+
+
+def left_by_a_living_process(url: str) -> None:
+    spool = Spool(spool_folder(url, _spool_dir(), None), SystemFiles(), SystemIds())
+    spool.outcome(make_attempt())
+    LIVING.append(spool)
+
+
+LIVING: list[Spool] = []
+
+
+def test_partitions_stand_beside_the_table_that_they_are_parts_of(postgres_url: str) -> None:
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([ago(0), ago(100)], {}, [])
+    found = sizes(postgres_url)
+    parts = [row for row in found.values() if row["kind"] == "partition"]
+
+    assert found["pixelmeter_attempts"]["bytes"] == sum(row["bytes"] for row in parts)
+    assert f"{moment_of(NOW):%Y-%m-01}" in {row["since"] for row in parts}
+    assert {"pixelmeter_attempts_first", "pixelmeter_attempts_default"} <= {row["name"] for row in parts}
+
+
+def test_the_files_of_sqlite_are_told_too(sqlite_url: str) -> None:
+    migrate.upgrade(sqlite_url)
+
+    assert size_of(sqlite_url) == sizes(sqlite_url)["ledger.db"]["bytes"]
+
+
+# -------------------------------------------------------------------------------------------------------------- forget
+
+
+def tagged(number: int, **tags: str) -> Attempt:
+    return ago(number, tags=json.dumps(tags, separators=(",", ":"), sort_keys=True), trace_id="1" * 32)
+
+
+@pytest.fixture
+def of_customers(ledger_url: str) -> str:
+    """A ledger with two attempts of a customer, one of another one and one of nobody."""
+    budgets = [
+        Budget(1, per="total", name="each", each="tag:customer").rule,
+        Budget(1, per="total", name="all").rule,
+        Budget(1, per="total", name="team", each="tag:team").rule,
+    ]
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register(budgets, NOW)
+        writer.write([tagged(1, customer="acme", team="art"), tagged(2, customer="acme"), tagged(1, customer="bolt"),
+                      tagged(1, team="art")], {}, [])  # fmt: skip
+        key = LeaseKey("each", "acme", 0)
+        writer.draw("a-1", [Draw(key, 10**9, 1, 2, 2, 2)], NOW)
+    return ledger_url
+
+
+def forget(url: str, *arguments: str) -> Result:
+    return run("db", "forget", "--tag", "customer=acme", *arguments, "--database-url", url)
+
+
+def everything_of(url: str) -> str:
+    """Return all that a ledger has, as text."""
+    with open_engine(url).connect() as connection:
+        rows = [connection.execute(select(table)).all() for table in METADATA.sorted_tables]
+    return repr(rows)
+
+
+def test_a_dry_run_of_forgetting_says_what_has_the_tag(of_customers: str) -> None:
+    before = everything_of(of_customers)
+    said = forget(of_customers, "--dry-run")
+
+    assert (0, before) == (said.exit_code, everything_of(of_customers))
+    assert (
+        "2 attempts have customer=acme, 2 of them the id of a trace; so have 2 days of the sums by tag and 1 sums of "
+        "budgets." in said.output
+    )
+
+
+def test_nobody_is_forgotten_unless_somebody_agrees(of_customers: str) -> None:
+    before = everything_of(of_customers)
+    said = forget(of_customers)
+
+    assert (1, before) == (said.exit_code, everything_of(of_customers))
+    assert "--yes goes on without asking" in said.output
+
+
+def test_who_is_forgotten_is_nowhere_in_the_ledger_and_all_sums_are_as_they_were(of_customers: str) -> None:
+    sums, spent = rollup(of_customers), spent_of(of_customers)
+    said = forget(of_customers, "--yes")
+    again = forget(of_customers, "--dry-run")
+
+    assert 0 == said.exit_code, said.output
+    assert "acme" not in everything_of(of_customers)
+    assert ['{"customer":"bolt"}', '{"team":"art"}', '{"team":"art"}', "{}"] == sorted(
+        one.tags for one in stored(of_customers).values()
+    )
+    assert 2 == sum(one.trace_id is None for one in stored(of_customers).values())
+    assert sums == rollup(of_customers)
+    del spent["each", "acme"]
+    assert spent == spent_of(of_customers)
+    assert "0 attempts have customer=acme" in again.output
+    with reading_ledger(of_customers) as reader:
+        findings = {one.found for one in check_budgets(reader, NOW)}
+        [(teams,)] = reader.rows("SELECT sum(attempts) FROM pixelmeter_tag_daily WHERE tag = 'team'")
+        values = reader.rows("SELECT DISTINCT value FROM pixelmeter_tag_daily WHERE tag = 'customer'")
+    assert {"3, with sums and leases that add up"} == findings
+    assert (2, [("bolt",)]) == (teams, [tuple(row) for row in values])
+
+
+def spent_of(url: str) -> dict[tuple[str, str], int]:
+    with reading_ledger(url) as reader:
+        rows = reader.rows(f"SELECT budget, value, {SPENT} FROM pixelmeter_budget_sums")
+    return {(budget, value): spent for budget, value, spent in rows}
+
+
+def test_who_comes_back_is_counted_anew(of_customers: str) -> None:
+    forget(of_customers, "--yes")
+    with closing(open_writer(of_customers)) as writer:
+        writer.write([tagged(0, customer="acme")], {}, [])
+
+    assert 42_240_000 == spent_of(of_customers)["each", "acme"]
+
+
+def test_a_budget_that_counts_the_tag_alone_is_named_and_nothing_is_erased(of_customers: str) -> None:
+    with closing(open_writer(of_customers)) as writer:
+        writer.register([Budget(1, name="theirs", scope={"tags": {"customer": "ac*"}}).rule], NOW)
+    before = everything_of(of_customers)
+    said = forget(of_customers, "--yes")
+
+    assert (1, before) == (said.exit_code, everything_of(of_customers))
+    assert "the budget 'theirs' counts attempts with that tag alone" in said.output
+
+
+def test_what_is_no_tag_is_refused(sqlite_url: str) -> None:
+    for text in ("customer", "=acme", "customer="):
+        assert "write KEY=VALUE" in run("db", "forget", "--tag", text, "--database-url", sqlite_url).output
+
+
+def test_a_forgotten_value_is_in_no_byte_of_a_sqlite_file(sqlite_url: str) -> None:
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.write([tagged(1, customer="acme"), tagged(1)], {}, [])
+    forget(sqlite_url, "--yes")
+
+    assert b"acme" not in Path(read_address(sqlite_url).path).read_bytes()

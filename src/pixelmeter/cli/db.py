@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import click
 
-from pixelmeter.cli.db_retention import prune
+from pixelmeter.cli.db_retention import forget, prune, size
 from pixelmeter.cli.options import database_url_option, format_option
 from pixelmeter.cli.output import emit, plain
 from pixelmeter.ledger.address import read_address
@@ -22,10 +22,11 @@ __all__ = ["command"]
 
 @click.group()
 def command() -> None:
-    """Upgrade, downgrade or inspect the ledger's schema; prune what is old; try again what the ledger has refused."""
+    """Upgrade, downgrade or inspect the ledger's schema; prune or forget what it has; try again what it refused."""
 
 
-command.add_command(prune)
+for _each in (forget, prune, size):
+    command.add_command(_each)
 
 
 @command.command()

@@ -1,4 +1,4 @@
-"""`pixelmeter db prune`."""
+"""`pixelmeter db prune`, `forget` and `size`."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelmeter.cli.options import database_url_option
+from pixelmeter.cli.options import database_url_option, format_option
 
 if TYPE_CHECKING:
     from pixelmeter.ledger.pruning import Plan
 
-__all__ = ["prune"]
+__all__ = ["forget", "prune", "size"]
 
 _AGE = re.compile(r"([0-9]{1,5})([dw])")
 
@@ -81,6 +81,67 @@ def prune(
         click.echo(f"Months were made ahead: {', '.join(done.months)}")
     if is_sqlite:
         _give_back(database_url, rewrite=rewrite)
+
+
+@click.command()
+@click.option("--tag", metavar="KEY=VALUE", required=True, help="The tag, as in customer=acme.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be erased.")
+@click.option("--yes", is_flag=True, help="Do not ask before it is erased.")
+@database_url_option
+def forget(tag: str, dry_run: bool, yes: bool, database_url: str) -> None:
+    """Erase the value of a tag, such as a customer who is to be forgotten. What the attempts cost stays.
+
+    The tag goes from all attempts, with the ids of their traces, from the sums by tag and from the sums of budgets.
+    Writers wait meanwhile. docs/retention.md lists what it does not reach.
+    """
+    from contextlib import closing
+
+    from pixelmeter import upkeep
+    from pixelmeter.cli.output import plain, warn
+    from pixelmeter.ledger.forgetting import foresee
+    from pixelmeter.ledger.writer import open_writer
+    from pixelmeter.reports.opening import open_ledger
+
+    key, separator, value = tag.partition("=")
+    if not (key and separator and value):
+        raise click.BadParameter(f"{tag[:40]!r} is not a tag: write KEY=VALUE", param_hint="--tag")
+    with open_ledger(database_url, warn) as reader:
+        found = foresee(reader, key, value)
+    click.echo(
+        f"{found.attempts:,} attempts have {plain(tag)}, {found.traces:,} of them the id of a trace; so have "
+        f"{found.days:,} days of the sums by tag and {found.spans:,} sums of budgets."
+    )
+    if dry_run:
+        click.echo("This was a dry run: the ledger is as it was.")
+        return
+    if not yes:
+        try:
+            click.confirm("Erase it for good?", abort=True, err=True)
+        except click.Abort:
+            raise click.ClickException("nothing was changed; --yes goes on without asking") from None
+    with closing(open_writer(database_url)) as writer:
+        found = writer.forget_tag(key, value)
+    click.echo(f"{found.attempts:,} attempts have it no more. What they cost counts as of no value.")
+    if refused := upkeep.count_refused(database_url):
+        warn(f"{refused:,} attempts that the ledger refuses are in the spool folder and may have it still")
+    click.echo("Programs that still use it add it again, and copies have it: docs/retention.md lists them.", err=True)
+
+
+@click.command()
+@format_option
+@database_url_option
+def size(format: str, database_url: str) -> None:
+    """Say how much room each table takes up, with the files and the spool beside it.
+
+    Rows of PostgreSQL are what its statistics say, but for the attempts. The spool is that of this machine.
+    """
+    from pixelmeter.cli.output import emit, warn
+    from pixelmeter.reports.opening import open_ledger
+    from pixelmeter.reports.room import room
+
+    with open_ledger(database_url, warn) as reader:
+        rows = room(reader, database_url)
+    emit(rows, list(rows[0]), format, names=("name",), drop=("since", "kind"))
 
 
 def _told(plan: Plan) -> str:

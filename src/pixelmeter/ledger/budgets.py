@@ -26,6 +26,7 @@ from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff, remove, rese
 from pixelmeter.ledger.budget_leases import COLUMNS, KEY, Charges, Run, charging, release
 from pixelmeter.ledger.budget_reading import rule_of, so_far, spans_of_attempts
 from pixelmeter.ledger.dialect import Dialect, Sql
+from pixelmeter.ledger.forgetting import Forgotten, forget
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
 from pixelmeter.ledger.wide_tags import wide_tags
@@ -150,6 +151,19 @@ class BudgetTransactions(ABC):
     def remove(self, name: str, at: int) -> bool:
         """Have nothing count towards a budget any more; what it had stays. Returns whether there was one."""
         return self._in_transaction(lambda run, reader: remove(run, name, at, reader.dialect), alone=True)
+
+    def forget_tag(self, key: str, value: str) -> Forgotten:
+        """Erase the value of a tag, as `forgetting.forget` says; return what had it."""
+
+        def forgotten(run: Run, reader: LedgerReader) -> Forgotten:
+            self._before_erasing()
+            return forget(run, reader, key, value)
+
+        return self._in_transaction(forgotten, alone=True)
+
+    @abstractmethod
+    def _before_erasing(self) -> None:
+        """Have no copy of what is erased left, in the middle of a transaction that keeps all others out."""
 
     def claim_notices(self, process: str, names: Collection[str], times: Collection[int], before: int) -> Claims:
         """Claim what is to be told of these budgets, as `budget_notices.claim` says."""

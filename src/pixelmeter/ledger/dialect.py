@@ -77,6 +77,10 @@ class Dialect(Protocol):
         """Return the value of a tag, NULL without it; the key may have any character."""
         ...
 
+    def other_tags(self, key: str) -> Sql:
+        """Return the column `tags` without a tag."""
+        ...
+
     def like(self, column: str, pattern: str) -> Sql:
         """Return whether a column matches a shell pattern: `*` is any text, `?` any character; case does not matter."""
         ...
@@ -138,6 +142,9 @@ class _Sqlite:
 
     def tag_value(self, key: str) -> Sql:
         return Sql("(SELECT CAST(value AS TEXT) FROM json_each(tags) WHERE key = ?)", (key,))
+
+    def other_tags(self, key: str) -> Sql:
+        return Sql("(SELECT json_group_object(key, value) FROM json_each(tags) WHERE key <> ?)", (key,))
 
     def like(self, column: str, pattern: str) -> Sql:
         # LIKE is blind to the case of a to z by itself.
@@ -207,6 +214,9 @@ SELECT min(day), max(day) FROM (
 
     def tag_value(self, key: str) -> Sql:
         return Sql("(tags ->> ?::text)", (key,))
+
+    def other_tags(self, key: str) -> Sql:
+        return Sql("tags - ?::text", (key,))
 
     def like(self, column: str, pattern: str) -> Sql:
         return _matches(column, "ILIKE", pattern)

@@ -43,6 +43,11 @@ class Partition(NamedTuple):
     """None of the oldest one, which has all that is below `high`."""
     high: str
 
+    @property
+    def first_day(self) -> date | None:
+        """The UTC day with which it begins; None of the oldest one."""
+        return None if self.low is None else _day_of(self.low)
+
 
 class Months(NamedTuple):
     """How far the months of a ledger reach."""

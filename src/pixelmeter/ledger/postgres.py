@@ -33,7 +33,7 @@ from pixelmeter.ledger.budgets import BudgetTransactions, Charges, Known, Run, c
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets
-from pixelmeter.ledger.merging import Merger
+from pixelmeter.ledger.merging import Merger, merge_all
 from pixelmeter.ledger.postgres_session import Rest, Session
 from pixelmeter.ledger.postgres_sql import Sql, storable
 from pixelmeter.ledger.postgres_sums import Additions, additions_of
@@ -226,6 +226,10 @@ class PostgresWriter(BudgetTransactions):
             return found
 
         return self._run(done)
+
+    def _before_erasing(self) -> None:
+        assert self._session is not None
+        merge_all(self._session.connection, self._address)
 
     def _run(self, work: Callable[[Session], _T]) -> _T:
         """Do some work in one transaction, again where a connection of before was ended or a deadlock was lost."""

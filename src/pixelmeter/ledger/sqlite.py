@@ -205,6 +205,11 @@ class SqliteWriter(BudgetTransactions):
             connection.execute("COMMIT")
         return found
 
+    def _before_erasing(self) -> None:
+        # Else what a page had before stays in the file until something is written over it.
+        assert self._connection is not None
+        self._connection.execute("PRAGMA secure_delete = ON")
+
     def _bring(
         self, connection: sqlite3.Connection, submitted: Sequence[Attempt], ends: Sequence[JobEnd]
     ) -> Sequence[Change]:

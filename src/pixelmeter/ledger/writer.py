@@ -18,6 +18,7 @@ from pixelmeter.ledger.address import Address, read_address, require_driver
 from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
 from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
 from pixelmeter.ledger.budgets import Charges
+from pixelmeter.ledger.forgetting import Forgotten
 
 __all__ = [
     "BudgetWriter",
@@ -94,6 +95,10 @@ class BudgetWriter(Protocol):
 
 class LedgerWriter(Writer, BudgetWriter, Protocol):
     """A writer that also adjusts attempts by what people and other sources say of them."""
+
+    def forget_tag(self, key: str, value: str) -> Forgotten:
+        """Erase the value of a tag; return what had it. LedgerError where a budget needs it."""
+        ...
 
     def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         """Adjust those of the attempts that are to be otherwise than they are now; return the adjustments."""
