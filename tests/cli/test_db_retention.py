@@ -206,6 +206,22 @@ def _forget_the_end(url: str) -> None:
         connection.execute(PRUNES.update().values(ended_at=None))
 
 
+def test_lists_and_exports_say_what_is_pruned_where_it_is_asked_for(filled: str, tmp_path: Path) -> None:
+    prune(filled)
+    lack = f"attempts from before {SINCE} are pruned and not among these"
+    said = {
+        since: [
+            " ".join(run(*command, "--since", since, "--database-url", filled).output.split())
+            for command in (["calls"], ["export", str(tmp_path / f"{since}.csv"), "--format", "csv"])
+        ]
+        for since in ("100d", "80d")
+    }
+
+    assert all(lack in text for text in said["100d"])
+    assert not any("pruned" in text for text in said["80d"])
+    assert lack not in run("calls", "--since", "100d", "--limit", "3", "--database-url", filled).output
+
+
 # ---------------------------------------------------------------------------------------------------------------- size
 
 
