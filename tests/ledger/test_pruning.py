@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import msgspec
 import psycopg
@@ -26,10 +27,10 @@ from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.core.reconciling.statement import month as month_named
 from pixelmeter.core.reporting.periods import microseconds_of, moment_of
 from pixelmeter.errors import AttemptPruned, LedgerError
-from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.address import in_schema, read_address
 from pixelmeter.ledger.adjusting import Author, unknown_jobs
 from pixelmeter.ledger.engine import changing, ensure_schema, open_engine
-from pixelmeter.ledger.partitions import first_id, make_ahead
+from pixelmeter.ledger.partitions import first_id, make_ahead, partitions
 from pixelmeter.ledger.pruning import Plan, horizon_of, plan, prune
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.retention import horizon
@@ -41,6 +42,8 @@ from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.reading import adjustments, rollup, stored, totals
 from tests.ledger.test_adjusting import heard, submitted
 from tests.ledger.test_statements import came_to
+from tests.ledger.test_writer_postgres import WAITING
+from tests.postgres import Server
 
 DAY = 86_400_000_000
 NOW = STARTED_AT
@@ -252,6 +255,98 @@ def test_a_month_that_is_young_or_was_pruned_before_is_in_nobodys_way(ledger_url
     assert [] == planned(ledger_url).obstacles
 
 
+# ------------------------------------------------------------------------------------------------------------ months
+
+
+@pytest.fixture(params=[None, "meter"], ids=["no-schema", "schema"])
+def monthly_url(request: pytest.FixtureRequest, postgres_url: str) -> str:
+    """The URL of a PostgreSQL ledger with a month for each month since March 2026, also in a schema of its own."""
+    url = in_schema(postgres_url, request.param)
+    ensure_schema(read_address(url))
+    with changing(read_address(url)) as connection:
+        connection.exec_driver_sql(f"SET LOCAL search_path TO {request.param or 'public'}")
+        months_by_hand(connection)
+    return url
+
+
+def months_in(url: str) -> set[str]:
+    with reading_ledger(url) as reader:
+        return {one.name.removeprefix("pixelmeter_attempts_") for one in partitions(reader)}
+
+
+def days(url: str) -> list[Any]:
+    with reading_ledger(url) as reader:
+        return reader.rows("SELECT day, sum(attempts), sum(cost) FROM pixelmeter_daily GROUP BY day ORDER BY day")
+
+
+MAY = datetime(2026, 5, 10, tzinfo=UTC)
+
+
+def test_months_that_are_over_are_dropped_whole_with_their_adjustments_and_the_rest_row_by_row(
+    monthly_url: str,
+) -> None:
+    in_may = microseconds_of(MAY)
+    ended = submitted("job_1", id=at(BOUND - DAY).id, started_at=BOUND - DAY)
+    old = [at(BOUND - 90 * DAY), at(BOUND - 40 * DAY), ended, at(in_may - 1)]
+    write(monthly_url, *old, at(in_may), at(NOW))
+    write(monthly_url, heard("job_1", heard_at=BOUND))
+    sums, before = days(monthly_url), months_in(monthly_url)
+    done = prune(monthly_url, MAY, NOW)
+
+    assert {"first", "2026_03", "2026_04", "2026_05"} <= before
+    assert {"first", "2026_03", "2026_04"} == before - months_in(monthly_url)
+    assert (4, 2, []) == (done.attempts, len(stored(monthly_url)), adjustments(monthly_url))
+    assert ([(MAY, True, 4)], sums) == (prunes(monthly_url), days(monthly_url))
+    # What comes with an id of before, and was sent since, has a place.
+    assert 1 == write(monthly_url, msgspec.structs.replace(at(BOUND - DAY), started_at=in_may))
+
+
+def test_a_month_with_an_attempt_that_was_sent_later_than_its_id_says_stays(monthly_url: str) -> None:
+    odd = msgspec.structs.replace(at(BOUND - DAY), started_at=NOW)
+    write(monthly_url, odd, at(BOUND - DAY))
+    done = prune(monthly_url, MAY, NOW)
+
+    assert (1, {odd.id}) == (done.attempts, set(stored(monthly_url)))
+    assert "2026_04" in months_in(monthly_url)
+
+
+def test_a_month_that_is_read_for_long_is_left_to_the_next_prune(
+    monthly_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(monthly_url, at(BOUND - DAY), at(NOW))
+    monkeypatch.setattr("pixelmeter.ledger.pruning_postgres._TRIES", 1)
+    with reading_ledger(monthly_url) as report:
+        report.rows("SELECT count(*) FROM pixelmeter_attempts")
+        with pytest.raises(LedgerError, match="cannot drop .*: somebody has read it"):
+            prune(monthly_url, MAY, NOW)
+        assert 2 == len(stored(monthly_url))
+    done = prune(monthly_url, MAY, NOW)
+
+    assert (1, [(MAY, True, 1)]) == (done.attempts, prunes(monthly_url))
+
+
+def test_a_commit_that_is_under_way_when_a_prune_begins_is_waited_for(postgres_url: str) -> None:
+    write(postgres_url, at(NOW))
+    with (
+        ThreadPoolExecutor() as threads,
+        psycopg.connect(postgres_url) as writing,
+        psycopg.connect(postgres_url, autocommit=True) as observer,
+    ):
+        writing.execute("LOCK TABLE ONLY pixelmeter_attempts IN ROW EXCLUSIVE MODE")
+        writing.execute(
+            "INSERT INTO pixelmeter_attempts SELECT (jsonb_populate_record(a, jsonb_build_object('id', %s::text,"
+            " 'started_at', %s::text))).* FROM pixelmeter_attempts AS a",
+            (at(BOUND - 9).id, (HORIZON - timedelta(days=1)).isoformat()),
+        )
+        pruned = threads.submit(prune, postgres_url, HORIZON, NOW)
+        while observer.execute(WAITING).fetchone() != (1,):
+            assert not pruned.done(), pruned.result()
+        assert horizon_in(postgres_url) is None
+        writing.commit()
+
+        assert 1 == pruned.result().attempts
+
+
 # ------------------------------------------------------------------------------------------------------------- kills
 
 
@@ -319,14 +414,16 @@ def test_a_prune_that_is_killed_at_any_statement_is_brought_to_its_end_by_the_ne
 def months_by_hand(connection: Any) -> None:
     """Give what is before the present month months of its own, as if the ledger had had them."""
     run = connection.exec_driver_sql
-    run("ALTER TABLE pixelmeter_attempts DETACH PARTITION pixelmeter_attempts_first")
-    run("ALTER TABLE pixelmeter_attempts_first RENAME TO before")
+    parts = "SELECT inhrelid::regclass::text FROM pg_inherits WHERE inhparent = 'pixelmeter_attempts'::regclass"
+    run("CREATE TEMPORARY TABLE kept ON COMMIT DROP AS SELECT * FROM pixelmeter_attempts")
+    for name in run(parts).scalars().all():
+        run(f"DROP TABLE {name}")
     first = first_id(date(2026, 3, 1))
     run("CREATE TABLE pixelmeter_attempts_first PARTITION OF pixelmeter_attempts"
         f" FOR VALUES FROM (MINVALUE) TO ('{first}')")  # fmt: skip
-    run("INSERT INTO pixelmeter_attempts SELECT * FROM before")
-    run("DROP TABLE before")
+    run("CREATE TABLE pixelmeter_attempts_default PARTITION OF pixelmeter_attempts DEFAULT")
     make_ahead(connection, None, moment_of(NOW))
+    run("INSERT INTO pixelmeter_attempts SELECT * FROM kept")
 
 
 def counted_in(url: str) -> list[Any]:
@@ -351,9 +448,14 @@ STEPS = st.lists(
 
 
 @pytest.fixture
-def twin_url(ledger_url: str, tmp_path: Path) -> str:
-    """The URL of a ledger beside the other one, on the same database."""
-    return f"sqlite:///{tmp_path}/twin.db" if ledger_url.startswith("sqlite") else f"{ledger_url}?schema=twin"
+def twin_url(request: pytest.FixtureRequest, ledger_url: str, tmp_path: Path) -> Iterator[str]:
+    """The URL of another ledger of the same kind."""
+    if ledger_url.startswith("sqlite"):
+        yield f"sqlite:///{tmp_path}/twin.db"
+        return
+    server: Server = request.getfixturevalue("postgres_server")
+    with server.database(f"twin_{uuid4().hex}") as url:
+        yield url
 
 
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -398,8 +500,10 @@ def test_after_any_writes_replays_and_prunes_the_sums_are_of_all_and_the_rows_of
 
 
 def clear(url: str) -> None:
-    """Make a ledger where there is none, and empty it."""
+    """Make a ledger where there is none, with months that can be dropped, and empty it."""
     ensure_schema(read_address(url))
     with changing(read_address(url)) as connection:
+        if url.startswith("postgres"):
+            months_by_hand(connection)
         for table in METADATA.sorted_tables:
             connection.execute(table.delete())
