@@ -20,6 +20,7 @@ def pipeline_alerts(thresholds: Thresholds, pace: Pace) -> Group:
             _ledger_writes(thresholds, pace),
             _ledger_lag(thresholds, pace),
             _ledger_down(thresholds, pace),
+            _months_missing(thresholds, pace),
             _internal_errors(thresholds, pace),
             _prices_stale(thresholds, pace),
             _metrics_absent(thresholds, pace),
@@ -94,6 +95,25 @@ def _ledger_down(thresholds: Thresholds, pace: Pace) -> Alert:
         severity="critical",
         summary="The exporter cannot read the ledger.",
         description="{{ $labels.instance }} answers, but cannot read the ledger: it has no numbers until it can.",
+        runbook_url=thresholds.runbook(name),
+    )
+
+
+def _months_missing(thresholds: Thresholds, pace: Pace) -> Alert:
+    name = "PixelmeterMonthsMissing"
+    return Alert(
+        name=name,
+        expression=(
+            "min by (job) (pixelmeter_ledger_months_ahead) < 1\nor\n"
+            "max by (job) (pixelmeter_ledger_attempts_without_month) > 0"
+        ),
+        wait=pace("1h"),
+        severity="warning",
+        summary="The ledger lacks partitions for months.",
+        description=(
+            "Attempts of {{ $labels.job }} come, or will come next month, without a partition for their month; "
+            "run pixelmeter db upgrade."
+        ),
         runbook_url=thresholds.runbook(name),
     )
 

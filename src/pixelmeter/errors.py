@@ -11,6 +11,7 @@ PixelmeterError
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
       +-- SchemaTooNew     it was made by a newer pixelmeter
       +-- RowRefused       it refuses the data of a write, however often that is tried
+           +-- AttemptPruned   it is from before what has been pruned
 
 PixelmeterWarning, which is warned of and not raised: a part of an object that cannot be metered.
 """
@@ -22,6 +23,7 @@ from decimal import Decimal
 from typing import Any, Literal
 
 __all__ = [
+    "AttemptPruned",
     "BudgetExceeded",
     "BudgetReason",
     "ConfigError",
@@ -156,3 +158,12 @@ class SchemaTooNew(LedgerError):
 
 class RowRefused(LedgerError):
     """The ledger refuses the data of a write, whatever the number of tries."""
+
+
+class AttemptPruned(RowRefused):
+    """Attempts began before `horizon` and have been pruned: those of a write may have been among them."""
+
+    def __init__(self, text: str, horizon: int) -> None:
+        """`horizon` is a Unix time in microseconds."""
+        super().__init__(text)
+        self.horizon = horizon

@@ -257,7 +257,7 @@ def test_doctor_asks_for_the_rights_that_the_page_grants(postgres_url: str, tmp_
             admin.execute(f"DROP ROLE {role}")
 
     assert (0, {"ok"}) == (code, states(findings))
-    assert 18 == len(told)
+    assert 27 == len(told)
     assert [] == [name for name, found in told.items() if not re.search(rf"(on|table) {name}\b", found)]
 
 

@@ -14,13 +14,14 @@ from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.drain import GROUP, Drain
 from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.writer import Writer
+from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.writer import Writer, refuse_pruned, sorted_by_kind
 from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.spool.frames import scan
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up
 from tests.drain.writers import POISON, Picky, refused
-from tests.factories import make_attempt
+from tests.factories import STARTED_AT, make_attempt
 from tests.faults.files import FaultyFiles, UnpluggedFiles
 
 FILES = SystemFiles()
@@ -100,6 +101,35 @@ def test_what_is_refused_is_looked_for_by_halving(folder: str, picky: Picky, sql
 
     assert good == set(outcomes(sqlite_url))
     assert picky.asked <= 2 + 2 * math.ceil(math.log2(GROUP))
+
+
+class Pruned(Picky):
+    """A ledger that takes nothing from before a moment, and counts how often it was asked to."""
+
+    horizon = STARTED_AT
+    writes = 0
+
+    def write(self, records: Sequence[Record], positions: Mapping[str, int], finished: Sequence[str]) -> int:
+        self.writes += 1
+        refuse_pruned(Address("sqlite", path="/a"), sorted_by_kind(records)[0], self.horizon)
+        return super().write(records, positions, finished)
+
+
+def test_what_is_from_before_the_horizon_is_set_aside_at_once(
+    folder: str, spool: Spool, writer: Writer, sqlite_url: str
+) -> None:
+    pruned = Pruned(writer)
+    old = [make_attempt(started_at=STARTED_AT - 1 - number) for number in range(500)]
+    young = [make_attempt() for _ in range(500)]
+    for attempt in [*old[:250], *young, *old[250:]]:
+        spool.outcome(attempt)
+    drain = Drain(spool, FILES, folder, pruned)
+    drain.step()
+
+    assert {one.id for one in young} == outcomes(sqlite_url).keys()
+    assert {one.id for one in old} == ids_set_aside(folder)
+    assert {"it began before 2026 05 28 and what began before is pruned": 500} == set_aside(folder)
+    assert pruned.writes < 5
 
 
 def test_a_group_of_nothing_but_refused_attempts_is_set_aside(folder: str, spool: Spool, picky: Picky) -> None:

@@ -39,7 +39,15 @@ def test_the_migrations_lead_to_exactly_the_tables_of_the_code(ledger_url: str) 
         # SQLite has no identity columns, which Alembic compares as defaults; its tables are compared as text below.
         defaults = connection.dialect.name == "postgresql"
         context = MigrationContext.configure(
-            connection, opts={"version_table": version.VERSION_TABLE, "compare_server_default": defaults}
+            connection,
+            opts={
+                "version_table": version.VERSION_TABLE,
+                "compare_server_default": defaults,
+                # Partitions look like tables, and none of the code knows them.
+                "include_name": lambda name, kind, _: (
+                    kind != "table" or not str(name).startswith("pixelmeter_attempts_")
+                ),
+            },
         )
         assert [] == compare_metadata(context, METADATA)
 

@@ -23,6 +23,8 @@ from pixelmeter.errors import ConfigError, LedgerError
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.address import in_schema, read_address, spool_folder
 from pixelmeter.ledger.migrate import losses
+from pixelmeter.ledger.partitions import DEFAULT, partitions
+from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.schema import METADATA
 from pixelmeter.ledger.version import VERSION_TABLE
 from pixelmeter.ledger.writer import open_writer
@@ -50,12 +52,13 @@ def url(postgres_url: str, schema: str) -> str:
 
 
 def tables(url: str) -> set[tuple[str, str]]:
-    """Return every table of the database with its schema."""
+    """Return every table of the database with its schema, without the partitions of one."""
     with psycopg.connect(url) as connection:
         return set(
             connection.execute(
-                "SELECT schemaname::text, tablename::text FROM pg_tables "
-                "WHERE schemaname NOT IN ('pg_catalog', 'information_schema')"
+                "SELECT n.nspname::text, c.relname::text FROM pg_class AS c JOIN pg_namespace AS n "
+                "ON n.oid = c.relnamespace WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition "
+                "AND n.nspname NOT IN ('pg_catalog', 'information_schema')"
             ).fetchall()
         )
 
@@ -181,7 +184,9 @@ def test_a_ledger_that_is_there_can_be_moved_as_the_page_says(postgres_url: str,
         writer.write(attempts[:1], {"a": 1}, [])
     with psycopg.connect(postgres_url, autocommit=True) as admin:
         admin.execute(f'CREATE SCHEMA "{schema}"'.encode())
-        for name in OURS:
+        with reading_ledger(postgres_url) as reader:
+            parts = [DEFAULT, *(one.name for one in partitions(reader))]
+        for name in (*OURS, *parts):
             admin.execute(f'ALTER TABLE {name} SET SCHEMA "{schema}"'.encode())
     with closing(open_writer(url)) as writer:
         assert {"a": 1} == writer.positions(["a"])

@@ -774,6 +774,38 @@ CASES = [
         at="150m",
     ),
     Case(
+        name="no month is made ahead",
+        alert="PixelmeterMonthsMissing",
+        series={_own("pixelmeter_ledger_months_ahead"): "1x60 0x120"},
+        at="150m",
+        firing={
+            "Attempts of pixelmeter come, or will come next month, without a partition for their month; run pixelmeter "
+            "db upgrade.": {"job": "pixelmeter"}
+        },
+    ),
+    Case(
+        name="an attempt has come without a month",
+        alert="PixelmeterMonthsMissing",
+        series={
+            _own("pixelmeter_ledger_months_ahead"): "3x180",
+            _own("pixelmeter_ledger_attempts_without_month"): "0x60 1x120",
+        },
+        at="150m",
+        firing={
+            "Attempts of pixelmeter come, or will come next month, without a partition for their month; run pixelmeter "
+            "db upgrade.": {"job": "pixelmeter"}
+        },
+    ),
+    Case(
+        name="months are made ahead and every attempt has its own",
+        alert="PixelmeterMonthsMissing",
+        series={
+            _own("pixelmeter_ledger_months_ahead"): "1x180",
+            _own("pixelmeter_ledger_attempts_without_month"): "0x180",
+        },
+        at="150m",
+    ),
+    Case(
         name="prices were checked a hundred days before the clock began",
         alert="PixelmeterPricesStale",
         series={_own("pixelmeter_price_book_timestamp_seconds"): "-8640000x120"},

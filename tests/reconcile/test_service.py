@@ -16,9 +16,11 @@ from pixelmeter.core.attempts.adjustment import AdjustmentKind
 from pixelmeter.core.attempts.correction import corrected_to
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.reconciling.statement import Grain, Period, Statement, month
-from pixelmeter.errors import ConfigError, SourceError
+from pixelmeter.core.reporting.periods import moment_of
+from pixelmeter.errors import ConfigError, LedgerError, SourceError
 from pixelmeter.ledger.address import in_schema
 from pixelmeter.ledger.adjusting import Author, history
+from pixelmeter.ledger.pruning import prune
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.schema import METADATA
 from pixelmeter.ledger.statements import latest_reconciliations, reading_of, statements_of
@@ -240,6 +242,16 @@ def test_a_run_that_was_cut_goes_on_and_is_never_taken_for_a_complete_one(ledger
     again = Listed(*pages)
     report, _ = planned(ledger_url, again)
     assert (False, [None]) == (report.is_continued, [one[2] for one in again.asked])
+
+
+def test_a_month_of_which_attempts_are_pruned_is_refused_before_the_gateway_is_asked(ledger_url: str) -> None:
+    fill(ledger_url, make_attempt(started_at=MAY.start - 9), make_attempt(started_at=MAY.end))
+    prune(ledger_url, moment_of(MAY.start + DAY), MAY.end + 60 * DAY)
+    source = Listed(Page((row(0),), None))
+    with reading_ledger(ledger_url) as reader, pytest.raises(LedgerError, match="before 2026-05-02 are pruned"):
+        read(reader, None, task(ledger_url, source), store=True)
+
+    assert [] == source.asked
 
 
 def test_a_cursor_of_yesterday_is_not_gone_on_from(ledger_url: str) -> None:

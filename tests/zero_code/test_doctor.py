@@ -7,7 +7,7 @@ from importlib import metadata
 import pytest
 
 from pixelmeter.reports.doctor import examine
-from pixelmeter.reports.ledger_check import Finding
+from pixelmeter.reports.finding import Finding
 
 
 def found(url: str) -> list[Finding]:

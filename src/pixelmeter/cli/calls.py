@@ -86,6 +86,7 @@ def command(
     from pixelmeter.cli.output import emit, warn
     from pixelmeter.ledger.attempts import attempts
     from pixelmeter.ledger.queries import Filters
+    from pixelmeter.ledger.retention import lacking
     from pixelmeter.reports.following import followed
     from pixelmeter.reports.opening import open_ledger
 
@@ -99,6 +100,8 @@ def command(
                     sys.stdout.flush()
             return
         found = attempts(reader, since=since, until=until, filters=wanted, limit=limit)
+        if len(found) < limit and (lack := lacking(reader, since)):
+            warn(lack)
         changes: Mapping[str, Sequence[Change]] = _changes(reader, found) if history else {}
         resets: Mapping[str, Sequence[Reset]] = _resets(reader, found) if history else {}
     if format != "table":

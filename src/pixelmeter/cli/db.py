@@ -1,4 +1,4 @@
-"""`pixelmeter db`: the ledger's schema."""
+"""`pixelmeter db`: the ledger's schema, its size, and what it keeps."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import click
 
+from pixelmeter.cli.db_retention import forget, prune, size
 from pixelmeter.cli.options import database_url_option, format_option
 from pixelmeter.cli.output import emit, plain
 from pixelmeter.ledger.address import read_address
@@ -21,14 +22,21 @@ __all__ = ["command"]
 
 @click.group()
 def command() -> None:
-    """Upgrade, downgrade or inspect the ledger's schema; try again what the ledger has refused."""
+    """Upgrade, downgrade or inspect the ledger's schema; prune or forget what it has; try again what it refused."""
+
+
+for _each in (forget, prune, size):
+    command.add_command(_each)
 
 
 @command.command()
 @click.argument("revision", default="head")
 @database_url_option
 def upgrade(revision: str, database_url: str) -> None:
-    """Bring the schema up to REVISION, by default the newest; makes a ledger where there is none."""
+    """Bring the schema up to REVISION, by default the newest; makes a ledger where there is none.
+
+    On PostgreSQL, months for the attempts to come are made as well: run it now and then, or `pixelmeter db prune`.
+    """
     from pixelmeter.ledger import migrate
 
     _say(migrate.upgrade(database_url, revision))

@@ -98,6 +98,7 @@ def command(
     from pixelmeter.export.service import Question, to_folder, to_stream
     from pixelmeter.export.stores import is_folder, stream
     from pixelmeter.ledger.queries import Filters
+    from pixelmeter.ledger.retention import lacking
     from pixelmeter.reports.opening import open_ledger
 
     in_folder = is_folder(target)
@@ -118,6 +119,8 @@ def command(
         # Rows on the same terminal would be torn by it.
         is_shown = sys.stderr.isatty() and not (target == "-" and sys.stdout.isatty())
     with open_ledger(database_url, warn) as reader, _ticking(reader, question, is_shown) as tick:
+        if lack := lacking(reader, since):
+            warn(lack)
         if in_folder:
             with _store(target) as store:
                 done = to_folder(

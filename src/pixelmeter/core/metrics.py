@@ -224,6 +224,21 @@ METRICS: tuple[Metric, ...] = (
         origins=_LEDGER,
     ),
     Metric(
+        name="pixelmeter_ledger_months_ahead",
+        kind="gauge",
+        labels=(),
+        help="Months after the present one for whose attempts a PostgreSQL ledger has partitions; -1 where the present "
+        "one has none.",
+        origins=_LEDGER,
+    ),
+    Metric(
+        name="pixelmeter_ledger_attempts_without_month",
+        kind="gauge",
+        labels=(),
+        help="Attempts of a PostgreSQL ledger that came without a partition for their month, up to 10,000.",
+        origins=_LEDGER,
+    ),
+    Metric(
         name="pixelmeter_jobs_open",
         kind="gauge",
         labels=("gateway",),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
@@ -11,7 +11,7 @@ import msgspec
 from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
-from pixelmeter.errors import LedgerError, RowRefused, SchemaOutdated, SchemaTooNew
+from pixelmeter.errors import AttemptPruned, LedgerError, RowRefused, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.writer import Writer, first_of_each_id
 from pixelmeter.spool import FrameReader, Spool, sorted_out
 
@@ -100,16 +100,24 @@ class Delivery:
         parts: list[tuple[Sequence[Record], Exception]] = [(attempts, error)]
         while parts:
             part, error = parts.pop()
-            if len(part) == 1:
+            pieces: Sequence[Sequence[Record]]
+            if old := _pruned(part, error):
+                # All that are at fault: to find thousands by halving would take as many transactions.
+                alone += [Refusal(record, error) for record in old.values()]
+                young = [record for record in part if record.id not in old]
+                pieces = [young] if young else []
+            elif len(part) == 1:
                 alone.append(Refusal(part[0], error))
                 continue
-            middle = len(part) // 2
-            for half in (part[middle:], part[:middle]):
-                failed = self._failure(half)
+            else:
+                middle = len(part) // 2
+                pieces = part[middle:], part[:middle]
+            for piece in pieces:
+                failed = self._failure(piece)
                 if failed is None:
                     takes = True
                     continue
-                parts.append((half, failed))
+                parts.append((piece, failed))
                 failures += not isinstance(failed, RowRefused)
                 is_hopeless = failures > _PATIENCE and not takes
                 if is_hopeless or not self._may_be_the_data(failed, doubtful=doubtful):
@@ -244,6 +252,13 @@ class Retrial:
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
+
+
+def _pruned(records: Iterable[Record], error: Exception) -> dict[str, Record]:
+    """Return the records, by id, that an error says are from before what has been pruned."""
+    if not isinstance(error, AttemptPruned):
+        return {}
+    return {one.id: one for one in records if isinstance(one, Attempt) and one.started_at < error.horizon}
 
 
 def _reason(error: Exception) -> str:

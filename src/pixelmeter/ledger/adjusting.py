@@ -16,10 +16,11 @@ from pixelmeter._version import __version__
 from pixelmeter.core.attempts.adjustment import FIELDS, Adjustment, AdjustmentKind, Change, change_of
 from pixelmeter.core.attempts.jobs import Job, JobEnd, JobKey, Settler, expired, key_of, repeated
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.reporting.periods import moment_of
+from pixelmeter.core.reporting.periods import microseconds_of, moment_of
 from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.attempts import attempts_of
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.retention import horizon
 from pixelmeter.prices import book_of
 
 __all__ = [
@@ -146,7 +147,9 @@ def bring_to_end(
     changes: list[Change] = []
     for key in news:
         job = jobs[key]
-        changes += _changes(job, sorted((states[one] for one in submits.get(key, ())), key=_age), settler)
+        changes += _changes(
+            job, sorted((states[one] for one in submits.get(key, ()) if one in states), key=_age), settler
+        )
     return Brought(list(jobs.values()), changes)
 
 
@@ -296,9 +299,14 @@ def _submits(reader: LedgerReader, keys: Iterable[JobKey]) -> dict[JobKey, list[
 
 
 def _states(reader: LedgerReader, ids: Iterable[str]) -> dict[str, _State]:
+    """Return the attempts with these ids; those that are about to be pruned are gone already, as their adjustments."""
     wanted = sorted(set(ids))
-    known = history(reader, wanted)
-    return {one.id: _State(one, known.get(one.id, ())) for one in attempts_of(reader, wanted)}
+    if not wanted:
+        return {}
+    known, since = history(reader, wanted), horizon(reader)
+    pruned = 0 if since is None else microseconds_of(since)
+    found = [one for one in attempts_of(reader, wanted) if one.started_at >= pruned]
+    return {one.id: _State(one, known.get(one.id, ())) for one in found}
 
 
 def _read(reader: LedgerReader, statement: str, parameters: Sequence[object], limit: int | None) -> list[Job]:

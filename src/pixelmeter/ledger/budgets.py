@@ -19,14 +19,16 @@ from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Moved, Sums, moved_by, sums_of
-from pixelmeter.core.reporting.periods import moment_of
+from pixelmeter.core.reporting.periods import microseconds_of, moment_of
 from pixelmeter.errors import LedgerError, RowRefused
 from pixelmeter.ledger import budget_leases, budget_notices
 from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff, remove, reset
 from pixelmeter.ledger.budget_leases import COLUMNS, KEY, Charges, Run, charging, release
 from pixelmeter.ledger.budget_reading import rule_of, so_far, spans_of_attempts
 from pixelmeter.ledger.dialect import Dialect, Sql
+from pixelmeter.ledger.forgetting import Forgotten, forget
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.retention import horizon
 from pixelmeter.ledger.wide_tags import wide_tags
 
 __all__ = ["REVISION", "BudgetTransactions", "Charges", "Known", "Run", "counting", "known_rules", "release"]
@@ -35,6 +37,7 @@ _T = TypeVar("_T")
 
 REVISION = (
     "SELECT (SELECT coalesce(max(revision), 0) FROM pixelmeter_budgets) + (SELECT count(*) FROM pixelmeter_wide_tags)"
+    " + (SELECT count(*) FROM pixelmeter_prunes)"
 )
 """Finds a number that grows with each change of what a writer has to know, which `known_rules` reads."""
 _ADD = (
@@ -46,10 +49,12 @@ _encode = msgspec.json.Encoder(order="deterministic").encode
 
 
 class Known(NamedTuple):
-    """What a writer has to know of a ledger, as of a revision: its wide tags and its budgets."""
+    """What a writer has to know of a ledger, as of a revision: its wide tags, its horizon and its budgets."""
 
     revision: int
     wide: frozenset[str] = frozenset()
+    horizon: int = 0
+    """Unix time in microseconds: attempts that began before are not taken; 0 where all are."""
     counted: Sequence[Counted] = ()
     problem: LedgerError | None = None
     """Why a budget cannot be read: nothing is written then, as it would not be counted."""
@@ -147,6 +152,19 @@ class BudgetTransactions(ABC):
         """Have nothing count towards a budget any more; what it had stays. Returns whether there was one."""
         return self._in_transaction(lambda run, reader: remove(run, name, at, reader.dialect), alone=True)
 
+    def forget_tag(self, key: str, value: str) -> Forgotten:
+        """Erase the value of a tag, as `forgetting.forget` says; return what had it."""
+
+        def forgotten(run: Run, reader: LedgerReader) -> Forgotten:
+            self._before_erasing()
+            return forget(run, reader, key, value)
+
+        return self._in_transaction(forgotten, alone=True)
+
+    @abstractmethod
+    def _before_erasing(self) -> None:
+        """Have no copy of what is erased left, in the middle of a transaction that keeps all others out."""
+
     def claim_notices(self, process: str, names: Collection[str], times: Collection[int], before: int) -> Claims:
         """Claim what is to be told of these budgets, as `budget_notices.claim` says."""
 
@@ -162,17 +180,19 @@ class BudgetTransactions(ABC):
 
 
 def known_rules(reader: LedgerReader) -> Known:
-    """Return the budgets towards which attempts count, and the tags that are wide."""
+    """Return the budgets towards which attempts count, the tags that are wide, and the horizon."""
     [(revision,)] = reader.rows(REVISION)
-    wide = wide_tags(reader)
+    wide, pruned = wide_tags(reader), horizon(reader)
+    since = 0 if pruned is None else microseconds_of(pruned)
     statement = "SELECT name, definition, counts_from FROM pixelmeter_budgets WHERE is_active ORDER BY name"
     rows = [
-        (name, definition, reader.dialect.microseconds(since)) for name, definition, since in reader.rows(statement)
+        (name, definition, reader.dialect.microseconds(began)) for name, definition, began in reader.rows(statement)
     ]
     try:
-        return Known(revision, wide, [Counted(rule_of(name, definition), since) for name, definition, since in rows])
+        counted = [Counted(rule_of(name, definition), began) for name, definition, began in rows]
     except LedgerError as problem:
-        return Known(revision, wide, problem=problem)
+        return Known(revision, wide, since, problem=problem)
+    return Known(revision, wide, since, counted)
 
 
 def _readable(known: Known) -> Known:

@@ -46,6 +46,8 @@ class Dialect(Protocol):
 
     has_table: str
     """A statement that finds a row where a table of the name in its one parameter is there."""
+    partitions: str | None
+    """A statement that finds names and bounds of the partitions of the table in its one parameter."""
     tag_members: str
     """The function that unpacks the column `tags` into rows of `key` and `value`."""
     reach: str
@@ -75,6 +77,10 @@ class Dialect(Protocol):
         """Return the value of a tag, NULL without it; the key may have any character."""
         ...
 
+    def other_tags(self, key: str) -> Sql:
+        """Return the column `tags` without a tag."""
+        ...
+
     def like(self, column: str, pattern: str) -> Sql:
         """Return whether a column matches a shell pattern: `*` is any text, `?` any character; case does not matter."""
         ...
@@ -100,6 +106,7 @@ class _Sqlite:
     """Times, days and JSON are text."""
 
     has_table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?"
+    partitions: str | None = None
     tag_members = "json_each"
     reach = "SELECT (SELECT min(day) FROM pixelmeter_daily), (SELECT max(day) FROM pixelmeter_daily)"
 
@@ -136,6 +143,9 @@ class _Sqlite:
     def tag_value(self, key: str) -> Sql:
         return Sql("(SELECT CAST(value AS TEXT) FROM json_each(tags) WHERE key = ?)", (key,))
 
+    def other_tags(self, key: str) -> Sql:
+        return Sql("(SELECT json_group_object(key, value) FROM json_each(tags) WHERE key <> ?)", (key,))
+
     def like(self, column: str, pattern: str) -> Sql:
         # LIKE is blind to the case of a to z by itself.
         return _matches(column, "LIKE", pattern)
@@ -158,6 +168,10 @@ class _Postgresql:
     """Times, days and JSON have types, and the driver returns them as objects of Python."""
 
     has_table = "SELECT 1 WHERE to_regclass(?) IS NOT NULL"
+    partitions: str | None = (
+        "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits AS i"
+        " JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(?)"
+    )
     tag_members = "jsonb_each_text"
     reach = """
 SELECT min(day), max(day) FROM (
@@ -200,6 +214,9 @@ SELECT min(day), max(day) FROM (
 
     def tag_value(self, key: str) -> Sql:
         return Sql("(tags ->> ?::text)", (key,))
+
+    def other_tags(self, key: str) -> Sql:
+        return Sql("tags - ?::text", (key,))
 
     def like(self, column: str, pattern: str) -> Sql:
         return _matches(column, "ILIKE", pattern)

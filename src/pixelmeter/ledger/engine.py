@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sqlite3
 from collections.abc import Generator
 from typing import Any
@@ -18,10 +19,12 @@ from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE, write_lock
 from pixelmeter.system import make_private
 
-__all__ = ["WRITING", "changing", "ensure_schema", "open_engine", "reading"]
+__all__ = ["SHRINKING", "WRITING", "changing", "ensure_schema", "open_engine", "reading"]
 
 WRITING = ("PRAGMA journal_mode=WAL", "PRAGMA synchronous=FULL")
 """What every writing connection to SQLite sets: readers never wait, and a commit survives a power cut."""
+SHRINKING = "PRAGMA auto_vacuum=INCREMENTAL"
+"""What has a file give pages back that become free, where it is set before anything is in it, or before a VACUUM."""
 
 
 def open_engine(url: str) -> Engine:
@@ -154,6 +157,8 @@ def _sqlite_connect(database: str, *pragmas: str) -> sqlite3.Connection:
             make_private(database)
     connection = sqlite3.connect(database, uri=uri, timeout=PATIENCE, isolation_level=None, check_same_thread=False)
     try:
+        if pragmas and not os.path.getsize(database):
+            connection.execute(SHRINKING)
         for pragma in pragmas:
             connection.execute(pragma)
     except sqlite3.Error:

@@ -7,11 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import version
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.reader import reading_database
+from pixelmeter.system import SystemClock
 
 # Imported late: to say where a schema stands needs neither of them.
 if TYPE_CHECKING:
@@ -69,6 +71,8 @@ def status(url: str) -> Status:
 def upgrade(url: str, revision: str = "head") -> Status:
     """Bring the schema up to a revision, making the ledger where there is none; all of it or nothing.
 
+    On PostgreSQL the months ahead are made as well, which an upgrade to the revision that is there does too.
+
     LedgerError when the revision is unknown or the database refuses.
     """
     return _change(url, "upgrade", revision)
@@ -114,6 +118,7 @@ def _change(url: str, change: Literal["upgrade", "downgrade"], revision: str) ->
     from alembic.util.exc import CommandError
 
     from pixelmeter.ledger.engine import changing
+    from pixelmeter.ledger.partitions import make_ahead
 
     address = read_address(url)
     config = _configuration()
@@ -131,6 +136,8 @@ def _change(url: str, change: Literal["upgrade", "downgrade"], revision: str) ->
             getattr(command, change)(config, revision)
         except CommandError as error:
             raise LedgerError(f"{error}; the revisions are base, {', '.join(version.revisions())}, head") from None
+        if change == "upgrade" and connection.dialect.name == "postgresql":
+            make_ahead(connection, schema, moment_of(SystemClock().now()))
     return status(url)
 
 

@@ -33,13 +33,13 @@ from pixelmeter.ledger.budgets import BudgetTransactions, Charges, Known, Run, c
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets
-from pixelmeter.ledger.merging import Merger
+from pixelmeter.ledger.merging import Merger, merge_all
 from pixelmeter.ledger.postgres_session import Rest, Session
 from pixelmeter.ledger.postgres_sql import Sql, storable
 from pixelmeter.ledger.postgres_sums import Additions, additions_of
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.wide_tags import Watch
-from pixelmeter.ledger.writer import dead_processes, first_of_each_id, sorted_by_kind
+from pixelmeter.ledger.writer import dead_processes, first_of_each_id, refuse_pruned, sorted_by_kind
 
 __all__ = ["PostgresWriter"]
 
@@ -121,6 +121,7 @@ class PostgresWriter(BudgetTransactions):
 
     def _write_few(self, session: Session, rows: Sequence[Attempt], rest: Rest) -> int:
         if session.is_known:
+            refuse_pruned(self._address, rows, self._known.horizon)
             with self._refusing():
                 rest = rest._replace(additions=self._additions(rows))
                 try:
@@ -134,6 +135,7 @@ class PostgresWriter(BudgetTransactions):
 
     def _write(self, session: Session, rows: Sequence[Attempt], rest: Rest) -> int:
         self._begin(session)
+        refuse_pruned(self._address, rows, self._known.horizon)
         with self._refusing():
             if rows:
                 additions = self._additions(rows)
@@ -141,6 +143,7 @@ class PostgresWriter(BudgetTransactions):
                     session.copy(rows)
                 except errors.UniqueViolation:
                     self._begin(session, may_prepare=False)
+                    refuse_pruned(self._address, rows, self._known.horizon)
                     rows = session.insert_new(rows)
                     additions = self._additions(rows)
                 rest = rest._replace(additions=additions if rows else None)
@@ -152,6 +155,7 @@ class PostgresWriter(BudgetTransactions):
         self, session: Session, rows: Sequence[Attempt], ends: Sequence[JobEnd], rest: Rest
     ) -> tuple[int, Sequence[Change]]:
         self._begin_alone(session)
+        refuse_pruned(self._address, rows, self._known.horizon)
         with self._refusing():
             new = session.insert_new(rows) if rows else ()
             reader = LedgerReader(self._address, session.connection)
@@ -222,6 +226,10 @@ class PostgresWriter(BudgetTransactions):
             return found
 
         return self._run(done)
+
+    def _before_erasing(self) -> None:
+        assert self._session is not None
+        merge_all(self._session.connection, self._address)
 
     def _run(self, work: Callable[[Session], _T]) -> _T:
         """Do some work in one transaction, again where a connection of before was ended or a deadlock was lost."""

@@ -53,11 +53,12 @@ class Sql:
         # All of it lasts as long as the transaction: a SET would stay with a session of a pooler, for others to find.
         # With a stricter isolation than this, writers would abort each other. The lock is the one that COPY takes; a
         # migration waits for it or is waited for, so that the version is that of the tables that are then written.
+        # Of the table alone: dozens of partitions would have to be locked one by one.
         begin = f"""
 BEGIN ISOLATION LEVEL READ COMMITTED;
 SET LOCAL lock_timeout = {milliseconds};
 SET LOCAL idle_in_transaction_session_timeout = {milliseconds};
-LOCK TABLE {attempts} IN ROW EXCLUSIVE MODE"""
+LOCK TABLE ONLY {attempts} IN ROW EXCLUSIVE MODE"""
         schema, budgets = address.qualified(version.VERSION_TABLE), address.qualified(BUDGETS.name)
         known = f"{begin}; SELECT (SELECT version_num FROM {schema}), pg_backend_pid()"
         # Whoever changes budgets, and counts what is there so far, keeps all others out. After the version is known to

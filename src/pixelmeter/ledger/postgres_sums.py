@@ -104,8 +104,8 @@ WITH mine AS MATERIALIZED (
   SELECT pg_try_advisory_xact_lock(hashtext('pixelmeter'), hashtext('pixelmeter_deltas'::regclass::oid::text)) AS it
 ), gone AS (
   DELETE FROM pixelmeter_deltas AS d
-  USING mine, (SELECT id FROM pixelmeter_deltas WHERE NOT is_apart ORDER BY id LIMIT %s) AS some
-  WHERE mine.it AND d.id = some.id RETURNING d.*
+  USING mine, (SELECT id FROM pixelmeter_deltas WHERE NOT is_apart ORDER BY id LIMIT %s) AS next
+  WHERE mine.it AND d.id = next.id RETURNING d.*
 ), hours AS (
   SELECT {key}, {sums}
   FROM gone, json_populate_recordset(NULL::pixelmeter_hourly_merged, gone.hourly) AS r GROUP BY {key}

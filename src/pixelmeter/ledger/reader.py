@@ -42,9 +42,13 @@ class LedgerReader:
         """Yield what a statement finds like `rows`, some thousand rows at a time, in memory that does not grow."""
         return self.dialect.batches(self._connection, with_schema(statement, self._address), parameters)
 
+    def qualified(self, name: str) -> str:
+        """Return the name of a table with its schema, as a value of a catalogue is asked for."""
+        return self._address.qualified(name)
+
     def has_table(self, name: str) -> bool:
         """Return whether a table is there, where the ledger is or would be."""
-        return bool(self.rows(self.dialect.has_table, [self._address.qualified(name)]))
+        return bool(self.rows(self.dialect.has_table, [self.qualified(name)]))
 
     def revision(self) -> str | None:
         """Return the schema revision of the ledger; None where there is no ledger."""

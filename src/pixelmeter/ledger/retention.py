@@ -7,7 +7,7 @@ from datetime import datetime
 from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.ledger.reader import LedgerReader
 
-__all__ = ["horizon"]
+__all__ = ["horizon", "lacking"]
 
 
 def horizon(reader: LedgerReader) -> datetime | None:
@@ -17,3 +17,11 @@ def horizon(reader: LedgerReader) -> datetime | None:
     """
     [(found,)] = reader.rows("SELECT max(horizon) FROM pixelmeter_prunes")
     return None if found is None else moment_of(reader.dialect.microseconds(found))
+
+
+def lacking(reader: LedgerReader, since: datetime | None) -> str | None:
+    """Return a sentence where attempts since a moment, or all, are asked for and the oldest of them are pruned."""
+    found = horizon(reader)
+    if found is None or (since is not None and since >= found):
+        return None
+    return f"attempts from before {found:%Y-%m-%d} are pruned and not among these: only sums have them, as in a report"

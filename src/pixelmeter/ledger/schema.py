@@ -99,8 +99,12 @@ ATTEMPTS = Table(
     Index("pixelmeter_attempts_job_id", "job_id", **where("job_id IS NOT NULL")),
     Index("pixelmeter_attempts_routed", "started_at", **where(ROUTED)),
     Index("pixelmeter_attempts_retries", "started_at", **where(RETRIED)),
+    postgresql_partition_by="RANGE (id)",
 )
-"""One row an attempt, in the order of `pixelmeter.core.attempts.record.FIELDS`; rows are never changed."""
+"""One row an attempt, in the order of `pixelmeter.core.attempts.record.FIELDS`; rows are never changed.
+
+Its partitions on PostgreSQL are those of `pixelmeter.ledger.partitions`.
+"""
 
 SPOOLS = Table(
     "pixelmeter_spools",

@@ -55,7 +55,7 @@ from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.schema import ADJUSTMENTS, ATTEMPTS, JOBS, SPOOLS
 from pixelmeter.ledger.sqlite_sums import SqliteSums
 from pixelmeter.ledger.sums import delta_of
-from pixelmeter.ledger.writer import dead_processes, first_of_each_id, sorted_by_kind
+from pixelmeter.ledger.writer import dead_processes, first_of_each_id, refuse_pruned, sorted_by_kind
 
 __all__ = ["SqliteWriter"]
 
@@ -156,6 +156,7 @@ class SqliteWriter(BudgetTransactions):
         changes: Sequence[Change] = ()
         with self._opened() as connection:
             self._begin(connection)
+            refuse_pruned(self._address, batch, self._known.horizon)
             with self._refusing():
                 if _insert(connection, batch) != len(batch):
                     connection.execute("ROLLBACK")
@@ -203,6 +204,11 @@ class SqliteWriter(BudgetTransactions):
                 found = work(partial(_run, connection), LedgerReader(self._address, connection))
             connection.execute("COMMIT")
         return found
+
+    def _before_erasing(self) -> None:
+        # Else what a page had before stays in the file until something is written over it.
+        assert self._connection is not None
+        self._connection.execute("PRAGMA secure_delete = ON")
 
     def _bring(
         self, connection: sqlite3.Connection, submitted: Sequence[Attempt], ends: Sequence[JobEnd]

@@ -6,8 +6,10 @@ from collections.abc import Mapping
 from functools import cache
 from typing import TYPE_CHECKING
 
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError, SchemaOutdated, SchemaTooNew
+from pixelmeter.system import SystemClock
 
 # SQLAlchemy is imported late: who only reads asks for the version too, and takes half as long without it.
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ def check(found: str | None) -> None:
 
 def create_if_absent(connection: Connection) -> None:
     """Make the tables in a database that has none of them, at the newest revision; no commit."""
+    from pixelmeter.ledger import partitions
     from pixelmeter.ledger.schema import ATTEMPTS, METADATA
     from pixelmeter.ledger.views import create_views
 
@@ -103,6 +106,8 @@ def create_if_absent(connection: Connection) -> None:
         )
     create_schema_if_absent(connection)
     METADATA.create_all(connection)
+    if connection.dialect.name == "postgresql":
+        partitions.create(connection, schema_of(connection), moment_of(SystemClock().now()))
     create_views(connection, schema_of(connection))
     _version().create(connection, checkfirst=True)
     connection.execute(_version().insert().values(version_num=revisions()[-1]))

@@ -12,10 +12,13 @@ from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.lease import Charge, Draw, Drawn, LeaseKey
 from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import Counted
+from pixelmeter.core.reporting.periods import moment_of
+from pixelmeter.errors import AttemptPruned
 from pixelmeter.ledger.address import Address, read_address, require_driver
 from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
 from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
 from pixelmeter.ledger.budgets import Charges
+from pixelmeter.ledger.forgetting import Forgotten
 
 __all__ = [
     "BudgetWriter",
@@ -24,6 +27,7 @@ __all__ = [
     "dead_processes",
     "first_of_each_id",
     "open_writer",
+    "refuse_pruned",
     "sorted_by_kind",
 ]
 
@@ -92,6 +96,10 @@ class BudgetWriter(Protocol):
 class LedgerWriter(Writer, BudgetWriter, Protocol):
     """A writer that also adjusts attempts by what people and other sources say of them."""
 
+    def forget_tag(self, key: str, value: str) -> Forgotten:
+        """Erase the value of a tag; return what had it. LedgerError where a budget needs it."""
+        ...
+
     def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         """Adjust those of the attempts that are to be otherwise than they are now; return the adjustments."""
         ...
@@ -125,6 +133,19 @@ def sorted_by_kind(records: Sequence[Record]) -> tuple[Sequence[Attempt], Sequen
     """Return the attempts among records, and what was heard of jobs."""
     ends = [record for record in records if isinstance(record, JobEnd)]
     return [record for record in records if isinstance(record, Attempt)], ends
+
+
+def refuse_pruned(address: Address, attempts: Iterable[Attempt], horizon: int) -> None:
+    """Raise AttemptPruned where one of the attempts began before the horizon, a Unix time in microseconds.
+
+    The ledger may have had it and counted it, and cannot tell any more.
+    """
+    if any(attempt.started_at < horizon for attempt in attempts):
+        raise AttemptPruned(
+            f"the ledger {address.safe()} refuses an attempt: it began before {moment_of(horizon):%Y-%m-%d} and what "
+            "began before is pruned; docs/retention.md says what can be done with it",
+            horizon,
+        )
 
 
 def dead_processes(finished: Iterable[str], charges: Charges | None) -> list[str]:

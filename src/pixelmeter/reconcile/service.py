@@ -18,12 +18,13 @@ from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.core.reconciling.result import OnlyTheirs, Result
 from pixelmeter.core.reconciling.settling import Settlement, settled, settlements
 from pixelmeter.core.reconciling.statement import Period, Statement, month
-from pixelmeter.core.reporting.periods import moment_of, utc_text
+from pixelmeter.core.reporting.periods import microseconds_of, moment_of, utc_text
 from pixelmeter.core.text import bounded
-from pixelmeter.errors import ConfigError
+from pixelmeter.errors import ConfigError, LedgerError
 from pixelmeter.ledger.adjusting import Author, history
 from pixelmeter.ledger.attempts import adjusted_attempts_of
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.retention import horizon
 from pixelmeter.ledger.statements import (
     Reading,
     attempts_in,
@@ -138,12 +139,18 @@ def read(
 ) -> Report:
     """Read the report of a month, and unless it is only to be looked at keep each page as it comes.
 
-    It goes on where an earlier run was cut. SourceError where the gateway does not give it to the end: what was kept
-    stays, and nothing is concluded from it.
+    It goes on where an earlier run was cut. LedgerError where attempts of the month are pruned. SourceError where the
+    gateway does not give it to the end: what was kept stays, and nothing is concluded from it.
     """
     source = task.source
     if not source.has_amounts and not task.is_of_images:
         raise ConfigError(f"{source.id} says nothing of amounts: it cannot be reconciled with")
+    since = horizon(reader)
+    if since is not None and task.period.start < microseconds_of(since):
+        raise LedgerError(
+            f"{task.month} cannot be reconciled any more: attempts from before {since:%Y-%m-%d} are pruned, and what "
+            "was charged for them would seem to be nobody's"
+        )
     wanted = _wanted(reader, task) if source.by_id else []
     now = task.clock.now()
     before = _cut(reader, task, now) if store else None

@@ -16,7 +16,8 @@ from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
-from pixelmeter.reports.ledger_check import CORRECT_URL, Finding, check_ledger
+from pixelmeter.reports.finding import Finding
+from pixelmeter.reports.ledger_check import CORRECT_URL, check_ledger
 from pixelmeter.settings import Settings, auto_switch, from_environment, misspelt, usage_key_gateways
 from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
@@ -176,6 +177,8 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
             "they are kept in the spool folder; make the ledger take them, then run `pixelmeter db retry`; where a "
             "character is at fault, that is a database with the encoding UTF8"
         )
+        if "pruned" in reason:
+            advice = 'they are kept, and are in no sum: docs/retention.md, "Old spools", says what can be done'
         yield Finding("refused attempts", "problem", f"{number} attempts, which the ledger refuses: {reason}", advice)
     if found.unreadable:
         advice = "they are kept; a newer pixelmeter, their owner or root (`pixelmeter report`) may read them"

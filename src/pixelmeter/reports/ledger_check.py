@@ -6,8 +6,6 @@ import os
 import re
 import sqlite3
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from pixelmeter.core.budgets.budget import Rule, Span
 from pixelmeter.core.budgets.sums import SUMS
@@ -18,9 +16,11 @@ from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters
 from pixelmeter.ledger.files import page_size, read_wal
 from pixelmeter.ledger.reader import LedgerReader, is_too_long, reading_database
 from pixelmeter.ledger.version import VERSION_TABLE, check
+from pixelmeter.reports.finding import Finding
+from pixelmeter.reports.retention_check import check_retention
 from pixelmeter.system import SystemClock
 
-__all__ = ["CORRECT_URL", "Finding", "check_budgets", "check_ledger", "check_tables"]
+__all__ = ["CORRECT_URL", "check_budgets", "check_ledger", "check_tables"]
 
 _MIXED = (
     "stop the programs that write to it and restore one back-up whole, without -wal and -shm files of another state: "
@@ -30,7 +30,8 @@ _SECONDS = 10.0
 _SHOWN = 5
 _COUNTED = {"by hour": "pixelmeter_hourly", "by day": "pixelmeter_daily", "of totals": "pixelmeter_totals"}
 _COUNTS = ", ".join(f"(SELECT coalesce(sum(attempts), 0) FROM {view})" for view in _COUNTED.values())
-_COUNT_ALL = f"SELECT (SELECT count(*) FROM pixelmeter_attempts), {_COUNTS}"
+_ALL = "(SELECT count(*) FROM pixelmeter_attempts) + (SELECT coalesce(sum(attempts), 0) FROM pixelmeter_prunes)"
+_COUNT_ALL = f"SELECT {_ALL}, {_COUNTS}"
 _ATTEMPTS = "pixelmeter_attempts"
 _NEEDED = (
     (_ATTEMPTS, "SELECT, INSERT"),
@@ -84,16 +85,6 @@ _ADVICE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What is said of one thing that was looked at."""
-
-    check: str
-    state: Literal["ok", "warning", "problem"]
-    found: str
-    advice: str = ""
-
-
 def check_ledger(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
     """Yield what is found of a ledger; `is_spooled` says whether attempts have a disk to wait on meanwhile."""
     if address.dialect == "sqlite":
@@ -113,12 +104,14 @@ def check_ledger(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
                 if address.dialect == "sqlite":
                     yield from check_tables(reader)
                     yield from check_budgets(reader, SystemClock().now())
+                    yield from check_retention(reader, SystemClock().now())
             if address.dialect == "postgresql":
                 yield from _encoding(reader)
                 access = _postgres_access(reader, address, is_there=found is not None)
                 yield access
                 if found is not None and access.state == "ok":
                     yield from check_budgets(reader, SystemClock().now())
+                    yield from check_retention(reader, SystemClock().now())
     except (LedgerError, ConfigError) as error:
         meanwhile = (
             "attempts wait in the spool meanwhile"
@@ -174,7 +167,7 @@ def check_tables(reader: LedgerReader, seconds: float = _SECONDS) -> Iterator[Fi
         told = " ".join("; ".join(damage).split())[:300]
         yield Finding("integrity", "problem", f"SQLite finds damage: {told}", _MIXED)
     elif other := [f"{name} count {count}" for name, count in zip(_COUNTED, counts, strict=True) if count != rows]:
-        told = f"{rows} attempts, but the sums {' and those '.join(other)}"
+        told = f"{rows} attempts with those that were pruned, but the sums {' and those '.join(other)}"
         yield Finding("integrity", "problem", told, _MIXED)
     else:
         yield Finding("integrity", "ok", "pages, indexes and sums agree")

@@ -10,7 +10,7 @@ from pixelmeter.drain.census import mismatches
 from pixelmeter.errors import ConfigError, LedgerError
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.reader import reading_database
-from pixelmeter.reports.ledger_check import Finding
+from pixelmeter.reports.finding import Finding
 from pixelmeter.spool import LARGEST_FRAME, held
 from pixelmeter.system import SystemClock, SystemFiles
 

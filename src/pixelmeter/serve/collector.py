@@ -23,6 +23,7 @@ from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address, connect_arguments, read_address
 from pixelmeter.ledger.adjusting import OpenJobs, open_jobs_by_gateway
+from pixelmeter.ledger.partitions import Months, months_of
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.sums import Total, last_attempt, read_adjustment_totals, read_totals
 from pixelmeter.prices import CHECKED_ON
@@ -131,6 +132,9 @@ class LedgerCollector(Collector):
         families += self._counts.reconciliations(found.reconciliations)
         if found.latest is not None:
             families.append(_gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", found.latest / 1e6))
+        if found.months is not None:
+            families.append(_gauge("pixelmeter_ledger_months_ahead", found.months.ahead))
+            families.append(_gauge("pixelmeter_ledger_attempts_without_month", found.months.without))
         return families
 
     def _ask(self) -> _Found:
@@ -142,6 +146,7 @@ class LedgerCollector(Collector):
                 open_jobs_by_gateway(reader),
                 last_attempt(reader),
                 newest(reader),
+                months_of(reader, self._clock.now()),
             )
             try:
                 return found._replace(budgets=standings(reader, self._clock.now()))
@@ -176,6 +181,8 @@ class _Found(NamedTuple):
     latest: int | None
     """When the latest attempt was sent: Unix time in microseconds."""
     reconciliations: Sequence[Reconciliation]
+    months: Months | None
+    """How far the partitions of the ledger reach, where it has any."""
     budgets: Sequence[Standing] = ()
     trouble: str | None = None
     """Why nothing is known of budgets."""

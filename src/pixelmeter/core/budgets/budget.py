@@ -69,6 +69,10 @@ class Scope(msgspec.Struct, frozen=True, omit_defaults=True, forbid_unknown_fiel
     def __hash__(self) -> int:
         return hash((self.gateway, self.model, self.operation, *sorted(self.tags.items())))
 
+    def asks_for(self, key: str, value: str) -> bool:
+        """Return whether an attempt counts because it has a tag, and would not without it."""
+        return key in self.tags and _fits(self.tags[key], value)
+
 
 class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A budget as the ledger keeps it, so that every writer counts towards it and all agree on the limit."""

@@ -1,0 +1,179 @@
+"""`pixelmeter db prune`, `forget` and `size`."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import click
+
+from pixelmeter.cli.options import database_url_option, format_option
+
+if TYPE_CHECKING:
+    from pixelmeter.ledger.pruning import Plan
+
+__all__ = ["forget", "prune", "size"]
+
+_AGE = re.compile(r"([0-9]{1,5})([dw])")
+
+
+def _age(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
+    from pixelmeter.ledger.pruning import SHORTEST
+
+    found = _AGE.fullmatch(value.strip())
+    age = timedelta(days=int(found[1]) * (7 if found[2] == "w" else 1)) if found else timedelta()
+    if not SHORTEST <= age < timedelta(days=36_500):
+        raise click.BadParameter(
+            f"{value[:40]!r} is no age of {SHORTEST.days} days or more: write it as 90d or 26w", ctx, param
+        )
+    return age
+
+
+@click.command()
+@click.option(
+    "--keep", metavar="AGE", required=True, callback=_age, help="Keep the attempts of so long: 90d, 26w; at least 7d."
+)
+@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option(
+    "--rewrite",
+    is_flag=True,
+    help="Of SQLite, write the file anew afterwards: once, so that it shrinks from then on. Needs twice its size of "
+    "free disk; writers wait meanwhile.",
+)
+@click.option("--by", metavar="NAME", show_default="the login name", help="Who prunes.")
+@click.option("--progress/--no-progress", default=None, help="A progress bar; on a terminal there is one.")
+@database_url_option
+def prune(
+    keep: timedelta, dry_run: bool, rewrite: bool, by: str | None, progress: bool | None, database_url: str
+) -> None:
+    """Delete old attempts; the sums by hour, day and tag and the totals keep them.
+
+    What is kept begins at a UTC midnight. Where it is broken off, the next prune goes on. It is refused where a budget
+    or a month that is not reconciled needs what would go. On PostgreSQL the owner of the tables must run it.
+    """
+    from pixelmeter.cli.output import warn
+    from pixelmeter.ledger.address import read_address
+    from pixelmeter.ledger.pruning import horizon_of, plan
+    from pixelmeter.ledger.pruning import prune as prune_to
+    from pixelmeter.reports.correction import login_name
+    from pixelmeter.reports.opening import open_ledger
+    from pixelmeter.system import SystemClock
+
+    now = SystemClock().now()
+    is_sqlite = read_address(database_url).dialect == "sqlite"
+    if rewrite and not is_sqlite:
+        raise click.UsageError("--rewrite is of SQLite: PostgreSQL drops months, and vacuums by itself")
+    with open_ledger(database_url, warn) as reader:
+        foreseen = plan(reader, horizon_of(keep, now), now)
+    if foreseen.obstacles:
+        raise click.ClickException("nothing was pruned: " + "; ".join(foreseen.obstacles))
+    if dry_run:
+        click.echo(f"{_told(foreseen)} would go. This was a dry run: the ledger is as it was.")
+        return
+    with _ticking(foreseen.attempts, sys.stderr.isatty() if progress is None else progress) as tick:
+        done = prune_to(database_url, foreseen.horizon, now, by=by or login_name(), told=tick)
+    click.echo(f"{_told(foreseen._replace(attempts=done.attempts))} are gone; the sums and the totals keep them.")
+    if done.months:
+        click.echo(f"Months were made ahead: {', '.join(done.months)}")
+    if is_sqlite:
+        _give_back(database_url, rewrite=rewrite)
+
+
+@click.command()
+@click.option("--tag", metavar="KEY=VALUE", required=True, help="The tag, as in customer=acme.")
+@click.option("--dry-run", is_flag=True, help="Only say what would be erased.")
+@click.option("--yes", is_flag=True, help="Do not ask before it is erased.")
+@database_url_option
+def forget(tag: str, dry_run: bool, yes: bool, database_url: str) -> None:
+    """Erase the value of a tag, such as a customer who is to be forgotten. What the attempts cost stays.
+
+    The tag goes from all attempts, with the ids of their traces, from the sums by tag and from the sums of budgets.
+    Writers wait meanwhile. docs/retention.md lists what it does not reach.
+    """
+    from contextlib import closing
+
+    from pixelmeter import upkeep
+    from pixelmeter.cli.output import plain, warn
+    from pixelmeter.ledger.forgetting import foresee
+    from pixelmeter.ledger.writer import open_writer
+    from pixelmeter.reports.opening import open_ledger
+
+    key, separator, value = tag.partition("=")
+    if not (key and separator and value):
+        raise click.BadParameter(f"{tag[:40]!r} is not a tag: write KEY=VALUE", param_hint="--tag")
+    with open_ledger(database_url, warn) as reader:
+        found = foresee(reader, key, value)
+    click.echo(
+        f"{found.attempts:,} attempts have {plain(tag)}, {found.traces:,} of them the id of a trace; so have "
+        f"{found.days:,} days of the sums by tag and {found.spans:,} sums of budgets."
+    )
+    if dry_run:
+        click.echo("This was a dry run: the ledger is as it was.")
+        return
+    if not yes:
+        try:
+            click.confirm("Erase it for good?", abort=True, err=True)
+        except click.Abort:
+            raise click.ClickException("nothing was changed; --yes goes on without asking") from None
+    with closing(open_writer(database_url)) as writer:
+        found = writer.forget_tag(key, value)
+    click.echo(f"{found.attempts:,} attempts have it no more. What they cost counts as of no value.")
+    if refused := upkeep.count_refused(database_url):
+        warn(f"{refused:,} attempts that the ledger refuses are in the spool folder and may have it still")
+    click.echo("Programs that still use it add it again, and copies have it: docs/retention.md lists them.", err=True)
+
+
+@click.command()
+@format_option
+@database_url_option
+def size(format: str, database_url: str) -> None:
+    """Say how much room each table takes up, with the files and the spool beside it.
+
+    Rows of PostgreSQL are what its statistics say, but for the attempts. The spool is that of this machine.
+    """
+    from pixelmeter.cli.output import emit, warn
+    from pixelmeter.reports.opening import open_ledger
+    from pixelmeter.reports.room import room
+
+    with open_ledger(database_url, warn) as reader:
+        rows = room(reader, database_url)
+    emit(rows, list(rows[0]), format, names=("name",), drop=("since", "kind"))
+
+
+def _told(plan: Plan) -> str:
+    return f"{plan.attempts:,} attempts from before {plan.horizon:%Y-%m-%d}"
+
+
+def _give_back(database_url: str, *, rewrite: bool) -> None:
+    """Say that a file of SQLite does not shrink, or have it do so."""
+    from pixelmeter.ledger.address import read_address
+    from pixelmeter.ledger.pruning_sqlite import rewrite as written_anew
+    from pixelmeter.ledger.pruning_sqlite import shrinks
+
+    address = read_address(database_url)
+    if rewrite:
+        written_anew(address)
+    elif not shrinks(address):
+        click.echo(
+            "The file is as large as before, and new attempts fill what is free: it was made by an older pixelmeter. "
+            "`pixelmeter db prune --rewrite` has it shrink",
+            err=True,
+        )
+
+
+@contextmanager
+def _ticking(total: int, is_shown: bool) -> Generator[Callable[[int], None]]:
+    if not is_shown:
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (TextColumn("pruning"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,} attempts"))
+    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task("", total=total)
+        yield lambda deleted: bar.update(task, completed=deleted)
