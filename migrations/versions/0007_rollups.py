@@ -179,7 +179,8 @@ def _rows(database: type[_Sqlite | _Postgresql], *more: str) -> str:
         f"CASE WHEN cost IS NOT NULL AND images BETWEEN 0 AND 1000000 AND {database.is_size}"
         f" THEN images * ({database.area}) END AS pixels"
     )
-    return f"SELECT {', '.join([_USED, pixels, f'{bucket_of(database.dialect)} AS latency_bucket', *more])} FROM pixelmeter_spend"
+    latency = f"{bucket_of(database.dialect)} AS latency_bucket"
+    return f"SELECT {', '.join([_USED, pixels, latency, *more])} FROM pixelmeter_spend"
 
 
 def _fill_hours(database: type[_Sqlite | _Postgresql]) -> None:

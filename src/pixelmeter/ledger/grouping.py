@@ -5,7 +5,7 @@ Ranges are half-open, [since, until). Every value is a parameter, every name in 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from itertools import islice
@@ -14,13 +14,17 @@ from typing import NamedTuple
 from pixelmeter.core.reporting.columns import HISTOGRAM, OF_PROGRAMS, sums
 from pixelmeter.core.reporting.periods import Period, name_of, windows
 from pixelmeter.core.reporting.report import Group, is_period, known, tag_of
-from pixelmeter.ledger.dialect import ROUTED, Sql, bucket_of
+from pixelmeter.ledger.dialect import RETRIED, ROUTED, Sql, bucket_of
 from pixelmeter.ledger.measures import (
     OF_ATTEMPTS,
     OF_RETRIES,
     OF_ROLLUP,
     OF_ROUTED,
-    UNESTIMATED,
+    OF_TAGS,
+    ROLLED_UP,
+    ROLLED_UP_BY_TAG,
+    SENT,
+    SENT_BY_TAG,
     Sum,
     group_of,
     retried,
@@ -28,12 +32,13 @@ from pixelmeter.ledger.measures import (
 )
 from pixelmeter.ledger.queries import EVERYTHING, Filters, spend, started_in, where
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.wide_tags import is_rolled_up
 
 __all__ = ["cost_by_period", "grouped"]
 
 _ROLLED_UP = {"gateway", "provider", "operation", "model", "outcome"}
 _DAY = timedelta(days=1)
-_MICROSECOND = timedelta(microseconds=1)
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What a report says of its sums and orders them by, whatever its columns are.
 _ALWAYS = frozenset({"attempts", "blocked", "cost", "at_risk", "unknown_cost_attempts", "unestimated_attempts"})
 # The bounds of so many windows are in one statement.
@@ -53,13 +58,15 @@ def grouped(
     """Yield sums by dimensions (`pixelmeter.core.reporting.report.DIMENSIONS` or "tag:KEY"), for `summarise` to add up.
 
     Hours, days, weeks and months are those of `zone`. Only what `columns` are made of is added up
-    (`core.reporting.columns.COLUMNS`), and what every report says. Whole UTC days come from the rollup where it can
-    tell; retries and routed attempts, which few columns are about, have indexes of their own; all else is read from the
-    attempts. They are as their adjustments have made them.
+    (`core.reporting.columns.COLUMNS`), and what every report says. Whole UTC days and hours come from rollups where
+    they can tell, and whole days of one tag from that of tags; retries and routed attempts, which few columns are
+    about, have indexes of their own; all else is read from the attempts. They are as adjustments have made them.
     """
     since, until = _within_ledger(reader, since, until)
     slots = _slots(since, until, zone, [name for name in by if is_period(name)])
     while some := list(islice(slots, _AT_ONCE)):
+        if some[-1].end == until:
+            some = _with_all_of_today(reader, some)
         yield from _Question(reader, by, some, filters, _ALWAYS | sums(columns)).answer()
 
 
@@ -110,6 +117,58 @@ def _slots(since: datetime, until: datetime, zone: tzinfo, periods: Sequence[Per
             yield _Slot(hour.start, hour.end, names | {"hour": name_of(hour.first, "hour")})
 
 
+class _Rollup(NamedTuple):
+    """A table of sums, a row for each step of time and more."""
+
+    relation: str
+    time: str
+    step: timedelta
+
+
+_DAYS = _Rollup("pixelmeter_daily", "day", _DAY)
+_HOURS = _Rollup("pixelmeter_hourly", "hour", timedelta(hours=1))
+_DAYS_OF_TAGS = _Rollup("pixelmeter_tag_daily", "day", _DAY)
+
+
+class _Piece(NamedTuple):
+    """A part of a range, and the rollup that tells of it; None where the attempts themselves do."""
+
+    rollup: _Rollup | None
+    start: datetime
+    end: datetime
+    sign: int = 1
+    """-1 of what is in a piece before and is to be taken off."""
+
+
+def _pieces(since: datetime, until: datetime, rollups: Sequence[_Rollup]) -> Iterator[_Piece]:
+    """Yield the parts of a range, of which the coarsest rollup tells as much as it can."""
+    if not rollups or since >= until:
+        if since < until:
+            yield _Piece(None, since, until)
+        return
+    coarsest, *finer = rollups
+    first, last = _ceiling(since, coarsest.step), _floor(until, coarsest.step)
+    if first >= last:
+        yield from _pieces(since, until, finer)
+        return
+    yield from _pieces(since, first, finer)
+    yield _Piece(coarsest, first, last)
+    yield from _pieces(last, until, finer)
+
+
+def _less_to_read(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
+    """Yield pieces that come to the same: of more than half a day, the day without what is missing to it."""
+    for piece in pieces:
+        first, last = _floor(piece.start, _DAY), _ceiling(piece.end, _DAY)
+        if piece.rollup is not None or last - first != _DAY or piece.end - piece.start <= _DAY / 2:
+            yield piece
+            continue
+        yield _Piece(_DAYS_OF_TAGS, first, last)
+        for start, end in ((first, piece.start), (piece.end, last)):
+            if start < end:
+                yield _Piece(None, start, end, -1)
+
+
 class _Source(NamedTuple):
     """Rows that are added up."""
 
@@ -137,61 +196,83 @@ class _Question:
     def answer(self) -> Iterator[Group]:
         """Yield the groups of every source."""
         since, until = self.slots[0].start, self.slots[-1].end
-        ragged = [(since, until)]
-        if self._rollup_can_tell():
-            first, last = _midnight(since - _MICROSECOND + _DAY), _midnight(until)
-            if first < last:
-                yield from self._of_days(first, last)
-                ragged = [(since, first), (last, until)]
-        for start, end in ragged:
-            if start < end:
-                yield from self._of_attempts(start, end)
+        tag = self._tag_of_rollup()
+        rollups = self._rollups(tag)
+        pieces = list(_pieces(since, until, rollups))
+        if _DAYS_OF_TAGS in rollups:
+            pieces = list(_less_to_read(pieces))
+        for piece in pieces:
+            found = self._of_piece(piece, tag)
+            yield from found if piece.sign > 0 else map(_taken_off, found)
+        relation = spend(self.reader)
         if retries := self._asked(OF_RETRIES):
-            relation = spend(self.reader)
             early = retried(relation) if any("twice" in name for name in retries) else ""
             used = ", ".join(filter(None, ["billing, cost, at_risk", early]))
             source = _Source(relation, "started_at", used, retries)
-            yield from self._groups(source, since, until, self._started(since, until, Sql("attempt > 0")))
+            yield from self._groups(source, since, until, self._started(since, until, Sql(RETRIED)))
         if routed := self._asked(OF_ROUTED):
-            used = "baseline_cost, route_fee, savings"
-            source = _Source(spend(self.reader), "started_at", used, routed)
+            source = _Source(relation, "started_at", "baseline_cost, route_fee, savings", routed)
             yield from self._groups(source, since, until, self._started(since, until, Sql(f"({ROUTED})")))
 
     def _asked(self, sums: Mapping[str, Sum]) -> Mapping[str, Sum]:
         return {name: one for name, one in sums.items() if name in self.wanted}
 
-    def _rollup_can_tell(self) -> bool:
-        asked = self.wanted & (OF_ATTEMPTS.keys() - {"unestimated_attempts"})
-        return (
-            self.filters.rolled_up
-            and {name for name in self.by if not is_period(name)} <= _ROLLED_UP
-            and asked <= OF_ROLLUP.keys()
-            and all(slot.start == _midnight(slot.start) for slot in self.slots[1:])
-        )
+    def _rollups(self, tag: str | None) -> Sequence[_Rollup]:
+        """Return those that can tell, the coarsest first."""
+        others = {name for name in self.by if not is_period(name)}
+        if tag is not None:
+            rollups = [_DAYS_OF_TAGS]
+        elif self.filters.rolled_up and others <= _ROLLED_UP:
+            rollups = [_DAYS, _HOURS]
+        else:
+            return []
+        starts = [slot.start for slot in self.slots[1:]]
+        return [one for one in rollups if all(start == _floor(start, one.step) for start in starts)]
 
-    def _of_days(self, first: datetime, last: datetime) -> Iterator[Group]:
-        used = "attempts, calls, images, cost, at_risk, unknown_cost_attempts, outcome"
-        source = _Source("pixelmeter_daily", "day", used, self._asked(OF_ROLLUP))
+    def _tag_of_rollup(self) -> str | None:
+        """Return the one tag that all is about, where the rollup of tags has it."""
+        others = {name for name in self.by if not is_period(name)}
+        tags = {tag_of(name) for name in others} | self.filters.tags.keys()
+        if len(tags) != 1 or not self.filters.only_tags or "" in self.filters.tags.values():
+            return None
+        (tag,) = tags
+        return tag if tag is not None and is_rolled_up(self.reader, tag) else None
+
+    def _of_piece(self, piece: _Piece, tag: str | None) -> Iterator[Group]:
+        if piece.rollup is None:
+            return self._of_attempts(piece)
+        if piece.rollup is _DAYS_OF_TAGS and tag is not None:
+            return self._of_tag(piece, tag)
+        return self._of_rollup(piece, piece.rollup, self.by, self.filters.conditions(self.reader.dialect))
+
+    def _of_rollup(
+        self, piece: _Piece, rollup: _Rollup, by: Sequence[str], conditions: Iterable[Sql]
+    ) -> Iterator[Group]:
+        is_tag = rollup is _DAYS_OF_TAGS
+        sums = self._asked(OF_TAGS if is_tag else OF_ROLLUP)
+        source = _Source(rollup.relation, rollup.time, ROLLED_UP_BY_TAG if is_tag else ROLLED_UP, sums)
         if HISTOGRAM in self.wanted:
-            sent = "coalesce(sum(attempts) FILTER (WHERE outcome <> 'blocked'), 0)"
-            source = source._replace(bucket="latency_bucket", sent=sent)
-        dialect = self.reader.dialect
-        days = Sql("day >= ? AND day < ?", tuple(dialect.midnight(when.date()) for when in (first, last)))
-        doubts: dict[tuple[str | None, ...], tuple[int, int]] = {}
-        for group in self._groups(source, first, last, [days, *self.filters.conditions(dialect)]):
-            if not group.sums["attempts"]:
-                continue
-            at_risk, unknown = doubts.get(group.key, (0, 0))
-            found = group.sums
-            doubts[group.key] = at_risk + found["at_risk"], unknown + found["unknown_cost_attempts"]
-            yield group
-        # It has no count of the attempts that could not be estimated; where something was, that needs no saying.
-        if any(unknown and not at_risk for at_risk, unknown in doubts.values()):
-            sums = {"unestimated_attempts": Sum("count(*)")}
-            source = _Source(spend(self.reader), "started_at", "cost", sums)
-            yield from self._groups(source, first, last, self._started(first, last, Sql(UNESTIMATED)))
+            source = source._replace(bucket="latency_bucket", sent=SENT_BY_TAG if is_tag else SENT)
+        bound = self._bound_of(rollup.time)
+        time = Sql(f"{rollup.time} >= ? AND {rollup.time} < ?", (bound(piece.start), bound(piece.end)))
+        return self._groups(source, piece.start, piece.end, [time, *conditions], by)
 
-    def _of_attempts(self, start: datetime, end: datetime) -> Iterator[Group]:
+    def _of_tag(self, piece: _Piece, tag: str) -> Iterator[Group]:
+        """Yield what the rollup has of a tag; of the attempts without it, all that there is without its values."""
+        conditions = [Sql("tag = ?", (tag,))]
+        if self.filters.tags:
+            conditions.append(Sql("value = ?", (self.filters.tags[tag],)))
+        place = self.by.index(f"tag:{tag}") if f"tag:{tag}" in self.by else None
+        for group in self._of_rollup(piece, _DAYS_OF_TAGS, self.by, conditions):
+            yield group
+            if place is not None and not self.filters.tags:
+                yield _taken_off(group._replace(key=(*group.key[:place], None, *group.key[place + 1 :])))
+        if place is not None and not self.filters.tags:
+            periods = [name for name in self.by if is_period(name)]
+            for group in self._of_rollup(piece, _DAYS, periods, ()):
+                yield group._replace(key=(*group.key[:place], None, *group.key[place:]))
+
+    def _of_attempts(self, piece: _Piece) -> Iterator[Group]:
         dialect = self.reader.dialect
         used = "attempt, images, outcome, billing, cost, fee, at_risk"
         if "pixels" in self.wanted:
@@ -200,7 +281,7 @@ class _Question:
         if HISTOGRAM in self.wanted:
             sent = "count(*) FILTER (WHERE outcome <> 'blocked')"
             source = source._replace(bucket=bucket_of(dialect), sent=sent)
-        yield from self._groups(source, start, end, self._started(start, end))
+        yield from self._groups(source, piece.start, piece.end, self._started(piece.start, piece.end))
 
     def _started(self, start: datetime, end: datetime, *others: Sql) -> Iterator[Sql]:
         dialect = self.reader.dialect
@@ -208,16 +289,31 @@ class _Question:
         yield from others
         yield from self.filters.conditions(dialect)
 
-    def _groups(self, source: _Source, start: datetime, end: datetime, conditions: Iterable[Sql]) -> Iterator[Group]:
+    def _bound_of(self, column: str) -> Callable[[datetime], object]:
+        """Return what makes a moment what a column of time is compared with."""
+        dialect = self.reader.dialect
+        return (lambda when: dialect.midnight(when.date())) if column == "day" else dialect.moment
+
+    def _groups(
+        self,
+        source: _Source,
+        start: datetime,
+        end: datetime,
+        conditions: Iterable[Sql],
+        by: Sequence[str] | None = None,
+    ) -> Iterator[Group]:
         """Yield the groups of the rows of a source on which all conditions hold."""
+        by = self.by if by is None else by
         dialect = self.reader.dialect
         slots = [slot for slot in self.slots if slot.start < end and slot.end > start]
-        of = dialect.moment if source.time == "started_at" else lambda when: dialect.midnight(when.date())
-        dimensions = [self._dimension(name) for name in self.by if not is_period(name)]
+        # What is taken off lies before the first or after the last one, and is in the sums of that.
+        slots = slots or [self.slots[0 if end <= self.slots[0].start else -1]]
+        dimensions = [self._dimension(name, source) for name in by if not is_period(name)]
         keys = ", ".join([*(f"key_{number}" for number in range(len(dimensions))), "slot"])
         # The inner query names each expression once: PostgreSQL does not take two parameters for the same one.
         named = [f"{found.text} AS key_{number}" for number, found in enumerate(dimensions)]
-        named.append(f"{dialect.rank(source.time, [of(slot.start) for slot in slots[1:]])} AS slot")
+        bounds = list(map(self._bound_of(source.time), (slot.start for slot in slots[1:])))
+        named.append(f"{dialect.rank(source.time, bounds)} AS slot")
         condition = where(conditions)
         rows = (
             f"SELECT {', '.join(named)}, {source.bucket} AS bucket, {source.used}"
@@ -226,9 +322,8 @@ class _Question:
         columns = list(selected(source.sums, dialect))
         if source.sent:
             parts = ", ".join(f"{column} AS sum_{number}" for number, column in enumerate(columns))
-            rows = (
-                f"SELECT {keys}, bucket, {parts}, {source.sent} AS sent FROM ({rows}) AS found GROUP BY {keys}, bucket"
-            )
+            found = f"SELECT {keys}, bucket, {parts}, {source.sent} AS sent"
+            rows = f"{found} FROM ({rows}) AS found GROUP BY {keys}, bucket"
             columns = [f"sum(sum_{number})" for number in range(len(columns))]
             columns.append(dialect.joined("bucket || ':' || sent"))
         statement = f"SELECT {keys}, {', '.join(columns)} FROM ({rows}) AS parts GROUP BY {keys}"
@@ -239,14 +334,25 @@ class _Question:
             own = [next(values) or None for _ in dimensions]
             names = slots[next(values)].names
             others = iter(own)
-            key = tuple(names[name] if is_period(name) else next(others) for name in self.by)
+            key = tuple(names[name] if is_period(name) else next(others) for name in by)
             buckets = row[-1] if source.sent else None
             yield group_of(key, source.sums, values, width, buckets)
 
-    def _dimension(self, name: str) -> Sql:
+    def _dimension(self, name: str, source: _Source) -> Sql:
         tag = tag_of(name)
+        if tag is not None and source.relation == _DAYS_OF_TAGS.relation:
+            return Sql("value")
         found = Sql(_EXPRESSIONS.get(name, name)) if tag is None else self.reader.dialect.tag_value(tag)
         return Sql(f"coalesce({found.text}, '')", found.parameters)
+
+
+def _taken_off(group: Group) -> Group:
+    key, sums, buckets = group
+    return Group(
+        key,
+        {name: -value for name, value in sums.items()},
+        {bucket: -number for bucket, number in buckets.items()},
+    )
 
 
 def _within_ledger(reader: LedgerReader, since: datetime, until: datetime) -> tuple[datetime, datetime]:
@@ -259,8 +365,22 @@ def _within_ledger(reader: LedgerReader, since: datetime, until: datetime) -> tu
     return max(since, _start(first)), min(until, _start(last) + _DAY)
 
 
-def _midnight(when: datetime) -> datetime:
-    return _start(when.date())
+def _with_all_of_today(reader: LedgerReader, slots: list[_Slot]) -> list[_Slot]:
+    """Let the last slot end with its UTC day, where no attempt has started after it: rollups have days only."""
+    last = slots[-1]
+    if reader.rows(
+        "SELECT 1 FROM pixelmeter_attempts WHERE started_at >= ? LIMIT 1", [reader.dialect.moment(last.end)]
+    ):
+        return slots
+    return [*slots[:-1], last._replace(end=_ceiling(last.end, _DAY))]
+
+
+def _floor(when: datetime, step: timedelta) -> datetime:
+    return when - (when - _EPOCH) % step
+
+
+def _ceiling(when: datetime, step: timedelta) -> datetime:
+    return when + (_EPOCH - when) % step
 
 
 def _start(day: date) -> datetime:

@@ -13,6 +13,11 @@ __all__ = [
     "OF_RETRIES",
     "OF_ROLLUP",
     "OF_ROUTED",
+    "OF_TAGS",
+    "ROLLED_UP",
+    "ROLLED_UP_BY_TAG",
+    "SENT",
+    "SENT_BY_TAG",
     "UNESTIMATED",
     "Sum",
     "group_of",
@@ -42,6 +47,14 @@ def _count(condition: str) -> Sum:
     return Sum(f"count(*) FILTER (WHERE {condition})")
 
 
+def _number(column: str) -> Sum:
+    return Sum(f"coalesce(sum({column}), 0)")
+
+
+def _where(column: str, condition: str) -> Sum:
+    return Sum(f"coalesce(sum({column}) FILTER (WHERE {condition}), 0)")
+
+
 # Each by the name of the sum of a `Row` that it becomes.
 OF_ATTEMPTS: Mapping[str, Sum] = {
     "attempts": Sum("count(*)"),
@@ -61,18 +74,40 @@ OF_ATTEMPTS: Mapping[str, Sum] = {
     "failure_cost": _money("CASE WHEN outcome <> 'success' THEN cost END"),
     "unknown_failures": _count("outcome <> 'success' AND cost IS NULL"),
 }
-OF_ROLLUP: Mapping[str, Sum] = {
-    "attempts": Sum("sum(attempts)"),
-    "calls": Sum("sum(calls)"),
-    "blocked": Sum("coalesce(sum(attempts) FILTER (WHERE outcome = 'blocked'), 0)"),
-    "images": Sum("sum(images)"),
-    "errors": Sum(f"coalesce(sum(attempts) FILTER (WHERE outcome IN ({_ERRORS})), 0)"),
+_SUMMED: Mapping[str, Sum] = {
+    "attempts": _number("attempts"),
+    "calls": _number("calls"),
+    "images": _number("images"),
     "cost": _money("cost"),
-    "unknown_cost_attempts": Sum("sum(unknown_cost_attempts)"),
+    "unknown_cost_attempts": _number("unknown_cost_attempts"),
+    "fee": _money("fee"),
+    "unknown_fee_attempts": _number("unknown_fee_attempts"),
     "at_risk": _money("at_risk"),
-    "failure_cost": _money("CASE WHEN outcome <> 'success' THEN cost END"),
-    "unknown_failures": Sum("coalesce(sum(unknown_cost_attempts) FILTER (WHERE outcome <> 'success'), 0)"),
+    "unestimated_attempts": _number("unestimated_attempts"),
+    "priced_images": _number("priced_images"),
+    "pixels": _money("pixels"),
+    "pixel_cost": _money("pixel_cost"),
 }
+ROLLED_UP = f"{', '.join(_SUMMED)}, outcome"
+"""The columns of the rollups by hour and by day that are summed."""
+SENT = "coalesce(sum(attempts) FILTER (WHERE outcome <> 'blocked'), 0)"
+"""How many attempts of theirs were sent."""
+OF_ROLLUP: Mapping[str, Sum] = {
+    **_SUMMED,
+    "blocked": _where("attempts", "outcome = 'blocked'"),
+    "errors": _where("attempts", f"outcome IN ({_ERRORS})"),
+    "failure_cost": _money("CASE WHEN outcome <> 'success' THEN cost END"),
+    "unknown_failures": _where("unknown_cost_attempts", "outcome <> 'success'"),
+}
+OF_TAGS: Mapping[str, Sum] = {
+    **_SUMMED,
+    **{name: _number(name) for name in ("blocked", "errors", "unknown_failures")},
+    "failure_cost": _money("failure_cost"),
+}
+ROLLED_UP_BY_TAG = ", ".join(OF_TAGS)
+"""The same of the rollup by the value of a tag."""
+SENT_BY_TAG = "sum(attempts) - sum(blocked)"
+
 OF_RETRIES: Mapping[str, Sum] = {
     "retry_cost": _money("cost"),
     "unknown_retries": Sum("count(*) - count(cost)"),

@@ -34,6 +34,11 @@ class Filters:
         """Whether the day rollup has all that is asked for."""
         return self.status is None and self.call_id is None and not self.tags
 
+    @property
+    def only_tags(self) -> bool:
+        """Whether nothing but tags is asked for."""
+        return self == Filters(tags=self.tags)
+
     def conditions(self, dialect: Dialect) -> Iterator[Sql]:
         """Yield the conditions on the rows of a table."""
         for name in ("gateway", "operation", "outcome", "status", "call_id"):

@@ -257,7 +257,9 @@ def summarise(
     total = Row(())
     for row in rows.values():
         total.add_row(row)
-    found = list(rows.values()) if top is None else _most_expensive(rows.values(), by, top)
+    # Of some, all that was counted has been taken off again.
+    kept = [row for row in rows.values() if row.attempts or row.before or row.unknown_before]
+    found = kept if top is None else _most_expensive(kept, by, top)
     return Report(by=tuple(by), since=since, until=until, rows=tuple(sorted(found, key=_order(by))), total=total)
 
 
