@@ -14,19 +14,22 @@ import argparse
 import random
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, Table, delete, insert, text
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.dialect import DIALECTS, bucket_of
 from pixelmeter.ledger.engine import changing
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY
+from pixelmeter.ledger.measures import OF_ATTEMPTS
+from pixelmeter.ledger.merging import merge_all
+from pixelmeter.ledger.rollup_tables import DAILY, HOURLY, TAG_DAILY, WIDE_TAGS
+from pixelmeter.ledger.schema import ATTEMPTS
 from pixelmeter.ledger.sums import TOTALS_COLUMNS, TOTALS_KEY
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
@@ -141,6 +144,16 @@ def fill(url: str, rows: int, days: int, own_customers: bool) -> None:
         for index in ATTEMPTS.indexes:
             index.create(connection)
         _adjust(connection)
+    add_up(address)
+
+
+def add_up(address: Address) -> None:
+    """Make the rollups from the rows."""
+    with changing(address, patience=60) as connection:
+        if address.dialect == "postgresql":
+            merge_all(connection.connection.dbapi_connection, address)
+        for table in (HOURLY, TAG_DAILY, WIDE_TAGS):
+            connection.execute(delete(table))
         _add_up(connection, address)
     with changing(address, patience=60) as connection:
         connection.execute(text("ANALYZE"))
@@ -210,31 +223,44 @@ def _adjust(connection: Connection) -> None:
 
 
 def _add_up(connection: Connection, address: Address) -> None:
-    day = "substr(started_at, 1, 10)" if address.dialect == "sqlite" else "(started_at AT TIME ZONE 'UTC')::date"
-    sums = {
-        "attempts": "count(*)",
-        "calls": "count(*) FILTER (WHERE attempt = 0 AND outcome <> 'blocked')",
-        "unknown_cost_attempts": "count(*) - count(cost)",
-    }
-    key = [column.name for column in DAILY.primary_key]
-    expressions = {
-        "day": day,
-        "provider": "coalesce(provider, '')",
-        "latency_bucket": bucket_of(DIALECTS[address.dialect]),
-    }
-    values = [expressions.get(name, name) for name in key]
-    values += [
-        sums.get(column.name, f"coalesce(sum({column.name}), 0)") for column in DAILY.columns if column.name not in key
-    ]
-    connection.execute(text("DELETE FROM pixelmeter_daily"))
-    connection.execute(
-        text(
-            f"INSERT INTO pixelmeter_daily SELECT {', '.join(values)} FROM pixelmeter_spend"
-            f" GROUP BY {', '.join(map(str, range(1, len(key) + 1)))}"
-        )
+    """Fill the rollups from the rows, and the totals with a hundred times what they have."""
+    dialect = DIALECTS[address.dialect]
+    is_sqlite = address.dialect == "sqlite"
+    hour = (
+        "substr(started_at, 1, 13) || ':00:00.000000'"
+        if is_sqlite
+        else "date_trunc('hour', started_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
     )
+    day = "substr({}, 1, 10)" if is_sqlite else "({} AT TIME ZONE 'UTC')::date"
+    values = {name: f"coalesce(sum({one.text}), 0)" if one.is_money else one.text for name, one in OF_ATTEMPTS.items()}
+    values |= {
+        "provider": "coalesce(provider, '')",
+        "latency_bucket": bucket_of(dialect),
+        "hour": hour,
+        "day": day.format("started_at"),
+        "duration": "sum(duration)",
+    }
+    rows = f"(SELECT *, {dialect.pixels} AS pixels FROM pixelmeter_spend)"
+    _insert(connection, HOURLY, values, rows)
+    connection.execute(delete(DAILY))
+    sums = {column.name: f"sum({column.name})" for column in DAILY.columns if not column.primary_key}
+    _insert(connection, DAILY, sums | {"day": day.format("hour")}, HOURLY.name)
+    for tag in ("team", "feature"):
+        value = f"json_extract(tags, '$.{tag}')" if is_sqlite else f"tags ->> '{tag}'"
+        _insert(connection, TAG_DAILY, values | {"tag": f"'{tag}'", "value": value}, rows)
+    wide = insert(WIDE_TAGS).values(tag="customer", found_at=datetime.now(UTC))
+    connection.execute(wide)
     scaled = ", ".join(f"{name} = {name} * {COPIES}" for name in TOTALS_COLUMNS[len(TOTALS_KEY) :])
-    connection.execute(text(f"UPDATE pixelmeter_totals SET {scaled}"))
+    connection.execute(text(f"UPDATE pixelmeter_totals_merged SET {scaled}"))
+
+
+def _insert(connection: Connection, table: Table, values: Mapping[str, str], rows: str) -> None:
+    names = [column.name for column in table.columns]
+    keys = ", ".join(str(place) for place, column in enumerate(table.columns, 1) if column.primary_key)
+    chosen = ", ".join(values.get(name, name) for name in names)
+    connection.exec_driver_sql(
+        f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {chosen} FROM {rows} AS found GROUP BY {keys}"
+    )
 
 
 def main() -> None:

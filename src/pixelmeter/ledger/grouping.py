@@ -103,7 +103,7 @@ class _Slot(NamedTuple):
 def _slots(since: datetime, until: datetime, zone: tzinfo, periods: Sequence[Period]) -> Iterator[_Slot]:
     if not periods:
         if since < until:
-            yield _Slot(since, until, {})
+            yield _Slot(since, until, dict[Period, str]())
         return
     for window in windows(since, until, zone, periods[0] if len(periods) == 1 else "day"):
         names: dict[Period, str] = {
@@ -114,7 +114,7 @@ def _slots(since: datetime, until: datetime, zone: tzinfo, periods: Sequence[Per
             continue
         # Of hours, the day is that of the window: where clocks jump over midnight, theirs may be another one.
         for hour in windows(window.start, window.end, zone, "hour"):
-            yield _Slot(hour.start, hour.end, names | {"hour": name_of(hour.first, "hour")})
+            yield _Slot(hour.start, hour.end, {**names, "hour": name_of(hour.first, "hour")})
 
 
 class _Rollup(NamedTuple):
@@ -331,9 +331,8 @@ class _Question:
         width = len(dialect.wide_sum(""))
         for row in self.reader.rows(statement, parameters):
             values = iter(row)
-            own = [next(values) or None for _ in dimensions]
-            names = slots[next(values)].names
-            others = iter(own)
+            others = iter([next(values) or None for _ in dimensions])
+            names = slots[int(next(values))].names
             key = tuple(names[name] if is_period(name) else next(others) for name in by)
             buckets = row[-1] if source.sent else None
             yield group_of(key, source.sums, values, width, buckets)
