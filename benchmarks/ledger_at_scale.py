@@ -17,8 +17,10 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from typing import cast
 
 import msgspec
+import psycopg
 from sqlalchemy import Connection, Table, delete, insert, text
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
@@ -151,7 +153,7 @@ def add_up(address: Address) -> None:
     """Make the rollups from the rows."""
     with changing(address, patience=60) as connection:
         if address.dialect == "postgresql":
-            merge_all(connection.connection.dbapi_connection, address)
+            merge_all(cast("psycopg.Connection", connection.connection.dbapi_connection), address)
         for table in (HOURLY, TAG_DAILY, WIDE_TAGS):
             connection.execute(delete(table))
         _add_up(connection, address)

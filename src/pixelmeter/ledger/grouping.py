@@ -7,13 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, time, timedelta, tzinfo
+from datetime import UTC, date, datetime, time, tzinfo
 from itertools import islice
 from typing import NamedTuple
 
 from pixelmeter.core.reporting.columns import HISTOGRAM, OF_PROGRAMS, sums
-from pixelmeter.core.reporting.periods import Period, name_of, windows
+from pixelmeter.core.reporting.periods import Period, name_of, utc_text, windows
 from pixelmeter.core.reporting.report import Group, is_period, known, tag_of
+from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.dialect import RETRIED, ROUTED, Sql, bucket_of
 from pixelmeter.ledger.measures import (
     OF_ATTEMPTS,
@@ -30,15 +31,28 @@ from pixelmeter.ledger.measures import (
     retried,
     selected,
 )
+from pixelmeter.ledger.pieces import (
+    DAY,
+    DAYS,
+    DAYS_OF_TAGS,
+    HOURS,
+    Piece,
+    Rollup,
+    Slot,
+    ceiling,
+    floor,
+    less_to_read,
+    pieces,
+    slots,
+)
 from pixelmeter.ledger.queries import EVERYTHING, Filters, spend, started_in, where
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.retention import horizon
 from pixelmeter.ledger.wide_tags import is_rolled_up
 
-__all__ = ["cost_by_period", "grouped"]
+__all__ = ["cost_by_period", "grouped", "widened"]
 
 _ROLLED_UP = {"gateway", "provider", "operation", "model", "outcome"}
-_DAY = timedelta(days=1)
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 # What a report says of its sums and orders them by, whatever its columns are.
 _ALWAYS = frozenset({"attempts", "blocked", "cost", "at_risk", "unknown_cost_attempts", "unestimated_attempts"})
 # The bounds of so many windows are in one statement.
@@ -63,11 +77,27 @@ def grouped(
     about, have indexes of their own; all else is read from the attempts. They are as adjustments have made them.
     """
     since, until = _within_ledger(reader, since, until)
-    slots = _slots(since, until, zone, [name for name in by if is_period(name)])
-    while some := list(islice(slots, _AT_ONCE)):
-        if some[-1].end == until:
+    begin = horizon(reader)
+    parts = slots(since, until, zone, [name for name in by if is_period(name)])
+    while some := list(islice(parts, _AT_ONCE)):
+        if some[-1].end == until and (begin is None or begin <= until):
             some = _with_all_of_today(reader, some)
-        yield from _Question(reader, by, some, filters, _ALWAYS | sums(columns)).answer()
+        yield from _Question(reader, by, some, filters, _ALWAYS | sums(columns), begin).answer()
+
+
+def widened(
+    reader: LedgerReader, by: Sequence[str], since: datetime, until: datetime, filters: Filters
+) -> tuple[datetime, datetime]:
+    """Return a range whose ends do not lie within an hour of which the ledger has sums but no attempts any more.
+
+    Of sums by the value of a tag it is not within a day.
+    """
+    begin = horizon(reader)
+    if begin is None or since >= begin:
+        return since, until
+    is_of_tag = _Question(reader, by, (), filters, _ALWAYS, begin).tag_of_rollup() is not None
+    step = (DAYS_OF_TAGS if is_of_tag else HOURS).step
+    return floor(since, step), ceiling(until, step) if until < begin else until
 
 
 def cost_by_period(
@@ -92,83 +122,6 @@ def cost_by_period(
     return {name: known(cost, missing[name]) for name, cost in costs.items()}
 
 
-class _Slot(NamedTuple):
-    """A part of a range that has one name in each of the periods that are asked for."""
-
-    start: datetime
-    end: datetime
-    names: Mapping[Period, str]
-
-
-def _slots(since: datetime, until: datetime, zone: tzinfo, periods: Sequence[Period]) -> Iterator[_Slot]:
-    if not periods:
-        if since < until:
-            yield _Slot(since, until, dict[Period, str]())
-        return
-    for window in windows(since, until, zone, periods[0] if len(periods) == 1 else "day"):
-        names: dict[Period, str] = {
-            name: name_of(window.first, name) for name in periods if name != "hour" or len(periods) == 1
-        }
-        if len(names) == len(periods):
-            yield _Slot(window.start, window.end, names)
-            continue
-        # Of hours, the day is that of the window: where clocks jump over midnight, theirs may be another one.
-        for hour in windows(window.start, window.end, zone, "hour"):
-            yield _Slot(hour.start, hour.end, {**names, "hour": name_of(hour.first, "hour")})
-
-
-class _Rollup(NamedTuple):
-    """A table of sums, a row for each step of time and more."""
-
-    relation: str
-    time: str
-    step: timedelta
-
-
-_DAYS = _Rollup("pixelmeter_daily", "day", _DAY)
-_HOURS = _Rollup("pixelmeter_hourly", "hour", timedelta(hours=1))
-_DAYS_OF_TAGS = _Rollup("pixelmeter_tag_daily", "day", _DAY)
-
-
-class _Piece(NamedTuple):
-    """A part of a range, and the rollup that tells of it; None where the attempts themselves do."""
-
-    rollup: _Rollup | None
-    start: datetime
-    end: datetime
-    sign: int = 1
-    """-1 of what is in a piece before and is to be taken off."""
-
-
-def _pieces(since: datetime, until: datetime, rollups: Sequence[_Rollup]) -> Iterator[_Piece]:
-    """Yield the parts of a range, of which the coarsest rollup tells as much as it can."""
-    if not rollups or since >= until:
-        if since < until:
-            yield _Piece(None, since, until)
-        return
-    coarsest, *finer = rollups
-    first, last = _ceiling(since, coarsest.step), _floor(until, coarsest.step)
-    if first >= last:
-        yield from _pieces(since, until, finer)
-        return
-    yield from _pieces(since, first, finer)
-    yield _Piece(coarsest, first, last)
-    yield from _pieces(last, until, finer)
-
-
-def _less_to_read(pieces: Iterable[_Piece]) -> Iterator[_Piece]:
-    """Yield pieces that come to the same: of more than half a day, the day without what is missing to it."""
-    for piece in pieces:
-        first, last = _floor(piece.start, _DAY), _ceiling(piece.end, _DAY)
-        if piece.rollup is not None or last - first != _DAY or piece.end - piece.start <= _DAY / 2:
-            yield piece
-            continue
-        yield _Piece(_DAYS_OF_TAGS, first, last)
-        for start, end in ((first, piece.start), (piece.end, last)):
-            if start < end:
-                yield _Piece(None, start, end, -1)
-
-
 class _Source(NamedTuple):
     """Rows that are added up."""
 
@@ -189,21 +142,25 @@ class _Question:
 
     reader: LedgerReader
     by: Sequence[str]
-    slots: Sequence[_Slot]
+    slots: Sequence[Slot]
     filters: Filters
     wanted: frozenset[str]
+    begin: datetime | None
+    """Since when the ledger has the attempts themselves; None where it has all."""
 
     def answer(self) -> Iterator[Group]:
         """Yield the groups of every source."""
         since, until = self.slots[0].start, self.slots[-1].end
-        tag = self._tag_of_rollup()
+        tag = self.tag_of_rollup()
         rollups = self._rollups(tag)
-        pieces = list(_pieces(since, until, rollups))
-        if _DAYS_OF_TAGS in rollups:
-            pieces = list(_less_to_read(pieces))
-        for piece in pieces:
-            found = self._of_piece(piece, tag)
-            yield from found if piece.sign > 0 else map(_taken_off, found)
+        found = pieces(since, until, rollups)
+        for piece in less_to_read(found) if DAYS_OF_TAGS in rollups else found:
+            if piece.rollup is None:
+                self._check(piece.start)
+            groups = self._of_piece(piece, tag)
+            yield from groups if piece.sign > 0 else map(_taken_off, groups)
+        if self._asked(OF_RETRIES) or self._asked(OF_ROUTED):
+            self._check(since)
         relation = spend(self.reader)
         if retries := self._asked(OF_RETRIES):
             early = retried(relation) if any("twice" in name for name in retries) else ""
@@ -214,22 +171,29 @@ class _Question:
             source = _Source(relation, "started_at", "baseline_cost, route_fee, savings", routed)
             yield from self._groups(source, since, until, self._started(since, until, Sql(f"({ROUTED})")))
 
+    def _check(self, start: datetime) -> None:
+        if self.begin is not None and start < self.begin:
+            raise ConfigError(
+                f"attempts before {utc_text(self.begin)} have been pruned, and this report needs them: ask for a later "
+                "time, or for columns and dimensions that sums are kept of (docs/reports.md)"
+            )
+
     def _asked(self, sums: Mapping[str, Sum]) -> Mapping[str, Sum]:
         return {name: one for name, one in sums.items() if name in self.wanted}
 
-    def _rollups(self, tag: str | None) -> Sequence[_Rollup]:
+    def _rollups(self, tag: str | None) -> Sequence[Rollup]:
         """Return those that can tell, the coarsest first."""
         others = {name for name in self.by if not is_period(name)}
         if tag is not None:
-            rollups = [_DAYS_OF_TAGS]
+            rollups = [DAYS_OF_TAGS]
         elif self.filters.rolled_up and others <= _ROLLED_UP:
-            rollups = [_DAYS, _HOURS]
+            rollups = [DAYS, HOURS]
         else:
             return []
         starts = [slot.start for slot in self.slots[1:]]
-        return [one for one in rollups if all(start == _floor(start, one.step) for start in starts)]
+        return [one for one in rollups if all(start == floor(start, one.step) for start in starts)]
 
-    def _tag_of_rollup(self) -> str | None:
+    def tag_of_rollup(self) -> str | None:
         """Return the one tag that all is about, where the rollup of tags has it."""
         others = {name for name in self.by if not is_period(name)}
         tags = {tag_of(name) for name in others} | self.filters.tags.keys()
@@ -238,17 +202,15 @@ class _Question:
         (tag,) = tags
         return tag if tag is not None and is_rolled_up(self.reader, tag) else None
 
-    def _of_piece(self, piece: _Piece, tag: str | None) -> Iterator[Group]:
+    def _of_piece(self, piece: Piece, tag: str | None) -> Iterator[Group]:
         if piece.rollup is None:
             return self._of_attempts(piece)
-        if piece.rollup is _DAYS_OF_TAGS and tag is not None:
+        if piece.rollup is DAYS_OF_TAGS and tag is not None:
             return self._of_tag(piece, tag)
         return self._of_rollup(piece, piece.rollup, self.by, self.filters.conditions(self.reader.dialect))
 
-    def _of_rollup(
-        self, piece: _Piece, rollup: _Rollup, by: Sequence[str], conditions: Iterable[Sql]
-    ) -> Iterator[Group]:
-        is_tag = rollup is _DAYS_OF_TAGS
+    def _of_rollup(self, piece: Piece, rollup: Rollup, by: Sequence[str], conditions: Iterable[Sql]) -> Iterator[Group]:
+        is_tag = rollup is DAYS_OF_TAGS
         sums = self._asked(OF_TAGS if is_tag else OF_ROLLUP)
         source = _Source(rollup.relation, rollup.time, ROLLED_UP_BY_TAG if is_tag else ROLLED_UP, sums)
         if HISTOGRAM in self.wanted:
@@ -257,22 +219,22 @@ class _Question:
         time = Sql(f"{rollup.time} >= ? AND {rollup.time} < ?", (bound(piece.start), bound(piece.end)))
         return self._groups(source, piece.start, piece.end, [time, *conditions], by)
 
-    def _of_tag(self, piece: _Piece, tag: str) -> Iterator[Group]:
+    def _of_tag(self, piece: Piece, tag: str) -> Iterator[Group]:
         """Yield what the rollup has of a tag; of the attempts without it, all that there is without its values."""
         conditions = [Sql("tag = ?", (tag,))]
         if self.filters.tags:
             conditions.append(Sql("value = ?", (self.filters.tags[tag],)))
         place = self.by.index(f"tag:{tag}") if f"tag:{tag}" in self.by else None
-        for group in self._of_rollup(piece, _DAYS_OF_TAGS, self.by, conditions):
+        for group in self._of_rollup(piece, DAYS_OF_TAGS, self.by, conditions):
             yield group
             if place is not None and not self.filters.tags:
                 yield _taken_off(group._replace(key=(*group.key[:place], None, *group.key[place + 1 :])))
         if place is not None and not self.filters.tags:
             periods = [name for name in self.by if is_period(name)]
-            for group in self._of_rollup(piece, _DAYS, periods, ()):
+            for group in self._of_rollup(piece, DAYS, periods, ()):
                 yield group._replace(key=(*group.key[:place], None, *group.key[place:]))
 
-    def _of_attempts(self, piece: _Piece) -> Iterator[Group]:
+    def _of_attempts(self, piece: Piece) -> Iterator[Group]:
         dialect = self.reader.dialect
         used = "attempt, images, outcome, billing, cost, fee, at_risk"
         if "pixels" in self.wanted:
@@ -305,14 +267,14 @@ class _Question:
         """Yield the groups of the rows of a source on which all conditions hold."""
         by = self.by if by is None else by
         dialect = self.reader.dialect
-        slots = [slot for slot in self.slots if slot.start < end and slot.end > start]
+        within = [slot for slot in self.slots if slot.start < end and slot.end > start]
         # What is taken off lies before the first or after the last one, and is in the sums of that.
-        slots = slots or [self.slots[0 if end <= self.slots[0].start else -1]]
+        within = within or [self.slots[0 if end <= self.slots[0].start else -1]]
         dimensions = [self._dimension(name, source) for name in by if not is_period(name)]
         keys = ", ".join([*(f"key_{number}" for number in range(len(dimensions))), "slot"])
         # The inner query names each expression once: PostgreSQL does not take two parameters for the same one.
         named = [f"{found.text} AS key_{number}" for number, found in enumerate(dimensions)]
-        bounds = list(map(self._bound_of(source.time), (slot.start for slot in slots[1:])))
+        bounds = list(map(self._bound_of(source.time), (slot.start for slot in within[1:])))
         named.append(f"{dialect.rank(source.time, bounds)} AS slot")
         condition = where(conditions)
         rows = (
@@ -332,14 +294,14 @@ class _Question:
         for row in self.reader.rows(statement, parameters):
             values = iter(row)
             others = iter([next(values) or None for _ in dimensions])
-            names = slots[int(next(values))].names
+            names = within[int(next(values))].names
             key = tuple(names[name] if is_period(name) else next(others) for name in by)
             buckets = row[-1] if source.sent else None
             yield group_of(key, source.sums, values, width, buckets)
 
     def _dimension(self, name: str, source: _Source) -> Sql:
         tag = tag_of(name)
-        if tag is not None and source.relation == _DAYS_OF_TAGS.relation:
+        if tag is not None and source.relation == DAYS_OF_TAGS.relation:
             return Sql("value")
         found = Sql(_EXPRESSIONS.get(name, name)) if tag is None else self.reader.dialect.tag_value(tag)
         return Sql(f"coalesce({found.text}, '')", found.parameters)
@@ -361,25 +323,17 @@ def _within_ledger(reader: LedgerReader, since: datetime, until: datetime) -> tu
     if first is None:
         return since, since
     first, last = map(reader.dialect.date, (first, last))
-    return max(since, _start(first)), min(until, _start(last) + _DAY)
+    return max(since, _start(first)), min(until, _start(last) + DAY)
 
 
-def _with_all_of_today(reader: LedgerReader, slots: list[_Slot]) -> list[_Slot]:
+def _with_all_of_today(reader: LedgerReader, parts: list[Slot]) -> list[Slot]:
     """Let the last slot end with its UTC day, where no attempt has started after it: rollups have days only."""
-    last = slots[-1]
+    last = parts[-1]
     if reader.rows(
         "SELECT 1 FROM pixelmeter_attempts WHERE started_at >= ? LIMIT 1", [reader.dialect.moment(last.end)]
     ):
-        return slots
-    return [*slots[:-1], last._replace(end=_ceiling(last.end, _DAY))]
-
-
-def _floor(when: datetime, step: timedelta) -> datetime:
-    return when - (when - _EPOCH) % step
-
-
-def _ceiling(when: datetime, step: timedelta) -> datetime:
-    return when + (_EPOCH - when) % step
+        return parts
+    return [*parts[:-1], last._replace(end=ceiling(last.end, DAY))]
 
 
 def _start(day: date) -> datetime:

@@ -14,7 +14,7 @@ from pixelmeter.core.reporting.report import Report, Row, dimensions, forecast, 
 from pixelmeter.core.text import exact_usd
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.address import Address
-from pixelmeter.ledger.grouping import grouped
+from pixelmeter.ledger.grouping import grouped, widened
 from pixelmeter.ledger.queries import Filters
 from pixelmeter.ledger.reader import reading_ledger
 
@@ -64,7 +64,7 @@ class SpendRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """What was spent in [since, until), UTC."""
+    """What was spent in [since, until), UTC; of attempts that were pruned whole hours or days are known."""
 
     since: datetime
     until: datetime
@@ -101,6 +101,7 @@ def spent(address: Address, since: str | datetime, until: str | datetime, asked:
     names = dimensions(by) if by else ("gateway",)
     columns = ("calls", "attempts", "images", "errors", "cost", "at_risk", "p50")
     with reading_ledger(address) as reader:
+        start, end = widened(reader, names, start, end, filters)
         groups = grouped(reader, names, start, end, zone, filters, columns)
         report = summarise(groups, by=names, since=start, until=end, top=top)
     period = open_period(since, now=now, zone=zone) if isinstance(since, str) and end == now else None

@@ -8,14 +8,15 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from pixelmeter.core.reporting.columns import OF_PROGRAMS, forecast_told, gateway_hint, notes, sparkline, sums
-from pixelmeter.core.reporting.periods import OpenPeriod, Period, range_text
+from pixelmeter.core.reporting.periods import OpenPeriod, Period, range_text, utc_text
 from pixelmeter.core.reporting.report import Group, Report, forecast, is_period, summarise
 from pixelmeter.core.text import dollars
 from pixelmeter.errors import ConfigError, PixelmeterError
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.grouping import cost_by_period, grouped
+from pixelmeter.ledger.grouping import cost_by_period, grouped, widened
 from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.retention import horizon
 
 if TYPE_CHECKING:
     from pixelmeter.core.pricing.book import PriceBook
@@ -83,6 +84,7 @@ class Answer(NamedTuple):
 
 def ask(reader: LedgerReader, question: Question, *, with_notes: bool) -> Answer:
     """Return the answer of a ledger; history and notes take further queries, so a program that reads it has none."""
+    asked, question = question, _within_reach(reader, question)
     report = summarise(
         _groups(reader, question), by=question.by, since=question.since, until=question.until, top=question.top
     )
@@ -92,7 +94,15 @@ def ask(reader: LedgerReader, question: Question, *, with_notes: bool) -> Answer
         return Answer(report, None, ())
     if not report.rows:
         return Answer(report, None, [_why_nothing(reader, question)])
-    return Answer(report, _history(reader, question), _notes(reader, question, report))
+    said = list(_notes(reader, question, report))
+    if question != asked:
+        said.append(f"Of attempts that were pruned whole hours or days are known: this is {question.told()}.")
+    return Answer(report, _history(reader, question), said)
+
+
+def _within_reach(reader: LedgerReader, question: Question) -> Question:
+    since, until = widened(reader, question.by, question.since, question.until, question.filters)
+    return replace(question, since=since, until=until)
 
 
 def _groups(reader: LedgerReader, question: Question) -> Iterator[Group]:
@@ -100,13 +110,16 @@ def _groups(reader: LedgerReader, question: Question) -> Iterator[Group]:
         reader, question.by, question.since, question.until, question.zone, question.filters, question.columns
     )
     if "before" in sums(question.columns):
-        since, until = question.before
+        since, until = widened(reader, question.by, *question.before, question.filters)
         for key, found, _ in grouped(reader, question.by, since, until, question.zone, question.filters, ("cost",)):
             yield Group(key, {"before": found.get("cost", 0), "unknown_before": found.get("unknown_cost_attempts", 0)})
 
 
 def tags_in_use(reader: LedgerReader, question: Question) -> Sequence[TagUse]:
     """Return the keys of tags that attempts have, the most frequent first."""
+    begin = horizon(reader)
+    if begin is not None and question.since < begin:
+        raise ConfigError(f"attempts before {utc_text(begin)} have been pruned, tags and all: ask for a later time")
     return tag_keys(reader, question.since, question.until, question.filters)
 
 
@@ -120,7 +133,11 @@ def _why_nothing(reader: LedgerReader, question: Question) -> str:
 def _history(reader: LedgerReader, question: Question) -> str | None:
     days = (question.until - question.since).days
     period: Period = "day" if days <= _STROKES else "week" if days <= _STROKES * 7 else "month"
-    costs = cost_by_period(reader, period, question.since, question.until, question.zone, question.filters)
+    try:
+        costs = cost_by_period(reader, period, question.since, question.until, question.zone, question.filters)
+    except ConfigError:
+        # Its days are not those of the sums, and attempts have been pruned.
+        return None
     largest = max((cost for cost in costs.values() if cost is not None), default=0)
     if len(costs) < 2 or largest <= 0:
         return None

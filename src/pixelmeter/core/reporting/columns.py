@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass
 
 from pixelmeter.core.reporting.periods import utc_text
 from pixelmeter.core.reporting.report import Forecast, Report, Row
@@ -32,7 +32,8 @@ HISTOGRAM = "buckets"
 """The name of what percentiles are made of, among the sums of a column."""
 
 
-class _Column(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class _Column:
     """A column of a report."""
 
     json: str
