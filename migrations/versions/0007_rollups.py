@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from pixelmeter.ledger.dialect import bucket_of
+from pixelmeter.ledger.dialect import DIALECTS, bucket_of
 
 revision = "0007"
 down_revision = "0006"
@@ -67,6 +67,7 @@ _WIDTH, _HEIGHT = "substr(size, 1, instr(size, 'x') - 1)", "substr(size, instr(s
 
 
 class _Sqlite:
+    dialect = DIALECTS["sqlite"]
     hour = "substr(started_at, 1, 13) || ':00:00.000000'"
     day = "substr(started_at, 1, 10)"
     day_of_hour = "substr(hour, 1, 10)"
@@ -85,6 +86,7 @@ class _Sqlite:
 
 
 class _Postgresql:
+    dialect = DIALECTS["postgresql"]
     hour = "date_trunc('hour', started_at AT TIME ZONE 'UTC') AT TIME ZONE 'UTC'"
     day = "(started_at AT TIME ZONE 'UTC')::date"
     day_of_hour = "(hour AT TIME ZONE 'UTC')::date"
@@ -177,7 +179,8 @@ def _rows(database: type[_Sqlite | _Postgresql], *more: str) -> str:
         f"CASE WHEN cost IS NOT NULL AND images BETWEEN 0 AND 1000000 AND {database.is_size}"
         f" THEN images * ({database.area}) END AS pixels"
     )
-    return f"SELECT {', '.join([_USED, pixels, f'{bucket_of()} AS latency_bucket', *more])} FROM pixelmeter_spend"
+    latency = f"{bucket_of(database.dialect)} AS latency_bucket"
+    return f"SELECT {', '.join([_USED, pixels, latency, *more])} FROM pixelmeter_spend"
 
 
 def _fill_hours(database: type[_Sqlite | _Postgresql]) -> None:

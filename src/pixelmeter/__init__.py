@@ -37,6 +37,7 @@ if TYPE_CHECKING:
         SchemaTooNew,
         WebhookError,
     )
+    from pixelmeter.ledger.spending import Spend, SpendRow
     from pixelmeter.linking import call
     from pixelmeter.meter import Meter
     from pixelmeter.recorder.status import Status
@@ -59,6 +60,8 @@ else:
         "SchemaOutdated": "pixelmeter.errors",
         "SchemaTooNew": "pixelmeter.errors",
         "Sink": "pixelmeter.core.sink",
+        "Spend": "pixelmeter.ledger.spending",
+        "SpendRow": "pixelmeter.ledger.spending",
         "Status": "pixelmeter.recorder.status",
         "WebhookError": "pixelmeter.errors",
         "WebhookEvent": "pixelmeter.webhooks",
@@ -97,6 +100,8 @@ __all__ = [
     "SchemaOutdated",
     "SchemaTooNew",
     "Sink",
+    "Spend",
+    "SpendRow",
     "Status",
     "WebhookError",
     "WebhookEvent",

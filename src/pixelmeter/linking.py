@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import weakref
 from collections.abc import Callable, MutableMapping
 from contextlib import suppress
 from contextvars import ContextVar
 from types import TracebackType
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, Self, cast
 
 from pixelmeter.core.apis.reader import ImageRequest
+
+if TYPE_CHECKING:
+    from decimal import Decimal
+
+    from pixelmeter.core.attempts.record import Attempt
 
 __all__ = [
     "Block",
@@ -63,6 +69,10 @@ class Call:
         except IndexError:
             return first, next(self._later)
 
+    def watch(self, receiver: Callable[[Attempt], None]) -> Callable[[Attempt], None]:
+        """Return what takes the end of an attempt."""
+        return receiver
+
     def refused(self, number: int) -> None:
         """Take note that an attempt was never sent: the next one has its number, so it is no retry of it."""
         self._unused.append(number)
@@ -106,7 +116,7 @@ class Mark:
 class Block(Call):
     """The call of a `with pixelmeter.call()` block."""
 
-    __slots__ = ("is_over", "outer", "views")
+    __slots__ = ("_ended", "is_over", "outer", "views")
 
     def __init__(self, outer: Block | None) -> None:
         super().__init__()
@@ -116,6 +126,23 @@ class Block(Call):
         """Whether it has been left, perhaps in another context: one that still has it makes no attempts of it."""
         self.views: dict[object, object] = {}
         """What each view of the block keeps of it, under a key of its own."""
+        self._ended: list[tuple[int | None, int | None]] = []
+
+    def watch(self, receiver: Callable[[Attempt], None]) -> Callable[[Attempt], None]:
+        """Return what takes the end of an attempt, and keeps in mind what it cost."""
+        return functools.partial(self._take, receiver)
+
+    def _take(self, receiver: Callable[[Attempt], None], attempt: Attempt) -> None:
+        # What is at risk of an attempt whose billing is settled is nothing.
+        at_risk = attempt.at_risk if attempt.billing in {"unknown", "pending"} else 0
+        self._ended.append((attempt.cost, 0 if attempt.cost is not None and at_risk is None else at_risk))
+        receiver(attempt)
+
+    def sums(self) -> tuple[int | None, int | None]:
+        """Return cost and risk of its attempts in nano-dollars, None where nothing is known; some may still run."""
+        ended = [*self._ended]
+        running = max(self.attempts - len(ended), 0)
+        return _sum([cost for cost, _ in ended], running), _sum([at_risk for _, at_risk in ended], running)
 
 
 class CallView(Protocol):
@@ -130,20 +157,47 @@ class call:
     """All image requests of the block are attempts of one call, also in its tasks and in threads that copy the context,
     until it is left.
 
-        with pixelmeter.call():
+        with pixelmeter.call() as call:
             for wait in (0, 1, 2):
                 ...  # a retry loop of your own
+        print(call.cost, call.at_risk)
 
     For clients that do not say themselves which requests are retries (openai's does). Of nested blocks the inner one
     counts.
     """
 
-    __slots__ = ("_entered",)
+    __slots__ = ("_block", "_entered")
 
     def __init__(self) -> None:
+        self._block: Block | None = None
         self._entered: list[tuple[Block, list[Callable[[BaseException | None], None]]]] = []
 
-    def __enter__(self) -> None:
+    @property
+    def cost(self) -> Decimal | None:
+        """What the attempts of the block have cost so far, in exact US dollars, without the ledger.
+
+        As in reports it is what is known, and None where nothing is: of an attempt that still runs (a stream that has
+        not been read to its end), whose billing or price nobody knows, or whose job goes on. 0 before the first one.
+        """
+        return self._usd(0)
+
+    @property
+    def at_risk(self) -> Decimal | None:
+        """What its attempts of unknown billing may have cost besides, estimated, in US dollars; never in `cost`.
+
+        0 where all billing is known, None where nothing of it can be estimated, and while attempts run.
+        """
+        return self._usd(1)
+
+    def _usd(self, which: int) -> Decimal | None:
+        from decimal import Decimal
+
+        from pixelmeter.core.text import exact_usd
+
+        nano = 0 if self._block is None else self._block.sums()[which]
+        return None if nano is None else Decimal(exact_usd(nano))
+
+    def __enter__(self) -> Self:
         block, leaving = Block(current_block()), list[Callable[[BaseException | None], None]]()
         # Of a copy: a view that is collected meanwhile would have the next one passed over.
         for reference in [*_views]:
@@ -154,7 +208,9 @@ class call:
                     if leave is not None:
                         leaving.append(leave)
         self._entered.append((block, leaving))
+        self._block = block
         _block.set(block)
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
@@ -167,6 +223,11 @@ class call:
         while leaving:
             with suppress(Exception):
                 leaving.pop()(error)
+
+
+def _sum(amounts: list[int | None], missing: int) -> int | None:
+    known = sum(amount for amount in amounts if amount is not None)
+    return None if not known and (missing or None in amounts) else known
 
 
 class _Last:

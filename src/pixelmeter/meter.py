@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Generator, Mapping, Sequence
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, NamedTuple, Self, cast
+from typing import TYPE_CHECKING, NamedTuple, Self, Unpack
 
 import msgspec
 
@@ -45,13 +45,16 @@ from pixelmeter.settings import checked_secrets, from_environment
 from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
-from pixelmeter.tagging import checked, current, encoded, trouble
+from pixelmeter.tagging import checked, current, encoded, mapping, trouble, with_spend_tag
 from pixelmeter.upkeep import open_drain
 from pixelmeter.webhooks import Secret, WebhookEvent, WebhookHeaders, Webhooks
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from prometheus_client import CollectorRegistry
 
+    from pixelmeter.ledger.spending import Spend, SpendQuestion
 
 __all__ = ["Meter"]
 
@@ -117,9 +120,9 @@ class Meter:
         self._address = read_address(url)
         self.database_url = absolute_url(url)
         """The ledger, password included, the path of a SQLite file absolute; `status()` shows it without."""
-        self._tags = checked({**settings.tags, **_mapping("tags", tags)})
+        self._tags = checked({**settings.tags, **mapping("tags", tags)})
         self._encoded_tags = encoded(self._tags)
-        self._profiles = load_profiles({**settings.gateways, **_mapping("gateways", gateways)}, settings.profiles)
+        self._profiles = load_profiles({**settings.gateways, **mapping("gateways", gateways)}, settings.profiles)
         self.routes: Callable[[str, bytes, bytes], Sequence[Found | Followed]] = self._profiles.requests
         """Tells by method, host and raw target of which routes a request may be; of none, for most."""
         book = book_of(settings.prices if price_book is None else price_book)
@@ -265,16 +268,7 @@ class Meter:
         tags = {**self._tags, **here} if here else self._tags
         if (wrong := trouble()) is not None:
             self.failures.note("tags", wrong)
-        if profile.tag is None:
-            return tags, None
-        sent = outgoing.headers.get(profile.tag.request_header)
-        given = tags.get("aig_tag") if sent is None else sent.decode("latin-1")
-        if given is None:
-            return tags, None
-        cut = profile.tag.cut(given)
-        if cut != tags.get("aig_tag"):
-            tags = {**tags, "aig_tag": cut}
-        return tags, (profile.tag.request_header.decode(), cut) if sent is None else None
+        return (tags, None) if profile.tag is None else with_spend_tag(tags, profile.tag, outgoing.headers)
 
     def _price(self, asked: _Asked) -> tuple[Prepared, Attempt]:
         """Return the intent of an attempt: what it costs at most, as far as that can be told before it leaves."""
@@ -313,7 +307,9 @@ class Meter:
     ) -> tuple[Exchange, Mark]:
         """Tell the sinks, keep the intent, and return what watches the attempt."""
         mark, outgoing = asked.mark, asked.outgoing
-        receiver = asked.receiver if reservation is None else partial(self._end, reservation, asked.receiver)
+        receiver = mark.call.watch(asked.receiver)
+        if reservation is not None:
+            receiver = partial(self._admission.end, reservation, self.failures.note, receiver)
         try:
             if self.sinks:
                 mark.leaving = self.recorder.enter(intent)
@@ -332,14 +328,6 @@ class Meter:
             raise
         return exchange, mark
 
-    def _end(self, reservation: Reservation, receiver: Callable[[Attempt], None], attempt: Attempt) -> None:
-        """Settle what was reserved for an attempt that has ended, before its row can be written."""
-        try:
-            self._admission.settle(reservation, attempt)
-        except Exception as error:
-            self.failures.note("budgets", error)
-        receiver(attempt)
-
     def webhook(
         self, headers: WebhookHeaders, body: bytes, *, gateway: str | None = None, secret: Secret | None = None
     ) -> WebhookEvent:
@@ -351,6 +339,22 @@ class Meter:
         where the event proves nothing: answer with an error then, and the gateway will try again.
         """
         return self._webhooks.take(headers, body, gateway, secret, self.recorder.job_end)
+
+    def spend(
+        self, since: str | datetime = "this-month", until: str | datetime = "0m", **asked: Unpack[SpendQuestion]
+    ) -> Spend:
+        """Return what the ledger says was spent in [since, until), the attempts of this meter that have ended included.
+
+        Moments are datetimes, or what `pixelmeter report` takes ("2026-05-01", "this-month", "7d" ago), in the zone
+        `tz`. `by`: the dimensions of rows, such as "model,tag:team"; `top`: only the most expensive, the others in one.
+        `tags`, `model` (with `*`), `gateway`, `operation` and `outcome` say which attempts count. In async code call it
+        with `asyncio.to_thread`: it asks the database. Raises ConfigError, or LedgerError where that does not answer.
+        """
+        from pixelmeter.ledger.spending import spent
+
+        self.recorder.open(_OPENING_SECONDS)
+        self.flush()
+        return spent(self._address, since, until, asked)
 
     def flush(self, timeout: float = 10.0) -> bool:
         """Bring every attempt that has ended into the ledger; return whether all are there in time (seconds)."""
@@ -392,11 +396,3 @@ class Meter:
 
     def __repr__(self) -> str:
         return f"Meter({self._address.safe()!r})"
-
-
-def _mapping(name: str, value: object) -> Mapping[str, str]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise ConfigError(f"{name} is a {type(value).__name__}: give a dict")
-    return cast("Mapping[str, str]", value)

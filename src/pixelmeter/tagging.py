@@ -11,9 +11,10 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from pixelmeter.core.gateways.profile import Tag
 from pixelmeter.errors import ConfigError
 
-__all__ = ["checked", "current", "encoded", "tags", "trouble"]
+__all__ = ["checked", "current", "encoded", "mapping", "tags", "trouble", "with_spend_tag"]
 
 _TAGS_LIMIT = 16
 _KEY_LIMIT = 64
@@ -191,6 +192,20 @@ def trouble() -> ConfigError | None:
     return None if layer is None else layer.trouble
 
 
+def with_spend_tag(
+    tags: Mapping[str, str], tag: Tag, headers: Mapping[bytes, bytes]
+) -> tuple[Mapping[str, str], tuple[str, str] | None]:
+    """Return tags with the gateway's own as it is sent, and the header that is to be sent for it besides."""
+    sent = headers.get(tag.request_header)
+    given = tags.get("aig_tag") if sent is None else sent.decode("latin-1")
+    if given is None:
+        return tags, None
+    cut = tag.cut(given)
+    if cut != tags.get("aig_tag"):
+        tags = {**tags, "aig_tag": cut}
+    return tags, (tag.request_header.decode(), cut) if sent is None else None
+
+
 def encoded(tags: Mapping[str, str]) -> str:
     """Return tags as the ledger keeps them: a JSON object, keys sorted."""
     return _encode(tags).decode()
@@ -205,6 +220,15 @@ def checked(tags: Mapping[str, str]) -> dict[str, str]:
     if trouble is not None:
         raise trouble
     return cleaned
+
+
+def mapping(name: str, value: object) -> Mapping[str, str]:
+    """Return what an argument has, nothing for None; ConfigError where it is no mapping."""
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise ConfigError(f"{name} is a {type(value).__name__}: give a dict")
+    return cast("Mapping[str, str]", value)
 
 
 def _cleaned(given: Mapping[Any, object]) -> tuple[dict[str, str], ConfigError | None]:

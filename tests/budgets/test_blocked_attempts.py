@@ -20,12 +20,12 @@ from pixelmeter import Budget, BudgetExceeded, Meter
 from pixelmeter.cli import main
 from pixelmeter.core.attempts.intent import blocked
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.reporting.columns import COLUMNS, as_json, notes
+from pixelmeter.core.reporting.columns import COLUMNS, OF_PROGRAMS, as_json, notes
 from pixelmeter.core.reporting.listing import cells
 from pixelmeter.core.reporting.report import Row, summarise
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.engine import open_engine
-from pixelmeter.ledger.queries import grouped
+from pixelmeter.ledger.grouping import grouped
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.linking import link
@@ -91,7 +91,7 @@ def report_of(url: str, *columns: str, by: str = "model") -> list[Row]:
     return [*report.rows, report.total]
 
 
-@pytest.mark.parametrize("columns", [(), ("retry_cost",)], ids=["rollup", "rows"])
+@pytest.mark.parametrize("columns", [OF_PROGRAMS, (*OF_PROGRAMS, "cost_per_image")], ids=["rollup", "rows"])
 def test_a_report_counts_it_apart_and_takes_no_latency_no_error_and_no_call_from_it(
     filled: str, columns: Sequence[str]
 ) -> None:

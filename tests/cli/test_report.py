@@ -372,7 +372,7 @@ def test_a_file_that_is_not_a_ledger_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--by", "colour"], "'colour' is not a dimension: use model, day"),
+        (["--by", "colour"], "'colour' is not a dimension: use model, hour, day"),
         (["--by", "model,team"], "for the tag of that name write tag:team"),
         (["--columns", "cost,price"], "'price' is not a column: use calls, attempts"),
         (["--since", "tomorrow"], "'tomorrow' is not a time: write a date"),

@@ -13,7 +13,8 @@ import pytest
 from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.dialect import DIALECTS
-from pixelmeter.ledger.queries import Filters, cost_by_period, grouped, tag_keys, unpriced
+from pixelmeter.ledger.grouping import cost_by_period, grouped
+from pixelmeter.ledger.queries import Filters, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.sums import last_attempt, read_totals
 from pixelmeter.ledger.writer import open_writer

@@ -13,7 +13,7 @@ from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.engine import ensure_schema
-from pixelmeter.ledger.queries import grouped
+from pixelmeter.ledger.grouping import grouped
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.sums import read_totals
 from pixelmeter.ledger.writer import open_writer
@@ -87,7 +87,7 @@ def test_a_ledger_in_a_schema_of_its_own_is_read_there_and_nowhere_else(postgres
         with reading_ledger(url) as reader:
             return (
                 count(reader),
-                sum(group.attempts for group in grouped(reader, ["model"], epoch, far)),
+                sum(group.sums["attempts"] for group in grouped(reader, ["model"], epoch, far)),
                 len(attempts(reader, limit=9)),
                 sum(total.attempts for total in read_totals(reader)),
             )
@@ -140,7 +140,7 @@ def test_reading_imports_no_library_that_only_the_schema_needs(ledger_url: str) 
     ensure_schema(read_address(ledger_url))
     code = """
 import sys
-from pixelmeter.ledger.queries import grouped
+from pixelmeter.ledger.grouping import grouped
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.reader import reading_ledger
 with reading_ledger(sys.argv[1]) as reader:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import NamedTuple
 
 from pixelmeter.budgets.leasing import SECOND, Leasing
@@ -93,6 +93,20 @@ class Admission:
             self.release(reservation)
             raise
         return reservation
+
+    def end(
+        self,
+        reservation: Reservation,
+        note: Callable[[str, Exception], None],
+        receiver: Callable[[Attempt], None],
+        attempt: Attempt,
+    ) -> None:
+        """Settle what was reserved for an attempt that has ended, before its row can be written."""
+        try:
+            self.settle(reservation, attempt)
+        except Exception as error:
+            note("budgets", error)
+        receiver(attempt)
 
     def settle(self, reservation: Reservation, attempt: Attempt) -> None:
         """Give back what an attempt that has ended did not cost, and keep in mind what it is charged."""

@@ -46,6 +46,13 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.option("--status", type=click.IntRange(100, 999), help="Only this HTTP status.")
 @click.option("--call-id", type=click.UUID, help="Only the attempts of this call.")
 @click.option("--limit", type=click.IntRange(1, 1_000_000_000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--sort",
+    type=click.Choice(["time", "cost"]),
+    default="time",
+    show_default=True,
+    help="The newest first, or the most expensive.",
+)
 @click.option("--follow", is_flag=True, help="Then print new ones as they are committed, oldest first, until Ctrl-C.")
 @click.option(
     "--history",
@@ -67,6 +74,7 @@ def command(
     tz: ZoneInfo,
     call_id: UUID | None,
     limit: int,
+    sort: str,
     follow: bool,
     history: bool,
     chosen: tuple[str, ...] | None,
@@ -74,7 +82,7 @@ def command(
     database_url: str,
     **filters: Any,
 ) -> None:
-    """List single attempts, newest first, as they are now.
+    """List single attempts as they are now, newest first.
 
     The table's times are those of --tz; JSON and CSV have every field of the ledger, in UTC. With --follow, JSON is
     one object a line, and an attempt that ran for more than 15 minutes is not followed.
@@ -83,6 +91,8 @@ def command(
         raise click.UsageError("--follow has no end: leave out --until")
     if follow and history:
         raise click.UsageError("--follow shows attempts as they come: leave out --history")
+    if follow and sort == "cost":
+        raise click.UsageError("--follow shows attempts as they come: leave out --sort cost")
     from pixelmeter.cli.output import emit, warn
     from pixelmeter.ledger.attempts import attempts
     from pixelmeter.ledger.queries import Filters
@@ -99,8 +109,8 @@ def command(
                     show(found)
                     sys.stdout.flush()
             return
-        found = attempts(reader, since=since, until=until, filters=wanted, limit=limit)
-        if len(found) < limit and (lack := lacking(reader, since)):
+        found = attempts(reader, since=since, until=until, filters=wanted, limit=limit, by_cost=sort == "cost")
+        if (len(found) < limit or sort == "cost") and (lack := lacking(reader, since)):
             warn(lack)
         changes: Mapping[str, Sequence[Change]] = _changes(reader, found) if history else {}
         resets: Mapping[str, Sequence[Reset]] = _resets(reader, found) if history else {}

@@ -14,12 +14,15 @@ if TYPE_CHECKING:
     from datetime import datetime
     from zoneinfo import ZoneInfo
 
+    from pixelmeter.core.reporting.periods import OpenPeriod
+
 __all__ = [
     "FORMATS",
     "database_url_option",
     "filter_options",
     "format_option",
     "own_file_option",
+    "period_of_range",
     "range_options",
     "read_tags",
 ]
@@ -27,6 +30,7 @@ __all__ = [
 FORMATS = ("table", "json", "csv")
 
 _NOW = "pixelmeter.now"
+_SINCE = "pixelmeter.since"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
 
 
@@ -144,10 +148,20 @@ def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> da
 
     from pixelmeter.core.reporting.periods import moment
 
+    if param.name == "since":
+        ctx.meta[_SINCE] = value
     try:
         return moment(value, now=ctx.meta.setdefault(_NOW, datetime.now(UTC)), zone=ctx.params["tz"])
     except ConfigError as error:
         raise click.BadParameter(str(error), ctx, param) from None
+
+
+def period_of_range(ctx: click.Context) -> OpenPeriod | None:
+    """Return the period that goes on, where the range options say what is over of one, such as "this-month"."""
+    from pixelmeter.core.reporting.periods import open_period
+
+    found = open_period(ctx.meta[_SINCE], now=ctx.meta[_NOW], zone=ctx.params["tz"])
+    return found if found is not None and ctx.params["until"] == ctx.meta[_NOW] else None
 
 
 def _zone(ctx: click.Context, param: click.Parameter, value: str) -> ZoneInfo:

@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from pixelmeter.cli.options import database_url_option, filter_options, format_option, range_options
+from pixelmeter.cli.options import database_url_option, filter_options, format_option, period_of_range, range_options
 from pixelmeter.core.reporting.columns import (
     COLUMNS,
     OF_PROGRAMS,
@@ -22,7 +22,7 @@ from pixelmeter.core.reporting.columns import (
     values,
 )
 from pixelmeter.core.reporting.periods import utc_text
-from pixelmeter.core.reporting.report import dimensions
+from pixelmeter.core.reporting.report import DIMENSIONS, dimensions
 from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Par
     default="model",
     callback=_reading(dimensions),
     show_default=True,
-    help="What to group by: model, day, week, month, gateway, provider, operation, outcome, size, quality, tag:KEY.",
+    help=f"What to group by: {', '.join(DIMENSIONS)}, tag:KEY.",
 )
 @click.option(
     "--columns",
@@ -60,6 +60,12 @@ def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Par
     callback=_reading(columns),
     help=f"What to show, in this order: {', '.join(COLUMNS)}.",
 )
+@click.option(
+    "--top",
+    metavar="N",
+    type=click.IntRange(1, 1_000_000),
+    help="Only so many rows, the most expensive ones, and the others in one more.",
+)
 @click.option("--tags", "lists_tags", is_flag=True, help="List the keys of tags that there are, and nothing else.")
 @range_options(since="30d", until="0m")
 @filter_options
@@ -67,9 +73,13 @@ def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Par
 @click.option("--savings", is_flag=True, help="Show what the gateway says that its choice of models saved.")
 @format_option
 @database_url_option
+@click.pass_context
 def command(
+    ctx: click.Context,
+    /,
     by: tuple[str, ...],
     chosen: tuple[str, ...] | None,
+    top: int | None,
     lists_tags: bool,
     since: datetime,
     until: datetime,
@@ -94,7 +104,19 @@ def command(
     shown = _with_fees(chosen, format, with_fees)
     if savings:
         shown = (*shown, *(name for name in _SAVINGS if name not in shown))
-    question = Question(since=since, until=until, zone=tz, filters=Filters(**filters), by=by, columns=shown)
+    try:
+        question = Question(
+            since=since,
+            until=until,
+            zone=tz,
+            filters=Filters(**filters),
+            by=by,
+            columns=shown,
+            top=top,
+            period=period_of_range(ctx),
+        )
+    except ConfigError as error:
+        raise click.UsageError(str(error)) from None
     with open_ledger(database_url, warn) as reader:
         if lists_tags:
             _print_tags(tags_in_use(reader, question), question, format)
@@ -137,11 +159,11 @@ def _print_table(answer: Answer, question: Question, *, is_chosen: bool) -> None
         shown = tuple(name for name in shown if name != "unknown_cost")
     say(f"{question.told()}, known cost in USD")
     emit(
-        [cells(row, report) for row in report.rows],
+        [cells(row, report, shown) for row in report.rows],
         [*report.by, *shown],
         "table",
         right=shown,
-        total=cells(report.total, report) | {report.by[0]: "total"},
+        total=cells(report.total, report, shown) | {report.by[0]: "total"},
         names=report.by,
         drop=() if is_chosen else _DROP,
     )
@@ -158,3 +180,5 @@ def _print_tags(found: Sequence[TagUse], question: Question, format: str) -> Non
         click.echo(f"No attempt has a tag from {question.told()}: put some on with pixelmeter.tags(team=...).")
         return
     emit([use._asdict() for use in found], ("tag", "attempts", "values"), format, names=("tag",))
+    if format == "table":
+        click.echo("An attempt counts at each of its tags, so that these rows overlap; those of --by tag:KEY do not.")

@@ -25,10 +25,15 @@ def attempts(
     until: datetime | None = None,
     filters: Filters = EVERYTHING,
     limit: int,
+    by_cost: bool = False,
 ) -> list[Attempt]:
-    """Return the newest attempts that fit, newest first; each is as it is now, with its adjustments."""
+    """Return the newest attempts that fit, newest first, or the most expensive ones, which come first then.
+
+    Each is as it is now, with its adjustments; of unknown cost are the last ones.
+    """
     condition = where([*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)])
-    statement = f"SELECT {_COLUMNS} FROM {spend(reader)} {condition.text} ORDER BY started_at DESC, id DESC LIMIT ?"
+    order = "cost IS NULL, cost DESC, started_at DESC, id DESC" if by_cost else "started_at DESC, id DESC"
+    statement = f"SELECT {_COLUMNS} FROM {spend(reader)} {condition.text} ORDER BY {order} LIMIT ?"
     return [_attempt(row, reader.dialect) for row in reader.rows(statement, (*condition.parameters, limit))]
 
 

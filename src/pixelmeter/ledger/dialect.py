@@ -17,7 +17,7 @@ from pixelmeter.ledger.address import Address, connect_arguments, read_only_uri
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE
 
-__all__ = ["DIALECTS", "RETRIED", "ROUTED", "Dialect", "Sql", "bucket_of", "wide", "wide_sum"]
+__all__ = ["DIALECTS", "RETRIED", "ROUTED", "Dialect", "Sql", "bucket_of", "wide"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -25,6 +25,8 @@ _LOW_BITS = 32
 _LOW_MASK = (1 << _LOW_BITS) - 1
 _LONGEST = 2**63 - 1
 _ROWS_AT_ONCE = 2000
+# More images than that are of no call, and their pixels would not fit into 64 bits.
+_HAS_PIXELS = "cost IS NOT NULL AND images BETWEEN 0 AND 1000000"
 
 ROUTED = "baseline_model IS NOT NULL OR baseline_cost IS NOT NULL OR route_fee IS NOT NULL OR savings IS NOT NULL"
 """The attempts whose gateway said something of its choice of a model. An index has them alone; both databases use it
@@ -44,6 +46,8 @@ class Sql(NamedTuple):
 class Dialect(Protocol):
     """How one database is connected to, asked and understood. Whoever adds a database for reports adds one of these."""
 
+    pixels: str
+    """The delivered pixels of an attempt whose cost, images and size are known; else NULL."""
     has_table: str
     """A statement that finds a row where a table of the name in its one parameter is there."""
     partitions: str | None
@@ -89,6 +93,21 @@ class Dialect(Protocol):
         """Return whether a value matches a pattern in which `*` is any text; case does matter."""
         ...
 
+    def rank(self, column: str, bounds: Sequence[object]) -> str:
+        """Return SQL for how many of the bounds, which ascend, a column is not below.
+
+        They are whole numbers, or what `moment` or `midnight` returns.
+        """
+        ...
+
+    def wide_sum(self, column: str) -> tuple[str, ...]:
+        """Return the columns, for `wide` to join, of a sum of whole numbers that may be past 64 bits."""
+        ...
+
+    def joined(self, text: str) -> str:
+        """Return the aggregate that joins texts with commas."""
+        ...
+
     def microseconds(self, found: Any) -> int:
         """Return the Unix time, in microseconds, of a value of the column `started_at`."""
         ...
@@ -105,6 +124,10 @@ class Dialect(Protocol):
 class _Sqlite:
     """Times, days and JSON are text."""
 
+    pixels = f"""CASE WHEN {_HAS_PIXELS} AND size GLOB '[1-9]*x[1-9]*' AND size NOT GLOB '*[^0-9x]*'
+ AND size NOT GLOB '*x*x*' AND instr(size, 'x') <= 6 AND length(size) - instr(size, 'x') <= 5
+ THEN images * CAST(substr(size, 1, instr(size, 'x') - 1) AS INTEGER)
+ * CAST(substr(size, instr(size, 'x') + 1) AS INTEGER) END"""
     has_table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?"
     partitions: str | None = None
     tag_members = "json_each"
@@ -154,6 +177,17 @@ class _Sqlite:
         escaped = pattern.replace("[", "[[]").replace("?", "[?]")
         return Sql(f"{value.text} GLOB ?", (*value.parameters, escaped))
 
+    def rank(self, column: str, bounds: Sequence[object]) -> str:
+        return _search(column, [f"'{bound}'" if isinstance(bound, str) else str(bound) for bound in bounds])
+
+    def wide_sum(self, column: str) -> tuple[str, ...]:
+        # Its own sum() fails past 64 bits ($9.2 billion), so both halves are summed.
+        known = f"coalesce({column}, 0)"
+        return f"coalesce(sum({known} >> {_LOW_BITS}), 0)", f"coalesce(sum({known} & {_LOW_MASK}), 0)"
+
+    def joined(self, text: str) -> str:
+        return f"group_concat({text}, ',')"
+
     def microseconds(self, found: str) -> int:
         return (datetime.fromisoformat(found).replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
@@ -167,6 +201,8 @@ class _Sqlite:
 class _Postgresql:
     """Times, days and JSON have types, and the driver returns them as objects of Python."""
 
+    pixels = f"""CASE WHEN {_HAS_PIXELS} AND size ~ '^[1-9][0-9]{{0,4}}x[1-9][0-9]{{0,4}}$'
+ THEN images * split_part(size, 'x', 1)::bigint * split_part(size, 'x', 2)::bigint END"""
     has_table = "SELECT 1 WHERE to_regclass(?) IS NOT NULL"
     partitions: str | None = (
         "SELECT c.relname, pg_get_expr(c.relpartbound, c.oid) FROM pg_inherits AS i"
@@ -224,6 +260,18 @@ SELECT min(day), max(day) FROM (
     def glob(self, value: Sql, pattern: str) -> Sql:
         return Sql(f"{value.text} LIKE ? ESCAPE '!'", (*value.parameters, _escaped(pattern).replace("*", "%")))
 
+    def rank(self, column: str, bounds: Sequence[object]) -> str:
+        if not bounds:
+            return "0"
+        kind = "timestamptz" if isinstance(bounds[0], datetime) else "date" if isinstance(bounds[0], date) else "bigint"
+        return f"width_bucket({column}, '{{{', '.join(map(str, bounds))}}}'::{kind}[])"
+
+    def wide_sum(self, column: str) -> tuple[str, ...]:
+        return (f"coalesce(sum({column}), 0)",)
+
+    def joined(self, text: str) -> str:
+        return f"string_agg({text}, ',')"
+
     def microseconds(self, found: datetime) -> int:
         return (found - _EPOCH) // _MICROSECOND
 
@@ -246,33 +294,36 @@ def _escaped(pattern: str) -> str:
     return pattern.replace("!", "!!").replace("%", "!%").replace("_", "!_")
 
 
-def wide_sum(column: str) -> str:
-    """Return the two halves of a sum, for `wide` to join: SQLite's own sum() fails past 64 bits ($9.2 billion)."""
-    known = f"coalesce({column}, 0)"
-    return f"coalesce(sum({known} >> {_LOW_BITS}), 0), coalesce(sum({known} & {_LOW_MASK}), 0)"
+def wide(high: int, low: int | None = None) -> int:
+    """Return the sum that the columns of `wide_sum` stand for; PostgreSQL's is a Decimal."""
+    return int(high) if low is None else (int(high) << _LOW_BITS) + int(low)
 
 
-def wide(high: int, low: int) -> int:
-    """Return the sum that two halves stand for; PostgreSQL's are Decimals."""
-    return (int(high) << _LOW_BITS) + int(low)
-
-
-@cache
-def bucket_of() -> str:
+def bucket_of(dialect: Dialect) -> str:
     """Return the latency bucket of a row's duration, as `pixelmeter.core.reporting.latency.bucket` has it.
 
     Databases differ in their logarithms, so the bounds are worked out here, and SQL only searches them.
     """
-    bounds = [_shortest(index) for index in range(1, bucket(_LONGEST) + 1)]
-    return _search(bounds, 0, len(bounds))
+    return dialect.rank("duration", _bounds())
 
 
-def _search(bounds: list[int], low: int, high: int) -> str:
+@cache
+def _bounds() -> list[int]:
+    return [_shortest(index) for index in range(1, bucket(_LONGEST) + 1)]
+
+
+def _search(column: str, bounds: Sequence[str]) -> str:
+    if not bounds:
+        return "0"
+    return _searched(column, bounds, 0, len(bounds))
+
+
+def _searched(column: str, bounds: Sequence[str], low: int, high: int) -> str:
     if low == high:
         return str(low)
     middle = (low + high) // 2
-    shorter, longer = _search(bounds, low, middle), _search(bounds, middle + 1, high)
-    return f"CASE WHEN duration < {bounds[middle]} THEN {shorter} ELSE {longer} END"
+    lower, upper = _searched(column, bounds, low, middle), _searched(column, bounds, middle + 1, high)
+    return f"CASE WHEN {column} < {bounds[middle]} THEN {lower} ELSE {upper} END"
 
 
 def _shortest(index: int) -> int:

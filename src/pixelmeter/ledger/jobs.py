@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pixelmeter.ledger.dialect import wide, wide_sum
-from pixelmeter.ledger.queries import UNESTIMATED, spend
+from pixelmeter.ledger.dialect import wide
+from pixelmeter.ledger.measures import UNESTIMATED
+from pixelmeter.ledger.queries import spend
 from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = ["JobSums", "sum_of_open_jobs"]
@@ -23,10 +24,10 @@ class JobSums(NamedTuple):
 
 def sum_of_open_jobs(reader: LedgerReader) -> JobSums:
     """Return the sums of all jobs that have not ended."""
-    [(jobs, high, low, unestimated)] = reader.rows(f"""
-SELECT count(*), {wide_sum("at_risk")}, count(*) FILTER (WHERE {UNESTIMATED})
+    [(jobs, unestimated, *at_risk)] = reader.rows(f"""
+SELECT count(*), count(*) FILTER (WHERE {UNESTIMATED}), {", ".join(reader.dialect.wide_sum("at_risk"))}
 FROM pixelmeter_jobs AS job LEFT JOIN (SELECT id, cost, billing, at_risk FROM {spend(reader)}) AS found
   ON found.id = job.attempt_id
 WHERE job.ended_at IS NULL
 """)
-    return JobSums(int(jobs), wide(high, low), int(unestimated))
+    return JobSums(int(jobs), wide(*at_risk), int(unestimated))

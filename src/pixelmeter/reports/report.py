@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
-from pixelmeter.core.reporting.columns import OF_PROGRAMS, gateway_hint, notes, sparkline
-from pixelmeter.core.reporting.periods import Period, range_text
-from pixelmeter.core.reporting.report import Report, summarise
+from pixelmeter.core.reporting.columns import OF_PROGRAMS, forecast_told, gateway_hint, notes, sparkline, sums
+from pixelmeter.core.reporting.periods import OpenPeriod, Period, range_text, utc_text
+from pixelmeter.core.reporting.report import Group, Report, forecast, is_period, summarise
 from pixelmeter.core.text import dollars
-from pixelmeter.errors import PixelmeterError
+from pixelmeter.errors import ConfigError, PixelmeterError
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, cost_by_period, grouped, tag_keys, unpriced
+from pixelmeter.ledger.grouping import cost_by_period, grouped, widened
+from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.ledger.retention import horizon
 
 if TYPE_CHECKING:
     from pixelmeter.core.pricing.book import PriceBook
@@ -41,6 +43,29 @@ class Question:
     """The dimensions, as `pixelmeter.core.reporting.report.dimensions` returns them."""
     columns: Sequence[str] = OF_PROGRAMS
     """The columns that will be shown: the sums of others need not be worked out."""
+    top: int | None = None
+    """How many of the most expensive rows there are to be; the others are added up."""
+    period: OpenPeriod | None = None
+    """The period that goes on, where the range is what is over of it."""
+
+    def __post_init__(self) -> None:
+        periods = [name for name in self.by if is_period(name)]
+        if periods and "before" in sums(self.columns):
+            raise ConfigError(
+                f"a change is against the time before as a whole, so that rows by {periods[0]} have none: "
+                f"leave {periods[0]} out, or the columns before and change"
+            )
+
+    @property
+    def before(self) -> tuple[datetime, datetime]:
+        """The range that this one is compared with: as long, directly before.
+
+        Of a period that goes on it is the period before, cut where as much of it was over.
+        """
+        length = self.until - self.since
+        if self.period is None:
+            return self.since - length, self.since
+        return self.period.before, min(self.period.before + length, self.period.start)
 
     def told(self) -> str:
         """Return the range in words, such as "2026-05-01T00:00:00Z to 2026-06-01T00:00:00Z"."""
@@ -59,19 +84,42 @@ class Answer(NamedTuple):
 
 def ask(reader: LedgerReader, question: Question, *, with_notes: bool) -> Answer:
     """Return the answer of a ledger; history and notes take further queries, so a program that reads it has none."""
-    groups = grouped(
-        reader, question.by, question.since, question.until, question.zone, question.filters, question.columns
+    asked, question = question, _within_reach(reader, question)
+    report = summarise(
+        _groups(reader, question), by=question.by, since=question.since, until=question.until, top=question.top
     )
-    report = summarise(groups, by=question.by, since=question.since, until=question.until)
+    if question.period is not None:
+        report = replace(report, forecast=forecast(report, question.period.start, question.period.end))
     if not with_notes:
         return Answer(report, None, ())
     if not report.rows:
         return Answer(report, None, [_why_nothing(reader, question)])
-    return Answer(report, _history(reader, question), _notes(reader, question, report))
+    said = list(_notes(reader, question, report))
+    if question != asked:
+        said.append(f"Of attempts that were pruned whole hours or days are known: this is {question.told()}.")
+    return Answer(report, _history(reader, question), said)
+
+
+def _within_reach(reader: LedgerReader, question: Question) -> Question:
+    since, until = widened(reader, question.by, question.since, question.until, question.filters)
+    return replace(question, since=since, until=until)
+
+
+def _groups(reader: LedgerReader, question: Question) -> Iterator[Group]:
+    yield from grouped(
+        reader, question.by, question.since, question.until, question.zone, question.filters, question.columns
+    )
+    if "before" in sums(question.columns):
+        since, until = widened(reader, question.by, *question.before, question.filters)
+        for key, found, _ in grouped(reader, question.by, since, until, question.zone, question.filters, ("cost",)):
+            yield Group(key, {"before": found.get("cost", 0), "unknown_before": found.get("unknown_cost_attempts", 0)})
 
 
 def tags_in_use(reader: LedgerReader, question: Question) -> Sequence[TagUse]:
     """Return the keys of tags that attempts have, the most frequent first."""
+    begin = horizon(reader)
+    if begin is not None and question.since < begin:
+        raise ConfigError(f"attempts before {utc_text(begin)} have been pruned, tags and all: ask for a later time")
     return tag_keys(reader, question.since, question.until, question.filters)
 
 
@@ -85,7 +133,11 @@ def _why_nothing(reader: LedgerReader, question: Question) -> str:
 def _history(reader: LedgerReader, question: Question) -> str | None:
     days = (question.until - question.since).days
     period: Period = "day" if days <= _STROKES else "week" if days <= _STROKES * 7 else "month"
-    costs = cost_by_period(reader, period, question.since, question.until, question.zone, question.filters)
+    try:
+        costs = cost_by_period(reader, period, question.since, question.until, question.zone, question.filters)
+    except ConfigError:
+        # Its days are not those of the sums, and attempts have been pruned.
+        return None
     largest = max((cost for cost in costs.values() if cost is not None), default=0)
     if len(costs) < 2 or largest <= 0:
         return None
@@ -94,6 +146,13 @@ def _history(reader: LedgerReader, question: Question) -> str | None:
 
 
 def _notes(reader: LedgerReader, question: Question, report: Report) -> Sequence[str]:
+    said = [forecast_told(report.forecast)] if report.forecast is not None else []
+    if "before" in sums(question.columns):
+        said.append(f"Before: {range_text(*question.before, question.zone)}.")
+    return said + _missing(reader, question, report)
+
+
+def _missing(reader: LedgerReader, question: Question, report: Report) -> list[str]:
     if not report.total.unknown_cost_attempts:
         return notes(report, [])
     missing = unpriced(reader, question.since, question.until, question.filters)

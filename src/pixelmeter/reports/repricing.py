@@ -18,7 +18,8 @@ from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger.adjusting import Author, jobs_of
 from pixelmeter.ledger.attempts import adjusted_attempts_of, attempts_of
 from pixelmeter.ledger.dialect import Sql
-from pixelmeter.ledger.queries import UNESTIMATED, Filters, spend, started_in, where
+from pixelmeter.ledger.measures import UNESTIMATED
+from pixelmeter.ledger.queries import Filters, spend, started_in, where
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.prices import book_of

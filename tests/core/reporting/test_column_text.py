@@ -9,8 +9,8 @@ from pixelmeter.core.reporting.report import Group, Report, summarise
 def report(*, cost: int = 0, at_risk: int = 0, unknown: int = 0, unestimated: int = 0) -> Report:
     """Return a report of a thousand attempts."""
     moment = datetime(2026, 5, 1, tzinfo=UTC)
-    group = Group(("a/b",), 66, 1000, 999, 1200, 3, cost, 0, at_risk, unknown, unestimated)
-    return summarise([group], by=["model"], since=moment, until=moment)
+    sums = {"cost": cost, "at_risk": at_risk, "unknown_cost_attempts": unknown, "unestimated_attempts": unestimated}
+    return summarise([Group(("a/b",), sums)], by=["model"], since=moment, until=moment)
 
 
 def test_a_report_where_all_is_known_needs_no_notes() -> None:

@@ -2,48 +2,142 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from pixelmeter.core.reporting.periods import utc_text
-from pixelmeter.core.reporting.report import Report, Row
+from pixelmeter.core.reporting.report import Forecast, Report, Row
 from pixelmeter.core.text import dollars, exact_usd, half_even
 from pixelmeter.errors import ConfigError
 
 __all__ = [
     "COLUMNS",
+    "HISTOGRAM",
     "OF_PROGRAMS",
     "OF_TABLES",
     "as_json",
     "cells",
     "columns",
     "csv_columns",
+    "forecast_told",
     "gateway_hint",
     "notes",
     "share",
     "sparkline",
+    "sums",
     "values",
 ]
 
-COLUMNS: Mapping[str, str] = {
-    "calls": "calls",
-    "attempts": "attempts",
-    "images": "images",
-    "errors": "errors",
-    "blocked": "blocked",
-    "cost": "cost_usd",
-    "share": "share",
-    "at_risk": "at_risk_usd",
-    "fee": "fee_usd",
-    "unknown_cost": "unknown_cost_attempts",
-    "cost_per_image": "cost_per_image_usd",
-    "retry_cost": "retry_cost_usd",
-    "failure_cost": "failure_cost_usd",
-    "p50": "p50_seconds",
-    "p95": "p95_seconds",
-    "baseline": "baseline_usd",
-    "route_fee": "route_fee_usd",
-    "savings": "savings_usd",
-}
+HISTOGRAM = "buckets"
+"""The name of what percentiles are made of, among the sums of a column."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a report."""
+
+    json: str
+    """Its name in JSON and CSV."""
+    sums: tuple[str, ...]
+    """The sums of a `Row` that it is made of."""
+    value: Callable[[Row, Row], object]
+    """What stands in JSON and CSV for a row and the total; None where nothing is known."""
+    text: Callable[[Row, Row], str]
+    """What stands in a table."""
+
+
+def _count_column(json: str, name: str, text: Callable[[int], str] = "{:,}".format) -> _Column:
+    return _Column(json, (name,), lambda row, _: getattr(row, name), lambda row, _: text(getattr(row, name)))
+
+
+def _money_column(json: str, amount: str, *sums: str, shows_zero: bool = True) -> _Column:
+    def text(row: Row, _: Row) -> str:
+        value = getattr(row, amount)
+        return "" if value == 0 and not shows_zero else _shown(value)
+
+    return _Column(json, sums, lambda row, _: _exact(getattr(row, amount)), text)
+
+
+def _routed_column(json: str, amount: str, *sums: str) -> _Column:
+    def text(row: Row, _: Row) -> str:
+        return _shown(getattr(row, amount)) if row.routed_attempts else ""
+
+    return _Column(json, ("routed_attempts", *sums), lambda row, _: _exact(getattr(row, amount)), text)
+
+
+def _time_column(json: str, seconds: str) -> _Column:
+    return _Column(
+        json, (HISTOGRAM,), lambda row, _: getattr(row, seconds), lambda row, _: _seconds(getattr(row, seconds))
+    )
+
+
+def _per_image(row: Row, _: Row) -> str:
+    return "" if row.known_cost is not None and not row.priced_images else _shown(row.cost_per_image)
+
+
+def _per_megapixel(row: Row, _: Row) -> str:
+    return "" if row.cost_per_megapixel is None else dollars(row.cost_per_megapixel)
+
+
+_COST = ("cost", "unknown_cost_attempts")
+
+_COLUMNS: Mapping[str, _Column] = {
+    "calls": _count_column("calls", "calls"),
+    "attempts": _count_column("attempts", "attempts"),
+    "images": _count_column("images", "images"),
+    "errors": _count_column("errors", "errors"),
+    "blocked": _count_column("blocked", "blocked"),
+    "cost": _money_column("cost_usd", "known_cost", *_COST),
+    "share": _Column(
+        "share",
+        _COST,
+        lambda row, total: _fraction(row, total),  # noqa: PLW0108 - it is defined below
+        lambda row, total: "" if row.known_cost is None else share(row.cost, total.cost),
+    ),
+    "before": _money_column("cost_before_usd", "known_before", "before", "unknown_before"),
+    "change": _Column(
+        "change",
+        (*_COST, "before", "unknown_before"),
+        lambda row, _: _change(row),
+        lambda row, _: _change_text(row),
+    ),
+    "at_risk": _money_column("at_risk_usd", "known_at_risk", "at_risk", "unestimated_attempts", shows_zero=False),
+    "fee": _money_column("fee_usd", "known_fee", "fee", "unknown_fee_attempts"),
+    "unknown_cost": _count_column(
+        "unknown_cost_attempts", "unknown_cost_attempts", lambda number: f"{number:,}" if number else ""
+    ),
+    "cost_per_image": _Column(
+        "cost_per_image_usd", (*_COST, "priced_images"), lambda row, _: _exact(row.cost_per_image), _per_image
+    ),
+    "cost_per_megapixel": _Column(
+        "cost_per_megapixel_usd",
+        ("pixels", "pixel_cost"),
+        lambda row, _: _exact(row.cost_per_megapixel),
+        _per_megapixel,
+    ),
+    "retry_cost": _money_column(
+        "retry_cost_usd", "known_retry_cost", "retry_cost", "unknown_retries", shows_zero=False
+    ),
+    "paid_twice": _count_column("paid_twice_calls", "paid_twice", lambda number: f"{number:,}" if number else ""),
+    "paid_twice_cost": _money_column(
+        "paid_twice_usd", "known_paid_twice_cost", "paid_twice_cost", "unknown_paid_twice", shows_zero=False
+    ),
+    "paid_twice_at_risk": _money_column(
+        "paid_twice_at_risk_usd", "known_paid_twice_at_risk", "paid_twice_at_risk", "unestimated_paid_twice",
+        shows_zero=False,
+    ),
+    "failure_cost": _money_column(
+        "failure_cost_usd", "known_failure_cost", "failure_cost", "unknown_failures", shows_zero=False
+    ),
+    "p50": _time_column("p50_seconds", "p50_seconds"),
+    "p95": _time_column("p95_seconds", "p95_seconds"),
+    "p99": _time_column("p99_seconds", "p99_seconds"),
+    "baseline": _routed_column("baseline_usd", "known_baseline", "baseline", "stated_baselines"),
+    "route_fee": _routed_column("route_fee_usd", "known_route_fee", "route_fee", "stated_route_fees"),
+    "savings": _routed_column("savings_usd", "known_savings", "savings", "stated_savings"),
+}  # fmt: skip
+
+COLUMNS: Mapping[str, str] = {name: column.json for name, column in _COLUMNS.items()}
 """Every column by its name in a table, with the one in JSON and CSV."""
 
 OF_PROGRAMS: tuple[str, ...] = (
@@ -76,14 +170,23 @@ def columns(text: str) -> tuple[str, ...]:
     return tuple(found)
 
 
+def sums(chosen: Iterable[str]) -> frozenset[str]:
+    """Return the sums of rows that columns are made of."""
+    return frozenset(name for column in chosen for name in _COLUMNS[column].sums)
+
+
 def as_json(report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> dict[str, object]:
     """Return the report as JSON has it."""
-    return {
+    found: dict[str, object] = {
         "since": utc_text(report.since),
         "until": utc_text(report.until),
         "rows": [values(row, report, chosen) for row in report.rows],
         "total": values(report.total, report, chosen),
     }
+    if report.forecast is not None:
+        until, cost = report.forecast
+        found["forecast"] = {"until": utc_text(until), "cost_usd": _exact(cost)}
+    return found
 
 
 def csv_columns(report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> tuple[str, ...]:
@@ -94,58 +197,22 @@ def csv_columns(report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> tuple[st
 def values(row: Row, report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> dict[str, object]:
     """Return a row with a key for each dimension (the total has none) and each chosen column.
 
-    Money is exact decimal text in USD, and None where nothing is known of it; the share is a fraction.
+    Money is exact decimal text in USD, and None where nothing is known of it; share and change are fractions.
     """
-    known: dict[str, object] = {
-        "calls": row.calls,
-        "attempts": row.attempts,
-        "images": row.images,
-        "errors": row.errors,
-        "blocked": row.blocked,
-        "cost": _exact(row.known_cost),
-        "share": _fraction(row, report.total),
-        "at_risk": _exact(row.known_at_risk),
-        "fee": _exact(row.known_fee),
-        "unknown_cost": row.unknown_cost_attempts,
-        "cost_per_image": _exact(row.cost_per_image),
-        "retry_cost": _exact(row.known_retry_cost),
-        "failure_cost": _exact(row.known_failure_cost),
-        "p50": row.p50_seconds,
-        "p95": row.p95_seconds,
-        "baseline": _exact(row.known_baseline),
-        "route_fee": _exact(row.known_route_fee),
-        "savings": _exact(row.known_savings),
-    }
-    return {**dict(zip(report.by, row.key, strict=False)), **{COLUMNS[name]: known[name] for name in chosen}}
+    found: dict[str, object] = dict(zip(report.by, row.key, strict=False))
+    for name in chosen:
+        column = _COLUMNS[name]
+        found[column.json] = column.value(row, report.total)
+    return found
 
 
-def cells(row: Row, report: Report) -> dict[str, str]:
+def cells(row: Row, report: Report, chosen: Iterable[str] = tuple(_COLUMNS)) -> dict[str, str]:
     """Return the text of each cell of a row, by dimension (the total has none) and column.
 
     What is not known is "unknown", and what is nothing in most rows is left empty where it is nothing.
     """
-    whole = report.total.cost
-    return {
-        **{name: value or "(none)" for name, value in zip(report.by, row.key, strict=False)},
-        "calls": f"{row.calls:,}",
-        "attempts": f"{row.attempts:,}",
-        "images": f"{row.images:,}",
-        "errors": f"{row.errors:,}",
-        "blocked": f"{row.blocked:,}",
-        "cost": _shown(row.known_cost),
-        "share": "" if row.known_cost is None else share(row.cost, whole),
-        "at_risk": "" if row.known_at_risk == 0 else _shown(row.known_at_risk),
-        "fee": _shown(row.known_fee),
-        "unknown_cost": f"{row.unknown_cost_attempts:,}" if row.unknown_cost_attempts else "",
-        "cost_per_image": "" if row.known_cost is not None and not row.priced_images else _shown(row.cost_per_image),
-        "retry_cost": "" if row.known_retry_cost == 0 else _shown(row.known_retry_cost),
-        "failure_cost": "" if row.known_failure_cost == 0 else _shown(row.known_failure_cost),
-        "p50": _seconds(row.p50_seconds),
-        "p95": _seconds(row.p95_seconds),
-        "baseline": _routed(row, row.known_baseline),
-        "route_fee": _routed(row, row.known_route_fee),
-        "savings": _routed(row, row.known_savings),
-    }
+    found = {name: value or "(none)" for name, value in zip(report.by, row.key, strict=False)}
+    return found | {name: _COLUMNS[name].text(row, report.total) for name in chosen}
 
 
 def share(part: int, whole: int) -> str:
@@ -163,16 +230,27 @@ def _fraction(row: Row, total: Row) -> float | None:
     return half_even(row.cost * _SHARE, total.cost) / _SHARE
 
 
+def _change(row: Row) -> float | None:
+    cost, before = row.known_cost, row.known_before
+    return None if cost is None or not before else half_even((cost - before) * _SHARE, abs(before)) / _SHARE
+
+
+def _change_text(row: Row) -> str:
+    cost, before = row.known_cost, row.known_before
+    if cost is None or before is None:
+        return "unknown"
+    if not before:
+        return "new" if cost else ""
+    text = share(abs(cost - before), abs(before))
+    return f"{'+' if cost >= before else '-'}{text}"
+
+
 def _exact(amount: int | None) -> str | None:
     return None if amount is None else exact_usd(amount)
 
 
 def _shown(amount: int | None) -> str:
     return "unknown" if amount is None else dollars(amount)
-
-
-def _routed(row: Row, amount: int | None) -> str:
-    return _shown(amount) if row.routed_attempts else ""
 
 
 def _seconds(value: float | None) -> str:
@@ -219,6 +297,14 @@ def notes(report: Report, unpriced: Iterable[tuple[str, int]]) -> list[str]:
         verb = "has" if missing == 1 else "have"
         said.append(f"{_count(missing, 'attempt')} of {_count(len(models), 'model')} {verb} no price: {_names(models)}")
     return said
+
+
+def forecast_told(forecast: Forecast) -> str:
+    """Return a forecast in a sentence."""
+    until, cost = forecast
+    if cost is None:
+        return f"Forecast: unknown until {utc_text(until)}; nothing is known of the cost so far."
+    return f"Forecast: {dollars(cost)} until {utc_text(until)}, if it goes on as so far."
 
 
 def gateway_hint(host: str, models: Mapping[str, Sequence[str]]) -> str:

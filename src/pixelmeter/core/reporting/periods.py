@@ -1,4 +1,4 @@
-"""Moments as people write them, and days, weeks and months of a time zone as half-open windows."""
+"""Moments as people write them, and hours, days, weeks and months of a time zone as half-open windows."""
 
 from __future__ import annotations
 
@@ -11,23 +11,26 @@ from pixelmeter.errors import ConfigError
 
 __all__ = [
     "PERIODS",
+    "OpenPeriod",
     "Period",
     "Window",
     "microseconds_of",
     "moment",
     "moment_of",
     "name_of",
+    "open_period",
     "range_text",
     "span_of",
     "utc_text",
     "windows",
 ]
 
-Period = Literal["day", "week", "month"]
-PERIODS: tuple[Period, ...] = ("day", "week", "month")
+Period = Literal["hour", "day", "week", "month"]
+PERIODS: tuple[Period, ...] = ("hour", "day", "week", "month")
 
 _DURATION = re.compile(r"([0-9]{1,9})([mhdw])")
 _UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1), "w": timedelta(weeks=1)}
+_HOUR = timedelta(hours=1)
 _DAY = timedelta(days=1)
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -36,9 +39,18 @@ _NAMED = re.compile(r"(this|last)-(week|month|year)")
 
 
 class Window(NamedTuple):
-    """The part of a day, week or month that lies in a range: `start` is in it, `end` is not; both are UTC."""
+    """The part of an hour, day, week or month that lies in a range: `start` is in it, `end` is not; both are UTC."""
 
-    first_day: date
+    first: date
+    """Its first day; of an hour a local time in it, with its offset."""
+    start: datetime
+    end: datetime
+
+
+class OpenPeriod(NamedTuple):
+    """A day, week, month or year that goes on: when the one before it began, and when it began and ends, in UTC."""
+
+    before: datetime
     start: datetime
     end: datetime
 
@@ -84,8 +96,12 @@ def _day_named(text: str, today: date) -> date | None:
 def windows(since: datetime, until: datetime, zone: tzinfo, period: Period) -> Iterator[Window]:
     """Yield the windows that [since, until) falls into, in order; together they are exactly that range.
 
-    A day may last 23 or 25 hours, begin at 01:00, or (where a zone crossed the date line) not exist.
+    A day may last 23 or 25 hours, begin at 01:00, or (where a zone crossed the date line) not exist; an hour may last
+    half of one.
     """
+    if period == "hour":
+        yield from _hours(since, until, zone)
+        return
     # A zone can jump over its midnight, and then the first moments of a day count to the day before.
     first = _first_day(since.astimezone(zone).date() - _DAY, period)
     start = _midnight(first, zone)
@@ -111,12 +127,33 @@ def span_of(at: datetime, period: Period, zone: tzinfo) -> tuple[datetime, datet
     return (start, end) if at < end else (end, _midnight(_following(following, period), zone))
 
 
-def name_of(day: date, period: Period) -> str:
-    """Return the text of the period that a day belongs to: "2026-05-01", "2026-W18" (ISO 8601) or "2026-05"."""
+def open_period(text: str, *, now: datetime, zone: tzinfo) -> OpenPeriod | None:
+    """Return the period that "today", "this-week", "this-month" or "this-year" names; None for any other text."""
+    today = now.astimezone(zone).date()
+    if text.strip() == "today":
+        kind, first = "day", today
+    elif (found := _NAMED.fullmatch(text.strip())) and found[1] == "this":
+        kind, first = found[2], _first_day(today, found[2])
+    else:
+        return None
+    days = (_first_day(first - _DAY, kind), first, _following(first, kind))
+    return OpenPeriod(*(_midnight(day, zone) for day in days))
+
+
+def name_of(first: date, period: Period) -> str:
+    """Return the text of the period that the first day or hour of a window belongs to.
+
+    "2026-05-01T14:00+02:00", "2026-05-01", "2026-W18" (ISO 8601) or "2026-05".
+    """
+    if period == "hour":
+        assert isinstance(first, datetime)
+        text = first.isoformat(timespec="minutes")
+        offset = text[16:]
+        return f"{text[:14]}00{'Z' if offset == '+00:00' else offset}"
     if period == "week":
-        year, week, _ = day.isocalendar()
+        year, week, _ = first.isocalendar()
         return f"{year}-W{week:02}"
-    return day.isoformat() if period == "day" else day.isoformat()[:7]
+    return first.isoformat()[: 10 if period == "day" else 7]
 
 
 def moment_of(microseconds: int) -> datetime:
@@ -140,6 +177,30 @@ def range_text(since: datetime, until: datetime, zone: tzinfo) -> str:
     return " to ".join(f"{end[:-6]}Z" if end.endswith("+00:00") else end for end in ends)
 
 
+def _hours(since: datetime, until: datetime, zone: tzinfo) -> Iterator[Window]:
+    start = since.astimezone(UTC)
+    while start < until:
+        local = start.astimezone(zone)
+        into = timedelta(minutes=local.minute, seconds=local.second, microseconds=local.microsecond)
+        end = start + _HOUR - into
+        if (end - _MICROSECOND).astimezone(zone).utcoffset() != local.utcoffset():
+            end = _change_of_clocks(start, end, zone)
+        yield Window(local, start, min(end, until))
+        start = end
+
+
+def _change_of_clocks(start: datetime, end: datetime, zone: tzinfo) -> datetime:
+    """Return the first moment after `start` whose offset is another one, where that of `end` is."""
+    before = start.astimezone(zone).utcoffset()
+    while end - start > _MICROSECOND:
+        middle = start + (end - start) // 2
+        if middle.astimezone(zone).utcoffset() == before:
+            start = middle
+        else:
+            end = middle
+    return end
+
+
 def _midnight(day: date, zone: tzinfo) -> datetime:
     return datetime.combine(day, time.min, zone).astimezone(UTC)
 
@@ -152,7 +213,9 @@ def _first_day(day: date, period: str) -> date:
     return day if period == "day" else day.replace(day=1)
 
 
-def _following(day: date, period: Period) -> date:
+def _following(day: date, period: str) -> date:
+    if period == "year":
+        return day.replace(year=day.year + 1)
     if period == "month":
         return (day + timedelta(days=31)).replace(day=1)
     return day + (_DAY if period == "day" else timedelta(weeks=1))

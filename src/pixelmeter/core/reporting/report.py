@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple, TypeGuard
 
@@ -17,109 +17,105 @@ from pixelmeter.errors import ConfigError
 __all__ = [
     "DIMENSIONS",
     "ERRORS",
-    "FROM_ATTEMPTS",
-    "ROUTING",
+    "OTHERS",
+    "Forecast",
     "Group",
     "Report",
     "Row",
     "dimensions",
+    "forecast",
     "is_period",
     "known",
     "summarise",
     "tag_of",
 ]
 
-DIMENSIONS: tuple[str, ...] = ("model", *PERIODS, "gateway", "provider", "operation", "outcome", "size", "quality")
+DIMENSIONS: tuple[str, ...] = (
+    "model", *PERIODS, "gateway", "provider", "operation", "outcome", "size", "quality", "trace", "call"
+)  # fmt: skip
 """What a report can be grouped by, beside "tag:KEY"."""
 
 ERRORS: tuple[Outcome, ...] = ("error", "timeout", "throttled", "rejected")
 """The outcomes that count as errors."""
 
-FROM_ATTEMPTS = frozenset({"fee", "cost_per_image", "retry_cost", "failure_cost"})
-"""The columns that need the attempts themselves, because the day rollup does not have what they are made of."""
-
-ROUTING = frozenset({"baseline", "route_fee", "savings"})
-"""The columns of attempts whose model the gateway chose."""
+OTHERS = "(others)"
+"""What stands in the dimensions of the row that adds up all those that are not among the most expensive."""
 
 _TAG = "tag:"
 _QUOTED = 40
+_MEGAPIXEL = 1_000_000
 
 
 class Group(NamedTuple):
-    """Attempts that agree in the dimensions and in their latency bucket; several groups may have the same key.
+    """Sums of attempts that agree in the dimensions; several groups may have the same key."""
 
-    Money is in nano-dollars. `calls` counts the attempts numbered 0 that were sent, so that the calls of parts add up.
+    key: tuple[str | None, ...]
+    sums: Mapping[str, int]
+    """By the names of the sums of a `Row`; those that are not there are 0."""
+    buckets: Mapping[int, int] = {}
+    """How many attempts that were sent fell into each latency bucket (`pixelmeter.core.reporting.latency`)."""
+
+
+class Row:
+    """One line of a report; the values of the dimensions are None where the ledger does not know them.
+
+    Money is in nano-dollars, and a sum has what is known; how many attempts it lacks is counted beside it. What was
+    not asked for is 0.
     """
 
-    key: tuple[str | None, ...]
-    bucket: int
-    attempts: int
-    calls: int
-    images: int
-    errors: int
-    cost: int
-    fee: int
-    at_risk: int
-    unknown_cost_attempts: int
-    unestimated_attempts: int = 0
-    """Of those whose billing is unknown or pending, how many have no estimate; they are not in `at_risk`."""
-    unknown_fee_attempts: int = 0
-    priced_images: int = 0
-    """The images of attempts whose cost is known."""
-    retry_cost: int = 0
-    """What is known of the cost of attempts that repeated an earlier one."""
-    unknown_retries: int = 0
-    failure_cost: int = 0
-    """What is known of the cost of attempts that did not succeed."""
-    unknown_failures: int = 0
-    routed_attempts: int = 0
-    """How many have anything that the gateway said of its choice of a model."""
-    baseline: int = 0
-    """What the models would have cost with which the gateway compared its choice, as far as it says."""
-    stated_baselines: int = 0
-    """Of how many attempts it says that."""
-    route_fee: int = 0
-    stated_route_fees: int = 0
-    savings: int = 0
-    stated_savings: int = 0
-    blocked: int = 0
-    """Of the attempts, those that a budget refused: nothing was sent."""
-
-
-@dataclass(slots=True)
-class Row:
-    """One line of a report; the values of the dimensions are None where the ledger does not know them."""
-
-    key: tuple[str | None, ...]
     calls: int = 0
+    """Attempts numbered 0 that were sent, so that the calls of parts add up."""
     attempts: int = 0
     blocked: int = 0
+    """Of the attempts, those that a budget refused: nothing was sent."""
     images: int = 0
     errors: int = 0
     cost: int = 0
-    """Nano-dollars that are known; what is unknown is counted in `unknown_cost_attempts`."""
-    fee: int = 0
-    at_risk: int = 0
-    """Nano-dollars that attempts of unknown billing may have cost, estimated; not in `cost`."""
     unknown_cost_attempts: int = 0
-    unestimated_attempts: int = 0
+    fee: int = 0
     unknown_fee_attempts: int = 0
+    at_risk: int = 0
+    """What attempts of unknown billing may have cost, estimated; not in `cost`."""
+    unestimated_attempts: int = 0
+    """Of those whose billing is unknown or pending, how many have no estimate; they are not in `at_risk`."""
     priced_images: int = 0
+    """The images of attempts whose cost is known."""
+    pixels: int = 0
+    """The delivered pixels of attempts whose cost, images and size are known."""
+    pixel_cost: int = 0
+    """What those attempts cost."""
     retry_cost: int = 0
+    """Of attempts that repeated an earlier one."""
     unknown_retries: int = 0
     failure_cost: int = 0
+    """Of attempts that did not succeed."""
     unknown_failures: int = 0
+    paid_twice: int = 0
+    """Calls of which two or more attempts were billed, each counted with the second one."""
+    paid_twice_cost: int = 0
+    """Of billed attempts, those after the first one of their call."""
+    unknown_paid_twice: int = 0
+    paid_twice_at_risk: int = 0
+    """Of attempts of unknown billing whose call has another that was billed."""
+    unestimated_paid_twice: int = 0
     routed_attempts: int = 0
     """Attempts of which the gateway said something of its choice of a model; the sums below are theirs."""
     baseline: int = 0
+    """What the models would have cost with which the gateway compared its choice, as far as it says."""
     stated_baselines: int = 0
     route_fee: int = 0
     stated_route_fees: int = 0
     savings: int = 0
-    """Nano-dollars; negative where the choices were the dearer ones."""
+    """Negative where the choices were the dearer ones."""
     stated_savings: int = 0
-    buckets: Counter[int] = field(default_factory=Counter[int])
-    """How many attempts fell into each latency bucket (`pixelmeter.core.reporting.latency`)."""
+    before: int = 0
+    """The cost of the time before that the range is compared with."""
+    unknown_before: int = 0
+
+    def __init__(self, key: tuple[str | None, ...]) -> None:
+        self.key = key
+        self.buckets = Counter[int]()
+        """How many attempts that were sent fell into each latency bucket."""
 
     @property
     def known_cost(self) -> int | None:
@@ -147,6 +143,16 @@ class Row:
         return known(self.failure_cost, self.unknown_failures)
 
     @property
+    def known_paid_twice_cost(self) -> int | None:
+        """The cost of attempts that were billed after another one of their call, likewise."""
+        return known(self.paid_twice_cost, self.unknown_paid_twice)
+
+    @property
+    def known_paid_twice_at_risk(self) -> int | None:
+        """What calls may have been charged beside an attempt that was billed, likewise."""
+        return known(self.paid_twice_at_risk, self.unestimated_paid_twice)
+
+    @property
     def known_baseline(self) -> int | None:
         """What the gateway says that the routed attempts would have cost; None where it says nothing of it.
 
@@ -165,54 +171,64 @@ class Row:
         return self._stated(self.savings, self.stated_savings)
 
     @property
+    def known_before(self) -> int | None:
+        """The cost of the time before, as far as it is known; None where nothing of it is."""
+        return known(self.before, self.unknown_before)
+
+    @property
     def cost_per_image(self) -> int | None:
         """The known cost for each image of the attempts that have one, half-even; None without such images."""
         cost = self.known_cost
         return None if cost is None or not self.priced_images else half_even(cost, self.priced_images)
 
     @property
+    def cost_per_megapixel(self) -> int | None:
+        """What a million delivered pixels cost, half-even; None without attempts of known cost, images and size."""
+        return half_even(self.pixel_cost * _MEGAPIXEL, self.pixels) if self.pixels else None
+
+    @property
     def p50_seconds(self) -> float | None:
         """The median duration of an attempt, within 5 %; None without attempts that were sent."""
-        return _milliseconds(percentile(self.buckets, 0.5))
+        return self._seconds(0.5)
 
     @property
     def p95_seconds(self) -> float | None:
         """The duration that 95 % of the attempts stayed below, within 5 %; None without attempts."""
-        return _milliseconds(percentile(self.buckets, 0.95))
+        return self._seconds(0.95)
+
+    @property
+    def p99_seconds(self) -> float | None:
+        """The same of 99 %."""
+        return self._seconds(0.99)
+
+    def _seconds(self, share: float) -> float | None:
+        found = percentile(self.buckets, share)
+        return None if found is None else round(found, 3)
 
     def _stated(self, amount: int, attempts: int) -> int | None:
         return known(amount, self.routed_attempts - attempts) if attempts else None
 
-    def add(self, group: Group) -> None:
-        """Count a group in."""
-        # Written out: a loop over the names takes twice as long, and a report by a tag has many groups.
-        self.calls += group.calls
-        self.attempts += group.attempts
-        self.blocked += group.blocked
-        self.images += group.images
-        self.errors += group.errors
-        self.cost += group.cost
-        self.fee += group.fee
-        self.at_risk += group.at_risk
-        self.unknown_cost_attempts += group.unknown_cost_attempts
-        self.unestimated_attempts += group.unestimated_attempts
-        self.unknown_fee_attempts += group.unknown_fee_attempts
-        self.priced_images += group.priced_images
-        self.retry_cost += group.retry_cost
-        self.unknown_retries += group.unknown_retries
-        self.failure_cost += group.failure_cost
-        self.unknown_failures += group.unknown_failures
-        if group.routed_attempts:
-            self.routed_attempts += group.routed_attempts
-            self.baseline += group.baseline
-            self.stated_baselines += group.stated_baselines
-            self.route_fee += group.route_fee
-            self.stated_route_fees += group.stated_route_fees
-            self.savings += group.savings
-            self.stated_savings += group.stated_savings
-        # What was never sent took no time.
-        if sent := group.attempts - group.blocked:
-            self.buckets[group.bucket] += sent
+    def add(self, sums: Mapping[str, int], buckets: Mapping[int, int]) -> None:
+        """Count sums by their names in."""
+        mine = self.__dict__
+        for name, value in sums.items():
+            if value:
+                mine[name] = mine.get(name, 0) + value
+        if buckets:
+            self.buckets.update(buckets)
+
+    def add_row(self, row: Row) -> None:
+        """Count another line in."""
+        self.add({name: value for name, value in row.__dict__.items() if name not in {"key", "buckets"}}, row.buckets)
+
+
+class Forecast(NamedTuple):
+    """What a period costs in the end if it goes on as so far."""
+
+    until: datetime
+    """When it ends."""
+    cost: int | None
+    """Nano-dollars; None where nothing is known of the cost so far."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -224,18 +240,36 @@ class Report:
     until: datetime
     rows: tuple[Row, ...]
     total: Row
+    forecast: Forecast | None = None
+    """Where the range is what is over of a period that goes on."""
 
 
-def summarise(groups: Iterable[Group], *, by: Sequence[str], since: datetime, until: datetime) -> Report:
-    """Add up groups into a report."""
+def summarise(
+    groups: Iterable[Group], *, by: Sequence[str], since: datetime, until: datetime, top: int | None = None
+) -> Report:
+    """Add up groups into a report; all but the `top` most expensive rows in one, or in one for each period."""
     rows: dict[tuple[str | None, ...], Row] = {}
+    for key, sums, buckets in groups:
+        row = rows.get(key)
+        if row is None:
+            row = rows[key] = Row(key)
+        row.add(sums, buckets)
     total = Row(())
-    for group in groups:
-        rows.setdefault(group.key, Row(group.key)).add(group)
-        total.add(group)
-    return Report(
-        by=tuple(by), since=since, until=until, rows=tuple(sorted(rows.values(), key=_order(by))), total=total
-    )
+    for row in rows.values():
+        total.add_row(row)
+    # Of some, all that was counted has been taken off again.
+    kept = [row for row in rows.values() if row.attempts or row.before or row.unknown_before]
+    found = kept if top is None else _most_expensive(kept, by, top)
+    return Report(by=tuple(by), since=since, until=until, rows=tuple(sorted(found, key=_order(by))), total=total)
+
+
+def forecast(report: Report, start: datetime, end: datetime) -> Forecast:
+    """Return what the period [start, end) costs in the end, where the report has what is over of it."""
+    cost, elapsed = report.total.known_cost, report.until - start
+    if cost is None or not elapsed:
+        return Forecast(end, None)
+    microsecond = elapsed.resolution
+    return Forecast(end, half_even(cost * ((end - start) // microsecond), elapsed // microsecond))
 
 
 def known(amount: int, unknown: int) -> int | None:
@@ -261,15 +295,41 @@ def tag_of(dimension: str) -> str | None:
 
 
 def is_period(dimension: str) -> TypeGuard[Period]:
-    """Tell whether a dimension is a day, week or month."""
+    """Tell whether a dimension is an hour, day, week or month."""
     return dimension in PERIODS
+
+
+def _most_expensive(rows: Iterable[Row], by: Sequence[str], top: int) -> list[Row]:
+    """Return the rows of the most expensive keys, and the others added up; periods are no part of such a key."""
+    places = [place for place, name in enumerate(by) if not is_period(name)] or list(range(len(by)))
+    merged: dict[tuple[str | None, ...], Row] = {}
+    kept = list(rows)
+    for row in kept:
+        part = tuple(row.key[place] for place in places)
+        merged.setdefault(part, Row(part)).add_row(row)
+    best = {row.key for row in sorted(merged.values(), key=_by_cost)[:top]}
+    found: dict[tuple[str | None, ...], Row] = {}
+    for row in kept:
+        if tuple(row.key[place] for place in places) in best:
+            found[row.key] = row
+            continue
+        key = tuple(OTHERS if place in places else value for place, value in enumerate(row.key))
+        found.setdefault(key, Row(key)).add_row(row)
+    return list(found.values())
 
 
 def _order(by: Sequence[str]) -> Callable[[Row], tuple[Any, ...]]:
     if any(is_period(name) for name in by):
-        return lambda row: tuple(value or "" for value in row.key)
-    return lambda row: (-row.cost, -row.at_risk, -row.attempts, tuple(value or "" for value in row.key))
+        return lambda row: tuple(map(_sortable, by, row.key))
+    return lambda row: (OTHERS in row.key, *_by_cost(row))
 
 
-def _milliseconds(value: float | None) -> float | None:
-    return None if value is None else round(value, 3)
+def _sortable(name: str, value: str | None) -> tuple[Any, ...]:
+    if name == "hour" and value and value != OTHERS:
+        # The hour that clocks are put back to is there twice, and its text does not tell which came first.
+        return (False, datetime.fromisoformat(value).timestamp())
+    return (value == OTHERS, value or "")
+
+
+def _by_cost(row: Row) -> tuple[Any, ...]:
+    return (-row.cost, -row.at_risk, -row.attempts, tuple(value or "" for value in row.key))

@@ -1,0 +1,172 @@
+"""What reports add up, as SQL: sums of attempts, of the rollups of them, of retries, and of routed attempts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from pixelmeter.core.reporting.report import ERRORS, Group
+from pixelmeter.ledger.dialect import Dialect, wide
+
+__all__ = [
+    "OF_ATTEMPTS",
+    "OF_RETRIES",
+    "OF_ROLLUP",
+    "OF_ROUTED",
+    "OF_TAGS",
+    "ROLLED_UP",
+    "ROLLED_UP_BY_TAG",
+    "SENT",
+    "SENT_BY_TAG",
+    "UNESTIMATED",
+    "Sum",
+    "group_of",
+    "retried",
+    "selected",
+]
+
+_ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
+# Of a billed attempt nothing is at risk, also where nobody knows its price.
+UNESTIMATED = "cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')"
+_UNSETTLED = "billing IN ('unknown', 'pending')"
+_AGAIN = "billing = 'billed' AND billed_before > 0"
+
+
+class Sum(NamedTuple):
+    """The SQL of one sum: of what, and whether that may not fit into 64 bits."""
+
+    text: str
+    is_money: bool = False
+
+
+def _money(nano_dollars: str) -> Sum:
+    return Sum(nano_dollars, is_money=True)
+
+
+def _count(condition: str) -> Sum:
+    return Sum(f"count(*) FILTER (WHERE {condition})")
+
+
+def _number(column: str) -> Sum:
+    return Sum(f"coalesce(sum({column}), 0)")
+
+
+def _where(column: str, condition: str) -> Sum:
+    return Sum(f"coalesce(sum({column}) FILTER (WHERE {condition}), 0)")
+
+
+# Each by the name of the sum of a `Row` that it becomes.
+OF_ATTEMPTS: Mapping[str, Sum] = {
+    "attempts": Sum("count(*)"),
+    "calls": _count("attempt = 0 AND outcome <> 'blocked'"),
+    "blocked": _count("outcome = 'blocked'"),
+    "images": Sum("coalesce(sum(images), 0)"),
+    "errors": _count(f"outcome IN ({_ERRORS})"),
+    "cost": _money("cost"),
+    "unknown_cost_attempts": Sum("count(*) - count(cost)"),
+    "fee": _money("fee"),
+    "unknown_fee_attempts": Sum("count(*) - count(fee)"),
+    "at_risk": _money("at_risk"),
+    "unestimated_attempts": _count(UNESTIMATED),
+    "priced_images": Sum("coalesce(sum(images) FILTER (WHERE cost IS NOT NULL), 0)"),
+    "pixels": _money("pixels"),
+    "pixel_cost": _money("CASE WHEN pixels IS NOT NULL THEN cost END"),
+    "failure_cost": _money("CASE WHEN outcome <> 'success' THEN cost END"),
+    "unknown_failures": _count("outcome <> 'success' AND cost IS NULL"),
+}
+_SUMMED: Mapping[str, Sum] = {
+    "attempts": _number("attempts"),
+    "calls": _number("calls"),
+    "images": _number("images"),
+    "cost": _money("cost"),
+    "unknown_cost_attempts": _number("unknown_cost_attempts"),
+    "fee": _money("fee"),
+    "unknown_fee_attempts": _number("unknown_fee_attempts"),
+    "at_risk": _money("at_risk"),
+    "unestimated_attempts": _number("unestimated_attempts"),
+    "priced_images": _number("priced_images"),
+    "pixels": _money("pixels"),
+    "pixel_cost": _money("pixel_cost"),
+}
+ROLLED_UP = f"{', '.join(_SUMMED)}, outcome"
+"""The columns of the rollups by hour and by day that are summed."""
+SENT = "coalesce(sum(attempts) FILTER (WHERE outcome <> 'blocked'), 0)"
+"""How many attempts of theirs were sent."""
+OF_ROLLUP: Mapping[str, Sum] = {
+    **_SUMMED,
+    "blocked": _where("attempts", "outcome = 'blocked'"),
+    "errors": _where("attempts", f"outcome IN ({_ERRORS})"),
+    "failure_cost": _money("CASE WHEN outcome <> 'success' THEN cost END"),
+    "unknown_failures": _where("unknown_cost_attempts", "outcome <> 'success'"),
+}
+OF_TAGS: Mapping[str, Sum] = {
+    **_SUMMED,
+    **{name: _number(name) for name in ("blocked", "errors", "unknown_failures")},
+    "failure_cost": _money("failure_cost"),
+}
+ROLLED_UP_BY_TAG = ", ".join(OF_TAGS)
+"""The same of the rollup by the value of a tag."""
+SENT_BY_TAG = "sum(attempts) - sum(blocked)"
+
+OF_RETRIES: Mapping[str, Sum] = {
+    "retry_cost": _money("cost"),
+    "unknown_retries": Sum("count(*) - count(cost)"),
+    "paid_twice": _count("billing = 'billed' AND billed_before = 1"),
+    "paid_twice_cost": _money(f"CASE WHEN {_AGAIN} THEN cost END"),
+    "unknown_paid_twice": _count(f"{_AGAIN} AND cost IS NULL"),
+    "paid_twice_at_risk": _money(
+        f"CASE WHEN billing = 'billed' AND billed_before = 0 THEN risk_before"
+        f" WHEN {_UNSETTLED} AND billed_before > 0 THEN at_risk END"
+    ),
+    "unestimated_paid_twice": Sum(
+        "coalesce(sum(CASE WHEN billing = 'billed' AND billed_before = 0 THEN unestimated_before"
+        f" WHEN {UNESTIMATED} AND billed_before > 0 THEN 1 END), 0)"
+    ),
+}
+"""Money that was paid twice counts with the later attempt; where that is the first one billed, what is at risk of those
+before it counts with it too. So each amount counts once, and the sums of parts add up."""
+OF_ROUTED: Mapping[str, Sum] = {
+    "routed_attempts": Sum("count(*)"),
+    "baseline": _money("baseline_cost"),
+    "stated_baselines": Sum("count(baseline_cost)"),
+    "route_fee": _money("route_fee"),
+    "stated_route_fees": Sum("count(route_fee)"),
+    "savings": _money("savings"),
+    "stated_savings": Sum("count(savings)"),
+}
+
+
+def retried(relation: str) -> str:
+    """Return the columns that tell of an attempt of a relation, named `one`, what became of those before it."""
+    is_earlier = "early.call_id = one.call_id AND (early.attempt, early.id) < (one.attempt, one.id)"
+    earlier = f"FROM {relation} AS early WHERE {is_earlier}"
+    return (
+        f"(SELECT count(*) {earlier} AND early.billing = 'billed') AS billed_before,"
+        f" (SELECT sum(early.at_risk) {earlier} AND early.{_UNSETTLED}) AS risk_before,"
+        f" (SELECT count(*) {earlier} AND early.cost IS NULL AND early.at_risk IS NULL AND early.{_UNSETTLED})"
+        " AS unestimated_before"
+    )
+
+
+def selected(sums: Mapping[str, Sum], dialect: Dialect) -> Iterator[str]:
+    """Yield the SQL of the columns of sums, in order."""
+    for one in sums.values():
+        yield from dialect.wide_sum(one.text) if one.is_money else (one.text,)
+
+
+def group_of(
+    key: tuple[str | None, ...], sums: Mapping[str, Sum], values: Iterator[int], width: int, buckets: str | None
+) -> Group:
+    """Return the group of what a database found: the values of `selected`, `width` of them an amount of money."""
+    found: dict[str, int] = {}
+    for name, one in sums.items():
+        found[name] = wide(*(next(values) for _ in range(width))) if one.is_money else int(next(values))
+    return Group(key, found, _histogram(buckets) if buckets else {})
+
+
+def _histogram(text: str) -> Mapping[int, int]:
+    counts: dict[int, int] = {}
+    for part in text.split(","):
+        bucket, _, number = part.partition(":")
+        counts[int(bucket)] = counts.get(int(bucket), 0) + int(number)
+    return counts
