@@ -263,7 +263,7 @@ class Meter:
         """Return the tags of an attempt, and the header that the gateway is to be sent for one of them."""
         here = current()
         tags = {**self._tags, **here} if here else self._tags
-        if (wrong := trouble()) is not None:
+        if here is not None and (wrong := trouble()) is not None:
             self.failures.note("tags", wrong)
         if profile.tag is None:
             return tags, None

@@ -133,7 +133,7 @@ class HttpxLayer(Layer):
             found=found,
             host=host.decode("ascii"),
             target=target,
-            headers=request.headers.raw,
+            headers={name.lower(): value for name, value in request.headers.raw},
             content=content,
             fields=fields,
             context=request.extensions,

@@ -97,9 +97,10 @@ class _Layer(Layer):
         if not found:
             return None
         sent = SentHeaders(request)
-        headers, content = raw_headers(request.headers), content_of(request.body)
-        if content is not None and not any(name.lower() == b"content-length" for name, _ in headers):
-            headers.append((b"content-length", b"%d" % len(content)))
+        headers = {name.lower(): value for name, value in raw_headers(request.headers.items())}
+        content = content_of(request.body)
+        if content is not None:
+            headers.setdefault(b"content-length", b"%d" % len(content))
         return Outgoing(
             found=found,
             host=host.decode("ascii"),
