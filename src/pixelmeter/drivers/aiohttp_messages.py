@@ -48,8 +48,6 @@ class ArrivingBody:
         self._is_decoded = _is_decoded(response, decodes=decodes)
         # How much of what was on the wire pieces were told with, where it was decoded before they came here.
         self._taken = 0
-        # The parser calls from the context in which the connection was made, which may be that of another call.
-        self._run = copy_context().run
         # None once the record is out.
         self._unclosed: Watch | None = None
 
@@ -69,19 +67,21 @@ class ArrivingBody:
         if content.is_eof() or content.exception() is not None:
             self._end(content)
         elif not exchange.is_over:
+            # The parser calls from the context in which the connection was made, which may be that of another call.
+            self._run = copy_context().run
             content._buffer = _Pieces(content._buffer, self)
             content._eof_callbacks = _Callbacks(content._eof_callbacks, self)
             self._unclosed = watch(response, partial(tell, self._failures, exchange.abandon, "never_closed"))
-
-    def arrived(self, chunk: bytes) -> None:
-        """Take a piece of the body."""
-        self._exchange.feed(chunk, self._size(self._content))
 
     def ended(self) -> None:
         """Take note that no more will come, for whatever reason."""
         # Nothing of ours is to hold the reader any longer than it is held without us.
         content, self._content = self._content, None
         self._end(content)
+
+    def arrived(self, chunk: bytes) -> None:
+        """Take a piece of the body."""
+        self._exchange.feed(chunk, self._size(self._content))
 
     def _size(self, content: Any) -> int | None:
         """Return how many bytes a piece took on the wire, where that is not its length."""
