@@ -102,7 +102,7 @@ class Outgoing:
         context: MutableMapping[str, Any],
         sent_headers: Callable[[], MutableMapping[str, str]],
         errors: ErrorNames,
-        sender: Callable[[], tuple[Any, Any]] | None = None,
+        sender: tuple[Any, Any] | None = None,
     ) -> None:
         self._found = found
         self._followed: list[tuple[FollowRoute, str] | None] = []
@@ -123,7 +123,7 @@ class Outgoing:
         self.sent_headers = sent_headers
         """Gives what is sent as headers, just now: whoever passes the request on may change or replace it."""
         self.sender = sender
-        """Gives the library's object that sends it, and the library's request, for tests: a mock may answer."""
+        """The library's object that sends it, and the library's request, for tests: a mock may answer."""
 
     @property
     def fields(self) -> Fields:
@@ -146,6 +146,10 @@ class Outgoing:
     def same_as(self) -> int:
         """What is equal for two requests of the same content: how a retry is recognised. Never stored."""
         return hash(self.fields if self.document is None else self.document)
+
+    def place_and_content(self) -> tuple[str, bytes, int]:
+        """Return what is equal for two requests of the same content to the same place."""
+        return self.host, self.target, self.same_as
 
     @property
     def retry(self) -> int | None:

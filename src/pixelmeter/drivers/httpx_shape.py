@@ -139,7 +139,7 @@ class HttpxLayer(Layer):
             context=request.extensions,
             sent_headers=lambda: request.headers,
             errors=ERRORS,
-            sender=lambda: (self.owner, request),
+            sender=(self.owner, request),
         )
 
     def reason(self, request: Any, error: BaseException) -> tuple[BaseException, bool | None]:

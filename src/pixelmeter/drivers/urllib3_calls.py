@@ -110,7 +110,7 @@ class _Layer(Layer):
             context=call.context,
             sent_headers=lambda: cast("MutableMapping[str, str]", sent),
             errors=ERRORS,
-            sender=lambda: (request.pool, request),
+            sender=(request.pool, request),
         )
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> Any:
