@@ -33,6 +33,7 @@ __all__ = [
 ]
 
 _EXTENSION = "pixelmeter"
+_UNKNOWN = ImageRequest()
 
 
 class Call:
@@ -91,7 +92,7 @@ class Mark:
     def __init__(self, call: Call, new_id: str) -> None:
         self.call = call
         self.call_id, self.attempt = call.join(new_id)
-        self.request = ImageRequest()
+        self.request = _UNKNOWN
         """What was asked for: the request that follows may not tell it any more."""
         self.leaving: list[Callable[[], None]] = []
         """What wants to know that the transport has answered."""

@@ -208,7 +208,9 @@ class Meter:
         if asked is None:
             return None
         prepared, intent = self._price(asked)
-        reservation = yield from self._admit(asked, intent)
+        reservation = None
+        if self._admission.blocks or self.recorder.is_captured:
+            reservation = yield from self._admit(asked, intent)
         return self._record(asked, prepared, intent, reservation)
 
     def follow(self, outgoing: Outgoing) -> Exchange | None:
@@ -256,7 +258,7 @@ class Meter:
             outgoing.context,
             within=within,
             retry=outgoing.retry,
-            key=lambda: (outgoing.host, outgoing.target, outgoing.same_as),
+            key=outgoing.place_and_content,
             new_id=new_id,
         )
         mark.request = request
@@ -266,7 +268,7 @@ class Meter:
         """Return the tags of an attempt, and the header that the gateway is to be sent for one of them."""
         here = current()
         tags = {**self._tags, **here} if here else self._tags
-        if (wrong := trouble()) is not None:
+        if here is not None and (wrong := trouble()) is not None:
             self.failures.note("tags", wrong)
         return (tags, None) if profile.tag is None else with_spend_tag(tags, profile.tag, outgoing.headers)
 
@@ -291,8 +293,6 @@ class Meter:
         """Reserve what the attempt may cost; a refused one is recorded as what was never sent."""
         if self.recorder.is_captured:
             self.recorder.show(intent, asked.outgoing)
-            return None
-        if not self._admission.blocks:
             return None
         try:
             return (yield from self._admission.admit(intent))

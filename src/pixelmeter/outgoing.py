@@ -96,13 +96,13 @@ class Outgoing:
         found: Sequence[Found | Followed],
         host: str,
         target: bytes,
-        headers: Sequence[tuple[bytes, bytes]],
+        headers: Headers,
         content: bytes | None = None,
         fields: Fields = (),
         context: MutableMapping[str, Any],
         sent_headers: Callable[[], MutableMapping[str, str]],
         errors: ErrorNames,
-        sender: Callable[[], tuple[Any, Any]] | None = None,
+        sender: tuple[Any, Any] | None = None,
     ) -> None:
         self._found = found
         self._followed: list[tuple[FollowRoute, str] | None] = []
@@ -111,8 +111,8 @@ class Outgoing:
         """With the port, where it is not the scheme's own."""
         self.target = target
         """Path and query, as sent."""
-        self.headers: Headers = {name.lower(): value for name, value in headers}
-        encoding = self.headers.get(b"content-encoding")
+        self.headers = headers
+        encoding = headers.get(b"content-encoding")
         self._content = content if encoding is None or content is None else _decoded(content, encoding)
         self._fields = fields
         self._document: bytes | None = None
@@ -123,7 +123,7 @@ class Outgoing:
         self.sent_headers = sent_headers
         """Gives what is sent as headers, just now: whoever passes the request on may change or replace it."""
         self.sender = sender
-        """Gives the library's object that sends it, and the library's request, for tests: a mock may answer."""
+        """The library's object that sends it, and the library's request, for tests: a mock may answer."""
 
     @property
     def fields(self) -> Fields:
@@ -147,6 +147,10 @@ class Outgoing:
         """What is equal for two requests of the same content: how a retry is recognised. Never stored."""
         return hash(self.fields if self.document is None else self.document)
 
+    def place_and_content(self) -> tuple[str, bytes, int]:
+        """Return what is equal for two requests of the same content to the same place."""
+        return self.host, self.target, self.same_as
+
     @property
     def retry(self) -> int | None:
         """The SDK's retry count; None where it sends none."""
@@ -156,13 +160,16 @@ class Outgoing:
     @property
     def sent_trace_id(self) -> str | None:
         """The trace that a tracer below us has put into the request since, as its W3C traceparent."""
-        return _trace_in(self.sent_headers().get("traceparent", "").encode()) if _TRACER in sys.modules else None
+        if _TRACER not in sys.modules:
+            return None
+        traceparent = self.sent_headers().get("traceparent", "")
+        return _trace_in(traceparent.encode()) if traceparent else None
 
     @property
     def trace_id(self) -> str | None:
         """The trace of the request: its W3C traceparent, else that of the current OpenTelemetry span."""
-        trace_id = _trace_in(self.headers.get(b"traceparent", b""))
-        if trace_id is not None:
+        traceparent = self.headers.get(b"traceparent")
+        if traceparent and (trace_id := _trace_in(traceparent)) is not None:
             return trace_id
         # Looked up, not imported: where nobody loaded it, or another thread is about to, there is no current span.
         trace: Any = sys.modules.get(_TRACER)
@@ -203,13 +210,16 @@ class Outgoing:
     @property
     def followed(self) -> tuple[FollowRoute, str] | None:
         """The route of a request about a job, and the job's id; None for an image call, which goes before."""
+        # Routes about jobs stand behind those of image calls.
+        if not isinstance(self._found[-1], Followed):
+            return None
         if not self._followed:
             self._followed.append(self._follow())
         return self._followed[0]
 
     def _follow(self) -> tuple[FollowRoute, str] | None:
         routes = [each for each in self._found if isinstance(each, Followed)]
-        if not routes or (len(routes) < len(self._found) and self.image_request() is not None):
+        if len(routes) < len(self._found) and self.image_request() is not None:
             return None
         query = self.target.partition(b"?")[2]
         for route, parts in routes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 import subprocess
 import sys
@@ -121,6 +122,25 @@ def test_what_is_sent_to_where_a_redirect_leads_is_an_attempt_of_the_same_call(
     assert 200 == pool.request("POST", "/v1/images/generations", json=BODY).status
     for two in (attempts[:2], attempts[2:]):
         assert [(0, "rejected"), (1, "success")] == numbers(two)
+
+
+@pytest.mark.parametrize("retries", [False, RETRY], ids=["answered at once", "sent again"])
+def test_a_call_that_has_ended_leaves_nothing_to_the_collector_of_garbage(
+    manager: urllib3.PoolManager, gateway: Gateway, retries: Any
+) -> None:
+    if retries:
+        gateway.tell(status=503, times=1)
+    manager.request("POST", path_of(gateway), json=BODY).json()
+    gc.collect()
+    gc.disable()
+    try:
+        if retries:
+            gateway.tell(status=503, times=1)
+        manager.request("POST", path_of(gateway), json=BODY, retries=retries).json()
+        left = [type(each).__name__ for each in gc.get_objects(0) if type(each).__module__.startswith("pixelmeter")]
+    finally:
+        gc.enable()
+    assert not {"_Call", "_Layer", "Outgoing", "Passage", "Exchange"} & set(left)
 
 
 def test_calls_that_follow_each_other_are_two(

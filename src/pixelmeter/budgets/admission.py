@@ -48,12 +48,9 @@ class Admission:
     def forget(self) -> None:
         """Begin anew, as a forked child must, and where the ledger has other budgets than were known."""
         self._blocking: Sequence[Rule] = [rule for rule in self._leasing.rules.values() if rule.action == "block"]
-        self._alike: Memo[tuple[str | None, ...], Sequence[Spender]] = Memo(_REMEMBERED)
-
-    @property
-    def blocks(self) -> bool:
+        self.blocks = bool(self._blocking)
         """Whether any budget refuses calls."""
-        return bool(self._blocking)
+        self._alike: Memo[tuple[str | None, ...], Sequence[Spender]] = Memo(_REMEMBERED)
 
     def refusal_of(self, budget: str) -> Refusal | None:
         """Return how a budget wants calls refused; None where it does not say."""

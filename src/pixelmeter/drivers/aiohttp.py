@@ -59,8 +59,8 @@ class _Call(Layer):
         # The response that a request had before it is sent again.
         self._earlier: Any = None
 
-    async def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> Any:
-        return await send_async(self, request, handler)
+    def __call__(self, request: aiohttp.ClientRequest, handler: Handler) -> Awaitable[Any]:
+        return send_async(self, request, handler)
 
     def context_of(self, request: Any) -> MutableMapping[str, Any]:
         return self._context
@@ -82,7 +82,9 @@ class _Call(Layer):
             found=found,
             host=host,
             target=target,
-            headers=[(name.encode(), value.encode("utf-8", "surrogateescape")) for name, value in headers.items()],
+            headers={
+                name.lower().encode(): value.encode("utf-8", "surrogateescape") for name, value in headers.items()
+            },
             content=content,
             fields=fields,
             context=self._context,

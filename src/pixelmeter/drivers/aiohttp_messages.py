@@ -15,7 +15,7 @@ from typing import Any, cast
 import aiohttp
 from aiohttp.base_protocol import BaseProtocol
 from aiohttp.helpers import TimerNoop
-from aiohttp.payload import Payload
+from aiohttp.payload import BytesPayload, Payload
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
 
@@ -48,8 +48,6 @@ class ArrivingBody:
         self._is_decoded = _is_decoded(response, decodes=decodes)
         # How much of what was on the wire pieces were told with, where it was decoded before they came here.
         self._taken = 0
-        # The parser calls from the context in which the connection was made, which may be that of another call.
-        self._run = copy_context().run
         # None once the record is out.
         self._unclosed: Watch | None = None
 
@@ -69,19 +67,21 @@ class ArrivingBody:
         if content.is_eof() or content.exception() is not None:
             self._end(content)
         elif not exchange.is_over:
+            # The parser calls from the context in which the connection was made, which may be that of another call.
+            self._run = copy_context().run
             content._buffer = _Pieces(content._buffer, self)
             content._eof_callbacks = _Callbacks(content._eof_callbacks, self)
             self._unclosed = watch(response, partial(tell, self._failures, exchange.abandon, "never_closed"))
-
-    def arrived(self, chunk: bytes) -> None:
-        """Take a piece of the body."""
-        self._exchange.feed(chunk, self._size(self._content))
 
     def ended(self) -> None:
         """Take note that no more will come, for whatever reason."""
         # Nothing of ours is to hold the reader any longer than it is held without us.
         content, self._content = self._content, None
         self._end(content)
+
+    def arrived(self, chunk: bytes) -> None:
+        """Take a piece of the body."""
+        self._exchange.feed(chunk, self._size(self._content))
 
     def _size(self, content: Any) -> int | None:
         """Return how many bytes a piece took on the wire, where that is not its length."""
@@ -169,6 +169,9 @@ class _Callbacks(list[Any]):
 def body_of(request: Any) -> tuple[bytes | None, Fields]:
     """Return what of a request's body is in memory: all its bytes, or the fields of a form; a stream stays unread."""
     body = request.body
+    if BytesPayload in type(body).__mro__:
+        # What nearly all are: bytes, text, JSON. Its classes are abstract ones, which isinstance takes long to tell.
+        return bytes_of(body._value), ()
     if isinstance(body, aiohttp.MultipartWriter):
         return None, tuple(_fields(body))
     return _in_memory(body), ()

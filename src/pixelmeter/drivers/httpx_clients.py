@@ -83,7 +83,7 @@ class _Pool(HttpxLayer):
             found=found,
             host=host.decode("ascii"),
             target=url.target,
-            headers=request.headers,
+            headers={name.lower(): value for name, value in request.headers},
             content=content,
             fields=fields,
             context=request.extensions,

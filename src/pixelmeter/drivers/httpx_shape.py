@@ -133,13 +133,13 @@ class HttpxLayer(Layer):
             found=found,
             host=host.decode("ascii"),
             target=target,
-            headers=request.headers.raw,
+            headers={name.lower(): value for name, value in request.headers.raw},
             content=content,
             fields=fields,
             context=request.extensions,
             sent_headers=lambda: request.headers,
             errors=ERRORS,
-            sender=lambda: (self.owner, request),
+            sender=(self.owner, request),
         )
 
     def reason(self, request: Any, error: BaseException) -> tuple[BaseException, bool | None]:

@@ -160,13 +160,15 @@ class Passage:
 
     def fail(self, error: BaseException, *, sent: bool | None = None) -> None:
         """The layer has got an error instead of an answer; `sent` is None where only its name tells whether."""
-        self._trace()
+        if self._begun:
+            self._trace()
         if self.is_innermost:
             self.exchange.fail(error, sent=sent)
 
     def leave(self) -> None:
         """Leave the layer and the context, once it is over."""
-        self._trace()
+        if self._begun:
+            self._trace()
         # Whatever was started meanwhile may keep its context, and this in it, for as long as it lives.
         self.layer = self.outgoing = None
         # Not a token: in another context, where a generator may be closed, that would raise.
@@ -178,7 +180,7 @@ class Passage:
                 self.mark.restore()
 
     def _trace(self) -> None:
-        if self._begun and self.outgoing is not None and not self.exchange.is_traced:
+        if self.outgoing is not None and not self.exchange.is_traced:
             trace_id = self.outgoing.sent_trace_id
             if trace_id is not None:
                 self.exchange.trace(trace_id)
@@ -296,9 +298,11 @@ def _around(outgoing: Outgoing, layer: Layer) -> Passage | None:
     if around is not None:
         same = mark is not None and around.mark is not None and mark.passages is around.mark.passages
         return around if same or _is_below(layer, around) or _is_same(outgoing, around) else None
+    if mark is None:
+        return None
     # A transport that hops to a thread without the context. The same request sent twice at once looks alike, but
     # enters where the other one entered.
-    waiting = [each for each in [*mark.passages] if _is_below(layer, each)] if mark is not None else []
+    waiting = [each for each in [*mark.passages] if _is_below(layer, each)]
     return next((each for each in reversed(waiting) if each.is_innermost), waiting[-1] if waiting else None)
 
 

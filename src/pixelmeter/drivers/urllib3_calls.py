@@ -74,13 +74,13 @@ class Metering:
 class _Layer(Layer):
     """A method of a pool, while it is called."""
 
-    passage: Passage | None = None
     refusal: Refusal | None
     exchange: Exchange | None = None
     """Of the attempt whose answer this layer is to see, and has not seen yet."""
 
-    def __init__(self, call: _Call) -> None:
+    def __init__(self, call: _Call, *, is_outer: bool = False) -> None:
         self.call = call
+        self.is_outer = is_outer
         self.meter = call.meter
         self.refusal = call.refusal
 
@@ -97,9 +97,10 @@ class _Layer(Layer):
         if not found:
             return None
         sent = SentHeaders(request)
-        headers, content = raw_headers(request.headers), content_of(request.body)
-        if content is not None and not any(name.lower() == b"content-length" for name, _ in headers):
-            headers.append((b"content-length", b"%d" % len(content)))
+        headers = {name.lower(): value for name, value in raw_headers(request.headers.items())}
+        content = content_of(request.body)
+        if content is not None:
+            headers.setdefault(b"content-length", b"%d" % len(content))
         return Outgoing(
             found=found,
             host=host.decode("ascii"),
@@ -109,7 +110,7 @@ class _Layer(Layer):
             context=call.context,
             sent_headers=lambda: cast("MutableMapping[str, str]", sent),
             errors=ERRORS,
-            sender=lambda: (request.pool, request),
+            sender=(request.pool, request),
         )
 
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> Any:
@@ -133,7 +134,7 @@ class _Layer(Layer):
 
     def refuse(self, request: Request, exceeded: BudgetExceeded) -> Any:
         # Version 1 makes its response of that of `http.client`, which cannot be had without a connection.
-        by_http_client = self is not self.call.outer and not hasattr(urllib3.response, "BaseHTTPResponse")
+        by_http_client = not self.is_outer and not hasattr(urllib3.response, "BaseHTTPResponse")
         if exceeded.refuse == "raise" or by_http_client:
             raise raised_to(exceeded, None) from None
         headers, body = answer_of(exceeded)
@@ -154,6 +155,9 @@ class _Layer(Layer):
 class _Call:
     """A call of `urlopen`, with all that it sends."""
 
+    passage: Passage | None = None
+    """Of the outer layer. The call does not know the layer itself: a call that ends is gone at once, without the
+    collector of garbage."""
     outgoing: Outgoing | None = None
     """What is sent first, once it has been read."""
     is_sending = False
@@ -167,7 +171,6 @@ class _Call:
         context = _shared.get()
         self.context: MutableMapping[str, Any] = {} if context is None else context
         self.request = Request(pool, args, kwargs, 0)
-        self.outer = _Layer(self)
 
     def go_on(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[_Layer, Request | None] | None:
         """Return the layer by which `_make_request` is to send, and the request where it is an attempt of its own.
@@ -176,7 +179,7 @@ class _Call:
         """
         request = Request(self.pool, args, kwargs, 1)
         self.request.sent = request.headers
-        outer, layer = self.outer.passage, _Layer(self)
+        outer, layer = self.passage, _Layer(self)
         as_given = (request.url, request.method) == (self.request.url, self.request.method)
         if not as_given:
             return layer, request
@@ -225,16 +228,17 @@ def urlopen(metering: Metering, pool: Any, inner: Callable[..., Any], args: tupl
     if meter is None:
         return inner(*args, **kwargs)
     try:
-        call = _Call(pool, meter, metering, args, kwargs)
+        layer = _Layer(_Call(pool, meter, metering, args, kwargs), is_outer=True)
     except Exception as error:
         meter.failures.note("request", error)
-        call = None
-    if call is None:
+        layer = None
+    if layer is None:
         # Not above: what it raises would have our error as its context.
         return inner(*args, **kwargs)
+    call = layer.call
     _calls.set(call)
     try:
-        response = _send(call.outer, call.request, inner)
+        response = _send(layer, call.request, inner)
         tell(meter.failures, belong, response)
         return response
     finally:
@@ -278,7 +282,10 @@ def _send(layer: _Layer, request: Request, inner: Callable[..., Any]) -> Any:
         return layer.refuse(request, exceeded)
     if passage is None:
         return inner(*request.args, **request.kwargs)
-    layer.passage, layer.call.outgoing, layer.exchange = passage, passage.outgoing, passage.exchange
+    call, layer.exchange = layer.call, passage.exchange
+    call.outgoing = passage.outgoing
+    if layer.is_outer:
+        call.passage = passage
     failures = passage.meter.failures
     try:
         response = inner(*request.args, **request.kwargs)

@@ -10,6 +10,7 @@ from pixelmeter.outgoing import bytes_of
 
 __all__ = ["Request", "SentHeaders", "content_of", "place_of"]
 
+_NAMES = ("method", "url", "body", "headers")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -24,17 +25,14 @@ class Request:
         self.kwargs = kwargs
         # How many arguments there are before the method.
         self.at = at
-        self.method = self._argument(0, "method")
-        self.url = self._argument(1, "url")
-        self.body = self._argument(2, "body")
-        headers = self._argument(3, "headers")
+        given = {**kwargs, **dict(zip(_NAMES, args[at:], strict=False))}
+        self.method: Any = given.get("method")
+        self.url: Any = given.get("url")
+        self.body = given.get("body")
+        headers = given.get("headers")
         self.headers: Any = pool.headers if headers is None else headers
         # What is sent in the end, where a layer below has told it.
         self.sent: Any = None
-
-    def _argument(self, number: int, name: str) -> Any:
-        number += self.at
-        return self.args[number] if len(self.args) > number else self.kwargs.get(name)
 
     def put(self, headers: Any) -> None:
         """Have other headers sent."""

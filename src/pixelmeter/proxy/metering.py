@@ -145,7 +145,7 @@ class Metering:
                 found=found,
                 host=host,
                 target=target,
-                headers=headers,
+                headers={name.lower(): value for name, value in headers},
                 content=content,
                 fields=fields,
                 context={},

@@ -39,7 +39,7 @@ def is_replayed(outgoing: Outgoing) -> bool:
     if outgoing.sender is None:
         return False
     try:
-        return _stays(*outgoing.sender())
+        return _stays(*outgoing.sender)
     except Exception:
         # Whatever these libraries have become: the request is taken for one that leaves.
         return False

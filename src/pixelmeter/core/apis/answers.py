@@ -33,6 +33,8 @@ __all__ = [
 _WORD_LIMIT = 40
 _KIND_WORDS = 3
 _SIZE = frozenset({"size", "width", "height"})
+_SAID = _SIZE | {"model", "quality", "output_format", "service_tier"}
+_ERROR = frozenset({"error_type", "error_code"})
 MIXED = "mixed"
 """The size of an answer whose images have several: no price by size holds for all of them."""
 
@@ -44,16 +46,22 @@ def answer_of(document: bytes | None, request: ImageRequest, route: Reading, *, 
         return ImageResponse()
     response = ImageResponse(readable=True, body=body)
     places = route.response
-    items = _items(body, places) if "items" in places.there(body) else None
+    there = places.there(body)
+    items = _items(body, places) if "items" in there else None
     if items is not None:
         response.images = 0
-        for item in items if texts else filter(_is_object, items):
-            add_image(response, item, body, places)
-    add_said(response, body, places)
-    add_usage(response, body, request, places)
+        for item in items:
+            if texts or not isinstance(item, str):
+                add_image(response, item, body, places)
+    # Most answers have nothing to say beside their images: what would look for that in vain is not called.
+    if not _SAID.isdisjoint(there):
+        add_said(response, body, places)
+    if "usage" in there or has_usage(body):
+        add_usage(response, body, request, places)
     if items is not None and any(map(has_usage, items)):
         add_doubt(response, "unpriced_usage")
-    add_error(response, body, places)
+    if not _ERROR.isdisjoint(there):
+        add_error(response, body, places)
     if route.job is not None:
         _add_job(response, body, route.job)
     return response
@@ -70,10 +78,6 @@ def _items(body: Mapping[str, Any], places: ResponsePlaces) -> Sequence[Any] | N
             return items
         empty = empty or _is_there(body, path)
     return () if empty else None
-
-
-def _is_object(item: object) -> bool:
-    return isinstance(item, dict)
 
 
 def _is_there(body: Mapping[str, Any], path: DocumentPath) -> bool:
@@ -159,7 +163,11 @@ def _found(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> list[Any]:
 
 
 def _word(body: Mapping[str, Any], paths: Sequence[DocumentPath], limit: int = _WORD_LIMIT) -> str | None:
-    return next((word for value in _found(body, paths) if (word := bounded(value, limit))), None)
+    for path in paths:
+        for value in values_at(body, path) if path.steps[0] in body else ():
+            if word := bounded(value, limit):
+                return word
+    return None
 
 
 def _sides(body: Mapping[str, Any], paths: Sequence[DocumentPath]) -> set[int]:

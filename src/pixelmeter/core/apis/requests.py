@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import chain
 from typing import Any, NamedTuple, Protocol, cast
@@ -91,7 +91,7 @@ def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> I
             return None
     kind = _kind_of(route, named)
     body = kind.decode(asked.document)
-    if len(asked.document) > _REMEMBERED_LIMIT or kind.looks_outside or not isinstance(body, Hashable):
+    if len(asked.document) > _REMEMBERED_LIMIT or kind.looks_outside or kind.is_array:
         return _request(route, asked, _Json(kind, body), named)
     try:
         return _remembered_request(route, asked.parts, body, named)

@@ -139,11 +139,12 @@ def worse(one: Doubt | None, other: Doubt) -> Doubt:
 
 
 def has_usage(item: object) -> bool:
-    """Return whether an image of a response comes with a usage of its own."""
-    if not isinstance(item, dict):
-        return False
-    fields = cast("Mapping[str, Any]", item)
-    return any("usage" in name.lower() and has_count(value) for name, value in fields.items())
+    """Return whether an image of a response, or what stands beside them, has a usage of its own."""
+    if isinstance(item, dict):
+        for name, value in cast("Mapping[str, Any]", item).items():
+            if "usage" in name.lower() and has_count(value):
+                return True
+    return False
 
 
 class UsageReader:

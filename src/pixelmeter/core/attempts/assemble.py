@@ -59,9 +59,14 @@ def assemble(
     """Return the record of an attempt that has ended."""
     terms = prepared.terms
     headers = wire.headers
-    profile = terms.profiles.of_response(terms.profile, headers)
-    deciding = terms.deciding(profile)
-    told = (*map(headers.get, deciding.headers), *[words_at(response.body, path) for path in deciding.paths])
+    route = terms.route
+    profile, deciding = route.profile, route.deciding
+    if profile.generic:
+        profile = terms.profiles.of_response(profile, headers)
+        deciding = terms.deciding(profile)
+    told: tuple[bytes | tuple[str, ...] | None, ...] = tuple(map(headers.get, deciding.headers))
+    if deciding.paths:
+        told = (*told, *[words_at(response.body, path) for path in deciding.paths])
     ending: Ending = (profile.id, outcome, error_type, sent, wire.status, wire.cached, facts_of(response), told)
     alike = prepared.endings.get(ending)
     if alike is None:

@@ -18,7 +18,7 @@ __all__ = ["Metered"]
 class Metered:
     """An attempt that an exchange watches."""
 
-    __slots__ = ("_emit", "_intent", "_note", "_prepared")
+    __slots__ = ("_emit", "_intent", "_note", "_prepared", "request", "route")
 
     def __init__(
         self,
@@ -35,16 +35,10 @@ class Metered:
         self._prepared = prepared
         self._emit = emit
         self._note = note
-
-    @property
-    def route(self) -> Route:
+        self.route: Route = prepared.terms.route
         """The route that its request has taken."""
-        return self._prepared.terms.route
-
-    @property
-    def request(self) -> ImageRequest:
+        self.request: ImageRequest = prepared.terms.request
         """What it asks for."""
-        return self._prepared.terms.request
 
     @property
     def is_traced(self) -> bool:

@@ -199,4 +199,8 @@ class ResponsePlaces(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw
         Most answers have few keys and most places are about others: on the way of a call that is one look for all.
         """
         begins = self._begins
-        return {field for key in body for field in begins.get(key, ())}
+        found: set[str] = set()
+        for key in body:
+            if key in begins:
+                found |= begins[key]
+        return found
