@@ -111,6 +111,22 @@ def test_the_ledger_is_not_asked_while_the_folder_is_small(folder: str, sqlite_u
         each.drain.close()
 
 
+def test_the_ledger_is_asked_again_when_neighbours_have_added_a_tenth_of_the_limit(
+    folder: str, sqlite_url: str
+) -> None:
+    here, neighbour = (Process(folder, sqlite_url, 100_000) for _ in range(2))
+    here.call()
+    asked: list[int] = []
+    for _ in range(6):
+        neighbour.call(10)
+        neighbour.drain.step()
+        here.drain.look(ask=True)
+        asked.append(here.ledger.looked_up)
+    assert [0, 1, 1, 2, 2, 3] == asked
+    for each in (neighbour, here):
+        each.drain.close()
+
+
 def test_a_ledger_that_does_not_answer_changes_nothing(folder: str, sqlite_url: str) -> None:
     here, neighbour = (Process(folder, sqlite_url, 10_000) for _ in range(2))
     neighbour.call(4)

@@ -98,6 +98,21 @@ def test_a_call_that_has_begun_is_kept_to_its_end_whatever_has_come_meanwhile(fo
     assert (1, 10) == (spool.status().dropped, spool.status().frames)
 
 
+def test_calls_that_were_under_way_in_a_full_spool_are_interrupted_when_their_process_dies(
+    folder: str, sqlite_url: str
+) -> None:
+    spool = spool_of(folder, 3 * FRAME)
+    begun = [make_attempt() for _ in range(5)]
+    for attempt in begun:
+        spool.intent(attempt)
+    spool.outcome(begun[0])
+    spool.forget()
+    heir = Drain(spool_of(folder, 3 * FRAME), FILES, folder, open_writer(sqlite_url))
+    heir.adopt()
+    assert {begun[0].id: "success"} | dict.fromkeys([one.id for one in begun[1:3]], "success") == outcomes(sqlite_url)
+    heir.close()
+
+
 def test_a_call_that_began_without_room_is_kept_where_there_is_room_at_its_end(folder: str, sqlite_url: str) -> None:
     spool = spool_of(folder, 3 * FRAME)
     drain = Drain(spool, FILES, folder, open_writer(sqlite_url))

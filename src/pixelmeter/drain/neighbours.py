@@ -15,7 +15,7 @@ class Neighbours:
     """Tells a spool what others hold of the limit that it shares with them.
 
     The sizes of their files say that, and how far the ledger has these: a process that is well has some megabytes in
-    its file which are in the ledger. It is asked only where the sizes alone would take a tenth of the limit.
+    its file which are in the ledger. It is asked again only where what it said last leaves a tenth of the limit.
     """
 
     def __init__(self, spool: Spool, files: Files, folder: str, writer: Writer) -> None:
@@ -32,9 +32,10 @@ class Neighbours:
         """
         sizes = self._files.sizes(self._folder)
         own = self._spool.process
-        others = held(sizes, {}, without=own)
-        if ask and others > self._spool.status().limit // 10:
+        others = held(sizes, self._positions, without=own)
+        if ask and others > self._spool.limit // 10:
             spooled = sorted_out(sizes).spooled
             names = [name for process, files in spooled.items() if process != own for name in files]
             self._positions = self._writer.positions(names)
-        self._spool.measure(held(sizes, self._positions, without=own))
+            others = held(sizes, self._positions, without=own)
+        self._spool.measure(others)

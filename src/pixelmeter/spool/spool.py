@@ -56,7 +56,8 @@ class Spool:
         self._ids = ids
         self._segment_bytes = segment_bytes
         self._memory_frames = memory_frames
-        self._limit = limit
+        self.limit = limit
+        """Bytes."""
         self._full = SpoolFull(limit)
         self.on_drop: Callable[[str], bool] = lambda dropped: False
         """Takes the id of a record that is dropped; tells whether it has spent of a lease. Then the folder gets a mark:
@@ -73,7 +74,7 @@ class Spool:
         self._active: Segment | None = None
         self._overflow: deque[Record] = deque()
         self._aside: dict[str, tuple[str, int]] = {}
-        self._room = Room(self._limit)
+        self._room = Room(self.limit)
         self._begun: dict[str, bool] = {}
         self._mark: Segment | None = None
         self._frames = 0
@@ -229,7 +230,7 @@ class Spool:
     @property
     def used(self) -> float:
         """Which part of its limit the folder holds."""
-        return self._room.held / self._limit
+        return self._room.held / self.limit
 
     def status(self) -> SpoolStatus:
         """Return a snapshot of the counters."""
@@ -243,7 +244,7 @@ class Spool:
             dropped=self._dropped,
             dropped_cost=self._dropped_cost,
             held=self._room.held,
-            limit=self._limit,
+            limit=self.limit,
             last_error=self._last_error,
         )
 

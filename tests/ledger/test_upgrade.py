@@ -1,0 +1,45 @@
+"""A ledger of the release before is upgraded with all that is in it; what it adds is added up from the rows."""
+
+from __future__ import annotations
+
+from datetime import UTC
+
+import pytest
+
+from benchmarks.upgrade import BEFORE, check, fill
+from pixelmeter.errors import SchemaOutdated
+from pixelmeter.ledger import migrate
+from pixelmeter.ledger.writer import open_writer
+from tests.factories import make_attempt
+from tests.ledger.reading import (
+    hours,
+    recomputed,
+    recomputed_hours,
+    recomputed_tag_days,
+    recomputed_totals,
+    rollup,
+    tag_days,
+    totals,
+)
+
+ROWS = 3000
+
+
+def test_every_rollup_adds_up_to_the_rows_of_the_release_before(ledger_url: str) -> None:
+    fill(ledger_url, ROWS)
+    assert BEFORE == migrate.status(ledger_url).revision
+    with pytest.raises(SchemaOutdated):
+        open_writer(ledger_url).write([make_attempt()], {}, [])
+
+    migrate.upgrade(ledger_url)
+
+    check(ledger_url, ROWS)
+    writer = open_writer(ledger_url)
+    writer.write([make_attempt(tags='{"team":"team-1"}')], {}, [])
+    writer.close()
+    assert recomputed(ledger_url) == rollup(ledger_url)
+    # SQLite has no time zones.
+    by_hour = {(hour.replace(tzinfo=UTC), *key): sums for (hour, *key), sums in hours(ledger_url).items()}
+    assert recomputed_hours(ledger_url) == by_hour
+    assert recomputed_tag_days(ledger_url) == tag_days(ledger_url)
+    assert recomputed_totals(ledger_url) == totals(ledger_url)
