@@ -25,6 +25,7 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.routes import Followed, Found, Route
+from pixelmeter.core.gateways.signatures import checked_secrets
 from pixelmeter.core.memo import Memo
 from pixelmeter.core.ports import Clock, Files, Ids
 from pixelmeter.core.pricing.book import PriceBook
@@ -41,7 +42,7 @@ from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.recorder import Recorder
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
 from pixelmeter.recorder.status import Status, left_files
-from pixelmeter.settings import checked_secrets, from_environment
+from pixelmeter.settings import from_environment
 from pixelmeter.sinks.choice import chosen
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds

@@ -7,21 +7,22 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import Literal, cast
+from typing import Literal
 
 import msgspec
 
-from pixelmeter.core.gateways.signatures import keys_of
-from pixelmeter.core.text import scaled
+from pixelmeter.core.gateways.signatures import checked_secrets, keys_of
+from pixelmeter.core.text import bytes_in, scaled
 from pixelmeter.errors import ConfigError
 
 __all__ = [
     "COST_ATTRIBUTES",
     "DURABILITIES",
     "SINKS",
+    "SPOOL_LIMIT",
     "VARIABLES",
     "CostAttributes",
     "Durability",
@@ -29,7 +30,6 @@ __all__ = [
     "absolute_path",
     "auto_switch",
     "checked_schema",
-    "checked_secrets",
     "from_environment",
     "misspelt",
     "usage_key",
@@ -42,6 +42,8 @@ DURABILITIES: tuple[Durability, ...] = ("process", "sync")
 CostAttributes = Literal["semconv", "openlit"]
 COST_ATTRIBUTES: tuple[CostAttributes, ...] = ("semconv", "openlit")
 SINKS = ("otel", "prometheus")
+SPOOL_LIMIT = 1 << 30
+"""Bytes."""
 
 VARIABLES: Mapping[str, str] = {
     "PIXELMETER_DATABASE_URL": "the ledger",
@@ -76,6 +78,7 @@ _KEYS_OF_VENDORS: Mapping[str, tuple[str, ...]] = {
 }
 """What the vendors' own tools read."""
 
+_LEAST_SPOOL_LIMIT = 1 << 20
 _SCHEMA = re.compile("(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _PREFIX = "PIXELMETER_"
 # Of the test suite, which runs the commands with its own environment.
@@ -92,7 +95,7 @@ class Settings:
     """`PIXELMETER_SCHEMA`: the schema that a ledger of PostgreSQL is in; by default the first of the search path."""
     spool_dir: str | None = None
     """`PIXELMETER_SPOOL_DIR`: the spool folder; by default it follows from the database."""
-    spool_limit: int = 1 << 30
+    spool_limit: int = SPOOL_LIMIT
     """`PIXELMETER_SPOOL_LIMIT`: how many bytes that the ledger does not have a spool folder may hold."""
     state_dir: str | None = None
     """Where spools of server databases live: `$XDG_STATE_HOME`, else `~/.local/state`; None without a home folder."""
@@ -249,32 +252,6 @@ def checked_schema(name: str, named: str) -> str:
     return name
 
 
-def checked_secrets(given: object, named: str) -> dict[str, tuple[str, ...]]:
-    """Return the secrets of each profile; ConfigError, which says what was `named` so and shows none of them.
-
-    Each is a text, several texts of which any may be right, or a set of keys as JSON has it.
-    """
-    if not isinstance(given, Mapping):
-        raise ConfigError(f'{named} is a {type(given).__name__}: give a dict such as {{"aigateway": "..."}}')
-    found: dict[str, tuple[str, ...]] = {}
-    for at, (name, value) in enumerate(cast("Mapping[object, object]", given).items(), 1):
-        several = cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
-        texts = [_secret(each) for each in several]
-        if not isinstance(name, str) or not name or not texts or not all(texts):
-            raise ConfigError(
-                f"{named}: entry {at} is no profile with a secret, or several, that are text and not empty"
-            )
-        found[name] = tuple(filter(None, texts))
-    return found
-
-
-def _secret(value: object) -> str | None:
-    if isinstance(value, dict):
-        # The public keys of a vendor, as it publishes them.
-        return msgspec.json.encode(value).decode()
-    return (value.strip() or None) if isinstance(value, str) else None
-
-
 def _secrets(env: Mapping[str, str], name: str) -> dict[str, tuple[str, ...]]:
     text = _text(env, name) or ""
     if text.startswith("{"):
@@ -390,22 +367,12 @@ def _write_interval(env: Mapping[str, str]) -> float:
     return milliseconds / 1000
 
 
-_SIZE = re.compile("([0-9.]+) *([a-zA-Z]*)")
-_UNITS = {"": 1, "b": 1} | {
-    f"{prefix}{rest}": base**power
-    for power, prefix in enumerate("kmgt", 1)
-    for rest, base in (("", 1024), ("i", 1024), ("ib", 1024), ("b", 1000))
-}
-
-
 def _spool_limit(env: Mapping[str, str]) -> int:
     text = _text(env, "PIXELMETER_SPOOL_LIMIT")
     if text is None:
-        return 1 << 30
-    found = _SIZE.fullmatch(text)
-    unit = None if found is None else _UNITS.get(found[2].lower())
-    size = None if found is None or unit is None else scaled(found[1], unit)
-    if size is None or size < _UNITS["m"]:
+        return SPOOL_LIMIT
+    size = bytes_in(text)
+    if size is None or size < _LEAST_SPOOL_LIMIT:
         raise ConfigError(
             f"PIXELMETER_SPOOL_LIMIT is {text[:40]!r}: use bytes, at least 1M, such as 200M, 1.5GiB or 2000000000"
         )

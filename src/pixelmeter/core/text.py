@@ -16,6 +16,12 @@ _COST_LIMIT = 1_000_000 * NANO_PER_USD
 _BILL_LIMIT = 1_000_000_000 * NANO_PER_USD
 _COUNT_LIMIT = 1_000_000_000
 _NUMBER = re.compile(r"\+?([0-9]*)(?:\.([0-9]*))?(?:[eE]([+-]?[0-9]{1,2}))?")
+_SIZE = re.compile("([0-9.]+) *([a-zA-Z]*)")
+_UNITS = {"": 1, "b": 1} | {
+    f"{prefix}{rest}": base**power
+    for power, prefix in enumerate("kmgt", 1)
+    for rest, base in (("", 1024), ("i", 1024), ("ib", 1024), ("b", 1000))
+}
 _FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
 _POWERS = tuple(10**power for power in range(64))
 
@@ -60,6 +66,16 @@ def whole(text: str) -> int | None:
     if power >= 0:
         return count(digits * scale)
     return None if digits % scale else count(digits // scale)
+
+
+def bytes_in(text: str) -> int | None:
+    """Return how many bytes a size such as 200M, 1.5GiB or 2000000000 is; None for what is no size.
+
+    KB, MB, GB and TB are powers of 1,000, the others of 1,024.
+    """
+    found = _SIZE.fullmatch(text)
+    unit = None if found is None else _UNITS.get(found[2].lower())
+    return None if found is None or unit is None else scaled(found[1], unit)
 
 
 def scaled(text: str, factor: int, divisor: int = 1) -> int | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixelmeter.spool.frames import INTENT, JOB_END, LARGEST_FRAME, OUTCOME, Frame, FrameKind, FrameReader
 from pixelmeter.spool.names import Named, is_mark, sorted_out
-from pixelmeter.spool.room import SPOOL_LIMIT, held
+from pixelmeter.spool.room import held
 from pixelmeter.spool.segment import Segment, SpoolStatus
 from pixelmeter.spool.spool import Durability, Spool
 
@@ -13,7 +13,6 @@ __all__ = [
     "JOB_END",
     "LARGEST_FRAME",
     "OUTCOME",
-    "SPOOL_LIMIT",
     "Durability",
     "Frame",
     "FrameKind",

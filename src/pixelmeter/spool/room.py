@@ -7,10 +7,8 @@ from collections.abc import Mapping
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.spool.names import sorted_out
 
-__all__ = ["SPOOL_LIMIT", "Room", "SpoolFull", "held", "surely_held"]
+__all__ = ["Room", "SpoolFull", "held", "surely_held"]
 
-SPOOL_LIMIT = 1 << 30
-"""Bytes."""
 _DOUBTFUL = 64 * 1024
 
 

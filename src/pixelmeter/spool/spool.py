@@ -16,9 +16,10 @@ import msgspec
 from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files, Ids
+from pixelmeter.settings import SPOOL_LIMIT
 from pixelmeter.spool.frames import INTENT, JOB_END, OUTCOME, FrameKind, encode
 from pixelmeter.spool.names import mark_name, refused_name
-from pixelmeter.spool.room import SPOOL_LIMIT, Room, SpoolFull, surely_held
+from pixelmeter.spool.room import Room, SpoolFull, surely_held
 from pixelmeter.spool.segment import Segment, SpoolStatus
 
 __all__ = ["Durability", "Spool"]

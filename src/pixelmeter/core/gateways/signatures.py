@@ -6,16 +6,18 @@ import base64
 import hashlib
 import hmac
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple, cast
+
+import msgspec
 
 from pixelmeter.core.apis.reader import json_of
 from pixelmeter.core.gateways.places import DocumentPath, values_at
 from pixelmeter.core.gateways.webhooks import Scheme, Signature
 from pixelmeter.core.wire.headers import Headers
-from pixelmeter.errors import WebhookError
+from pixelmeter.errors import ConfigError, WebhookError
 
-__all__ = ["Signed", "Verify", "check_time", "is_authentic", "keys_of", "signed_by"]
+__all__ = ["Signed", "Verify", "check_time", "checked_secrets", "is_authentic", "keys_of", "signed_by"]
 
 Verify = Callable[[bytes, bytes, bytes], bool]
 """Whether a public key of Ed25519 has made a signature of a message."""
@@ -160,3 +162,29 @@ def check_time(at: int, now: int, tolerance: int) -> None:
     if at > now:
         raise WebhookError(f"from the future: signed in {at - now} s, {tolerance} s are taken; is the clock right?")
     raise WebhookError(f"too old: signed {now - at} s ago, {tolerance} s are taken; is the clock right?")
+
+
+def checked_secrets(given: object, named: str) -> dict[str, tuple[str, ...]]:
+    """Return the secrets of each profile; ConfigError, which says what was `named` so and shows none of them.
+
+    Each is a text, several texts of which any may be right, or a set of keys as JSON has it.
+    """
+    if not isinstance(given, Mapping):
+        raise ConfigError(f'{named} is a {type(given).__name__}: give a dict such as {{"aigateway": "..."}}')
+    found: dict[str, tuple[str, ...]] = {}
+    for at, (name, value) in enumerate(cast("Mapping[object, object]", given).items(), 1):
+        several = cast("Sequence[object]", value) if isinstance(value, list | tuple) else (value,)
+        texts = [_secret(each) for each in several]
+        if not isinstance(name, str) or not name or not texts or not all(texts):
+            raise ConfigError(
+                f"{named}: entry {at} is no profile with a secret, or several, that are text and not empty"
+            )
+        found[name] = tuple(filter(None, texts))
+    return found
+
+
+def _secret(value: object) -> str | None:
+    if isinstance(value, dict):
+        # The public keys of a vendor, as it publishes them.
+        return msgspec.json.encode(value).decode()
+    return (value.strip() or None) if isinstance(value, str) else None
