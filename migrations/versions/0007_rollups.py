@@ -117,6 +117,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.Text(), primary_key=True) for name in _KEY[:-1]),
         sa.Column("latency_bucket", sa.SmallInteger(), primary_key=True, autoincrement=False),
         *(sa.Column(name, _BIG, nullable=False) for name in _SUMS),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "pixelmeter_tag_daily_merged",
@@ -125,6 +126,7 @@ def upgrade() -> None:
         sa.Column("value", sa.Text(), primary_key=True),
         sa.Column("latency_bucket", sa.SmallInteger(), primary_key=True, autoincrement=False),
         *(sa.Column(name, _BIG, nullable=False) for name in _SUMS | _OF_TAGS),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "pixelmeter_wide_tags",

@@ -15,7 +15,7 @@ from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.reader import with_schema
-from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS, hourly_row, tag_row
+from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS
 from pixelmeter.ledger.sums import (
     ADJUSTMENT_TOTALS_COLUMNS,
     TOTALS_COLUMNS,
@@ -58,38 +58,38 @@ def additions_of(
     """
     delta = delta_of(attempts, changes, wide)
     totals = [total.row() for total in delta.totals]
-    _check(map(hourly_row, delta.hourly), len(HOURLY_KEY))
-    _check(map(tag_row, delta.tag_daily), len(TAG_DAILY_KEY))
-    _check(totals, len(TOTALS_KEY))
     adjusted = [dict(zip(ADJUSTMENT_TOTALS_COLUMNS, adjustment_row(tally), strict=True)) for tally in delta.adjusted]
     return Additions(
-        _json(delta.hourly),
-        _json(delta.tag_daily),
-        _json([_without_zeros(row) for row in totals]),
-        _json(adjusted) if adjusted else None,
+        _json(_HOUR_ROW, delta.hourly, len(HOURLY_KEY)),
+        _json(_TAG_ROW, delta.tag_daily, len(TAG_DAILY_KEY)),
+        _json(_TOTALS_ROW, totals, len(TOTALS_KEY)),
+        msgspec.json.encode(adjusted).decode() if adjusted else None,
         sorted(delta.wide),
         watch.suspects(delta.tag_daily),
     )
 
 
-def _check(rows: Iterable[Sequence[Any]], width: int) -> None:
+def _object(key: Sequence[str], sums: Sequence[str]) -> type[msgspec.Struct]:
+    """Return a class of rows that become objects of JSON without what is 0."""
+    columns: list[Any] = [*((name, object) for name in key), *((name, int, 0) for name in sums)]
+    return msgspec.defstruct("Row", columns, omit_defaults=True, gc=False)
+
+
+_HOUR_ROW, _TAG_ROW = _object(HOURLY_KEY, SUMS), _object(TAG_DAILY_KEY, TAG_SUMS)
+_TOTALS_ROW = _object(TOTALS_KEY, _TOTALS_SUMS)
+
+
+def _json(kind: type[msgspec.Struct], rows: Iterable[Sequence[Any]], width: int) -> str:
+    """Return rows as an array of objects; `width` is that of their key."""
+    found: list[msgspec.Struct] = []
     for row in rows:
-        if max(row[width:]) > _LARGEST or min(row[width:]) < -_LARGEST:
+        sums, texts = row[width:], "".join(one for one in row[:width] if isinstance(one, str))
+        if max(sums) > _LARGEST or min(sums) < -_LARGEST:
             raise OverflowError("a sum of more than 63 bits")
-        texts = "".join(one for one in row[:width] if isinstance(one, str))
         if len(texts) * 4 > _LONGEST_KEY and len(texts.encode()) > _LONGEST_KEY:
             raise ValueError("a key that no index has room for")
-
-
-def _without_zeros(row: Sequence[Any]) -> dict[str, Any]:
-    width = len(TOTALS_KEY)
-    found = dict(zip(TOTALS_KEY, row[:width], strict=True))
-    found.update((name, value) for name, value in zip(_TOTALS_SUMS, row[width:], strict=True) if value)
-    return found
-
-
-def _json(rows: object) -> str:
-    return msgspec.json.encode(rows).decode()
+        found.append(kind(*row))
+    return msgspec.json.encode(found).decode()
 
 
 def merging(address: Address) -> bytes:
@@ -104,8 +104,8 @@ WITH mine AS MATERIALIZED (
   SELECT pg_try_advisory_xact_lock(hashtext('pixelmeter'), hashtext('pixelmeter_deltas'::regclass::oid::text)) AS it
 ), gone AS (
   DELETE FROM pixelmeter_deltas AS d
-  USING mine, (SELECT id FROM pixelmeter_deltas WHERE NOT is_apart ORDER BY id LIMIT %s) AS some
-  WHERE mine.it AND d.id = some.id RETURNING d.*
+  USING mine, (SELECT id FROM pixelmeter_deltas WHERE NOT is_apart ORDER BY id LIMIT %s) AS next
+  WHERE mine.it AND d.id = next.id RETURNING d.*
 ), hours AS (
   SELECT {key}, {sums}
   FROM gone, json_populate_recordset(NULL::pixelmeter_hourly_merged, gone.hourly) AS r GROUP BY {key}
