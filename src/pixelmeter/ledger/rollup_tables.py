@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from sqlalchemy import Boolean, Column, Date, DateTime, Identity, SmallInteger, Table, Text, UniqueConstraint, text
+from sqlalchemy import (
+    Boolean,
+    Column,
+    Connection,
+    Date,
+    DateTime,
+    Identity,
+    SmallInteger,
+    Table,
+    Text,
+    UniqueConstraint,
+    text,
+)
 from sqlalchemy.dialects import postgresql
 
 from pixelmeter.ledger.rollups import SUMS, TAG_SUMS
 from pixelmeter.ledger.sums import DURATIONS, TOTALS_KEY
 from pixelmeter.ledger.types import BIG, METADATA
 
-__all__ = ["DAILY", "DELTAS", "HOURLY", "TAG_DAILY", "TOTALS", "WIDE_TAGS"]
+__all__ = ["DAILY", "DELTAS", "HOURLY", "TAG_DAILY", "TOTALS", "WIDE_TAGS", "store_as_it_is"]
 
 _JSON = Text().with_variant(postgresql.JSON(), "postgresql")
 
@@ -108,6 +120,16 @@ DELTAS = Table(
 )
 """What commits have added to the sums of a PostgreSQL ledger and nobody has merged yet: one row a commit.
 
-Each of the three is an array of objects: rows of a table, without what is 0. So no commit waits for another one's rows.
-`is_apart` is true where merging failed. Nothing is here on SQLite, where one writes at a time.
+The arrays are as `pixelmeter.ledger.deltas` has them. So no commit waits for another one's rows. `is_apart` is true
+where merging failed. Nothing is here on SQLite, where one writes at a time.
 """
+
+
+def store_as_it_is(connection: Connection, schema: str | None) -> None:
+    """Have PostgreSQL not compress the deltas: they are gone so soon that it costs more than the room they take."""
+    if connection.dialect.name != "postgresql":
+        return
+    table = DELTAS.name if schema is None else f'"{schema}".{DELTAS.name}'
+    for column in DELTAS.columns:
+        if column.type is _JSON:
+            connection.exec_driver_sql(f"ALTER TABLE {table} ALTER COLUMN {column.name} SET STORAGE EXTERNAL")

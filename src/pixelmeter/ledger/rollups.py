@@ -136,8 +136,10 @@ class _Rollups:
         return RolledUp(hourly, tag_daily, found.difference(self._known_wide))
 
     def _pairs_of(self, text: str) -> Sequence[tuple[str, str]]:
-        found = _pairs(text, self._found_wide)
-        pairs = self._pairs[text] = [(tag, value) for tag, value in found if value and tag not in self._known_wide]
+        found, strange = _parsed(text)
+        self._found_wide |= strange
+        wide = self._known_wide
+        pairs = self._pairs[text] = [pair for pair in found if pair[0] not in wide] if wide else found
         return pairs
 
 
@@ -182,19 +184,16 @@ def _count_doubts(rows: Iterable[list[int]], one: Attempt, sign: int) -> None:
         row[_UNKNOWN_FAILURES] += sign * (is_failure and cost is None)
 
 
-def _pairs(text: str, found_wide: set[str]) -> Iterable[tuple[str, str]]:
-    """Yield the tags of which every reader tells the same value; the keys of the others are added to `found_wide`."""
+@lru_cache(maxsize=4096)
+def _parsed(text: str) -> tuple[Sequence[tuple[str, str]], frozenset[str]]:
+    """Return the tags that every reader tells the value of, and the keys of those whose values databases tell apart."""
     try:
         tags: Mapping[str, object] = _decode_tags(text)
     except msgspec.DecodeError:
         tags = _foreign(text)
-    for key, value in tags.items():
-        if not is_plain_key(key):
-            continue
-        if is_plain_value(value):
-            yield key, value
-        else:
-            found_wide.add(key)
+    plain = {key: value for key, value in tags.items() if is_plain_key(key)}
+    pairs = [(key, value) for key, value in plain.items() if is_plain_value(value)]
+    return [pair for pair in pairs if pair[1]], frozenset(plain.keys() - dict(pairs))
 
 
 def _foreign(text: str) -> Mapping[str, object]:

@@ -91,6 +91,7 @@ def check(found: str | None) -> None:
 
 def create_if_absent(connection: Connection) -> None:
     """Make the tables in a database that has none of them, at the newest revision; no commit."""
+    from pixelmeter.ledger.rollup_tables import store_as_it_is
     from pixelmeter.ledger.schema import ATTEMPTS, METADATA
     from pixelmeter.ledger.views import create_views
 
@@ -103,6 +104,7 @@ def create_if_absent(connection: Connection) -> None:
         )
     create_schema_if_absent(connection)
     METADATA.create_all(connection)
+    store_as_it_is(connection, schema_of(connection))
     create_views(connection, schema_of(connection))
     _version().create(connection, checkfirst=True)
     connection.execute(_version().insert().values(version_num=revisions()[-1]))
