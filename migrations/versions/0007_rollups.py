@@ -60,6 +60,7 @@ _OF_TAGS = {
 _SUMS = _OLD | _NEW
 _USED = "attempt, outcome, billing, images, cost, fee, at_risk, duration"
 _MOST_VALUES = 1000
+_ARRAYS = ("hourly", "tag_daily", "totals")
 
 _LONGEST_KEY, _LONGEST_VALUE = 64, 256
 _ONE_SIDE = "CAST({} AS INTEGER) BETWEEN 1 AND 99999 AND CAST(CAST({} AS INTEGER) AS TEXT) = {}"
@@ -119,6 +120,7 @@ def upgrade() -> None:
         *(sa.Column(name, sa.Text(), primary_key=True) for name in _KEY[:-1]),
         sa.Column("latency_bucket", sa.SmallInteger(), primary_key=True, autoincrement=False),
         *(sa.Column(name, _BIG, nullable=False) for name in _SUMS),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "pixelmeter_tag_daily_merged",
@@ -127,6 +129,7 @@ def upgrade() -> None:
         sa.Column("value", sa.Text(), primary_key=True),
         sa.Column("latency_bucket", sa.SmallInteger(), primary_key=True, autoincrement=False),
         *(sa.Column(name, _BIG, nullable=False) for name in _SUMS | _OF_TAGS),
+        sqlite_with_rowid=False,
     )
     op.create_table(
         "pixelmeter_wide_tags",
@@ -136,10 +139,14 @@ def upgrade() -> None:
     op.create_table(
         "pixelmeter_deltas",
         sa.Column("id", _BIG, sa.Identity(always=True), primary_key=True),
-        *(sa.Column(name, _JSON, nullable=False) for name in ("hourly", "tag_daily", "totals")),
+        *(sa.Column(name, _JSON, nullable=False) for name in _ARRAYS),
         sa.Column("made_at", sa.DateTime(timezone=True), nullable=False),
         sa.Column("is_apart", sa.Boolean(), nullable=False),
     )
+    if is_postgresql:
+        for name in _ARRAYS:
+            # Short-lived and read soon: pressing it together costs more than the room that it takes.
+            op.execute(f"ALTER TABLE pixelmeter_deltas ALTER COLUMN {name} SET STORAGE EXTERNAL")
     _fill_hours(database)
     _fill_tags(database)
     for name, query in (_views_of_postgresql() if is_postgresql else _views_of_sqlite()).items():
@@ -247,28 +254,41 @@ def _views_of_sqlite() -> dict[str, str]:
     }
 
 
+def _unpacked(array: str, key: tuple[str, ...], sums: tuple[str, ...]) -> str:
+    """Return the query of the rows of an array of the deltas, which name their columns by numbers."""
+    types = {"hour": "timestamptz", "day": "date", "latency_bucket": "smallint"}
+    kinds = [*(types.get(name, "text") for name in key), *("bigint" for _ in sums)]
+    named = [f'r."{number}" AS {name}' for number, name in enumerate((*key, *sums), 1)]
+    definition = [f'"{number}" {kind}' for number, kind in enumerate(kinds, 1)]
+    return (
+        f"SELECT d.id, {', '.join(named)} FROM pixelmeter_deltas AS d,"
+        f" json_to_recordset(d.{array}) AS r({', '.join(definition)})"
+    )
+
+
 def _views_of_postgresql() -> dict[str, str]:
-    def added(name: str, array: str, key: dict[str, str], sums: tuple[str, ...], condition: str = "") -> str:
+    def added(name: str, key: dict[str, str], sums: tuple[str, ...], unpacked: str, condition: str = "") -> str:
         unmerged = (*key.values(), *(f"coalesce(r.{column}, 0)" for column in sums))
         return f"""
 SELECT {", ".join((*key, *sums))} FROM pixelmeter_{name}_merged AS r{condition}
 UNION ALL
-SELECT {", ".join(unmerged)}
-FROM pixelmeter_deltas AS d, json_populate_recordset(NULL::pixelmeter_{array}_merged, d.{array}) AS r{condition}
+SELECT {", ".join(unmerged)} FROM ({unpacked}) AS r{condition}
 """
 
     def of_row(*names: str) -> dict[str, str]:
         return {name: f"r.{name}" for name in names}
 
-    sums = tuple(_SUMS)
+    sums, tag_sums = tuple(_SUMS), (*_SUMS, *_OF_TAGS)
+    hours = _unpacked("hourly", ("hour", *_KEY), sums)
+    tags, totals = _unpacked("tag_daily", _TAG_KEY, tag_sums), _unpacked("totals", _TOTALS_KEY, _TOTALS)
     day = {"day": "(r.hour AT TIME ZONE 'UTC')::date"}
+    number = {"number": f"{1 << 62} + r.id"}
     not_wide = " WHERE r.tag NOT IN (SELECT tag FROM pixelmeter_wide_tags)"
-    number = {"number": f"{1 << 62} + d.id"}
     return {
-        "pixelmeter_daily": added("daily", "hourly", {**day, **of_row(*_KEY)}, sums),
-        "pixelmeter_hourly": added("hourly", "hourly", of_row("hour", *_KEY), sums),
-        "pixelmeter_tag_daily": added("tag_daily", "tag_daily", of_row(*_TAG_KEY), (*sums, *_OF_TAGS), not_wide),
-        "pixelmeter_totals": added("totals", "totals", {**number, **of_row(*_TOTALS_KEY)}, _TOTALS),
+        "pixelmeter_daily": added("daily", {**day, **of_row(*_KEY)}, sums, hours),
+        "pixelmeter_hourly": added("hourly", of_row("hour", *_KEY), sums, hours),
+        "pixelmeter_tag_daily": added("tag_daily", of_row(*_TAG_KEY), tag_sums, tags, not_wide),
+        "pixelmeter_totals": added("totals", {**number, **of_row(*_TOTALS_KEY)}, _TOTALS, totals),
     }
 
 
@@ -292,20 +312,17 @@ END $$
 
 def _merge() -> None:
     """Add to the tables that stay what nobody has merged yet."""
-    keys = ", ".join(("day", *_KEY))
+    hours = _unpacked("hourly", ("hour", *_KEY), tuple(_SUMS))
+    by_day = f"SELECT (hour AT TIME ZONE 'UTC')::date AS day, added.* FROM ({hours}) AS added"
+    _add("daily", ("day", *_KEY), tuple(_OLD), by_day)
+    _add("totals", _TOTALS_KEY, _TOTALS, _unpacked("totals", _TOTALS_KEY, _TOTALS))
+
+
+def _add(name: str, key: tuple[str, ...], sums: tuple[str, ...], source: str) -> None:
+    keys = ", ".join(key)
     _run(f"""
-INSERT INTO pixelmeter_daily_merged AS present ({keys}, {", ".join(_OLD)})
-SELECT {keys}, {", ".join(f"coalesce(sum({name}), 0)" for name in _OLD)} FROM (
-  SELECT r.*, (r.hour AT TIME ZONE 'UTC')::date AS day
-  FROM pixelmeter_deltas AS d, json_populate_recordset(NULL::pixelmeter_hourly_merged, d.hourly) AS r
-) AS added GROUP BY {keys}
-ON CONFLICT ({keys}) DO UPDATE SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in _OLD)}
-""")
-    keys = ", ".join(_TOTALS_KEY)
-    _run(f"""
-INSERT INTO pixelmeter_totals_merged AS present ({keys}, {", ".join(_TOTALS)})
-SELECT {", ".join(f"r.{name}" for name in _TOTALS_KEY)}, {", ".join(f"coalesce(sum(r.{name}), 0)" for name in _TOTALS)}
-FROM pixelmeter_deltas AS d, json_populate_recordset(NULL::pixelmeter_totals_merged, d.totals) AS r
-GROUP BY {", ".join(f"r.{name}" for name in _TOTALS_KEY)} ORDER BY min(d.id)
-ON CONFLICT ({keys}) DO UPDATE SET {", ".join(f"{name} = present.{name} + excluded.{name}" for name in _TOTALS)}
+INSERT INTO pixelmeter_{name}_merged AS present ({keys}, {", ".join(sums)})
+SELECT {keys}, {", ".join(f"coalesce(sum({column}), 0)" for column in sums)} FROM ({source}) AS added
+GROUP BY {keys} ORDER BY min(id)
+ON CONFLICT ({keys}) DO UPDATE SET {", ".join(f"{column} = present.{column} + excluded.{column}" for column in sums)}
 """)

@@ -212,8 +212,8 @@ class _Postgresql:
     reach = """
 SELECT min(day), max(day) FROM (
   SELECT min(day) AS day FROM pixelmeter_daily_merged UNION ALL SELECT max(day) FROM pixelmeter_daily_merged
-  UNION ALL SELECT (r.hour AT TIME ZONE 'UTC')::date
-  FROM pixelmeter_deltas AS d, json_to_recordset(d.hourly) AS r(hour timestamptz)
+  UNION ALL SELECT (r."1" AT TIME ZONE 'UTC')::date
+  FROM pixelmeter_deltas AS d, json_to_recordset(d.hourly) AS r("1" timestamptz)
 ) AS days"""
 
     @contextlib.contextmanager

@@ -21,6 +21,7 @@ _SHORTEST = 1.0
 _LONGEST = 600.0
 _FIRST = 60.0
 _FEW = 16
+_YOUNG = 0.5
 # A process that ends before its time has come merges at each so many-th delta of the ledger.
 _EACH = 64
 _OWN = 1000
@@ -50,7 +51,7 @@ class Pace:
 
     def done(self, found: Merged, began: float) -> None:
         """Take note of what a merge that began at a time of the clock has found."""
-        is_idle = found.deltas < _FEW or found.age < _SHORTEST
+        is_idle = found.deltas < _FEW or found.age < _YOUNG
         self._interval = min(max(self._interval * 2 if is_idle else self._interval / 2, _SHORTEST), _LONGEST)
         self._has_merged = True
         self._own = 0

@@ -14,15 +14,10 @@ import msgspec
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.deltas import ARRAYS, DELTA_ROWS, TOTALS_SUMS, unpacked
 from pixelmeter.ledger.reader import with_schema
-from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS, hourly_row, tag_row
-from pixelmeter.ledger.sums import (
-    ADJUSTMENT_TOTALS_COLUMNS,
-    TOTALS_COLUMNS,
-    TOTALS_KEY,
-    adjustment_row,
-    delta_of,
-)
+from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS
+from pixelmeter.ledger.sums import ADJUSTMENT_TOTALS_COLUMNS, TOTALS_KEY, adjustment_row, delta_of
 from pixelmeter.ledger.wide_tags import Watch, has_many_values
 
 __all__ = ["MOST_DELTAS", "Additions", "additions_of", "looking_for_wide", "merging", "setting_apart"]
@@ -33,7 +28,6 @@ MOST_DELTAS = 5000
 _LARGEST = 2**63 - 1
 # An index of PostgreSQL has room for 2704 bytes of a key.
 _LONGEST_KEY = 2500
-_TOTALS_SUMS = TOTALS_COLUMNS[len(TOTALS_KEY) :]
 
 
 class Additions(NamedTuple):
@@ -57,39 +51,28 @@ def additions_of(
     Nobody would be there to tell, once it is merged.
     """
     delta = delta_of(attempts, changes, wide)
-    totals = [total.row() for total in delta.totals]
-    _check(map(hourly_row, delta.hourly), len(HOURLY_KEY))
-    _check(map(tag_row, delta.tag_daily), len(TAG_DAILY_KEY))
-    _check(totals, len(TOTALS_KEY))
     adjusted = [dict(zip(ADJUSTMENT_TOTALS_COLUMNS, adjustment_row(tally), strict=True)) for tally in delta.adjusted]
     return Additions(
-        _json(delta.hourly),
-        _json(delta.tag_daily),
-        _json([_without_zeros(row) for row in totals]),
-        _json(adjusted) if adjusted else None,
+        _json("hourly", delta.hourly),
+        _json("tag_daily", delta.tag_daily),
+        _json("totals", [total.row() for total in delta.totals]),
+        msgspec.json.encode(adjusted).decode() if adjusted else None,
         sorted(delta.wide),
         watch.suspects(delta.tag_daily),
     )
 
 
-def _check(rows: Iterable[Sequence[Any]], width: int) -> None:
+def _json(array: str, rows: Iterable[Sequence[Any]]) -> str:
+    kind, width = DELTA_ROWS[array], len(ARRAYS[array][0])
+    found: list[msgspec.Struct] = []
     for row in rows:
-        if max(row[width:]) > _LARGEST or min(row[width:]) < -_LARGEST:
+        sums, texts = row[width:], "".join(one for one in row[:width] if isinstance(one, str))
+        if max(sums) > _LARGEST or min(sums) < -_LARGEST:
             raise OverflowError("a sum of more than 63 bits")
-        texts = "".join(one for one in row[:width] if isinstance(one, str))
         if len(texts) * 4 > _LONGEST_KEY and len(texts.encode()) > _LONGEST_KEY:
             raise ValueError("a key that no index has room for")
-
-
-def _without_zeros(row: Sequence[Any]) -> dict[str, Any]:
-    width = len(TOTALS_KEY)
-    found = dict(zip(TOTALS_KEY, row[:width], strict=True))
-    found.update((name, value) for name, value in zip(_TOTALS_SUMS, row[width:], strict=True) if value)
-    return found
-
-
-def _json(rows: object) -> str:
-    return msgspec.json.encode(rows).decode()
+        found.append(kind(*row))
+    return msgspec.json.encode(found).decode()
 
 
 def merging(address: Address) -> bytes:
@@ -98,7 +81,13 @@ def merging(address: Address) -> bytes:
     The first one tells how many were merged and how many seconds ago the first of them was made.
     """
     not_wide = "WHERE tag NOT IN (SELECT tag FROM pixelmeter_wide_tags)"
-    key, sums = ", ".join(HOURLY_KEY), ", ".join(f"coalesce(sum({name}), 0) AS {name}" for name in SUMS)
+    key = ", ".join(HOURLY_KEY)
+    by_day = f"""
+  FROM (SELECT (hour AT TIME ZONE 'UTC')::date AS day, hours.* FROM hours) AS days GROUP BY {", ".join(DAILY_KEY)}"""
+    by_tag = f"""
+  FROM ({unpacked("gone", "tag_daily")}) AS added {not_wide} GROUP BY {", ".join(TAG_DAILY_KEY)}"""
+    of_totals = f"""
+  FROM ({unpacked("gone", "totals")}) AS added GROUP BY {", ".join(TOTALS_KEY)}"""
     statements = f"""
 WITH mine AS MATERIALIZED (
   SELECT pg_try_advisory_xact_lock(hashtext('pixelmeter'), hashtext('pixelmeter_deltas'::regclass::oid::text)) AS it
@@ -107,39 +96,12 @@ WITH mine AS MATERIALIZED (
   USING mine, (SELECT id FROM pixelmeter_deltas WHERE NOT is_apart ORDER BY id LIMIT %s) AS next
   WHERE mine.it AND d.id = next.id RETURNING d.*
 ), hours AS (
-  SELECT {key}, {sums}
-  FROM gone, json_populate_recordset(NULL::pixelmeter_hourly_merged, gone.hourly) AS r GROUP BY {key}
-), to_hourly AS ({_adding("hourly", HOURLY_KEY, SUMS, "FROM hours")}
-), to_daily AS ({
-        _adding(
-            "daily",
-            DAILY_KEY,
-            SUMS,
-            f'''
-  FROM (SELECT (hour AT TIME ZONE 'UTC')::date AS day, hours.* FROM hours) AS days GROUP BY {", ".join(DAILY_KEY)}''',
-        )
-    }
-), to_tag_daily AS ({
-        _adding(
-            "tag_daily",
-            TAG_DAILY_KEY,
-            TAG_SUMS,
-            f'''
-  FROM gone, json_populate_recordset(NULL::pixelmeter_tag_daily_merged, gone.tag_daily) AS r {not_wide}
-  GROUP BY {", ".join(TAG_DAILY_KEY)}''',
-        )
-    }
-), to_totals AS ({
-        _adding(
-            "totals",
-            TOTALS_KEY,
-            _TOTALS_SUMS,
-            f'''
-  FROM gone, json_populate_recordset(NULL::pixelmeter_totals_merged, gone.totals) AS r
-  GROUP BY {", ".join(TOTALS_KEY)}''',
-            "min(gone.id)",
-        )
-    }
+  SELECT {key}, {", ".join(f"sum({name}) AS {name}" for name in SUMS)}
+  FROM ({unpacked("gone", "hourly")}) AS added GROUP BY {key}
+), to_hourly AS ({_adding("hourly", HOURLY_KEY, SUMS, f"FROM hours GROUP BY {key}", key)}
+), to_daily AS ({_adding("daily", DAILY_KEY, SUMS, by_day, ", ".join(DAILY_KEY))}
+), to_tag_daily AS ({_adding("tag_daily", TAG_DAILY_KEY, TAG_SUMS, by_tag, ", ".join(TAG_DAILY_KEY))}
+), to_totals AS ({_adding("totals", TOTALS_KEY, TOTALS_SUMS, of_totals, "min(id)")}
 )
 SELECT count(*), coalesce(extract(epoch FROM clock_timestamp() - min(made_at)), 0)::float8 FROM gone;
 DELETE FROM pixelmeter_tag_daily_merged WHERE tag IN (SELECT tag FROM pixelmeter_wide_tags)
@@ -163,13 +125,11 @@ def setting_apart(address: Address) -> bytes:
     return with_schema(f"UPDATE pixelmeter_deltas SET is_apart = true WHERE id = ({first})", address).encode()
 
 
-def _adding(name: str, key: Sequence[str], sums: Sequence[str], source: str, order: str = "") -> str:
-    """Return what adds the rows of a source, grouped by their key, to a table."""
+def _adding(name: str, key: Sequence[str], sums: Sequence[str], source: str, order: str) -> str:
+    """Return what adds the rows of a source, which groups them by their key, to a table."""
     keys = ", ".join(key)
-    is_summed = "GROUP BY" in source
-    values = ", ".join(f"coalesce(sum({column}), 0)" if is_summed else column for column in sums)
     return f"""
   INSERT INTO pixelmeter_{name}_merged AS present ({keys}, {", ".join(sums)})
-  SELECT {keys}, {values} {source} ORDER BY {order or keys}
+  SELECT {keys}, {", ".join(f"coalesce(sum({column}), 0)" for column in sums)} {source} ORDER BY {order}
   ON CONFLICT ({keys}) DO UPDATE SET {", ".join(f"{column} = present.{column} + excluded.{column}" for column in sums)}
 """

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from sqlalchemy import Table
 from sqlalchemy.dialects.sqlite import dialect, insert
@@ -16,10 +15,8 @@ from pixelmeter.ledger.rollups import (
     HOURLY_KEY,
     TAG_DAILY_COLUMNS,
     TAG_DAILY_KEY,
-    HourSums,
+    Row,
     daily_rows,
-    hourly_row,
-    tag_row,
 )
 from pixelmeter.ledger.schema import ADJUSTMENT_TOTALS, DAILY, HOURLY, TAG_DAILY, TOTALS
 from pixelmeter.ledger.sums import (
@@ -67,7 +64,7 @@ class SqliteSums:
         """Add what attempts and changes add."""
         connection.executemany(_ADD_TO_HOURLY, map(_hour_row, delta.hourly))
         connection.executemany(_ADD_TO_DAILY, daily_rows(delta.hourly))
-        connection.executemany(_ADD_TO_TAG_DAILY, map(tag_row, delta.tag_daily))
+        connection.executemany(_ADD_TO_TAG_DAILY, delta.tag_daily)
         connection.executemany(_ADD_TO_TOTALS, [total.row() for total in delta.totals])
         connection.executemany(_ADD_TO_ADJUSTMENT_TOTALS, map(adjustment_row, delta.adjusted))
         suspects = self._watch.suspects(delta.tag_daily)
@@ -81,7 +78,6 @@ def _mark(connection: sqlite3.Connection, wide: Collection[str]) -> None:
         connection.execute(_DROP, (tag,))
 
 
-def _hour_row(sums: HourSums) -> tuple[Any, ...]:
-    hour, *rest = hourly_row(sums)
+def _hour_row(row: Row) -> Row:
     # As times are here: text without an offset, in microseconds.
-    return (f"{hour[:19]}.000000", *rest)
+    return (f"{row[0][:19]}.000000", *row[1:])

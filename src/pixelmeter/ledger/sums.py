@@ -13,7 +13,7 @@ from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.counting import AdjustmentKey, AdjustmentTally, Key, Tally, adjustment_tallies, key_of
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.ledger.reader import LedgerReader
-from pixelmeter.ledger.rollups import HourSums, TagSums, rolled_up
+from pixelmeter.ledger.rollups import Row, rolled_up
 
 __all__ = [
     "ADJUSTMENT_TOTALS_COLUMNS",
@@ -99,8 +99,8 @@ _tokens = attrgetter(*TOTALS_COLUMNS[_TOKENS : -len(DURATIONS)])
 class Delta(NamedTuple):
     """What attempts and adjustments add to the sums of a ledger: one entry for each row that changes."""
 
-    hourly: Sequence[HourSums]
-    tag_daily: Sequence[TagSums]
+    hourly: Sequence[Row]
+    tag_daily: Sequence[Row]
     wide: Collection[str]
     """The tags that turn out to be wide, which are to be marked as such in the same transaction."""
     totals: Sequence[Total]

@@ -94,6 +94,7 @@ def check(found: str | None) -> None:
 def create_if_absent(connection: Connection) -> None:
     """Make the tables in a database that has none of them, at the newest revision; no commit."""
     from pixelmeter.ledger import partitions
+    from pixelmeter.ledger.rollup_tables import store_as_it_is
     from pixelmeter.ledger.schema import ATTEMPTS, METADATA
     from pixelmeter.ledger.views import create_views
 
@@ -108,6 +109,7 @@ def create_if_absent(connection: Connection) -> None:
     METADATA.create_all(connection)
     if connection.dialect.name == "postgresql":
         partitions.create(connection, schema_of(connection), moment_of(SystemClock().now()))
+    store_as_it_is(connection, schema_of(connection))
     create_views(connection, schema_of(connection))
     _version().create(connection, checkfirst=True)
     connection.execute(_version().insert().values(version_num=revisions()[-1]))

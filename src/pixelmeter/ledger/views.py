@@ -9,6 +9,7 @@ from sqlalchemy import Connection
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS
+from pixelmeter.ledger.deltas import ARRAYS, unpacked
 from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS
 from pixelmeter.ledger.sums import TOTALS_COLUMNS, TOTALS_KEY
 
@@ -17,7 +18,6 @@ __all__ = ["VIEWS", "create_views"]
 # What is not merged yet came later than all that is: in the order of its commits, beyond every number of the table.
 _LATER = 1 << 62
 _NOT_WIDE = " WHERE r.tag NOT IN (SELECT tag FROM pixelmeter_wide_tags)"
-_TOTALS_SUMS = TOTALS_COLUMNS[len(TOTALS_KEY) :]
 
 
 def _as_it_is(name: str) -> str:
@@ -44,18 +44,17 @@ GROUP BY call_id
 }
 
 
-def _with_deltas(name: str, array: str, key: Mapping[str, str], sums: Iterable[str], condition: str = "") -> str:
-    """Return a query of a table, and of what the deltas have in an array: the rows of a table of that name.
+def _with_deltas(name: str, array: str, key: Mapping[str, str], condition: str = "") -> str:
+    """Return a query of a table of sums, and of what an array of the deltas adds to it.
 
-    `key` has its columns, and what they are in the array.
+    `key` has the columns of its key, and what they are in the array.
     """
-    sums = tuple(sums)
+    sums = ARRAYS[array][1]
     unmerged = (*key.values(), *(f"coalesce(r.{column}, 0)" for column in sums))
     return f"""
 SELECT {", ".join((*key, *sums))} FROM pixelmeter_{name}_merged AS r{condition}
 UNION ALL
-SELECT {", ".join(unmerged)}
-FROM pixelmeter_deltas AS d, json_populate_recordset(NULL::pixelmeter_{array}_merged, d.{array}) AS r{condition}
+SELECT {", ".join(unmerged)} FROM ({unpacked("pixelmeter_deltas", array)}) AS r{condition}
 """
 
 
@@ -73,10 +72,10 @@ _SQLITE = {
     )
 }
 _POSTGRESQL = {
-    "daily": _with_deltas("daily", "hourly", {"day": "(r.hour AT TIME ZONE 'UTC')::date", **_key(DAILY_KEY[1:])}, SUMS),
-    "hourly": _with_deltas("hourly", "hourly", _key(HOURLY_KEY), SUMS),
-    "tag_daily": _with_deltas("tag_daily", "tag_daily", _key(TAG_DAILY_KEY), TAG_SUMS, _NOT_WIDE),
-    "totals": _with_deltas("totals", "totals", {"number": f"{_LATER} + d.id", **_key(TOTALS_KEY)}, _TOTALS_SUMS),
+    "daily": _with_deltas("daily", "hourly", {"day": "(r.hour AT TIME ZONE 'UTC')::date", **_key(DAILY_KEY[1:])}),
+    "hourly": _with_deltas("hourly", "hourly", _key(HOURLY_KEY)),
+    "tag_daily": _with_deltas("tag_daily", "tag_daily", _key(TAG_DAILY_KEY), _NOT_WIDE),
+    "totals": _with_deltas("totals", "totals", {"number": f"{_LATER} + r.id", **_key(TOTALS_KEY)}),
 }
 VIEWS: Mapping[str, Mapping[str, str]] = {
     dialect: {**{f"pixelmeter_{name}": query for name, query in sums.items()}, **_OF_ATTEMPTS}

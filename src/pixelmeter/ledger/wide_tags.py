@@ -7,8 +7,8 @@ values in the rollup.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
-from typing import Protocol, TypeGuard
+from collections.abc import Collection, Iterable, Sequence
+from typing import Any, TypeGuard
 from zlib import crc32
 
 from pixelmeter.ledger.reader import LedgerReader
@@ -57,24 +57,15 @@ def is_plain_value(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= _LONGEST_VALUE and value.isprintable()
 
 
-class _Counted(Protocol):
-    @property
-    def tag(self) -> str: ...
-    @property
-    def day(self) -> str: ...
-    @property
-    def value(self) -> str: ...
-
-
 class Watch:
     """Picks the tags whose values a writer should count, though each process may see but a few of them."""
 
     def __init__(self) -> None:
         self._seen: set[tuple[str, str, str]] = set()
 
-    def suspects(self, added: Iterable[_Counted]) -> Collection[tuple[str, str]]:
+    def suspects(self, added: Iterable[Sequence[Any]]) -> Collection[tuple[str, str]]:
         """Return the tags and days to look into, given what is added to the rollup by tags."""
-        new = {(one.tag, one.day, one.value) for one in added} - self._seen
+        new = {(tag, day, value) for tag, day, value, *_ in added} - self._seen
         if len(self._seen) > _REMEMBERED:
             self._seen.clear()
         self._seen |= new
