@@ -21,12 +21,13 @@ from pixelmeter.ledger.files import PATIENCE, write_lock
 
 __all__ = ["deleting", "rewrite", "shrinks"]
 
-_AIM = 0.05
+_AIM = 0.1
 """Seconds that a transaction should take."""
-_ROWS = (100, 5000)
-_PAGES = (50, 2000)
+_ROWS = (500, 5000)
+_PAGES = (200, 5000)
 """How much one does, at least and at most."""
-_REST = 0.02
+_REST = 0.025
+"""Seconds between two transactions: a writer that waits looks for the lock more often."""
 _INCREMENTAL = 2
 
 # Oldest first, so that what is left where this is broken off is all of it younger.
@@ -149,6 +150,5 @@ class _Pruning:
             done = work()
             self._connection.execute("COMMIT")
             took = time.monotonic() - began
-        # Writers look for the lock now and then: they have it for as long as we had.
-        time.sleep(max(took, _REST))
+        time.sleep(_REST)
         return done, took
