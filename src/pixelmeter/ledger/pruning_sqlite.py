@@ -115,9 +115,11 @@ class _Pruning:
 
     def _delete(self, limit: int) -> int:
         run = self._connection.execute
+        run("BEGIN IMMEDIATE")
         ids = [identity for (identity,) in run(_DELETE, (self._bound, limit)).fetchall()]
         run(_DELETE_ADJUSTMENTS, (json.dumps(ids),))
         run(_COUNT, (len(ids), self._bound))
+        run("COMMIT")
         return len(ids)
 
     def _delete_jobs(self, rowids: list[int]) -> int:
@@ -125,7 +127,8 @@ class _Pruning:
 
     def _give_back(self, pages: int) -> int:
         [before] = self._connection.execute("PRAGMA freelist_count").fetchone()
-        self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        # As a script, which is a transaction by itself: of a statement the driver does one step, which is one page.
+        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
         return min(int(before), pages)
 
     def _repeated(self, step: Callable[[int], int], sizes: tuple[int, int]) -> Iterator[int]:
@@ -143,12 +146,10 @@ class _Pruning:
                 size = min(most, size * 2)
 
     def _locked(self, work: Callable[[], int]) -> tuple[int, float]:
-        """Do some work in a transaction; return what it has done, and how many seconds it took."""
+        """Do some work that is one transaction; return what it has done, and how many seconds it took."""
         with write_lock(self._path):
             began = time.monotonic()
-            self._connection.execute("BEGIN IMMEDIATE")
             done = work()
-            self._connection.execute("COMMIT")
             took = time.monotonic() - began
         time.sleep(_REST)
         return done, took
