@@ -23,8 +23,8 @@ __all__ = ["deleting", "rewrite", "shrinks"]
 
 _AIM = 0.1
 """Seconds that a transaction should take."""
-_ROWS = (500, 5000)
-_PAGES = (200, 5000)
+_ROWS = (250, 2000)
+_PAGES = (100, 1000)
 """How much one does, at least and at most."""
 _REST = 0.025
 """Seconds between two transactions: a writer that waits looks for the lock more often."""
@@ -142,7 +142,7 @@ class _Pruning:
             yield done
             if took > _AIM:
                 size = max(least, size // 2)
-            elif took < _AIM / 2:
+            elif took < _AIM / 4:
                 size = min(most, size * 2)
 
     def _locked(self, work: Callable[[], int]) -> tuple[int, float]:
