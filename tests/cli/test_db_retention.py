@@ -25,7 +25,7 @@ from pixelmeter.ledger.budget_reading import SPENT
 from pixelmeter.ledger.engine import changing, open_engine
 from pixelmeter.ledger.pruning import horizon_of
 from pixelmeter.ledger.reader import reading_ledger
-from pixelmeter.ledger.schema import METADATA, PRUNES
+from pixelmeter.ledger.schema import DELTAS, METADATA, PRUNES
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.reports.ledger_check import check_budgets
 from pixelmeter.settings import from_environment
@@ -370,6 +370,19 @@ def test_a_budget_that_counts_the_tag_alone_is_named_and_nothing_is_erased(of_cu
 
     assert (1, before) == (said.exit_code, everything_of(of_customers))
     assert "the budget 'theirs' counts attempts with that tag alone" in said.output
+
+
+def test_a_sum_that_cannot_be_merged_and_may_have_the_tag_keeps_it_from_being_erased(of_customers: str) -> None:
+    with changing(read_address(of_customers)) as connection:
+        values = {"hourly": [], "tag_daily": [], "totals": [], "made_at": moment_of(NOW), "is_apart": True}
+        if connection.dialect.name == "sqlite":
+            values |= dict.fromkeys(("hourly", "tag_daily", "totals"), "[]")
+        connection.execute(DELTAS.insert().values(values))
+    before = everything_of(of_customers)
+    said = forget(of_customers, "--yes")
+
+    assert (1, before) == (said.exit_code, everything_of(of_customers))
+    assert "1 sums cannot be merged, and may have that tag" in said.output
 
 
 def test_what_is_no_tag_is_refused(sqlite_url: str) -> None:

@@ -51,6 +51,9 @@ def forget(run: Run, reader: LedgerReader, key: str, value: str) -> Forgotten:
     What deltas have must be in the sums. Returns what had it; LedgerError where it cannot be erased.
     """
     found = foresee(reader, key, value)
+    [(apart,)] = reader.rows("SELECT count(*) FROM pixelmeter_deltas")
+    if apart:
+        raise LedgerError(f"{apart} sums cannot be merged, and may have that tag: `pixelmeter doctor` says why")
     tagged, others = _tagged(reader, key, value), reader.dialect.other_tags(key)
     run(
         [

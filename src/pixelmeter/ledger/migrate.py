@@ -130,7 +130,8 @@ def _change(url: str, change: Literal["upgrade", "downgrade"], revision: str) ->
             version.create_schema_if_absent(connection)
             # Migrations name tables without a schema; for this transaction there is no other.
             connection.exec_driver_sql(f'SET LOCAL search_path TO "{schema}"')
-        _hold_writers(connection)
+        if change == "downgrade" or found != version.revisions()[-1]:
+            _hold_writers(connection)
         config.attributes["connection"] = connection
         try:
             getattr(command, change)(config, revision)

@@ -21,12 +21,13 @@ from pixelmeter.ledger.files import PATIENCE, write_lock
 
 __all__ = ["deleting", "rewrite", "shrinks"]
 
-_AIM = 0.05
+_AIM = 0.1
 """Seconds that a transaction should take."""
-_ROWS = (100, 5000)
-_PAGES = (50, 2000)
+_ROWS = (250, 2000)
+_PAGES = (100, 1000)
 """How much one does, at least and at most."""
-_REST = 0.02
+_REST = 0.025
+"""Seconds between two transactions: a writer that waits looks for the lock more often."""
 _INCREMENTAL = 2
 
 # Oldest first, so that what is left where this is broken off is all of it younger.
@@ -114,9 +115,11 @@ class _Pruning:
 
     def _delete(self, limit: int) -> int:
         run = self._connection.execute
+        run("BEGIN IMMEDIATE")
         ids = [identity for (identity,) in run(_DELETE, (self._bound, limit)).fetchall()]
         run(_DELETE_ADJUSTMENTS, (json.dumps(ids),))
         run(_COUNT, (len(ids), self._bound))
+        run("COMMIT")
         return len(ids)
 
     def _delete_jobs(self, rowids: list[int]) -> int:
@@ -124,7 +127,8 @@ class _Pruning:
 
     def _give_back(self, pages: int) -> int:
         [before] = self._connection.execute("PRAGMA freelist_count").fetchone()
-        self._connection.execute(f"PRAGMA incremental_vacuum({pages})").fetchall()
+        # As a script, which is a transaction by itself: of a statement the driver does one step, which is one page.
+        self._connection.executescript(f"PRAGMA incremental_vacuum({pages})")
         return min(int(before), pages)
 
     def _repeated(self, step: Callable[[int], int], sizes: tuple[int, int]) -> Iterator[int]:
@@ -138,17 +142,14 @@ class _Pruning:
             yield done
             if took > _AIM:
                 size = max(least, size // 2)
-            elif took < _AIM / 2:
+            elif took < _AIM / 4:
                 size = min(most, size * 2)
 
     def _locked(self, work: Callable[[], int]) -> tuple[int, float]:
-        """Do some work in a transaction; return what it has done, and how many seconds it took."""
+        """Do some work that is one transaction; return what it has done, and how many seconds it took."""
         with write_lock(self._path):
             began = time.monotonic()
-            self._connection.execute("BEGIN IMMEDIATE")
             done = work()
-            self._connection.execute("COMMIT")
             took = time.monotonic() - began
-        # Writers look for the lock now and then: they have it for as long as we had.
-        time.sleep(max(took, _REST))
+        time.sleep(_REST)
         return done, took
