@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import date
 from functools import lru_cache
 from operator import add
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 import msgspec
 
@@ -199,10 +199,10 @@ def _parsed(text: str) -> tuple[Sequence[tuple[str, str]], frozenset[str]]:
 def _foreign(text: str) -> Mapping[str, object]:
     """Return tags that are not only text, as none of ours are; nothing of what is no object."""
     try:
-        found = json.loads(text)
+        found: object = json.loads(text)
     except ValueError:
         return {}
-    return found if isinstance(found, dict) else {}
+    return cast("Mapping[str, object]", found) if isinstance(found, dict) else {}
 
 
 def _many(by_value: Iterable[Row]) -> set[str]:
