@@ -77,14 +77,17 @@ class _Call(Layer):
             return None
         self._earlier = request.response
         content, fields = body_of(request)
-        headers = request.headers
+        headers = {
+            name.lower().encode(): value.encode("utf-8", "surrogateescape") for name, value in request.headers.items()
+        }
+        if request.compress:
+            # aiohttp will do that as it writes: the body in memory is as it was given.
+            headers.pop(b"content-encoding", None)
         return Outgoing(
             found=found,
             host=host,
             target=target,
-            headers={
-                name.lower().encode(): value.encode("utf-8", "surrogateescape") for name, value in headers.items()
-            },
+            headers=headers,
             content=content,
             fields=fields,
             context=self._context,
