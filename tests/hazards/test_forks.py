@@ -238,12 +238,12 @@ call("parent")
 assert meter.flush(60)
 from pixelmeter.ledger import sqlite
 amid, go_on = threading.Event(), threading.Event()
-def delta_of(batch, changes, delta_of=sqlite.delta_of):
+def amid_a_write(*given, delta_of=sqlite.delta_of):
     if os.getpid() == parent:
         amid.set()
         go_on.wait()
-    return delta_of(batch, changes)
-parent, sqlite.delta_of = os.getpid(), delta_of
+    return delta_of(*given)
+parent, sqlite.delta_of = os.getpid(), amid_a_write
 call("parent")
 meter.recorder.stop()
 amid.wait()
