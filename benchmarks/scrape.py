@@ -17,6 +17,7 @@ from contextlib import closing
 from itertools import islice, product
 from pathlib import Path
 
+import psycopg
 from prometheus_client import CollectorRegistry, generate_latest
 from rich.console import Console
 from rich.table import Table
@@ -29,6 +30,7 @@ from pixelmeter.core.labels import QUALITIES, SIZES
 from pixelmeter.core.ports import Clock
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import changing
+from pixelmeter.ledger.merging import merge_all
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.sums import TOTALS_COLUMNS, TOTALS_KEY
 from pixelmeter.ledger.writer import open_writer
@@ -69,9 +71,13 @@ def fill(url: str) -> None:
         few = [make_attempt(model=model, size=size, quality=quality) for model, size, quality in kinds]
         writer.write(few[:COMBINATIONS], {}, [])
     scaled = ", ".join(f"{name} = {name} * {10 * ROWS // COMBINATIONS}" for name in TOTALS_COLUMNS[len(TOTALS_KEY) :])
-    with changing(read_address(url)) as connection:
-        connection.execute(text("DELETE FROM pixelmeter_totals WHERE model NOT LIKE 'vendor/fleet-%'"))
-        connection.execute(text(f"UPDATE pixelmeter_totals SET {scaled}"))
+    address = read_address(url)
+    if address.dialect == "postgresql":
+        with psycopg.connect(url) as merging:
+            merge_all(merging, address)
+    with changing(address) as connection:
+        connection.execute(text("DELETE FROM pixelmeter_totals_merged WHERE model NOT LIKE 'vendor/fleet-%'"))
+        connection.execute(text(f"UPDATE pixelmeter_totals_merged SET {scaled}"))
 
 
 def measured(work: Callable[[], object], rounds: int) -> tuple[float, float]:

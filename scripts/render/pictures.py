@@ -178,9 +178,9 @@ def _spread(database_url: str) -> None:
         connection.execute(
             f"UPDATE pixelmeter_attempts SET started_at = started_at - interval '3 days' WHERE {thinner}"
         )
-        connection.execute("TRUNCATE pixelmeter_daily")
+        connection.execute("TRUNCATE pixelmeter_daily_merged, pixelmeter_deltas")
         connection.execute("""
-            INSERT INTO pixelmeter_daily
+            INSERT INTO pixelmeter_daily_merged
             SELECT
               (started_at AT TIME ZONE 'UTC')::date, gateway, coalesce(provider, ''), operation, model, outcome, 0,
               count(*), count(*) FILTER (WHERE attempt = 0), coalesce(sum(images), 0), coalesce(sum(cost), 0),

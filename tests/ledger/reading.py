@@ -37,7 +37,7 @@ def _plain(name: str, value: Any) -> Any:
         moment: datetime = value.replace(tzinfo=value.tzinfo or UTC)
         return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     if name == "tags" and isinstance(value, dict):
-        return "{" + ",".join(f'"{key}":"{value[key]}"' for key in sorted(value)) + "}"
+        return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
     return value
 
 
