@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _DROP = ("p50", "share", "calls", "p95", "errors", "attempts", "images", "unknown_cost", "at_risk")
 _SAVINGS = ("baseline", "route_fee", "savings")
+_WORTH_SAYING_SECONDS = 1
 _Read = TypeVar("_Read")
 
 
@@ -133,7 +134,7 @@ def _say_how_long(reader: LedgerReader, question: Question) -> None:
     from pixelmeter.system import SystemClock
 
     found = expected(reader, question, SystemClock())
-    if found is not None and found.seconds >= 1:
+    if found is not None and found.seconds >= _WORTH_SAYING_SECONDS:
         seconds = round(found.seconds)
         told = f"{seconds} s" if seconds < 100 else f"{round(seconds / 60)} minutes"
         text = f"No rollup has this: about {found.attempts:,} attempts are read, which takes about {told}."
