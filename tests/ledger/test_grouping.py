@@ -66,7 +66,10 @@ def report(
 
 
 def sums(row: Row) -> dict[str, object]:
-    return {**{name: getattr(row, name) for name in SUMS}, "buckets": +row.buckets}
+    return {
+        **{name: getattr(row, name) for name in SUMS},
+        "buckets": {bucket: number for bucket, number in row.buckets.items() if number},
+    }
 
 
 def added(rows: Sequence[Row]) -> dict[str, object]:

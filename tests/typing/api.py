@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from decimal import Decimal
 from typing import assert_type
 
 import aigateway
@@ -71,8 +73,16 @@ async def asynchronously() -> None:
 with pixelmeter.tags(team="growth", feature="hero"):
     pass
 
-with pixelmeter.call():
-    pass
+with pixelmeter.call() as call:
+    assert_type(call.cost, Decimal | None)
+assert_type(call.at_risk, Decimal | None)
+
+spend = meter.spend("this-month", by="tag:team", tags={"env": "prod"}, top=10, model="openai/*", tz="Europe/Berlin")
+assert_type(spend, pixelmeter.Spend)
+assert_type(spend.rows, tuple[pixelmeter.SpendRow, ...])
+assert_type(spend.total.cost, Decimal | None)
+meter.spend(datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC))
+meter.spend("7d", provider="openai")  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
 
 with capture_calls() as attempts:
     assert_type(attempts, list[Attempt])

@@ -126,7 +126,10 @@ class _Bare(str):
         raise TypeError("csv only asks whether this method is there")
 
 
-def _cell(value: object, read: Callable[[object], str]) -> str:
+def _cell(value: object, read: Callable[[object], str]) -> str | int | float:
+    # As they are, the csv module writes them as JSON does, and a report may have millions.
+    if type(value) is int or type(value) is float:
+        return value
     text = read(value)
     if value is None or _is_number(value) or _NUMBER.fullmatch(text):
         return _Bare(text)

@@ -27,10 +27,12 @@ from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmeter.ledger.queries import TagUse
+    from pixelmeter.ledger.reader import LedgerReader
     from pixelmeter.reports.report import Answer, Question
 
 _DROP = ("p50", "share", "calls", "p95", "errors", "attempts", "images", "unknown_cost", "at_risk")
 _SAVINGS = ("baseline", "route_fee", "savings")
+_WORTH_SAYING_SECONDS = 1
 _Read = TypeVar("_Read")
 
 
@@ -121,8 +123,22 @@ def command(
         if lists_tags:
             _print_tags(tags_in_use(reader, question), question, format)
         else:
+            _say_how_long(reader, question)
             answer = ask(reader, question, with_notes=format == "table")
             _print(answer, question, format, is_chosen=chosen is not None)
+
+
+def _say_how_long(reader: LedgerReader, question: Question) -> None:
+    """Say before it begins how long a report takes that has to read many attempts."""
+    from pixelmeter.reports.report import expected
+    from pixelmeter.system import SystemClock
+
+    found = expected(reader, question, SystemClock())
+    if found is not None and found.seconds >= _WORTH_SAYING_SECONDS:
+        seconds = round(found.seconds)
+        told = f"{seconds} s" if seconds < 100 else f"{round(seconds / 60)} minutes"
+        text = f"No rollup has this: about {found.attempts:,} attempts are read, which takes about {told}."
+        click.echo(text, err=True)
 
 
 def _with_fees(chosen: tuple[str, ...] | None, format: str, with_fees: bool) -> tuple[str, ...]:

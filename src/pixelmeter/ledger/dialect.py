@@ -104,8 +104,12 @@ class Dialect(Protocol):
         """Return the columns, for `wide` to join, of a sum of whole numbers that may be past 64 bits."""
         ...
 
-    def joined(self, text: str) -> str:
-        """Return the aggregate that joins texts with commas."""
+    def is_overflow(self, error: Exception) -> bool:
+        """Return whether a database broke off because of a sum past 64 bits that was no `wide_sum`."""
+        ...
+
+    def joined(self, number: str) -> str:
+        """Return the aggregate that joins whole numbers with commas."""
         ...
 
     def microseconds(self, found: Any) -> int:
@@ -114,6 +118,10 @@ class Dialect(Protocol):
 
     def date(self, found: Any) -> date:
         """Return the day that a value of the column `day` is."""
+        ...
+
+    def time(self, found: Any) -> datetime:
+        """Return the beginning of the day or hour, in UTC, that a value of the column `day` or `hour` is."""
         ...
 
     def json_text(self, found: Any) -> str:
@@ -185,14 +193,20 @@ class _Sqlite:
         known = f"coalesce({column}, 0)"
         return f"coalesce(sum({known} >> {_LOW_BITS}), 0)", f"coalesce(sum({known} & {_LOW_MASK}), 0)"
 
-    def joined(self, text: str) -> str:
-        return f"group_concat({text}, ',')"
+    def is_overflow(self, error: Exception) -> bool:
+        return isinstance(error, sqlite3.Error) and "integer overflow" in str(error)
+
+    def joined(self, number: str) -> str:
+        return f"group_concat({number}, ',')"
 
     def microseconds(self, found: str) -> int:
         return (datetime.fromisoformat(found).replace(tzinfo=UTC) - _EPOCH) // _MICROSECOND
 
     def date(self, found: str) -> date:
         return date.fromisoformat(found)
+
+    def time(self, found: str) -> datetime:
+        return datetime.fromisoformat(found).replace(tzinfo=UTC)
 
     def json_text(self, found: str) -> str:
         return found
@@ -269,14 +283,20 @@ SELECT min(day), max(day) FROM (
     def wide_sum(self, column: str) -> tuple[str, ...]:
         return (f"coalesce(sum({column}), 0)",)
 
-    def joined(self, text: str) -> str:
-        return f"string_agg({text}, ',')"
+    def is_overflow(self, error: Exception) -> bool:
+        return False
+
+    def joined(self, number: str) -> str:
+        return f"string_agg(({number})::text, ',')"
 
     def microseconds(self, found: datetime) -> int:
         return (found - _EPOCH) // _MICROSECOND
 
     def date(self, found: date) -> date:
         return found
+
+    def time(self, found: Any) -> datetime:
+        return found if isinstance(found, datetime) else datetime(found.year, found.month, found.day, tzinfo=UTC)
 
     def json_text(self, found: object) -> str:
         return json.dumps(found, ensure_ascii=False, sort_keys=True, separators=(",", ":"))

@@ -5,27 +5,28 @@ Ranges are half-open, [since, until). Every value is a parameter, every name in 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, tzinfo
 from itertools import islice
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pixelmeter.core.reporting.columns import HISTOGRAM, OF_PROGRAMS, sums
 from pixelmeter.core.reporting.periods import Period, name_of, utc_text, windows
 from pixelmeter.core.reporting.report import Group, is_period, known, tag_of
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.dialect import RETRIED, ROUTED, Sql, bucket_of
+from pixelmeter.ledger.dialect import RETRIED, ROUTED, Dialect, Sql, bucket_of
 from pixelmeter.ledger.measures import (
+    BUCKETS,
+    BUCKETS_OF_ATTEMPTS,
+    BUCKETS_OF_ROLLUP,
+    BUCKETS_OF_TAGS,
     OF_ATTEMPTS,
     OF_RETRIES,
     OF_ROLLUP,
     OF_ROUTED,
     OF_TAGS,
-    ROLLED_UP,
-    ROLLED_UP_BY_TAG,
-    SENT,
-    SENT_BY_TAG,
     Sum,
     group_of,
     retried,
@@ -50,7 +51,7 @@ from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
 from pixelmeter.ledger.wide_tags import is_rolled_up
 
-__all__ = ["cost_by_period", "grouped", "widened"]
+__all__ = ["cost_by_period", "grouped", "needs_attempts", "widened"]
 
 _ROLLED_UP = {"gateway", "provider", "operation", "model", "outcome"}
 # What a report says of its sums and orders them by, whatever its columns are.
@@ -83,6 +84,13 @@ def grouped(
         if some[-1].end == until and (begin is None or begin <= until):
             some = _with_all_of_today(reader, some)
         yield from _Question(reader, by, some, filters, _ALWAYS | sums(columns), begin).answer()
+
+
+def needs_attempts(reader: LedgerReader, by: Sequence[str], zone: tzinfo, filters: Filters) -> bool:
+    """Return whether sums by these dimensions come from the attempts, however long the range: no rollup has them."""
+    now = datetime.now(UTC)
+    some = list(slots(now - 2 * DAY, now, zone, [name for name in by if is_period(name)]))
+    return not _Question(reader, by, some, filters, _ALWAYS, None).rollups()
 
 
 def widened(
@@ -123,11 +131,9 @@ def cost_by_period(
 
 
 class _Source(NamedTuple):
-    """Rows that are added up."""
+    """Attempts that are added up."""
 
     relation: str
-    time: str
-    """The column that says which slot a row is in."""
     used: str
     """What the sums are made of."""
     sums: Mapping[str, Sum]
@@ -152,7 +158,7 @@ class _Question:
         """Yield the groups of every source."""
         since, until = self.slots[0].start, self.slots[-1].end
         tag = self.tag_of_rollup()
-        rollups = self._rollups(tag)
+        rollups = self.rollups()
         found = pieces(since, until, rollups)
         for piece in less_to_read(found) if DAYS_OF_TAGS in rollups else found:
             if piece.rollup is None:
@@ -165,10 +171,10 @@ class _Question:
         if retries := self._asked(OF_RETRIES):
             early = retried(relation) if any("twice" in name for name in retries) else ""
             used = ", ".join(filter(None, ["billing, cost, at_risk", early]))
-            source = _Source(relation, "started_at", used, retries)
+            source = _Source(relation, used, retries)
             yield from self._groups(source, since, until, self._started(since, until, Sql(RETRIED)))
         if routed := self._asked(OF_ROUTED):
-            source = _Source(relation, "started_at", "baseline_cost, route_fee, savings", routed)
+            source = _Source(relation, "baseline_cost, route_fee, savings", routed)
             yield from self._groups(source, since, until, self._started(since, until, Sql(f"({ROUTED})")))
 
     def _check(self, start: datetime) -> None:
@@ -181,10 +187,10 @@ class _Question:
     def _asked(self, sums: Mapping[str, Sum]) -> Mapping[str, Sum]:
         return {name: one for name, one in sums.items() if name in self.wanted}
 
-    def _rollups(self, tag: str | None) -> Sequence[Rollup]:
+    def rollups(self) -> Sequence[Rollup]:
         """Return those that can tell, the coarsest first."""
         others = {name for name in self.by if not is_period(name)}
-        if tag is not None:
+        if self.tag_of_rollup() is not None:
             rollups = [DAYS_OF_TAGS]
         elif self.filters.rolled_up and others <= _ROLLED_UP:
             rollups = [DAYS, HOURS]
@@ -211,13 +217,35 @@ class _Question:
 
     def _of_rollup(self, piece: Piece, rollup: Rollup, by: Sequence[str], conditions: Iterable[Sql]) -> Iterator[Group]:
         is_tag = rollup is DAYS_OF_TAGS
-        sums = self._asked(OF_TAGS if is_tag else OF_ROLLUP)
-        source = _Source(rollup.relation, rollup.time, ROLLED_UP_BY_TAG if is_tag else ROLLED_UP, sums)
-        if HISTOGRAM in self.wanted:
-            source = source._replace(bucket="latency_bucket", sent=SENT_BY_TAG if is_tag else SENT)
-        bound = self._bound_of(rollup.time)
+        names = ["value" if is_tag else name for name in by if not is_period(name)]
+        # In the order of the index, of which they are the first columns, SQLite needs to sort nothing.
+        needed = max((rollup.dimensions.index(name) + 1 for name in names), default=0)
+        keys = (rollup.time, *rollup.dimensions[:needed])
+        places = [keys.index(name) for name in names]
+        dialect = self.reader.dialect
+        bound: Callable[[datetime], object] = dialect.moment
+        if rollup.time == "day":
+            bound = _by_day(dialect)
         time = Sql(f"{rollup.time} >= ? AND {rollup.time} < ?", (bound(piece.start), bound(piece.end)))
-        return self._groups(source, piece.start, piece.end, [time, *conditions], by)
+        condition = where([time, *conditions])
+        sums = self._asked(OF_TAGS if is_tag else OF_ROLLUP)
+        buckets = [dialect.joined(BUCKETS_OF_TAGS if is_tag else BUCKETS_OF_ROLLUP)]
+
+        def statement(is_wide: bool) -> str:
+            columns = [*keys, *selected(sums, dialect, is_wide=is_wide), *(buckets if HISTOGRAM in self.wanted else ())]
+            grouped_by = f"{condition.text} GROUP BY {', '.join(keys)}"
+            return f"SELECT {', '.join(columns)} FROM {rollup.relation} {grouped_by}"
+
+        starts = [slot.start for slot in self.slots]
+        periods: dict[object, Mapping[Period, str]] = {}
+        for width, row in self._rows(statement, condition.parameters):
+            time_of_row = row[0]
+            if time_of_row not in periods:
+                slot = bisect_right(starts, dialect.time(time_of_row)) - 1
+                periods[time_of_row] = self.slots[max(slot, 0)].names
+            own = iter([row[place] or None for place in places])
+            key = tuple(periods[time_of_row][name] if is_period(name) else next(own) for name in by)
+            yield group_of(key, sums, iter(row[len(keys) :]), width, HISTOGRAM in self.wanted)
 
     def _of_tag(self, piece: Piece, tag: str) -> Iterator[Group]:
         """Yield what the rollup has of a tag; of the attempts without it, all that there is without its values."""
@@ -239,7 +267,7 @@ class _Question:
         used = "attempt, images, outcome, billing, cost, fee, at_risk"
         if "pixels" in self.wanted:
             used += f", {dialect.pixels} AS pixels"
-        source = _Source(spend(self.reader), "started_at", used, self._asked(OF_ATTEMPTS))
+        source = _Source(spend(self.reader), used, self._asked(OF_ATTEMPTS))
         if HISTOGRAM in self.wanted:
             sent = "count(*) FILTER (WHERE outcome <> 'blocked')"
             source = source._replace(bucket=bucket_of(dialect), sent=sent)
@@ -251,60 +279,79 @@ class _Question:
         yield from others
         yield from self.filters.conditions(dialect)
 
-    def _bound_of(self, column: str) -> Callable[[datetime], object]:
-        """Return what makes a moment what a column of time is compared with."""
-        dialect = self.reader.dialect
-        return (lambda when: dialect.midnight(when.date())) if column == "day" else dialect.moment
-
     def _groups(
         self,
         source: _Source,
         start: datetime,
         end: datetime,
         conditions: Iterable[Sql],
-        by: Sequence[str] | None = None,
     ) -> Iterator[Group]:
-        """Yield the groups of the rows of a source on which all conditions hold."""
-        by = self.by if by is None else by
+        """Yield the groups of the attempts of a source on which all conditions hold."""
+        by = self.by
         dialect = self.reader.dialect
         within = [slot for slot in self.slots if slot.start < end and slot.end > start]
         # What is taken off lies before the first or after the last one, and is in the sums of that.
         within = within or [self.slots[0 if end <= self.slots[0].start else -1]]
-        dimensions = [self._dimension(name, source) for name in by if not is_period(name)]
+        dimensions = [self._dimension(name) for name in by if not is_period(name)]
         keys = ", ".join([*(f"key_{number}" for number in range(len(dimensions))), "slot"])
         # The inner query names each expression once: PostgreSQL does not take two parameters for the same one.
         named = [f"{found.text} AS key_{number}" for number, found in enumerate(dimensions)]
-        bounds = list(map(self._bound_of(source.time), (slot.start for slot in within[1:])))
-        named.append(f"{dialect.rank(source.time, bounds)} AS slot")
+        bounds = [dialect.moment(slot.start) for slot in within[1:]]
+        named.append(f"{dialect.rank('started_at', bounds)} AS slot")
         condition = where(conditions)
         rows = (
             f"SELECT {', '.join(named)}, {source.bucket} AS bucket, {source.used}"
             f" FROM {source.relation} AS one {condition.text}"
         )
-        columns = list(selected(source.sums, dialect))
-        if source.sent:
-            parts = ", ".join(f"{column} AS sum_{number}" for number, column in enumerate(columns))
-            found = f"SELECT {keys}, bucket, {parts}, {source.sent} AS sent"
-            rows = f"{found} FROM ({rows}) AS found GROUP BY {keys}, bucket"
-            columns = [f"sum(sum_{number})" for number in range(len(columns))]
-            columns.append(dialect.joined("bucket || ':' || sent"))
-        statement = f"SELECT {keys}, {', '.join(columns)} FROM ({rows}) AS parts GROUP BY {keys}"
+
+        def statement(is_wide: bool) -> str:
+            columns = list(selected(source.sums, dialect, is_wide=is_wide))
+            if source.sent and self._is_of_few():
+                # Most groups are one attempt: they are not worth a second grouping.
+                columns.append(dialect.joined(BUCKETS_OF_ATTEMPTS))
+            elif source.sent:
+                parts = ", ".join(f"{column} AS sum_{number}" for number, column in enumerate(columns))
+                found = f"SELECT {keys}, bucket, {parts}, {source.sent} AS sent FROM ({rows}) AS found"
+                columns = [*(f"sum(sum_{number})" for number in range(len(columns))), dialect.joined(BUCKETS)]
+                grouped_rows = f"({found} GROUP BY {keys}, bucket) AS parts"
+                return f"SELECT {keys}, {', '.join(columns)} FROM {grouped_rows} GROUP BY {keys}"
+            return f"SELECT {keys}, {', '.join(columns)} FROM ({rows}) AS found GROUP BY {keys}"
+
         parameters = [value for found in (*dimensions, condition) for value in found.parameters]
-        width = len(dialect.wide_sum(""))
-        for row in self.reader.rows(statement, parameters):
+        for width, row in self._rows(statement, parameters):
             values = iter(row)
             others = iter([next(values) or None for _ in dimensions])
             names = within[int(next(values))].names
             key = tuple(names[name] if is_period(name) else next(others) for name in by)
-            buckets = row[-1] if source.sent else None
-            yield group_of(key, source.sums, values, width, buckets)
+            yield group_of(key, source.sums, values, width, bool(source.sent))
 
-    def _dimension(self, name: str, source: _Source) -> Sql:
+    def _rows(
+        self, statement: Callable[[bool], str], parameters: Sequence[object]
+    ) -> Iterator[tuple[int, Sequence[Any]]]:
+        """Yield how many columns an amount of money has, and each row; wide sums only where narrow ones overflow."""
+        width = 1
+        try:
+            rows = self.reader.rows(statement(False), parameters)
+        except Exception as error:
+            if not self.reader.dialect.is_overflow(error):
+                raise
+            width, rows = len(self.reader.dialect.wide_sum("")), self.reader.rows(statement(True), parameters)
+        for row in rows:
+            yield width, row
+
+    def _is_of_few(self) -> bool:
+        """Return whether a group has few attempts."""
+        tags = [tag for name in self.by if (tag := tag_of(name)) is not None]
+        return "call" in self.by or any(not is_rolled_up(self.reader, tag) for tag in tags)
+
+    def _dimension(self, name: str) -> Sql:
         tag = tag_of(name)
-        if tag is not None and source.relation == DAYS_OF_TAGS.relation:
-            return Sql("value")
         found = Sql(_EXPRESSIONS.get(name, name)) if tag is None else self.reader.dialect.tag_value(tag)
         return Sql(f"coalesce({found.text}, '')", found.parameters)
+
+
+def _by_day(dialect: Dialect) -> Callable[[datetime], object]:
+    return lambda when: dialect.midnight(when.date())
 
 
 def _taken_off(group: Group) -> Group:

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pixelmeter.core.reporting.report import ERRORS, Group
 from pixelmeter.ledger.dialect import Dialect, wide
 
 __all__ = [
+    "BUCKETS",
+    "BUCKETS_OF_ATTEMPTS",
+    "BUCKETS_OF_ROLLUP",
+    "BUCKETS_OF_TAGS",
     "OF_ATTEMPTS",
     "OF_RETRIES",
     "OF_ROLLUP",
     "OF_ROUTED",
     "OF_TAGS",
-    "ROLLED_UP",
-    "ROLLED_UP_BY_TAG",
-    "SENT",
-    "SENT_BY_TAG",
     "UNESTIMATED",
     "Sum",
     "group_of",
@@ -30,6 +30,15 @@ _ERRORS = ", ".join(f"'{outcome}'" for outcome in ERRORS)
 UNESTIMATED = "cost IS NULL AND at_risk IS NULL AND billing IN ('unknown', 'pending')"
 _UNSETTLED = "billing IN ('unknown', 'pending')"
 _AGAIN = "billing = 'billed' AND billed_before > 0"
+
+
+# A latency bucket and how many attempts of it were sent, in one number: so many bits have the bucket.
+_BITS = 10
+_BUCKET = (1 << _BITS) - 1
+BUCKETS = f"sent * {1 << _BITS} + bucket"
+BUCKETS_OF_ATTEMPTS = f"CASE WHEN outcome <> 'blocked' THEN {1 << _BITS} + bucket END"
+BUCKETS_OF_ROLLUP = f"CASE WHEN outcome <> 'blocked' THEN attempts * {1 << _BITS} + latency_bucket END"
+BUCKETS_OF_TAGS = f"(attempts - blocked) * {1 << _BITS} + latency_bucket"
 
 
 class Sum(NamedTuple):
@@ -88,10 +97,6 @@ _SUMMED: Mapping[str, Sum] = {
     "pixels": _money("pixels"),
     "pixel_cost": _money("pixel_cost"),
 }
-ROLLED_UP = f"{', '.join(_SUMMED)}, outcome"
-"""The columns of the rollups by hour and by day that are summed."""
-SENT = "coalesce(sum(attempts) FILTER (WHERE outcome <> 'blocked'), 0)"
-"""How many attempts of theirs were sent."""
 OF_ROLLUP: Mapping[str, Sum] = {
     **_SUMMED,
     "blocked": _where("attempts", "outcome = 'blocked'"),
@@ -104,9 +109,6 @@ OF_TAGS: Mapping[str, Sum] = {
     **{name: _number(name) for name in ("blocked", "errors", "unknown_failures")},
     "failure_cost": _money("failure_cost"),
 }
-ROLLED_UP_BY_TAG = ", ".join(OF_TAGS)
-"""The same of the rollup by the value of a tag."""
-SENT_BY_TAG = "sum(attempts) - sum(blocked)"
 
 OF_RETRIES: Mapping[str, Sum] = {
     "retry_cost": _money("cost"),
@@ -148,25 +150,31 @@ def retried(relation: str) -> str:
     )
 
 
-def selected(sums: Mapping[str, Sum], dialect: Dialect) -> Iterator[str]:
-    """Yield the SQL of the columns of sums, in order."""
+def selected(sums: Mapping[str, Sum], dialect: Dialect, *, is_wide: bool) -> Iterator[str]:
+    """Yield the SQL of the columns of sums, in order; those of money may go past 64 bits where it is wide."""
     for one in sums.values():
-        yield from dialect.wide_sum(one.text) if one.is_money else (one.text,)
+        if one.is_money and is_wide:
+            yield from dialect.wide_sum(one.text)
+        else:
+            yield f"coalesce(sum({one.text}), 0)" if one.is_money else one.text
 
 
 def group_of(
-    key: tuple[str | None, ...], sums: Mapping[str, Sum], values: Iterator[int], width: int, buckets: str | None
+    key: tuple[str | None, ...], sums: Mapping[str, Sum], values: Iterator[Any], width: int, has_buckets: bool
 ) -> Group:
-    """Return the group of what a database found: the values of `selected`, `width` of them an amount of money."""
+    """Return the group of what a database found: the values of `selected`, `width` of them an amount of money.
+
+    The last one, where there are buckets, is what `Dialect.joined` makes of them.
+    """
     found: dict[str, int] = {}
     for name, one in sums.items():
         found[name] = wide(*(next(values) for _ in range(width))) if one.is_money else int(next(values))
-    return Group(key, found, _histogram(buckets) if buckets else {})
+    return Group(key, found, _histogram(next(values) or "") if has_buckets else {})
 
 
 def _histogram(text: str) -> Mapping[int, int]:
     counts: dict[int, int] = {}
-    for part in text.split(","):
-        bucket, _, number = part.partition(":")
-        counts[int(bucket)] = counts.get(int(bucket), 0) + int(number)
+    for both in map(int, text.split(",")) if text else ():
+        bucket = both & _BUCKET
+        counts[bucket] = counts.get(bucket, 0) + (both >> _BITS)
     return counts

@@ -59,11 +59,15 @@ class Rollup(NamedTuple):
     relation: str
     time: str
     step: timedelta
+    dimensions: tuple[str, ...]
+    """What its rows are told apart by, beside the time, in the order of its index; but for the latency bucket."""
 
 
-DAYS = Rollup("pixelmeter_daily", "day", DAY)
-HOURS = Rollup("pixelmeter_hourly", "hour", timedelta(hours=1))
-DAYS_OF_TAGS = Rollup("pixelmeter_tag_daily", "day", DAY)
+_DIMENSIONS = ("gateway", "provider", "operation", "model", "outcome")
+
+DAYS = Rollup("pixelmeter_daily", "day", DAY, _DIMENSIONS)
+HOURS = Rollup("pixelmeter_hourly", "hour", timedelta(hours=1), _DIMENSIONS)
+DAYS_OF_TAGS = Rollup("pixelmeter_tag_daily", "day", DAY, ("value",))
 
 
 class Piece(NamedTuple):

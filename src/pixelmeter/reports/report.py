@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
+from pixelmeter.core.ports import Clock
 from pixelmeter.core.reporting.columns import OF_PROGRAMS, forecast_told, gateway_hint, notes, sparkline, sums
 from pixelmeter.core.reporting.periods import OpenPeriod, Period, range_text, utc_text
 from pixelmeter.core.reporting.report import Group, Report, forecast, is_period, summarise
 from pixelmeter.core.text import dollars
 from pixelmeter.errors import ConfigError, PixelmeterError
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.grouping import cost_by_period, grouped, widened
+from pixelmeter.ledger.grouping import cost_by_period, grouped, needs_attempts, widened
 from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
@@ -21,9 +22,11 @@ from pixelmeter.ledger.retention import horizon
 if TYPE_CHECKING:
     from pixelmeter.core.pricing.book import PriceBook
 
-__all__ = ["Answer", "Question", "ask", "tags_in_use"]
+__all__ = ["Answer", "Question", "Reading", "ask", "expected", "tags_in_use"]
 
 _STROKES = 62
+_WORTH_SAYING = 200_000
+_SAMPLE = 10_000
 _EMPTY = (
     "The ledger is empty: wrap a client with pixelmeter.instrument(client, meter) and make an image call, "
     "or run `pixelmeter demo` to see one filled."
@@ -113,6 +116,40 @@ def _groups(reader: LedgerReader, question: Question) -> Iterator[Group]:
         since, until = widened(reader, question.by, *question.before, question.filters)
         for key, found, _ in grouped(reader, question.by, since, until, question.zone, question.filters, ("cost",)):
             yield Group(key, {"before": found.get("cost", 0), "unknown_before": found.get("unknown_cost_attempts", 0)})
+
+
+class Reading(NamedTuple):
+    """What a question has to read one by one, and about how long that takes."""
+
+    attempts: int
+    seconds: float
+
+
+def expected(reader: LedgerReader, question: Question, clock: Clock) -> Reading | None:
+    """Return what a question reads that no rollup can answer; None where it is answered in no time.
+
+    Rollups tell how many attempts there are, and the latest ten thousand of them how long they take.
+    """
+    if not needs_attempts(reader, question.by, question.zone, question.filters):
+        return None
+    whole = _attempts_in(reader, question.since, question.until, question.filters)
+    if whole < _WORTH_SAYING:
+        return None
+    sample = replace(question, since=question.until - (question.until - question.since) * _SAMPLE / whole)
+    sample = _within_reach(reader, sample)
+    begun = clock.monotonic()
+    found = summarise(_groups(reader, sample), by=sample.by, since=sample.since, until=sample.until)
+    taken = (clock.monotonic() - begun) / 1e6
+    part = _attempts_in(reader, sample.since, sample.until, question.filters)
+    return Reading(whole, taken * whole / part) if part and found.rows else None
+
+
+def _attempts_in(reader: LedgerReader, since: datetime, until: datetime, filters: Filters) -> int:
+    """Return about how many attempts a range has: what the rollup by hour cannot filter counts too."""
+    kept = replace(filters, status=None, call_id=None, tags={})
+    since = since.replace(minute=0, second=0, microsecond=0)
+    groups = grouped(reader, ("gateway",), since, until, filters=kept, columns=("attempts",))
+    return sum(group.sums["attempts"] for group in groups)
 
 
 def tags_in_use(reader: LedgerReader, question: Question) -> Sequence[TagUse]:

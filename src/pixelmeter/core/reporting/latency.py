@@ -25,6 +25,9 @@ def seconds(index: int) -> float:
 
 def percentile(counts: Mapping[int, int], share: float) -> float | None:
     """Return the seconds below which `share` (0 to 1) of the durations lie; None without any."""
+    if len(counts) == 1:
+        [(index, number)] = counts.items()
+        return seconds(index) if number else None
     total = sum(counts.values())
     if not total:
         return None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -114,7 +113,7 @@ class Row:
 
     def __init__(self, key: tuple[str | None, ...]) -> None:
         self.key = key
-        self.buckets = Counter[int]()
+        self.buckets: dict[int, int] = {}
         """How many attempts that were sent fell into each latency bucket."""
 
     @property
@@ -214,8 +213,9 @@ class Row:
         for name, value in sums.items():
             if value:
                 mine[name] = mine.get(name, 0) + value
-        if buckets:
-            self.buckets.update(buckets)
+        own = self.buckets
+        for bucket, number in buckets.items():
+            own[bucket] = own.get(bucket, 0) + number
 
     def add_row(self, row: Row) -> None:
         """Count another line in."""
@@ -249,14 +249,13 @@ def summarise(
 ) -> Report:
     """Add up groups into a report; all but the `top` most expensive rows in one, or in one for each period."""
     rows: dict[tuple[str | None, ...], Row] = {}
+    total = Row(())
     for key, sums, buckets in groups:
         row = rows.get(key)
         if row is None:
             row = rows[key] = Row(key)
         row.add(sums, buckets)
-    total = Row(())
-    for row in rows.values():
-        total.add_row(row)
+        total.add(sums, buckets)
     # Of some, all that was counted has been taken off again.
     kept = [row for row in rows.values() if row.attempts or row.before or row.unknown_before]
     found = kept if top is None else _most_expensive(kept, by, top)
