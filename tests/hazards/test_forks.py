@@ -238,11 +238,11 @@ call("parent")
 assert meter.flush(60)
 from pixelmeter.ledger import sqlite
 amid, go_on = threading.Event(), threading.Event()
-def delta_of(batch, changes, delta_of=sqlite.delta_of):
+def delta_of(*given, delta_of=sqlite.delta_of):
     if os.getpid() == parent:
         amid.set()
         go_on.wait()
-    return delta_of(batch, changes)
+    return delta_of(*given)
 parent, sqlite.delta_of = os.getpid(), delta_of
 call("parent")
 meter.recorder.stop()
