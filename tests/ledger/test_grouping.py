@@ -127,7 +127,9 @@ def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     rows = LedgerReader.rows
 
     def seen(reader: LedgerReader, statement: str, parameters: Sequence[object] = ()) -> list[Sequence[Any]]:
-        found.extend(re.findall(r"FROM pixelmeter_(\w+) AS one", statement))
+        found.extend(
+            re.findall(r"FROM pixelmeter_(\w*daily|hourly|attempts) (?:AS one|WHERE day|WHERE hour)", statement)
+        )
         return rows(reader, statement, parameters)
 
     monkeypatch.setattr(LedgerReader, "rows", seen)

@@ -13,7 +13,18 @@ from typing import NamedTuple
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.reader import LedgerReader
 
-__all__ = ["EVERYTHING", "Filters", "TagUse", "Unpriced", "spend", "started_in", "tag_keys", "unpriced", "where"]
+__all__ = [
+    "EVERYTHING",
+    "Filters",
+    "TagUse",
+    "Unpriced",
+    "ever_unpriced",
+    "spend",
+    "started_in",
+    "tag_keys",
+    "unpriced",
+    "where",
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +94,17 @@ def unpriced(reader: LedgerReader, since: datetime, until: datetime, filters: Fi
     )
     statement = f"SELECT gateway, model, count(*) FROM {spend(reader)} {condition.text} GROUP BY gateway, model"
     found = [Unpriced(*row) for row in reader.rows(statement, condition.parameters)]
+    return sorted(found, key=lambda one: (-one.attempts, one.model, one.gateway))
+
+
+def ever_unpriced(reader: LedgerReader, filters: Filters = EVERYTHING) -> list[Unpriced]:
+    """Return the models that have had no price at some time, the most frequent first: totals have no days."""
+    known = Filters(model=filters.model, gateway=filters.gateway, operation=filters.operation)
+    condition = where([Sql("cost_reason = 'no_price'"), *known.conditions(reader.dialect)])
+    statement = f"SELECT gateway, model, sum(attempts) FROM pixelmeter_totals {condition.text} GROUP BY gateway, model"
+    found = [
+        Unpriced(gateway, model, int(number)) for gateway, model, number in reader.rows(statement, condition.parameters)
+    ]
     return sorted(found, key=lambda one: (-one.attempts, one.model, one.gateway))
 
 

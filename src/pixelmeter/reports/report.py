@@ -8,14 +8,14 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from pixelmeter.core.ports import Clock
-from pixelmeter.core.reporting.columns import OF_PROGRAMS, forecast_told, gateway_hint, notes, sparkline, sums
+from pixelmeter.core.reporting.columns import OF_PROGRAMS, forecast_told, gateway_hint, names, notes, sparkline, sums
 from pixelmeter.core.reporting.periods import OpenPeriod, Period, range_text, utc_text
-from pixelmeter.core.reporting.report import Group, Report, forecast, is_period, summarise
+from pixelmeter.core.reporting.report import OTHERS, Group, Report, Row, forecast, is_period, summarise
 from pixelmeter.core.text import dollars
 from pixelmeter.errors import ConfigError, PixelmeterError
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.grouping import cost_by_period, grouped, needs_attempts, widened
-from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, tag_keys, unpriced
+from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, ever_unpriced, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Question", "Reading", "ask", "expected", "tags_in_use"]
 
 _STROKES = 62
-_WORTH_SAYING = 200_000
+_MANY = 200_000
 _SAMPLE = 10_000
 _EMPTY = (
     "The ledger is empty: wrap a client with pixelmeter.instrument(client, meter) and make an image call, "
@@ -100,7 +100,7 @@ def ask(reader: LedgerReader, question: Question, *, with_notes: bool) -> Answer
     said = list(_notes(reader, question, report))
     if question != asked:
         said.append(f"Of attempts that were pruned whole hours or days are known: this is {question.told()}.")
-    return Answer(report, _history(reader, question), said)
+    return Answer(report, _history(reader, question, report), said)
 
 
 def _within_reach(reader: LedgerReader, question: Question) -> Question:
@@ -133,7 +133,7 @@ def expected(reader: LedgerReader, question: Question, clock: Clock) -> Reading 
     if not needs_attempts(reader, question.by, question.zone, question.filters):
         return None
     whole = _attempts_in(reader, question.since, question.until, question.filters)
-    if whole < _WORTH_SAYING:
+    if whole < _MANY:
         return None
     sample = replace(question, since=question.until - (question.until - question.since) * _SAMPLE / whole)
     sample = _within_reach(reader, sample)
@@ -167,11 +167,13 @@ def _why_nothing(reader: LedgerReader, question: Question) -> str:
     return f"Nothing fits between {between}: give an earlier --since, or fewer filters."
 
 
-def _history(reader: LedgerReader, question: Question) -> str | None:
+def _history(reader: LedgerReader, question: Question, report: Report) -> str | None:
     days = (question.until - question.since).days
     period: Period = "day" if days <= _STROKES else "week" if days <= _STROKES * 7 else "month"
     try:
-        costs = cost_by_period(reader, period, question.since, question.until, question.zone, question.filters)
+        costs = _costs_of_rows(report, period) or cost_by_period(
+            reader, period, question.since, question.until, question.zone, question.filters
+        )
     except ConfigError:
         # Its days are not those of the sums, and attempts have been pruned.
         return None
@@ -180,6 +182,17 @@ def _history(reader: LedgerReader, question: Question) -> str | None:
         return None
     first, *_, last = costs
     return f"By {period}: {first} {sparkline(list(costs.values()))} {last}, at most {dollars(largest)}"
+
+
+def _costs_of_rows(report: Report, period: Period) -> dict[str, int | None]:
+    """Return the known cost of each period that a report has rows of; nothing where it is by no such period."""
+    if period not in report.by:
+        return {}
+    place = report.by.index(period)
+    sums: dict[str, Row] = {}
+    for row in report.rows:
+        sums.setdefault(row.key[place] or "", Row(())).add_row(row)
+    return {} if OTHERS in sums else {name: sums[name].known_cost for name in sorted(sums)}
 
 
 def _notes(reader: LedgerReader, question: Question, report: Report) -> Sequence[str]:
@@ -192,8 +205,15 @@ def _notes(reader: LedgerReader, question: Question, report: Report) -> Sequence
 def _missing(reader: LedgerReader, question: Question, report: Report) -> list[str]:
     if not report.total.unknown_cost_attempts:
         return notes(report, [])
-    missing = unpriced(reader, question.since, question.until, question.filters)
-    said = notes(report, [(one.model, one.attempts) for one in missing])
+    if report.total.attempts < _MANY:
+        missing = unpriced(reader, question.since, question.until, question.filters)
+        said = notes(report, [(one.model, one.attempts) for one in missing])
+    else:
+        # To count them, all attempts would have to be read.
+        missing = ever_unpriced(reader, question.filters)
+        said = notes(report, [])
+        if missing:
+            said.append(f"Some models have had no price at some time: {names(one.model for one in missing)}")
     if missing:
         said += _gateway_hints(missing)
     return said
@@ -213,12 +233,13 @@ def _gateway_hints(missing: Iterable[Unpriced]) -> list[str]:
     settings = from_environment()
     try:
         profiles = load_profiles(settings.gateways, settings.profiles)
+        strange = [one for one in missing if one.gateway not in profiles.ids and profiles.of_host(one.gateway).generic]
+        if not strange:
+            return []
         book = book_of(settings.prices)
         now = SystemClock().now()
         hosts: dict[str, dict[str, list[str]]] = {}
-        for host, model, _ in missing:
-            if host in profiles.ids or not profiles.of_host(host).generic:
-                continue
+        for host, model, _ in strange:
             pricing = [
                 profile.id
                 for profile in profiles.profiles

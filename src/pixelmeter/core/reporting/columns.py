@@ -21,6 +21,7 @@ __all__ = [
     "csv_columns",
     "forecast_told",
     "gateway_hint",
+    "names",
     "notes",
     "share",
     "sparkline",
@@ -295,7 +296,7 @@ def notes(report: Report, unpriced: Iterable[tuple[str, int]]) -> list[str]:
     if models:
         missing = sum(models.values())
         verb = "has" if missing == 1 else "have"
-        said.append(f"{_count(missing, 'attempt')} of {_count(len(models), 'model')} {verb} no price: {_names(models)}")
+        said.append(f"{_count(missing, 'attempt')} of {_count(len(models), 'model')} {verb} no price: {names(models)}")
     return said
 
 
@@ -313,7 +314,7 @@ def gateway_hint(host: str, models: Mapping[str, Sequence[str]]) -> str:
     profiles = common or list(dict.fromkeys(name for known in models.values() for name in known))
     return (
         f"{host} is no gateway that pixelmeter knows. If it is {' or '.join(profiles)} by another name, calls of "
-        f"{_names(models)} get a price from then on with PIXELMETER_GATEWAYS={host}={profiles[0]}"
+        f"{names(models)} get a price from then on with PIXELMETER_GATEWAYS={host}={profiles[0]}"
     )
 
 
@@ -329,7 +330,8 @@ def sparkline(values: Sequence[int | None]) -> str:
     )
 
 
-def _names(models: Iterable[str]) -> str:
+def names(models: Iterable[str]) -> str:
+    """Return the names of a few models, and how many more there are."""
     names = [model or "(no model)" for model in models]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
