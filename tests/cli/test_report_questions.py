@@ -208,7 +208,7 @@ def test_a_report_that_reads_many_attempts_says_first_how_long_that_takes(
 ) -> None:
     fill(sqlite_url, *(make_attempt(started_at=at("2026-05-10T12:00") + number) for number in range(50)))
     assert "" == run(sqlite_url, "report", "--by", by, *MAY).stderr
-    monkeypatch.setattr("pixelmeter.reports.report._MANY", 50)
+    monkeypatch.setattr("pixelmeter.reports.report._WORTH_SAYING", 50)
     monkeypatch.setattr("pixelmeter.cli.report._WORTH_SAYING_SECONDS", 0)
     said = run(sqlite_url, "report", "--by", by, "--format", "json", *MAY)
     # A tag has a rollup.

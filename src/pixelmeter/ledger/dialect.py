@@ -54,6 +54,9 @@ class Dialect(Protocol):
     """A statement that finds names and bounds of the partitions of the table in its one parameter."""
     tag_members: str
     """The function that unpacks the column `tags` into rows of `key` and `value`."""
+    by_index: str | None
+    """A statement that has the next ones read by an index where its two parameters are "off", and as they like again
+    where they are NULL; None where that needs no saying. Rollups are read in less than half the time so."""
     reach: str
     """A statement that finds the first and the last day of the day rollup, without reading all of it."""
 
@@ -139,6 +142,7 @@ class _Sqlite:
     has_table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?"
     partitions: str | None = None
     tag_members = "json_each"
+    by_index: str | None = None
     reach = "SELECT (SELECT min(day) FROM pixelmeter_daily), (SELECT max(day) FROM pixelmeter_daily)"
 
     @contextlib.contextmanager
@@ -223,6 +227,7 @@ class _Postgresql:
         " JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(?)"
     )
     tag_members = "jsonb_each_text"
+    by_index: str | None = "SELECT set_config('enable_seqscan', ?, true), set_config('enable_hashagg', ?, true)"
     reach = """
 SELECT min(day), max(day) FROM (
   SELECT min(day) AS day FROM pixelmeter_daily_merged UNION ALL SELECT max(day) FROM pixelmeter_daily_merged

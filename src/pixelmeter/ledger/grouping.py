@@ -238,7 +238,7 @@ class _Question:
 
         starts = [slot.start for slot in self.slots]
         periods: dict[object, Mapping[Period, str]] = {}
-        for width, row in self._rows(statement, condition.parameters):
+        for width, row in self._rows_by_index(statement, condition.parameters):
             time_of_row = row[0]
             if time_of_row not in periods:
                 slot = bisect_right(starts, dialect.time(time_of_row)) - 1
@@ -324,6 +324,18 @@ class _Question:
             names = within[int(next(values))].names
             key = tuple(names[name] if is_period(name) else next(others) for name in by)
             yield group_of(key, source.sums, values, width, bool(source.sent))
+
+    def _rows_by_index(
+        self, statement: Callable[[bool], str], parameters: Sequence[object]
+    ) -> Sequence[tuple[int, Sequence[Any]]]:
+        """Return the same of a statement that groups in the order of an index."""
+        by_index = self.reader.dialect.by_index
+        if by_index is None:
+            return list(self._rows(statement, parameters))
+        self.reader.rows(by_index, ["off", "off"])
+        found = list(self._rows(statement, parameters))
+        self.reader.rows(by_index, [None, None])
+        return found
 
     def _rows(
         self, statement: Callable[[bool], str], parameters: Sequence[object]

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Question", "Reading", "ask", "expected", "tags_in_use"]
 
 _STROKES = 62
-_MANY = 200_000
+_MANY = 20_000
+_WORTH_SAYING = 200_000
 _SAMPLE = 10_000
 _EMPTY = (
     "The ledger is empty: wrap a client with pixelmeter.instrument(client, meter) and make an image call, "
@@ -133,7 +134,7 @@ def expected(reader: LedgerReader, question: Question, clock: Clock) -> Reading 
     if not needs_attempts(reader, question.by, question.zone, question.filters):
         return None
     whole = _attempts_in(reader, question.since, question.until, question.filters)
-    if whole < _MANY:
+    if whole < _WORTH_SAYING:
         return None
     sample = replace(question, since=question.until - (question.until - question.since) * _SAMPLE / whole)
     sample = _within_reach(reader, sample)
