@@ -1,6 +1,6 @@
 """What a row of `pixelmeter_deltas` holds: three arrays of rows that are to be added to tables of sums.
 
-Each row is an object without what is 0, and names its columns by their numbers: the names would be a third of all bytes.
+Each row is an object without what is 0, and names its columns by numbers: names would be a third of all bytes.
 """
 
 from __future__ import annotations
