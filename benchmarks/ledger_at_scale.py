@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import random
 import sqlite3
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -37,6 +38,7 @@ from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 
 COPIES = 100
+SMALL = 200_000
 BATCH = 5000
 DAY = 86_400_000_000
 _MODELS = [
@@ -268,12 +270,17 @@ def _insert(connection: Connection, table: Table, values: Mapping[str, str], row
 def main() -> None:
     """Fill the ledger that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("database_url")
+    parser.add_argument("database_url", nargs="?", help="without one, a small ledger that is deleted again")
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--days", type=int, default=90)
     parser.add_argument("--own-customers", action="store_true", help="each attempt has a customer of its own")
     given = parser.parse_args()
     begun = time.monotonic()
+    if given.database_url is None:
+        with tempfile.TemporaryDirectory() as folder:
+            fill(f"sqlite:///{folder}/ledger.db", SMALL, given.days, given.own_customers)
+        print(f"{SMALL:,} attempts: filled in {time.monotonic() - begun:.0f} s")
+        return
     fill(given.database_url, given.rows, given.days, given.own_customers)
     print(f"{given.database_url}: filled in {time.monotonic() - begun:.0f} s")
 

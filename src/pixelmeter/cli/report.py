@@ -190,11 +190,11 @@ def _print_table(answer: Answer, question: Question, *, is_chosen: bool) -> None
 
 
 def _print_tags(found: Sequence[TagUse], question: Question, format: str) -> None:
-    from pixelmeter.cli.output import emit
+    from pixelmeter.cli.output import emit, say
 
     if format == "table" and not found:
         click.echo(f"No attempt has a tag from {question.told()}: put some on with pixelmeter.tags(team=...).")
         return
     emit([use._asdict() for use in found], ("tag", "attempts", "values"), format, names=("tag",))
     if format == "table":
-        click.echo("An attempt counts at each of its tags, so that these rows overlap; those of --by tag:KEY do not.")
+        say("An attempt counts at each of its tags: these rows overlap.")
