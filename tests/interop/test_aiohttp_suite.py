@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import unavailable
+from tests.interop.archives import unpacked
 from tests.interop.test_httpx_suite import attempts, outcomes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
@@ -83,8 +83,7 @@ def start(how: str, home: Path, chosen: Sequence[str]) -> subprocess.Popen[str]:
         if not file.exists():
             unavailable("aiohttp's source distribution is not there", f"make {ARCHIVE.relative_to(CHECKOUT)}")
     home.mkdir(parents=True)
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(home / "unpacked", filter="data")
+    unpacked(ARCHIVE, home / "unpacked")
     # Without the library beside it, so that the installed one is tested; and without options for plugins of its own.
     (home / "suite").mkdir()
     (home / "unpacked" / "aiohttp-3.14.5" / "tests").rename(home / "suite" / "tests")

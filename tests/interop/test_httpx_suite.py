@@ -8,12 +8,12 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import tarfile
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import unavailable
+from tests.interop.archives import unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
 
@@ -89,8 +89,7 @@ def start(how: str, home: Path) -> subprocess.Popen[str]:
 def unpack(home: Path) -> None:
     """Lay out the suite without the library beside it, so that the installed one is tested, on a port of its own."""
     port = free_port()
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(home, filter="data")
+    unpacked(ARCHIVE, home)
     (home / "httpx-0.28.1").rename(home / "suite")
     (home / "suite" / "httpx").rename(home / "unused")
     for path in (home / "suite" / "tests").rglob("*.py"):

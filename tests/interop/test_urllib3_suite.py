@@ -6,13 +6,13 @@ import json
 import os
 import subprocess
 import sys
-import tarfile
 import zipfile
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import unavailable
+from tests.interop.archives import unpacked
 from tests.interop.test_httpx_suite import attempts, outcomes
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
@@ -89,8 +89,7 @@ def start(how: str, home: Path) -> subprocess.Popen[str]:
 
 def unpack(home: Path) -> None:
     """Lay out the suite and the servers that it needs, without the library: so the installed one is tested."""
-    with tarfile.open(ARCHIVE) as archive:
-        archive.extractall(home, filter="data")
+    unpacked(ARCHIVE, home)
     (home / "urllib3-2.8.0").rename(home / "suite")
     (home / "suite" / "src").rename(home / "unused")
     for wheel in ARCHIVE.parent.glob("*.whl"):

@@ -29,7 +29,7 @@ from tests.prometheus import Prometheus, eventually
 _PATIENCE = 60.0
 _OF_EXPORTER = {
     "Ledger readable", "Age of the latest attempt", "Open jobs", "Oldest open job", "Budgets", "Used of each budget",
-    "Reconciliations", "Covered by the ledger",
+    "Reconciliations", "Covered by the ledger", "Months of a PostgreSQL ledger",
 }  # fmt: skip
 _OF_PROGRAMS = {
     "Time to the first byte, p95, by model", "Time to the first image, p95, by model", "In flight", "Requests left",

@@ -30,7 +30,7 @@ def pipeline(thresholds: Thresholds) -> Json:
                     Line(8, (_lag(thresholds), _waiting(), _spool(thresholds), _internal())),
                 ),
             ),
-            Section("Out of the ledger", (Line(6, (_ledger_up(), _last_attempt())),)),
+            Section("Out of the ledger", (Line(6, (_ledger_up(), _last_attempt(), _months())),)),
             Section("Scrapes", (Line(8, (_targets(), _samples(), _versions())),)),
         ),
     )
@@ -193,6 +193,20 @@ def _last_attempt() -> Json:
         " attempts do not get into the ledger.",
         ranged(f"time() - max({series('pixelmeter_ledger_last_attempt_timestamp_seconds')})", "age"),
         unit="s",
+        empty=EXPORTER_ONLY,
+    )
+
+
+def _months() -> Json:
+    return timeseries(
+        "Months of a PostgreSQL ledger",
+        "For how many months after the present one there are partitions, which `pixelmeter db upgrade` and `db prune`"
+        " make, and attempts that came without one for their month, up to 10,000.",
+        ranged(f"min({series('pixelmeter_ledger_months_ahead')})", "months ahead"),
+        ranged(f"max({series('pixelmeter_ledger_attempts_without_month')})", "attempts without a month"),
+        unit="locale",
+        decimals=0,
+        at_least=1,
         empty=EXPORTER_ONLY,
     )
 
