@@ -3,12 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from pixelmeter.core.budgets.budget import Budget
-from tests.budgets.programs import Program
+from tests.budgets.programs import NOON, Program
 from tests.conftest import FakeClock
+
+
+@pytest.fixture
+def noon() -> FakeClock:
+    """A clock that stands at noon."""
+    clock = FakeClock()
+    clock.set(NOON)
+    return clock
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> str:
+    """A spool folder."""
+    return f"{tmp_path}/spool"
 
 
 @pytest.fixture

@@ -13,12 +13,14 @@ from pixelmeter.ledger.writer import open_writer
 from tests.conftest import FakeClock
 from tests.factories import make_attempt
 
-__all__ = ["DAY", "MINUTE", "NANO", "PATIENCE", "SECOND", "Program", "budget", "rows", "thresholds"]
+__all__ = ["DAY", "MINUTE", "NANO", "NOON", "PATIENCE", "SECOND", "Program", "budget", "rows", "thresholds"]
 
 SECOND = 1_000_000
 MINUTE = 60 * SECOND
 DAY = 24 * 60 * MINUTE
 NANO = 1_000_000_000
+NOON = 1_780_056_000_000_000
+"""2026-05-29T12:00Z, in microseconds."""
 PATIENCE = 30.0
 
 

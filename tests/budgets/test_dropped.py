@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -16,7 +15,8 @@ from pixelmeter.ledger.budget_changes import ResetAuthor
 from pixelmeter.ledger.writer import LedgerWriter, open_writer
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
-from tests.budgets.test_leasing import CENT, NOON, SECOND, Program, spent_and_leased, usd
+from tests.budgets.programs import NOON
+from tests.budgets.test_leasing import CENT, SECOND, Program, spent_and_leased, usd
 from tests.conftest import FakeClock
 
 FILES = SystemFiles()
@@ -50,18 +50,6 @@ class Spooling(Program):
     @property
     def marks(self) -> list[str]:
         return [name for name in os.listdir(self.folder) if name.endswith(".dropped")]
-
-
-@pytest.fixture
-def noon() -> FakeClock:
-    clock = FakeClock()
-    clock.set(NOON)
-    return clock
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> str:
-    return f"{tmp_path}/spool"
 
 
 @pytest.fixture

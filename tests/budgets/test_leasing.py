@@ -20,6 +20,7 @@ from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.errors import BudgetExceeded, LedgerError
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
+from tests.budgets.programs import NOON
 from tests.conftest import FakeClock
 from tests.factories import make_attempt
 from tests.postgres import Server
@@ -27,8 +28,6 @@ from tests.postgres import Server
 USD = 1_000_000_000
 CENT = USD // 100
 SECOND = 1_000_000
-NOON = 1_780_056_000_000_000
-"""2026-05-29T12:00Z, in microseconds."""
 MIDNIGHT = NOON + 12 * 3600 * SECOND
 
 
@@ -94,14 +93,6 @@ class Program:
 
 
 Start = Callable[..., Program]
-
-
-@pytest.fixture
-def noon() -> FakeClock:
-    """A clock that stands at noon."""
-    clock = FakeClock()
-    clock.set(NOON)
-    return clock
 
 
 @pytest.fixture

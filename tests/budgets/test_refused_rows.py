@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import pytest
 
@@ -18,25 +17,14 @@ from pixelmeter.ledger.budget_reading import leases_of
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.spool import Spool
 from pixelmeter.system import SystemFiles, SystemIds
-from tests.budgets.test_leasing import CENT, NOON, SECOND, Program, spent_and_leased, usd
+from tests.budgets.programs import NOON
+from tests.budgets.test_leasing import CENT, SECOND, Program, spent_and_leased, usd
 from tests.conftest import FakeClock
 from tests.drain.writers import POISON, Picky
 from tests.factories import make_attempt
 from tests.postgres import Server
 
 FILES = SystemFiles()
-
-
-@pytest.fixture
-def noon() -> FakeClock:
-    clock = FakeClock()
-    clock.set(NOON)
-    return clock
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> str:
-    return f"{tmp_path}/spool"
 
 
 @pytest.fixture

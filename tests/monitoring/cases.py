@@ -10,6 +10,10 @@ from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.groups import alert_groups
 
 ALERTS = [alert for group in alert_groups(Thresholds()) for alert in group.alerts]
+_MONTHS_MISSING = {
+    "Attempts of pixelmeter come, or will come next month, without a partition for their month; run pixelmeter "
+    "db upgrade.": {"job": "pixelmeter"}
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -778,10 +782,7 @@ CASES = [
         alert="PixelmeterMonthsMissing",
         series={_own("pixelmeter_ledger_months_ahead"): "1x60 0x120"},
         at="150m",
-        firing={
-            "Attempts of pixelmeter come, or will come next month, without a partition for their month; run pixelmeter "
-            "db upgrade.": {"job": "pixelmeter"}
-        },
+        firing=_MONTHS_MISSING,
     ),
     Case(
         name="an attempt has come without a month",
@@ -791,10 +792,7 @@ CASES = [
             _own("pixelmeter_ledger_attempts_without_month"): "0x60 1x120",
         },
         at="150m",
-        firing={
-            "Attempts of pixelmeter come, or will come next month, without a partition for their month; run pixelmeter "
-            "db upgrade.": {"job": "pixelmeter"}
-        },
+        firing=_MONTHS_MISSING,
     ),
     Case(
         name="months are made ahead and every attempt has its own",

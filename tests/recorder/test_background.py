@@ -194,37 +194,31 @@ def test_stopping_after_a_stop_that_failed_tries_once_more() -> None:
     assert 1 == work.left
 
 
-def test_a_ticket_handed_in_during_the_last_run_is_served() -> None:
+def asked_during_its_last_run(name: str) -> Background:
+    """Return a thread of this name that was told to stop, and asked to run once more before it had."""
     entered, go_on = threading.Event(), threading.Event()
 
     def waits() -> None:
         entered.set()
         go_on.wait(60)
 
-    background = Background(waits, lambda: None, lambda: None, "test")
+    background = Background(waits, lambda: None, lambda: None, name)
     background.wake()
     last = background.stop()
     entered.wait(60)
     late = background.run()
     go_on.set()
     assert [True, True] == [last.wait(60), late.wait(60)]
+    return background
+
+
+def test_a_ticket_handed_in_during_the_last_run_is_served() -> None:
+    background = asked_during_its_last_run("test")
     assert background.stop().wait(60)
 
 
 def test_a_run_that_is_asked_for_during_the_last_one_leaves_no_thread_behind() -> None:
-    entered, go_on = threading.Event(), threading.Event()
-
-    def waits() -> None:
-        entered.set()
-        go_on.wait(60)
-
-    background = Background(waits, lambda: None, lambda: None, "asked for late")
-    background.wake()
-    last = background.stop()
-    entered.wait(60)
-    late = background.run()
-    go_on.set()
-    assert [True, True] == [last.wait(60), late.wait(60)]
+    background = asked_during_its_last_run("asked for late")
     left = [thread for thread in threading.enumerate() if thread.name == "asked for late"]
     for thread in left:
         thread.join(60)
