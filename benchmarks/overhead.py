@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 from opentelemetry.instrumentation.httpx import HTTPX2ClientInstrumentor, HTTPXClientInstrumentor
@@ -35,6 +35,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, Spa
 import pixelmeter
 from pixelmeter.testing import Gateway, capture_calls
 
+_OneOf = TypeVar("_OneOf")
 _BODY = {"model": "meta/sam-3-1-image", "prompt": "a red fox in the snow", "size": "1024x1024", "n": 1}
 
 
@@ -163,18 +164,27 @@ def _measure(name: str, options: argparse.Namespace, url: str, collector: str) -
         for variant in variants:
             _block(variant, url, 100, 0)
         spent: dict[str, list[Spent]] = {variant.name: [] for variant in variants}
-        for number in range(options.rounds):
-            for variant in variants if number % 2 else reversed(variants):
-                spent[variant.name].append(_block(variant, url, options.calls, options.pace))
+        for variant in in_turn(variants, options.rounds):
+            spent[variant.name].append(_block(variant, url, options.calls, options.pace))
         for variant in variants:
             variant.client.close()
     print(f"\n{name}: {options.rounds} rounds of {options.calls} calls each, {options.pace:g} s before each call")
+    print_added(spent)
+
+
+def in_turn(variants: Sequence[_OneOf], rounds: int) -> Iterator[_OneOf]:
+    """Yield all variants in each round, in every second one the other way round."""
+    for number in range(rounds):
+        yield from variants if number % 2 else reversed(variants)
+
+
+def print_added(spent: Mapping[str, Sequence[Spent]]) -> None:
+    """Print what each variant adds to the plain one, and its part of what OpenTelemetry adds, of both kinds of CPU."""
     for what in Spent._fields:
-        print_added(what, {key: [getattr(one, what) for one in values] for key, values in spent.items()})
+        _print_added(what, {key: [getattr(one, what) for one in values] for key, values in spent.items()})
 
 
-def print_added(what: str, spent: Mapping[str, Sequence[float]]) -> None:
-    """Print what each variant adds to the plain one, and its part of what OpenTelemetry adds."""
+def _print_added(what: str, spent: Mapping[str, Sequence[float]]) -> None:
     plain = spent["plain"]
     added = {key: [b - a for a, b in zip(plain, values, strict=True)] for key, values in spent.items()}
     threads = {"all": "all threads", "caller": "the caller's"}[what]

@@ -23,7 +23,7 @@ from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from benchmarks.overhead import Nowhere, Spent, part_cpus, print_added
+from benchmarks.overhead import Nowhere, Spent, in_turn, part_cpus, print_added
 from pixelmeter import Meter
 from pixelmeter.drivers.aiohttp import meter_client, patch
 from pixelmeter.testing import Gateway
@@ -82,12 +82,10 @@ async def _measure(options: argparse.Namespace, url: str, meter: Meter) -> None:
             await stack.enter_async_context(variant.session)
             await _block(variant, meter, url, 100, 0)
         spent: dict[str, list[Spent]] = {variant.name: [] for variant in variants}
-        for number in range(options.rounds):
-            for variant in variants if number % 2 else reversed(variants):
-                spent[variant.name].append(await _block(variant, meter, url, options.calls, options.pace))
+        for variant in in_turn(variants, options.rounds):
+            spent[variant.name].append(await _block(variant, meter, url, options.calls, options.pace))
     print(f"\naiohttp: {options.rounds} rounds of {options.calls} calls each, {options.pace:g} s before each call")
-    for what in Spent._fields:
-        print_added(what, {key: [getattr(one, what) for one in values] for key, values in spent.items()})
+    print_added(spent)
 
 
 def main() -> None:

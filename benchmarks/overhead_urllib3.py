@@ -25,7 +25,7 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 import pixelmeter
-from benchmarks.overhead import Nowhere, Spent, part_cpus, print_added
+from benchmarks.overhead import Nowhere, Spent, in_turn, part_cpus, print_added
 from pixelmeter.drivers.urllib3 import meter_client, patch
 from pixelmeter.testing import Gateway
 
@@ -100,12 +100,10 @@ def main() -> None:
         for variant in variants:
             _block(variant, url, 100, 0)
         spent: dict[str, list[Spent]] = {variant.name: [] for variant in variants}
-        for number in range(options.rounds):
-            for variant in variants if number % 2 else reversed(variants):
-                spent[variant.name].append(_block(variant, url, calls, options.pace))
+        for variant in in_turn(variants, options.rounds):
+            spent[variant.name].append(_block(variant, url, calls, options.pace))
     print(f"urllib3: {options.rounds} rounds of {calls} calls each, {options.pace:g} s before each call")
-    for what in Spent._fields:
-        print_added(what, {key: [getattr(one, what) for one in values] for key, values in spent.items()})
+    print_added(spent)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from prometheus_client import CollectorRegistry
 from yarl import URL
 
 import pixelmeter
+from benchmarks.overhead import in_turn
 from pixelmeter.testing import Gateway
 
 _BODY = {"model": "meta/sam-3-1-image", "prompt": "a red fox in the snow", "size": "1024x1024", "n": 1}
@@ -241,9 +242,8 @@ def main() -> None:
         for variant in variants:
             variant.block(50, 0)
         spent: dict[str, list[float]] = {variant.name: [] for variant in variants}
-        for number in range(options.rounds):
-            for variant in variants if number % 2 else reversed(variants):
-                spent[variant.name].append(variant.block(options.calls, options.pace))
+        for variant in in_turn(variants, options.rounds):
+            spent[variant.name].append(variant.block(options.calls, options.pace))
     print(f"{options.rounds} rounds of {options.calls} calls, {options.pace:g} s before each; µs of CPU a call")
     for name, values in spent.items():
         print(f"{name:20} {statistics.median(values):8.0f}   {min(values):.0f}..{max(values):.0f}")

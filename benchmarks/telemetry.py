@@ -29,6 +29,7 @@ from opentelemetry.trace import NoOpTracerProvider
 from prometheus_client import CollectorRegistry
 
 import pixelmeter
+from benchmarks.overhead import in_turn
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.sink import Health, Sink
 from pixelmeter.sinks.otel import OtelSink
@@ -118,9 +119,8 @@ def _measure(rounds: int, calls: int, gateway: Gateway) -> None:
             stack.callback(variant.client.close)
             _block(variant, url, 100)
         spent: dict[str, list[float]] = {variant.name: [] for variant in variants}
-        for number in range(rounds):
-            for variant in variants if number % 2 else reversed(variants):
-                spent[variant.name].append(_block(variant, url, calls))
+        for variant in in_turn(variants, rounds):
+            spent[variant.name].append(_block(variant, url, calls))
     added = {
         variant.name: [b - a for a, b in zip(spent[variant.beside], spent[variant.name], strict=True)]
         for variant in variants
