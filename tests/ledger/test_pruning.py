@@ -27,6 +27,7 @@ from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.core.reconciling.statement import month as month_named
 from pixelmeter.core.reporting.periods import microseconds_of, moment_of
 from pixelmeter.errors import AttemptPruned, LedgerError
+from pixelmeter.ledger import pruning_postgres
 from pixelmeter.ledger.address import in_schema, read_address
 from pixelmeter.ledger.adjusting import Author, unknown_jobs
 from pixelmeter.ledger.engine import changing, ensure_schema, open_engine
@@ -307,6 +308,32 @@ def test_a_month_with_an_attempt_that_was_sent_later_than_its_id_says_stays(mont
     done = prune(monthly_url, MAY, NOW)
 
     assert (1, {odd.id}) == (done.attempts, set(stored(monthly_url)))
+    assert "2026_04" in months_in(monthly_url)
+
+
+def test_an_attempt_that_comes_into_a_month_just_before_it_is_dropped_stays(
+    monthly_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = msgspec.structs.replace(at(BOUND - DAY), started_at=NOW)
+    write(monthly_url, at(BOUND - DAY), at(NOW))
+    is_old = pruning_postgres._Pruning._is_old
+    looks = 0
+
+    def looked_at(pruning: Any, name: str) -> bool:
+        nonlocal looks
+        found = is_old(pruning, name)
+        if "2026_04" in name:
+            looks += 1
+            if looks == 1:
+                write(monthly_url, odd)
+        return found
+
+    monkeypatch.setattr(pruning_postgres._Pruning, "_is_old", looked_at)
+    done = prune(monthly_url, MAY, NOW)
+
+    assert 1 == done.attempts
+    assert odd.id in stored(monthly_url)
+    assert 2 == len(stored(monthly_url))
     assert "2026_04" in months_in(monthly_url)
 
 

@@ -80,12 +80,11 @@ def merging(address: Address) -> bytes:
 
     The first one tells how many were merged and how many seconds ago the first of them was made.
     """
-    not_wide = "WHERE tag NOT IN (SELECT tag FROM pixelmeter_wide_tags)"
     key = ", ".join(HOURLY_KEY)
     by_day = f"""
   FROM (SELECT (hour AT TIME ZONE 'UTC')::date AS day, hours.* FROM hours) AS days GROUP BY {", ".join(DAILY_KEY)}"""
     by_tag = f"""
-  FROM ({unpacked("gone", "tag_daily")}) AS added {not_wide} GROUP BY {", ".join(TAG_DAILY_KEY)}"""
+  FROM ({unpacked("gone", "tag_daily")}) AS added GROUP BY {", ".join(TAG_DAILY_KEY)}"""
     of_totals = f"""
   FROM ({unpacked("gone", "totals")}) AS added GROUP BY {", ".join(TOTALS_KEY)}"""
     statements = f"""
