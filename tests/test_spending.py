@@ -61,6 +61,13 @@ def test_a_call_of_unknown_cost_costs_nothing_that_is_known_and_may_cost_its_est
     assert 0 < call.at_risk < 1
 
 
+def test_an_attempt_that_was_billed_at_a_price_nobody_knows_has_no_more_at_risk(meter: pixelmeter.Meter) -> None:
+    answer = httpx.Response(200, json={"data": [{"url": "u"}]})
+    with client_of(meter, lambda _: answer) as client, pixelmeter.call() as call:
+        client.post(URL, json={**BODY, "model": "acme/unheard-of"})
+    assert (None, Decimal(0)) == (call.cost, call.at_risk)
+
+
 def test_an_attempt_that_still_runs_is_not_one_that_cost_nothing(meter: pixelmeter.Meter) -> None:
     def answer(_: httpx.Request) -> httpx.Response:
         return httpx.Response(200, headers={"x-cost-cents": "4"}, content=iter([b'{"data":[', b'{"url":"u"}]}']))
