@@ -15,11 +15,13 @@ exclude_patterns = [".*", "build", "dist", "src", "tests"]
 extensions = ["myst_parser", "sphinx.ext.autodoc", "scripts.site.docstrings", "scripts.site.pages"]
 
 myst_heading_anchors = 4
+smartquotes = False
 
 # What `docstrings` leaves in single backticks: a link where it names something of the API.
 default_role = "py:obj"
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+toc_object_entries = False
 python_use_unqualified_type_names = True
 python_maximum_signature_line_length = 88
 

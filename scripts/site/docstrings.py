@@ -8,19 +8,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, get_type_hints
 
 import msgspec
-from docutils.nodes import Element  # type: ignore[import-untyped]
+from docutils.nodes import Element, document  # type: ignore[import-untyped]
 from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
+
+from pixelmeter import Attempt, Health, Notice, PriceBook, Spend, SpendRow, WebhookEvent
+from pixelmeter.testing import ImageCalls
+from pixelmeter.testing.behaviour import Behaviour
 
 __all__ = ["as_restructured_text", "setup"]
 
 _LITERAL = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _NAME = re.compile(r"[A-Z]+[a-z]\w*(\.\w+)*|[A-Za-z]\w*(\.\w+)+")
 _ITEM = re.compile(r"\s*- ")
+# What programs read and do not make: their fields, which are listed below their name, say enough.
+_MADE_BY_US = (msgspec.Struct, PriceBook, Spend, SpendRow, ImageCalls, Behaviour)
 
 
 def as_restructured_text(lines: Sequence[str]) -> Iterator[str]:
@@ -61,9 +67,14 @@ def _docstring(_app: Sphinx, _what: str, _name: str, _value: object, _options: o
 def _signature(
     _app: Sphinx, _what: str, _name: str, value: object, _options: object, _signature: str | None, returns: str | None
 ) -> tuple[str, str | None] | None:
-    # Records are made by pixelmeter, and their fields are listed below their name.
-    is_record = isinstance(value, type) and issubclass(value, msgspec.Struct)
-    return ("", returns) if is_record else None
+    is_made_by_us = isinstance(value, type) and issubclass(value, _MADE_BY_US)
+    return ("", returns) if is_made_by_us or getattr(value, "_is_protocol", False) else None
+
+
+def _exact(_app: Sphinx, page: document) -> None:
+    """Have a type lead to its own name alone: else `bytes` would lead to any attribute of that name."""
+    for node in page.findall(pending_xref):
+        node.attributes.pop("refspecific", None)
 
 
 def _public(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: Element) -> Element | None:
@@ -80,9 +91,17 @@ def _public(app: Sphinx, env: BuildEnvironment, node: pending_xref, text: Elemen
     return None
 
 
+def _without_bounds(*records: type[msgspec.Struct]) -> None:
+    """Have a field be shown as `int`, not with the numbers that a database column takes."""
+    for record in records:
+        record.__annotations__.update(get_type_hints(record))
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
+    _without_bounds(Attempt, Health, Notice, WebhookEvent)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-process-signature", _signature)
+    app.connect("doctree-read", _exact)
     app.connect("missing-reference", _public)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -107,7 +107,7 @@ class BudgetExceeded(PixelmeterError):
         self.reserved = reserved
         """The most that calls under way can cost, and what processes may spend without asking the ledger again."""
         self.needed = needed
-        """The most that the refused call can cost; None where its price is not known."""
+        """The most that the refused call can cost; None where nobody can say."""
         self.resets_at = resets_at
         """When the next day, week or month of the budget begins (UTC); None for a budget per "total"."""
         self.refuse: Literal["raise", "respond"] | None = None

@@ -30,10 +30,12 @@ MICROSECONDS_PER_DAY = 86_400_000_000
 class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
     """One HTTP request that asks for images, with its outcome and cost; never changed once made.
 
-    Money is in integer nano-dollars (1e-9 USD), time in integer microseconds. None means unknown, never zero.
-    Ledger columns have these names in this order; a new field goes to the end, with a default, so that a spool
-    written by an older version can be read.
+    Money is in integer nano-dollars (1e-9 USD), time in integer microseconds. None means unknown, never zero. The
+    columns of the ledger have the same names and units.
     """
+
+    # The columns are in this order too. A new field goes to the end, with a default, so that a spool written by an
+    # older version can be read.
 
     id: Identity
     """UUIDv7 of this attempt."""
@@ -87,8 +89,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     status: Integer | None
     """HTTP status; None when no response arrived."""
     outcome: Outcome
-    """How it ended: `success`, `error`, `timeout`, `throttled`, `rejected`, `cancelled`, `interrupted` (the process died),
-    `blocked` (a budget refused it, so it was never sent) or `pending` (a job that goes on)."""
+    """How it ended: `success`, `error`, `timeout`, `throttled`, `rejected`, `cancelled`, `interrupted` (the process
+    died), `blocked` (a budget refused it, so it was never sent) or `pending` (a job that goes on)."""
     error_type: str | None
     """The gateway's error type, or the class name of the exception; at most 100 characters, never a message."""
     error_code: str | None
