@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ def emit_json(value: object, *, indent: int | None = 2) -> None:
     sys.stdout.write(json.dumps(value, indent=indent, default=_jsonable) + "\n")
 
 
-def write_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, header: bool = True) -> None:
+def write_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, header: bool = True) -> None:
     """Print CSV: text in quotes and never a formula, numbers (and text that is exactly a number) bare."""
     writer = csv.writer(sys.stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     if header:

@@ -332,9 +332,9 @@ class _Question:
         by_index = self.reader.dialect.by_index
         if by_index is None:
             return list(self._rows(statement, parameters))
-        self.reader.rows(by_index, ["off", "off"])
+        self.reader.rows(by_index, ["off"] * 3)
         found = list(self._rows(statement, parameters))
-        self.reader.rows(by_index, [None, None])
+        self.reader.rows(by_index, [None] * 3)
         return found
 
     def _rows(
