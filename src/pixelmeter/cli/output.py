@@ -126,12 +126,17 @@ class _Bare(str):
         raise TypeError("csv only asks whether this method is there")
 
 
+_NOTHING = _Bare()
+
+
 def _cell(value: object, read: Callable[[object], str]) -> str | int | float:
-    # As they are, the csv module writes them as JSON does, and a report may have millions.
+    # A report may have millions. These the csv module writes as they are, as JSON does.
     if type(value) is int or type(value) is float:
         return value
+    if value is None:
+        return _NOTHING
     text = read(value)
-    if value is None or _is_number(value) or _NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text) or (type(value) is not str and _is_number(value)):
         return _Bare(text)
     return not_a_formula(text)
 
