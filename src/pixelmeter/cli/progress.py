@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import click
@@ -26,10 +26,10 @@ def progress(label: str, total: int | None, *, is_shown: bool) -> Generator[Call
         yield lambda done, text: None
         return
     said = ""
-    # Not a list: its length would be taken for the total.
-    unmeasured: Iterator[None] = (each for each in ())
+    nothing: tuple[None, ...] = ()
     shown = click.progressbar(
-        unmeasured,
+        # Not the tuple: its length would be taken for the total.
+        (each for each in nothing),
         length=total,
         label=label,
         item_show_func=lambda _: said,
