@@ -1,9 +1,9 @@
 """Runs tests on the built wheel: those of the source distribution, once its `src` is deleted.
 
-python -m scripts.test_wheel DIST FOLDER [TEST]...
+python -m scripts.try_wheel DIST FOLDER [TEST]...
 
-DIST has the wheel and the source distribution; FOLDER is where both are unpacked. The packages that tests need are those
-of the Python that runs this.
+DIST has the wheel and the source distribution; FOLDER is where both are unpacked. The packages that tests need are
+those of the Python that runs this.
 """
 
 from __future__ import annotations
@@ -18,15 +18,7 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-TESTS = (
-    "tests/core",
-    "tests/cli",
-    "tests/ledger",
-    "tests/serve",
-    "tests/spool",
-    "tests/testing",
-    "tests/test_meter.py",
-)
+TESTS = ("core", "cli", "ledger", "serve", "spool", "testing", "test_meter.py")
 """What needs no file of `src`, and all that the wheel has beside code: prices, profiles, migrations, dashboards."""
 
 _SHIPPED = ("src", "migrations", "dashboards")
@@ -50,10 +42,10 @@ def main(dist: Path, folder: Path, tests: Sequence[str]) -> int:
     environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
     where = subprocess.run([python, "-c", _WHERE], check=True, capture_output=True, text=True, env=environment, cwd="/")
     if not Path(where.stdout.strip()).is_relative_to(home):
-        print(f"pixelmeter is not the wheel's: {where.stdout.strip()}", file=sys.stderr)
-        return 1
+        raise SystemExit(f"pixelmeter is not the wheel's: {where.stdout.strip()}")
     return subprocess.run([python, "-m", "pytest", "-q", *tests], cwd=checkout, env=environment).returncode
 
 
 if __name__ == "__main__":
-    raise SystemExit(main(Path(sys.argv[1]).resolve(), Path(sys.argv[2]).resolve(), sys.argv[3:] or TESTS))
+    dist, folder, *tests = sys.argv[1:]
+    raise SystemExit(main(Path(dist).resolve(), Path(folder).resolve(), tests or [f"tests/{name}" for name in TESTS]))

@@ -76,7 +76,7 @@ def metadata(wheel: Path) -> Mapping[str, Sequence[str]]:
     with ZipFile(wheel) as archive:
         name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
         message = message_from_bytes(archive.read(name))
-    return {field: message.get_all(field, []) for field in set(message)} | {"Body": [message.get_payload()]}
+    return {field: [str(value) for value in message.get_all(field, [])] for field in set(message)}
 
 
 def needed(wheel: Path, extras: Sequence[str]) -> set[str]:

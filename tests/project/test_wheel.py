@@ -153,7 +153,7 @@ def test_the_tests_pass_on_an_installed_wheel_after_the_source_was_deleted(built
         [
             sys.executable,
             "-m",
-            "scripts.test_wheel",
+            "scripts.try_wheel",
             str(built),
             str(tmp_path),
             "tests/core/pricing",
