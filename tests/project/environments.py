@@ -9,7 +9,8 @@ import sysconfig
 import venv
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from email import message_from_bytes
+from email import message_from_string
+from email.message import Message
 from importlib.metadata import distribution
 from pathlib import Path
 from zipfile import ZipFile
@@ -73,10 +74,14 @@ def make(home: Path, wheel: Path, extras: Sequence[str]) -> Environment:
 
 def metadata(wheel: Path) -> Mapping[str, Sequence[str]]:
     """Return what a wheel says of itself: every value of each field."""
-    with ZipFile(wheel) as archive:
-        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
-        message = message_from_bytes(archive.read(name))
+    message = _message(wheel)
     return {field: [str(value) for value in message.get_all(field, [])] for field in set(message)}
+
+
+def description(wheel: Path) -> str:
+    """Return the page that an index shows for a wheel."""
+    text: object = _message(wheel).get_payload()
+    return str(text)
 
 
 def needed(wheel: Path, extras: Sequence[str]) -> set[str]:
@@ -96,6 +101,12 @@ def needed(wheel: Path, extras: Sequence[str]) -> set[str]:
         if requirement.extras:
             wanted += [one for one in _applying(lines, sorted(requirement.extras)) if one.name not in found]
     return found
+
+
+def _message(wheel: Path) -> Message:
+    with ZipFile(wheel) as archive:
+        name = next(name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+        return message_from_string(archive.read(name).decode())
 
 
 def _applying(lines: Sequence[str], extras: Sequence[str]) -> Iterator[Requirement]:
