@@ -79,7 +79,10 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a warning to standard error."""
+    """Print a warning to standard error, in the place of a progress bar where there is one."""
+    from pixelmeter.cli.progress import make_room
+
+    make_room()
     click.echo(f"Warning: {text}", err=True)
 
 
