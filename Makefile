@@ -21,7 +21,7 @@ else
 PYTEST += -n 4 -m "not slow"
 endif
 
-.PHONY: all demo test check bench conformance pictures prices-diff wheel test-wheel sbom audit clean lock sdks lock-sdks
+.PHONY: all demo test check bench conformance docs pictures prices-diff wheel test-wheel sbom audit clean lock sdks lock-sdks
 .DELETE_ON_ERROR:
 
 all: check test
@@ -45,6 +45,12 @@ bench: $(READY)
 
 conformance: $(READY)
 	@$(BIN)/python -m scripts.make_conformance
+
+# All of it anew: what Sphinx has read before, it does not warn of again.
+docs: $(READY)
+	@$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --jobs auto --conf-dir scripts/site \
+		--doctree-dir .cache/docs . build/docs
+	@echo "build/docs/index.html"
 
 pictures: $(READY)
 	@$(BIN)/python -m scripts.render.pictures
