@@ -23,7 +23,7 @@ README = ROOT / "README.md"
 PAGES = [README, *sorted(DOCS.rglob("*.md"))]
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 LINK = re.compile(r"\]\((?!\w+:)([^)\s]+)\)")
-WITH_COMMANDS = ("reports", "quickstart", "at-risk", "corrections", "on-call")
+WITH_COMMANDS = ("reports", "retention", "quickstart", "at-risk", "corrections", "on-call")
 WITH_PROGRAMS = {"quickstart": 1, "costs-in-python": 2}
 
 
