@@ -147,9 +147,8 @@ def expected(reader: LedgerReader, question: Question, clock: Clock) -> Reading 
 
 def _attempts_in(reader: LedgerReader, since: datetime, until: datetime, filters: Filters) -> int:
     """Return about how many attempts a range has: what the rollup by hour cannot filter counts too."""
-    kept = replace(filters, status=None, call_id=None, tags={})
     since = since.replace(minute=0, second=0, microsecond=0)
-    groups = grouped(reader, ("gateway",), since, until, filters=kept, columns=("attempts",))
+    groups = grouped(reader, ("gateway",), since, until, filters=filters.coarse, columns=("attempts",))
     return sum(group.sums["attempts"] for group in groups)
 
 
