@@ -21,6 +21,9 @@ __all__ = [
     "TagUse",
     "Unpriced",
     "ever_unpriced",
+    "names_in_use",
+    "newest_tags",
+    "routed_at_least",
     "spend",
     "started_in",
     "tag_keys",
@@ -104,6 +107,8 @@ class Filters:
 EVERYTHING = Filters()
 """No condition at all."""
 
+_NAMES = "SELECT DISTINCT gateway, model FROM pixelmeter_totals"
+
 
 class Unpriced(NamedTuple):
     """A model of a gateway that has no price, and how many attempts lack it."""
@@ -158,6 +163,31 @@ def tag_keys(reader: LedgerReader, since: datetime, until: datetime, filters: Fi
     found = [TagUse(*row) for row in reader.rows(statement, condition.parameters)]
     # Here, because each database has an order of letters of its own.
     return sorted(found, key=lambda one: (-one.attempts, one.tag))
+
+
+def newest_tags(reader: LedgerReader, since: datetime, until: datetime, *, limit: int) -> list[TagUse]:
+    """Return the keys of the tags of so many attempts, the newest of a range; the most frequent first."""
+    condition = where(started_in(since, until, reader.dialect))
+    newest = f"SELECT tags FROM pixelmeter_attempts {condition.text} ORDER BY started_at DESC LIMIT ?"
+    statement = (
+        "SELECT member.key, count(*), count(DISTINCT member.value)"
+        f" FROM ({newest}) AS found, {reader.dialect.tag_members}(found.tags) AS member GROUP BY member.key"
+    )
+    found = [TagUse(*row) for row in reader.rows(statement, (*condition.parameters, limit))]
+    return sorted(found, key=lambda one: (-one.attempts, one.tag))
+
+
+def names_in_use(reader: LedgerReader) -> list[tuple[str, str]]:
+    """Return the gateways and models that totals are told apart by."""
+    return [(str(gateway), str(model)) for gateway, model in reader.rows(_NAMES)]
+
+
+def routed_at_least(reader: LedgerReader, since: datetime, until: datetime, number: int) -> bool:
+    """Return whether a range has so many attempts whose gateway said something of its choice of a model."""
+    condition = where([*started_in(since, until, reader.dialect), Sql(f"({ROUTED})")])
+    statement = f"SELECT count(*) FROM (SELECT 1 FROM pixelmeter_attempts {condition.text} LIMIT ?) AS found"
+    [(found,)] = reader.rows(statement, (*condition.parameters, number))
+    return int(found) >= number
 
 
 def spend(reader: LedgerReader) -> str:

@@ -126,15 +126,17 @@ class Reading(NamedTuple):
     seconds: float
 
 
-def expected(reader: LedgerReader, question: Question, clock: Clock) -> Reading | None:
-    """Return what a question reads that no rollup can answer; None where it is answered in no time.
+def expected(
+    reader: LedgerReader, question: Question, clock: Clock, *, worth_saying: int = _WORTH_SAYING
+) -> Reading | None:
+    """Return what a question reads that no rollup can answer; None where that is fewer attempts than `worth_saying`.
 
     Rollups tell how many attempts there are, and the latest ten thousand of them how long they take.
     """
     if not needs_attempts(reader, question.by, question.zone, question.filters):
         return None
     whole = _attempts_in(reader, question.since, question.until, question.filters)
-    if whole < _WORTH_SAYING:
+    if whole < worth_saying:
         return None
     sample = replace(question, since=question.until - (question.until - question.since) * _SAMPLE / whole)
     sample = _within_reach(reader, sample)
