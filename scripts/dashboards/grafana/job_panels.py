@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import timeseries
+from scripts.dashboards.grafana.panel import NOW, timeseries
 from scripts.dashboards.grafana.query import Json, gained, ranged, series
 from scripts.dashboards.grafana.shared import EXPORTER_ONLY
 
@@ -35,6 +35,7 @@ def open_jobs() -> Json:
         decimals=0,
         stacked=True,
         empty=EXPORTER_ONLY,
+        sums=NOW,
     )
 
 
@@ -48,4 +49,5 @@ def oldest_job(thresholds: Thresholds) -> Json:
         unit="s",
         steps=((None, "transparent"), (thresholds.open_job_seconds, "orange")),
         empty=EXPORTER_ONLY,
+        sums=NOW,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.dashboards.grafana.panel import timeseries
+from scripts.dashboards.grafana.panel import NOW, timeseries
 from scripts.dashboards.grafana.query import Json, moving, ranged, series
 
 __all__ = ["first_byte", "first_image", "in_flight", "remaining_requests"]
@@ -45,6 +45,7 @@ def in_flight() -> Json:
         decimals=0,
         stacked=True,
         empty=_EMPTY,
+        sums=NOW,
     )
 
 
@@ -58,4 +59,5 @@ def remaining_requests() -> Json:
         unit="locale",
         decimals=0,
         empty=_EMPTY,
+        sums=NOW,
     )

@@ -34,6 +34,7 @@ _SUCCESS = 'outcome="success"'
 def overview(thresholds: Thresholds) -> Json:
     """Return the dashboard."""
     return dashboard(
+        thresholds,
         "pixelmeter-overview",
         "Overview",
         "What image generation costs, how long it takes and how it fails, from the counters that Prometheus scrapes.",

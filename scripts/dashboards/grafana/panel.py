@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from scripts.dashboards.grafana.query import Json
 
-__all__ = ["COLOURS", "Steps", "column", "heatmap", "stat", "state_timeline", "table", "timeseries"]
+__all__ = ["COLOURS", "NOW", "Steps", "column", "heatmap", "stat", "state_timeline", "table", "timeseries"]
 
 Steps = Sequence[tuple[float | None, str]]
 """From which value on which colour holds; the first has no value."""
@@ -33,6 +33,9 @@ COLOURS: Mapping[str, str] = {
     "priced": "blue",
 }
 """The colour of a series that always means the same."""
+
+NOW = ("lastNotNull", "max")
+"""What a legend shows of something whose latest value matters most."""
 
 _EMPTY = "No data"
 
@@ -75,12 +78,17 @@ def timeseries(
     coloured: bool = False,
     steps: Steps = (),
     at_least: float | None = None,
+    sums: Sequence[str] | None = None,
+    limits: str = "",
+    since: str = "",
     empty: str = _EMPTY,
 ) -> Json:
     """Return lines, areas on top of each other, or bars.
 
-    `steps` are drawn as lines across, the axis reaches up to `at_least`, and `coloured` gives series named in COLOURS
-    theirs.
+    A series has the colour of its name, the same in every panel; `coloured` gives those in COLOURS theirs. `steps` are
+    drawn as lines across, and the axis reaches up to `at_least`. The legend shows `sums` of each series, which are the
+    mean and the maximum for what changes, and the total for bars. Series whose name begins with `limits` are dashed
+    lines. `since` is a time range of the panel's own.
     """
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
@@ -95,15 +103,27 @@ def timeseries(
     }
     if at_least is not None:
         custom["axisSoftMax"] = at_least
-    colours = {"color": {"mode": "palette-classic"}, "min": 0, "custom": custom}
+    colours = {"color": {"mode": "palette-classic-by-name"}, "min": 0, "custom": custom}
     defaults = _defaults(unit, decimals, steps, empty) | colours
     overrides = [_coloured(name, colour) for name, colour in COLOURS.items()] if coloured else []
-    return _panel("timeseries", title, description, targets, defaults, overrides) | {
-        "options": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-            "tooltip": {"mode": "multi", "sort": "desc"},
+    if limits:
+        overrides.append(_dashed(limits))
+    calculations = sums or (("sum",) if bars else ("mean", "max"))
+    return (
+        _panel("timeseries", title, description, targets, defaults, overrides)
+        | {
+            "options": {
+                "legend": {
+                    "displayMode": "table",
+                    "placement": "bottom",
+                    "showLegend": True,
+                    "calcs": list(calculations),
+                },
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            }
         }
-    }
+        | ({"timeFrom": since} if since else {})
+    )
 
 
 def heatmap(title: str, description: str, target: Json, *, unit: str) -> Json:
@@ -218,3 +238,14 @@ def _defaults(unit: str, decimals: int | None, steps: Steps, empty: str) -> Json
 def _coloured(name: str, colour: str) -> Json:
     fixed = {"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}
     return {"matcher": {"id": "byName", "options": name}, "properties": [fixed]}
+
+
+def _dashed(prefix: str) -> Json:
+    properties = [
+        {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 8]}},
+        {"id": "custom.fillOpacity", "value": 0},
+        {"id": "custom.drawStyle", "value": "line"},
+        {"id": "custom.lineWidth", "value": 2},
+        {"id": "custom.stacking", "value": {"mode": "none", "group": "limits"}},
+    ]
+    return {"matcher": {"id": "byRegexp", "options": f"/^{prefix}/"}, "properties": properties}

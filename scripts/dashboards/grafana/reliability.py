@@ -26,6 +26,7 @@ _LEFT_STEPS = ((None, "red"), (0, "orange"), (0.25, "green"))
 def reliability(thresholds: Thresholds) -> Json:
     """Return the dashboard."""
     return dashboard(
+        thresholds,
         "pixelmeter-reliability",
         "Reliability",
         f"Objectives: {100 * thresholds.objective:.9g} % of attempts succeed, and"
