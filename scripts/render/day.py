@@ -32,16 +32,16 @@ __all__ = ["happen"]
 
 MINUTE = 60_000_000
 DAY = 1440 * MINUTE
-_EXPORTER_MINUTES = 3
+_SCRAPE_MINUTES = 2
 _CALLS_A_DAY = 2600
 _BATCH = 5000
 # Gateway, provider, model, nano-dollars an image, seconds an image usually takes, share of the calls.
 _MODELS = (
     ("aigateway", "openai", "openai/gpt-image-2", 42_240_000, 9.0, 30),
     ("aigateway", "black-forest-labs", "black-forest-labs/flux-2-pro", 30_000_000, 7.0, 22),
-    ("aigateway", "google", "google/gemini-4-flash-image", 39_000_000, 6.0, 16),
+    ("aigateway", "openai", "openai/gpt-image-1.5", 34_000_000, 8.0, 16),
     ("aigateway", "meta", "meta/sam-3-1-image", 10_000_000, 3.0, 12),
-    ("openai", None, "gpt-image-2-mini", 11_000_000, 5.0, 14),
+    ("openai", None, "gpt-image-2", 42_240_000, 9.0, 14),
     ("fal", None, "fal-ai/qwen-image", 20_000_000, 4.0, 6),
 )
 _TEAMS = (("growth", 5), ("catalog", 4), ("design", 2), ("support", 1))
@@ -118,9 +118,9 @@ def _scrape(
         if not down and waiting:
             writer.write(waiting, {}, [])
             waiting = []
-        _write(text, program, "pixelmeter", "images:8000", moment)
-        if (moment - since) // MINUTE % _EXPORTER_MINUTES == 0:
+        if (moment - since) // MINUTE % _SCRAPE_MINUTES == 0:
             clock.at = moment
+            _write(text, program, "pixelmeter", "images:8000", moment)
             _write(text, ledger, "pixelmeter-ledger", "ledger:9469", moment)
 
 
@@ -131,7 +131,7 @@ def _health(chance: random.Random, waiting: Sequence[Attempt], moment: int, down
         backend="postgresql",
         writes=writes,
         failed=down,
-        waiting=len(waiting) if down else chance.randrange(2),
+        waiting=len(waiting) if down else 0,
         lag=lag,
         dropped=0,
         spool_used=0.0004 * (1 + len(waiting) if down else 1),
@@ -179,8 +179,8 @@ def _budgets(attempts: Sequence[Attempt], month: datetime, until: int) -> Iterat
 def _attempts(since: int, until: int) -> Iterator[Attempt]:
     """Yield the attempts of calls that began in a span of time, more of them in working hours."""
     chance = random.Random(3)
-    # One bad quarter of an hour at the gateway that has most of the calls, nine hours ago.
-    bad = range(until - 9 * 60 * MINUTE, until - 9 * 60 * MINUTE + 18 * MINUTE)
+    # Twelve bad minutes of the gateway with the most calls, nine hours ago.
+    bad = range(until - 9 * 60 * MINUTE, until - 9 * 60 * MINUTE + 12 * MINUTE)
     for start in _starts(chance, since, until):
         gateway, provider, model, price, seconds, _ = chance.choices(_MODELS, [each[-1] for each in _MODELS])[0]
         images = chance.choices([1, 2, 4], [84, 9, 7])[0]
@@ -194,7 +194,7 @@ def _attempts(since: int, until: int) -> Iterator[Attempt]:
         }  # fmt: skip
         call, at = _identity(chance, start), start
         for number in range(3):
-            failing = 0.35 if at in bad and gateway == "aigateway" else 0.0
+            failing = 0.3 if at in bad and gateway == "aigateway" else 0.0
             one = _attempt(chance, call, number, at, images, price, seconds, failing, common)
             if _end(one) >= until:
                 break

@@ -18,7 +18,7 @@ from pixelmeter.core.labels import ERROR_TYPES
 from pixelmeter.core.metrics import METRICS
 from pixelmeter.monitoring import Thresholds, files
 from scripts.dashboards.grafana.dashboard import MINIMUM_GRAFANA
-from scripts.dashboards.grafana.panel import COLOURS
+from scripts.dashboards.grafana.panel import ENDINGS, GATEWAYS, SOURCES
 from tests.monitoring.exported import dashboards
 from tests.monitoring.linter import EXCLUDED, RULES, expressions, filled, lint, queries
 from tests.monitoring.promql import unknown_names
@@ -282,14 +282,38 @@ def test_expressions_are_parsed_for_every_query_to_prometheus() -> None:
     "names", [get_args(Outcome), [name for name in ERROR_TYPES if name]], ids=["outcome", "reason"]
 )
 def test_what_a_graph_tells_apart_has_a_colour_of_its_own(names: list[str]) -> None:
-    assert len(names) == len({COLOURS[name] for name in names})
+    assert len(names) == len({ENDINGS[name] for name in names})
 
 
 def test_series_that_have_a_colour_of_their_own_get_it() -> None:
+    own = {"{{outcome}}": ENDINGS, "{{error_type}}": ENDINGS, "{{cost_source}}": SOURCES, "{{gateway}}": GATEWAYS}
     for dashboard in dashboards(Thresholds()):
         for panel, target in queries(dashboard):
-            if panel["type"] == "timeseries":
-                overrides = panel["fieldConfig"]["overrides"]
-                told = {each["matcher"]["options"] for each in overrides if each["matcher"]["id"] == "byName"}
-                named = target.get("legendFormat") in ("{{outcome}}", "{{error_type}}", "{{cost_source}}")
-                assert (set(COLOURS) if named else set()) == told, panel["title"]
+            if panel["type"] == "timeseries" and target.get("legendFormat") in own:
+                assert own[target["legendFormat"]] == fixed_colours(panel), panel["title"]
+
+
+def test_a_name_has_the_same_colour_in_every_panel_and_no_other_name_of_its_panel_has_it() -> None:
+    found: dict[str, set[str]] = {}
+    for dashboard in dashboards(Thresholds()):
+        for panel in dashboard["panels"]:
+            colours = fixed_colours(panel)
+            assert (
+                panel["type"] != "timeseries"
+                or colours.keys() == ENDINGS.keys()
+                or (len(colours) == len(set(colours.values())))
+            ), panel["title"]
+            for name, colour in colours.items():
+                found.setdefault(name, set()).add(colour)
+
+    assert {} == {name: colours for name, colours in found.items() if len(colours) > 1}
+
+
+def fixed_colours(panel: dict[str, Any]) -> dict[str, str]:
+    """Return the colours of the names that have one of their own in a panel."""
+    return {
+        override["matcher"]["options"]: each["value"]["fixedColor"]
+        for override in panel.get("fieldConfig", {}).get("overrides", [])
+        for each in override["properties"]
+        if each["id"] == "color"
+    }

@@ -25,7 +25,7 @@ from scripts.dashboards.grafana.ledger_panels import (
     unknown_by_reason,
     unknown_this_month,
 )
-from scripts.dashboards.grafana.panel import stat, timeseries
+from scripts.dashboards.grafana.panel import GATEWAYS, SOURCES, stat, timeseries
 from scripts.dashboards.grafana.query import (
     AT_RISK,
     SPEND,
@@ -114,6 +114,7 @@ def _by_gateway() -> Json:
         ranged(f"{moving_with_jobs(SPEND, by='gateway')} * 3600", "{{gateway}}"),
         unit="currencyUSD",
         stacked=True,
+        colours=GATEWAYS,
     )
 
 
@@ -125,7 +126,7 @@ def _by_source() -> Json:
         ranged(f"{moving('pixelmeter_cost_usd_total', by='cost_source')} * 3600", "{{cost_source}}"),
         unit="currencyUSD",
         stacked=True,
-        coloured=True,
+        colours=SOURCES,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.dashboards.grafana.panel import column, stat, table, timeseries
+from scripts.dashboards.grafana.panel import GATEWAYS, column, stat, table, timeseries
 from scripts.dashboards.grafana.query import SCOPE, Json, sql
 
 __all__ = [
@@ -285,4 +285,5 @@ ORDER BY 1, 2
         decimals=2,
         stacked=True,
         bars=True,
+        colours=GATEWAYS if name == "gateway" else None,
     )

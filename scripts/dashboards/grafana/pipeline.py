@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
-from scripts.dashboards.grafana.panel import NOW, column, stat, state_timeline, table, timeseries
+from scripts.dashboards.grafana.panel import NOW, PERCENTILES, column, stat, state_timeline, table, timeseries
 from scripts.dashboards.grafana.query import Json, increase, instant, moving, ranged, series
 from scripts.dashboards.grafana.shared import EXPORTER_ONLY
 
@@ -116,6 +116,7 @@ def _writes() -> Json:
             for name, value in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         ),
         unit="s",
+        colours=PERCENTILES,
         empty=_PROGRAMS,
     )
 

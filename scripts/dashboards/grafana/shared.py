@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import Steps, table, timeseries
+from scripts.dashboards.grafana.panel import ENDINGS, Steps, table, timeseries
 from scripts.dashboards.grafana.query import SPEND, Json, gained, instant, moving, net_of_jobs, ranged, series, share
 
 __all__ = [
@@ -60,7 +60,7 @@ def reasons() -> Json:
         ranged(f"{without} * 60 > 0", "{{error_type}}"),
         unit="short",
         stacked=True,
-        coloured=True,
+        colours=ENDINGS,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scripts.dashboards.grafana.ledger_panels import DAYS, KNOWN, MONTH
-from scripts.dashboards.grafana.panel import column, timeseries
+from scripts.dashboards.grafana.panel import MONTHS, WITHOUT_TAG, column, timeseries
 from scripts.dashboards.grafana.query import SCOPE, Json, ranged, series, sql
 from scripts.dashboards.grafana.shared import gauges
 
@@ -52,6 +52,7 @@ ORDER BY 1, 2
         decimals=2,
         stacked=True,
         bars=True,
+        colours=WITHOUT_TAG,
     )
 
 
@@ -88,6 +89,7 @@ ORDER BY 1, 2
         ),
         unit="currencyUSD",
         decimals=2,
+        colours=MONTHS,
         sums=("lastNotNull",),
         limits=_LIMIT,
         since="now/M",
@@ -104,6 +106,7 @@ def month_by_value() -> Json:
         ranged(f"max by (budget) ({series('pixelmeter_budget_limit_usd')})", _LIMIT + "{{budget}}"),
         unit="currencyUSD",
         decimals=2,
+        colours=WITHOUT_TAG,
         sums=("lastNotNull",),
         limits=_LIMIT,
         empty=_WITH_TAG,
