@@ -60,7 +60,8 @@ def kept() -> set[str]:
 
 def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel_names: set[str]) -> None:
     expected = {name.removeprefix("src/") for name in files("src/pixelmeter")}
-    expected |= {f"pixelmeter/{name}" for name in files("migrations") | files("dashboards")}
+    expected |= {f"pixelmeter/{name}" for name in files("migrations") | files("dashboards") | files("docs/runbooks")}
+    expected.add("pixelmeter/docs/alerts.md")
 
     assert expected == {name for name in wheel_names if ".dist-info/" not in name}
 
