@@ -55,7 +55,7 @@ class Dialect(Protocol):
     tag_members: str
     """The function that unpacks the column `tags` into rows of `key` and `value`."""
     by_index: str | None
-    """A statement that has the next ones read by an index where its two parameters are "off", and as they like again
+    """A statement that has the next ones read by an index where its three parameters are "off", and as they like again
     where they are NULL; None where that needs no saying. Rollups are read in less than half the time so."""
     snapshot: str | None
     """A statement that finds which commits can be seen; None where files tell it."""
