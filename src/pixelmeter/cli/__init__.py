@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "calls": "List single attempts, newest first, as they are now.",
     "jobs": "List the jobs of which no end has been heard, oldest first.",
     "budgets": "Show how far budgets are used up; check a file of budgets; reset or remove one.",
+    "check": "Compare spend, errors and latency with limits; for cron and CI.",
     "reconcile": "Compare a gateway's own usage report of a month with the ledger.",
     "adjust": "Say what an attempt cost, where the ledger has it otherwise.",
     "export": "Write attempts to CSV, JSON lines, Parquet or FOCUS, to a file, a folder or an S3 bucket.",
