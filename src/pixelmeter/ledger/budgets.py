@@ -21,11 +21,10 @@ from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import SUMS, Counted, Moved, Sums, moved_by, sums_of
 from pixelmeter.core.reporting.periods import microseconds_of, moment_of
 from pixelmeter.errors import LedgerError, RowRefused
-from pixelmeter.ledger import budget_leases, budget_notices, check_notices
+from pixelmeter.ledger import budget_leases, budget_notices
 from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff, remove, reset
 from pixelmeter.ledger.budget_leases import COLUMNS, KEY, Charges, Run, charging, release
 from pixelmeter.ledger.budget_reading import rule_of, so_far, spans_of_attempts
-from pixelmeter.ledger.check_notices import CheckNotice
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.forgetting import Forgotten, forget
 from pixelmeter.ledger.reader import LedgerReader
@@ -178,22 +177,6 @@ class BudgetTransactions(ABC):
     def notices_sent(self, keys: Collection[NoticeKey], at: int) -> None:
         """Take note that notices were sent."""
         self._in_transaction(lambda run, reader: budget_notices.sent(run, keys, at, reader.dialect))
-
-    def claim_check_notices(
-        self, notices: Sequence[CheckNotice], claimant: str, at: int, before: int
-    ) -> frozenset[str]:
-        """Claim findings of a check that are to be told, as `check_notices.claim` says."""
-        return self._in_transaction(
-            lambda run, reader: check_notices.claim(run, reader.dialect, notices, claimant, at, before)
-        )
-
-    def check_notices_sent(self, claimant: str, at: int) -> None:
-        """Take note that what a run of a check has claimed was sent."""
-        self._in_transaction(lambda run, reader: check_notices.sent(run, reader.dialect, claimant, at))
-
-    def release_check_notices(self, claimant: str) -> None:
-        """Leave to others what a run of a check has claimed and not sent."""
-        self._in_transaction(lambda run, reader: check_notices.release(run, claimant))
 
 
 def known_rules(reader: LedgerReader) -> Known:

@@ -1,27 +1,20 @@
-"""Which run of a check tells of a finding: statements that every database takes."""
+"""Which run of a check tells of a finding: a transaction each, with no right but that on their table."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, NamedTuple
 
 from pixelmeter.core.reporting.periods import moment_of
-from pixelmeter.ledger.dialect import Sql
+from pixelmeter.ledger import version
+from pixelmeter.ledger.address import read_address
 
+# SQLAlchemy is imported late: most checks find nothing.
 if TYPE_CHECKING:
-    from pixelmeter.ledger.budget_leases import Run
-    from pixelmeter.ledger.dialect import Dialect
+    from sqlalchemy import Connection
 
 __all__ = ["CheckNotice", "claim", "release", "sent"]
-
-_OVER = "DELETE FROM pixelmeter_check_notices WHERE quiet_until <= ?"
-# A row that another run has claimed is left alone, unless that run has died.
-_CLAIM = """
-INSERT INTO pixelmeter_check_notices (id, name, claimed_at, claimed_by, quiet_until) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET claimed_at = excluded.claimed_at, claimed_by = excluded.claimed_by,
-  quiet_until = excluded.quiet_until
-WHERE pixelmeter_check_notices.sent_at IS NULL AND pixelmeter_check_notices.claimed_at <= ?
-"""
 
 
 class CheckNotice(NamedTuple):
@@ -35,37 +28,59 @@ class CheckNotice(NamedTuple):
     """When it may be told again: Unix time in microseconds."""
 
 
-def claim(
-    run: Run, dialect: Dialect, notices: Iterable[CheckNotice], claimant: str, at: int, before: int
-) -> frozenset[str]:
+def claim(url: str, notices: Iterable[CheckNotice], claimant: str, at: int, before: int) -> frozenset[str]:
     """Claim notices for one run of a check, at a Unix time in microseconds; return the ids that it is to tell.
 
-    Anew where another run has claimed one `before` and nobody has sent it.
+    Anew where another run has claimed one `before` and nobody has sent it. LedgerError where the database refuses.
     """
-    now, stale = dialect.moment(moment_of(at)), dialect.moment(moment_of(before))
-    # In the order of their keys, so that runs at the same time do not wait for each other in a circle.
-    claims = [
-        Sql(_CLAIM, (one.id, one.name, now, claimant, dialect.moment(moment_of(one.quiet_until)), stale))
-        for one in sorted(notices)
-    ]
-    mine = Sql("SELECT id FROM pixelmeter_check_notices WHERE claimed_by = ?", (claimant,))
-    found: Sequence[Sequence[str]] = run([Sql(_OVER, (now,)), *claims, mine])
-    return frozenset(identity for (identity,) in found)
+    from sqlalchemy import delete, select
+    from sqlalchemy.dialects import postgresql, sqlite
+
+    from pixelmeter.ledger.schema import CHECK_NOTICES
+
+    columns = CHECK_NOTICES.c
+    now = moment_of(at)
+    with _changing(url) as connection:
+        insert = (sqlite.insert if connection.dialect.name == "sqlite" else postgresql.insert)(CHECK_NOTICES)
+        claiming = insert.on_conflict_do_update(
+            index_elements=["id"],
+            set_={name: insert.excluded[name] for name in ("claimed_at", "claimed_by", "quiet_until")},
+            where=columns.sent_at.is_(None) & (columns.claimed_at <= moment_of(before)),
+        )
+        connection.execute(delete(CHECK_NOTICES).where(columns.quiet_until <= now))
+        for one in notices:
+            values = {"claimed_at": now, "claimed_by": claimant, "quiet_until": moment_of(one.quiet_until)}
+            connection.execute(claiming, {"id": one.id, "name": one.name, **values})
+        return frozenset(connection.scalars(select(columns.id).where(columns.claimed_by == claimant)))
 
 
-def sent(run: Run, dialect: Dialect, claimant: str, at: int) -> None:
-    """Take note that what a run has claimed was sent."""
-    now = dialect.moment(moment_of(at))
-    run(
-        [
-            Sql(
-                "UPDATE pixelmeter_check_notices SET sent_at = ? WHERE claimed_by = ? AND sent_at IS NULL",
-                (now, claimant),
-            )
-        ]
-    )
+def sent(url: str, claimant: str, at: int) -> None:
+    """Take note that what a run has claimed was sent. LedgerError where the database refuses."""
+    from sqlalchemy import update
+
+    from pixelmeter.ledger.schema import CHECK_NOTICES
+
+    mine = CHECK_NOTICES.c.claimed_by == claimant
+    with _changing(url) as connection:
+        connection.execute(update(CHECK_NOTICES).where(mine).values(sent_at=moment_of(at)))
 
 
-def release(run: Run, claimant: str) -> None:
-    """Leave to the next run what a run has claimed and not sent."""
-    run([Sql("DELETE FROM pixelmeter_check_notices WHERE claimed_by = ? AND sent_at IS NULL", (claimant,))])
+def release(url: str, claimant: str) -> None:
+    """Leave to the next run what a run has claimed and not sent. LedgerError where the database refuses."""
+    from sqlalchemy import delete
+
+    from pixelmeter.ledger.schema import CHECK_NOTICES
+
+    columns = CHECK_NOTICES.c
+    with _changing(url) as connection:
+        connection.execute(delete(CHECK_NOTICES).where(columns.claimed_by == claimant, columns.sent_at.is_(None)))
+
+
+@contextmanager
+def _changing(url: str) -> Generator[Connection]:
+    """Give a connection to a ledger of this schema, in one transaction; two runs are never in it at once."""
+    from pixelmeter.ledger.engine import changing
+
+    with changing(read_address(url)) as connection:
+        version.check(version.current(connection))
+        yield connection

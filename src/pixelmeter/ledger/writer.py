@@ -18,7 +18,6 @@ from pixelmeter.ledger.address import Address, read_address, require_driver
 from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
 from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
 from pixelmeter.ledger.budgets import Charges
-from pixelmeter.ledger.check_notices import CheckNotice
 from pixelmeter.ledger.forgetting import Forgotten
 
 __all__ = [
@@ -103,23 +102,6 @@ class LedgerWriter(Writer, BudgetWriter, Protocol):
 
     def adjust(self, ids: Sequence[str], corrected: Corrected, author: Authors) -> Sequence[Change]:
         """Adjust those of the attempts that are to be otherwise than they are now; return the adjustments."""
-        ...
-
-    def claim_check_notices(
-        self, notices: Sequence[CheckNotice], claimant: str, at: int, before: int
-    ) -> frozenset[str]:
-        """Claim findings of a check for one run of it, at this Unix time in microseconds; return which it is to tell.
-
-        One that another run has claimed `before`, and nobody has sent, is claimed anew.
-        """
-        ...
-
-    def check_notices_sent(self, claimant: str, at: int) -> None:
-        """Take note that what a run of a check has claimed was sent."""
-        ...
-
-    def release_check_notices(self, claimant: str) -> None:
-        """Leave to others what a run of a check has claimed and not sent."""
         ...
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import msgspec
 
@@ -14,8 +14,8 @@ from pixelmeter.core.ports import Clock, Ids
 from pixelmeter.core.reporting.limits import Excess, listed
 from pixelmeter.core.reporting.periods import microseconds_of, utc_text
 from pixelmeter.errors import LedgerError, PixelmeterError
+from pixelmeter.ledger import check_notices
 from pixelmeter.ledger.check_notices import CheckNotice
-from pixelmeter.ledger.writer import LedgerWriter, open_writer
 from pixelmeter.reports.check import Check
 
 __all__ = ["PAUSES", "tell"]
@@ -51,25 +51,20 @@ def tell(
     named = {_id(webhook, asked, one): one for one in found}
     quiet_until = microseconds_of(asked.window.quiet_until)
     claimant, at = ids.new(), clock.now()
-    with closing(open_writer(ledger)) as writer:
-        notices = [CheckNotice(identity, one.check, quiet_until) for identity, one in named.items()]
-        claimed = writer.claim_check_notices(notices, claimant, at, at - _STALE)
-        mine = [one for identity, one in named.items() if identity in claimed]
-        if not mine:
-            return 0
-        try:
-            _post(Webhook(keys, clock), webhook, _message(asked, mine, claimant), wait, pauses)
-        except BaseException:
-            _release(writer, claimant)
-            raise
-        writer.check_notices_sent(claimant, clock.now())
+    notices = [CheckNotice(identity, one.check, quiet_until) for identity, one in named.items()]
+    claimed = check_notices.claim(ledger, notices, claimant, at, at - _STALE)
+    mine = [one for identity, one in named.items() if identity in claimed]
+    if not mine:
+        return 0
+    try:
+        _post(Webhook(keys, clock), webhook, _message(asked, mine, claimant), wait, pauses)
+    except BaseException:
+        # Where that fails too, the claim is stale after a while.
+        with suppress(LedgerError):
+            check_notices.release(ledger, claimant)
+        raise
+    check_notices.sent(ledger, claimant, clock.now())
     return len(mine)
-
-
-def _release(writer: LedgerWriter, claimant: str) -> None:
-    # Else the next run does it, once the claim is stale.
-    with suppress(LedgerError):
-        writer.release_check_notices(claimant)
 
 
 def _post(
