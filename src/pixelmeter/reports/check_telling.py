@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 
@@ -106,14 +107,8 @@ def _message(asked: Check, found: Sequence[Excess], claimant: str) -> Message:
 
 def _id(webhook: str, asked: Check, one: Excess) -> str:
     """Return the same id for the same finding, limit, question and webhook; nobody can read any of them in it."""
-    filters = asked.filters
-    question = [
-        asked.window.text,
-        str(asked.zone),
-        sorted(filters.tags.items()),
-        [filters.model, filters.gateway, filters.operation, filters.outcome, filters.status, filters.call_id],
-        asked.limits.min_attempts,
-    ]
+    filters = replace(asked.filters, tags=dict(sorted(asked.filters.tags.items())))
+    question = [asked.window.text, str(asked.zone), repr(filters), asked.limits.min_attempts]
     # Of a budget, the limit may change, and is passed anew then.
     found = [one.check, list(one.where.items()), one.state, one.limit]
     return hashlib.sha256(_encode([webhook, found, [] if one.check == "budgets" else question])).hexdigest()
