@@ -55,7 +55,7 @@ function paintKeys() {
 
 // Charts.
 
-function make(tag, attributes = {}, ...children) {
+export function make(tag, attributes = {}, ...children) {
   const element = document.createElement(tag);
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
@@ -143,6 +143,7 @@ function options(table, told, width) {
       {
         ...axis,
         grid: { show: false },
+        size: 30,
         space: 64,
         incrs: INCREMENTS.filter((each) => each >= step),
         values: (_, splits) => splits.map(show),

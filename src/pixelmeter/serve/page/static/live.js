@@ -1,6 +1,6 @@
 // Newer figures: the new page is worked into the old one, so that focus, scrolling and what was typed stay.
 
-import { drawAll } from "./charts.js";
+import { drawAll, make } from "./charts.js";
 
 const LONGEST_WAIT = 60;
 const QUIET = 30_000;
