@@ -7,8 +7,9 @@ import json
 import re
 from pathlib import Path
 
+from tests.serve.browser.sample import STATIC
+
 CHECKOUT = Path(__file__).parents[3]
-STATIC = CHECKOUT / "src" / "pixelmeter" / "serve" / "page" / "static"
 VENDOR = STATIC / "vendor"
 
 

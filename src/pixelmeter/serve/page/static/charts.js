@@ -199,23 +199,23 @@ function draw(table) {
 
   const isStacked = table.dataset.chart === "bars-stacked";
   const values = isStacked ? stacked(told.series) : told.series.map((series) => series.values);
-  const drawn = new uPlot(options(table, told, frame.clientWidth), [told.ats, ...values], canvas);
-  const row = () => drawn.cursor.idx;
-  drawn.over.addEventListener("pointermove", () => {
-    const at = row();
-    balloon.hidden = at === null || at === undefined;
-    if (balloon.hidden) return;
-    balloon.replaceChildren(...tip(told, at));
+  let row = null;
+  function point({ over, cursor }) {
+    row = told.rows[cursor.idx] === undefined ? null : cursor.idx;
+    balloon.hidden = row === null;
+    over.style.cursor = told.rows[row]?.href ? "pointer" : "";
+    if (row === null) return;
+    balloon.replaceChildren(...tip(told, row));
     paintKeys();
-    const left = drawn.over.offsetLeft + drawn.cursor.left;
+    const left = over.offsetLeft + cursor.left;
     const isRight = left > frame.clientWidth / 2;
     balloon.style.left = isRight ? "" : `${left + 14}px`;
     balloon.style.right = isRight ? `${frame.clientWidth - left + 14}px` : "";
-    drawn.over.style.cursor = told.rows[at].href ? "pointer" : "";
-  });
-  drawn.over.addEventListener("pointerleave", () => { balloon.hidden = true; });
+  }
+  const shape = { ...options(table, told, frame.clientWidth), hooks: { setCursor: [point] } };
+  const drawn = new uPlot(shape, [told.ats, ...values], canvas);
   drawn.over.addEventListener("click", () => {
-    const href = told.rows[row()]?.href;
+    const href = told.rows[row]?.href;
     if (href) location.assign(href);
   });
   const watch = new ResizeObserver(() => {
