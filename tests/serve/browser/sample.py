@@ -91,7 +91,7 @@ def serving_sample() -> Iterator[Sample]:
         def send(self, status: int, content: bytes, headers: Mapping[str, str]) -> None:
             self.send_response(status)
             common = {"content-security-policy": POLICY, "cache-control": "no-store"}
-            for name, value in (headers | common | {"content-length": str(len(content))}).items():
+            for name, value in {**headers, **common, "content-length": str(len(content))}.items():
                 self.send_header(name, value)
             self.end_headers()
             self.wfile.write(content)
