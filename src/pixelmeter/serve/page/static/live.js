@@ -5,11 +5,13 @@ import { drawAll, make } from "./charts.js";
 const LONGEST_WAIT = 60;
 const QUIET = 30_000;
 
+// What tells a node from its neighbours: its id, or the moment, name or link of its row.
 function keyOf(node) {
   if (node.nodeType !== Node.ELEMENT_NODE) return "";
   if (node.id) return `#${node.id}`;
   if (node.localName !== "tr" && node.localName !== "li") return "";
-  return node.querySelector("a")?.getAttribute("href") ?? "";
+  const { at, key } = node.querySelector("[data-at], [data-key]")?.dataset ?? {};
+  return at ?? key ?? node.querySelector("a")?.getAttribute("href") ?? "";
 }
 
 function isOwn(node) {
