@@ -126,7 +126,6 @@ export function keepAsking() {
       const answer = await fetch(location.href, { headers, cache: "no-store", signal: limit });
       if (answer.status === 200) {
         const text = await answer.text();
-        if (isPaused()) return;
         replaceMain(text);
         etag = answer.headers.get("ETag") ?? "";
         document.documentElement.dataset.updates = String(Number(document.documentElement.dataset.updates ?? 0) + 1);
