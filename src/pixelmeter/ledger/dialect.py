@@ -57,6 +57,8 @@ class Dialect(Protocol):
     by_index: str | None
     """A statement that has the next ones read by an index where its two parameters are "off", and as they like again
     where they are NULL; None where that needs no saying. Rollups are read in less than half the time so."""
+    snapshot: str | None
+    """A statement that finds which commits can be seen; None where files tell it."""
     reach: str
     """A statement that finds the first and the last day of the day rollup, without reading all of it."""
 
@@ -143,6 +145,7 @@ class _Sqlite:
     partitions: str | None = None
     tag_members = "json_each"
     by_index: str | None = None
+    snapshot: str | None = None
     reach = "SELECT (SELECT min(day) FROM pixelmeter_daily), (SELECT max(day) FROM pixelmeter_daily)"
 
     @contextlib.contextmanager
@@ -228,6 +231,7 @@ class _Postgresql:
     )
     tag_members = "jsonb_each_text"
     by_index: str | None = "SELECT set_config('enable_seqscan', ?, true), set_config('enable_hashagg', ?, true)"
+    snapshot: str | None = "SELECT txid_current_snapshot()::text"
     reach = """
 SELECT min(day), max(day) FROM (
   SELECT min(day) AS day FROM pixelmeter_daily_merged UNION ALL SELECT max(day) FROM pixelmeter_daily_merged

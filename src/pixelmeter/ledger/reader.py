@@ -42,6 +42,11 @@ class LedgerReader:
         """Yield what a statement finds like `rows`, some thousand rows at a time, in memory that does not grow."""
         return self.dialect.batches(self._connection, with_schema(statement, self._address), parameters)
 
+    @property
+    def path(self) -> str:
+        """The file of a SQLite ledger; empty for others."""
+        return self._address.path
+
     def qualified(self, name: str) -> str:
         """Return the name of a table with its schema, as a value of a catalogue is asked for."""
         return self._address.qualified(name)
