@@ -5,6 +5,7 @@ Everything but the moment of a call is what the demo's real clients and its stan
 
 from __future__ import annotations
 
+import json
 import math
 import random
 import subprocess
@@ -84,7 +85,9 @@ def _again(call: Sequence[Attempt], moment: datetime, chance: random.Random) -> 
     for each in call:
         begun = each.started_at + later
         identity = call_id if each.id == each.call_id else _identity(begun, chance)
-        yield msgspec.structs.replace(each, id=identity, call_id=call_id, started_at=begun)
+        tags = {name: value for name, value in json.loads(each.tags).items() if name != "demo"}
+        text = json.dumps(tags, sort_keys=True, separators=(",", ":"))
+        yield msgspec.structs.replace(each, id=identity, call_id=call_id, started_at=begun, tags=text)
 
 
 def _identity(microseconds: int, chance: random.Random) -> str:

@@ -4,6 +4,7 @@ const COLOURS = 10;
 const FIXED = {
   success: "--good", error: "--bad", timeout: "--warn", throttled: "--colour-3", rejected: "--colour-5",
   cancelled: "--colour-8", interrupted: "--colour-6", blocked: "--colour-4", pending: "--colour-7",
+  p50: "--colour-0", p95: "--colour-1", p99: "--colour-3",
   other: "--grey", "(other)": "--grey", "(none)": "--grey", unknown: "--grey",
 };
 const DASHES = [[], [7, 4], [2, 3], [9, 3, 2, 3]];
@@ -22,20 +23,29 @@ function hash(name) {
 }
 
 function chooseColours() {
-  const names = new Set();
-  for (const head of document.querySelectorAll("[data-series], [data-key]")) {
-    const name = head.dataset.series ?? head.dataset.key;
-    if (!Object.hasOwn(FIXED, name)) names.add(name);
-  }
   chosen = new Map();
+  for (const table of document.querySelectorAll("table[data-chart]")) {
+    chooseApart([...table.querySelectorAll("[data-series]")].map((head) => head.dataset.series));
+  }
+  for (const body of document.querySelectorAll("tbody")) {
+    chooseApart([...body.querySelectorAll("[data-key]")].map((key) => key.dataset.key));
+  }
+}
+
+// Names that stand together get colours apart, as far as there are enough; those that have one keep it.
+function chooseApart(names) {
   const taken = new Array(COLOURS).fill(0);
-  for (const name of [...names].sort()) {
-    // The next colour that the fewest names have: two names share one only where there are more than colours.
+  const fresh = [];
+  for (const name of new Set(names)) {
+    if (chosen.has(name)) taken[chosen.get(name)] += 1;
+    else if (!Object.hasOwn(FIXED, name)) fresh.push(name);
+  }
+  for (const name of fresh.sort()) {
     const fewest = Math.min(...taken);
     let place = hash(name) % COLOURS;
     while (taken[place] > fewest) place = (place + 1) % COLOURS;
     taken[place] += 1;
-    chosen.set(name, `--colour-${place}`);
+    chosen.set(name, place);
   }
 }
 
@@ -44,7 +54,8 @@ function variable(name) {
 }
 
 function nameOfColour(name) {
-  return Object.hasOwn(FIXED, name) ? FIXED[name] : (chosen.get(name) ?? "--grey");
+  if (Object.hasOwn(FIXED, name)) return FIXED[name];
+  return chosen.has(name) ? `--colour-${chosen.get(name)}` : "--grey";
 }
 
 function paintKeys() {
