@@ -71,7 +71,8 @@ def files(folder: str) -> set[str]:
 
 def test_the_wheel_holds_the_package_its_data_and_nothing_else(wheel_names: set[str]) -> None:
     expected = {name.removeprefix("src/") for name in files("src/pixelmeter")}
-    expected |= {f"pixelmeter/{name}" for name in files("migrations") | files("dashboards")}
+    expected |= {f"pixelmeter/{name}" for name in files("migrations") | files("dashboards") | files("docs/runbooks")}
+    expected.add("pixelmeter/docs/alerts.md")
 
     assert expected == {name for name in wheel_names if ".dist-info/" not in name}
 
@@ -142,6 +143,9 @@ def test_an_installed_wheel_knows_prices_and_gateways(installed: Path) -> None:
 def test_an_installed_wheel_writes_dashboards_rules_and_alerts(installed: Path, tmp_path: Path) -> None:
     run(str(installed / "pixelmeter"), "dashboards", "export", str(tmp_path))
     written = {str(path.relative_to(tmp_path)): path.read_text() for path in tmp_path.rglob("*") if path.is_file()}
-    kept = {name.removeprefix("dashboards/") for name in files("dashboards")} - {"README.md"}
+    kept = {name.removeprefix("dashboards/") for name in files("dashboards")}
+    pages = {name.removeprefix("docs/") for name in files("docs/runbooks")} | {"alerts.md"}
 
-    assert {name: (CHECKOUT / "dashboards" / name).read_text() for name in kept} == written
+    assert {name: (CHECKOUT / "dashboards" / name).read_text() for name in kept} | {
+        name: written[name] for name in pages
+    } == written

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 from scripts.dashboards.grafana.query import LEDGER, PROMETHEUS, Json
 
-__all__ = ["LEDGER_CHOICE", "TAG_CHOICE", "TRACES_CHOICE", "Line", "Section", "dashboard"]
+__all__ = ["LEDGER_CHOICE", "MINIMUM_GRAFANA", "TAG_CHOICE", "TRACES_CHOICE", "Line", "Section", "dashboard"]
+
+MINIMUM_GRAFANA = "11.6.0"
+"""The oldest Grafana whose model of a dashboard has every key that is used; tests hold them to that model."""
 
 _WIDTH = 24
 _TAG = "pixelmeter"
