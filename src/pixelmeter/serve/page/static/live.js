@@ -4,6 +4,7 @@ import { drawAll, make } from "./charts.js";
 
 const LONGEST_WAIT = 60;
 const QUIET = 30_000;
+const PATIENCE = 10;
 
 // What tells a node from its neighbours: its id, or the moment, name or link of its row.
 function keyOf(node) {
@@ -120,6 +121,7 @@ export function keepAsking() {
     clearTimeout(timer);
     asking?.abort();
     asking = new AbortController();
+    const begun = performance.now();
     try {
       const limit = AbortSignal.any([asking.signal, AbortSignal.timeout(30_000)]);
       const headers = etag ? { "If-None-Match": etag } : {};
@@ -135,8 +137,9 @@ export function keepAsking() {
       } else if (answer.status !== 304) {
         throw new Error(`status ${answer.status}`);
       }
-      wait = every;
-      show(`Updates itself every ${every} s.`);
+      // A server that takes long for an answer is not asked all the time.
+      wait = Math.max(every, Math.ceil((performance.now() - begun) * PATIENCE / 1000));
+      show(`Updates itself every ${wait} s.`);
     } catch (error) {
       if (error.name === "AbortError") return;
       wait = Math.min(wait * 2, LONGEST_WAIT);
