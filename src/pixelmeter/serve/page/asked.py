@@ -18,7 +18,7 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.attempts import Place
 from pixelmeter.ledger.queries import Filters
 
-__all__ = ["DEFAULT_RANGE", "FILTERS", "Asked", "call_path", "place_text", "read_asked", "read_place"]
+__all__ = ["DEFAULT_RANGE", "FILTERS", "NO_VALUE", "Asked", "call_path", "place_text", "read_asked", "read_place"]
 
 DEFAULT_RANGE = "last-30-days"
 """What a page is about where its URL names no range."""
@@ -27,6 +27,9 @@ FILTERS = (
     "model", "exact-model", "gateway", "operation", "outcome", "billing", "status", "tag", "no-tag", "only",
 )  # fmt: skip
 """The parameters that are filters on attempts."""
+
+NO_VALUE = "(none)"
+"""How a URL names the value of a budget that attempts have without its tag."""
 
 _REPEATABLE = ("tag", "no-tag", "only")
 _RANGE = ("since", "until", "tz")
@@ -38,6 +41,7 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "billing": BILLINGS,
     "only": ONLY,
 }
+_OF_PAGES = ("step", "tags", "sort", "budget", "value")
 _LONGEST = 300
 _TIMES = range(2**53)
 _AMOUNTS = range(-(2**63), 2**63)
@@ -84,7 +88,7 @@ class Asked:
     @property
     def filtered(self) -> Sequence[tuple[str, str]]:
         """The filters that are on."""
-        return [pair for pair in self.pairs if pair[0] in FILTERS]
+        return [pair for pair in self.pairs if pair[0] in (*FILTERS, "budget", "value")]
 
     @property
     def kept_by_form(self) -> Sequence[tuple[str, str]]:
@@ -128,11 +132,11 @@ class Asked:
 
     def here(self, path: str, *changes: tuple[str, str | None]) -> str:
         """Return the URL of the page itself but for changes, with the parameters that it has of its own."""
-        return self.url(path, *changes, keep=(*_KNOWN, "step", "tags", "sort", "read"))
+        return self.url(path, *changes, keep=(*_KNOWN, *_OF_PAGES, "read"))
 
     def without(self, path: str, pair: tuple[str, str]) -> str:
         """Return the URL of a path without one of the filters."""
-        pairs = [one for one in self.pairs if one != pair and one[0] in (*_KNOWN, "step", "tags", "sort")]
+        pairs = [one for one in self.pairs if one != pair and one[0] in (*_KNOWN, *_OF_PAGES)]
         return f"{path}?{urlencode(pairs)}" if pairs else path
 
     def within(self, path: str, since: datetime, until: datetime) -> str:
@@ -141,14 +145,13 @@ class Asked:
 
     def rows(
         self,
-        *changes: tuple[str, str | None],
         also: Iterable[tuple[str, str]] = (),
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> str:
         """Return the URL of the attempts that a number adds up: both ends of its range are named, so that it stays."""
         ends = (("since", _instant(since or self.since)), ("until", _instant(until or self.until)))
-        return self.url("/calls", *ends, *changes, also=also)
+        return self.url("/calls", *ends, also=also)
 
     def command(self, name: str, *more: str) -> str:
         """Return the command that asks the same."""

@@ -12,8 +12,8 @@ from pixelmeter.core.reporting.columns import share
 from pixelmeter.core.reporting.periods import moment_of, utc_text
 from pixelmeter.core.text import dollars
 from pixelmeter.reports.budgets import Detail, Overview
-from pixelmeter.serve.page.asked import Asked
-from pixelmeter.serve.page.overview import Section
+from pixelmeter.serve.page.asked import NO_VALUE, Asked
+from pixelmeter.serve.page.sections import Section
 from pixelmeter.serve.page.tables import Cell, Head, Line, Table, count, money
 
 __all__ = ["MOST_VALUES", "budgets_table", "detail_sections"]
@@ -125,7 +125,7 @@ def _rows_url(state: State, since: int, asked: Asked) -> str:
     if end is not None:
         pairs["until"] = utc_text(moment_of(end))
     if state.rule.each is not None:
-        pairs["value"] = state.value or "(none)"
+        pairs["value"] = state.value or NO_VALUE
     if asked.zone_name != "UTC":
         pairs["tz"] = asked.zone_name
     return f"/calls?{urlencode(pairs)}"

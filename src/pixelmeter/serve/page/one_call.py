@@ -13,7 +13,7 @@ from pixelmeter.core.text import dollars, exact_usd
 from pixelmeter.reports.one_call import MOST_ATTEMPTS, Arithmetic, Told, arithmetic
 from pixelmeter.serve.page.asked import Asked
 from pixelmeter.serve.page.calls import attempts_table
-from pixelmeter.serve.page.overview import Card, Note, Section
+from pixelmeter.serve.page.sections import Card, Note, Section
 from pixelmeter.serve.page.tables import Cell, Head, Line, Table, count, money
 
 __all__ = ["call_view"]

@@ -9,7 +9,7 @@ from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.serve.page.asked import Asked
 from pixelmeter.serve.page.calls import time_text
-from pixelmeter.serve.page.overview import Section
+from pixelmeter.serve.page.sections import Section
 from pixelmeter.serve.page.tables import Cell, Head, Line, Table, count, money
 
 __all__ = ["reconciliation_sections"]
@@ -33,8 +33,8 @@ _HEADS = (
 )
 _NONE = "No reconciliation is kept yet: `pixelmeter reconcile` compares the ledger with a gateway's own usage report."
 _TOLD = (
-    "Covered is the part of what the gateway charged that belongs to attempts of the ledger. Equal, differ and unsettled "
-    "count matches of a statement with its attempt, or of the sums of a day."
+    "Covered is the part of what the gateway charged that belongs to attempts of the ledger. Equal, differ and "
+    "unsettled count matches of a statement with its attempt, or of the sums of a day."
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 
@@ -34,11 +35,18 @@ def _html(text: str) -> Markup:
     """Return Markdown as HTML, in which nothing of the text is markup of its own and nothing has a style."""
     parser = MarkdownIt("commonmark", {"html": False}).enable("table")
     tokens = parser.parse(text)
-    for token in tokens:
+    for place, token in enumerate(tokens):
+        if token.type == "heading_open":
+            token.attrs["id"] = _slug(tokens[place + 1].content)
         # Tables say where columns stand by a style, which the content security policy forbids.
         token.attrs.pop("style", None)
         for child in token.children or ():
             href = str(child.attrs.get("href", ""))
-            if href.startswith(_FOLDER):
-                child.attrs["href"] = href.removeprefix(_FOLDER)
-    return Markup(parser.renderer.render(tokens, parser.options, {}))  # noqa: S704 - HTML in the text is escaped
+            if href.startswith((_FOLDER, f"../{BEGINNING}")):
+                child.attrs["href"] = href.removeprefix(_FOLDER).replace(f"../{BEGINNING}", "./")
+    return Markup(parser.renderer.render(tokens, parser.options, {}))
+
+
+def _slug(heading: str) -> str:
+    """Return what links to a heading name it by."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
