@@ -12,7 +12,7 @@ function keyOf(node) {
   if (node.id) return `#${node.id}`;
   if (node.localName !== "tr" && node.localName !== "li") return "";
   const { at, key } = node.querySelector("[data-at], [data-key]")?.dataset ?? {};
-  return at ?? key ?? node.querySelector("a")?.getAttribute("href") ?? "";
+  return key ?? `${at ?? ""} ${node.querySelector("a")?.getAttribute("href") ?? ""}`.trim();
 }
 
 function isOwn(node) {
