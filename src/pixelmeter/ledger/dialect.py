@@ -54,9 +54,9 @@ class Dialect(Protocol):
     """A statement that finds names and bounds of the partitions of the table in its one parameter."""
     tag_members: str
     """The function that unpacks the column `tags` into rows of `key` and `value`."""
-    by_index: str | None
-    """A statement that has the next ones read by an index where its two parameters are "off", and as they like again
-    where they are NULL; None where that needs no saying. Rollups are read in less than half the time so."""
+    interpreted: str | None
+    """A statement that has the next ones not compiled where its parameter is "off", and as the server likes again where
+    it is NULL; None where nothing is compiled. To compile sums of a rollup takes longer than to read it."""
     snapshot: str | None
     """A statement that finds which commits can be seen; None where files tell it."""
     reach: str
@@ -144,7 +144,7 @@ class _Sqlite:
     has_table = "SELECT name FROM sqlite_master WHERE type = 'table' AND name = ?"
     partitions: str | None = None
     tag_members = "json_each"
-    by_index: str | None = None
+    interpreted: str | None = None
     snapshot: str | None = None
     reach = "SELECT (SELECT min(day) FROM pixelmeter_daily), (SELECT max(day) FROM pixelmeter_daily)"
 
@@ -230,7 +230,7 @@ class _Postgresql:
         " JOIN pg_class AS c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass(?)"
     )
     tag_members = "jsonb_each_text"
-    by_index: str | None = "SELECT set_config('enable_seqscan', ?, true), set_config('enable_hashagg', ?, true)"
+    interpreted: str | None = "SELECT set_config('jit', ?, true)"
     snapshot: str | None = "SELECT txid_current_snapshot()::text"
     reach = """
 SELECT min(day), max(day) FROM (

@@ -238,7 +238,7 @@ class _Question:
 
         starts = [slot.start for slot in self.slots]
         periods: dict[object, Mapping[Period, str]] = {}
-        for width, row in self._rows_by_index(statement, condition.parameters):
+        for width, row in self._rows_of_rollup(statement, condition.parameters):
             time_of_row = row[0]
             if time_of_row not in periods:
                 slot = bisect_right(starts, dialect.time(time_of_row)) - 1
@@ -325,16 +325,16 @@ class _Question:
             key = tuple(names[name] if is_period(name) else next(others) for name in by)
             yield group_of(key, source.sums, values, width, bool(source.sent))
 
-    def _rows_by_index(
+    def _rows_of_rollup(
         self, statement: Callable[[bool], str], parameters: Sequence[object]
     ) -> Sequence[tuple[int, Sequence[Any]]]:
-        """Return the same of a statement that groups in the order of an index."""
-        by_index = self.reader.dialect.by_index
-        if by_index is None:
+        """Return the same of a statement that reads so little that it is not worth compiling."""
+        interpreted = self.reader.dialect.interpreted
+        if interpreted is None:
             return list(self._rows(statement, parameters))
-        self.reader.rows(by_index, ["off", "off"])
+        self.reader.rows(interpreted, ["off"])
         found = list(self._rows(statement, parameters))
-        self.reader.rows(by_index, [None, None])
+        self.reader.rows(interpreted, [None])
         return found
 
     def _rows(

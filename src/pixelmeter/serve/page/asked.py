@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import get_args
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -128,7 +129,7 @@ class Asked:
         pairs = [(key, value) for key, value in self.pairs if key in keep and key not in changed]
         pairs += [(key, value) for key, value in changes if value is not None]
         pairs += [pair for pair in also if pair not in pairs]
-        return f"{path}?{urlencode(pairs)}" if pairs else path
+        return _url(path, pairs)
 
     def here(self, path: str, *changes: tuple[str, str | None]) -> str:
         """Return the URL of the page itself but for changes, with the parameters that it has of its own."""
@@ -137,7 +138,7 @@ class Asked:
     def without(self, path: str, pair: tuple[str, str]) -> str:
         """Return the URL of a path without one of the filters."""
         pairs = [one for one in self.pairs if one != pair and one[0] in (*_KNOWN, *_OF_PAGES)]
-        return f"{path}?{urlencode(pairs)}" if pairs else path
+        return _url(path, pairs)
 
     def within(self, path: str, since: datetime, until: datetime) -> str:
         """Return the URL of a path that asks the same of a part of the range."""
@@ -212,6 +213,17 @@ def read_asked(
 def call_path(call_id: str) -> str:
     """Return the path of the page of one call."""
     return f"/calls/{quote(call_id, safe='')}"
+
+
+def _url(path: str, pairs: Iterable[tuple[str, str]]) -> str:
+    query = "&".join(map(_parameter, pairs))
+    return f"{path}?{query}" if query else path
+
+
+@lru_cache(maxsize=4096)
+def _parameter(pair: tuple[str, str]) -> str:
+    # A page has hundreds of links, whose parameters are the same few.
+    return urlencode([pair])
 
 
 def _filters(single: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Filters:

@@ -12,7 +12,7 @@ from pixelmeter.ledger.queries import newest_tags
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.reports.budgets import overviews
 from pixelmeter.reports.calls import Names, names, stretch
-from pixelmeter.reports.overview import Overview, overview, spells, tag_spend
+from pixelmeter.reports.overview import Overview, overview, tag_spend
 from pixelmeter.reports.report import Question
 from pixelmeter.serve.page.asked import Asked
 from pixelmeter.serve.page.budgets import budgets_table
@@ -54,8 +54,8 @@ def first_view(reader: LedgerReader, asked: Asked, clock: Clock) -> First:
         since=asked.since, until=asked.until, zone=asked.zone, filters=asked.filters, by=(), period=asked.period
     )
     reads_all = asked.first("read") == "all"
-    found = overview(reader, question, step, clock, reads_all=reads_all)
-    cards = [card_of_spell(one, asked) for one in spells(reader, asked.now, asked.zone, asked.filters)]
+    found = overview(reader, question, step, clock, now=asked.now, reads_all=reads_all)
+    cards = [card_of_spell(one, asked) for one in found.spells]
     cards += cards_of_range(found, asked)
     sums = sections_of_sums(found, asked, step, is_cut=asked.first("top") != "all")
     is_empty = found.total is not None and not found.total.attempts
