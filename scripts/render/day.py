@@ -149,7 +149,7 @@ def _write(text: TextIO, registry: CollectorRegistry, job: str, instance: str, m
                 continue
             samples += 1
             labels = "".join(f',{name}="{_escaped(value)}"' for name, value in sample.labels.items())
-            text.write(f"{sample.name}{{{target}{labels}}} {floatToGoString(sample.value)} {at:.3f}\n")
+            text.write(f"{sample.name}{{{target}{labels}}} {floatToGoString(sample.value)} {at:.3f}\n")  # type: ignore[no-untyped-call]
     text.write(f"up{{{target}}} 1 {at:.3f}\nscrape_samples_scraped{{{target}}} {samples} {at:.3f}\n")
 
 
