@@ -264,7 +264,7 @@ def _verifier(profile: Profile) -> Verify:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError:
         raise WebhookError(
-            f"{profile.id} signs with Ed25519, which needs cryptography: pip install 'pixelmeter[webhooks]'"
+            f'{profile.id} signs with Ed25519, which needs cryptography: pip install "pixelmeter[webhooks]"'
         ) from None
 
     def verify(key: bytes, signature: bytes, message: bytes) -> bool:

@@ -22,6 +22,7 @@ COMMANDS: dict[str, str] = {
     "calls": "List single attempts, newest first, as they are now.",
     "jobs": "List the jobs whose end is not known yet, oldest first.",
     "budgets": "Show how much of each budget is used; check a file of budgets; reset or remove one.",
+    "check": "Compare spend, errors and latency with limits; for cron and CI.",
     "reconcile": "Compare the ledger with what a gateway says that it charged in a month.",
     "adjust": "Correct the cost of one attempt by hand.",
     "export": "Write attempts to CSV, JSON lines, Parquet or FOCUS, to a file, a folder or an S3 bucket.",

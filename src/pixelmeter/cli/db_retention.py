@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -60,6 +58,7 @@ def prune(
     what a budget or a month that is not reconciled still needs. On PostgreSQL the owner of the tables must run it.
     """
     from pixelmeter.cli.output import warn
+    from pixelmeter.cli.progress import progress as showing
     from pixelmeter.ledger.address import read_address
     from pixelmeter.ledger.pruning import horizon_of, plan
     from pixelmeter.ledger.pruning import prune as prune_to
@@ -78,8 +77,15 @@ def prune(
     if dry_run:
         click.echo(f"{_told(foreseen)} would go. This was a dry run: the ledger is as it was.")
         return
-    with _ticking(foreseen.attempts, sys.stderr.isatty() if progress is None else progress) as tick:
-        done = prune_to(database_url, foreseen.horizon, now, by=by or login_name(), told=tick)
+    is_shown = sys.stderr.isatty() if progress is None else progress
+    with showing("Pruning", foreseen.attempts, is_shown=is_shown) as show:
+        done = prune_to(
+            database_url,
+            foreseen.horizon,
+            now,
+            by=by or login_name(),
+            told=lambda deleted: show(deleted, f"{deleted:,} of {foreseen.attempts:,} attempts"),
+        )
     click.echo(f"{_told(foreseen._replace(attempts=done.attempts))} are gone; the sums and the totals keep them.")
     if done.months:
         click.echo(f"Months were made ahead: {', '.join(done.months)}")
@@ -168,17 +174,3 @@ def _give_back(database_url: str, *, rewrite: bool) -> None:
             "`pixelmeter db prune --rewrite` has it shrink",
             err=True,
         )
-
-
-@contextmanager
-def _ticking(total: int, is_shown: bool) -> Generator[Callable[[int], None]]:
-    if not is_shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("pruning"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,} attempts"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda deleted: bar.update(task, completed=deleted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import shutil
 import sys
@@ -65,16 +66,12 @@ def command(ctx: click.Context, database_url: str | None, calls: int, keep: bool
 
 
 def _run(url: str, calls: int) -> Result:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+    from pixelmeter.cli.progress import progress
     from pixelmeter.testing.demo import run
 
-    columns = (TextColumn("Making image calls"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
-        task = progress.add_task("", total=calls)
-        result = run(url, calls=calls, done=lambda: progress.advance(task))
+    with progress("Making image calls", calls, is_shown=sys.stderr.isatty()) as show:
+        made = itertools.count(1)
+        result = run(url, calls=calls, done=lambda: show(number := next(made), f"{number:,} of {calls:,}"))
     click.echo(
         f"{calls:,} image calls to a stand-in gateway with {', '.join(result.libraries)}: {result.seconds:.1f} s"
     )

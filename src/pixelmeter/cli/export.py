@@ -165,20 +165,14 @@ def _ticking(reader: LedgerReader, question: Question, is_shown: bool) -> Genera
     if not is_shown:
         yield lambda _, __: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
+    from pixelmeter.cli.progress import progress
     from pixelmeter.export.tables import TABLES
     from pixelmeter.ledger.exports import span
 
     found = span(reader, TABLES[question.table].source, question.since, question.until)
     first, last = found or (date.min, date.min)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[read]:,} rows"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(first.isoformat(), total=(last - first).days + 1, read=0)
-        yield lambda day, read: bar.update(
-            task, description=day.isoformat(), completed=(day - first).days, read=read, refresh=False
-        )
+    with progress("Exporting", (last - first).days + 1, is_shown=True) as show:
+        yield lambda day, read: show((day - first).days, f"{day.isoformat()}, {read:,} rows")
 
 
 def _tell(done: Summary, question: Question, place: str, *, in_folder: bool) -> None:

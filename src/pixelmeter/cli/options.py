@@ -113,15 +113,27 @@ def range_options(
 
 def filter_options(command: _Command) -> _Command:
     """Add the filters on attempts; the parameters are fields of `pixelmeter.ledger.queries.Filters`."""
-    from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES
+    from pixelmeter.core.attempts.record import BILLINGS, OPERATIONS, OUTCOMES
+    from pixelmeter.core.reporting.report import ONLY
 
     for option in (
         click.option(
+            "--only",
+            type=click.Choice(ONLY),
+            multiple=True,
+            help="Only the attempts that a column of a report is about, such as unknown-cost; repeatable.",
+        ),
+        click.option(
+            "--no-tag", "untagged", metavar="KEY", multiple=True, help="Only without a value of this tag; repeatable."
+        ),
+        click.option(
             "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Only this tag; repeatable."
         ),
+        click.option("--billing", type=click.Choice(BILLINGS), help="Only this billing."),
         click.option("--outcome", type=click.Choice(OUTCOMES), help="Only this outcome."),
         click.option("--operation", type=click.Choice(OPERATIONS), help="Only this operation."),
         click.option("--gateway", metavar="NAME", help="Only this gateway."),
+        click.option("--exact-model", metavar="NAME", help="Only the model of this very name."),
         click.option("--model", metavar="GLOB", help="Only models that match, such as 'openai/*'."),
     ):
         command = option(command)

@@ -218,21 +218,10 @@ def _client(source: Source, base_url: str | None) -> Generator[UsageClient | Non
 
 @contextmanager
 def _progress(source: Source) -> Generator[Callable[[int, int], None]]:
-    if not sys.stderr.isatty():
-        yield lambda pages, rows: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from pixelmeter.cli.progress import progress
 
-    shown = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[rows]:,} rows"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(f"Reading {source.id}", total=None, rows=0)
-        yield lambda pages, rows: progress.update(bar, rows=rows, description=f"Reading {source.id}, page {pages}")
+    with progress(f"Reading {source.id}", None, is_shown=sys.stderr.isatty()) as show:
+        yield lambda pages, rows: show(pages, f"page {pages}, {rows:,} rows")
 
 
 def _show(

@@ -160,7 +160,7 @@ def _print(answer: Answer, question: Question, format: str, *, is_chosen: bool) 
     if format == "json":
         emit_json(as_json(report, shown))
     elif format == "csv":
-        write_csv([values(row, report, shown) for row in report.rows], csv_columns(report, shown))
+        write_csv((values(row, report, shown) for row in report.rows), csv_columns(report, shown))
     elif report.rows:
         _print_table(answer, question, is_chosen=is_chosen)
     else:
