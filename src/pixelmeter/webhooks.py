@@ -36,7 +36,7 @@ _MICROSECONDS = 1_000_000
 
 
 class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event whose signature is right."""
+    """An event of a webhook whose signature is right."""
 
     gateway: str
     """The id of the gateway's profile."""

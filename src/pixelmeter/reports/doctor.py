@@ -17,7 +17,7 @@ from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.reports.finding import Finding
-from pixelmeter.reports.ledger_check import CORRECT_URL, check_ledger
+from pixelmeter.reports.ledger_check import CHECK_SECONDS, CORRECT_URL, check_ledger
 from pixelmeter.settings import Settings, auto_switch, from_environment, misspelt, usage_key_gateways
 from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
@@ -30,10 +30,11 @@ _SHOWN = 5
 _OF_COMPOSE = "PIXELMETER_LEDGER_PASSWORD"
 
 
-def examine(database_url: str | None) -> Iterator[Finding]:
+def examine(database_url: str | None, *, seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
     """Yield what is found, of the settings first; the ledger is the one of the settings unless a URL is given.
 
-    Nothing is changed, and what dead processes left stays where it is.
+    Nothing is changed, and what dead processes left stays where it is. Each check that reads all of a ledger is broken
+    off after so many `seconds`.
     """
     yield _versions()
     yield from _variables()
@@ -52,13 +53,13 @@ def examine(database_url: str | None) -> Iterator[Finding]:
     except ConfigError as error:
         yield Finding("database", "problem", str(error), CORRECT_URL)
     else:
-        yield from _storage(address, settings)
+        yield from _storage(address, settings, seconds)
     yield from _prices(settings)
     yield from _profiles(settings)
     yield from _budgets(settings)
 
 
-def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
+def _storage(address: Address, settings: Settings, seconds: float) -> Iterator[Finding]:
     """Yield what is found of the ledger, and of the spool of attempts that wait for it."""
     if address.dialect == "sqlite":
         yield _sqlite()
@@ -68,7 +69,7 @@ def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
         spool = _spool(folder)
     except ConfigError as error:
         spool = Finding("spool", "problem", str(error), "until then no meter can be made")
-    database = list(check_ledger(address, is_spooled=spool.state != "problem"))
+    database = list(check_ledger(address, is_spooled=spool.state != "problem", seconds=seconds))
     yield from database
     yield spool
     if folder is None or spool.state == "problem":

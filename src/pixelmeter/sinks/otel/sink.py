@@ -19,12 +19,13 @@ __all__ = ["OtelSink"]
 
 
 class OtelSink:
-    """Spans and metrics of image calls, for `Meter(sinks=[OtelSink()])`.
+    """A sink that makes OpenTelemetry spans and metrics of image calls, for `Meter(sinks=[OtelSink()])`.
 
-    None for a provider means the global one, whenever that is set; without an SDK nothing happens. `cost_attributes`
-    adds the cost under other people's names: "semconv" for `gen_ai.usage.cost.amount` and its like, as proposed for the
-    conventions, "openlit" for `gen_ai.usage.cost`; None leaves it to `PIXELMETER_COST_ATTRIBUTES`. Raises ConfigError
-    where OpenTelemetry is not installed, and for a setting that cannot be used.
+    A provider of None means the global one, also when that is set later; without an SDK of OpenTelemetry nothing
+    happens. `cost_attributes` puts the cost on spans under further names: "semconv" as `gen_ai.usage.cost.amount` and
+    its like, as proposed for the conventions, "openlit" as `gen_ai.usage.cost`; None leaves it to the setting
+    `PIXELMETER_COST_ATTRIBUTES`. Raises ConfigError where OpenTelemetry is not installed, and for a setting that cannot
+    be used.
     """
 
     def __init__(
