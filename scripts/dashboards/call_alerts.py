@@ -52,7 +52,8 @@ def _error_burns(thresholds: Thresholds, pace: Pace) -> Iterator[Alert]:
                 f"{errors_ratio(pace(short))} > {limit}\n"
                 "and on (job, gateway)\n"
                 f"sum by (job, gateway) (increase(pixelmeter_requests_total{{{COUNTED}}}[{pace(long)}]))"
-                f" >= {thresholds.minimum_requests:g}"
+                f" >= {thresholds.minimum_requests:g}\n"
+                f"{_known_since(f'pixelmeter_requests_total{{{COUNTED}}}', pace(short))}"
             ),
             wait=pace(wait),
             severity=severity,
@@ -78,7 +79,8 @@ def _latency_burns(thresholds: Thresholds, pace: Pace) -> Iterator[Alert]:
                 "and\n"
                 f"{slow_ratio(pace(short))} > {limit}\n"
                 "and on (job, gateway)\n"
-                f"sum by (job, gateway) (increase({images})) >= {thresholds.minimum_requests:g}"
+                f"sum by (job, gateway) (increase({images})) >= {thresholds.minimum_requests:g}\n"
+                f"{_known_since('pixelmeter_request_duration_seconds_count', pace(short))}"
             ),
             wait=pace(wait),
             severity="warning",
@@ -181,6 +183,11 @@ def _share(error_type: str, window: str, by: str, limit: float, thresholds: Thre
         "and\n"
         f"sum by ({by}) (increase(pixelmeter_requests_total{{{SENT}}}[{length}])) >= {thresholds.minimum_requests:g}"
     )
+
+
+def _known_since(name: str, window: str) -> str:
+    """Return the condition that a gateway was known a window ago, so that no share is that of its first minutes."""
+    return f"and on (job, gateway)\ngroup by (job, gateway) (last_over_time({name}[{window}] offset {window}))"
 
 
 def _limit(factor: float, objective: float) -> str:

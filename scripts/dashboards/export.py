@@ -1,4 +1,4 @@
-"""Every file that a monitoring system can take, as text."""
+"""Every file that a monitoring system can take, and what to read first, as text."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from scripts.dashboards.grafana.overview import overview
 from scripts.dashboards.grafana.pipeline import pipeline
 from scripts.dashboards.grafana.provisioning import provisioning
 from scripts.dashboards.grafana.reliability import reliability
+from scripts.dashboards.readme import readme
 
 __all__ = ["files"]
 
@@ -23,4 +24,11 @@ def files(thresholds: Thresholds) -> dict[str, str]:
     drawn = {
         f"grafana/{each['uid']}.json": json.dumps(each, indent=2, ensure_ascii=False) + "\n" for each in dashboards
     }
-    return prometheus_files.files(thresholds) | drawn | provisioning() | alerting(thresholds) | compose()
+    return (
+        readme(thresholds)
+        | prometheus_files.files(thresholds)
+        | drawn
+        | provisioning()
+        | alerting(thresholds)
+        | compose()
+    )

@@ -33,11 +33,19 @@ _OTHERS = (
         ledger_lag_seconds=891.2345678,
         spool_used_ratio=0.6789123,
         price_age_days=91.2345678,
+        page="https://meter.example",
         runbooks="https://wiki.example/images",
     ),
-    Thresholds(objective=0.0654321, latency_seconds=120, latency_objective=0.0543210987),
+    Thresholds(
+        objective=0.0654321,
+        latency_seconds=120,
+        latency_objective=0.0543210987,
+        page="https://page.example:8443",
+        runbooks="http://notes.example",
+    ),
 )
-_CHANGING = re.compile(r"(?<=runbook_url: ).*(?=/\w+\.md$)|\d+(?:\.\d+)?(?:e[+-]\d+)?")
+_ADDRESS = "|".join(re.escape(each) for one in (_USUAL, *_OTHERS) for each in (one.runbooks_url, one.page_url))
+_CHANGING = re.compile(rf"(?:{_ADDRESS})|\d+(?:\.\d+)?(?:e[+-]\d+)?")
 
 
 def places() -> dict[str, list[Place]]:

@@ -17,13 +17,12 @@ __all__ = ["EXAMPLE", "MADE_BY", "files", "to_yaml"]
 MADE_BY = "# Made by `pixelmeter dashboards export`: change the options of that command, not this file.\n"
 EXAMPLE = "# Made by `pixelmeter dashboards export`, as an example: copy from it what your own file lacks.\n"
 
-# Two jobs: both sources count the same calls, and what is summed over a job must count each once.
+# One job: the ledger and the programs count the same calls, so with both every alert on calls would come twice.
 _PROMETHEUS: dict[str, Any] = {
     "global": {"scrape_interval": "15s", "evaluation_interval": "15s"},
     "rule_files": ["rules.yml", "alerts.yml"],
     "alerting": {"alertmanagers": [{"static_configs": [{"targets": ["127.0.0.1:9093"]}]}]},
     "scrape_configs": [
-        {"job_name": "pixelmeter", "static_configs": [{"targets": ["127.0.0.1:8000"]}]},
         {"job_name": "pixelmeter-ledger", "static_configs": [{"targets": ["127.0.0.1:9469"]}]},
     ],
 }

@@ -9,8 +9,7 @@ from click.testing import CliRunner, Result
 
 from pixelmeter.cli import main
 from pixelmeter.cli.dashboards import export
-from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.export import files
+from pixelmeter.monitoring import Thresholds, files
 
 
 def run(*arguments: str) -> Result:

@@ -140,8 +140,8 @@ CASES = [
     Case(
         name="a fifth of the attempts fails",
         alert="PixelmeterErrorBudgetBurn",
-        series={_attempts(): "0+8x120", _attempts("server", "error"): "0+2x120"},
-        at="90m",
+        series={_attempts(): "0+8x240", _attempts("server", "error"): "0+2x240"},
+        at="190m",
         firing=_burn(
             "20% of the attempts through gw failed in the last LONG; the objective allows 1%.", "1h/5m 6h/30m 1d/2h"
         ),
@@ -158,10 +158,29 @@ CASES = [
         name="an account without funds is a failure, whatever the status says",
         alert="PixelmeterErrorBudgetBurn",
         series={_attempts("insufficient_funds", "rejected"): "0+5x60"},
-        at="30m",
+        at="50m",
         firing=_burn(
             "100% of the attempts through gw failed in the last LONG; the objective allows 1%.", "1h/5m 6h/30m"
         ),
+    ),
+    Case(
+        name="all attempts of a new gateway fail for longer than its first minutes",
+        alert="PixelmeterErrorBudgetBurn",
+        series={_attempts("server", "error"): "_x60 0+5x60"},
+        at="70m",
+        firing=_burn("100% of the attempts through gw failed in the last LONG; the objective allows 1%.", "1h/5m"),
+    ),
+    Case(
+        name="half of the attempts of a new gateway fail in its first minutes",
+        alert="PixelmeterErrorBudgetBurn",
+        series={_attempts(): "_x60 0+10x60", _attempts("server", "error"): "_x60 0+10x4 40x56"},
+        at="64m",
+    ),
+    Case(
+        name="images of a new gateway are slow in its first minutes",
+        alert="PixelmeterLatencyBudgetBurn",
+        series=_durations("_x60 0x4 0+10x56", "_x60 0+10x60"),
+        at="64m",
     ),
     Case(
         name="half a dozen failures are too few to judge by",
@@ -184,8 +203,8 @@ CASES = [
     Case(
         name="four of five images are slow",
         alert="PixelmeterLatencyBudgetBurn",
-        series=_durations("0+2x120", "0+10x120"),
-        at="90m",
+        series=_durations("0+2x240", "0+10x240"),
+        at="190m",
         firing=_burn(
             "80% of the images through gw took more than 60 s in the last LONG; the objective allows 5%.",
             "1h/5m 6h/30m 1d/2h",
@@ -841,3 +860,62 @@ CASES = [
         at="40m",
     ),
 ]
+
+
+def _since_an_hour(values: str) -> str:
+    return f"_x60 {values}"
+
+
+_OF_EXPORTER = 'job="pixelmeter-ledger",instance="b",gateway="gw",operation="generate",model="m"'
+
+FIRST_MINUTES: Mapping[str, str] = {
+    # Another program keeps Prometheus from saying that it gets no metrics at all.
+    _BUILD.replace('instance="a"', 'instance="z"'): "1x120",
+    # A program that has just been deployed: half of its calls fail while it warms up, and take too long.
+    **{
+        name: _since_an_hour(values)
+        for name, values in {
+            _BUILD: "1x60",
+            _attempts(): "0+20x60",
+            _attempts("server", "error"): "0+20x2 40x58",
+            _attempts("throttled", "throttled"): "0+4x3 12x57",
+            _attempts("moderation", "rejected"): "0+10x3 30x57",
+            _attempts("auth", "rejected"): "0x60",
+            _attempts("interrupted", "interrupted"): "0x60",
+            _attempts("blocked", "blocked"): "0x60",
+            **_durations("0+2x3 6+20x57", "0+20x60"),
+            **_images("0+5x60", "0+20x60"),
+            _AT_RISK: "0+0.05x3 0.15x57",
+            _UNKNOWN: "0x60",
+            _own("pixelmeter_dropped_records_total"): "0x60",
+            _own("pixelmeter_internal_errors_total", ',place="ledger"'): "0x60",
+            _own("pixelmeter_ledger_write_errors_total", ',backend="postgresql"'): "0 1x60",
+            _own("pixelmeter_ledger_lag_seconds"): "5x60",
+            _own("pixelmeter_spool_used_ratio"): "0.01x60",
+            _own("pixelmeter_price_book_timestamp_seconds"): "0x60",
+        }.items()
+    },
+    # An exporter that has just been started: its counters are those of years.
+    **{
+        name: _since_an_hour(values)
+        for name, values in {
+            f'pixelmeter_requests_total{{{_OF_EXPORTER},outcome="success",error_type=""}}': "900000+20x60",
+            f'pixelmeter_requests_total{{{_OF_EXPORTER},outcome="error",error_type="server"}}': "90000+20x2 90040x58",
+            f'pixelmeter_requests_total{{{_OF_EXPORTER},outcome="rejected",error_type="auth"}}': "70x60",
+            f'pixelmeter_requests_total{{{_OF_EXPORTER},outcome="interrupted",error_type="interrupted"}}': "9x60",
+            f'pixelmeter_requests_total{{{_OF_EXPORTER},outcome="blocked",error_type="blocked"}}': "80x60",
+            f'pixelmeter_cost_usd_total{{{_OF_EXPORTER},cost_source="priced"}}': "50000+5x60",
+            f"pixelmeter_at_risk_usd_total{{{_OF_EXPORTER}}}": "700x60",
+            f'pixelmeter_unknown_cost_requests_total{{{_OF_EXPORTER},reason="no_price"}}': "1000x60",
+            f'pixelmeter_images_total{{{_OF_EXPORTER},size="",quality=""}}': "900000+20x60",
+            _LEDGER_UP.replace('"a"', '"b"'): "0 1x60",
+            _OLDEST_JOB: "600x60",
+            _budget("used_ratio"): "0.5x60",
+            _budget("limit_usd"): "50x60",
+            _budget("overrun_usd"): "3x60",
+            _reconciliation("coverage_ratio"): "0.99x60",
+            _own("pixelmeter_ledger_months_ahead"): "0 3x60",
+        }.items()
+    },
+}
+"""A program and an exporter that Prometheus scrapes since an hour after the clock began, a value a minute."""

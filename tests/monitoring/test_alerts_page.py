@@ -10,12 +10,17 @@ from typing import Any
 
 import yaml
 
+from pixelmeter.core.metrics import METRICS
 from pixelmeter.monitoring import Thresholds, files
+from scripts.dashboards.groups import alert_groups
 from scripts.dashboards.recordings import FAILED
 from tests.monitoring.cases import ALERTS
+from tests.monitoring.promql import selectors
 
 PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
 FILES = {name: text for name, text in files(Thresholds()).items() if name.startswith(("prometheus/", "alertmanager/"))}
+
+PIPELINE = next(group for group in alert_groups(Thresholds()) if group.name == "pixelmeter-pipeline")
 
 
 def table(head: str) -> list[list[str]]:
@@ -26,7 +31,7 @@ def table(head: str) -> list[list[str]]:
 
 
 def examples() -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, text in re.findall(r"^```yaml\n# (\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+    for name, text in re.findall(r"^```yaml\n# (\S+\.yml)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
         yield name, yaml.safe_load(text)
 
 
@@ -44,9 +49,9 @@ def test_the_table_of_alerts_is_that_of_the_package() -> None:
 def test_the_table_of_thresholds_is_that_of_the_package() -> None:
     expected = []
     for each in fields(Thresholds):
-        default = f"{each.default:g}" if isinstance(each.default, float) else each.default
+        default = f"`{each.default:g}`" if isinstance(each.default, float) else each.default and f"`{each.default}`"
         option = each.name.replace("_", "-")
-        expected.append([f"`--{option}`", each.metadata["unit"], f"`{default}`", each.metadata["help"]])
+        expected.append([f"`--{option}`", each.metadata["unit"], default, each.metadata["help"]])
 
     assert expected == table("option")
 
@@ -73,6 +78,25 @@ def test_what_the_page_shows_of_the_files_is_in_them() -> None:
     for name, example in shown.items():
         whole = yaml.safe_load(FILES[f"{name.removesuffix('.yml')}/{name}"])
         assert example == {key: whole[key] for key in example}
+
+
+def test_an_incident_is_told_once_as_one_job_is_scraped() -> None:
+    example = yaml.safe_load(FILES["prometheus/prometheus.yml"])
+
+    assert ["pixelmeter-ledger"] == [job["job_name"] for job in example["scrape_configs"]]
+
+
+def test_what_is_scraped_of_programs_beside_the_exporter_counts_no_calls_and_serves_the_other_alerts() -> None:
+    text = re.findall(r"^```yaml\n# beside the job of the exporter\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
+    [relabelling] = yaml.safe_load(text)[0]["metric_relabel_configs"]
+    kept = {each for each in METRICS if re.fullmatch(relabelling["regex"], each.name)}
+    programs_only = {name for alert in PIPELINE.alerts for name, _ in selectors(alert.expression)} & {
+        each.name for each in METRICS if "process" in each.origins
+    }
+
+    assert {"keep"} == {relabelling["action"]}
+    assert programs_only - {"pixelmeter_price_book_timestamp_seconds"} <= {each.name for each in kept}
+    assert not [each.name for each in kept if {"gateway", "budget"} & set(each.labels)]
 
 
 def test_the_files_that_the_page_names_are_exported() -> None:

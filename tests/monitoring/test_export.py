@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
+import string
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
@@ -16,6 +19,7 @@ from pixelmeter import monitoring
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.errors import ConfigError
 from pixelmeter.monitoring import PLACES, Thresholds, files, texts, write
+from pixelmeter.monitoring.runbooks import alert_pages
 from scripts.dashboards import export
 from scripts.dashboards.places import places, to_json
 from tests.effort import examples
@@ -23,8 +27,8 @@ from tests.effort import examples
 DASHBOARDS = Path(__file__).parents[2] / "dashboards"
 FILES = export.files(Thresholds())
 AGAIN = "run `python -m scripts.make_dashboards`"
-PRINTABLE = st.characters(exclude_categories=("C", "Z"), include_characters=" ")
-UNUSUAL_URL = "https://wiki.example/it's?a=1&b=%20#{{ $value }}\\1 @runbooks@"
+OF_URLS = st.sampled_from(string.ascii_letters + string.digits + ".~:/?#@!&()*+,;=%[]_-")
+UNUSUAL_URL = "https://wiki.example:8443/a?b=1&c=%20@runbooks@[]*#!,"
 
 
 @st.composite
@@ -32,7 +36,10 @@ def thresholds(draw: st.DrawFn) -> Thresholds:
     """Draw thresholds between their bounds, with all the digits that a float can have."""
     chosen: dict[str, Any] = {
         "latency_seconds": draw(st.sampled_from(DURATION_BUCKETS)),
-        "runbooks": draw(st.sampled_from(["http://", "https://"])) + draw(st.text(PRINTABLE, max_size=20)),
+        **{
+            name: draw(st.sampled_from(["http://", "https://"])) + draw(st.text(OF_URLS, min_size=1, max_size=20))
+            for name in ("page", "runbooks")
+        },
     }
     for each in fields(Thresholds):
         if each.name not in chosen:
@@ -48,7 +55,7 @@ def test_the_file_in_the_repository_is_what_the_scripts_make(name: str) -> None:
 
 def test_nothing_else_is_among_them() -> None:
     found = {path.relative_to(DASHBOARDS).as_posix() for path in DASHBOARDS.rglob("*") if path.is_file()}
-    assert {*FILES, "README.md"} == found
+    assert set(FILES) == found
 
 
 def test_the_places_of_thresholds_are_those_that_the_scripts_find() -> None:
@@ -71,22 +78,22 @@ def test_every_text_that_depends_on_thresholds_stands_somewhere() -> None:
         {"ledger_lag_seconds": 7, "price_age_days": 1, "latency_seconds": 30},
         {"runbooks": "https://wiki.example/a//"},
         {"runbooks": UNUSUAL_URL},
-        {"runbooks": "https://wiki.example/it's: a folder"},
-        {"runbooks": "https://wiki.example/the 'folder' #1"},
+        {"page": "https://meter.example/a//"},
+        {"page": UNUSUAL_URL},
     ],
     ids=str,
 )
 def test_what_is_exported_is_what_the_scripts_make_for_the_same_thresholds(chosen: Mapping[str, Any]) -> None:
     made = Thresholds(**chosen)
 
-    assert export.files(made) == files(made)
-    assert list(FILES) == list(files(made))
+    assert export.files(made) | alert_pages() == files(made)
+    assert [*FILES, *alert_pages()] == list(files(made))
 
 
 @given(thresholds())
 @settings(max_examples=examples(25))
 def test_whatever_the_thresholds_are_the_scripts_make_what_is_exported(chosen: Thresholds) -> None:
-    assert export.files(chosen) == files(chosen)
+    assert export.files(chosen) | alert_pages() == files(chosen)
 
 
 @pytest.mark.parametrize("text", ["# mine\n", "", None], ids=["another", "shorter", "missing"])
@@ -145,3 +152,15 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="file.* cannot be written"):
         write(tmp_path / "file", {"a.yml": ""})
+
+
+def test_the_first_file_to_read_names_every_other_one_that_is_exported() -> None:
+    named = re.findall(r"^\| (.*?) \|", FILES["README.md"], re.MULTILINE)[1:]
+    patterns = [pattern for cell in named for pattern in re.findall("`([^`]+)`", cell)]
+    exported = [name for name in files(Thresholds()) if name != "README.md"]
+
+    def covers(pattern: str, name: str) -> bool:
+        return name.startswith(pattern) if pattern.endswith("/") else fnmatch.fnmatch(name, pattern)
+
+    assert [] == [name for name in exported if not any(covers(pattern, name) for pattern in patterns)]
+    assert [] == [pattern for pattern in patterns if not any(covers(pattern, name) for name in exported)]

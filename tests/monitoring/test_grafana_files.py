@@ -169,10 +169,12 @@ def test_addresses_in_compose_are_those_in_the_files() -> None:
     assert "http://prometheus:9090" == SERVICES["grafana"]["environment"]["PIXELMETER_PROMETHEUS_URL"]
     assert {"5432"} == ports("postgres")
     assert {"3000"} == ports("grafana")
+    assert ports("page") == {Thresholds().page.rpartition(":")[2]}
 
 
-def test_compose_starts_the_exporter_as_the_command_line_has_it() -> None:
-    program, name, *arguments = SERVICES["exporter"]["command"]
+@pytest.mark.parametrize("service", ["exporter", "page"])
+def test_compose_starts_pixelmeter_as_the_command_line_has_it(service: str) -> None:
+    program, name, *arguments = SERVICES[service]["command"]
     command = main.get_command(Context(main), name)
     assert command is not None
     options = {option for parameter in command.params for option in parameter.opts}
@@ -210,5 +212,6 @@ def test_the_page_shows_pictures_that_are_there_and_not_heavy() -> None:
 
 def test_compose_gets_every_secret_that_the_page_makes() -> None:
     needed = set(re.findall(r"\$\{([A-Z_]+):\?\}", FILES["docker-compose.yml"]))
+    needed |= {secret["environment"] for secret in loaded("docker-compose.yml")["secrets"].values()}
 
     assert needed == set(re.findall(r"^([A-Z_]+)=\$\(", PAGE.read_text(), re.MULTILINE))

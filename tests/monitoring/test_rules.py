@@ -12,7 +12,7 @@ from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.groups import alert_groups, recording_groups
 from scripts.dashboards.pace import UNHURRIED, Pace
 from scripts.dashboards.recordings import COUNTED, FAILED
-from tests.monitoring.cases import ALERTS, CASES
+from tests.monitoring.cases import ALERTS, CASES, FIRST_MINUTES
 from tests.monitoring.promql import unknown_names
 from tests.monitoring.promtool import check, judge, written
 
@@ -41,6 +41,18 @@ def test_promtool_has_nothing_to_say_about_the_rules(tmp_path: Path, thresholds:
 @pytest.mark.parametrize("step", sorted({case.step for case in CASES}))
 def test_alerts_fire_and_are_silent_as_they_should(tmp_path: Path, step: str) -> None:
     judge(tmp_path, step, [case.as_test() for case in CASES if case.step == step])
+
+
+@pytest.mark.timeout(300)
+def test_the_first_minutes_of_a_new_program_and_a_new_exporter_raise_no_alarm(tmp_path: Path) -> None:
+    silent = [
+        {"eval_time": f"{60 + minute}m", "alertname": name, "exp_alerts": []}
+        for name in sorted({alert.name for alert in ALERTS})
+        for minute in range(11)
+    ]
+    series = [{"series": name, "values": values} for name, values in FIRST_MINUTES.items()]
+
+    judge(tmp_path, "1m", [{"interval": "1m", "input_series": series, "alert_rule_test": silent}])
 
 
 def test_every_alert_has_a_case_in_which_it_fires_and_one_in_which_it_does_not() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import posixpath
 import re
 import shlex
 from pathlib import Path
@@ -13,7 +14,9 @@ from click.testing import CliRunner
 from pixelmeter.cli import main
 from pixelmeter.core.attempts.billing import UNKNOWN
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.monitoring import Thresholds
+from pixelmeter.errors import ConfigError
+from pixelmeter.monitoring import Thresholds, runbooks
+from pixelmeter.monitoring.runbooks import INDEX, alert_pages
 from scripts.dashboards.groups import recording_groups
 from scripts.dashboards.recordings import FAILED
 from scripts.dashboards.rule import Alert
@@ -40,6 +43,10 @@ def blocks(text: str, language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
 
 
+def without_links(text: str) -> str:
+    return re.sub(r"\[([^\]]+)\]\([^)]+\)", r"\1", text)
+
+
 def commands(text: str) -> list[str]:
     """Return the lines of pixelmeter that a page gives, in its blocks and in its sentences, placeholders left out."""
     lines = [line for block in blocks(text, "sh") for line in block.splitlines()]
@@ -53,8 +60,43 @@ def test_every_alert_has_a_page_and_every_page_an_alert() -> None:
 
 @pytest.mark.parametrize("alert", ALERTS, ids=lambda alert: f"{alert.name}-{alert.severity}-{alert.wait}")
 def test_the_address_of_a_runbook_leads_to_the_page_of_the_alert(alert: Alert) -> None:
-    place = alert.runbook_url.removeprefix("https://github.com/pixelmeter/pixelmeter/blob/main/")
-    assert (FOLDER.parents[1] / place).read_text().startswith(f"# {alert.name}\n")
+    place = alert.runbook_url.removeprefix("http://127.0.0.1:9469/")
+    assert alert_pages()[place].startswith(f"# {alert.name}\n")
+
+
+def test_the_pages_that_are_shipped_are_those_of_the_docs_the_index_first() -> None:
+    assert [INDEX, *(f"runbooks/{path.name}" for path in PAGES)] == list(alert_pages())
+    for name, text in alert_pages().items():
+        assert without_links((FOLDER.parent / name).read_text()) == without_links(text), name
+
+
+def test_links_of_the_pages_that_are_shipped_lead_from_one_to_another() -> None:
+    shipped = alert_pages()
+    linked: set[str] = set()
+    for name, text in shipped.items():
+        for link in re.findall(r"\]\(([^)#:]+)\)", text):
+            linked.add(posixpath.normpath(posixpath.join(posixpath.dirname(name), link)))
+
+    assert linked == set(shipped) - {INDEX}
+
+
+def test_a_link_to_a_page_that_is_not_shipped_is_its_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "runbooks").mkdir()
+    (tmp_path / INDEX).write_text("[a](runbooks/A.md#x) [b](b.md) [c](#c) [d](https://wiki.example/d)\n")
+    (tmp_path / "runbooks" / "A.md").write_text("[up](../alerts.md) [other](../other.md#part) [`e`](E.md)\n")
+    monkeypatch.setattr(runbooks, "asset_dir", lambda _: tmp_path)
+
+    assert {
+        INDEX: "[a](runbooks/A.md#x) b [c](#c) [d](https://wiki.example/d)\n",
+        "runbooks/A.md": "[up](../alerts.md) other `e`\n",
+    } == alert_pages()
+
+
+def test_pages_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runbooks, "asset_dir", lambda _: tmp_path)
+
+    with pytest.raises(ConfigError, match="is not as it came with pixelmeter: install pixelmeter again"):
+        alert_pages()
 
 
 @page

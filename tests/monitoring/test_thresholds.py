@@ -41,12 +41,20 @@ def test_five_nines_are_an_objective() -> None:
     assert 0.99999 == Thresholds(objective=0.99999).objective
 
 
+@pytest.mark.parametrize("name", ["page", "runbooks"])
 @pytest.mark.parametrize(
-    "runbooks", ["", "foo", "javascript:alert(1)", "https://wiki.example/\nexpr: 1", "http://\x1b["]
+    "url",
+    ["foo", "javascript:alert(1)", "https://wiki.example/\nexpr: 1", "http://\x1b[", 'http://"', "http://{{ $value }}"],
 )
-def test_a_folder_of_runbooks_that_is_no_url_is_refused(runbooks: str) -> None:
-    with pytest.raises(ConfigError, match="it must be a URL"):
-        Thresholds(runbooks=runbooks)
+def test_an_address_that_is_no_url_is_refused(name: str, url: str) -> None:
+    given: dict[str, Any] = {name: url}
+    with pytest.raises(ConfigError, match=f"{name} is .* it must be a URL"):
+        Thresholds(**given)
+
+
+def test_a_page_has_an_address() -> None:
+    with pytest.raises(ConfigError, match="page is '': it must be a URL"):
+        Thresholds(page="")
 
 
 def test_a_latency_between_two_buckets_is_refused_with_the_choices() -> None:
@@ -57,6 +65,12 @@ def test_a_latency_between_two_buckets_is_refused_with_the_choices() -> None:
 @pytest.mark.parametrize("bucket", DURATION_BUCKETS)
 def test_every_bucket_is_a_latency(bucket: float) -> None:
     assert bucket == Thresholds(latency_seconds=bucket).latency_seconds
+
+
+def test_alerts_link_to_the_runbooks_of_the_page_wherever_that_is() -> None:
+    groups = alert_groups(Thresholds(page="https://meter.example/"))
+    for alert in (alert for group in groups for alert in group.alerts):
+        assert f"https://meter.example/runbooks/{alert.name}.md" == alert.runbook_url
 
 
 def test_alerts_link_to_runbooks_where_the_team_keeps_them() -> None:

@@ -33,8 +33,8 @@ def exporter(url: str, descriptors: int | None = None, **limits: float) -> Itera
     given = f"Limits(**{limits!r})" if limits else "None"
     code = (
         f"import resource\n{lowered}"
-        "from pixelmeter.serve.connections import Limits\nfrom pixelmeter.serve.server import serve_metrics\n"
-        f"serve_metrics({url!r}, '127.0.0.1', 0, None, lambda at: print(at, flush=True), {given})\n"
+        "from pixelmeter.serve.connections import Limits\nfrom pixelmeter.serve.server import serve\n"
+        f"serve({url!r}, '127.0.0.1', 0, None, lambda at: print(at, flush=True), {given})\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

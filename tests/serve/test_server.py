@@ -173,8 +173,8 @@ def test_no_ledger_and_no_server_are_told_without_a_password(tmp_path: Path) -> 
 def test_a_signal_that_comes_as_soon_as_the_address_is_told_is_not_lost(sqlite_url: str, name: str) -> None:
     code = (
         "import os, signal\n"
-        "from pixelmeter.serve.server import serve_metrics\n"
-        f"serve_metrics({sqlite_url!r}, '127.0.0.1', 0, None, lambda _: os.kill(os.getpid(), signal.{name}))\n"
+        "from pixelmeter.serve.server import serve\n"
+        f"serve({sqlite_url!r}, '127.0.0.1', 0, None, lambda _: os.kill(os.getpid(), signal.{name}))\n"
     )
     ended = run_python(code)
 

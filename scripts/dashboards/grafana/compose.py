@@ -8,7 +8,7 @@ __all__ = ["compose"]
 
 _COMPOSE = f"""\
 # Made by `pixelmeter dashboards export`, as an example. Needs a file .env beside it that sets
-# PIXELMETER_LEDGER_PASSWORD, PIXELMETER_LEDGER_READER_PASSWORD and GRAFANA_ADMIN_PASSWORD.
+# PIXELMETER_LEDGER_PASSWORD, PIXELMETER_LEDGER_READER_PASSWORD, PIXELMETER_PAGE_TOKEN and GRAFANA_ADMIN_PASSWORD.
 name: pixelmeter
 
 services:
@@ -52,7 +52,7 @@ services:
 
   # It listens to Prometheus alone: the two share a network, so that it needs no token.
   exporter:
-    build:
+    build: &pixelmeter
       dockerfile_inline: |
         FROM python:3.13-slim
         RUN pip install --no-cache-dir "pixelmeter[postgres,serve]"
@@ -65,6 +65,29 @@ services:
         condition: service_healthy
       prometheus:
         condition: service_started
+    healthcheck:
+      test:
+        - CMD
+        - python
+        - -c
+        - import urllib.request; urllib.request.urlopen("http://127.0.0.1:9469/-/healthy", timeout=3)
+      interval: 5s
+      retries: 20
+    restart: unless-stopped
+
+  # The page, to which dashboards and alerts link; a browser asks for a password, which is the token.
+  page:
+    build: *pixelmeter
+    command: [pixelmeter, serve, --host, 0.0.0.0, --port, "9469", --token-file, /run/secrets/page-token]
+    environment:
+      PIXELMETER_DATABASE_URL: postgresql://pixelmeter:${{PIXELMETER_LEDGER_PASSWORD:?}}@postgres:5432/pixelmeter
+    secrets:
+      - page-token
+    ports:
+      - 127.0.0.1:9469:9469
+    depends_on:
+      postgres:
+        condition: service_healthy
     healthcheck:
       test:
         - CMD
@@ -120,6 +143,10 @@ services:
       interval: 5s
       retries: 20
     restart: unless-stopped
+
+secrets:
+  page-token:
+    environment: PIXELMETER_PAGE_TOKEN
 
 volumes:
   alertmanager:

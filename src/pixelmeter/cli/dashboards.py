@@ -25,7 +25,7 @@ def _threshold_options(command: _Command) -> _Command:
             type=type(each.default),
             metavar=unit.upper().replace(" ", "_"),
             default=each.default,
-            show_default=True,
+            show_default=each.default != "",
             help=f"{told[0].upper()}{told[1:]}.",
         )(command)
     return command

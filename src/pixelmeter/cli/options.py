@@ -45,7 +45,7 @@ def database_url_option(command: _Command) -> _Command:
         default=_from_environment,
         callback=_absolute,
         show_default="PIXELMETER_DATABASE_URL, else sqlite:///pixelmeter.db",
-        help="The ledger, as an SQLAlchemy URL.",
+        help="The ledger: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.",
     )(command)
 
 
@@ -97,13 +97,13 @@ def range_options(
         begins: dict[str, Any] = {"default": since, "show_default": since or "the first attempt"}
         if must_have_since:
             begins = {"required": True}
-        for name, side, given in (("--until", "Before", ends), ("--since", "From", begins)):
+        for name, side, given in (("--until", "The end, exclusive", ends), ("--since", "The beginning", begins)):
             command = click.option(
                 name,
                 metavar="WHEN",
                 callback=_moment,
-                help=f"{side} this date, time, month (2026-09) or year, today, yesterday, this-week, last-month …, "
-                "or so long ago (30m, 24h, 7d, 4w).",
+                help=f"{side}: a date, a time, a month (2026-09), a year, today, yesterday, this-week, last-month …, "
+                "or how long ago (30m, 24h, 7d, 4w).",
                 **given,
             )(command)
         return command
@@ -113,15 +113,27 @@ def range_options(
 
 def filter_options(command: _Command) -> _Command:
     """Add the filters on attempts; the parameters are fields of `pixelmeter.ledger.queries.Filters`."""
-    from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES
+    from pixelmeter.core.attempts.record import BILLINGS, OPERATIONS, OUTCOMES
+    from pixelmeter.core.reporting.report import ONLY
 
     for option in (
         click.option(
+            "--only",
+            type=click.Choice(ONLY),
+            multiple=True,
+            help="Only the attempts that a column of a report is about, such as unknown-cost; repeatable.",
+        ),
+        click.option(
+            "--no-tag", "untagged", metavar="KEY", multiple=True, help="Only without a value of this tag; repeatable."
+        ),
+        click.option(
             "--tag", "tags", metavar="KEY=VALUE", multiple=True, callback=read_tags, help="Only this tag; repeatable."
         ),
+        click.option("--billing", type=click.Choice(BILLINGS), help="Only this billing."),
         click.option("--outcome", type=click.Choice(OUTCOMES), help="Only this outcome."),
         click.option("--operation", type=click.Choice(OPERATIONS), help="Only this operation."),
         click.option("--gateway", metavar="NAME", help="Only this gateway."),
+        click.option("--exact-model", metavar="NAME", help="Only the model of this very name."),
         click.option("--model", metavar="GLOB", help="Only models that match, such as 'openai/*'."),
     ):
         command = option(command)

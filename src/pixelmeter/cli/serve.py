@@ -13,11 +13,18 @@ from pixelmeter.cli.streams import discard_output
 __all__ = ["command"]
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_NEEDED = ("starlette", "uvicorn")
+_NEEDED = ("jinja2", "starlette", "uvicorn")
 
 
 @click.command
-@click.option("--metrics", is_flag=True, help="Serve Prometheus metrics at /metrics; required.")
+@click.option("--metrics", is_flag=True, help="Serve Prometheus metrics at /metrics alone, without the page.")
+@click.option(
+    "--tag",
+    "tags",
+    metavar="KEY",
+    multiple=True,
+    help="Show spend of the month by the values of this tag, too, in the metrics; for several tags give it again.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=9469, show_default=True, help="The port; 0 takes a free one."
@@ -26,20 +33,25 @@ _NEEDED = ("starlette", "uvicorn")
 @click.option("--basic-auth-file", type=_FILE, help="Let in the user:password that this file holds.")
 @database_url_option
 def command(
-    metrics: bool, host: str, port: int, token_file: Path | None, basic_auth_file: Path | None, database_url: str
+    metrics: bool,
+    tags: tuple[str, ...],
+    host: str,
+    port: int,
+    token_file: Path | None,
+    basic_auth_file: Path | None,
+    database_url: str,
 ) -> None:
-    """Serve what the ledger knows over HTTP.
+    """Serve what the ledger knows over HTTP: a page for people at /, and Prometheus metrics at /metrics.
 
-    The counters are sums of the ledger: those of all programs that write to it, and no restart sets them back. On any
-    address but this machine's own, --token-file or --basic-auth-file is needed. SIGTERM and Ctrl-C end it.
+    The page shows spend, calls, budgets and health. The counters of the metrics are sums of the ledger: those of all
+    programs that write to it, and no restart sets them back. On any address but this machine's own, --token-file or
+    --basic-auth-file is needed; a browser sends the token as the password of any user. SIGTERM and Ctrl-C end it.
     """
-    if not metrics:
-        raise click.UsageError("say what to serve: metrics are all there is so far, so give --metrics")
     if any(importlib.util.find_spec(name) is None for name in _NEEDED):
         raise click.ClickException('a server is not installed: pip install "pixelmeter[serve]"')
     from pixelmeter.ledger.address import safe_url
     from pixelmeter.serve.guard import is_loopback, read_guard
-    from pixelmeter.serve.server import serve_metrics
+    from pixelmeter.serve.server import serve
 
     guard = read_guard(token_file, basic_auth_file)
     if guard is None and not is_loopback(host):
@@ -48,9 +60,9 @@ def command(
 
     def tell(address: str) -> None:
         try:
-            click.echo(f"metrics of {shown} at {address}/metrics")
+            click.echo(f"metrics of {shown} at {address}/metrics" if metrics else f"page of {shown} at {address}/")
         except OSError:
             # Nobody reads it: no reason not to serve.
             discard_output()
 
-    serve_metrics(database_url, host, port, guard, tell)
+    serve(database_url, host, port, guard, tell, has_page=not metrics, tags=tags)

@@ -4,18 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from pixelmeter.core.attempts.record import FIELDS, Attempt
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.ledger.dialect import Dialect, Sql
 from pixelmeter.ledger.queries import EVERYTHING, Filters, spend, started_in, where
 from pixelmeter.ledger.reader import LedgerReader
 
-__all__ = ["adjusted_attempts_of", "attempts", "attempts_named", "attempts_of", "identities"]
+__all__ = ["Place", "adjusted_attempts_of", "attempts", "attempts_named", "attempts_of", "identities"]
 
 _IDS_AT_ONCE = 500
 _COLUMNS = ", ".join(FIELDS)
+
+
+class Place(NamedTuple):
+    """Where a list of attempts goes on: what its last one is ordered by."""
+
+    cost: int | None
+    """Nano-dollars; not looked at in a list by time."""
+    started_at: int
+    """Unix time in microseconds."""
+    id: str
 
 
 def attempts(
@@ -26,12 +37,16 @@ def attempts(
     filters: Filters = EVERYTHING,
     limit: int,
     by_cost: bool = False,
+    after: Place | None = None,
 ) -> list[Attempt]:
     """Return the newest attempts that fit, newest first, or the most expensive ones, which come first then.
 
-    Each is as it is now, with its adjustments; of unknown cost are the last ones.
+    Each is as it is now, with its adjustments; of unknown cost are the last ones. Only those `after` a place.
     """
-    condition = where([*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)])
+    conditions = [*started_in(since, until, reader.dialect), *filters.conditions(reader.dialect)]
+    if after is not None:
+        conditions.append(_behind(after, reader.dialect, by_cost=by_cost))
+    condition = where(conditions)
     order = "cost IS NULL, cost DESC, started_at DESC, id DESC" if by_cost else "started_at DESC, id DESC"
     statement = f"SELECT {_COLUMNS} FROM {spend(reader)} {condition.text} ORDER BY {order} LIMIT ?"
     return [_attempt(row, reader.dialect) for row in reader.rows(statement, (*condition.parameters, limit))]
@@ -63,6 +78,17 @@ def attempts_named(reader: LedgerReader, digits: str, *, limit: int) -> list[Att
     condition = Sql("WHERE (id BETWEEN ? AND ? OR call_id BETWEEN ? AND ?)", (low, high, low, high))
     statement = f"SELECT {_COLUMNS} FROM {spend(reader)} {condition.text} ORDER BY started_at, id LIMIT ?"
     return [_attempt(row, reader.dialect) for row in reader.rows(statement, (*condition.parameters, limit))]
+
+
+def _behind(place: Place, dialect: Dialect, *, by_cost: bool) -> Sql:
+    """Return whether an attempt comes later in a list than a place."""
+    older = "(started_at, id) < (?, ?)"
+    bounds = (dialect.moment(moment_of(place.started_at)), place.id)
+    if not by_cost:
+        return Sql(older, bounds)
+    if place.cost is None:
+        return Sql(f"(cost IS NULL AND {older})", bounds)
+    return Sql(f"(cost < ? OR cost IS NULL OR (cost = ? AND {older}))", (place.cost, place.cost, *bounds))
 
 
 def _of(reader: LedgerReader, ids: Iterable[str], relation: str) -> list[Attempt]:

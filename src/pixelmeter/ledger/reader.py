@@ -18,7 +18,7 @@ __all__ = ["LedgerReader", "is_too_long", "reading_database", "reading_ledger", 
 _STEPS = 100_000
 _TABLE = re.compile(
     r"\bpixelmeter_(?:adjustments|adjustment_totals|attempts|budgets|budget_leases|budget_notices|budget_resets"
-    r"|budget_sums|calls|deltas|jobs|prunes|reconciliations|schema|spend|spools|statements|statement_reads|wide_tags"
+    r"|budget_sums|calls|check_notices|deltas|jobs|prunes|reconciliations|schema|spend|spools|statements|statement_reads|wide_tags"
     r"|(?:daily|hourly|tag_daily|totals)(?:_merged)?)\b"
 )
 
@@ -41,6 +41,11 @@ class LedgerReader:
     def batches(self, statement: str, parameters: Sequence[object] = ()) -> Generator[list[Sequence[Any]]]:
         """Yield what a statement finds like `rows`, some thousand rows at a time, in memory that does not grow."""
         return self.dialect.batches(self._connection, with_schema(statement, self._address), parameters)
+
+    @property
+    def path(self) -> str:
+        """The file of a SQLite ledger; empty for others."""
+        return self._address.path
 
     def qualified(self, name: str) -> str:
         """Return the name of a table with its schema, as a value of a catalogue is asked for."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -13,6 +14,7 @@ import msgspec
 from pixelmeter.core.metrics import DURATION_BUCKETS
 from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import ConfigError
+from pixelmeter.monitoring.runbooks import alert_pages
 
 __all__ = ["PLACES", "VARIABLES", "Place", "State", "Thresholds", "files", "texts", "write"]
 
@@ -30,7 +32,9 @@ VARIABLES = (
 
 State = Literal["new", "changed", "unchanged"]
 
-_RUNBOOKS = "https://github.com/pixelmeter/pixelmeter/blob/main/docs/runbooks"
+_PAGE = "http://127.0.0.1:9469"
+# What a URL is made of, but for what would be more than text in JSON, YAML or a template of Grafana or Prometheus.
+_URL = re.compile(r"https?://[\w.~:/?#@!&()*+,;=%\[\]-]+", re.ASCII)
 # An objective this close to 1 allows no failure, and the burn of what it allows is a division by nothing.
 _CERTAINTY = 0.999_999
 # How many times faster than the objective allows: where alerts on its budget begin.
@@ -71,8 +75,19 @@ class Thresholds:
     ledger_lag_seconds: float = _number(300.0, "seconds", "how long an attempt may wait for the ledger")
     spool_used_ratio: float = _number(0.5, "share", "how much of its limit a spool folder may hold", below=1)
     price_age_days: float = _number(90.0, "days", "how old the bundled prices may get")
+    page: str = field(
+        default=_PAGE,
+        metadata={
+            "unit": "URL",
+            "help": "where `pixelmeter serve` shows its page; dashboards and alerts link to it",
+        },
+    )
     runbooks: str = field(
-        default=_RUNBOOKS, metadata={"unit": "URL", "help": "the folder of the runbooks, which alerts link to"}
+        default="",
+        metadata={
+            "unit": "URL",
+            "help": "the folder of the runbooks, where it is not the one of that page",
+        },
     )
 
     def __post_init__(self) -> None:
@@ -83,13 +98,23 @@ class Thresholds:
         if self.latency_seconds not in DURATION_BUCKETS:
             choices = ", ".join(f"{bucket:g}" for bucket in DURATION_BUCKETS)
             raise ConfigError(f"latency seconds is {self.latency_seconds:g}: it must be a bucket, one of {choices}")
-        # A URL has no such characters; in a file of YAML, and on a terminal, they would be more than text.
-        if not self.runbooks.startswith(("http://", "https://")) or not self.runbooks.isprintable():
-            raise ConfigError(f"runbooks is {self.runbooks[:80]!r}: it must be a URL, https://...")
+        for name, url in (("page", self.page), ("runbooks", self.runbooks)):
+            if not _URL.fullmatch(url) and (url or name == "page"):
+                raise ConfigError(f"{name} is {url[:80]!r}: it must be a URL, https://...")
+
+    @property
+    def page_url(self) -> str:
+        """Where the page of `pixelmeter serve` is, without a "/" at its end."""
+        return self.page.rstrip("/")
+
+    @property
+    def runbooks_url(self) -> str:
+        """The folder of the runbooks, without a "/" at its end."""
+        return self.runbooks.rstrip("/") or f"{self.page_url}/runbooks"
 
     def runbook(self, alert: str) -> str:
         """Return where the runbook of an alert is."""
-        return f"{self.runbooks.rstrip('/')}/{alert}.md"
+        return f"{self.runbooks_url}/{alert}.md"
 
 
 class Place(msgspec.Struct, array_like=True, frozen=True):
@@ -110,7 +135,8 @@ def texts(thresholds: Thresholds) -> dict[str, str]:
     """
     allowed = _allowed(thresholds.objective)
     return {
-        "runbooks": thresholds.runbooks.rstrip("/"),
+        "page": thresholds.page_url,
+        "runbooks": thresholds.runbooks_url,
         "latency_seconds": f"{thresholds.latency_seconds:g}",
         "latency_seconds exact": json.dumps(thresholds.latency_seconds),
         # Prometheus stores the bounds of a histogram as floats are printed: le="60.0".
@@ -146,9 +172,10 @@ def texts(thresholds: Thresholds) -> dict[str, str]:
 
 
 def files(thresholds: Thresholds) -> dict[str, str]:
-    """Return the text of each file by its path below the folder of dashboards, "/" between its parts.
+    """Return the text of each file that is exported by its path, "/" between its parts; the pages on alerts are last.
 
-    Raises ConfigError where a file of `dashboards/` is missing, or has another text in the place of a threshold.
+    Raises ConfigError where a file that came with pixelmeter is missing, or has another text in the place of a
+    threshold.
     """
     folder = asset_dir("dashboards")
     usual, chosen = texts(Thresholds()), texts(thresholds)
@@ -159,7 +186,7 @@ def files(thresholds: Thresholds) -> dict[str, str]:
             made[name] = _filled(folder / name, found, usual, chosen)
         except (OSError, ValueError, IndexError) as error:
             raise ConfigError(f"{folder / name} is not as it came with pixelmeter: install pixelmeter again") from error
-    return made
+    return made | alert_pages()
 
 
 def write(folder: Path, contents: Mapping[str, str], *, force: bool = False) -> dict[str, State]:
@@ -217,14 +244,8 @@ def _filled(path: Path, places: Sequence[Place], usual: Mapping[str, str], chose
         if not line.startswith(text, place.column):
             raise ValueError(f"line {place.line} has no {text!r} at column {place.column}")
         before, after = line[: place.column], line[place.column + len(text) :]
-        filled = chosen[place.name] + after
-        lines[place.line - 1] = before + (_scalar(filled) if place.name == "runbooks" else filled)
+        lines[place.line - 1] = before + chosen[place.name] + after
     return "\n".join(lines)
-
-
-def _scalar(url: str) -> str:
-    """Return a URL as YAML takes it at the end of a line: in quotes if it has what begins a comment or ends a key."""
-    return "'" + url.replace("'", "''") + "'" if ": " in url or " #" in url else url
 
 
 def _words(name: str) -> str:

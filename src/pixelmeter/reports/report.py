@@ -126,15 +126,17 @@ class Reading(NamedTuple):
     seconds: float
 
 
-def expected(reader: LedgerReader, question: Question, clock: Clock) -> Reading | None:
-    """Return what a question reads that no rollup can answer; None where it is answered in no time.
+def expected(
+    reader: LedgerReader, question: Question, clock: Clock, *, worth_saying: int = _WORTH_SAYING
+) -> Reading | None:
+    """Return what a question reads that no rollup can answer; None where that is fewer attempts than `worth_saying`.
 
     Rollups tell how many attempts there are, and the latest ten thousand of them how long they take.
     """
     if not needs_attempts(reader, question.by, question.zone, question.filters):
         return None
     whole = _attempts_in(reader, question.since, question.until, question.filters)
-    if whole < _WORTH_SAYING:
+    if whole < worth_saying:
         return None
     sample = replace(question, since=question.until - (question.until - question.since) * _SAMPLE / whole)
     sample = _within_reach(reader, sample)
@@ -147,9 +149,8 @@ def expected(reader: LedgerReader, question: Question, clock: Clock) -> Reading 
 
 def _attempts_in(reader: LedgerReader, since: datetime, until: datetime, filters: Filters) -> int:
     """Return about how many attempts a range has: what the rollup by hour cannot filter counts too."""
-    kept = replace(filters, status=None, call_id=None, tags={})
     since = since.replace(minute=0, second=0, microsecond=0)
-    groups = grouped(reader, ("gateway",), since, until, filters=kept, columns=("attempts",))
+    groups = grouped(reader, ("gateway",), since, until, filters=filters.coarse, columns=("attempts",))
     return sum(group.sums["attempts"] for group in groups)
 
 
@@ -192,7 +193,8 @@ def _costs_of_rows(report: Report, period: Period) -> dict[str, int | None]:
     place = report.by.index(period)
     sums: dict[str, Row] = {}
     for row in report.rows:
-        sums.setdefault(row.key[place] or "", Row(())).add_row(row)
+        amounts = {"cost": row.cost, "unknown_cost_attempts": row.unknown_cost_attempts}
+        sums.setdefault(row.key[place] or "", Row(())).add(amounts, {})
     return {} if OTHERS in sums else {name: sums[name].known_cost for name in sorted(sums)}
 
 

@@ -27,19 +27,30 @@ class Guard:
     @property
     def challenge(self) -> str:
         """What to answer in `WWW-Authenticate`."""
-        return f'{self._scheme.capitalize()} realm="pixelmeter"'
+        return _challenge(self._scheme)
 
-    def lets_in(self, authorization: str) -> bool:
-        """Return whether a header's value is the right one; the time it takes does not tell how much matches."""
+    @property
+    def challenge_of_browsers(self) -> str:
+        """The same where browsers ask too, which know passwords and no tokens."""
+        return ", ".join(map(_challenge, dict.fromkeys(("basic", self._scheme))))
+
+    def lets_in(self, authorization: str, *, is_token_password: bool = False) -> bool:
+        """Return whether a header's value is the right one; the time it takes does not tell how much matches.
+
+        With `is_token_password` a token is taken as the password of any user too.
+        """
         scheme, _, given = authorization.partition(" ")
         # Headers are read as Latin-1; this gives the bytes that were sent.
         presented = given.encode("latin-1").strip()
-        if self._scheme == "basic":
+        wanted = self._scheme
+        if scheme.lower() == "basic" and (wanted == "basic" or is_token_password):
             try:
                 presented = base64.b64decode(presented, validate=True)
             except binascii.Error:
                 presented = b""
-        return self.knows(presented) and scheme.lower() == self._scheme
+            if wanted == "bearer":
+                presented, wanted = presented.partition(b":")[2], "basic"
+        return self.knows(presented) and scheme.lower() == wanted
 
     def knows(self, presented: bytes) -> bool:
         """Return whether this is the secret; the time it takes does not tell how much matches."""
@@ -72,6 +83,10 @@ def is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
+
+
+def _challenge(scheme: str) -> str:
+    return f'{scheme.capitalize()} realm="pixelmeter"'
 
 
 def _line(path: Path) -> str:

@@ -7,7 +7,7 @@ import logging
 import signal
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -19,19 +19,21 @@ from starlette.middleware import Middleware
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from pixelmeter.ledger.address import absolute_url
+from pixelmeter.serve.access import HEALTHY, METRICS, Access
 from pixelmeter.serve.collector import LedgerCollector
 from pixelmeter.serve.connections import Limits, failure_logger, suitable_limits
 from pixelmeter.serve.guard import Guard
 from pixelmeter.serve.listening import listen, shown
+from pixelmeter.serve.page.app import Page
 from pixelmeter.serve.protocol import connection_class
 from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
 from pixelmeter.upkeep import adopt
 
-__all__ = ["serve_metrics"]
+__all__ = ["make_app", "serve"]
 
 # Longer than the five seconds for which a scrape waits for the database.
 _STOP_SECONDS = 7
@@ -46,15 +48,20 @@ class _Server(uvicorn.Server):
         await super().startup(sockets)
 
 
-def serve_metrics(
+def serve(
     url: str,
     host: str,
     port: int,
     guard: Guard | None,
     ready: Callable[[str], None],
     limits: Limits | None = None,
+    *,
+    has_page: bool = False,
+    tags: Sequence[str] = (),
 ) -> None:
-    """Serve the metrics of a ledger until SIGTERM or SIGINT; `ready` is told the address, once it can be reached.
+    """Serve the metrics of a ledger, and its page, until SIGTERM or SIGINT.
+
+    `ready` is told the address, once it can be reached; `tags` are those by which the metrics show spend too.
 
     What clients may take follows from the file descriptors of the process where no `limits` are given. ConfigError for
     an address that cannot be had and a database URL that cannot be used.
@@ -62,8 +69,8 @@ def serve_metrics(
     settings = from_environment()
     url = absolute_url(url)
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(url, clock=SystemClock()))
-    app = _make_app(registry, guard)
+    registry.register(LedgerCollector(url, clock=SystemClock(), tags=tags))
+    app = make_app(registry, guard, Page(url, SystemClock()).routes() if has_page else [])
     limits = limits or suitable_limits()
     with listen(host, port) as listening:
         config = uvicorn.Config(
@@ -94,26 +101,27 @@ def serve_metrics(
             server.run(sockets=[listening])
 
 
-def _make_app(registry: CollectorRegistry, guard: Guard | None) -> Starlette:
-    """Return the app that shows a registry, to whom the guard lets in; `/-/healthy` is for everybody."""
+def make_app(registry: CollectorRegistry, guard: Guard | None, pages: Sequence[BaseRoute]) -> Starlette:
+    """Return the app that shows a registry and pages, to whom the guard lets in; `/-/healthy` is for everybody."""
 
     # Not async, so Starlette runs it in a thread: a ledger that takes its time does not hold up /-/healthy.
     def metrics(request: Request) -> Response:
-        if guard is not None and not guard.lets_in(request.headers.get("authorization", "")):
-            return PlainTextResponse("unauthorized\n", 401, {"www-authenticate": guard.challenge})
         try:
             encode, content_type = choose_encoder(request.headers.get("accept", ""))
         except TypeError:
             # The header names a version that is no number.
             encode, content_type = choose_encoder("")
-        return Response(encode(registry), headers={"content-type": content_type, "cache-control": "no-store"})
+        return Response(encode(registry), headers={"content-type": content_type})
 
     async def healthy(_: Request) -> Response:
         return PlainTextResponse("healthy\n")
 
     return Starlette(
-        routes=[Route("/metrics", metrics), Route("/-/healthy", healthy)],
-        middleware=[Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4)],
+        routes=[Route(METRICS, metrics), Route(HEALTHY, healthy), *pages],
+        middleware=[
+            Middleware(Access, guard, has_page=bool(pages)),
+            Middleware(GZipMiddleware, minimum_size=1000, compresslevel=4),
+        ],
     )
 
 

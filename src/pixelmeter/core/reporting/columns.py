@@ -17,6 +17,7 @@ __all__ = [
     "OF_TABLES",
     "as_json",
     "cells",
+    "change_text",
     "columns",
     "csv_columns",
     "forecast_told",
@@ -237,7 +238,14 @@ def _change(row: Row) -> float | None:
 
 
 def _change_text(row: Row) -> str:
-    cost, before = row.known_cost, row.known_before
+    return change_text(row.known_cost, row.known_before)
+
+
+def change_text(cost: int | None, before: int | None) -> str:
+    """Return by what part a cost is above the one before, such as "+12.5 %"; "new" where there was none.
+
+    "unknown" where one of them is, and nothing where both are nothing.
+    """
     if cost is None or before is None:
         return "unknown"
     if not before:

@@ -36,6 +36,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _CALENDAR = re.compile(r"([0-9]{4})(?:-([0-9]{2}))?")
 _NAMED = re.compile(r"(this|last)-(week|month|year)")
+_DAYS = re.compile(r"last-([1-9][0-9]{0,4})-days")
 
 
 class Window(NamedTuple):
@@ -59,7 +60,7 @@ def moment(text: str, *, now: datetime, zone: tzinfo) -> datetime:
     """Return the UTC time that "2026-05-01", "2026-05-01T12:30", "2026-05-01T12:30Z" or "7d" (ago) names.
 
     A day, month or year ("2026-05", "2026", "yesterday", "last-month") is its first moment in `zone`, and a time
-    without an offset is read there. ConfigError for anything else.
+    without an offset is read there. "last-30-days" are today and the 29 days before. ConfigError for anything else.
     """
     text = text.strip()
     try:
@@ -87,6 +88,8 @@ def _day_named(text: str, today: date) -> date | None:
         return today
     if text == "yesterday":
         return today - _DAY
+    if found := _DAYS.fullmatch(text):
+        return today - (int(found[1]) - 1) * _DAY
     if not (found := _NAMED.fullmatch(text)):
         return None
     first = _first_day(today, found[2])

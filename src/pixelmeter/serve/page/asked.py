@@ -1,0 +1,290 @@
+"""What a URL of the page asks: range, zone and filters, by the names that the command line has for them."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from typing import get_args
+from urllib.parse import quote, urlencode
+from uuid import UUID
+from zoneinfo import ZoneInfo
+
+from pixelmeter.core.attempts.record import BILLINGS, OPERATIONS, OUTCOMES
+from pixelmeter.core.reporting.periods import OpenPeriod, Period, moment, open_period, range_text
+from pixelmeter.core.reporting.report import ONLY
+from pixelmeter.errors import ConfigError
+from pixelmeter.ledger.attempts import Place
+from pixelmeter.ledger.queries import Filters
+
+__all__ = ["DEFAULT_RANGE", "FILTERS", "NO_VALUE", "Asked", "call_path", "place_text", "read_asked", "read_place"]
+
+DEFAULT_RANGE = "last-30-days"
+"""What a page is about where its URL names no range."""
+
+FILTERS = (
+    "model", "exact-model", "gateway", "operation", "outcome", "billing", "status", "tag", "no-tag", "only",
+)  # fmt: skip
+"""The parameters that are filters on attempts."""
+
+NO_VALUE = "(none)"
+"""How a URL names the value of a budget that attempts have without its tag."""
+
+_REPEATABLE = ("tag", "no-tag", "only")
+_RANGE = ("since", "until", "tz")
+_FIELDS = (*_RANGE, "model", "gateway", "operation", "outcome", "billing", "read")
+_KNOWN = (*_RANGE, *FILTERS)
+_CHOICES: Mapping[str, Collection[str]] = {
+    "operation": OPERATIONS,
+    "outcome": OUTCOMES,
+    "billing": BILLINGS,
+    "only": ONLY,
+}
+_OF_PAGES = ("step", "tags", "sort", "budget", "value")
+_LONGEST = 300
+_TIMES = range(2**53)
+_AMOUNTS = range(-(2**63), 2**63)
+_MOST = 30
+_STEPS: tuple[Period, ...] = get_args(Period)
+_FEW_HOURS = timedelta(hours=50)
+_FEW_DAYS = timedelta(days=93)
+_MOST_HOURS = timedelta(days=32)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """A question, and the URLs of others that differ from it."""
+
+    pairs: Sequence[tuple[str, str]]
+    """The parameters as they were given, without those that ask for nothing."""
+    now: datetime
+    since: datetime
+    until: datetime
+    zone: ZoneInfo
+    filters: Filters
+    period: OpenPeriod | None
+    """The period that goes on, where the range is what is over of it."""
+
+    def first(self, name: str) -> str | None:
+        """Return the value of a parameter; None where it is not given."""
+        return next((value for key, value in self.pairs if key == name), None)
+
+    @property
+    def range_name(self) -> str:
+        """The beginning of the range, as it was asked for."""
+        return self.first("since") or DEFAULT_RANGE
+
+    @property
+    def zone_name(self) -> str:
+        """The IANA name of the zone."""
+        return self.zone.key
+
+    @property
+    def told(self) -> str:
+        """The range in words."""
+        return range_text(self.since, self.until, self.zone)
+
+    @property
+    def filtered(self) -> Sequence[tuple[str, str]]:
+        """The filters that are on."""
+        return [pair for pair in self.pairs if pair[0] in (*FILTERS, "budget", "value")]
+
+    @property
+    def kept_by_form(self) -> Sequence[tuple[str, str]]:
+        """What a form must send along, because it has no field for it, or one for another value."""
+        return [pair for pair in self.pairs if pair[0] not in _FIELDS and pair[0] != "after"]
+
+    def ranged(self, path: str, since: str, until: str | None) -> str:
+        """Return the URL of a path that asks the same of another range."""
+        return self.url(path, ("since", since), ("until", until), keep=(*_KNOWN, "tags", "sort"))
+
+    def step(self) -> Period:
+        """Return of which periods sums are shown one by one: as asked, else such that there are some dozens.
+
+        ConfigError for hours of more than a month: there would be thousands.
+        """
+        given, length = self.first("step"), self.until - self.since
+        if given is None:
+            return "hour" if length <= _FEW_HOURS else "day" if length <= _FEW_DAYS else "month"
+        if given not in _STEPS:
+            raise ConfigError(f"step is {given[:40]!r}: use {', '.join(_STEPS)}")
+        if given == "hour" and length > _MOST_HOURS:
+            raise ConfigError("hours are shown of a month at most: give a later since, or step=day")
+        return given
+
+    def url(
+        self,
+        path: str,
+        *changes: tuple[str, str | None],
+        also: Iterable[tuple[str, str]] = (),
+        keep: Collection[str] = _KNOWN,
+    ) -> str:
+        """Return the URL of a path that asks the same but for changes; None takes a parameter away.
+
+        `also` adds to those that may be repeated. Of the parameters only those of `keep` are kept.
+        """
+        changed = dict(changes)
+        pairs = [(key, value) for key, value in self.pairs if key in keep and key not in changed]
+        pairs += [(key, value) for key, value in changes if value is not None]
+        pairs += [pair for pair in also if pair not in pairs]
+        return _url(path, pairs)
+
+    def here(self, path: str, *changes: tuple[str, str | None]) -> str:
+        """Return the URL of the page itself but for changes, with the parameters that it has of its own."""
+        return self.url(path, *changes, keep=(*_KNOWN, *_OF_PAGES, "read"))
+
+    def without(self, path: str, pair: tuple[str, str]) -> str:
+        """Return the URL of a path without one of the filters."""
+        pairs = [one for one in self.pairs if one != pair and one[0] in (*_KNOWN, *_OF_PAGES)]
+        return _url(path, pairs)
+
+    def within(self, path: str, since: datetime, until: datetime) -> str:
+        """Return the URL of a path that asks the same of a part of the range."""
+        return self.url(path, ("since", _instant(since)), ("until", _instant(until)))
+
+    def rows(
+        self,
+        also: Iterable[tuple[str, str]] = (),
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> str:
+        """Return the URL of the attempts that a number adds up: both ends of its range are named, so that it stays."""
+        ends = (("since", _instant(since or self.since)), ("until", _instant(until or self.until)))
+        return self.url("/calls", *ends, also=also)
+
+    def command(self, name: str, *more: str) -> str:
+        """Return the command that asks the same."""
+        words = ["pixelmeter", name, *more]
+        pairs = [("since", self.range_name), *(pair for pair in self.pairs if pair[0] != "since" and pair[0] in _KNOWN)]
+        for key, value in pairs:
+            words += [f"--{key}", value]
+        return shlex.join(words)
+
+
+def read_asked(
+    pairs: Iterable[tuple[str, str]],
+    *,
+    now: datetime,
+    since: str = DEFAULT_RANGE,
+    extra: Collection[str] = (),
+) -> Asked:
+    """Return what the parameters of a URL ask; ConfigError says what is wrong with them.
+
+    `extra` are parameters that a page has of its own, `since` the beginning where none is given.
+    """
+    found = [(key, value.strip()) for key, value in pairs if value.strip()]
+    if len(found) > _MOST:
+        raise ConfigError(f"a URL may have {_MOST} parameters at most")
+    values: dict[str, list[str]] = {}
+    for key, value in found:
+        if key not in (*_KNOWN, *extra):
+            raise ConfigError(f"{key[:40]!r} is nothing to ask for: use {', '.join((*_KNOWN, *extra))}")
+        if not value.isprintable():
+            raise ConfigError(f"{key} has a character that nobody can see")
+        if len(value) > _LONGEST:
+            raise ConfigError(f"{key} is longer than {_LONGEST} characters")
+        if value in values.setdefault(key, []):
+            continue
+        if values[key] and key not in _REPEATABLE:
+            raise ConfigError(f"{key} is given twice: give it once")
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise ConfigError(f"{key} is {value[:40]!r}: use {', '.join(_CHOICES[key])}")
+        values[key].append(value)
+    single = {key: given[0] for key, given in values.items()}
+    zone = _zone(single.get("tz", "UTC"))
+    begin, end = single.get("since", since), single.get("until")
+    start = _moment("since", begin, now, zone)
+    until = now if end is None else _moment("until", end, now, zone)
+    if start >= until:
+        raise ConfigError(f"the range is empty: since ({begin}) must be before until ({end or 'now'})")
+    return Asked(
+        pairs=[(key, value) for key, given in values.items() for value in given if (key, value) != ("tz", "UTC")],
+        now=now,
+        since=start,
+        until=until,
+        zone=zone,
+        filters=_filters(single, values),
+        period=open_period(begin, now=now, zone=zone) if end is None else None,
+    )
+
+
+def call_path(call_id: str) -> str:
+    """Return the path of the page of one call."""
+    return f"/calls/{quote(call_id, safe='')}"
+
+
+def _url(path: str, pairs: Iterable[tuple[str, str]]) -> str:
+    query = "&".join(map(_parameter, pairs))
+    return f"{path}?{query}" if query else path
+
+
+@lru_cache(maxsize=4096)
+def _parameter(pair: tuple[str, str]) -> str:
+    # A page has hundreds of links, whose parameters are the same few.
+    return urlencode([pair])
+
+
+def _filters(single: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Filters:
+    status = single.get("status")
+    if status is not None and not (status.isascii() and status.isdigit() and 100 <= int(status[:4]) <= 999):
+        raise ConfigError(f"status is {status[:40]!r}: use an HTTP status such as 429")
+    tags: dict[str, str] = {}
+    for text in values.get("tag", ()):
+        key, separator, value = text.partition("=")
+        if not key or not separator or not value:
+            raise ConfigError(f"tag is {text[:40]!r}: write KEY=VALUE")
+        if tags.setdefault(key, value) != value:
+            raise ConfigError(f"tag {key[:40]!r} is asked for with two values: no attempt has both")
+    return Filters(
+        model=single.get("model"),
+        exact_model=single.get("exact-model"),
+        gateway=single.get("gateway"),
+        operation=single.get("operation"),
+        outcome=single.get("outcome"),
+        billing=single.get("billing"),
+        status=None if status is None else int(status),
+        tags=tags,
+        untagged=tuple(values.get("no-tag", ())),
+        only=tuple(values.get("only", ())),
+    )
+
+
+def read_place(text: str, *, by_cost: bool) -> Place:
+    """Return the place that a parameter names; ConfigError for what is none."""
+    parts = text.split("_")
+    try:
+        if len(parts) != 2 + by_cost or len(text) > 100:
+            raise ValueError
+        place = Place(int(parts[0]) if by_cost and parts[0] else None, int(parts[-2]), str(UUID(parts[-1])))
+        if place.started_at not in _TIMES or (place.cost or 0) not in _AMOUNTS:
+            raise ValueError
+        return place
+    except ValueError:
+        raise ConfigError("after is no place in this list: go to its beginning and on from there") from None
+
+
+def place_text(place: Place, *, by_cost: bool) -> str:
+    """Return a place as a parameter names it."""
+    cost, started_at, identity = place
+    parts = [str(started_at), identity]
+    return "_".join(["" if cost is None else str(cost), *parts] if by_cost else parts)
+
+
+def _moment(name: str, text: str, now: datetime, zone: ZoneInfo) -> datetime:
+    try:
+        return moment(text, now=now, zone=zone)
+    except ConfigError as error:
+        raise ConfigError(f"{name}: {error}") from None
+
+
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (LookupError, ValueError, OSError):
+        raise ConfigError(f"{name[:40]!r} is not a time zone: give an IANA name such as Europe/Berlin") from None
+
+
+def _instant(when: datetime) -> str:
+    return when.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
