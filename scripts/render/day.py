@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.utils import floatToGoString
 
 from pixelmeter import Budget
 from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
@@ -149,7 +148,7 @@ def _write(text: TextIO, registry: CollectorRegistry, job: str, instance: str, m
                 continue
             samples += 1
             labels = "".join(f',{name}="{_escaped(value)}"' for name, value in sample.labels.items())
-            text.write(f"{sample.name}{{{target}{labels}}} {floatToGoString(sample.value)} {at:.3f}\n")
+            text.write(f"{sample.name}{{{target}{labels}}} {sample.value:.17g} {at:.3f}\n")
     text.write(f"up{{{target}}} 1 {at:.3f}\nscrape_samples_scraped{{{target}}} {samples} {at:.3f}\n")
 
 
