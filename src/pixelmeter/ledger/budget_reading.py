@@ -18,6 +18,7 @@ from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = [
     "SPENT",
+    "Counted",
     "Kept",
     "KeptLease",
     "KeptNotice",
@@ -39,6 +40,7 @@ SPENT = "(CASE WHEN cost + at_risk > credited THEN cost + at_risk - credited ELS
 """What is spent of a row of sums."""
 
 _decode = msgspec.json.Decoder(Rule).decode
+_MODEL = "coalesce(requested_model, model)"
 
 
 class Kept(NamedTuple):
@@ -50,6 +52,26 @@ class Kept(NamedTuple):
     is_active: bool
     """False once it was removed."""
     changed_at: int
+
+
+class Counted(NamedTuple):
+    """The attempts that count towards a budget, whenever they started, or towards one of its values."""
+
+    rule: Rule
+    value: str | None = None
+
+    def conditions(self, dialect: Dialect) -> Iterator[Sql]:
+        """Yield the conditions on the rows of a table of attempts."""
+        scope = self.rule.scope
+        yield Sql("NOT byok")
+        for column, pattern in (("gateway", scope.gateway), (_MODEL, scope.model), ("operation", scope.operation)):
+            if pattern is not None:
+                yield _like(dialect, Sql(column), pattern)
+        for key, pattern in scope.tags.items():
+            yield _like(dialect, dialect.tag_value(key), pattern)
+        if self.value is not None:
+            found = _value(self.rule, dialect)
+            yield Sql(f"{found.text} = ?", (*found.parameters, self.value))
 
 
 class KeptSums(NamedTuple):
@@ -195,20 +217,9 @@ def spans_of_attempts(reader: LedgerReader, rule: Rule, since: int) -> Iterator[
 def so_far(reader: LedgerReader, rule: Rule, span: Span) -> list[Sums]:
     """Return the sums of a span over the rows of its attempts."""
     dialect = reader.dialect
-    model = "coalesce(requested_model, model)"
-    if rule.each is None:
-        value = Sql("''")
-    elif rule.each.startswith("tag:"):
-        tag = dialect.tag_value(rule.each.removeprefix("tag:"))
-        value = Sql(f"coalesce({tag.text}, '')", tag.parameters)
-    else:
-        value = Sql(model if rule.each == "model" else rule.each)
-    scope = rule.scope
-    asked = [("gateway", scope.gateway), (model, scope.model), ("operation", scope.operation)]
-    conditions = [_like(dialect, Sql(column), pattern) for column, pattern in asked if pattern is not None]
-    conditions += [_like(dialect, dialect.tag_value(key), pattern) for key, pattern in scope.tags.items()]
+    value = _value(rule, dialect)
     end = None if span.end is None else moment_of(span.end)
-    condition = where([Sql("NOT byok"), *started_in(moment_of(span.start), end, dialect), *conditions])
+    condition = where([*started_in(moment_of(span.start), end, dialect), *Counted(rule).conditions(dialect)])
     statement = f"""
 SELECT value, sum(1 - blocked), sum(blocked),
   sum(CASE WHEN cost IS NULL AND blocked = 0 THEN 1 ELSE 0 END), coalesce(sum(cost), 0), coalesce(sum(at_risk), 0)
@@ -263,6 +274,16 @@ def _of(dialect: Dialect, budget: str, start: int | None, value: str | None) -> 
     if value is not None:
         conditions.append(Sql("value = ?", (value,)))
     return where(conditions)
+
+
+def _value(rule: Rule, dialect: Dialect) -> Sql:
+    """Return under which value of a budget an attempt counts."""
+    if rule.each is None:
+        return Sql("''")
+    if rule.each.startswith("tag:"):
+        tag = dialect.tag_value(rule.each.removeprefix("tag:"))
+        return Sql(f"coalesce({tag.text}, '')", tag.parameters)
+    return Sql(_MODEL if rule.each == "model" else rule.each)
 
 
 def _like(dialect: Dialect, value: Sql, pattern: str) -> Sql:

@@ -320,9 +320,11 @@ class _Question:
         parameters = [value for found in (*dimensions, condition) for value in found.parameters]
         for width, row in self._rows(statement, parameters):
             values = iter(row)
-            others = iter([next(values) or None for _ in dimensions])
-            names = within[int(next(values))].names
-            key = tuple(names[name] if is_period(name) else next(others) for name in by)
+            key = tuple([value or None for value in islice(values, len(dimensions))])
+            slot = next(values)
+            if len(by) > len(dimensions):
+                names, others = within[int(slot)].names, iter(key)
+                key = tuple(names[name] if is_period(name) else next(others) for name in by)
             yield group_of(key, source.sums, values, width, bool(source.sent))
 
     def _rows_by_index(
@@ -332,9 +334,9 @@ class _Question:
         by_index = self.reader.dialect.by_index
         if by_index is None:
             return list(self._rows(statement, parameters))
-        self.reader.rows(by_index, ["off", "off"])
+        self.reader.rows(by_index, ["off"] * 3)
         found = list(self._rows(statement, parameters))
-        self.reader.rows(by_index, [None, None])
+        self.reader.rows(by_index, [None] * 3)
         return found
 
     def _rows(

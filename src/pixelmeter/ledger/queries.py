@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from pixelmeter.core.reporting.report import ERRORS
 from pixelmeter.ledger.dialect import RETRIED, ROUTED, Dialect, Sql
@@ -17,6 +17,7 @@ from pixelmeter.ledger.reader import LedgerReader
 
 __all__ = [
     "EVERYTHING",
+    "Condition",
     "Filters",
     "TagUse",
     "Unpriced",
@@ -31,13 +32,14 @@ __all__ = [
     "where",
 ]
 
-_OF_OUTCOMES: Mapping[str, str] = {
+_OF_ROLLUP: Mapping[str, str] = {
+    "no-model": "model = ''",
     "sent": "outcome <> 'blocked'",
     "errors": f"outcome IN ({', '.join(repr(outcome) for outcome in ERRORS)})",
     "failures": "outcome <> 'success'",
 }
 _CONDITIONS: Mapping[str, str] = {
-    **_OF_OUTCOMES,
+    **_OF_ROLLUP,
     "first": "attempt = 0 AND outcome <> 'blocked'",
     "retries": RETRIED,
     "known-cost": "cost IS NOT NULL",
@@ -46,6 +48,14 @@ _CONDITIONS: Mapping[str, str] = {
     "unestimated": f"({UNESTIMATED})",
     "routed": f"({ROUTED})",
 }
+
+
+class Condition(Protocol):
+    """Which attempts something else is about, such as a budget."""
+
+    def conditions(self, dialect: Dialect) -> Iterator[Sql]:
+        """Yield the conditions on the rows of a table of attempts."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +77,8 @@ class Filters:
     """Keys of tags that an attempt must not have a value of."""
     only: Sequence[str] = ()
     """Names of `core.reporting.report.ONLY`, all of which must hold."""
+    counted: Condition | None = None
+    """Only what this is about, such as `pixelmeter.ledger.budget_reading.Counted`."""
 
     @property
     def rolled_up(self) -> bool:
@@ -76,8 +88,15 @@ class Filters:
     @property
     def coarse(self) -> Filters:
         """The same without what the day rollup cannot tell."""
-        of_outcomes = [name for name in self.only if name in _OF_OUTCOMES]
-        return replace(self, billing=None, status=None, call_id=None, tags={}, untagged=(), only=tuple(of_outcomes))
+        of_rollup = [name for name in self.only if name in _OF_ROLLUP]
+        return Filters(
+            model=self.model,
+            exact_model=self.exact_model,
+            gateway=self.gateway,
+            operation=self.operation,
+            outcome=self.outcome,
+            only=tuple(of_rollup),
+        )
 
     @property
     def only_tags(self) -> bool:
@@ -102,6 +121,8 @@ class Filters:
             yield Sql(f"coalesce({value.text}, '') = ''", value.parameters)
         for name in self.only:
             yield Sql(_CONDITIONS[name])
+        if self.counted is not None:
+            yield from self.counted.conditions(dialect)
 
 
 EVERYTHING = Filters()

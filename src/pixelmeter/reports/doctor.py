@@ -17,7 +17,7 @@ from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.reports.finding import Finding
-from pixelmeter.reports.ledger_check import CORRECT_URL, check_ledger
+from pixelmeter.reports.ledger_check import CHECK_SECONDS, CORRECT_URL, check_ledger
 from pixelmeter.settings import Settings, auto_switch, from_environment, misspelt, usage_key_gateways
 from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
@@ -30,10 +30,11 @@ _SHOWN = 5
 _OF_COMPOSE = "PIXELMETER_LEDGER_PASSWORD"
 
 
-def examine(database_url: str | None) -> Iterator[Finding]:
+def examine(database_url: str | None, *, seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
     """Yield what is found, of the settings first; the ledger is the one of the settings unless a URL is given.
 
-    Nothing is changed, and what dead processes left stays where it is.
+    Nothing is changed, and what dead processes left stays where it is. Each check that reads all of a ledger is broken
+    off after so many `seconds`.
     """
     yield _versions()
     yield from _variables()
@@ -44,22 +45,21 @@ def examine(database_url: str | None) -> Iterator[Finding]:
         yield Finding("settings", "problem", str(error), "correct the variable and run doctor again")
         return
     yield Finding("settings", "ok", f"durability: {settings.durability}; sinks: {', '.join(settings.sinks) or 'none'}")
-    if "otel" in settings.sinks and importlib.util.find_spec("opentelemetry.sdk") is None:
-        advice = 'run: pip install "pixelmeter[otel]"'
-        yield Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
+    if "otel" in settings.sinks:
+        yield from _opentelemetry()
     url = in_schema(database_url or settings.database_url, settings.schema)
     try:
         address = read_address(url)
     except ConfigError as error:
         yield Finding("database", "problem", str(error), CORRECT_URL)
     else:
-        yield from _storage(address, settings)
+        yield from _storage(address, settings, seconds)
     yield from _prices(settings)
     yield from _profiles(settings)
     yield from _budgets(settings)
 
 
-def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
+def _storage(address: Address, settings: Settings, seconds: float) -> Iterator[Finding]:
     """Yield what is found of the ledger, and of the spool of attempts that wait for it."""
     if address.dialect == "sqlite":
         yield _sqlite()
@@ -69,7 +69,7 @@ def _storage(address: Address, settings: Settings) -> Iterator[Finding]:
         spool = _spool(folder)
     except ConfigError as error:
         spool = Finding("spool", "problem", str(error), "until then no meter can be made")
-    database = list(check_ledger(address, is_spooled=spool.state != "problem"))
+    database = list(check_ledger(address, is_spooled=spool.state != "problem", seconds=seconds))
     yield from database
     yield spool
     if folder is None or spool.state == "problem":
@@ -240,6 +240,15 @@ def _usage_keys(profiles: Profiles) -> Iterator[Finding]:
         yield Finding("usage keys", "problem", "a key is for no gateway that is known", advice)
     elif names:
         yield Finding("usage keys", "ok", f"keys for {', '.join(names)}")
+
+
+def _opentelemetry() -> Iterator[Finding]:
+    advice = 'run: pip install "pixelmeter[otel]"'
+    if importlib.util.find_spec("opentelemetry") is None:
+        found = "it is not installed, so PIXELMETER_SINKS=otel lets no meter be made"
+        yield Finding("opentelemetry", "problem", found, advice)
+    elif importlib.util.find_spec("opentelemetry.sdk") is None:
+        yield Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
 
 
 def _webhooks(settings: Settings, profiles: Profiles) -> Iterator[Finding]:

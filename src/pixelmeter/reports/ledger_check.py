@@ -20,13 +20,14 @@ from pixelmeter.reports.finding import Finding
 from pixelmeter.reports.retention_check import check_retention
 from pixelmeter.system import SystemClock
 
-__all__ = ["CORRECT_URL", "check_budgets", "check_ledger", "check_tables"]
+__all__ = ["CHECK_SECONDS", "CORRECT_URL", "check_budgets", "check_ledger", "check_tables"]
 
 _MIXED = (
     "stop the programs that write to it and restore one back-up whole, without -wal and -shm files of another state: "
     'docs/ledger.md, "Back up and restore"'
 )
-_SECONDS = 10.0
+CHECK_SECONDS = 10.0
+"""How long a check may take that reads all of a ledger."""
 _SHOWN = 5
 _COUNTED = {"by hour": "pixelmeter_hourly", "by day": "pixelmeter_daily", "of totals": "pixelmeter_totals"}
 _COUNTS = ", ".join(f"(SELECT coalesce(sum(attempts), 0) FROM {view})" for view in _COUNTED.values())
@@ -85,7 +86,7 @@ _ADVICE = (
 )
 
 
-def check_ledger(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
+def check_ledger(address: Address, *, is_spooled: bool, seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
     """Yield what is found of a ledger; `is_spooled` says whether attempts have a disk to wait on meanwhile."""
     if address.dialect == "sqlite":
         yield from _check_log(address.path)
@@ -102,15 +103,15 @@ def check_ledger(address: Address, *, is_spooled: bool) -> Iterator[Finding]:
                 check(found)
                 yield Finding("database", "ok", f"{address.safe()} has schema {found}")
                 if address.dialect == "sqlite":
-                    yield from check_tables(reader)
-                    yield from check_budgets(reader, SystemClock().now())
+                    yield from check_tables(reader, seconds)
+                    yield from check_budgets(reader, SystemClock().now(), seconds)
                     yield from check_retention(reader, SystemClock().now())
             if address.dialect == "postgresql":
                 yield from _encoding(reader)
                 access = _postgres_access(reader, address, is_there=found is not None)
                 yield access
                 if found is not None and access.state == "ok":
-                    yield from check_budgets(reader, SystemClock().now())
+                    yield from check_budgets(reader, SystemClock().now(), seconds)
                     yield from check_retention(reader, SystemClock().now())
     except (LedgerError, ConfigError) as error:
         meanwhile = (
@@ -150,7 +151,7 @@ def _check_log(path: str) -> Iterator[Finding]:
     yield Finding("write-ahead log", "problem", told, advice)
 
 
-def check_tables(reader: LedgerReader, seconds: float = _SECONDS) -> Iterator[Finding]:
+def check_tables(reader: LedgerReader, seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
     """Yield whether pages, indexes and sums of a SQLite ledger agree, as far as can be told in so many seconds."""
     try:
         with reader.time_limit(seconds):
@@ -173,7 +174,7 @@ def check_tables(reader: LedgerReader, seconds: float = _SECONDS) -> Iterator[Fi
         yield Finding("integrity", "ok", "pages, indexes and sums agree")
 
 
-def check_budgets(reader: LedgerReader, at: int, seconds: float = _SECONDS) -> Iterator[Finding]:
+def check_budgets(reader: LedgerReader, at: int, seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
     """Yield whether the sums of budgets are those of the rows at a Unix time in microseconds, and leases add up.
 
     Nothing of a ledger without budgets; and only as far as can be told in so many seconds.

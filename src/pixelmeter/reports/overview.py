@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, tzinfo
+from datetime import datetime
 from typing import NamedTuple
 
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.reporting.periods import OpenPeriod, Period, Window, name_of, open_period, windows
-from pixelmeter.core.reporting.report import Forecast, Report, Row, forecast, summarise
+from pixelmeter.core.reporting.report import Forecast, Group, Report, Row, forecast, summarise
 from pixelmeter.ledger.grouping import grouped, needs_attempts, widened
-from pixelmeter.ledger.queries import EVERYTHING, Filters, routed_at_least
+from pixelmeter.ledger.queries import routed_at_least
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
 from pixelmeter.reports.report import Question, Reading, expected
 
-__all__ = ["Overview", "Part", "Spell", "TagSpend", "overview", "spells", "tag_spend"]
+__all__ = ["Overview", "Part", "Spell", "TagSpend", "overview", "tag_spend"]
 
 _COLUMNS = ("calls", "attempts", "images", "errors", "blocked", "cost", "at_risk", "unknown_cost", "p50")
 _ROUTED = ("savings", "baseline", "route_fee")
 _COST = ("attempts", "cost", "at_risk", "unknown_cost")
+_SUMS = ("attempts", "cost", "at_risk", "unknown_cost_attempts", "unestimated_attempts", "blocked")
 # Reading so many attempts takes less than the rest of the page.
 _FEW = 20_000
 _MANY_ROUTED = 20_000
+_NO_SUMS = frozenset({"key", "buckets"})
 _BREAKDOWN = ("gateway", "model", "outcome")
+
+
+_Key = tuple[str | None, ...]
 
 
 class Part(NamedTuple):
@@ -66,8 +71,49 @@ class Overview:
     """By period and model; empty where the two are not known together."""
     has_savings: bool = True
     """False where so many attempts were routed that their sums would have to be added up one by one."""
+    spells: Sequence[Spell] = ()
+    """Today and this month."""
     reading: Reading | None = None
     """What must be read for the parts that are missing."""
+
+
+class _Days:
+    """What was spent by the day, so that ranges that overlap are read once."""
+
+    def __init__(self, reader: LedgerReader, question: Question) -> None:
+        self._reader = reader
+        self._question = question
+        self._known: dict[tuple[datetime, datetime], Row] = {}
+        self._by_day = not needs_attempts(reader, ("day",), question.zone, question.filters)
+
+    def learn(self, days: Iterable[Window], rows: Iterable[Row]) -> None:
+        """Take in sums that have been read, by the names of the days."""
+        named = {row.key[0]: row for row in rows}
+        for day in days:
+            self._known[day.start, day.end] = named.get(name_of(day.first, "day"), Row(()))
+
+    def read(self, since: datetime, until: datetime) -> None:
+        """Read the days of a range, where a rollup has them."""
+        if self._by_day and since < until:
+            rows = _report(self._reader, replace(self._question, since=since, until=until), ("day",), _COST).rows
+            self.learn(windows(since, until, self._question.zone, "day"), rows)
+
+    def total(self, since: datetime, until: datetime) -> Row:
+        """Return the sums of a range; what has not been read is."""
+        total = Row(())
+        missing: list[tuple[datetime, datetime]] = []
+        for day in windows(since, until, self._question.zone, "day"):
+            known = self._known.get((day.start, day.end))
+            if known is not None:
+                total.add({name: getattr(known, name) for name in _SUMS}, {})
+            elif missing and missing[-1][1] == day.start:
+                missing[-1] = (missing[-1][0], day.end)
+            else:
+                missing.append((day.start, day.end))
+        for start, end in missing:
+            question = replace(self._question, since=start, until=end)
+            total.add_row(_report(self._reader, question, (), _COST).total)
+        return total
 
 
 class TagSpend(NamedTuple):
@@ -83,9 +129,10 @@ def overview(
     step: Period,
     clock: Clock,
     *,
+    now: datetime,
     reads_all: bool,
 ) -> Overview:
-    """Return the sums of a question, whose dimensions and columns are not looked at.
+    """Return the sums of a question, whose dimensions and columns are not looked at, and what `now` is today's.
 
     Where they would have to be added up from many attempts, they are only if `reads_all`.
     """
@@ -114,28 +161,40 @@ def overview(
         if found.total is None and readable(()):
             found.total = _report(reader, asked, (), columns).total
         found.reading = readable.reading
-    start, end = question.before
     if found.total is not None and readable(()):
-        start, end = widened(reader, (), start, end, question.filters)
-        found.before_since = start
-        found.before = _report(reader, replace(asked, since=start, until=end), (), _COST).total
+        _compare(reader, asked, question.before, found, step, now)
     return found
 
 
-def spells(reader: LedgerReader, now: datetime, zone: tzinfo, filters: Filters = EVERYTHING) -> Iterator[Spell]:
-    """Yield today and this month, as far as they are over, where rollups have their sums."""
+def _compare(
+    reader: LedgerReader,
+    asked: Question,
+    before: tuple[datetime, datetime],
+    found: Overview,
+    step: Period,
+    now: datetime,
+) -> None:
+    """Add what the range is compared with, and today and this month."""
+    days = _Days(reader, asked)
+    if step == "day" and found.steps is not None:
+        days.learn(found.windows.values(), found.steps.rows)
+    start, end = widened(reader, (), *before, asked.filters)
+    days.read(start, end)
+    found.before_since, found.before = start, days.total(start, end)
+    found.spells = list(_spells(days, asked, now))
+
+
+def _spells(days: _Days, asked: Question, now: datetime) -> Iterator[Spell]:
+    """Yield today and this month, as far as they are over."""
     for text in ("today", "this-month"):
-        period = open_period(text, now=now, zone=zone)
-        assert period is not None
-        if needs_attempts(reader, (), zone, filters):
+        period = open_period(text, now=now, zone=asked.zone)
+        if period is None or period.start >= now:
             continue
-        question = Question(since=period.start, until=now, zone=zone, filters=filters, by=(), period=period)
-        if question.since >= question.until:
-            continue
-        report = _report(reader, question, (), _COST)
-        start, end = question.before
-        before = _report(reader, replace(question, since=start, until=end), (), _COST).total
-        yield Spell(period, now, report.total, before, forecast(report, period.start, period.end))
+        total = days.total(period.start, now)
+        question = replace(asked, since=period.start, until=now, period=period)
+        report = Report(by=(), since=period.start, until=now, rows=(), total=total)
+        before = days.total(*question.before)
+        yield Spell(period, now, total, before, forecast(report, period.start, period.end))
 
 
 def tag_spend(
@@ -170,9 +229,8 @@ class _Readable:
         return self.reading is None
 
 
-def _groups(reader: LedgerReader, question: Question, by: Sequence[str], columns: Sequence[str]) -> list[Row]:
-    """Return sums by dimensions, one row for each combination."""
-    return list(_report(reader, question, by, columns).rows)
+def _groups(reader: LedgerReader, question: Question, by: Sequence[str], columns: Sequence[str]) -> list[Group]:
+    return list(grouped(reader, by, question.since, question.until, question.zone, question.filters, columns))
 
 
 def _report(reader: LedgerReader, question: Question, by: Sequence[str], columns: Sequence[str]) -> Report:
@@ -180,49 +238,56 @@ def _report(reader: LedgerReader, question: Question, by: Sequence[str], columns
     return summarise(groups, by=by, since=question.since, until=question.until)
 
 
-def _add_all(found: Overview, rows: Sequence[Row]) -> None:
-    """Fill all parts from rows by gateway, model, outcome and period."""
-    outcomes = _merged(rows, lambda key: (key[2],), has_buckets=False)
+def _add_all(found: Overview, groups: Sequence[Group]) -> None:
+    """Fill all parts from sums by gateway, model, outcome and period."""
+    outcomes = _merged(groups, lambda key: (key[2],), has_buckets=False)
     # Histograms are long: those of all outcomes are added up before anything else is made of them.
-    by_step = _merged(rows, lambda key: (key[0], key[1], key[3]))
+    by_step = _again(_merged(groups, lambda key: (key[0], key[1], key[3])))
     steps = _merged(by_step, lambda key: (key[2],))
-    models = _merged(by_step, lambda key: (key[0], key[1]))
-    total = _merged(steps, lambda _: ())
-    found.total = total[0] if total else Row(())
+    models = _again(_merged(by_step, lambda key: (key[0], key[1])))
+    whole = _whole(_again(steps))
+    found.total = whole
     order = {name: place for place, name in enumerate(found.windows)}
-    found.steps = Part(sorted(steps, key=lambda row: order.get(row.key[0] or "", 0)), found.total)
-    found.models = _part(models, found.total)
-    found.gateways = _part(_merged(models, lambda key: (key[0],)), found.total)
-    found.outcomes = _part(outcomes, found.total)
+    found.steps = Part(sorted(steps, key=lambda row: order.get(row.key[0] or "", 0)), whole)
+    found.models = _part(_merged(models, lambda key: key), whole)
+    found.gateways = _part(_merged(models, lambda key: (key[0],)), whole)
+    found.outcomes = _part(outcomes, whole)
     of_models = _merged(by_step, lambda key: (key[2], key[1]), has_buckets=False)
     found.of_models = {(row.key[0] or "", row.key[1] or ""): row for row in of_models}
 
 
-def _add_breakdown(found: Overview, rows: Sequence[Row]) -> None:
-    """Fill the parts that are not by time, from rows by gateway, model and outcome."""
-    models = _merged(rows, lambda key: (key[0], key[1]))
-    total = _merged(models, lambda _: ())
-    whole = total[0] if total else Row(())
+def _add_breakdown(found: Overview, groups: Sequence[Group]) -> None:
+    """Fill the parts that are not by time, from sums by gateway, model and outcome."""
+    models = _again(_merged(groups, lambda key: (key[0], key[1])))
+    whole = _whole(models)
     found.total = found.total or whole
-    found.models = _part(models, whole)
+    found.models = _part(_merged(models, lambda key: key), whole)
     found.gateways = _part(_merged(models, lambda key: (key[0],)), whole)
-    found.outcomes = _part(_merged(rows, lambda key: (key[2],), has_buckets=False), whole)
+    found.outcomes = _part(_merged(groups, lambda key: (key[2],), has_buckets=False), whole)
 
 
-_Key = tuple[str | None, ...]
-
-
-def _merged(rows: Iterable[Row], key: Callable[[_Key], _Key], *, has_buckets: bool = True) -> list[Row]:
-    """Return rows added up that have the same key."""
+def _merged(groups: Iterable[Group], key: Callable[[_Key], _Key], *, has_buckets: bool = True) -> list[Row]:
+    """Return the rows of sums that have the same key."""
     merged: dict[_Key, Row] = {}
-    for row in rows:
-        own = key(row.key)
+    for group in groups:
+        own = key(group.key)
         into = merged.get(own)
         if into is None:
             into = merged[own] = Row(own)
-        sums = {name: value for name, value in row.__dict__.items() if name not in {"key", "buckets"}}
-        into.add(sums, row.buckets if has_buckets else {})
+        into.add(group.sums, group.buckets if has_buckets else {})
     return list(merged.values())
+
+
+def _again(rows: Iterable[Row]) -> list[Group]:
+    """Return rows as sums to be added up once more."""
+    return [
+        Group(row.key, {name: value for name, value in row.__dict__.items() if name not in _NO_SUMS}, row.buckets)
+        for row in rows
+    ]
+
+
+def _whole(groups: Iterable[Group]) -> Row:
+    return next(iter(_merged(groups, lambda _: ())), Row(()))
 
 
 def _part(rows: Iterable[Row], total: Row) -> Part:

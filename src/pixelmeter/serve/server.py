@@ -33,7 +33,7 @@ from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
 from pixelmeter.upkeep import adopt
 
-__all__ = ["serve"]
+__all__ = ["make_app", "serve"]
 
 # Longer than the five seconds for which a scrape waits for the database.
 _STOP_SECONDS = 7
@@ -70,7 +70,7 @@ def serve(
     url = absolute_url(url)
     registry = CollectorRegistry()
     registry.register(LedgerCollector(url, clock=SystemClock(), tags=tags))
-    app = _make_app(registry, guard, Page(url, SystemClock()).routes() if has_page else [])
+    app = make_app(registry, guard, Page(url, SystemClock()).routes() if has_page else [])
     limits = limits or suitable_limits()
     with listen(host, port) as listening:
         config = uvicorn.Config(
@@ -101,7 +101,7 @@ def serve(
             server.run(sockets=[listening])
 
 
-def _make_app(registry: CollectorRegistry, guard: Guard | None, pages: Sequence[BaseRoute]) -> Starlette:
+def make_app(registry: CollectorRegistry, guard: Guard | None, pages: Sequence[BaseRoute]) -> Starlette:
     """Return the app that shows a registry and pages, to whom the guard lets in; `/-/healthy` is for everybody."""
 
     # Not async, so Starlette runs it in a thread: a ledger that takes its time does not hold up /-/healthy.

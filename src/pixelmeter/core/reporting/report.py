@@ -39,7 +39,8 @@ ERRORS: tuple[Outcome, ...] = ("error", "timeout", "throttled", "rejected")
 """The outcomes that count as errors."""
 
 ONLY: tuple[str, ...] = (
-    "sent", "errors", "failures", "first", "retries", "known-cost", "unknown-cost", "at-risk", "unestimated", "routed"
+    "sent", "errors", "failures", "first", "retries", "known-cost", "unknown-cost", "at-risk", "unestimated", "routed",
+    "no-model",
 )  # fmt: skip
 """The names of filters on the attempts that a column of a report adds up."""
 
@@ -220,6 +221,9 @@ class Row:
             if value:
                 mine[name] = mine.get(name, 0) + value
         own = self.buckets
+        if not own:
+            own.update(buckets)
+            return
         for bucket, number in buckets.items():
             own[bucket] = own.get(bucket, 0) + number
 

@@ -6,6 +6,7 @@ import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import get_args
 from urllib.parse import quote, urlencode
 from uuid import UUID
@@ -18,7 +19,7 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.attempts import Place
 from pixelmeter.ledger.queries import Filters
 
-__all__ = ["DEFAULT_RANGE", "FILTERS", "Asked", "call_path", "place_text", "read_asked", "read_place"]
+__all__ = ["DEFAULT_RANGE", "FILTERS", "NO_VALUE", "Asked", "call_path", "place_text", "read_asked", "read_place"]
 
 DEFAULT_RANGE = "last-30-days"
 """What a page is about where its URL names no range."""
@@ -27,6 +28,9 @@ FILTERS = (
     "model", "exact-model", "gateway", "operation", "outcome", "billing", "status", "tag", "no-tag", "only",
 )  # fmt: skip
 """The parameters that are filters on attempts."""
+
+NO_VALUE = "(none)"
+"""How a URL names the value of a budget that attempts have without its tag."""
 
 _REPEATABLE = ("tag", "no-tag", "only")
 _RANGE = ("since", "until", "tz")
@@ -38,6 +42,7 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "billing": BILLINGS,
     "only": ONLY,
 }
+_OF_PAGES = ("step", "tags", "sort", "budget", "value")
 _LONGEST = 300
 _TIMES = range(2**53)
 _AMOUNTS = range(-(2**63), 2**63)
@@ -84,7 +89,7 @@ class Asked:
     @property
     def filtered(self) -> Sequence[tuple[str, str]]:
         """The filters that are on."""
-        return [pair for pair in self.pairs if pair[0] in FILTERS]
+        return [pair for pair in self.pairs if pair[0] in (*FILTERS, "budget", "value")]
 
     @property
     def kept_by_form(self) -> Sequence[tuple[str, str]]:
@@ -124,16 +129,16 @@ class Asked:
         pairs = [(key, value) for key, value in self.pairs if key in keep and key not in changed]
         pairs += [(key, value) for key, value in changes if value is not None]
         pairs += [pair for pair in also if pair not in pairs]
-        return f"{path}?{urlencode(pairs)}" if pairs else path
+        return _url(path, pairs)
 
     def here(self, path: str, *changes: tuple[str, str | None]) -> str:
         """Return the URL of the page itself but for changes, with the parameters that it has of its own."""
-        return self.url(path, *changes, keep=(*_KNOWN, "step", "tags", "sort", "read"))
+        return self.url(path, *changes, keep=(*_KNOWN, *_OF_PAGES, "read"))
 
     def without(self, path: str, pair: tuple[str, str]) -> str:
         """Return the URL of a path without one of the filters."""
-        pairs = [one for one in self.pairs if one != pair and one[0] in (*_KNOWN, "step", "tags", "sort")]
-        return f"{path}?{urlencode(pairs)}" if pairs else path
+        pairs = [one for one in self.pairs if one != pair and one[0] in (*_KNOWN, *_OF_PAGES)]
+        return _url(path, pairs)
 
     def within(self, path: str, since: datetime, until: datetime) -> str:
         """Return the URL of a path that asks the same of a part of the range."""
@@ -141,14 +146,13 @@ class Asked:
 
     def rows(
         self,
-        *changes: tuple[str, str | None],
         also: Iterable[tuple[str, str]] = (),
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> str:
         """Return the URL of the attempts that a number adds up: both ends of its range are named, so that it stays."""
         ends = (("since", _instant(since or self.since)), ("until", _instant(until or self.until)))
-        return self.url("/calls", *ends, *changes, also=also)
+        return self.url("/calls", *ends, also=also)
 
     def command(self, name: str, *more: str) -> str:
         """Return the command that asks the same."""
@@ -209,6 +213,17 @@ def read_asked(
 def call_path(call_id: str) -> str:
     """Return the path of the page of one call."""
     return f"/calls/{quote(call_id, safe='')}"
+
+
+def _url(path: str, pairs: Iterable[tuple[str, str]]) -> str:
+    query = "&".join(map(_parameter, pairs))
+    return f"{path}?{query}" if query else path
+
+
+@lru_cache(maxsize=4096)
+def _parameter(pair: tuple[str, str]) -> str:
+    # A page has hundreds of links, whose parameters are the same few.
+    return urlencode([pair])
 
 
 def _filters(single: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Filters:

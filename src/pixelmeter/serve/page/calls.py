@@ -15,7 +15,7 @@ from pixelmeter.core.text import dollars, exact_usd
 from pixelmeter.reports.calls import Names, Stretch
 from pixelmeter.reports.report import Reading
 from pixelmeter.serve.page.asked import Asked, call_path, place_text
-from pixelmeter.serve.page.overview import Link, Note, reading_told
+from pixelmeter.serve.page.sections import Link, Note, reading_told
 from pixelmeter.serve.page.tables import Cell, Head, Line, Table, count, money, name, seconds
 
 __all__ = ["Listed", "attempts_table", "calls_view", "cost_cell", "time_text"]
@@ -51,18 +51,19 @@ class Listed:
     next_url: str | None
 
 
-def calls_view(asked: Asked, found: Stretch, total: Row | Reading, known: Names, limit: int) -> Listed:
-    """Return what is shown of a part of a list."""
+def calls_view(asked: Asked, found: Stretch | None, total: Row | Reading, known: Names, limit: int) -> Listed:
+    """Return what is shown of a part of a list; None where many attempts must be read to find it."""
+    found, is_missing = found or Stretch((), None, None), found is None
     by_cost = asked.first("sort") == "cost"
     following = None
     if found.following is not None:
         following = asked.here("/calls", ("after", place_text(found.following, by_cost=by_cost)))
     notes = [found.lacking] if found.lacking else []
-    if not found.attempts:
+    if not found.attempts and not is_missing:
         notes.append("No attempt fits: ask for an earlier time, or take a filter away.")
     return Listed(
         names=known,
-        table=attempts_table(found.attempts, asked.zone, "attempts", "Attempts, each as it is now"),
+        table=attempts_table(found.attempts, asked, "attempts", "Attempts, each as it is now"),
         limit=limit,
         orders=[
             Link("newest first", asked.here("/calls", ("sort", None)), not by_cost),
@@ -77,9 +78,9 @@ def calls_view(asked: Asked, found: Stretch, total: Row | Reading, known: Names,
     )
 
 
-def attempts_table(found: Sequence[Attempt], zone: tzinfo, identity: str, caption: str) -> Table:
+def attempts_table(found: Sequence[Attempt], asked: Asked, identity: str, caption: str) -> Table:
     """Return a table of attempts, each with a link to its call."""
-    return Table(id=identity, caption=caption, heads=_HEADS, lines=[_line(one, zone) for one in found])
+    return Table(id=identity, caption=caption, heads=_HEADS, lines=[_line(one, asked) for one in found])
 
 
 def cost_cell(attempt: Attempt, href: str | None = None) -> Cell:
@@ -94,12 +95,12 @@ def time_text(when: datetime, zone: tzinfo) -> str:
     return f"{when.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
-def _line(one: Attempt, zone: tzinfo) -> Line:
+def _line(one: Attempt, asked: Asked) -> Line:
     is_settled = one.billing not in {"unknown", "pending"}
     risk = Cell("") if is_settled and one.at_risk is None else money(one.at_risk)
     tags: dict[str, str] = msgspec.json.decode(one.tags)
     return Line(
-        Cell(time_text(started(one), zone), href=call_path(one.call_id), kind="text"),
+        Cell(time_text(started(one), asked.zone), href=asked.url(call_path(one.call_id), keep=("tz",)), kind="text"),
         [
             Cell(one.outcome, kind="outcome"),
             Cell("" if one.status is None else str(one.status)),

@@ -7,7 +7,6 @@ import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import TypeVar
 
-from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.reader import LedgerReader, is_too_long, reading_ledger
 
 __all__ = ["Busy", "Desk", "TooLong"]
@@ -39,20 +38,24 @@ class Desk:
 
     async def answer(self, ask: Callable[[LedgerReader], _Answer]) -> _Answer:
         """Return what is asked of the ledger as it is at one moment. Raises Busy, TooLong, LedgerError."""
+        return await self.work(lambda: self._ask(ask), self.seconds + _GRACE_SECONDS)
+
+    async def work(self, work: Callable[[], _Answer], patience: float) -> _Answer:
+        """Return what a thread finds within so many seconds. Raises Busy, TooLong, and what it raises."""
         loop = asyncio.get_running_loop()
         answered: asyncio.Future[_Answer] = loop.create_future()
 
-        def work() -> None:
+        def run() -> None:
             try:
-                found = self._ask(ask)
-            except BaseException as error:
+                found = work()
+            except Exception as error:
                 _call(loop, _fail, answered, error)
             else:
                 _call(loop, _fulfil, answered, found)
 
-        self._start(work)
+        self._start(run)
         try:
-            return await asyncio.wait_for(answered, self.seconds + _GRACE_SECONDS)
+            return await asyncio.wait_for(answered, patience)
         except TimeoutError:
             raise TooLong from None
 
@@ -123,6 +126,6 @@ def _fulfil(answered: asyncio.Future[_Answer], found: _Answer) -> None:
         answered.set_result(found)
 
 
-def _fail(answered: asyncio.Future[_Answer], error: BaseException) -> None:
+def _fail(answered: asyncio.Future[_Answer], error: Exception) -> None:
     if not answered.done():
-        answered.set_exception(error if not isinstance(error, StopIteration) else LedgerError(str(error)))
+        answered.set_exception(error)

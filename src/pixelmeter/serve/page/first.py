@@ -12,22 +12,14 @@ from pixelmeter.ledger.queries import newest_tags
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.reports.budgets import overviews
 from pixelmeter.reports.calls import Names, names, stretch
-from pixelmeter.reports.overview import Overview, overview, spells, tag_spend
+from pixelmeter.reports.overview import Overview, overview, tag_spend
 from pixelmeter.reports.report import Question
 from pixelmeter.serve.page.asked import Asked
 from pixelmeter.serve.page.budgets import budgets_table
 from pixelmeter.serve.page.calls import attempts_table
-from pixelmeter.serve.page.overview import (
-    Card,
-    Link,
-    Section,
-    card_of_range,
-    card_of_spell,
-    range_told,
-    reading_told,
-    sections_of_sums,
-    tag_table,
-)
+from pixelmeter.serve.page.cards import card_of_spell, cards_of_range
+from pixelmeter.serve.page.overview import range_told, sections_of_sums, tag_table
+from pixelmeter.serve.page.sections import Card, Link, Section, reading_told
 
 __all__ = ["First", "first_view"]
 
@@ -62,9 +54,9 @@ def first_view(reader: LedgerReader, asked: Asked, clock: Clock) -> First:
         since=asked.since, until=asked.until, zone=asked.zone, filters=asked.filters, by=(), period=asked.period
     )
     reads_all = asked.first("read") == "all"
-    found = overview(reader, question, step, clock, reads_all=reads_all)
-    cards = [card_of_spell(one, asked) for one in spells(reader, asked.now, asked.zone, asked.filters)]
-    cards += card_of_range(found, asked)
+    found = overview(reader, question, step, clock, now=asked.now, reads_all=reads_all)
+    cards = [card_of_spell(one, asked) for one in found.spells]
+    cards += cards_of_range(found, asked)
     sums = sections_of_sums(found, asked, step, is_cut=asked.first("top") != "all")
     is_empty = found.total is not None and not found.total.attempts
     return First(
@@ -110,8 +102,13 @@ def _budgets(reader: LedgerReader, asked: Asked) -> Iterator[Section]:
     at = int(asked.now.timestamp()) * 1_000_000
     found = overviews(reader, at, values=1)
     if found:
-        table = budgets_table(found, asked.zone, "budgets-now")
-        yield Section(id="budgets", title="Budgets", tables=[table], links=[Link("All budgets", "/budgets")])
+        table = budgets_table(found, asked, "budgets-now", "Of each the value that is used most")
+        yield Section(
+            id="budgets",
+            title="Budgets",
+            tables=[table],
+            links=[Link("All budgets", asked.url("/budgets", keep=("tz",)))],
+        )
 
 
 def _recent(reader: LedgerReader, asked: Asked) -> Iterator[Section]:
@@ -124,7 +121,7 @@ def _recent(reader: LedgerReader, asked: Asked) -> Iterator[Section]:
         yield Section(
             id="recent",
             title="Newest attempts",
-            tables=[attempts_table(found.attempts, asked.zone, "newest", "The newest attempts of the range")],
+            tables=[attempts_table(found.attempts, asked, "newest", "The newest attempts of the range")],
             links=[
                 Link("All attempts of the range", asked.url("/calls")),
                 Link("The most expensive attempts", asked.url("/calls", ("sort", "cost"))),

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
 
-from pixelmeter.core.reporting.columns import change_text
 from pixelmeter.core.reporting.periods import Period, range_text
 from pixelmeter.core.reporting.report import OTHERS, Row
-from pixelmeter.core.text import dollars
-from pixelmeter.reports.overview import Overview, Part, Spell, TagSpend
-from pixelmeter.reports.report import Reading
+from pixelmeter.reports.overview import Overview, Part, TagSpend
 from pixelmeter.serve.page.asked import Asked
+from pixelmeter.serve.page.sections import Link, Rows, RowsWith, Section, of_model, only
 from pixelmeter.serve.page.tables import Cell, Chart, Head, Line, Table, count, money, name, seconds, share_of
 
-__all__ = ["Card", "Link", "Note", "Section", "card_of_range", "card_of_spell", "reading_told", "sections_of_sums"]
+__all__ = ["range_told", "sections_of_sums", "tag_table"]
 
 _SERIES = 6
 _ROWS = 12
@@ -24,95 +20,9 @@ _STEPS: Mapping[Period, int] = {"hour": 3600, "day": 86400, "week": 604800, "mon
 _STEP_NAMES: Mapping[Period, str] = {"hour": "hour", "day": "day", "week": "week", "month": "month"}
 
 
-class Link(NamedTuple):
-    """A link, and whether it leads to what is shown already."""
-
-    text: str
-    href: str
-    is_current: bool = False
-
-
-class Note(NamedTuple):
-    """A cell with the words around it."""
-
-    before: str
-    cell: Cell | None = None
-    after: str = ""
-    direction: str | None = None
-    name: str = ""
-
-
-class Card(NamedTuple):
-    """One large number, and what belongs to it."""
-
-    title: str
-    big: Cell
-    notes: Sequence[Note]
-
-
-@dataclass(kw_only=True)
-class Section:
-    """A heading with tables below it."""
-
-    id: str
-    title: str
-    tables: Sequence[Table] = ()
-    notes: Sequence[str] = ()
-    links: Sequence[Link] = ()
-    switches: Sequence[tuple[str, Sequence[Link]]] = field(default_factory=list[tuple[str, Sequence[Link]]])
-
-
-def card_of_spell(spell: Spell, asked: Asked) -> Card:
-    """Return the card of today or this month."""
-    period, until, row, before, forecast = spell
-    is_today = (period.end - period.start).days < 2
-    title, earlier = ("Today", "yesterday") if is_today else ("This month", "last month")
-    since, end = period.start, until
-    notes = list(_change(row, before, f"{earlier} until the same time", _before_url(asked, spell)))
-    if forecast.cost is not None:
-        notes.append(Note("forecast ", Cell(dollars(forecast.cost), title="if it goes on as so far"), ""))
-    notes += _doubts(row, lambda only: asked.rows(since=since, until=end, also=only))
-    return Card(title, money(row.known_cost, asked.rows(since=since, until=end)), notes)
-
-
-def card_of_range(found: Overview, asked: Asked) -> Iterator[Card]:
-    """Yield the cards of the range."""
-    total, before = found.total, found.before
-    if total is None:
-        return
-    link = _Links(asked, found)
-    notes: list[Note] = []
-    if before is not None and found.before_since is not None:
-        url = asked.rows(since=found.before_since, until=found.before_since + (asked.until - asked.since))
-        notes += _change(total, before, "the time before, which is as long", url)
-    notes += _doubts(total, lambda only: link(also=only))
-    yield Card("Known cost of the range", money(total.known_cost, link()), notes)
-    failed = share_of(total.errors, total.attempts - total.blocked).text
-    notes = [
-        Note("", count(total.images, link()), " images"),
-        Note("", count(total.calls, link(also=_only("first"))), " calls"),
-        Note("", count(total.errors, link(also=_only("errors"))), f" errors{f', {failed}' if failed else ''}"),
-    ]
-    if total.blocked:
-        notes.append(Note("", count(total.blocked, link(("outcome", "blocked"))), " refused by a budget"))
-    yield Card("Attempts", count(total.attempts, link()), notes)
-    if total.p50_seconds is not None:
-        sent = link(also=_only("sent"))
-        notes = [Note("95 % below ", seconds(total.p95_seconds)), Note("99 % below ", seconds(total.p99_seconds))]
-        yield Card("Half of the attempts took less than", seconds(total.p50_seconds, sent), notes)
-    if total.routed_attempts:
-        routed = link(also=_only("routed"))
-        notes = [
-            Note("instead of ", money(total.known_baseline, routed)),
-            Note("route fee ", money(total.known_route_fee, routed)),
-            Note("of ", count(total.routed_attempts, routed), " routed attempts"),
-        ]
-        yield Card("Saved by routing, as the gateways say", money(total.known_savings, routed), notes)
-
-
 def sections_of_sums(found: Overview, asked: Asked, step: Period, *, is_cut: bool = True) -> Iterator[Section]:
     """Yield the sums over time, by model, by gateway and by outcome; long tables are cut."""
-    link = _Links(asked, found)
+    link = Rows(asked, found)
     if found.steps is not None and found.steps.rows:
         switch = [
             Link(text, asked.here("/", ("step", name)), name == step)
@@ -142,7 +52,7 @@ def sections_of_sums(found: Overview, asked: Asked, step: Period, *, is_cut: boo
 
 def tag_table(spend: TagSpend, asked: Asked, found: Overview) -> Table:
     """Return what was spent by the values of a tag."""
-    link, tag, report = _Links(asked, found), spend.tag, spend.report
+    link, tag, report = Rows(asked, found), spend.tag, spend.report
     lines: list[Line] = []
     for row in report.rows:
         value = row.key[0]
@@ -151,7 +61,7 @@ def tag_table(spend: TagSpend, asked: Asked, found: Overview) -> Table:
             continue
         pair = ("no-tag", tag) if value is None else ("tag", f"{tag}={value}")
         page = asked.url("/", also=[pair]) if value is not None else None
-        lines.append(Line(name(value, page), _numbers(row, report.total, _With(link, also=[pair])), key=value))
+        lines.append(Line(name(value, page), _numbers(row, report.total, RowsWith(link, also=[pair])), key=value))
     return Table(
         id="tag",
         caption=f"Known cost by {tag}; attempts without it are (none)",
@@ -161,72 +71,6 @@ def tag_table(spend: TagSpend, asked: Asked, found: Overview) -> Table:
     )
 
 
-def reading_told(reading: Reading) -> str:
-    """Return what is missing, how many attempts it would read and for how long."""
-    taken = max(round(reading.seconds), 1)
-    told = f"{taken} s" if taken < 100 else f"{round(taken / 60)} minutes"
-    return (
-        f"No sums are kept of a part of this: about {reading.attempts:,} attempts must be read for it, which takes "
-        f"about {told}."
-    )
-
-
-class _Links:
-    """URLs of the rows behind numbers of a range."""
-
-    def __init__(self, asked: Asked, found: Overview) -> None:
-        self.asked = asked
-        self._found = found
-
-    def __call__(self, *changes: tuple[str, str | None], also: Iterable[tuple[str, str]] = (), step: str = "") -> str:
-        window = self._found.windows.get(step)
-        since, until = (self._found.since, self._found.until) if window is None else (window.start, window.end)
-        return self.asked.rows(*changes, also=also, since=since, until=until)
-
-
-class _With:
-    """The same for numbers of which more is asked for."""
-
-    def __init__(self, link: _Links, *changes: tuple[str, str | None], also: Iterable[tuple[str, str]] = ()) -> None:
-        self._link = link
-        self._changes = changes
-        self._also = list(also)
-
-    def __call__(self, *changes: tuple[str, str | None], also: Iterable[tuple[str, str]] = ()) -> str:
-        return self._link(*self._changes, *changes, also=[*self._also, *also])
-
-
-def _only(what: str) -> list[tuple[str, str]]:
-    return [("only", what)]
-
-
-def _before_url(asked: Asked, spell: Spell) -> str:
-    start = spell.period.before
-    until = min(start + (spell.until - spell.period.start), spell.period.start)
-    return asked.rows(since=start, until=until)
-
-
-def _change(row: Row, before: Row, than: str, url: str) -> Iterator[Note]:
-    text = change_text(row.known_cost, before.known_cost)
-    if text not in {"", "unknown", "new"}:
-        direction = "down" if text.startswith("-") else "up"
-        yield Note("", Cell(text, href=url, title=f"{than}: {_shown(before)}"), f" against {than}", direction)
-    elif text:
-        yield Note(f"{than}: ", Cell(_shown(before), href=url))
-
-
-def _shown(row: Row) -> str:
-    return "unknown" if row.known_cost is None else dollars(row.known_cost)
-
-
-def _doubts(row: Row, link: Callable[[list[tuple[str, str]]], str]) -> Iterator[Note]:
-    if row.known_at_risk != 0:
-        yield Note("at risk ", money(row.known_at_risk, link(_only("at-risk"))), " more, estimated")
-    if row.unknown_cost_attempts:
-        attempts = count(row.unknown_cost_attempts, link(_only("unknown-cost")))
-        yield Note("", attempts, " attempts of unknown cost, not in the sum")
-
-
 _HEADS = (
     Head("Cost"), Head("Share", is_number=False), Head("At risk"), Head("Unknown cost"), Head("Attempts"),
 )  # fmt: skip
@@ -234,9 +78,9 @@ _DOUBTS = ("at-risk", "unknown-cost")
 _MORE_HEADS = (*_HEADS, Head("Images"), Head("Errors"), Head("p50"), Head("p95"))
 
 
-def _numbers(row: Row, total: Row, link: _Links | _With | None) -> list[Cell]:
+def _numbers(row: Row, total: Row, link: Rows | RowsWith | None) -> list[Cell]:
     """Return the cells of _HEADS."""
-    url, risk, unknown = [None] * 3 if link is None else (link(), *(link(also=_only(name)) for name in _DOUBTS))
+    url, risk, unknown = [None] * 3 if link is None else (link(), *(link(also=only(name)) for name in _DOUBTS))
     return [
         money(row.known_cost, url),
         share_of(row.known_cost, total.cost),
@@ -246,18 +90,18 @@ def _numbers(row: Row, total: Row, link: _Links | _With | None) -> list[Cell]:
     ]
 
 
-def _more_numbers(row: Row, total: Row, link: _Links | _With | None) -> list[Cell]:
+def _more_numbers(row: Row, total: Row, link: Rows | RowsWith | None) -> list[Cell]:
     """Return the cells of _MORE_HEADS."""
     return [
         *_numbers(row, total, link),
         count(row.images, None if link is None else link()),
-        count(row.errors, None if link is None else link(also=_only("errors")), shows_zero=False),
+        count(row.errors, None if link is None else link(also=only("errors")), shows_zero=False),
         seconds(row.p50_seconds),
         seconds(row.p95_seconds),
     ]
 
 
-def _over_time(found: Overview, part: Part, link: _Links, step: Period, asked: Asked) -> Table:
+def _over_time(found: Overview, part: Part, link: Rows, step: Period, asked: Asked) -> Table:
     costs: dict[str, int] = {}
     for (_, model), row in found.of_models.items():
         costs[model] = costs.get(model, 0) + row.cost
@@ -270,7 +114,7 @@ def _over_time(found: Overview, part: Part, link: _Links, step: Period, asked: A
         cells: list[Cell] = []
         for model in models:
             one = found.of_models.get((period, model), Row(()))
-            url = link(("exact-model", model or None), step=period)
+            url = link(also=of_model(model), step=period)
             cells.append(money(one.known_cost, url if one.attempts else None))
         if others:
             rest = Row(())
@@ -278,11 +122,11 @@ def _over_time(found: Overview, part: Part, link: _Links, step: Period, asked: A
                 rest.add_row(found.of_models.get((period, model), Row(())))
             cells.append(money(rest.known_cost))
         whole = link(step=period) if row.attempts else None
-        risk = link(also=_only("at-risk"), step=period)
+        risk = link(also=only("at-risk"), step=period)
         cells += [
             money(row.known_cost, whole),
             money(row.known_at_risk, risk, shows_zero=False),
-            count(row.unknown_cost_attempts, link(also=_only("unknown-cost"), step=period), shows_zero=False),
+            count(row.unknown_cost_attempts, link(also=only("unknown-cost"), step=period), shows_zero=False),
             count(row.attempts, whole),
         ]
         inside = asked.within("/", window.start, window.end)
@@ -307,21 +151,21 @@ def _over_time(found: Overview, part: Part, link: _Links, step: Period, asked: A
     )
 
 
-def _breakdown(part: Part, link: _Links, identity: str, title: str, heads: Sequence[str], is_cut: bool) -> Table:
+def _breakdown(part: Part, link: Rows, identity: str, title: str, heads: Sequence[str], is_cut: bool) -> Table:
     shown, others = (part.rows[:_ROWS], part.rows[_ROWS:]) if is_cut else (part.rows, ())
     lines: list[Line] = []
     for row in shown:
         gateway = row.key[0]
-        changes: list[tuple[str, str | None]] = [("gateway", gateway)]
+        pairs = [("gateway", gateway or "")]
         cells: list[Cell] = []
         if len(heads) == 2:
             model = row.key[1]
-            changes.append(("exact-model", model))
-            head = name(model or "(no model)", link.asked.url("/", *changes))
+            pairs += of_model(model)
+            head = name(model or "(no model)", link.asked.url("/", also=pairs))
             cells.append(name(gateway))
         else:
-            head = name(gateway, link.asked.url("/", *changes))
-        own = _With(link, *changes)
+            head = name(gateway, link.asked.url("/", also=pairs))
+        own = RowsWith(link, also=pairs)
         lines.append(Line(head, [*cells, *_more_numbers(row, part.total, own)], key=row.key[-1]))
     if others:
         rest = Row(())
@@ -331,7 +175,7 @@ def _breakdown(part: Part, link: _Links, identity: str, title: str, heads: Seque
         lines.append(Line(head, [*([Cell("")] * (len(heads) - 1)), *_more_numbers(rest, part.total, None)]))
     return Table(
         id=f"by-{identity}",
-        caption=title,
+        caption=title.replace("Spend", "Known cost", 1),
         heads=[*(Head(text, is_number=False) for text in heads), *_MORE_HEADS],
         lines=lines,
         total=Line(
@@ -341,7 +185,7 @@ def _breakdown(part: Part, link: _Links, identity: str, title: str, heads: Seque
     )
 
 
-def _outcomes(part: Part, link: _Links) -> Table:
+def _outcomes(part: Part, link: Rows) -> Table:
     rows = sorted(part.rows, key=lambda row: (-row.attempts, row.key))
     return Table(
         id="by-outcome",
@@ -355,24 +199,24 @@ def _outcomes(part: Part, link: _Links) -> Table:
                     count(row.attempts, own()),
                     share_of(row.attempts, part.total.attempts),
                     money(row.known_cost, own()),
-                    money(row.known_at_risk, own(also=_only("at-risk")), shows_zero=False),
-                    count(row.unknown_cost_attempts, own(also=_only("unknown-cost")), shows_zero=False),
+                    money(row.known_at_risk, own(also=only("at-risk")), shows_zero=False),
+                    count(row.unknown_cost_attempts, own(also=only("unknown-cost")), shows_zero=False),
                 ],
             )
             for row in rows
-            for own in [_With(link, ("outcome", row.key[0]))]
+            for own in [RowsWith(link, also=[("outcome", row.key[0] or "")])]
         ],
     )  # fmt: skip
 
 
-def _latency(found: Overview, part: Part, link: _Links, step: Period, asked: Asked) -> Table:
+def _latency(found: Overview, part: Part, link: Rows, step: Period, asked: Asked) -> Table:
     rows = {row.key[0]: row for row in part.rows}
     lines: list[Line] = []
     for period, window in found.windows.items():
         row = rows.get(period, Row(()))
         sent = row.attempts - row.blocked
         cells = [seconds(row.p50_seconds), seconds(row.p95_seconds), seconds(row.p99_seconds)]
-        cells.append(count(sent, link(also=_only("sent"), step=period) if sent else None))
+        cells.append(count(sent, link(also=only("sent"), step=period) if sent else None))
         lines.append(Line(Cell(period, kind="text"), cells, at=int(window.start.timestamp())))
     return Table(
         id="durations",
