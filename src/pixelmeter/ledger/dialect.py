@@ -57,8 +57,8 @@ class Dialect(Protocol):
     interpreted: str | None
     """A statement that has the next ones not compiled where its parameter is "off", and as the server likes again where
     it is NULL; None where nothing is compiled. To compile sums of a rollup takes longer than to read it."""
-    snapshot: str | None
-    """A statement that finds which commits can be seen; None where files tell it."""
+    state: str | None
+    """A statement that finds text which is another one when a ledger has more; None where files tell it."""
     reach: str
     """A statement that finds the first and the last day of the day rollup, without reading all of it."""
 
@@ -145,7 +145,7 @@ class _Sqlite:
     partitions: str | None = None
     tag_members = "json_each"
     interpreted: str | None = None
-    snapshot: str | None = None
+    state: str | None = None
     reach = "SELECT (SELECT min(day) FROM pixelmeter_daily), (SELECT max(day) FROM pixelmeter_daily)"
 
     @contextlib.contextmanager
@@ -231,7 +231,13 @@ class _Postgresql:
     )
     tag_members = "jsonb_each_text"
     interpreted: str | None = "SELECT set_config('jit', ?, true)"
-    snapshot: str | None = "SELECT txid_current_snapshot()::text"
+    state: str | None = """
+SELECT concat_ws(' ', (SELECT sum(attempts) FROM pixelmeter_totals),
+  (SELECT sum(adjustments) FROM pixelmeter_adjustment_totals),
+  (SELECT concat_ws(' ', count(*), sum(attempts), sum(leased), sum(credited)) FROM pixelmeter_budget_sums),
+  (SELECT concat_ws(' ', count(*), max(changed_at)) FROM pixelmeter_budgets),
+  (SELECT count(*) FROM pixelmeter_reconciliations),
+  (SELECT concat_ws(' ', max(horizon), sum(attempts)) FROM pixelmeter_prunes))"""
     reach = """
 SELECT min(day), max(day) FROM (
   SELECT min(day) AS day FROM pixelmeter_daily_merged UNION ALL SELECT max(day) FROM pixelmeter_daily_merged

@@ -48,7 +48,9 @@ def calls(seed: int, number: int) -> list[Attempt]:
     found: list[Attempt] = []
     for _ in range(number):
         outcome = chance.choices(["success", "error", "timeout", "blocked", "pending"], [60, 10, 15, 5, 10])[0]
-        billing, cost, risk = "billed", chance.randrange(1, 90_000_000), None
+        billing = "billed"
+        cost: int | None = chance.randrange(1, 90_000_000)
+        risk: int | None = None
         if outcome in {"error", "blocked"}:
             billing, cost = "not_billed", 0
         elif outcome != "success":
