@@ -33,9 +33,9 @@ def main() -> None:
 
 
 def _expensive_call(browser: Browser, root: str) -> str:
-    """Return the address of the most expensive call that was priced by tokens."""
+    """Return the address of the most expensive call of a model with a price for an image."""
     with visiting(browser) as visit:
-        visit.see(f"{root}/calls?exact-model=openai/gpt-image-2&sort=cost")
+        visit.see(f"{root}/calls?exact-model=recraft/recraft-v3-text-to-image&sort=cost")
         link = visit.page.locator("main tbody a").first
         return f"{root}{link.get_attribute('href')}"
 
