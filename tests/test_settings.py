@@ -129,6 +129,7 @@ def test_spaces_around_a_value_are_dropped(around: str) -> None:
         "PIXELMETER_WEBHOOK_SECRETS": "bria=t",
         "PIXELMETER_USAGE_KEYS": "aigateway=k",
         "PIXELMETER_NOTIFY_SECRET": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
+        "PIXELMETER_CHECK_WEBHOOK": "https://hooks.corp.example/t",
         "PIXELMETER_BUDGETS": "/b.toml",
         "PIXELMETER_AUTO": "1",
         "PIXELMETER_DISABLED": "1",

@@ -58,7 +58,8 @@ VARIABLES: Mapping[str, str] = {
     "PIXELMETER_COST_ATTRIBUTES": "names of the cost on spans",
     "PIXELMETER_WEBHOOK_SECRETS": "what webhooks are checked with",
     "PIXELMETER_USAGE_KEYS": "keys to ask gateways for their usage with",
-    "PIXELMETER_NOTIFY_SECRET": "what notices of budgets are signed with",
+    "PIXELMETER_NOTIFY_SECRET": "what notices of budgets and of checks are signed with",
+    "PIXELMETER_CHECK_WEBHOOK": "the URL that `pixelmeter check` posts findings to",
     "PIXELMETER_SPOOL_DIR": "where attempts wait for the ledger",
     "PIXELMETER_SPOOL_LIMIT": "how many bytes may wait there",
     "PIXELMETER_DURABILITY": "what an attempt survives",
@@ -124,6 +125,8 @@ class Settings:
     notify_keys: tuple[bytes, ...] = field(default=(), repr=False)
     """`PIXELMETER_NOTIFY_SECRET`: what notices of budgets are signed with, `whsec_…` as Standard Webhooks has it; of
     several, with commas between, each makes a signature."""
+    check_webhook: str | None = field(default=None, repr=False)
+    """`PIXELMETER_CHECK_WEBHOOK`: the URL that `pixelmeter check` posts findings to, a secret."""
     latest_conventions: bool = False
     """`OTEL_SEMCONV_STABILITY_OPT_IN` has `gen_ai_latest_experimental`: metrics take their newer names."""
 
@@ -155,6 +158,7 @@ def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
         cost_attributes=_cost_attributes(env),
         webhook_secrets=_secrets(env, "PIXELMETER_WEBHOOK_SECRETS"),
         notify_keys=_notify_keys(env),
+        check_webhook=_text(env, "PIXELMETER_CHECK_WEBHOOK"),
         latest_conventions="gen_ai_latest_experimental" in _words(env, "OTEL_SEMCONV_STABILITY_OPT_IN"),
     )
 

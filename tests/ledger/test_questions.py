@@ -14,6 +14,7 @@ import pytest
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.adjusting import Author
+from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
@@ -27,6 +28,7 @@ MODELS, DAYS, TEAMS, RETRIES, CHANGES, JOBS = (
 
 
 MAY = 1_778_000_000_000_000
+DAY = 86_400_000_000
 
 
 def unknown(**fields: Any) -> Attempt:
@@ -40,7 +42,7 @@ def refused(**fields: Any) -> Attempt:
 @pytest.fixture
 def reader(ledger_url: str) -> Iterator[LedgerReader]:
     """A reader of a ledger with a known attempt of each kind; the call of a retry is of two attempts."""
-    day = 86_400_000_000
+    day = DAY
     first = make_attempt(model="known", cost=40_000_000, started_at=1_778_000_000_000_000)
     attempts = [
         first,
@@ -138,3 +140,52 @@ def test_what_each_team_spent(reader: LedgerReader) -> None:
 
 def test_which_calls_needed_retries(reader: LedgerReader) -> None:
     assert [[2, 0.042, 0]] == list(answers(reader, RETRIES).values())
+
+
+ZONES = ("Asia/Kathmandu", "America/Los_Angeles", "Pacific/Kiritimati", "UTC")
+
+
+def test_the_zone_of_the_session_changes_no_answer(ledger_url: str) -> None:
+    june = 1_780_272_000_000_000
+    fields: dict[str, Any] = {"model": "edge", "tags": '{"team":"edge"}'}
+    with closing(open_writer(ledger_url)) as writer:
+        # The first and the last moment of May, and those beside them.
+        for number, at in enumerate((june - 31 * DAY - 1, june - 31 * DAY, june - 1, june)):
+            writer.write([make_attempt(cost=10**number, started_at=at, **fields)], {}, [])
+    expected = [{"edge": [1.1e-7, 0, 0]}, {"2026-05-01": [1e-8, 0], "2026-05-31": [1e-7, 0]}, {"edge": [1.1e-7, 0]}]
+    for zone in ZONES if ledger_url.startswith("postgresql") else ZONES[-1:]:
+        with reading_ledger(ledger_url) as reader:
+            if reader.dialect is DIALECTS["postgresql"]:
+                reader.rows("SELECT set_config('TimeZone', ?, false)", [zone])
+            assert expected == [answers(reader, query) for query in (MODELS, DAYS, TEAMS)], zone
+
+
+def test_every_time_of_the_page_has_its_offset() -> None:
+    times = [time for query in QUERIES.values() for time in re.findall(r"started_at [<>=]+ '([^']*)'", query)]
+    assert len(times) >= 6
+    assert [] == [time for time in times if not time.endswith(" 00:00:00+00")]
+
+
+def test_what_is_unknown_of_a_call_is_null_and_what_is_nothing_is_0(ledger_url: str) -> None:
+    def call(*attempts: dict[str, Any]) -> list[Attempt]:
+        first = make_attempt(**attempts[0])
+        others = [make_attempt(call_id=first.id, attempt=n, **fields) for n, fields in enumerate(attempts[1:], 1)]
+        return [first, *others]
+
+    lost: dict[str, Any] = {"cost": None, "fee": None, "billing": "unknown", "outcome": "timeout", "images": None}
+    not_charged = {"cost": 0, "fee": 0, "billing": "not_billed", "outcome": "rejected", "images": 0}
+    calls = {
+        (4, 1, 0): call({"cost": 4}),
+        (0, 0, 0): call(not_charged, not_charged),
+        (None, None, None): call(lost, not_charged),
+        (5, 1, None): call(lost, {"cost": 5}),
+        (None, None, 7): call(lost | {"at_risk": 7}, lost, not_charged),
+        (None, 1, 0): call({"cost": None, "cost_reason": "no_price"}, not_charged),
+    }
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([attempt for attempts in calls.values() for attempt in attempts], {}, [])
+    with reading_ledger(ledger_url) as reader:
+        rows = reader.rows("SELECT call_id, cost, images, at_risk FROM pixelmeter_calls")
+    assert {attempts[0].id: expected for expected, attempts in calls.items()} == {
+        str(identity): tuple(None if value is None else int(value) for value in values) for identity, *values in rows
+    }

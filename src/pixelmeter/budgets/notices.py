@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 from pixelmeter import lifecycle
 from pixelmeter.budgets.spender import NEVER
-from pixelmeter.budgets.webhook import Undelivered, Webhook
+from pixelmeter.budgets.webhook import Message, Undelivered, Webhook
 from pixelmeter.core.budgets.budget import Budget, Notice
-from pixelmeter.core.budgets.notices import NoticeKey, Passed, notice_of
+from pixelmeter.core.budgets.notices import NoticeKey, Passed, body_of, notice_of
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import LedgerError, PixelmeterError
 from pixelmeter.ledger.writer import BudgetWriter
@@ -313,7 +313,7 @@ class Teller:
             if errand.key.budget in self._stuck:
                 raise _does_not_return(errand)
             if isinstance(whom, str):
-                self._webhook.post(whom, errand.notice)
+                self._webhook.post(whom, _message_of(errand.notice))
             elif whom is not None:
                 _call(whom, errand.notice)
         except Undelivered as error:
@@ -325,6 +325,10 @@ class Teller:
         except BaseException as error:
             self._note("notices", error)
         return None
+
+
+def _message_of(notice: Notice) -> Message:
+    return Message(notice.id, body_of(notice), f"the webhook of the budget {notice.budget!r}")
 
 
 def _does_not_return(errand: _Errand) -> PixelmeterError:

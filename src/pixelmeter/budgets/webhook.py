@@ -1,23 +1,23 @@
-"""Posts a notice to the URL of a webhook, signed as Standard Webhooks has it."""
+"""Posts messages to the URL of a webhook, signed as Standard Webhooks has it."""
 
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixelmeter import lifecycle
 from pixelmeter._version import __version__
-from pixelmeter.core.budgets.budget import Notice
-from pixelmeter.core.budgets.notices import body_of, signatures_of
+from pixelmeter.core.budgets.notices import signatures_of
 from pixelmeter.core.ports import Clock
 from pixelmeter.errors import PixelmeterError
 
 if TYPE_CHECKING:
     import httpx
 
-__all__ = ["Undelivered", "Webhook", "pause_of"]
+__all__ = ["Message", "Undelivered", "Webhook", "pause_of"]
 
 _CONNECT_SECONDS = 5.0
 _SECONDS = 10.0
@@ -25,7 +25,7 @@ _LONGEST_PAUSE = 60
 
 
 class Undelivered(PixelmeterError):
-    """A webhook did not take a notice, but may later. The message has nothing of its URL."""
+    """A webhook did not take a message, but may later. The text has nothing of its URL."""
 
     def __init__(self, message: str, again: float | None = None) -> None:
         super().__init__(message)
@@ -33,22 +33,33 @@ class Undelivered(PixelmeterError):
         """In how many seconds, where the webhook says so."""
 
 
+class Message(NamedTuple):
+    """What a webhook is sent."""
+
+    id: str
+    """The same where it is sent again."""
+    body: bytes
+    """JSON."""
+    webhook: str
+    """Which webhook it is, for errors."""
+
+
 class Webhook:
-    """Posts notices. The URL is a secret: whoever knows it can post there, so it stands in no error and no log."""
+    """Posts messages. The URL is a secret: whoever knows it can post there, so it stands in no error and no log."""
 
     def __init__(self, keys: Sequence[bytes], clock: Clock) -> None:
         self._keys = keys
         self._clock = clock
 
-    def post(self, url: str, notice: Notice) -> None:
-        """Post a notice once. Raises Undelivered where it may be tried again, PixelmeterError where that has no use."""
+    def post(self, url: str, message: Message) -> None:
+        """Post a message once. Undelivered where it may be tried again, PixelmeterError where that has no use."""
         # A fork waits while modules are imported that a child would need.
         with lifecycle.opening():
             import httpx
 
-        webhook = f"the webhook of the budget {notice.budget!r}"
+        webhook = message.webhook
         try:
-            status, told = self._send(url, notice)
+            status, told = self._send(url, message)
         except (httpx.UnsupportedProtocol, httpx.LocalProtocolError, httpx.InvalidURL, ValueError) as error:
             raise PixelmeterError(f"{webhook} has no URL that can be used: {type(error).__name__}") from None
         except (httpx.TransportError, OSError) as error:
@@ -58,27 +69,26 @@ class Webhook:
         if not 200 <= status < 300:
             raise PixelmeterError(f"{webhook} answers {status}: it is not tried again")
 
-    def _send(self, url: str, notice: Notice) -> tuple[int, str | None]:
+    def _send(self, url: str, message: Message) -> tuple[int, str | None]:
         import httpx
 
         target = httpx.URL(url)
         seconds = self._clock.now() // 1_000_000
-        body = body_of(notice)
         headers = {
             "content-type": "application/json",
             "user-agent": f"pixelmeter/{__version__}",
-            "webhook-id": notice.id,
+            "webhook-id": message.id,
             "webhook-timestamp": str(seconds),
         }
         if self._keys:
-            headers["webhook-signature"] = signatures_of(self._keys, notice.id, seconds, body)
+            headers["webhook-signature"] = signatures_of(self._keys, message.id, seconds, message.body)
         if target.userinfo:
             headers["authorization"] = f"Basic {base64.b64encode(target.userinfo).decode()}"
         request = httpx.Request(
             "POST",
             target,
             headers=headers,
-            content=body,
+            content=message.body,
             extensions={"timeout": httpx.Timeout(_SECONDS, connect=_CONNECT_SECONDS).as_dict()},
         )
         # No client: it would log the URL, follow redirects, and be metered where every client is.
@@ -108,8 +118,11 @@ def _proxy_of(url: httpx.URL) -> str | None:
 @contextmanager
 def _untraced() -> Generator[None]:
     """Have no tracer make a span of a request: it would have the URL."""
-    from opentelemetry import context
-
+    context: Any = sys.modules.get("opentelemetry.context")
+    if context is None:
+        # Nothing here has loaded OpenTelemetry, so nobody traces.
+        yield
+        return
     token = context.attach(context.set_value("suppress_instrumentation", True))
     try:
         yield

@@ -18,7 +18,7 @@ __all__ = ["LedgerReader", "is_too_long", "reading_database", "reading_ledger", 
 _STEPS = 100_000
 _TABLE = re.compile(
     r"\bpixelmeter_(?:adjustments|adjustment_totals|attempts|budgets|budget_leases|budget_notices|budget_resets"
-    r"|budget_sums|calls|deltas|jobs|prunes|reconciliations|schema|spend|spools|statements|statement_reads|wide_tags"
+    r"|budget_sums|calls|check_notices|deltas|jobs|prunes|reconciliations|schema|spend|spools|statements|statement_reads|wide_tags"
     r"|(?:daily|hourly|tag_daily|totals)(?:_merged)?)\b"
 )
 

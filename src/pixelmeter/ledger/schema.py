@@ -20,6 +20,7 @@ __all__ = [
     "BUDGET_NOTICES",
     "BUDGET_RESETS",
     "BUDGET_SUMS",
+    "CHECK_NOTICES",
     "DAILY",
     "DELTAS",
     "HOURLY",
@@ -263,4 +264,19 @@ PRUNES = Table(
 """One row a horizon, which is a UTC midnight. From when it is there, no attempt that began before it is added.
 
 `attempts` counts those that were deleted, in the transactions that deleted them; `ended_at` is NULL until all are.
+"""
+
+CHECK_NOTICES = Table(
+    "pixelmeter_check_notices",
+    METADATA,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("claimed_at", DateTime(timezone=True), nullable=False),
+    Column("claimed_by", Text, nullable=False),
+    Column("sent_at", DateTime(timezone=True)),
+    Column("quiet_until", DateTime(timezone=True), nullable=False),
+)
+"""One row a finding of `pixelmeter check` that a webhook is told of, until it may be told again.
+
+`id` is a hash of what was found, of the limit, of what was asked and of the webhook.
 """

@@ -10,6 +10,7 @@ from sqlalchemy import Connection
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS
 from pixelmeter.ledger.deltas import ARRAYS, unpacked
+from pixelmeter.ledger.measures import UNESTIMATED
 from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS
 from pixelmeter.ledger.sums import TOTALS_COLUMNS, TOTALS_KEY
 
@@ -32,11 +33,16 @@ SELECT {", ".join(map(_as_it_is, FIELDS))}, j.kind AS adjusted_by, coalesce(j.nu
 FROM pixelmeter_attempts AS a
 LEFT JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest
 """,
-    "pixelmeter_calls": """
-SELECT call_id, min(started_at) AS started_at, count(*) AS attempts, sum(images) AS images,
+    # A sum of 0 that leaves attempts out is not known to be nothing.
+    "pixelmeter_calls": f"""
+SELECT call_id, min(started_at) AS started_at, count(*) AS attempts,
+  CASE WHEN sum(images) <> 0 OR count(images) = count(*) THEN sum(images) END AS images,
   max(CASE WHEN outcome = 'success' THEN 1 ELSE 0 END) AS succeeded,
   max(CASE WHEN outcome = 'pending' THEN 1 ELSE 0 END) AS pending,
-  sum(cost) AS cost, count(*) - count(cost) AS unknown_cost_attempts, sum(at_risk) AS at_risk,
+  CASE WHEN sum(cost) <> 0 OR count(cost) = count(*) THEN sum(cost) END AS cost,
+  count(*) - count(cost) AS unknown_cost_attempts,
+  CASE WHEN sum(at_risk) <> 0 OR max(CASE WHEN {UNESTIMATED} THEN 1 ELSE 0 END) = 0
+    THEN coalesce(sum(at_risk), 0) END AS at_risk,
   sum(CASE WHEN outcome = 'blocked' THEN 1 ELSE 0 END) AS blocked
 FROM pixelmeter_spend
 GROUP BY call_id

@@ -13,7 +13,7 @@ import msgspec
 from pixelmeter.core.budgets.budget import Notice, Rule, usd_of
 from pixelmeter.core.reporting.periods import moment_of
 
-__all__ = ["Claims", "NoticeKey", "Passed", "amount_at", "body_of", "notice_of", "signatures_of"]
+__all__ = ["Claims", "NoticeKey", "Passed", "amount_at", "body_of", "notice_of", "signatures_of", "slack_text"]
 
 _PARTS = 1_000_000
 _SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
@@ -75,8 +75,7 @@ def body_of(notice: Notice) -> bytes:
     """Return what a webhook is sent: a message as Slack takes it, and beside it what the message says."""
     return _encode(
         {
-            # A tag may come from a customer, who must not be able to address everybody in a channel.
-            "text": notice.text.translate(_SLACK),
+            "text": slack_text(notice.text),
             "type": "budget.threshold_passed",
             "id": notice.id,
             "budget": notice.budget,
@@ -88,6 +87,11 @@ def body_of(notice: Notice) -> bytes:
             "resets_at": notice.resets_at,
         }
     )
+
+
+def slack_text(text: str) -> str:
+    """Return text as Slack shows it: a tag may come from a customer, who must not address everybody in a channel."""
+    return text.translate(_SLACK)
 
 
 def signatures_of(keys: Iterable[bytes], identity: str, seconds: int, body: bytes) -> str:
