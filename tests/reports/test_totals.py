@@ -394,6 +394,7 @@ def _of_row(row: Row) -> Total:
     return Total(row.attempts, row.calls, row.images, row.cost, row.unknown_cost_attempts, row.at_risk)
 
 
+@pytest.mark.timeout(1200)
 def test_a_question_has_the_same_total_wherever_it_is_asked(ledger_url: str, clock: FakeClock) -> None:
     clock.set(NOW)
     attempts = fill(ledger_url)
@@ -411,6 +412,7 @@ def test_a_question_has_the_same_total_wherever_it_is_asked(ledger_url: str, clo
     assert by_sums
 
 
+@pytest.mark.timeout(1200)
 def test_what_was_pruned_is_in_every_total_that_can_have_it(ledger_url: str, clock: FakeClock) -> None:
     clock.set(NOW)
     attempts = fill(ledger_url)
