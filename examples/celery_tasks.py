@@ -25,7 +25,7 @@ client = pixelmeter.instrument(OpenAI(), meter)
 
 @app.task
 def make(customer: str, prompt: str) -> list[str]:
-    # In the task: context does not travel from the program that sends it.
+    # Set in the task: tags do not travel from the program that sends it.
     with pixelmeter.tags(customer=customer):
         answer = client.images.generate(model="meta/sam-3-1-image", prompt=prompt, response_format="url")
     return [image.url or "" for image in answer.data or []]

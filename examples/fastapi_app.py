@@ -28,11 +28,11 @@ async def lifespan(app: FastAPI) -> AsyncGenerator[None]:
             app.state.client = pixelmeter.instrument(client, meter)
             yield
     finally:
-        # uvicorn comes by here at SIGTERM, and then ends without running exit handlers.
+        # uvicorn runs this at SIGTERM, and then ends the process without exit handlers.
         await asyncio.to_thread(meter.close, 20)
 
 
-# Here the caller says who it is: take the customer from your own authentication. It has to be an `async def`.
+# Replace this header by the customer of your own authentication. It has to be an `async def`.
 async def customer(x_customer: Annotated[str | None, Header()] = None) -> AsyncGenerator[None]:
     with pixelmeter.tags(customer=x_customer):
         yield

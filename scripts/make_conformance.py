@@ -24,34 +24,37 @@ PRICES = ROOT / "src" / "pixelmeter" / "prices"
 EXCHANGES = ROOT / "tests" / "exchanges"
 
 _ABOUT = """\
-# What has been tried
+# Conformance
 
-What pixelmeter reads of each gateway, and how that is known. Made by `make conformance` from the bundled profiles
-(`src/pixelmeter/gateways/`) and from the exchanges that the tests send through an instrumented client
-(`tests/exchanges/`): requests and answers of the shapes that SDKs and API pages document, with made-up bodies, and what
-must be in the ledger afterwards. None of it was bought from the gateway itself, so a gateway that does not keep to its
-documents is not in it. [gateways.md](gateways.md) says how to write a profile, and how to send in an exchange.
+What pixelmeter reads from each gateway, and how that is known. `make conformance` writes this page from the bundled
+profiles (`src/pixelmeter/gateways/`) and from *exchanges* (`tests/exchanges/`): requests and responses in the shapes
+that SDKs and API pages document, with invented content, and what must be in the ledger afterwards. The tests send them
+through an instrumented client.
 
-Not metered anywhere: video, audio, 3D, embeddings, training, uploads, lists of models. What a gateway's routes leave
-out besides is in the second table. A job is recorded where it is submitted, as `pending`; a request about it is no
-attempt, and its answer is read for how the job has ended (`tests/exchanges/jobs/`).
+**No real gateway was asked.** If a gateway does not do what its documents say, this page does not show it. To add an
+exchange or a gateway: [write one in ten minutes](gateways.md#write-one-in-ten-minutes).
 
-- **reads**: what an exchange had an answer with. *images*: how many were delivered. *tokens*: a usage. *cost*: the
+Not metered for any gateway: video, audio, 3D, embeddings, training, uploads, lists of models. The second table shows
+which requests are metered. A job is recorded where it is submitted, as `pending`. A request about it is not an attempt;
+its response is read for how the job has ended (`tests/exchanges/jobs/`).
+
+- **reads**: what a response in an exchange had. *images*: how many were delivered. *tokens*: a usage. *cost*: the
   gateway's own amount.
-- **cost from**: where it is looked for, in this order. *price book*: pixelmeter's prices of that gateway, by token or
-  by image; *none*: it says no cost and has no prices, so the cost is unknown until your price file has it.
-- **jobs**: *yes* where an exchange ends `pending`, and of which requests about it an answer has told its end: a *poll*
-  that asks how it goes, the fetch of its *result*, its *cancel*lation. Where there is none, no source says how to ask.
-- **exchanges**: how many there are, and **failures** how many of them.
-- **evidence**: what the profile was written from, and when it was read.
+- **cost from**: where the cost is looked for, in this order. *price book*: pixelmeter's prices for that gateway, by
+  token or by image. *none*: the gateway reports no cost and has no prices here, so the cost is unknown until your price
+  file has it.
+- **jobs**: *yes* if an exchange ends as `pending`, and which later requests told the job's end: a *poll* that asks for
+  its state, the fetch of its *result*, its *cancel*lation. If none is listed, no source says how to ask.
+- **exchanges**: how many there are, and **failures**: how many of them end in a failure.
+- **evidence**: what the profile was written from, and when that was read.
 """
 _ROUTES = """\
 
 ## Routes
 
-Every `POST` that fits a route and its condition is an image call; another method is named. A route without an API is a
-request about a job. `**/` is any prefix, `{x}` a segment and `{x+}` several; in a condition `*` is anything.
-`pixelmeter gateways show NAME` has the conditions in full.
+Every `POST` that matches a route and its condition is an image call; another method is named. A route without an API is
+a request about a job. `**/` is any prefix, `{x}` is one segment and `{x+}` several; in a condition `*` is anything.
+`pixelmeter gateways show NAME` has the complete conditions.
 """
 _SHOWN = 4
 _READ = re.compile(r"read (\d{4}-\d{2}-\d{2})")

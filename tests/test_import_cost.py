@@ -20,8 +20,8 @@ LATE = [
     "openai",
     "opentelemetry",
     "prometheus_client",
-    "rich",
     "sqlalchemy",
+    "wcwidth",
 ]
 
 

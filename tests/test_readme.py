@@ -12,9 +12,9 @@ import prometheus_client
 import pytest
 from click.testing import CliRunner
 from prometheus_client import CollectorRegistry
-from rich.cells import cell_len
 
 from pixelmeter.cli import main
+from pixelmeter.cli.table import cell_len
 from pixelmeter.testing import Gateway
 from tests.cli.terminal import command_on_a_terminal
 from tests.interop.conftest import Metered

@@ -1,12 +1,12 @@
 // Asks what a panel asks, and returns Grafana's data frames.
 import { FieldType, toDataFrame } from '@grafana/data';
 
-export function scene({ prometheus, sql, minutes, job, now }) {
-  const from = now - minutes * 60;
-  const step = 5;
-  const values = { job, gateway: '.*', model: '.*', __rate_interval: '30s', __range: `${minutes}m` };
+export function scene({ prometheus, sql, job, now }) {
+  const from = now - 24 * 3600;
+  const step = 300;
+  const values = { job, gateway: '.*', model: '.*', tag: 'team', __rate_interval: '10m', __range: '24h' };
   // What only the exporter reports is drawn as it looks where its job is chosen.
-  const jobOf = (text) => (/pixelmeter_(budget|reconciliation)_/.test(text) ? 'pixelmeter-ledger' : job);
+  const jobOf = (text) => (/pixelmeter_(budget|reconciliation|tag|jobs_open|oldest_job)_?/.test(text) ? 'pixelmeter-ledger' : job);
   const filled = (text) =>
     text.replace(/\$\{?(\w+)(?::\w+)?\}?/g, (all, name) => (name === 'job' ? jobOf(text) : values[name] ?? all));
 

@@ -24,7 +24,7 @@ const standard = [
   option('mappings', valueMappingsOverrideProcessor),
   ...['color', 'noValue', 'links'].map((id) => option(id, identityOverrideProcessor)),
 ];
-const custom = ['drawStyle', 'lineWidth', 'fillOpacity', 'showPoints', 'pointSize', 'spanNulls', 'stacking', 'thresholdsStyle', 'axisSoftMax'];
+const custom = ['drawStyle', 'lineWidth', 'fillOpacity', 'showPoints', 'pointSize', 'spanNulls', 'stacking', 'thresholdsStyle', 'axisSoftMax', 'lineStyle'];
 standardFieldConfigEditorRegistry.setInit(() => standard);
 const registry = new FieldConfigOptionsRegistry(() => [
   ...standard,
@@ -67,7 +67,8 @@ function body(panel, answers, scene, width, height) {
   });
   if (panel.type === 'stat') return <Stat {...{ panel, data, scene, width, height }} />;
   const isDaily = panel.targets.some((target) => target.rawSql);
-  return <Graph {...{ panel, data, scene, width, height, sinceDays: isDaily ? 30 : 0 }} />;
+  const days = panel.timeFrom === 'now/M' ? dateTime(scene.to * 1000).utc().date() : 30;
+  return <Graph {...{ panel, data, scene, width, height, sinceDays: isDaily ? days : 0 }} />;
 }
 
 const numbers = ([row]) => ({

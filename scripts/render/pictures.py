@@ -1,17 +1,14 @@
-"""Draw the dashboards after a real run, as pictures for the docs: `make pictures`.
+"""Draw the dashboards after a day of calls, as pictures for the docs: `make pictures`.
 
-A program makes calls, a real Prometheus scrapes it, a real PostgreSQL has its ledger. Grafana's own components draw
-what the panels ask, in Chromium. Needs npm, Chromium and Prometheus.
-
-The run takes some minutes, so that its rows are spread over the days before, in the ledger alone.
+The calls are drawn by chance (`day.py`); a real Prometheus and a real PostgreSQL have what came of them. Grafana's own
+components draw what the panels ask, in Chromium. Needs npm, Chromium and Prometheus.
 """
 
 from __future__ import annotations
 
-import argparse
+import hashlib
 import http.server
 import json
-import math
 import os
 import re
 import shutil
@@ -21,7 +18,7 @@ import threading
 import time
 import urllib.parse
 from collections.abc import Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -29,29 +26,23 @@ from typing import Any
 
 from PIL import Image
 
-from pixelmeter import Budget
-from pixelmeter.core.attempts.record import NANO_PER_USD
-from pixelmeter.ledger.writer import open_writer
 from pixelmeter.monitoring import Thresholds, files
+from scripts.render.day import happen
 from tests.monitoring.asking import ledger, rows, statement
-from tests.monitoring.busy import busy
 from tests.monitoring.exported import dashboards
-from tests.monitoring.exporter import exporter
 from tests.postgres import Server
 from tests.prometheus import Prometheus
 
 HERE = Path(__file__).parent
 TOP = HERE.parents[1]
 PICTURES = TOP / "docs" / "pictures"
+DRAWN = PICTURES / "drawn.json"
+"""What the pictures of dashboards were drawn from, so that a test can tell whether they are still true."""
 WORK = TOP / ".cache" / "pictures"
 
 # As in page.jsx.
 _CELL_WIDTH, _CELL_HEIGHT, _HEAD, _GAP = 54, 38, 56, 8
 _DAYS = 30
-# Every eighth call of the program fails, on purpose: with an objective of 99 % there is nothing left of its budget.
-_THRESHOLDS = Thresholds(objective=0.85)
-_BUDGETS = (("images", "*", 1.5), ("flux", "black-forest-labs/*", 1.3))
-"""Name, models, and how many times as much as will be spent of it."""
 _CHROMIUM = (
     "chromium",
     "--headless=new",
@@ -94,61 +85,31 @@ class World:
 
 
 @contextmanager
-def world(minutes: float) -> Iterator[World]:
-    """Have calls made for some minutes."""
+def world() -> Iterator[World]:
+    """Have a day of calls, until now."""
     server = Server.start()
     try:
         with ExitStack() as stack:
             url = stack.enter_context(server.database("pictures"))
-            program = stack.enter_context(busy(url))
             folder = WORK / "prometheus"
             shutil.rmtree(folder, ignore_errors=True)
             folder.mkdir()
-            paths = []
-            for name, text in files(_THRESHOLDS).items():
-                if name in ("prometheus/rules.yml", "prometheus/alerts.yml"):
-                    paths.append(folder / Path(name).name)
-                    paths[-1].write_text(text)
-            jobs = {
-                "pixelmeter": [program.target],
-                "pixelmeter-ledger": [stack.enter_context(exporter(url))],
-            }
-            prometheus = stack.enter_context(Prometheus(folder, jobs, rules=paths))
-            time.sleep(minutes * 12)
-            _set_budgets(url, 5)
-            time.sleep(minutes * 48)
-            until = int(time.time())
-            program.finish()
-            _spread(url)
-            yield World(prometheus.url, url, until)
+            until = int(time.time()) // 60 * 60
+            happen(url, folder, until * 1_000_000)
+            yield World(stack.enter_context(Prometheus(folder, {})).url, url, until)
     finally:
         server.stop()
 
 
-def _set_budgets(database_url: str, times: int) -> None:
-    """Set budgets that are nearly spent when so many times as much is."""
-    budgets: list[Budget] = []
-    with ledger(database_url) as connection:
-        for name, models, part in _BUDGETS:
-            statement = "SELECT sum(coalesce(cost, 0) + coalesce(at_risk, 0)) AS spent FROM pixelmeter_spend"
-            found = connection.execute(f"{statement} WHERE model LIKE %s", (models.replace("*", "%"),)).fetchone()
-            assert found is not None
-            usd = math.ceil(int(found["spent"]) / NANO_PER_USD * times * part)
-            budgets.append(Budget(usd, name=name, per="month", scope={"model": models}))
-    with closing(open_writer(database_url)) as writer:
-        writer.register([budget.rule for budget in budgets], time.time_ns() // 1000)
-
-
-def draw(seen: World, minutes: float) -> None:
+def draw(seen: World) -> None:
     """Draw every dashboard; fail when a panel is not drawn, or has nothing to show and should."""
     PICTURES.mkdir(exist_ok=True)
-    for dashboard in dashboards(_THRESHOLDS):
+    for dashboard in dashboards(Thresholds()):
         uid: str = dashboard["uid"]
-        (WORK / f"{uid}.json").write_text(files(_THRESHOLDS)[f"grafana/{uid}.json"])
+        (WORK / f"{uid}.json").write_text(files(Thresholds())[f"grafana/{uid}.json"])
         told = {
             "prometheus": seen.prometheus,
             "sql": _answers(dashboard, seen.database),
-            "minutes": minutes,
             "now": seen.until,
             "job": "pixelmeter.*" if uid == "pixelmeter-pipeline" else "pixelmeter",
         }
@@ -164,29 +125,24 @@ def draw(seen: World, minutes: float) -> None:
             subprocess.run([*common, f"--screenshot={picture}", page], capture_output=True, check=True)
         # A drawing has few colours: with a palette of them it takes a third of the bytes.
         with Image.open(picture) as drawn:
-            palette = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+            palette = drawn.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
         palette.save(picture, optimize=True)
+    DRAWN.write_text(json.dumps(drawn_from(), indent=2) + "\n")
 
 
-def _spread(database_url: str) -> None:
-    """Move the calls of the ledger into the days before today, fewer of them into weekends."""
-    day = f"mod(abs(hashtext(call_id::text)), {_DAYS - 3})"
-    with ledger(database_url) as connection:
-        move = f"UPDATE pixelmeter_attempts SET started_at = started_at - ({day}) * interval '1 day'"
-        connection.execute(move.encode())
-        thinner = "extract(isodow FROM started_at) > 5 AND mod(abs(hashtext('x' || call_id)), 3) > 0"
-        connection.execute(
-            f"UPDATE pixelmeter_attempts SET started_at = started_at - interval '3 days' WHERE {thinner}"
-        )
-        connection.execute("TRUNCATE pixelmeter_daily_merged, pixelmeter_deltas")
-        connection.execute("""
-            INSERT INTO pixelmeter_daily_merged
-            SELECT
-              (started_at AT TIME ZONE 'UTC')::date, gateway, coalesce(provider, ''), operation, model, outcome, 0,
-              count(*), count(*) FILTER (WHERE attempt = 0), coalesce(sum(images), 0), coalesce(sum(cost), 0),
-              coalesce(sum(fee), 0), coalesce(sum(at_risk), 0), count(*) - count(cost), sum(duration)
-            FROM pixelmeter_attempts GROUP BY 1, 2, 3, 4, 5, 6
-        """)
+def drawn_from() -> dict[str, str]:
+    """Return by the name of each picture a digest of all that is drawn of its dashboard."""
+    return {
+        f"{dashboard['uid']}.png": hashlib.sha256(json.dumps(_visible(dashboard["panels"])).encode()).hexdigest()
+        for dashboard in dashboards(Thresholds())
+    }
+
+
+def _visible(part: Any) -> Any:
+    """Return a part of a dashboard without what nobody sees in a picture."""
+    if isinstance(part, dict):
+        return {name: _visible(value) for name, value in part.items() if name not in ("description", "links")}
+    return [_visible(each) for each in part] if isinstance(part, list) else part
 
 
 def _answers(dashboard: dict[str, Any], database_url: str) -> dict[int, Any]:
@@ -230,12 +186,9 @@ def _served(folder: Path) -> Iterator[str]:
 
 def main() -> None:
     """Draw the pictures of docs/pictures."""
-    parser = argparse.ArgumentParser(description="Draw the dashboards after a real run.")
-    parser.add_argument("--minutes", type=int, default=6, help="how long calls are made for")
-    minutes: int = parser.parse_args().minutes
     build()
-    with world(minutes) as seen:
-        draw(seen, minutes)
+    with world() as seen:
+        draw(seen)
 
 
 if __name__ == "__main__":

@@ -20,11 +20,11 @@ __all__ = ["is_on", "start", "stop"]
 
 
 def start() -> bool:
-    """Meter every client from now on, those that exist included; return whether that is so.
+    """Meter every client of this process from now on, also those that exist already; return whether metering is on.
 
-    The meter is one by the environment's settings, made with the first client. Settings that cannot be used are logged,
-    once, and nothing is metered. With `PIXELMETER_DISABLED=1` in the environment nothing is done. Doing it twice
-    changes nothing. A client that the program instruments itself keeps the meter that it names there.
+    One meter is made from the settings of the environment, when the first client is used. Settings that cannot be used
+    are logged once, and nothing is metered then. With `PIXELMETER_DISABLED=1` in the environment nothing happens. A
+    second time changes nothing. A client that the program instruments itself keeps the meter that it was given.
     """
     if is_disabled():
         return False
@@ -37,9 +37,9 @@ def start() -> bool:
 
 
 def stop(timeout: float = 2.0) -> bool:
-    """Stop metering at once, and write what has been metered; return whether all is in the ledger in time (seconds).
+    """Stop metering, and wait up to `timeout` seconds until what was metered is in the ledger; return whether all is.
 
-    Calls under way are recorded as they end. `start` begins anew, with the settings of then.
+    Calls under way are recorded when they end. `start` may be called again, and reads the settings again.
     """
     from pixelmeter.drivers import patching
 
@@ -47,7 +47,7 @@ def stop(timeout: float = 2.0) -> bool:
 
 
 def is_on() -> bool:
-    """Return whether clients of this process are metered without code, by whichever way it was started."""
+    """Return whether the clients of this process are metered without code, whichever way that was started."""
     from pixelmeter.drivers import patching
 
     return patching.is_on()

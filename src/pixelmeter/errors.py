@@ -52,11 +52,11 @@ class PixelmeterError(Exception):
 
 
 class PixelmeterWarning(UserWarning):
-    """A part of an object cannot be metered."""
+    """A part of an object that was instrumented cannot be metered, such as calls over gRPC."""
 
 
 class ConfigError(PixelmeterError):
-    """A setting cannot be used."""
+    """A setting, an argument, a tag or a profile cannot be used."""
 
 
 class PriceBookError(PixelmeterError):
@@ -64,7 +64,7 @@ class PriceBookError(PixelmeterError):
 
 
 class WebhookError(PixelmeterError):
-    """An event of a webhook is not taken."""
+    """An event of a webhook is not taken: its signature is missing, wrong or too old, or it cannot be read."""
 
 
 class SourceError(PixelmeterError):
@@ -78,7 +78,8 @@ class ExportError(PixelmeterError):
 class BudgetExceeded(PixelmeterError):
     """A call was not sent, because a budget does not let it go. Amounts are exact US dollars.
 
-    Where the libraries are in use it is an `httpx.HTTPError`, `httpx2.HTTPError` and `openai.OpenAIError` as well.
+    It is raised in place of a response, so code that handles errors of its HTTP library finds it: where those libraries
+    are in use, it is an `httpx.HTTPError`, an `httpx2.HTTPError` and an `openai.OpenAIError` as well.
     """
 
     def __init__(
@@ -96,18 +97,19 @@ class BudgetExceeded(PixelmeterError):
         self.budget = budget
         """The name of the budget."""
         self.value = value
-        """Of what the budget has one each, such as the customer; "" without that."""
+        """The value of `each` whose budget is used up, such as the customer; "" for a budget without `each`."""
         self.reason: BudgetReason = reason
         """`limit`: it would go over; `unpriced`: its price is not known; `unavailable`: the ledger does not answer."""
         self.limit = limit
+        """What may be spent."""
         self.spent = spent
-        """What attempts have cost so far, and what is at risk; None where that is not known."""
+        """What attempts have cost so far, with the amounts at risk; None where that is not known."""
         self.reserved = reserved
-        """What calls under way may cost, and what processes may spend without asking."""
+        """The most that calls under way can cost, and what processes may spend without asking the ledger again."""
         self.needed = needed
-        """What the call may cost at most."""
+        """The most that the refused call can cost; None where nobody can say."""
         self.resets_at = resets_at
-        """When the budget begins anew (UTC); None for one that never does."""
+        """When the next day, week or month of the budget begins (UTC); None for a budget per "total"."""
         self.refuse: Literal["raise", "respond"] | None = None
         """Whether the budget wants it raised or responded; None leaves it to the client."""
         super().__init__(self._sentence())
@@ -126,7 +128,7 @@ class BudgetExceeded(PixelmeterError):
         )
 
     def fields(self) -> dict[str, Any]:
-        """Return what it was made of, by name."""
+        """Return the attributes by name."""
         return {name: getattr(self, name) for name in _FIELDS}
 
     def __reduce__(self) -> tuple[Any, ...]:

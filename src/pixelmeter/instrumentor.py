@@ -17,13 +17,13 @@ _CLOSING_SECONDS = 2.0
 
 
 class PixelmeterInstrumentor(BaseInstrumentor):  # type: ignore[misc]
-    """Meters every client of httpx, httpx2, aiohttp and urllib3, and so those of the SDKs that are made of them.
+    """Meters every client of httpx, httpx2, aiohttp and urllib3, and of the SDKs that use these, with OpenTelemetry.
 
         PixelmeterInstrumentor().instrument()
 
-    Takes `tracer_provider` and `meter_provider` (the global ones by default), or a `meter` to use instead of one by the
-    environment's settings. Settings that cannot be used are logged, and nothing is metered. A client that the program
-    instruments itself goes to the meter that it names there.
+    `instrument` takes `tracer_provider` and `meter_provider` (by default the global ones), or a `meter`; without one a
+    meter is made from the settings of the environment. Settings that cannot be used are logged, and nothing is metered
+    then. A client that the program instruments itself keeps the meter that it was given.
     """
 
     _undo: Callable[[], None] | None = None

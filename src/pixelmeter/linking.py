@@ -155,16 +155,16 @@ class CallView(Protocol):
 
 
 class call:
-    """All image requests of the block are attempts of one call, also in its tasks and in threads that copy the context,
-    until it is left.
+    """Makes all image requests of a block attempts of one call, also those of its tasks and of threads that copy the
+    context.
 
         with pixelmeter.call() as call:
             for wait in (0, 1, 2):
                 ...  # a retry loop of your own
         print(call.cost, call.at_risk)
 
-    For clients that do not say themselves which requests are retries (openai's does). Of nested blocks the inner one
-    counts.
+    Use it for a retry loop of your own, and to learn what a piece of code cost. Retries that OpenAI's SDK makes need no
+    block. Of nested blocks the inner one counts.
     """
 
     __slots__ = ("_block", "_entered")
@@ -175,18 +175,18 @@ class call:
 
     @property
     def cost(self) -> Decimal | None:
-        """What the attempts of the block have cost so far, in exact US dollars, without the ledger.
+        """What the attempts of the block have cost so far, in exact US dollars. Does not ask the ledger.
 
-        As in reports it is what is known, and None where nothing is: of an attempt that still runs (a stream that has
-        not been read to its end), whose billing or price nobody knows, or whose job goes on. 0 before the first one.
+        It is the sum of what is known, and None where nothing is known: the only attempt still runs (a stream that has
+        not been read to its end), its price or billing is unknown, or its job goes on. 0 before the first attempt.
         """
         return self._usd(0)
 
     @property
     def at_risk(self) -> Decimal | None:
-        """What its attempts of unknown billing may have cost besides, estimated, in US dollars; never in `cost`.
+        """The estimate, in US dollars, for attempts of which nobody knows whether they were billed; never in `cost`.
 
-        0 where all billing is known, None where nothing of it can be estimated, and while attempts run.
+        0 where all billing is known; None where there is no estimate, and while attempts run.
         """
         return self._usd(1)
 

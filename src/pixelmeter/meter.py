@@ -85,19 +85,20 @@ class Meter:
         meter = pixelmeter.Meter()                      # sqlite:///pixelmeter.db, or PIXELMETER_DATABASE_URL
         client = pixelmeter.instrument(OpenAI(), meter)
 
-    Nothing is opened before the first image call of a process, but for a budget that refuses calls: then the ledger is,
-    and waited for up to two seconds. Arguments win over the environment:
+    The ledger is opened by the first image call of the process; with a budget that refuses calls it is opened at once,
+    which waits for at most two seconds. Arguments win over the environment:
 
-    `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
-    `tags`: put on every attempt. `price_book`: a PriceBook, or the path of a price file that wins over the bundled one.
-    `gateways`: host pattern -> profile, such as `{"images.corp.example": "aigateway"}`; known hosts need nothing.
-    `registry`: a Prometheus registry to count attempts in; `PIXELMETER_SINKS=prometheus` takes the default one.
-    `sinks`: live views of the attempts, beside those that `registry` and `PIXELMETER_SINKS` turn on.
-    `spool_dir`: where attempts wait for the ledger; by default beside a SQLite file.
-    `budgets`: what may be spent, besides the budgets of `PIXELMETER_BUDGETS`; one of the same name wins.
-    `webhook_secrets`: profile -> secret, or several, that `webhook` checks signatures with.
+    - `database_url`: the ledger, `sqlite:///file.db` or `postgresql://user:password@host/database`.
+    - `tags`: put on every attempt.
+    - `price_book`: the path of a price file whose entries win over the bundled ones, or a PriceBook.
+    - `gateways`: host pattern -> profile, such as `{"images.corp.example": "aigateway"}`; known hosts need none.
+    - `registry`: a Prometheus registry to count attempts in; `PIXELMETER_SINKS=prometheus` takes the default one.
+    - `sinks`: objects that are told of each attempt, besides those of `registry` and `PIXELMETER_SINKS`.
+    - `spool_dir`: the folder in which attempts wait for the ledger; by default it is beside a SQLite file.
+    - `budgets`: limits, besides those of `PIXELMETER_BUDGETS`; of two with the same name this one is taken.
+    - `webhook_secrets`: profile -> secret, or several, with which `webhook` checks signatures.
 
-    Raises ConfigError or PriceBookError for what cannot be used.
+    Threads and tasks may share it. Raises ConfigError or PriceBookError for what cannot be used.
     """
 
     def __init__(
@@ -332,24 +333,24 @@ class Meter:
     def webhook(
         self, headers: WebhookHeaders, body: bytes, *, gateway: str | None = None, secret: Secret | None = None
     ) -> WebhookEvent:
-        """Take an event that a gateway has posted to a webhook of yours, and record the end of the job that it tells.
+        """Take an event that a gateway has posted to your webhook, and record the end of the job that it reports.
 
-        `body` is what was received, to the byte. The headers tell whose event it is, unless `gateway` (the id of a
-        profile) does. `secret` is what the signature is checked with, or several of which any may be right; without it
-        those of the meter are. Nothing is sent or waited for, so it may be called in async code. Raises WebhookError
-        where the event proves nothing: answer with an error then, and the gateway will try again.
+        `body` is the body as received, byte for byte. The headers say which gateway it is from, unless `gateway` (id of
+        a profile) does. `secret` checks the signature, in place of the secrets of the meter; of several any may be the
+        right one. It waits for nothing, so async code may call it. Raises WebhookError where the signature is missing
+        or wrong: answer with an error then, and the gateway will send the event again.
         """
         return self._webhooks.take(headers, body, gateway, secret, self.recorder.job_end)
 
     def spend(
         self, since: str | datetime = "this-month", until: str | datetime = "0m", **asked: Unpack[SpendQuestion]
     ) -> Spend:
-        """Return what the ledger says was spent in [since, until), the attempts of this meter that have ended included.
+        """Return what was spent from `since` on and before `until`, by the ledger; first flushes what has ended.
 
-        Moments are datetimes, or what `pixelmeter report` takes ("2026-05-01", "this-month", "7d" ago), in the zone
-        `tz`. `by`: the dimensions of rows, such as "model,tag:team"; `top`: only the most expensive, the others in one.
-        `tags`, `model` (with `*`), `gateway`, `operation` and `outcome` say which attempts count. In async code call it
-        with `asyncio.to_thread`: it asks the database. Raises ConfigError, or LedgerError where that does not answer.
+        Moments are datetimes with a zone, or texts as `pixelmeter report` takes them (`2026-05-01`, `this-month`, `7d`
+        for seven days ago) in the zone `tz`. `by` names the dimensions of rows (`model,tag:team`); `top` is how many
+        rows. `tags`, `model` (with `*`), `gateway`, `operation` and `outcome` choose attempts. Waits for the database:
+        in async code call it with `asyncio.to_thread`. Raises ConfigError, or LedgerError if that does not answer.
         """
         from pixelmeter.ledger.spending import spent
 
@@ -358,16 +359,16 @@ class Meter:
         return spent(self._address, since, until, asked)
 
     def flush(self, timeout: float = 10.0) -> bool:
-        """Bring every attempt that has ended into the ledger; return whether all are there in time (seconds)."""
+        """Wait up to `timeout` seconds until each attempt that has ended is in the ledger; return whether all are."""
         return self.recorder.flush(timeout)
 
     def close(self, timeout: float = 2.0) -> bool:
-        """Flush and give back thread, connection and files; what could not be written stays in the spool."""
+        """Flush as `flush` does, and release thread, connection and files; what is not written stays in the spool."""
         return self.recorder.close(timeout)
 
     def status(self) -> Status:
-        """Return how the meter is doing: what waits for the ledger and how long, what the ledger said last
-        (`ledger_error`, None while all is well), what the writer and the spool are at, and our own failures by place.
+        """Return how the meter is doing: how many attempts wait for the ledger and how long, the last error of the
+        ledger (`ledger_error`, None while all is well), the state of writer and spool, and failures of pixelmeter.
         """
         return {
             "database_url": self._address.safe(),

@@ -41,7 +41,8 @@ _encode = msgspec.json.Encoder(order="sorted").encode
 
 
 class tags:
-    """Put tags on every image call made inside the block, in its tasks and in threads that copy the context.
+    """Puts tags on every image call made inside the block, also on those of its tasks and of threads that copy the
+    context.
 
         with pixelmeter.tags(team="growth", feature="hero"):
             client.images.generate(...)
@@ -49,13 +50,14 @@ class tags:
         @pixelmeter.tags(feature="banner")
         async def banner(customer): ...
 
-    A block, or a decorator of a `def` or `async def`, generators included. Inner blocks add to outer ones and win over
-    them. `aig_tag` is also sent to AIgateway, as its `x-aig-tag` header, where the request has none.
+    Use it as a block, or as a decorator of a `def` or `async def`, generators included. Inner blocks add tags to those
+    of outer ones, and replace those of the same name. `aig_tag` is also sent to AIgateway, as the header `x-aig-tag`,
+    unless the request has that header.
 
-    Never raises, so that a customer's name fails no customer's request: values become text, lose what is not printable
-    and are cut to 256 characters (`aig_tag`: 64 of ASCII); a None is no tag; a name that is not 1 to 64 printable
-    characters, and what is more than 16 tags, is left out. An attempt of which something was changed or left out counts
-    in `meter.status()["failures"]["tags"]`, and the log says so.
+    It never raises, whatever the values are. A value becomes text without characters that are not printable, and is cut
+    to 256 characters (`aig_tag`: 64 of ASCII). None is no tag. A name must have 1 to 64 printable characters, and there
+    are at most 16 tags; others are left out. Each attempt of which a tag was changed or left out is counted in
+    `meter.status()["failures"]["tags"]`, and logged.
     """
 
     __slots__ = ("_entered", "_tags", "_trouble")

@@ -36,7 +36,7 @@ _MICROSECONDS = 1_000_000
 
 
 class WebhookEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event whose signature is right."""
+    """An event of a webhook whose signature is right."""
 
     gateway: str
     """The id of the gateway's profile."""
@@ -264,7 +264,7 @@ def _verifier(profile: Profile) -> Verify:
         from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     except ImportError:
         raise WebhookError(
-            f"{profile.id} signs with Ed25519, which needs cryptography: pip install 'pixelmeter[webhooks]'"
+            f'{profile.id} signs with Ed25519, which needs cryptography: pip install "pixelmeter[webhooks]"'
         ) from None
 
     def verify(key: bytes, signature: bytes, message: bytes) -> bool:

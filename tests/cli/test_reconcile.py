@@ -257,7 +257,7 @@ def test_on_a_terminal_it_asks_and_shows_how_far_it_is(folder: Path, answer: str
             os.write(reader, f"{answer}\n".encode())
             screen = written(reader)
             assert 3 == process.wait()
-    assert "Reading csv, page 1" in screen
+    assert "page 1, 7 rows" in screen
     assert "Adjust 1 attempt? [y/N]" in screen
     assert ("1 attempt adjusted" in screen) is (answer == "y")
     assert "attempt 019e6e5c-2260-7000-8000-000000000005, statement req_5: by request id" in screen

@@ -7,10 +7,9 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from rich.cells import cell_len
 
 from pixelmeter.cli.output import emit
-from pixelmeter.cli.table import Column, laid_out
+from pixelmeter.cli.table import Column, cell_len, laid_out
 from pixelmeter.ledger.writer import open_writer
 from tests.cli.terminal import command_on_a_terminal, on_a_terminal
 from tests.factories import make_attempt

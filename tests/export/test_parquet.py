@@ -95,4 +95,4 @@ def test_without_pyarrow_the_extra_is_named(sqlite_url: str, tmp_path: Path, mon
     for target in ("x.parquet", "folder/"):
         result = run(sqlite_url, "--format", "parquet", f"{tmp_path}/{target}")
         assert 1 == result.exit_code
-        assert "pip install 'pixelmeter[parquet]'" in result.output
+        assert 'pip install "pixelmeter[parquet]"' in result.output

@@ -1,4 +1,4 @@
-"""What docs/containers.md shows runs, and nothing is missing from the ledger when the server was told to stop.
+"""docs/containers.md and docs/processes.md: their programs run, and no call is missing when the server has stopped.
 
 The ledger is looked at as it is: nobody takes in what is left in the spool.
 """
@@ -28,7 +28,7 @@ from tests.sinks.web.running import free_port, until
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "containers.md").read_text()
+PAGE = "".join((ROOT / "docs" / name).read_text() for name in ("containers.md", "processes.md"))
 PROGRAMS = dict(re.findall(r"<!-- (?:program|file): (\S+) -->\n+```\w+\n(.*?)```", PAGE, re.DOTALL))
 PATH = (ROOT / "examples", ROOT / "src", ROOT)
 CALLS = 5

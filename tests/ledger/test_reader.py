@@ -3,10 +3,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
+import psycopg
 import pytest
 
 from pixelmeter.errors import LedgerError
@@ -15,6 +18,7 @@ from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.grouping import grouped
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
+from pixelmeter.ledger.rollups import SUMS
 from pixelmeter.ledger.sums import read_totals
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
@@ -149,3 +153,47 @@ sys.exit(" ".join({"sqlalchemy", "alembic"} & set(sys.modules)) or 0)
 """
     done = subprocess.run([sys.executable, "-c", code, ledger_url], capture_output=True, text=True)
     assert (0, "") == (done.returncode, done.stderr)
+
+
+def test_postgresql_compiles_nothing_for_a_reader(postgres_url: str, pooled_url: str) -> None:
+    ensure_schema(read_address(postgres_url))
+
+    with reading_ledger(pooled_url) as reader:
+        first = reader.rows("SHOW jit")
+        reader.refresh()
+        [[later]] = reader.batches("SELECT current_setting('jit')")
+
+    assert [("off",)] == first
+    assert ("off",) == later
+
+
+def test_postgresql_reads_rollups_in_the_order_of_their_index(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ensure_schema(read_address(postgres_url))
+    columns = ", ".join(["day", "gateway", "provider", "operation", "model", "outcome", "latency_bucket", *SUMS])
+    # In no order, as the sums of a day come.
+    filling = (
+        f"INSERT INTO pixelmeter_daily_merged ({columns}) SELECT DATE '2026-05-01' + day, 'g', '', 'generate',"
+        f" 'm' || model, 'success', bucket, {', '.join('1' for _ in SUMS)} FROM generate_series(0, 89) AS day,"
+        " generate_series(1, 10) AS model, generate_series(1, 80) AS bucket ORDER BY md5(format('%s %s', day, bucket))"
+    )
+    with psycopg.connect(postgres_url, autocommit=True) as connection:
+        connection.execute(filling)
+        connection.execute("ANALYZE pixelmeter_daily_merged")
+    plans: list[str] = []
+    rows = LedgerReader.rows
+
+    def explained(reader: LedgerReader, statement: str, parameters: Sequence[object] = ()) -> list[Sequence[Any]]:
+        if "FROM pixelmeter_daily " in statement:
+            plans.extend(step for (step,) in rows(reader, f"EXPLAIN {statement}", parameters))
+        return rows(reader, statement, parameters)
+
+    monkeypatch.setattr(LedgerReader, "rows", explained)
+    with reading_ledger(postgres_url) as reader:
+        since = datetime(2026, 5, 1, tzinfo=UTC)
+        found = [*grouped(reader, ["model", "day"], since, since + timedelta(days=30))]
+
+    assert 30 * 10 * 80 == sum(group.sums["attempts"] for group in found)
+    assert any("Index Scan using pixelmeter_daily_merged_pkey" in step for step in plans)
+    assert not any("Bitmap" in step or "HashAggregate" in step for step in plans)

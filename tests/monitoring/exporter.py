@@ -12,9 +12,10 @@ __all__ = ["exporter"]
 
 
 @contextmanager
-def exporter(database_url: str) -> Iterator[str]:
+def exporter(database_url: str, *options: str) -> Iterator[str]:
     """Start it; yield the host and port of its metrics, and stop it when the block ends."""
-    command = [sys.executable, "-m", "pixelmeter", "serve", "--metrics", "--port", "0", "--database-url", database_url]
+    command = [sys.executable, "-m", "pixelmeter", "serve", "--metrics", "--port", "0", *options]
+    command += ["--database-url", database_url]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None

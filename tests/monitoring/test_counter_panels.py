@@ -19,7 +19,7 @@ from tests.monitoring.linter import filled
 
 Said = Callable[[str, Mapping[str, str], Mapping[str, float]], None]
 
-_VALUES = {"__range": "1h", "__rate_interval": "5m", "job": ".+", "gateway": ".*", "model": ".*"}
+_VALUES = {"__range": "1h", "__rate_interval": "5m", "job": ".+", "gateway": ".*", "model": ".*", "tag": "team"}
 _NOW = 180
 """Minutes; each value of a series is a minute's."""
 _EXPORTER = 'pixelmeter_ledger_up{job="pixelmeter-ledger",instance="b"}'
@@ -374,3 +374,26 @@ def test_a_budget_is_shown_as_two_exporters_of_its_ledger_have_it(
         for instance in "bc"
     }
     said(query, series, {'{budget="month"}': expected})
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("timeseries Spend of the month, by tag/0", {'{value="growth"}': 2, '{value="(none)"}': 7}),
+        ("timeseries Spend of the month, by tag/1", {'{budget="month"}': 50}),
+        ("table Months by tag/0", {'{value="growth"}': 2, "{}": 7}),
+        ("table Months by tag/1", {'{value="growth"}': 9}),
+    ],
+)
+def test_the_chosen_tag_is_shown_by_its_values_with_the_limits_of_budgets(
+    said: Said, query: str, expected: Mapping[str, float]
+) -> None:
+    target = 'job="pixelmeter-ledger",instance="b"'
+    series = {
+        f'pixelmeter_tag_cost_usd{{{target},tag="team",value="growth"}}': "2x180",
+        f'pixelmeter_tag_cost_usd{{{target},tag="team",value=""}}': "7x180",
+        f'pixelmeter_tag_cost_usd{{{target},tag="feature",value="hero"}}': "3x180",
+        f'pixelmeter_tag_last_month_cost_usd{{{target},tag="team",value="growth"}}': "9x180",
+        f'pixelmeter_budget_limit_usd{{{target},budget="month"}}': "50x180",
+    }
+    said(query, series, expected)

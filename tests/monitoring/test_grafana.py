@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+from importlib.metadata import version
+from pathlib import Path
 from typing import Any, get_args
 
 import promql_parser
@@ -15,11 +17,13 @@ from pixelmeter.core.attempts.record import Outcome
 from pixelmeter.core.labels import ERROR_TYPES
 from pixelmeter.core.metrics import METRICS
 from pixelmeter.monitoring import Thresholds, files
-from scripts.dashboards.grafana.panel import COLOURS
+from scripts.dashboards.grafana.dashboard import MINIMUM_GRAFANA
+from scripts.dashboards.grafana.panel import ENDINGS, GATEWAYS, SOURCES
 from tests.monitoring.exported import dashboards
 from tests.monitoring.linter import EXCLUDED, RULES, expressions, filled, lint, queries
 from tests.monitoring.promql import unknown_names
 
+DOCS = Path(__file__).parents[2] / "docs"
 OTHERS = Thresholds(objective=0.9, latency_seconds=7.5, latency_objective=0.5, ledger_lag_seconds=7)
 EACH = pytest.mark.parametrize("dashboard", dashboards(Thresholds()), ids=lambda dashboard: dashboard["uid"])
 # Prometheus makes these itself.
@@ -70,7 +74,6 @@ def test_a_dashboard_passes_the_linter_of_grafana(dashboard: dict[str, Any]) -> 
         ("panel-datasource", '"uid": "$datasource"', '"uid": "mine"'),
         ("panel-no-targets", '"targets": [', '"targets": [], "others": ['),
         ("panel-title-description", '"description": "Images delivered."', '"description": ""'),
-        ("uneditable-dashboard", '"editable": false', '"editable": true'),
         ("template-datasource", '"name": "datasource"', '"name": "source"'),
         ("template-job", '"multi": true', '"multi": false'),
         ("template-label-promql", "label_values", "values"),
@@ -92,8 +95,10 @@ def test_every_rule_that_is_excluded_exists_and_is_broken() -> None:
 def test_grafana_knows_every_key_and_keeps_every_value(dashboard: dict[str, Any]) -> None:
     plugins.register_default_plugins()
     kept = json.loads(encoder.JSONEncoder().encode(sdk.Dashboard.from_json(dashboard)))
+    # What an import asks for is no part of the dashboard.
+    given = {key: value for key, value in dashboard.items() if key != "__requires"}
 
-    assert [] == [path for path in lost(dashboard, kept) if path.rpartition(".")[2] not in OF_ANNOTATIONS]
+    assert [] == [path for path in lost(given, kept) if path.rpartition(".")[2] not in OF_ANNOTATIONS]
 
 
 @EACH
@@ -178,7 +183,7 @@ def test_dashboards_follow_the_thresholds() -> None:
 
 @EACH
 def test_a_dashboard_leads_to_the_others_and_keeps_what_is_chosen(dashboard: dict[str, Any]) -> None:
-    [link] = dashboard["links"]
+    link, _ = dashboard["links"]
 
     assert (dashboard["tags"], True, True) == (link["tags"], link["includeVars"], link["keepTime"])
 
@@ -198,6 +203,69 @@ def test_latency_leads_to_traces(dashboard: dict[str, Any]) -> None:
             assert "pixelmeter_request_duration_seconds_bucket" in target["expr"], panel["title"]
 
 
+@EACH
+def test_a_dashboard_leads_to_the_page_at_its_time_range(dashboard: dict[str, Any]) -> None:
+    _, link = dashboard["links"]
+
+    assert "http://127.0.0.1:9469/?since=${__from:date:iso}&until=${__to:date:iso}" == link["url"]
+
+
+@EACH
+def test_models_gateways_and_calls_lead_to_their_attempts_on_the_page(dashboard: dict[str, Any]) -> None:
+    text = json.dumps(dashboard)
+    for panel, target in queries(dashboard):
+        if panel["type"] == "timeseries" and target.get("legendFormat") in ("{{model}}", "{{gateway}}", "{{outcome}}"):
+            label = target["legendFormat"].strip("{}")
+            parameter = {"model": "exact-model"}.get(label, label)
+            [link] = panel["fieldConfig"]["defaults"]["links"]
+            assert link["url"].startswith("http://127.0.0.1:9469/calls?since=${__from:date:iso}&until="), panel["title"]
+            assert link["url"].endswith(f"&{parameter}=${{__field.labels.{label}:percentencode}}"), panel["title"]
+    if dashboard["uid"] == "pixelmeter-cost":
+        assert "http://127.0.0.1:9469/calls/${__value.raw:percentencode}" in text
+        assert "&tag=${tag:percentencode}%3D${__value.raw:percentencode}" in text
+
+
+def test_links_lead_to_the_page_wherever_that_is() -> None:
+    text = json.dumps(dashboards(Thresholds(page="https://meter.example")))
+
+    assert "https://meter.example/calls/" in text
+    assert "127.0.0.1" not in text
+
+
+def test_the_oldest_grafana_that_is_named_is_the_one_whose_model_the_dashboards_are_held_to() -> None:
+    assert {f"1769699379!{MINIMUM_GRAFANA}"} == {version("grafana-foundation-sdk")}
+    for dashboard in dashboards(Thresholds()):
+        assert {"type": "grafana", "id": "grafana", "name": "Grafana", "version": MINIMUM_GRAFANA} in dashboard[
+            "__requires"
+        ]
+    for text in (files(Thresholds())["README.md"], (DOCS / "dashboards.md").read_text()):
+        assert f"Grafana {MINIMUM_GRAFANA}" in text
+
+
+@EACH
+def test_a_dashboard_says_which_panels_and_sources_it_needs(dashboard: dict[str, Any]) -> None:
+    needed = {(each["type"], each["id"]) for each in dashboard["__requires"]} - {("grafana", "grafana")}
+    asked = {("datasource", target["datasource"]["type"]) for _, target in queries(dashboard)}
+    drawn = {("panel", panel["type"]) for panel in dashboard["panels"] if panel["type"] != "row"}
+
+    assert asked | drawn == needed
+
+
+@EACH
+def test_a_dashboard_can_be_edited(dashboard: dict[str, Any]) -> None:
+    assert dashboard["editable"]
+
+
+@EACH
+def test_a_series_has_the_colour_of_its_name_and_a_legend_with_calculations(dashboard: dict[str, Any]) -> None:
+    for panel in dashboard["panels"]:
+        if panel["type"] == "timeseries":
+            assert {"mode": "palette-classic-by-name"} == panel["fieldConfig"]["defaults"]["color"], panel["title"]
+            legend = panel["options"]["legend"]
+            assert "table" == legend["displayMode"]
+            assert legend["calcs"], panel["title"]
+
+
 def test_no_two_dashboards_share_a_name_or_an_address() -> None:
     drawn = dashboards(Thresholds())
 
@@ -214,13 +282,38 @@ def test_expressions_are_parsed_for_every_query_to_prometheus() -> None:
     "names", [get_args(Outcome), [name for name in ERROR_TYPES if name]], ids=["outcome", "reason"]
 )
 def test_what_a_graph_tells_apart_has_a_colour_of_its_own(names: list[str]) -> None:
-    assert len(names) == len({COLOURS[name] for name in names})
+    assert len(names) == len({ENDINGS[name] for name in names})
 
 
 def test_series_that_have_a_colour_of_their_own_get_it() -> None:
+    own = {"{{outcome}}": ENDINGS, "{{error_type}}": ENDINGS, "{{cost_source}}": SOURCES, "{{gateway}}": GATEWAYS}
     for dashboard in dashboards(Thresholds()):
         for panel, target in queries(dashboard):
-            if panel["type"] == "timeseries":
-                told = {each["matcher"]["options"] for each in panel["fieldConfig"]["overrides"]}
-                named = target.get("legendFormat") in ("{{outcome}}", "{{error_type}}", "{{cost_source}}")
-                assert (set(COLOURS) if named else set()) == told, panel["title"]
+            if panel["type"] == "timeseries" and target.get("legendFormat") in own:
+                assert own[target["legendFormat"]] == fixed_colours(panel), panel["title"]
+
+
+def test_a_name_has_the_same_colour_in_every_panel_and_no_other_name_of_its_panel_has_it() -> None:
+    found: dict[str, set[str]] = {}
+    for dashboard in dashboards(Thresholds()):
+        for panel in dashboard["panels"]:
+            colours = fixed_colours(panel)
+            assert (
+                panel["type"] != "timeseries"
+                or colours.keys() == ENDINGS.keys()
+                or (len(colours) == len(set(colours.values())))
+            ), panel["title"]
+            for name, colour in colours.items():
+                found.setdefault(name, set()).add(colour)
+
+    assert {} == {name: colours for name, colours in found.items() if len(colours) > 1}
+
+
+def fixed_colours(panel: dict[str, Any]) -> dict[str, str]:
+    """Return the colours of the names that have one of their own in a panel."""
+    return {
+        override["matcher"]["options"]: each["value"]["fixedColor"]
+        for override in panel.get("fieldConfig", {}).get("overrides", [])
+        for each in override["properties"]
+        if each["id"] == "color"
+    }

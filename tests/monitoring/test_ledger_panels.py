@@ -11,6 +11,7 @@ import msgspec
 import pytest
 from psycopg import Connection
 
+from pixelmeter import Budget
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.adjusting import Author
@@ -22,7 +23,7 @@ Ask = Callable[..., Row]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
-BARS = ("Spend by day and model", "Spend by day and gateway")
+BARS = ("Spend by day and model", "Spend by day and gateway", "Spend by day and tag")
 
 
 def spent(dollars: float, at: datetime) -> Attempt:
@@ -34,6 +35,12 @@ def spent(dollars: float, at: datetime) -> Attempt:
 def unknown(at: datetime) -> Attempt:
     started_at = (at - EPOCH) // timedelta(microseconds=1)
     return make_attempt(cost=None, cost_source="none", cost_reason="no_price", started_at=started_at)
+
+
+def asked(connection: Connection[Row], title: str, days: int = 1, **chosen: str) -> list[Row]:
+    """Return the rows that a panel gets."""
+    [target] = [target for panel, target in panels("grafana-postgresql-datasource") if panel["title"] == title]
+    return rows(connection, statement(target, days, **chosen))
 
 
 @pytest.fixture
@@ -58,8 +65,7 @@ def ask(connection: Connection[Row], postgres_url: str) -> Ask:
     def told(title: str, *attempts: Attempt) -> Row:
         with closing(open_writer(postgres_url)) as writer:
             writer.write(attempts, {}, [])
-        [target] = [target for panel, target in panels("grafana-postgresql-datasource") if panel["title"] == title]
-        [row] = rows(connection, statement(target))
+        [row] = asked(connection, title)
         return row
 
     return told
@@ -173,3 +179,66 @@ def test_a_job_that_ended_is_no_longer_at_risk(ask: Ask, now: datetime, postgres
 
     assert 0 == ask("At risk this month")["value"]
     assert (3, 0) == amounts(ask("Spend by tag"))
+
+
+def of_team(dollars: float, at: datetime, tags: str) -> Attempt:
+    return msgspec.structs.replace(spent(dollars, at), tags=tags)
+
+
+def values_of(found: list[Row]) -> dict[str, list[float | None]]:
+    """Return the values of each series, in the order of time."""
+    values: dict[str, list[float | None]] = {}
+    for row in found:
+        values.setdefault(row["metric"], []).append(None if row["value"] is None else float(row["value"]))
+    return values
+
+
+@pytest.mark.parametrize("chosen", [{}, {"gateway": "aigateway"}], ids=["from the sums", "from the attempts"])
+def test_days_are_told_apart_by_the_values_of_the_tag_and_by_its_absence(
+    connection: Connection[Row], now: datetime, postgres_url: str, chosen: dict[str, str]
+) -> None:
+    with closing(open_writer(postgres_url)) as writer:
+        growth, none = '{"team":"growth"}', '{"feature":"hero"}'
+        attempts = [
+            of_team(1, now, growth),
+            of_team(2, now, growth),
+            of_team(4, now, none),
+            of_team(8, now - DAY, none),
+        ]
+        writer.write(attempts, {}, [])
+
+    found = values_of(asked(connection, "Spend by day and tag", days=3, **chosen))
+    assert {"growth": [3.0], "(none)": [8.0, 4.0]} == found
+
+
+def test_a_tag_with_too_many_values_to_be_summed_up_is_counted_from_the_attempts(
+    connection: Connection[Row], now: datetime, postgres_url: str
+) -> None:
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([of_team(1, now, f'{{"team":"t{number % 1001}"}}') for number in range(1002)], {}, [])
+
+    assert 2 == max(row["value"] for row in asked(connection, "Spend by day and tag"))
+
+
+def test_the_month_adds_up_beside_the_one_before_and_below_the_limits_of_its_budgets(
+    connection: Connection[Row], now: datetime, postgres_url: str
+) -> None:
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    before = (month - DAY).replace(day=1)
+    with closing(open_writer(postgres_url)) as writer:
+        at = (now - EPOCH) // timedelta(microseconds=1)
+        writer.register([Budget(50, per="month", name="images").rule, Budget(5, per="day", name="daily").rule], at)
+        attempts = [spent(1, month), spent(2, now), spent(4, before), spent(8, before + DAY), spent(99, before - DAY)]
+        writer.write(attempts, {}, [])
+
+    found = values_of(asked(connection, "Month so far"))
+    assert [4.0, 12.0] == found["the month before"]
+    assert 3.0 == found["this month"][-1]
+    assert [50.0, 50.0] == found["limit of images"]
+    assert {"this month", "the month before", "limit of images"} == set(found)
+    days = [row["time"] for row in asked(connection, "Month so far") if row["metric"] == "the month before"]
+    assert [month, month + DAY] == [day.astimezone(UTC) for day in days]
+
+
+def test_a_month_of_unknown_cost_alone_is_no_month_of_zero(ask: Ask, now: datetime) -> None:
+    assert None is ask("Month so far", unknown(now))["value"]

@@ -29,7 +29,8 @@ from tests.prometheus import Prometheus, eventually
 _PATIENCE = 60.0
 _OF_EXPORTER = {
     "Ledger readable", "Age of the latest attempt", "Open jobs", "Oldest open job", "Budgets", "Used of each budget",
-    "Reconciliations", "Covered by the ledger", "Months of a PostgreSQL ledger",
+    "Reconciliations", "Covered by the ledger", "Months of a PostgreSQL ledger", "Spend of the month, by tag",
+    "Months by tag",
 }  # fmt: skip
 _OF_PROGRAMS = {
     "Time to the first byte, p95, by model", "Time to the first image, p95, by model", "In flight", "Requests left",
@@ -68,7 +69,7 @@ def test_every_query_of_every_dashboard_finds_something_in_prometheus(postgres_u
     keep_reconciliation(postgres_url, came_to())
     with (
         busy(postgres_url) as program,
-        exporter(postgres_url) as ledger_target,
+        exporter(postgres_url, "--tag", "team") as ledger_target,
         Prometheus(
             tmp_path / "prometheus",
             {"pixelmeter": [program.target], "pixelmeter-ledger": [ledger_target]},
@@ -133,13 +134,13 @@ def test_every_statement_of_every_dashboard_finds_rows_in_postgres(postgres_url:
         return round(dollars * 10**9)
 
     assert cost == nano(found["Spend this month"][0]["value"]) == nano(found["Spend, by the ledger"][0]["spend"])
-    for title in ("Spend by day and model", "Spend by day and gateway"):
+    for title in ("Spend by day and model", "Spend by day and gateway", "Spend by day and tag"):
         assert cost == sum(nano(row["value"]) for row in found[title] if row["value"] is not None), title
     assert cost == nano(sum(row["Spend"] for row in found["Spend by tag"]))
     assert {"growth", "catalog", "design"} == {row["Tag"] for row in found["Spend by tag"]}
     assert found["Forecast for the month"][0]["forecast"] >= found["Spend this month"][0]["value"]
-    dearest = [row["Cost"] for row in found["Dearest calls"]]
-    assert sorted(dearest, reverse=True) == dearest
+    most_expensive = [row["Cost"] for row in found["Most expensive calls"]]
+    assert sorted(most_expensive, reverse=True) == most_expensive
     assert "no_price" in {row["Reason"] for row in found["Unknown cost and at risk"]}
 
 

@@ -24,7 +24,7 @@ WRITE = {
     "together": "`instrument(Together(), meter)`, `AsyncTogether`",
     "portkey-ai": "`instrument(Portkey(), meter)`, `AsyncPortkey`",
     "openrouter": "`instrument(OpenRouter(), meter)`, which is sync and async",
-    "litellm": "`image_generation(..., client=instrument(OpenAI(), meter))`; or [without a line](#litellm)",
+    "litellm": "`image_generation(..., client=instrument(OpenAI(), meter))`; or [zero code](#litellm)",
     "google-genai": "`instrument(genai.Client(), meter)`, which is sync and async",
     "fal-client": "`instrument(SyncClient(), meter)`, `AsyncClient`; for `fal_client.run`, `fal_client.sync_client`",
     "replicate": "`instrument(Client(), meter)`, sync and async; for `replicate.run`, `replicate.default_client`",
@@ -34,7 +34,7 @@ WRITE = {
     "pydantic-ai": "`instrument(agent, meter)`, a model or a provider",
     "haystack-ai": "`instrument(OpenAIImageGenerator(), meter)`, or the pipeline",
     "boto3": '`instrument(boto3.client("bedrock-runtime"), meter)`',
-    "requests": "`instrument(requests.Session(), meter)`; calls such as `requests.post` only without a line",
+    "requests": "`instrument(requests.Session(), meter)`; calls such as `requests.post` only with zero code",
     "urllib3": "`instrument(urllib3.PoolManager(), meter)`",
     "aiohttp": "`instrument(aiohttp.ClientSession(), meter)`",
     "httpx": "`instrument(httpx.Client(), meter)`, `AsyncClient`",
@@ -52,7 +52,7 @@ def _table(results: dict[str, Any]) -> str:
     lines = [
         f"Run on {results['date']} with Python {results['python']}.",
         "",
-        "| SDK | what to write | calls | HTTP library below | without a line | a refused call raises |",
+        "| SDK | what to write | calls | HTTP library below | zero code | a refused call raises |",
         "|---|---|---|---|---|---|",
         *_rows(results["sdks"]),
     ]

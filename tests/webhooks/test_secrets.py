@@ -138,7 +138,7 @@ except pixelmeter.WebhookError as error:
     print(error)
 """
     done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert "fal signs with Ed25519, which needs cryptography: pip install 'pixelmeter[webhooks]'\n" == done.stdout
+    assert 'fal signs with Ed25519, which needs cryptography: pip install "pixelmeter[webhooks]"\n' == done.stdout
 
 
 def test_cryptography_is_loaded_for_those_who_need_it_only(tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import column, timeseries
+from scripts.dashboards.grafana.panel import NOW, column, timeseries
 from scripts.dashboards.grafana.query import Json, gained, ranged, series
 from scripts.dashboards.grafana.shared import EXPORTER_ONLY, gauges
 
@@ -54,6 +54,7 @@ def used_of_budgets(thresholds: Thresholds) -> Json:
         steps=((None, "transparent"), (thresholds.budget_used_ratio, "orange"), (1, "red")),
         at_least=1,
         empty=EXPORTER_ONLY,
+        sums=NOW,
     )
 
 

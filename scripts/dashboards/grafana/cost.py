@@ -17,15 +17,15 @@ from scripts.dashboards.grafana.ledger_panels import (
     by_tag,
     daily_by_gateway,
     daily_by_model,
-    dearest_calls,
     forecast,
+    most_expensive_calls,
     reported_and_priced,
     spend_in_range,
     spend_this_month,
     unknown_by_reason,
     unknown_this_month,
 )
-from scripts.dashboards.grafana.panel import stat, timeseries
+from scripts.dashboards.grafana.panel import GATEWAYS, SOURCES, stat, timeseries
 from scripts.dashboards.grafana.query import (
     AT_RISK,
     SPEND,
@@ -41,6 +41,7 @@ from scripts.dashboards.grafana.query import (
 )
 from scripts.dashboards.grafana.reconciliation_panels import coverage, reconciliations
 from scripts.dashboards.grafana.shared import NOT_OF_JOBS, spend_per_image
+from scripts.dashboards.grafana.tag_panels import daily_by_tag, month_by_value, month_so_far, months_by_value
 
 __all__ = ["cost"]
 
@@ -48,6 +49,7 @@ __all__ = ["cost"]
 def cost(thresholds: Thresholds) -> Json:
     """Return the dashboard."""
     return dashboard(
+        thresholds,
         "pixelmeter-cost",
         "Cost",
         "Where the money goes. The upper half is SQL over the ledger and exact; it needs a ledger on PostgreSQL. The"
@@ -55,17 +57,22 @@ def cost(thresholds: Thresholds) -> Json:
         (
             Section(
                 "This month, by the ledger",
-                (Line(4, (spend_this_month(), forecast(), at_risk_this_month(), unknown_this_month())),),
+                (
+                    Line(4, (spend_this_month(), forecast(), at_risk_this_month(), unknown_this_month())),
+                    Line(9, (month_so_far(),)),
+                ),
             ),
             Section(
                 "In this time range, by the ledger",
                 (
-                    Line(9, (daily_by_model(),)),
-                    Line(8, (by_tag(), daily_by_gateway())),
+                    Line(10, (daily_by_tag(),)),
+                    Line(10, (daily_by_model(), daily_by_gateway())),
+                    Line(8, (by_tag(),)),
                     Line(8, (reported_and_priced(), unknown_by_reason())),
-                    Line(10, (dearest_calls(),)),
+                    Line(10, (most_expensive_calls(),)),
                 ),
             ),
+            Section("By tag, by the exporter", (Line(9, (month_by_value(), months_by_value())),)),
             Section("Budgets", (Line(8, (budgets(),)), Line(8, (used_of_budgets(thresholds), blocked_attempts())))),
             Section("Reconciliation", (Line(8, (reconciliations(), coverage(thresholds))),)),
             Section(
@@ -107,6 +114,7 @@ def _by_gateway() -> Json:
         ranged(f"{moving_with_jobs(SPEND, by='gateway')} * 3600", "{{gateway}}"),
         unit="currencyUSD",
         stacked=True,
+        colours=GATEWAYS,
     )
 
 
@@ -118,7 +126,7 @@ def _by_source() -> Json:
         ranged(f"{moving('pixelmeter_cost_usd_total', by='cost_source')} * 3600", "{{cost_source}}"),
         unit="currencyUSD",
         stacked=True,
-        coloured=True,
+        colours=SOURCES,
     )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pixelmeter.monitoring import Thresholds
+from scripts.dashboards.grafana.links import link_to_page, linked
 from scripts.dashboards.grafana.query import LEDGER, PROMETHEUS, Json
 
 __all__ = ["LEDGER_CHOICE", "MINIMUM_GRAFANA", "TAG_CHOICE", "TRACES_CHOICE", "Line", "Section", "dashboard"]
@@ -33,6 +35,7 @@ class Section:
 
 
 def dashboard(
+    thresholds: Thresholds,
     uid: str,
     title: str,
     description: str,
@@ -43,24 +46,37 @@ def dashboard(
     choices: Sequence[Json] = (),
 ) -> Json:
     """Return a dashboard in Grafana's classic form; `choices` are variables beside those that all have."""
+    panels = [linked(panel, thresholds.page_url) for panel in _placed(sections)]
     return {
+        "__requires": _required(panels),
         "uid": uid,
         "title": f"Pixelmeter / {title}",
         "description": description,
         "tags": [_TAG],
         "schemaVersion": 41,
-        "editable": False,
+        "editable": True,
         "graphTooltip": 1,
         "refresh": "1m",
         "time": {"from": since, "to": "now"},
         "timepicker": {},
         "timezone": zone,
         "fiscalYearStartMonth": 0,
-        "links": [_LINK],
+        "links": [_LINK, link_to_page(thresholds.page_url)],
         "annotations": {"list": [_ALERTS]},
         "templating": {"list": [_DATASOURCE, *choices, _JOB, _GATEWAY, _MODEL]},
-        "panels": _placed(sections),
+        "panels": panels,
     }
+
+
+def _required(panels: Sequence[Json]) -> list[Json]:
+    """Return what a Grafana must have, which it says when a dashboard is imported."""
+    kinds = {panel["type"] for panel in panels} - {"row"}
+    sources = {target["datasource"]["type"] for panel in panels for target in panel.get("targets", ())}
+    return [
+        {"type": "grafana", "id": "grafana", "name": "Grafana", "version": MINIMUM_GRAFANA},
+        *({"type": "datasource", "id": kind, "name": kind, "version": "1.0.0"} for kind in sorted(sources)),
+        *({"type": "panel", "id": kind, "name": kind, "version": ""} for kind in sorted(kinds)),
+    ]
 
 
 def _placed(sections: Sequence[Section]) -> list[Json]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import timeseries
+from scripts.dashboards.grafana.panel import ENDINGS, GATEWAYS, NOW, timeseries
 from scripts.dashboards.grafana.query import Json, gained, ranged, series
 from scripts.dashboards.grafana.shared import EXPORTER_ONLY
 
@@ -19,7 +19,7 @@ def jobs_ended() -> Json:
         ranged(gained("pixelmeter_jobs_total", window="1h", by="outcome"), "{{outcome}}"),
         unit="short",
         stacked=True,
-        coloured=True,
+        colours=ENDINGS,
         empty="No job has ended",
     )
 
@@ -34,7 +34,9 @@ def open_jobs() -> Json:
         unit="locale",
         decimals=0,
         stacked=True,
+        colours=GATEWAYS,
         empty=EXPORTER_ONLY,
+        sums=NOW,
     )
 
 
@@ -46,6 +48,8 @@ def oldest_job(thresholds: Thresholds) -> Json:
         " reports it, programs do not.",
         ranged(f"max by (gateway) ({series('pixelmeter_oldest_job_seconds')})", "{{gateway}}"),
         unit="s",
+        colours=GATEWAYS,
         steps=((None, "transparent"), (thresholds.open_job_seconds, "orange")),
         empty=EXPORTER_ONLY,
+        sums=NOW,
     )

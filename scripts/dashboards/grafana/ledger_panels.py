@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from scripts.dashboards.grafana.panel import column, stat, table, timeseries
+from scripts.dashboards.grafana.panel import GATEWAYS, column, stat, table, timeseries
 from scripts.dashboards.grafana.query import SCOPE, Json, sql
 
 __all__ = [
-    "at_risk_this_month", "by_tag", "daily_by_gateway", "daily_by_model", "dearest_calls", "forecast",
-    "reported_and_priced", "spend_in_range", "spend_this_month", "unknown_by_reason", "unknown_this_month",
+    "DAYS", "KNOWN", "MONTH", "at_risk_this_month", "by_tag", "daily_by_gateway", "daily_by_model", "forecast",
+    "most_expensive_calls", "reported_and_priced", "spend_in_range", "spend_this_month", "unknown_by_reason",
+    "unknown_this_month",
 ]  # fmt: skip
 
 _TODAY = "(now() AT TIME ZONE 'UTC')::date"
-_MONTH = f"date_trunc('month', {_TODAY})::date"
-_DAYS = (
+MONTH = f"date_trunc('month', {_TODAY})::date"
+"""The day on which the present month of UTC began."""
+DAYS = (
     "day BETWEEN ($__timeFrom()::timestamptz AT TIME ZONE 'UTC')::date"
     " AND ($__timeTo()::timestamptz AT TIME ZONE 'UTC')::date"
 )
+"""The condition of SQL that a day of UTC is in the time range of the dashboard."""
 # The rollup adds up what is known, so its sum is 0 where nothing is.
-_KNOWN = "CASE WHEN sum(cost) = 0 AND sum(unknown_cost_attempts) > 0 THEN NULL ELSE coalesce(sum(cost), 0) / 1e9 END"
+KNOWN = "CASE WHEN sum(cost) = 0 AND sum(unknown_cost_attempts) > 0 THEN NULL ELSE coalesce(sum(cost), 0) / 1e9 END"
 # The same of the attempts, which have NULL where the rollup has 0.
 _KNOWN_OF_ATTEMPTS = "CASE WHEN sum(cost) <> 0 OR count(cost) = count(*) THEN coalesce(sum(cost), 0) / 1e9 END"
 _AT_RISK = """CASE
@@ -38,7 +41,7 @@ def spend_this_month() -> Json:
     return stat(
         "Spend this month",
         "Known cost since the month began.",
-        _of_month(_KNOWN),
+        _of_month(KNOWN),
         unit="currencyUSD",
         decimals=2,
         empty=_UNKNOWN,
@@ -54,7 +57,7 @@ def forecast() -> Json:
         sql(
             f"""
 WITH spend AS (
-  SELECT day, {_KNOWN} AS dollars
+  SELECT day, {KNOWN} AS dollars
   FROM pixelmeter_daily
   WHERE {SCOPE}
   GROUP BY day
@@ -66,11 +69,11 @@ WITH spend AS (
   FROM spend
 )
 SELECT
-  CASE WHEN (SELECT count(day) > 0 AND count(dollars) = 0 FROM spend WHERE day >= least({_MONTH}, {_TODAY} - 6))
+  CASE WHEN (SELECT count(day) > 0 AND count(dollars) = 0 FROM spend WHERE day >= least({MONTH}, {_TODAY} - 6))
   THEN NULL
-  ELSE coalesce((SELECT sum(dollars) FROM spend WHERE day >= {_MONTH}), 0)
+  ELSE coalesce((SELECT sum(dollars) FROM spend WHERE day >= {MONTH}), 0)
     + coalesce((SELECT a_day FROM pace), 0)
-    * extract(epoch FROM ({_MONTH} + interval '1 month') AT TIME ZONE 'UTC' - now()) / 86400
+    * extract(epoch FROM ({MONTH} + interval '1 month') AT TIME ZONE 'UTC' - now()) / 86400
   END AS forecast
 """
         ),
@@ -90,7 +93,7 @@ def at_risk_this_month() -> Json:
 SELECT
   {_AT_RISK} AS value
 FROM pixelmeter_spend
-WHERE started_at >= {_MONTH}::timestamp AT TIME ZONE 'UTC' AND {SCOPE}
+WHERE started_at >= {MONTH}::timestamp AT TIME ZONE 'UTC' AND {SCOPE}
 """
         ),
         unit="currencyUSD",
@@ -215,12 +218,12 @@ LIMIT 100
     )
 
 
-def dearest_calls() -> Json:
+def most_expensive_calls() -> Json:
     """Return the calls that cost most, all attempts of each together."""
     return table(
-        "Dearest calls",
-        "The fifty calls of this time range with the highest known cost, retries included. A trace leads to the data"
-        " source that is chosen as Traces.",
+        "Most expensive calls",
+        "The fifty calls of this time range with the highest known cost, retries included. A call leads to the"
+        " page of pixelmeter, a trace to the data source that is chosen as Traces.",
         sql(
             f"""
 SELECT
@@ -233,6 +236,7 @@ SELECT
   count(*) AS "Attempts",
   extract(epoch FROM max(started_at + duration * interval '1 microsecond') - min(started_at)) AS "Duration",
   max(tags ->> ${{tag:sqlstring}}) AS "Tag",
+  call_id AS "Call",
   max(request_id) AS "Request",
   max(trace_id) AS "Trace"
 FROM pixelmeter_spend
@@ -258,7 +262,7 @@ def _of_month(value: str) -> Json:
         f"""
 SELECT {value} AS value
 FROM pixelmeter_daily
-WHERE day >= {_MONTH} AND {SCOPE}
+WHERE day >= {MONTH} AND {SCOPE}
 """
     )
 
@@ -269,9 +273,9 @@ def _daily(name: str) -> Json:
         "Known cost; a bar is a day of UTC, and the last one has only begun. A day without any known cost has no bar.",
         sql(
             f"""
-SELECT day::timestamp AT TIME ZONE 'UTC' AS time, {name} AS metric, {_KNOWN} AS value
+SELECT day::timestamp AT TIME ZONE 'UTC' AS time, {name} AS metric, {KNOWN} AS value
 FROM pixelmeter_daily
-WHERE {_DAYS} AND {SCOPE}
+WHERE {DAYS} AND {SCOPE}
 GROUP BY 1, 2
 ORDER BY 1, 2
 """,
@@ -281,4 +285,5 @@ ORDER BY 1, 2
         decimals=2,
         stacked=True,
         bars=True,
+        colours=GATEWAYS if name == "gateway" else None,
     )

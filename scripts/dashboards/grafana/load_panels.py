@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scripts.dashboards.grafana.panel import timeseries
+from scripts.dashboards.grafana.panel import GATEWAYS, NOW, timeseries
 from scripts.dashboards.grafana.query import Json, moving, ranged, series
 
 __all__ = ["first_byte", "first_image", "in_flight", "remaining_requests"]
@@ -44,7 +44,9 @@ def in_flight() -> Json:
         unit="locale",
         decimals=0,
         stacked=True,
+        colours=GATEWAYS,
         empty=_EMPTY,
+        sums=NOW,
     )
 
 
@@ -58,4 +60,5 @@ def remaining_requests() -> Json:
         unit="locale",
         decimals=0,
         empty=_EMPTY,
+        sums=NOW,
     )

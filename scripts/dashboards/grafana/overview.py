@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
-from scripts.dashboards.grafana.panel import column, heatmap, stat, table, timeseries
+from scripts.dashboards.grafana.panel import ENDINGS, PERCENTILES, column, heatmap, stat, table, timeseries
 from scripts.dashboards.grafana.query import (
     AT_RISK,
     SPEND,
@@ -34,13 +34,14 @@ _SUCCESS = 'outcome="success"'
 def overview(thresholds: Thresholds) -> Json:
     """Return the dashboard."""
     return dashboard(
+        thresholds,
         "pixelmeter-overview",
         "Overview",
         "What image generation costs, how long it takes and how it fails, from the counters that Prometheus scrapes.",
         (
             Section("In this time range", (Line(4, _numbers(thresholds)),)),
-            Section("Spend and requests", (Line(8, (_spend(), _requests())), Line(8, (spend_per_image(), reasons())))),
-            Section("Latency", (Line(8, (_latency(thresholds), _spread())),)),
+            Section("Spend and requests", (Line(9, (_spend(), _requests())), Line(9, (spend_per_image(), reasons())))),
+            Section("Latency", (Line(9, (_latency(thresholds), _spread())),)),
             Section("Models", (Line(9, (_models(),)),)),
         ),
     )
@@ -130,7 +131,7 @@ def _requests() -> Json:
         ranged(f"{moving(_REQUESTS, by='outcome')} * 60 > 0", "{{outcome}}"),
         unit="short",
         stacked=True,
-        coloured=True,
+        colours=ENDINGS,
     )
 
 
@@ -147,6 +148,7 @@ def _latency(thresholds: Thresholds) -> Json:
         quantile("p95", 0.95),
         quantile("p99", 0.99),
         unit="s",
+        colours=PERCENTILES,
         steps=((None, "transparent"), (thresholds.latency_seconds, "red")),
     )
 

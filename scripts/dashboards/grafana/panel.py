@@ -6,12 +6,15 @@ from collections.abc import Mapping, Sequence
 
 from scripts.dashboards.grafana.query import Json
 
-__all__ = ["COLOURS", "Steps", "column", "heatmap", "stat", "state_timeline", "table", "timeseries"]
+__all__ = [
+    "ENDINGS", "GATEWAYS", "MONTHS", "NOW", "PERCENTILES", "SOURCES", "WINDOWS", "WITHOUT_TAG", "Steps", "column",
+    "heatmap", "stat", "state_timeline", "table", "timeseries",
+]  # fmt: skip
 
 Steps = Sequence[tuple[float | None, str]]
 """From which value on which colour holds; the first has no value."""
 
-COLOURS: Mapping[str, str] = {
+ENDINGS: Mapping[str, str] = {
     "success": "green",
     "error": "red",
     "timeout": "orange",
@@ -29,10 +32,32 @@ COLOURS: Mapping[str, str] = {
     "insufficient_funds": "dark-yellow",
     "invalid_request": "blue",
     "not_found": "light-blue",
-    "reported": "green",
-    "priced": "blue",
 }
-"""The colour of a series that always means the same."""
+"""The colours of outcomes, and of the reasons for them."""
+SOURCES: Mapping[str, str] = {"reported": "green", "priced": "blue"}
+"""The colours of where a cost comes from."""
+GATEWAYS: Mapping[str, str] = {
+    "aigateway": "blue",
+    "azure": "dark-blue",
+    "bfl": "dark-purple",
+    "cloudflare": "dark-orange",
+    "fal": "purple",
+    "google": "yellow",
+    "openai": "green",
+    "openrouter": "orange",
+    "replicate": "red",
+    "together": "light-blue",
+    "vercel": "#8e8e8e",
+    "vertex": "light-yellow",
+}
+"""The colours of gateways that many use, of which the names alone would give some the same."""
+PERCENTILES: Mapping[str, str] = {"p50": "green", "p95": "orange", "p99": "red"}
+WINDOWS: Mapping[str, str] = {"over 1h": "red", "over 6h": "orange", "over 1d": "yellow", "over 3d": "blue"}
+MONTHS: Mapping[str, str] = {"this month": "blue", "the month before": "#8e8e8e"}
+WITHOUT_TAG: Mapping[str, str] = {"(none)": "#8e8e8e"}
+
+NOW = ("lastNotNull", "max")
+"""What a legend shows of something whose latest value matters most."""
 
 _EMPTY = "No data"
 
@@ -72,38 +97,56 @@ def timeseries(
     decimals: int | None = None,
     stacked: bool = False,
     bars: bool = False,
-    coloured: bool = False,
+    colours: Mapping[str, str] | None = None,
     steps: Steps = (),
     at_least: float | None = None,
+    sums: Sequence[str] | None = None,
+    limits: str = "",
+    since: str = "",
     empty: str = _EMPTY,
 ) -> Json:
     """Return lines, areas on top of each other, or bars.
 
-    `steps` are drawn as lines across, the axis reaches up to `at_least`, and `coloured` gives series named in COLOURS
-    theirs.
+    A series has the colour that `colours` has for its name, or else one that Grafana has for it; both are the same in
+    every panel. `steps` are drawn as lines across, and the axis reaches up to `at_least`. The legend shows `sums` of
+    each series, which are the mean and the maximum for what changes, and the total for bars. Series whose name begins
+    with `limits` are dashed lines. `since` is a time range of the panel's own.
     """
     custom: Json = {
         "drawStyle": "bars" if bars else "line",
-        "lineWidth": 0 if bars else 1,
-        "fillOpacity": 80 if bars else 30 if stacked else 0,
+        # On top of others, the line of a series that is 0 would hide that of the one below.
+        "lineWidth": 0 if stacked else 1,
+        "fillOpacity": 80 if stacked else 0,
         "showPoints": "auto",
         "pointSize": 4,
-        # Calls may come minutes apart: what is between two of them is not unknown.
-        "spanNulls": not bars,
+        # Calls may come minutes apart: what is between two of them is not unknown. What is counted is 0 there.
+        "spanNulls": not stacked,
         "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
         "thresholdsStyle": {"mode": "dashed" if steps else "off"},
     }
     if at_least is not None:
         custom["axisSoftMax"] = at_least
-    colours = {"color": {"mode": "palette-classic"}, "min": 0, "custom": custom}
-    defaults = _defaults(unit, decimals, steps, empty) | colours
-    overrides = [_coloured(name, colour) for name, colour in COLOURS.items()] if coloured else []
-    return _panel("timeseries", title, description, targets, defaults, overrides) | {
-        "options": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-            "tooltip": {"mode": "multi", "sort": "desc"},
+    drawn: Json = {"color": {"mode": "palette-classic-by-name"}, "min": 0, "custom": custom}
+    defaults = _defaults(unit, decimals, steps, empty) | drawn
+    overrides = [_coloured(name, colour) for name, colour in (colours or {}).items()]
+    if limits:
+        overrides.append(_dashed(limits))
+    calculations = sums or (("sum",) if bars else ("mean", "max"))
+    return (
+        _panel("timeseries", title, description, targets, defaults, overrides)
+        | {
+            "options": {
+                "legend": {
+                    "displayMode": "table",
+                    "placement": "bottom",
+                    "showLegend": True,
+                    "calcs": list(calculations),
+                },
+                "tooltip": {"mode": "multi", "sort": "desc"},
+            }
         }
-    }
+        | ({"timeFrom": since} if since else {})
+    )
 
 
 def heatmap(title: str, description: str, target: Json, *, unit: str) -> Json:
@@ -218,3 +261,14 @@ def _defaults(unit: str, decimals: int | None, steps: Steps, empty: str) -> Json
 def _coloured(name: str, colour: str) -> Json:
     fixed = {"id": "color", "value": {"mode": "fixed", "fixedColor": colour}}
     return {"matcher": {"id": "byName", "options": name}, "properties": [fixed]}
+
+
+def _dashed(prefix: str) -> Json:
+    properties = [
+        {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [8, 8]}},
+        {"id": "custom.fillOpacity", "value": 0},
+        {"id": "custom.drawStyle", "value": "line"},
+        {"id": "custom.lineWidth", "value": 2},
+        {"id": "custom.stacking", "value": {"mode": "none", "group": "limits"}},
+    ]
+    return {"matcher": {"id": "byRegexp", "options": f"/^{prefix}/"}, "properties": properties}

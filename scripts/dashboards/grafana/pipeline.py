@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
-from scripts.dashboards.grafana.panel import column, stat, state_timeline, table, timeseries
+from scripts.dashboards.grafana.panel import NOW, PERCENTILES, column, stat, state_timeline, table, timeseries
 from scripts.dashboards.grafana.query import Json, increase, instant, moving, ranged, series
 from scripts.dashboards.grafana.shared import EXPORTER_ONLY
 
@@ -17,6 +17,7 @@ _SCRAPED = 'job=~"$job"'
 def pipeline(thresholds: Thresholds) -> Json:
     """Return the dashboard."""
     return dashboard(
+        thresholds,
         "pixelmeter-pipeline",
         "Pipeline",
         "Whether pixelmeter itself is well. Programs report how attempts get into the ledger; the exporter reports"
@@ -115,6 +116,7 @@ def _writes() -> Json:
             for name, value in (("p50", 0.5), ("p95", 0.95), ("p99", 0.99))
         ),
         unit="s",
+        colours=PERCENTILES,
         empty=_PROGRAMS,
     )
 
@@ -138,6 +140,7 @@ def _lag(thresholds: Thresholds) -> Json:
         unit="s",
         steps=((None, "transparent"), (thresholds.ledger_lag_seconds, "red")),
         empty=_PROGRAMS,
+        sums=NOW,
     )
 
 
@@ -150,6 +153,7 @@ def _waiting() -> Json:
         decimals=0,
         at_least=1,
         empty=_PROGRAMS,
+        sums=NOW,
     )
 
 
@@ -162,6 +166,7 @@ def _spool(thresholds: Thresholds) -> Json:
         unit="percentunit",
         steps=((None, "transparent"), (thresholds.spool_used_ratio, "red")),
         empty=_PROGRAMS,
+        sums=NOW,
     )
 
 
@@ -194,6 +199,7 @@ def _last_attempt() -> Json:
         ranged(f"time() - max({series('pixelmeter_ledger_last_attempt_timestamp_seconds')})", "age"),
         unit="s",
         empty=EXPORTER_ONLY,
+        sums=NOW,
     )
 
 
@@ -208,6 +214,7 @@ def _months() -> Json:
         decimals=0,
         at_least=1,
         empty=EXPORTER_ONLY,
+        sums=NOW,
     )
 
 
@@ -227,6 +234,7 @@ def _samples() -> Json:
         ranged(f"sum by (job, instance) (scrape_samples_scraped{{{_SCRAPED}}})", "{{job}} {{instance}}"),
         unit="locale",
         decimals=0,
+        sums=NOW,
     )
 
 

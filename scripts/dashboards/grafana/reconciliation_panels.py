@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import column, timeseries
+from scripts.dashboards.grafana.panel import NOW, column, timeseries
 from scripts.dashboards.grafana.query import Json, ranged, series
 from scripts.dashboards.grafana.shared import EXPORTER_ONLY, gauges
 
@@ -49,4 +49,5 @@ def coverage(thresholds: Thresholds) -> Json:
         steps=((None, "red"), (thresholds.coverage_ratio, "transparent")),
         at_least=1,
         empty=EXPORTER_ONLY,
+        sums=NOW,
     )

@@ -6,7 +6,7 @@ from pixelmeter.monitoring import Thresholds
 from scripts.dashboards.grafana.dashboard import Line, Section, dashboard
 from scripts.dashboards.grafana.job_panels import jobs_ended, oldest_job, open_jobs
 from scripts.dashboards.grafana.load_panels import first_byte, first_image, in_flight, remaining_requests
-from scripts.dashboards.grafana.panel import column, stat, table, timeseries
+from scripts.dashboards.grafana.panel import GATEWAYS, WINDOWS, column, stat, table, timeseries
 from scripts.dashboards.grafana.query import Json, increase, instant, moving, ranged, share
 from scripts.dashboards.grafana.shared import allowed, error_steps, reasons
 from scripts.dashboards.recordings import COUNTED, FAILED, SENT
@@ -26,6 +26,7 @@ _LEFT_STEPS = ((None, "red"), (0, "orange"), (0.25, "green"))
 def reliability(thresholds: Thresholds) -> Json:
     """Return the dashboard."""
     return dashboard(
+        thresholds,
         "pixelmeter-reliability",
         "Reliability",
         f"Objectives: {100 * thresholds.objective:.9g} % of attempts succeed, and"
@@ -132,6 +133,7 @@ def _burn(thresholds: Thresholds) -> Json:
         *(ranged(f"({_errors(window)}) / {allowed(thresholds.objective)}", f"over {window}") for window in _WINDOWS),
         unit="short",
         decimals=1,
+        colours=WINDOWS,
         steps=_BURN_STEPS,
         at_least=2,
     )
@@ -147,6 +149,7 @@ def _slow_burn(thresholds: Thresholds) -> Json:
         ),
         unit="short",
         decimals=1,
+        colours=WINDOWS,
         steps=_BURN_STEPS,
         at_least=2,
     )
@@ -160,6 +163,7 @@ def _failed(label: str, thresholds: Thresholds) -> Json:
         f" {allowed(thresholds.objective):.4g}.",
         ranged(share(failed, counted), f"{{{{{label}}}}}"),
         unit="percentunit",
+        colours=GATEWAYS if label == "gateway" else None,
         steps=((None, "transparent"), *error_steps(thresholds)[1:]),
         at_least=0.1,
     )
@@ -173,6 +177,7 @@ def _throttled(thresholds: Thresholds) -> Json:
         " begins.",
         ranged(share(throttled, moving(_REQUESTS, SENT, by="gateway")), "{{gateway}}"),
         unit="percentunit",
+        colours=GATEWAYS,
         steps=((None, "transparent"), (thresholds.throttled_ratio, "orange")),
         at_least=0.1,
     )
@@ -197,6 +202,7 @@ def _slow(thresholds: Thresholds) -> Json:
         " allows.",
         ranged(f"1 - {share(within, every)}", "{{gateway}}"),
         unit="percentunit",
+        colours=GATEWAYS,
         steps=((None, "transparent"), (allowed(thresholds.latency_objective), "orange")),
         at_least=0.1,
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from pixelmeter.monitoring import Thresholds
-from scripts.dashboards.grafana.panel import Steps, table, timeseries
+from scripts.dashboards.grafana.panel import ENDINGS, Steps, table, timeseries
 from scripts.dashboards.grafana.query import SPEND, Json, gained, instant, moving, net_of_jobs, ranged, series, share
 
 __all__ = [
@@ -60,7 +60,7 @@ def reasons() -> Json:
         ranged(f"{without} * 60 > 0", "{{error_type}}"),
         unit="short",
         stacked=True,
-        coloured=True,
+        colours=ENDINGS,
     )
 
 
@@ -73,6 +73,8 @@ def gauges(
     shown: Mapping[str, str],
     columns: Sequence[Json],
     sort: str,
+    matchers: Sequence[str] = (),
+    empty: str = EXPORTER_ONLY,
 ) -> Json:
     """Return a table of the exporter's gauges: a row for each value of the labels `by`, a column for each one `shown`.
 
@@ -81,7 +83,8 @@ def gauges(
     labels = ", ".join(by)
     queries = [
         # Grafana's times are milliseconds.
-        f"max by ({labels}) ({series(prefix + name)})" + (" * 1000" if name.endswith("timestamp_seconds") else "")
+        f"max by ({labels}) ({series(prefix + name, *matchers)})"
+        + (" * 1000" if name.endswith("timestamp_seconds") else "")
         for name in shown.values()
     ]
     letters = (f"Value #{chr(ord('A') + place)}" for place in range(len(shown)))
@@ -92,5 +95,5 @@ def gauges(
         names={**by, **dict(zip(letters, shown, strict=True))},
         columns=columns,
         sort=sort,
-        empty=EXPORTER_ONLY,
+        empty=empty,
     )

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import base64
+import sys
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pixelmeter import lifecycle
 from pixelmeter._version import __version__
@@ -117,8 +118,11 @@ def _proxy_of(url: httpx.URL) -> str | None:
 @contextmanager
 def _untraced() -> Generator[None]:
     """Have no tracer make a span of a request: it would have the URL."""
-    from opentelemetry import context
-
+    context: Any = sys.modules.get("opentelemetry.context")
+    if context is None:
+        # Nothing here has loaded OpenTelemetry, so nobody traces.
+        yield
+        return
     token = context.attach(context.set_value("suppress_instrumentation", True))
     try:
         yield

@@ -17,22 +17,22 @@ __all__ = ["COMMANDS", "main"]
 
 COMMANDS: dict[str, str] = {
     "demo": "Drive real clients against a stand-in gateway and print what they spent.",
-    "run": "Run a Python program, and meter its image calls without a line in it.",
+    "run": "Run a Python program and meter its image calls, without a change to its code.",
     "report": "Sum up spend, latency and failures by model, day, tag and more.",
     "calls": "List single attempts, newest first, as they are now.",
-    "jobs": "List the jobs of which no end has been heard, oldest first.",
-    "budgets": "Show how far budgets are used up; check a file of budgets; reset or remove one.",
+    "jobs": "List the jobs whose end is not known yet, oldest first.",
+    "budgets": "Show how much of each budget is used; check a file of budgets; reset or remove one.",
     "check": "Compare spend, errors and latency with limits; for cron and CI.",
-    "reconcile": "Compare a gateway's own usage report of a month with the ledger.",
-    "adjust": "Say what an attempt cost, where the ledger has it otherwise.",
+    "reconcile": "Compare the ledger with what a gateway says that it charged in a month.",
+    "adjust": "Correct the cost of one attempt by hand.",
     "export": "Write attempts to CSV, JSON lines, Parquet or FOCUS, to a file, a folder or an S3 bucket.",
-    "db": "Upgrade, downgrade or inspect the ledger's schema.",
+    "db": "Upgrade the ledger's schema; delete old attempts; show sizes.",
     "prices": "List, explain, check and apply prices.",
     "gateways": "List, explain and check gateway profiles.",
     "dashboards": "Write dashboards, rules and alerts for Grafana, Prometheus and Alertmanager.",
     "serve": "Serve Prometheus metrics that are read from the ledger.",
-    "proxy": "Pass the requests of programs in any language on to gateways, and meter them.",
-    "doctor": "Check the settings, the ledger and the spool.",
+    "proxy": "Meter programs in any language: pass their requests on to gateways.",
+    "doctor": "Check the settings, the ledger and the spool, and say what to do.",
 }
 """The subcommands and what each is for, so that the overview needs none of their modules."""
 
@@ -70,7 +70,8 @@ class _Commands(click.Group):
 def main() -> None:
     """What a team's image-generation calls cost, how long they take and how they fail.
 
-    The ledger is the one that --database-url or PIXELMETER_DATABASE_URL names, else pixelmeter.db in this folder.
+    The ledger is the database with the recorded calls. --database-url or PIXELMETER_DATABASE_URL names it; without
+    them it is the file pixelmeter.db in this folder.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):

@@ -37,18 +37,27 @@ def _why(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 @click.command
 @click.argument("id", metavar="CALL|ATTEMPT")
-@click.option("--usd", "nano", metavar="AMOUNT", required=True, callback=_amount, help="What it cost; 0 is nothing.")
-@click.option("--why", metavar="TEXT", required=True, callback=_why, help="Kept with the correction.")
-@click.option("--by", metavar="NAME", show_default="the login name", help="Who says so.")
-@click.option("--attempt", "number", type=click.IntRange(0), help="Which attempt of a call that has several, from 0.")
+@click.option(
+    "--usd",
+    "nano",
+    metavar="AMOUNT",
+    required=True,
+    callback=_amount,
+    help="What the attempt cost in US dollars; 0 if it was free.",
+)
+@click.option("--why", metavar="TEXT", required=True, callback=_why, help="The reason; kept with the correction.")
+@click.option("--by", metavar="NAME", show_default="the login name", help="Who does it; kept with the correction.")
+@click.option(
+    "--attempt", "number", type=click.IntRange(0), help="Which attempt, of a call that has several; the first is 0."
+)
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
 @database_url_option
 def command(id: str, nano: int, why: str, by: str | None, number: int | None, dry_run: bool, database_url: str) -> None:
-    """Say what an attempt cost, where the ledger has it otherwise.
+    """Correct the cost of one attempt by hand.
 
-    The id is that of the attempt, or of its call where that has one attempt only; its first 8 digits or more will do.
-    The attempt stays as it was written: the correction is a row of its own, and `pixelmeter calls --history` shows it.
-    No later end of a job and no price changes what was corrected; another correction does.
+    Give the id of the attempt, or of its call if that has only one attempt; the first 8 digits are enough. The attempt
+    stays as it was written: the correction is recorded beside it, and `pixelmeter calls --history` shows it. Only
+    another correction changes what was corrected.
     """
     from pixelmeter.cli.output import say, warn
     from pixelmeter.reports.correction import correct, meant

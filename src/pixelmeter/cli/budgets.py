@@ -31,21 +31,24 @@ _FILE_COLUMNS = ("budget", "limit_usd", "per", "tz", "scope", "each", "action", 
 
 @click.group()
 def command() -> None:
-    """Show how far budgets are used up; check a file of budgets; reset or remove one."""
+    """Show how much of each budget is used; check a file of budgets; reset or remove one."""
 
 
 @command.command("list")
 @click.option(
-    "--all", "shows_all", is_flag=True, help=f"Every value, not only the {_SHOWN} used most; removed ones too."
+    "--all",
+    "shows_all",
+    is_flag=True,
+    help=f"Show all values, not only the {_SHOWN} most used, and budgets that were removed.",
 )
 @format_option
 @database_url_option
 def list_(shows_all: bool, format: str, database_url: str) -> None:
-    """List the budgets of the ledger, each in its present span.
+    """List the budgets of the ledger, each in its current day, week or month.
 
-    Spent is the cost with adjustments and what is at risk; reserved is what programs may spend without asking, calls
-    under way included. The forecast is what will be spent at the end of the span, if it goes on as it did. Times are
-    UTC.
+    Spent is the cost with adjustments, and the amounts at risk. Reserved is what programs may spend without asking the
+    ledger again, calls under way included. The forecast is what will be spent at the end if spend goes on as so far.
+    Times are in UTC.
     """
     from pixelmeter.cli.output import emit, say, warn
     from pixelmeter.core.reporting.budgets import COLUMNS, OF_TABLES, cells
@@ -73,13 +76,13 @@ def list_(shows_all: bool, format: str, database_url: str) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--value", metavar="VALUE", help="Only this value of a budget that has one each.")
+@click.option("--value", metavar="VALUE", help="Only this value, of a budget that has one for each value.")
 @format_option
 @database_url_option
 def show(name: str, value: str | None, format: str, database_url: str) -> None:
-    """Show a budget: its present span and those before, resets, leases by process, and what was told.
+    """Show a budget: its current and past periods, resets, what processes hold, and notices.
 
-    CSV has the spans only. Times are UTC.
+    CSV has the periods only. Times are in UTC.
     """
     from pixelmeter.cli.output import emit, emit_json, warn
     from pixelmeter.core.reporting.budgets import COLUMNS, listed
@@ -104,10 +107,10 @@ def show(name: str, value: str | None, format: str, database_url: str) -> None:
 @format_option
 @database_url_option
 def check(file: str, format: str, database_url: str) -> None:
-    """Check a file of budgets, and show what each of them counts and has spent in its present span.
+    """Check a file of budgets, and show what each of them counts and what is spent of it.
 
-    Problems are told with their lines on standard error, and the exit status is 1. Nothing is written. What is spent
-    comes from the rows of the ledger, where there is one; the last column says what becomes of the budget there.
+    Problems are printed with their lines on standard error, and the exit status is then 1. Nothing is written. What is
+    spent is read from the ledger, where there is one; the last column says what would happen to the budget there.
     """
     from pixelmeter.budgets.file import check as read
     from pixelmeter.cli.output import emit, plain
@@ -125,16 +128,18 @@ def check(file: str, format: str, database_url: str) -> None:
 
 @command.command()
 @click.argument("name")
-@click.option("--value", metavar="VALUE", help="Only this value of a budget that has one each; else all of them.")
-@click.option("--why", metavar="TEXT", required=True, help="Kept with the reset.")
-@click.option("--by", metavar="NAME", show_default="the login name", help="Who says so.")
+@click.option(
+    "--value", metavar="VALUE", help="Only this value, of a budget that has one for each value; else all values."
+)
+@click.option("--why", metavar="TEXT", required=True, help="The reason; kept with the reset.")
+@click.option("--by", metavar="NAME", show_default="the login name", help="Who does it; kept with the reset.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @database_url_option
 def reset(name: str, value: str | None, why: str, by: str | None, yes: bool, database_url: str) -> None:
-    """Take off a budget what is spent in its present span, so that it begins anew before its time.
+    """Set what is spent of a budget back to 0, before its day, week or month ends.
 
-    Says what would be taken off and asks; where nobody can answer, --yes is needed. Attempts and reports stay as they
-    are: the reset is a row of its own, with who made it and why. What programs have reserved stays reserved.
+    Shows the amount and asks; in a script use --yes. Attempts and reports stay as they are: the reset is recorded
+    beside them, with who did it and why. What programs have reserved stays reserved.
     """
     from pixelmeter.cli.output import say, warn
     from pixelmeter.core.text import dollars
@@ -165,10 +170,10 @@ def reset(name: str, value: str | None, why: str, by: str | None, yes: bool, dat
 @click.argument("name")
 @database_url_option
 def remove(name: str, database_url: str) -> None:
-    """Have nothing count towards a budget any more, and no call refused for it; what it had stays in the ledger.
+    """End a budget: nothing counts towards it any more, and no call is refused for it. Its history stays.
 
-    Programs that run take note within a minute. One that is started with this budget brings it back: take it out of
-    their code or file first.
+    Running programs notice it within a minute. A program that is started with this budget brings it back, so take the
+    budget out of its code or file first.
     """
     from pixelmeter.cli.output import plain, say, warn
     from pixelmeter.reports.budgets import remove as take_away

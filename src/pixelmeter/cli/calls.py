@@ -43,28 +43,34 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
 @click.command
 @range_options(since=None, until=None)
 @filter_options
-@click.option("--status", type=click.IntRange(100, 999), help="Only this HTTP status.")
+@click.option("--status", type=click.IntRange(100, 999), help="Only attempts with this HTTP status.")
 @click.option("--call-id", type=click.UUID, help="Only the attempts of this call.")
-@click.option("--limit", type=click.IntRange(1, 1_000_000_000), default=50, show_default=True, help="At most so many.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1, 1_000_000_000),
+    default=50,
+    show_default=True,
+    help="How many attempts to list at most.",
+)
 @click.option(
     "--sort",
     type=click.Choice(["time", "cost"]),
     default="time",
     show_default=True,
-    help="The newest first, or the most expensive.",
+    help="Whether the newest or the most expensive come first.",
 )
-@click.option("--follow", is_flag=True, help="Then print new ones as they are committed, oldest first, until Ctrl-C.")
+@click.option("--follow", is_flag=True, help="Go on with new attempts as they reach the ledger, until Ctrl-C.")
 @click.option(
     "--history",
     is_flag=True,
-    help="Tell what adjustments have changed of each: its job's end, a correction; and resets of its budgets.",
+    help="Show how each attempt was changed later: by the end of its job, a correction, a reset of its budgets.",
 )
 @click.option(
     "--columns",
     "chosen",
     metavar="COLUMN,...",
     callback=_columns,
-    help="What to show, in this order: of the ledger's columns, such as id,cost,trace_id.",
+    help="Which columns of the ledger to show, in this order, such as id,cost,trace_id.",
 )
 @format_option
 @database_url_option
@@ -84,8 +90,8 @@ def command(
 ) -> None:
     """List single attempts as they are now, newest first.
 
-    The table's times are those of --tz; JSON and CSV have every field of the ledger, in UTC. With --follow, JSON is
-    one object a line, and an attempt that ran for more than 15 minutes is not followed.
+    The table has times in the zone --tz. JSON and CSV have all columns of the ledger, with times in UTC. With --follow,
+    JSON is one object a line, and an attempt that ran for more than 15 minutes is left out.
     """
     if follow and until is not None:
         raise click.UsageError("--follow has no end: leave out --until")

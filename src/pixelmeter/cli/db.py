@@ -22,7 +22,7 @@ __all__ = ["command"]
 
 @click.group()
 def command() -> None:
-    """Upgrade, downgrade or inspect the ledger's schema; prune or forget what it has; try again what it refused."""
+    """Upgrade the ledger's schema; delete old attempts; show sizes; write refused attempts again."""
 
 
 for _each in (forget, prune, size):
@@ -33,9 +33,10 @@ for _each in (forget, prune, size):
 @click.argument("revision", default="head")
 @database_url_option
 def upgrade(revision: str, database_url: str) -> None:
-    """Bring the schema up to REVISION, by default the newest; makes a ledger where there is none.
+    """Upgrade the schema to REVISION, by default the newest; make a ledger if there is none.
 
-    On PostgreSQL, months for the attempts to come are made as well: run it now and then, or `pixelmeter db prune`.
+    On PostgreSQL it also makes the partitions of this month and the next three. Run it, or `pixelmeter db prune`, at
+    least every three months.
     """
     from pixelmeter.ledger import migrate
 
@@ -44,12 +45,12 @@ def upgrade(revision: str, database_url: str) -> None:
 
 @command.command()
 @click.argument("revision")
-@click.option("--yes", is_flag=True, help="Do not ask before columns or tables are discarded.")
+@click.option("--yes", is_flag=True, help="Do not ask before columns or tables are deleted.")
 @database_url_option
 def downgrade(revision: str, yes: bool, database_url: str) -> None:
-    """Bring the schema down to REVISION; `base` removes pixelmeter's tables with everything in them.
+    """Downgrade the schema to REVISION; `base` deletes pixelmeter's tables with everything in them.
 
-    Says what would be discarded and asks; where nobody can answer, --yes is needed.
+    Shows what would be deleted and asks; in a script use --yes.
     """
     from pixelmeter.ledger import migrate
 
@@ -62,7 +63,7 @@ def downgrade(revision: str, yes: bool, database_url: str) -> None:
 @format_option
 @database_url_option
 def status(format: str, database_url: str) -> None:
-    """Say which schema the ledger has and which one this pixelmeter needs."""
+    """Show which schema the ledger has and which one this version of pixelmeter needs."""
     from pixelmeter.ledger import migrate
 
     found = migrate.status(database_url)
@@ -73,9 +74,10 @@ def status(format: str, database_url: str) -> None:
 @command.command()
 @database_url_option
 def retry(database_url: str) -> None:
-    """Try again with the attempts that the ledger has refused; exit with 1 if it refuses some of them still.
+    """Write the attempts again that the ledger has refused; exit with 1 if it still refuses some.
 
-    They are kept beside the spool, and `pixelmeter doctor` says why. Do this once the reason is gone.
+    They are kept in the spool folder, and `pixelmeter doctor` says why they were refused. Do this once the reason is
+    gone.
     """
     from pixelmeter import upkeep
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Generator
-from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -35,27 +33,32 @@ def _age(ctx: click.Context, param: click.Parameter, value: str) -> timedelta:
 
 @click.command()
 @click.option(
-    "--keep", metavar="AGE", required=True, callback=_age, help="Keep the attempts of so long: 90d, 26w; at least 7d."
+    "--keep",
+    metavar="AGE",
+    required=True,
+    callback=_age,
+    help="Keep attempts that are younger than this: 90d, 26w; at least 7d.",
 )
-@click.option("--dry-run", is_flag=True, help="Only say what would go.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be deleted.")
 @click.option(
     "--rewrite",
     is_flag=True,
     help="Of SQLite, write the file anew afterwards: once, so that it shrinks from then on. Needs twice its size of "
     "free disk; writers wait meanwhile.",
 )
-@click.option("--by", metavar="NAME", show_default="the login name", help="Who prunes.")
-@click.option("--progress/--no-progress", default=None, help="A progress bar; on a terminal there is one.")
+@click.option("--by", metavar="NAME", show_default="the login name", help="Who does it; kept with the prune.")
+@click.option("--progress/--no-progress", default=None, help="Show a progress bar; by default on a terminal.")
 @database_url_option
 def prune(
     keep: timedelta, dry_run: bool, rewrite: bool, by: str | None, progress: bool | None, database_url: str
 ) -> None:
-    """Delete old attempts; the sums by hour, day and tag and the totals keep them.
+    """Delete old attempts. Sums by hour, day and tag stay, so reports of that time go on working.
 
-    What is kept begins at a UTC midnight. Where it is broken off, the next prune goes on. It is refused where a budget
-    or a month that is not reconciled needs what would go. On PostgreSQL the owner of the tables must run it.
+    The attempts that stay begin at a UTC midnight. If it is interrupted, the next prune goes on. It refuses to delete
+    what a budget or a month that is not reconciled still needs. On PostgreSQL the owner of the tables must run it.
     """
     from pixelmeter.cli.output import warn
+    from pixelmeter.cli.progress import progress as showing
     from pixelmeter.ledger.address import read_address
     from pixelmeter.ledger.pruning import horizon_of, plan
     from pixelmeter.ledger.pruning import prune as prune_to
@@ -74,8 +77,15 @@ def prune(
     if dry_run:
         click.echo(f"{_told(foreseen)} would go. This was a dry run: the ledger is as it was.")
         return
-    with _ticking(foreseen.attempts, sys.stderr.isatty() if progress is None else progress) as tick:
-        done = prune_to(database_url, foreseen.horizon, now, by=by or login_name(), told=tick)
+    is_shown = sys.stderr.isatty() if progress is None else progress
+    with showing("Pruning", foreseen.attempts, is_shown=is_shown) as show:
+        done = prune_to(
+            database_url,
+            foreseen.horizon,
+            now,
+            by=by or login_name(),
+            told=lambda deleted: show(deleted, f"{deleted:,} of {foreseen.attempts:,} attempts"),
+        )
     click.echo(f"{_told(foreseen._replace(attempts=done.attempts))} are gone; the sums and the totals keep them.")
     if done.months:
         click.echo(f"Months were made ahead: {', '.join(done.months)}")
@@ -84,15 +94,15 @@ def prune(
 
 
 @click.command()
-@click.option("--tag", metavar="KEY=VALUE", required=True, help="The tag, as in customer=acme.")
-@click.option("--dry-run", is_flag=True, help="Only say what would be erased.")
-@click.option("--yes", is_flag=True, help="Do not ask before it is erased.")
+@click.option("--tag", metavar="KEY=VALUE", required=True, help="The tag to erase, such as customer=acme.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be erased.")
+@click.option("--yes", is_flag=True, help="Do not ask before erasing.")
 @database_url_option
 def forget(tag: str, dry_run: bool, yes: bool, database_url: str) -> None:
-    """Erase the value of a tag, such as a customer who is to be forgotten. What the attempts cost stays.
+    """Erase the value of a tag, such as a customer's name. The attempts and their cost stay.
 
-    The tag goes from all attempts, with the ids of their traces, from the sums by tag and from the sums of budgets.
-    Writers wait meanwhile. docs/retention.md lists what it does not reach.
+    It is erased from all attempts, together with the ids of their traces, from the sums by tag and from the sums of
+    budgets. Programs that write wait meanwhile. docs/retention.md lists what it does not reach.
     """
     from contextlib import closing
 
@@ -131,9 +141,10 @@ def forget(tag: str, dry_run: bool, yes: bool, database_url: str) -> None:
 @format_option
 @database_url_option
 def size(format: str, database_url: str) -> None:
-    """Say how much room each table takes up, with the files and the spool beside it.
+    """Show how much disk space each table takes, and the files and the spool beside it.
 
-    Rows of PostgreSQL are what its statistics say, but for the attempts. The spool is that of this machine.
+    On PostgreSQL the numbers of rows are estimates of the server, except that of the attempts. The spool is that of
+    this machine.
     """
     from pixelmeter.cli.output import emit, warn
     from pixelmeter.reports.opening import open_ledger
@@ -163,17 +174,3 @@ def _give_back(database_url: str, *, rewrite: bool) -> None:
             "`pixelmeter db prune --rewrite` has it shrink",
             err=True,
         )
-
-
-@contextmanager
-def _ticking(total: int, is_shown: bool) -> Generator[Callable[[int], None]]:
-    if not is_shown:
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
-    columns = (TextColumn("pruning"), BarColumn(), TextColumn("{task.completed:,} of {task.total:,} attempts"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda deleted: bar.update(task, completed=deleted)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 import shutil
 import sys
@@ -30,14 +31,18 @@ _LEDGER = "pixelmeter-demo.db"
     help="A ledger to add the calls to.",
     show_default=f"a new one, {_LEDGER} in this folder",
 )
-@click.option("--calls", type=click.IntRange(1, 100_000), default=300, show_default=True, help="How many to make.")
-@click.option("--keep/--no-keep", default=True, show_default=True, help="Leave the new ledger to look at.")
+@click.option(
+    "--calls", type=click.IntRange(1, 100_000), default=300, show_default=True, help="How many image calls to make."
+)
+@click.option(
+    "--keep/--no-keep", default=True, show_default=True, help="Keep the new ledger, to look at it afterwards."
+)
 @click.pass_context
 def command(ctx: click.Context, database_url: str | None, calls: int, keep: bool) -> None:
     """Drive real clients against a stand-in gateway and print what they spent.
 
-    The gateway runs on this machine and costs nothing; no settings of the environment apply. Ends with status 1 if
-    the ledger and the gateway's bill do not agree to the nano-dollar.
+    The gateway runs on this machine and costs nothing. Settings of the environment do not apply. The exit status is 1
+    if the ledger and the gateway's bill differ.
     """
     if database_url and not keep:
         raise click.UsageError("--no-keep is for a ledger of the demo's own: leave out --database-url")
@@ -61,16 +66,12 @@ def command(ctx: click.Context, database_url: str | None, calls: int, keep: bool
 
 
 def _run(url: str, calls: int) -> Result:
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
-
+    from pixelmeter.cli.progress import progress
     from pixelmeter.testing.demo import run
 
-    columns = (TextColumn("Making image calls"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    terminal = Console(stderr=True)
-    with Progress(*columns, console=terminal, transient=True, disable=not terminal.is_terminal) as progress:
-        task = progress.add_task("", total=calls)
-        result = run(url, calls=calls, done=lambda: progress.advance(task))
+    with progress("Making image calls", calls, is_shown=sys.stderr.isatty()) as show:
+        made = itertools.count(1)
+        result = run(url, calls=calls, done=lambda: show(number := next(made), f"{number:,} of {calls:,}"))
     click.echo(
         f"{calls:,} image calls to a stand-in gateway with {', '.join(result.libraries)}: {result.seconds:.1f} s"
     )

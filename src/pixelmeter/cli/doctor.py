@@ -20,13 +20,13 @@ __all__ = ["command"]
     "--database-url",
     metavar="URL",
     show_default="PIXELMETER_DATABASE_URL, else sqlite:///pixelmeter.db",
-    help="The ledger, as an SQLAlchemy URL.",
+    help="The ledger: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.",
 )
 @format_option
 def command(database_url: str | None, format: str) -> None:
-    """Check settings, libraries, the ledger, the spool, prices and gateway profiles; exit with 1 if one is a problem.
+    """Check settings, libraries, ledger, spool, prices and gateway profiles; exit with 1 if there is a problem.
 
-    Nothing is changed, and what dead processes left stays where it is.
+    Changes nothing.
     """
     findings = list(examine(database_url))
     emit([asdict(finding) for finding in findings], ("check", "state", "found", "advice"), format)

@@ -36,7 +36,7 @@ _NAMED_DAYS = 3
     type=click.Choice(("attempts", "adjustments")),
     default="attempts",
     show_default=True,
-    help="Attempts as they are now, or what has changed them.",
+    help="The attempts as they are now, or the adjustments that changed them.",
 )
 @click.option(
     "--focus-version",
@@ -46,19 +46,19 @@ _NAMED_DAYS = 3
     help="Which version of FOCUS.",
 )
 @range_options(since=None, until=None)
-@click.option("--month", metavar="YYYY-MM", help="This month of --tz, or the one of this date.")
+@click.option("--month", metavar="YYYY-MM", help="Only this month, in the zone --tz.")
 @filter_options
-@click.option("--status", type=click.IntRange(100, 999), help="Only this HTTP status.")
+@click.option("--status", type=click.IntRange(100, 999), help="Only attempts with this HTTP status.")
 @click.option("--call-id", type=click.UUID, help="Only the attempts of this call.")
-@click.option("--resume", is_flag=True, help="In a folder, skip days that are over, there whole, and as in the ledger.")
+@click.option("--resume", is_flag=True, help="In a folder, skip days that are written already and have not changed.")
 @click.option(
     "--rows-per-file",
     type=click.IntRange(1, 1_000_000_000),
     default=1_000_000,
     show_default=True,
-    help="In a folder, split a day that has more rows.",
+    help="In a folder, split a day that has more rows than this.",
 )
-@click.option("--progress/--no-progress", default=None, help="A progress bar; on a terminal there is one.")
+@click.option("--progress/--no-progress", default=None, help="Show a progress bar; by default on a terminal.")
 @database_url_option
 def command(
     target: str,
@@ -80,8 +80,8 @@ def command(
     """Write attempts, or their adjustments, for other tools.
 
     TARGET is a file, - for standard output, or a folder: one that exists, a name that ends with /, or
-    s3://BUCKET/PREFIX/ (needs pixelmeter[s3]). A file has all rows and appears when it is whole. A folder has a file
-    for each UTC day, such as month=2026-11/part-2026-11-26.parquet; exporting again replaces days.
+    s3://BUCKET/PREFIX/ (needs pixelmeter[s3]). A file gets all rows, and appears once it is complete. A folder gets a
+    file for each UTC day, such as month=2026-11/part-2026-11-26.parquet; exporting again replaces the days.
     """
     if month is not None:
         if since is not None or until is not None:
@@ -165,20 +165,14 @@ def _ticking(reader: LedgerReader, question: Question, is_shown: bool) -> Genera
     if not is_shown:
         yield lambda _, __: None
         return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
-
+    from pixelmeter.cli.progress import progress
     from pixelmeter.export.tables import TABLES
     from pixelmeter.ledger.exports import span
 
     found = span(reader, TABLES[question.table].source, question.since, question.until)
     first, last = found or (date.min, date.min)
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[read]:,} rows"))
-    with Progress(*columns, TimeElapsedColumn(), console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(first.isoformat(), total=(last - first).days + 1, read=0)
-        yield lambda day, read: bar.update(
-            task, description=day.isoformat(), completed=(day - first).days, read=read, refresh=False
-        )
+    with progress("Exporting", (last - first).days + 1, is_shown=True) as show:
+        yield lambda day, read: show((day - first).days, f"{day.isoformat()}, {read:,} rows")
 
 
 def _tell(done: Summary, question: Question, place: str, *, in_folder: bool) -> None:

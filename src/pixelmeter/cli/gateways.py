@@ -45,7 +45,7 @@ def command() -> None:
 @_profiles_option
 @format_option
 def list_(path: str | None, format: str) -> None:
-    """List the gateways that are known: their hosts, the APIs that they speak, and where a cost comes from."""
+    """List the known gateways: their hosts, their APIs, and where the cost of a call comes from."""
     profiles = _loaded(path)
     rows = [_row(profiles, profile) for profile in sorted(profiles.profiles, key=lambda profile: profile.id)]
     emit(rows, _COLUMNS, format, names=("gateway", "hosts"), drop=("evidence", "prices", "apis", "routes"))
@@ -56,7 +56,7 @@ def list_(path: str | None, format: str) -> None:
 @_profiles_option
 @format_option
 def show(gateway: str, path: str | None, format: str) -> None:
-    """Show the profile of GATEWAY: its routes, and where each says what matters."""
+    """Show the profile of GATEWAY: its routes, and where requests and answers have model, images and cost."""
     profiles = _loaded(path)
     profile = profiles.named(gateway)
     if profile is None:
@@ -86,11 +86,11 @@ def check_(file: str) -> None:
 
 @command.command()
 @click.argument("url")
-@click.option("--method", default="POST", show_default=True, help="Of the request.")
+@click.option("--method", default="POST", show_default=True, help="The method of the request.")
 @_profiles_option
 @format_option
 def match(url: str, method: str, path: str | None, format: str) -> None:
-    """Tell which profile and route a request to URL has, and where its price is read from; exit with 1 for none."""
+    """Show the profile and the route of a request to URL, and what is read from it; exit with 1 if there is none."""
     host, target = _host_and_target(url)
     profiles = _loaded(path)
     query = target.partition(b"?")[2]

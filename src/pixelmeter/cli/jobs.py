@@ -31,14 +31,14 @@ _UNITS = ((86_400, "d"), (3600, "h"), (60, "min"), (1, "s"))
 
 
 @click.command
-@click.option("--all", "shows_all", is_flag=True, help=f"Not only the {_SHOWN} oldest.")
+@click.option("--all", "shows_all", is_flag=True, help=f"List all jobs, not only the {_SHOWN} oldest.")
 @format_option
 @database_url_option
 def command(shows_all: bool, format: str, database_url: str) -> None:
-    """List the jobs of which no end has been heard, oldest first.
+    """List the jobs whose end is not known yet, oldest first.
 
-    What each may cost is at risk until its end is heard. Listed apart are ends of jobs whose submit is not in the
-    ledger: it may come yet, or was made by a program without pixelmeter.
+    What a job may cost is at risk until its end is known. A second list has ends of jobs whose start is not in the
+    ledger: it may still arrive, or a program without pixelmeter started the job.
     """
     from pixelmeter.cli.output import emit, emit_json, warn
     from pixelmeter.reports.jobs import pending

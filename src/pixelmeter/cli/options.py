@@ -45,7 +45,7 @@ def database_url_option(command: _Command) -> _Command:
         default=_from_environment,
         callback=_absolute,
         show_default="PIXELMETER_DATABASE_URL, else sqlite:///pixelmeter.db",
-        help="The ledger, as an SQLAlchemy URL.",
+        help="The ledger: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.",
     )(command)
 
 
@@ -97,13 +97,13 @@ def range_options(
         begins: dict[str, Any] = {"default": since, "show_default": since or "the first attempt"}
         if must_have_since:
             begins = {"required": True}
-        for name, side, given in (("--until", "Before", ends), ("--since", "From", begins)):
+        for name, side, given in (("--until", "The end, exclusive", ends), ("--since", "The beginning", begins)):
             command = click.option(
                 name,
                 metavar="WHEN",
                 callback=_moment,
-                help=f"{side} this date, time, month (2026-09) or year, today, yesterday, this-week, last-month …, "
-                "or so long ago (30m, 24h, 7d, 4w).",
+                help=f"{side}: a date, a time, a month (2026-09), a year, today, yesterday, this-week, last-month …, "
+                "or how long ago (30m, 24h, 7d, 4w).",
                 **given,
             )(command)
         return command

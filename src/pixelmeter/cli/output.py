@@ -7,7 +7,7 @@ import json
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING
 
@@ -61,7 +61,7 @@ def emit_json(value: object, *, indent: int | None = 2) -> None:
     sys.stdout.write(json.dumps(value, indent=indent, default=_jsonable) + "\n")
 
 
-def write_csv(rows: Sequence[Mapping[str, object]], columns: Sequence[str], *, header: bool = True) -> None:
+def write_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, header: bool = True) -> None:
     """Print CSV: text in quotes and never a formula, numbers (and text that is exactly a number) bare."""
     writer = csv.writer(sys.stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     if header:
@@ -79,7 +79,10 @@ def say(text: str) -> None:
 
 
 def warn(text: str) -> None:
-    """Print a warning to standard error."""
+    """Print a warning to standard error, in the place of a progress bar where there is one."""
+    from pixelmeter.cli.progress import make_room
+
+    make_room()
     click.echo(f"Warning: {text}", err=True)
 
 
@@ -126,12 +129,17 @@ class _Bare(str):
         raise TypeError("csv only asks whether this method is there")
 
 
+_NOTHING = _Bare()
+
+
 def _cell(value: object, read: Callable[[object], str]) -> str | int | float:
-    # As they are, the csv module writes them as JSON does, and a report may have millions.
+    # A report may have millions. These the csv module writes as they are, as JSON does.
     if type(value) is int or type(value) is float:
         return value
+    if value is None:
+        return _NOTHING
     text = read(value)
-    if value is None or _is_number(value) or _NUMBER.fullmatch(text):
+    if _NUMBER.fullmatch(text) or (type(value) is not str and _is_number(value)):
         return _Bare(text)
     return not_a_formula(text)
 

@@ -89,11 +89,11 @@ def list_(gateway: str | None, model: str, path: str | None, format: str) -> Non
 
 @command.command()
 @click.argument("model")
-@click.option("--gateway", help="Only this gateway or vendor; else all that have the model.")
-@click.option("--at", type=click.DateTime(["%Y-%m-%d"]), help="A UTC day, else today.")
-@click.option("--size", help="Such as 1024x1024 or 2K.")
-@click.option("--quality", help="Such as high or hd.")
-@click.option("--service-tier", help="Such as batch, flex or priority; else the plain price.")
+@click.option("--gateway", help="Only this gateway or vendor; by default all that have the model.")
+@click.option("--at", type=click.DateTime(["%Y-%m-%d"]), help="The day of the call, in UTC; by default today.")
+@click.option("--size", help="The size, such as 1024x1024 or 2K.")
+@click.option("--quality", help="The quality, such as high or hd.")
+@click.option("--service-tier", help="The service tier, such as batch, flex or priority; by default the plain price.")
 @click.option("-n", "images", type=click.IntRange(0), default=1, show_default=True, help="How many images.")
 @_prices_option
 @format_option

@@ -30,14 +30,14 @@ _prices_option = own_file_option("prices", "Your own price file; its entries win
 @click.command("apply")
 @range_options(since=None, until=None, must_have_since=True)
 @filter_options
-@click.option("--all", "with_priced", is_flag=True, help="Also replace what an older state of the prices said.")
+@click.option("--all", "with_priced", is_flag=True, help="Also replace costs that older prices gave.")
 @click.option(
     "--host",
     metavar="HOST",
-    help="Where the attempts of its gateway were sent, if that has prices of its own by region.",
+    help="The host of the attempts, for a gateway whose prices depend on the region.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would change.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
+@click.option("--yes", is_flag=True, help="Do not ask before writing.")
 @_prices_option
 @format_option
 @database_url_option
@@ -53,11 +53,11 @@ def command(
     database_url: str,
     **filters: Any,
 ) -> None:
-    """Price attempts again that had no price, by the prices as they are now.
+    """Give attempts that had no price the price that the book has for their day now.
 
-    Shows what would change and asks; where nobody can answer, --yes is needed. Each attempt has the price of its day.
-    What the gateway, a statement or a person said is never touched, and of attempts whose billing is unknown only the
-    estimate is filled in. Attempts stay as they were written: the new cost is a row of its own.
+    Shows what would change and asks; in a script use --yes. An amount that the gateway, a statement or a person gave is
+    never replaced. Attempts of which nobody knows whether they were billed get an estimate, never a cost. Attempts stay
+    as they were written: the new cost is recorded beside them, as an adjustment.
     """
     from pixelmeter.cli.output import warn
     from pixelmeter.ledger.queries import Filters

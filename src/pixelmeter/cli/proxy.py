@@ -29,7 +29,7 @@ _MIB = 1024 * 1024
     metavar="[/PATH=]URL",
     multiple=True,
     required=True,
-    help="The gateway that requests go to, all or those whose path begins with PATH; repeatable.",
+    help="The gateway that gets the requests, all or those whose path begins with /PATH; repeatable.",
 )
 @click.option(
     "--listen",
@@ -38,50 +38,52 @@ _MIB = 1024 * 1024
     multiple=True,
     default=["127.0.0.1:8088"],
     show_default=True,
-    help="Where clients connect, and tags of the calls that come in there; repeatable.",
+    help="The address for clients, and tags for the calls that come in there; repeatable.",
 )
 @click.option(
     "--admin",
     metavar="HOST:PORT",
     default="127.0.0.1:8089",
     show_default=True,
-    help="Where /healthz, /readyz and /metrics are.",
+    help="The address of /healthz, /readyz and /metrics.",
 )
-@click.option("--admin-token-file", type=_FILE, help="The bearer token of those who may see /metrics from elsewhere.")
-@click.option("--tls-cert", type=_FILE, help="The certificate and its chain (PEM); encrypts every --listen.")
-@click.option("--tls-key", type=_FILE, help="The key of the certificate (PEM).")
-@click.option("--token-file", type=_FILE, help="What clients from elsewhere send as x-pixelmeter-token.")
 @click.option(
-    "--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="Processes that share the sockets."
+    "--admin-token-file", type=_FILE, help="A file with the bearer token that /metrics asks of other machines."
 )
+@click.option("--tls-cert", type=_FILE, help="A file with the certificate and its chain (PEM), for every --listen.")
+@click.option("--tls-key", type=_FILE, help="A file with the key of the certificate (PEM).")
+@click.option(
+    "--token-file", type=_FILE, help="A file with the token that clients on other machines send as x-pixelmeter-token."
+)
+@click.option("--workers", type=click.IntRange(1, 64), default=1, show_default=True, help="How many processes serve.")
 @click.option(
     "--max-body",
     type=click.IntRange(1),
     default=256,
     show_default=True,
-    help="The most that a request's body may have, in MiB.",
+    help="How large the body of a request may be, in MiB.",
 )
-@click.option("--max-connections", type=click.IntRange(1), help="The most connections of clients, of each process.")
+@click.option("--max-connections", type=click.IntRange(1), help="How many clients may be connected to each process.")
 @click.option(
     "--idle-timeout",
     type=click.FloatRange(1),
     default=300.0,
     show_default=True,
-    help="Seconds that a client or a gateway may be silent in the middle of a call.",
+    help="How many seconds a client or a gateway may send nothing during a call.",
 )
 @click.option(
     "--gone-timeout",
     type=click.FloatRange(0),
     default=120.0,
     show_default=True,
-    help="Seconds that an image call goes on for, to learn its cost, when its client has gone.",
+    help="How many seconds an image call goes on after its client has gone, to learn its cost.",
 )
 @click.option(
     "--stop-timeout",
     type=click.FloatRange(0),
     default=120.0,
     show_default=True,
-    help="Seconds that running calls have at SIGTERM.",
+    help="How many seconds running calls may take to end after SIGTERM.",
 )
 @database_url_option
 def command(
@@ -102,9 +104,9 @@ def command(
 ) -> None:
     """Pass requests on to gateways, and meter the image calls among them.
 
-    For programs in any language: give them the address of the proxy as base URL. Bodies and headers go through as they
-    are. To listen on any address but this machine's own, --tls-cert, --tls-key and --token-file are needed. SIGTERM and
-    Ctrl-C end it, once running calls have ended.
+    For programs in any language: give them the address of the proxy as base URL. Bodies and headers are passed on
+    unchanged. To listen on an address that other machines reach, --tls-cert, --tls-key and --token-file are needed.
+    SIGTERM and Ctrl-C end it, once running calls have ended.
     """
     if importlib.util.find_spec("aiohttp") is None:
         raise click.ClickException('what the proxy runs on is not installed: pip install "pixelmeter[proxy]"')

@@ -49,10 +49,16 @@ def _columns(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -
 
 
 @click.command
-@click.option("--gateway", metavar="NAME", required=True, help="Whose report it is, as `calls` names it.")
-@click.option("--month", metavar="YYYY-MM", required=True, help="The UTC month.")
-@click.option("--source", "source_id", metavar="NAME", show_default="the gateway's usual one", help="Which report.")
-@click.option("--file", metavar="FILE", help="A downloaded report instead: CSV or JSON lines, gzip too.")
+@click.option("--gateway", metavar="NAME", required=True, help="The gateway, by its name in `pixelmeter calls`.")
+@click.option("--month", metavar="YYYY-MM", required=True, help="The month, in UTC.")
+@click.option(
+    "--source",
+    "source_id",
+    metavar="NAME",
+    show_default="the gateway's usual one",
+    help="Which of the gateway's reports to read.",
+)
+@click.option("--file", metavar="FILE", help="Read a downloaded report instead: CSV or JSON lines, also in gzip.")
 @click.option(
     "--columns",
     metavar="NAME=COLUMN,…",
@@ -66,17 +72,31 @@ def _columns(ctx: click.Context, param: click.Parameter, value: Sequence[str]) -
     type=click.Choice(("request", "hour", "day", "month")),
     default="request",
     show_default=True,
-    help="What a row of the file is about.",
+    help="What a row of the file has the amount of.",
 )
-@click.option("--complete", is_flag=True, help="The report has all that was charged: what is not there was not.")
-@click.option("--base-url", metavar="URL", help="Where the gateway is asked, if not at the vendor's own address.")
-@click.option("--lag", default="24h", show_default=True, callback=_span, help="How late a report may be.")
-@click.option("--window", default="120s", show_default=True, callback=_span, help="How far two times may be apart.")
-@click.option("--show", type=click.Choice(CLASSES), multiple=True, help="List what is in this class; repeatable.")
-@click.option("--dry-run", is_flag=True, help="Only show what would come of it: nothing is kept, nothing adjusted.")
-@click.option("--accept", is_flag=True, help="Take their amount where ours is another one.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--by", metavar="NAME", show_default="the login name", help="Who reconciles.")
+@click.option(
+    "--complete", is_flag=True, help="The report is complete: an attempt that it does not have was not charged."
+)
+@click.option("--base-url", metavar="URL", help="The address of the gateway's API, if it is not the vendor's.")
+@click.option(
+    "--lag",
+    default="24h",
+    show_default=True,
+    callback=_span,
+    help="How old a request must be for the report to have it.",
+)
+@click.option(
+    "--window",
+    default="120s",
+    show_default=True,
+    callback=_span,
+    help="How far the times of the two sides may differ for the same request.",
+)
+@click.option("--show", type=click.Choice(CLASSES), multiple=True, help="List the rows of this class; repeatable.")
+@click.option("--dry-run", is_flag=True, help="Only show the result: nothing is kept and nothing is adjusted.")
+@click.option("--accept", is_flag=True, help="Where the amounts differ, take the one of the gateway.")
+@click.option("--yes", is_flag=True, help="Do not ask before adjusting.")
+@click.option("--by", metavar="NAME", show_default="the login name", help="Who does it; kept with the adjustments.")
 @format_option
 @database_url_option
 def command(
@@ -98,14 +118,14 @@ def command(
     format: str,
     database_url: str,
 ) -> None:
-    """Compare a gateway's own usage report of a month with the ledger.
+    """Compare the ledger with what a gateway says that it charged in a month.
 
-    Reads the report page by page, keeps its rows, and says what is equal, what differs, and what only one side has. An
-    attempt whose cost nobody knew gets the amount of its statement, by a row of its own; others stay, unless --accept
-    takes their amounts too. It asks before it adjusts; where nobody can answer, --yes is needed. The key comes from the
-    environment. Run again it goes on where it was cut, and changes nothing that is settled.
+    Reads the gateway's usage report, keeps its rows, and shows what is equal, what differs, and what only one side has.
+    An attempt of unknown cost gets the amount of the report, as an adjustment; attempts of known cost change only with
+    --accept. It asks before it adjusts; in a script use --yes. The key for the gateway comes from the environment.
+    Running it again goes on where it ended, and changes nothing that is settled.
 
-    Ends with 0 when nothing is open, and with 3 when something is.
+    The exit status is 0 when everything is settled, and 3 when something is open.
     """
     from pixelmeter.cli.output import warn
     from pixelmeter.reconcile.images import counts_images
@@ -198,21 +218,10 @@ def _client(source: Source, base_url: str | None) -> Generator[UsageClient | Non
 
 @contextmanager
 def _progress(source: Source) -> Generator[Callable[[int, int], None]]:
-    if not sys.stderr.isatty():
-        yield lambda pages, rows: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+    from pixelmeter.cli.progress import progress
 
-    shown = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[rows]:,} rows"),
-        TimeElapsedColumn(),
-    )
-    with Progress(*shown, console=Console(stderr=True), transient=True) as progress:
-        bar = progress.add_task(f"Reading {source.id}", total=None, rows=0)
-        yield lambda pages, rows: progress.update(bar, rows=rows, description=f"Reading {source.id}, page {pages}")
+    with progress(f"Reading {source.id}", None, is_shown=sys.stderr.isatty()) as show:
+        yield lambda pages, rows: show(pages, f"page {pages}, {rows:,} rows")
 
 
 def _show(

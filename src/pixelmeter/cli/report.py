@@ -66,13 +66,13 @@ def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Par
     "--top",
     metavar="N",
     type=click.IntRange(1, 1_000_000),
-    help="Only so many rows, the most expensive ones, and the others in one more.",
+    help="Only the N most expensive rows; one more row has the sum of the others.",
 )
-@click.option("--tags", "lists_tags", is_flag=True, help="List the keys of tags that there are, and nothing else.")
+@click.option("--tags", "lists_tags", is_flag=True, help="List the keys of all tags instead of a report.")
 @range_options(since="30d", until="0m")
 @filter_options
-@click.option("--with-fees", is_flag=True, help="Show what the gateway charges on top.")
-@click.option("--savings", is_flag=True, help="Show what the gateway says that its choice of models saved.")
+@click.option("--with-fees", is_flag=True, help="Show the gateway's own fee, which it charges besides the cost.")
+@click.option("--savings", is_flag=True, help="Show what the gateway says that it saved by choosing the model.")
 @format_option
 @database_url_option
 @click.pass_context
@@ -94,7 +94,8 @@ def command(
 ) -> None:
     """Sum up spend, latency and failures.
 
-    The sums are what is known; what is unknown is counted and what is at risk stands beside, never in them.
+    A cost is the sum of what is known. Attempts of unknown cost are counted in a column of their own, and so is the
+    estimate for attempts of which nobody knows whether they were billed (at risk). Neither is part of the cost.
     """
     if since >= until:
         raise click.UsageError(f"--since ({utc_text(since)}) must be before --until ({utc_text(until)})")
@@ -159,7 +160,7 @@ def _print(answer: Answer, question: Question, format: str, *, is_chosen: bool) 
     if format == "json":
         emit_json(as_json(report, shown))
     elif format == "csv":
-        write_csv([values(row, report, shown) for row in report.rows], csv_columns(report, shown))
+        write_csv((values(row, report, shown) for row in report.rows), csv_columns(report, shown))
     elif report.rows:
         _print_table(answer, question, is_chosen=is_chosen)
     else:

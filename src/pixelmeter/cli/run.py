@@ -25,7 +25,7 @@ _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
     "--database-url",
     metavar="URL",
     show_default="PIXELMETER_DATABASE_URL, else sqlite:///pixelmeter.db",
-    help="The ledger, as an SQLAlchemy URL.",
+    help="The ledger: sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE.",
 )
 @click.option(
     "--tag",
@@ -33,20 +33,20 @@ _NOT_EXECUTABLE, _NOT_FOUND = 126, 127
     metavar="KEY=VALUE",
     multiple=True,
     callback=read_tags,
-    help="A tag of every attempt, beside those of PIXELMETER_TAGS; repeatable.",
+    help="A tag for every attempt, besides those of PIXELMETER_TAGS; repeatable.",
 )
 @click.argument("words", metavar="COMMAND [ARGS]...", nargs=-1, type=click.UNPROCESSED, required=True)
 def command(database_url: str | None, tags: Mapping[str, str], words: Sequence[str]) -> None:
-    """Run a Python program, and meter its image calls without a line in it.
+    """Run a Python program and meter its image calls, without a change to its code.
 
     \b
     pixelmeter run -- python app.py
     pixelmeter run -- gunicorn --workers 4 web:app
     pixelmeter run --tag team=growth -- -m jobs.nightly
 
-    COMMAND is started with this process's place, input, output and signals, and its exit status is the one that the
-    caller gets. An option of Python's in the place of COMMAND (-m, -c) is run by the Python that runs pixelmeter. The
-    Python processes that the program starts are metered too; docs/zero-code.md says which are not.
+    COMMAND replaces this process: it gets its input, output and signals, and its exit status is that of COMMAND. Where
+    COMMAND begins with an option of Python (-m, -c), the Python that runs pixelmeter runs it. Python processes that the
+    program starts are metered too; docs/zero-code.md says which are not.
     """
     environment = {**os.environ, **_settings(database_url, tags)}
     # An empty variable is none, but an empty folder in it is the current one.

@@ -18,6 +18,13 @@ _NEEDED = ("jinja2", "starlette", "uvicorn")
 
 @click.command
 @click.option("--metrics", is_flag=True, help="Serve Prometheus metrics at /metrics alone, without the page.")
+@click.option(
+    "--tag",
+    "tags",
+    metavar="KEY",
+    multiple=True,
+    help="Show spend of the month by the values of this tag, too, in the metrics; for several tags give it again.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="The address to listen on.")
 @click.option(
     "--port", type=click.IntRange(0, 65535), default=9469, show_default=True, help="The port; 0 takes a free one."
@@ -26,7 +33,13 @@ _NEEDED = ("jinja2", "starlette", "uvicorn")
 @click.option("--basic-auth-file", type=_FILE, help="Let in the user:password that this file holds.")
 @database_url_option
 def command(
-    metrics: bool, host: str, port: int, token_file: Path | None, basic_auth_file: Path | None, database_url: str
+    metrics: bool,
+    tags: tuple[str, ...],
+    host: str,
+    port: int,
+    token_file: Path | None,
+    basic_auth_file: Path | None,
+    database_url: str,
 ) -> None:
     """Serve what the ledger knows over HTTP: a page for people at /, and Prometheus metrics at /metrics.
 
@@ -52,4 +65,4 @@ def command(
             # Nobody reads it: no reason not to serve.
             discard_output()
 
-    serve(database_url, host, port, guard, tell, has_page=not metrics)
+    serve(database_url, host, port, guard, tell, has_page=not metrics, tags=tags)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+import wcwidth
 
-__all__ = ["Column", "fitted", "laid_out", "line", "terminal_width", "wrapped"]
+__all__ = ["Column", "cell_len", "fitted", "laid_out", "line", "terminal_width", "wrapped"]
 
 _DIGIT = re.compile("[0-9]")
 _GAP = "  "
@@ -43,6 +43,11 @@ class Column:
     def least(self) -> int:
         """Return the width below which others should give way."""
         return self.natural() if self.is_right else min(self.natural(), _NAME if self.is_name else _TEXT)
+
+
+def cell_len(text: str) -> int:
+    """Return how many cells of a terminal a text takes."""
+    return len(text) if text.isascii() else wcwidth.width(text, control_codes="ignore")
 
 
 def terminal_width() -> int | None:
@@ -132,9 +137,29 @@ def _widths(columns: Sequence[Column], width: int | None) -> list[int]:
 def _cut(text: str, width: int) -> str:
     head = width // 2
     tail = width - len(_ELLIPSIS) - head
-    start = set_cell_size(text, head).rstrip()
-    end = set_cell_size(text[::-1], tail).rstrip()[::-1] if tail else ""
+    start = "".join(_fitting(wcwidth.iter_graphemes(text), head)).rstrip()
+    end = "".join(reversed(list(_fitting(wcwidth.iter_graphemes_reverse(text), tail)))).lstrip()
     return f"{start}{_ELLIPSIS}{end}"
+
+
+def _fitting(characters: Iterable[str], width: int) -> Iterator[str]:
+    for character in characters:
+        width -= cell_len(character)
+        if width < 0:
+            return
+        yield character
+
+
+def _chopped(word: str, width: int) -> Iterator[str]:
+    piece, room = "", width
+    for character in wcwidth.iter_graphemes(word):
+        needed = cell_len(character)
+        if needed > room and piece:
+            yield piece
+            piece, room = "", width
+        piece += character
+        room -= needed
+    yield piece
 
 
 def wrapped(text: str, width: int | None) -> list[str]:
@@ -146,5 +171,8 @@ def wrapped(text: str, width: int | None) -> list[str]:
         if lines and cell_len(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
-            lines += [word] if cell_len(word) <= width else chop_cells(word, width)
+            if cell_len(word) <= width:
+                lines.append(word)
+            else:
+                lines += _chopped(word, width)
     return lines

@@ -1,4 +1,4 @@
-"""What a live view of the attempts is told."""
+"""What a sink is told: of attempts, and of how the ledger is doing."""
 
 from __future__ import annotations
 
@@ -14,55 +14,57 @@ __all__ = ["AdjustmentSink", "Health", "Sink"]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):
-    """What the writer did in one run, and how things stand after it. Times are in microseconds."""
+    """What the thread that writes to the ledger did in one run, and what is left. Times are in microseconds."""
 
     backend: str
     """`sqlite` or `postgresql`."""
     writes: tuple[tuple[int, int], ...]
-    """Rows and duration of each transaction of the run."""
+    """Each transaction of the run: how many rows, and how long it took."""
     failed: bool
-    """Whether the run ended with the ledger saying no."""
+    """Whether the run ended with an error of the ledger."""
     waiting: int
     """Attempts that ended and are not in the ledger yet."""
     lag: int
-    """How long the oldest of them has been waiting."""
+    """How long the oldest of them has been waiting, in microseconds; 0 where none is."""
     dropped: int
-    """Attempts lost since the start: the spool had its limit, or neither the disk nor the memory had room."""
+    """Attempts lost since the start of the process: the spool was full, or neither disk nor memory had room."""
     spool_used: float = 0.0
-    """Which part of its limit the spool folder holds of what is not in the ledger; above 1 attempts are lost."""
+    """How full the spool folder is, as a part of its limit; above 1 attempts are lost."""
     failures: Mapping[str, int]
-    """Our own failures since the start, by place."""
+    """Failures of pixelmeter itself since the start of the process, by place."""
 
 
 class Sink(Protocol):
-    """A live view of the attempts. What it raises is counted in `Failures`, and goes no further.
+    """An object that is told of each attempt of this process, for `Meter(sinks=[...])`.
 
-    `begin` and `record` run on the caller's thread or event loop, so they must not wait.
+    `begin` and `record` run on the caller's thread or event loop, so they must not wait. An exception that a sink
+    raises never reaches the caller: it is logged, and counted in `Meter.status` under the name of the sink's class.
     """
 
     def begin(self, intent: Attempt) -> Callable[[], None] | None:
-        """Take note of an attempt that is about to leave; what is returned is called once its transport has answered.
+        """Take note of an attempt before it is sent.
 
-        The attempt has no trace id yet: a span that a sink makes current here gives it one.
+        Return None, or a function that is called once the first answer has arrived or sending has failed. The attempt
+        has no trace id yet: a span that a sink makes current here gives it one.
         """
         ...
 
     def record(self, attempt: Attempt) -> None:
-        """Take an attempt that has ended. One that a budget refused (`blocked`) did not leave: it had no `begin`."""
+        """Take an attempt that has ended. One that a budget refused (`blocked`) was never sent and had no `begin`."""
         ...
 
     def observe(self, health: Health) -> None:
-        """Take note of how the ledger is doing; called on the writer's thread after each of its runs.
+        """Take note of how the ledger is doing; called after each run of the thread that writes to it.
 
-        Where that thread hangs, a call that begins or ends does it, once in five seconds.
+        While that thread hangs, the caller's thread does it when a call begins or ends, at most once in five seconds.
         """
         ...
 
 
 @runtime_checkable
 class AdjustmentSink(Protocol):
-    """A sink that also counts what later facts change of attempts."""
+    """A sink that is also told of later facts about attempts (adjustments), such as the end of a job."""
 
     def adjust(self, change: Change) -> None:
-        """Take an adjustment that this process has committed; called on the writer's thread after its run."""
+        """Take an adjustment that this process has written to the ledger; called on the thread that wrote it."""
         ...

@@ -24,7 +24,10 @@ bind(httpx.Response, _Tee, _AsyncTee)
 
 
 class MeterTransport(SyncDriver[httpx.Request, httpx.Response], httpx.BaseTransport):
-    """Records the image calls of an `httpx.Client`; `inner` (a new HTTPTransport by default) sends them."""
+    """A transport for an `httpx.Client` that records its image calls.
+
+    `inner` is the transport that sends them, by default a new `httpx.HTTPTransport`.
+    """
 
     def __init__(self, meter: Meter, inner: httpx.BaseTransport | None = None) -> None:
         super().__init__(meter, inner or httpx.HTTPTransport(), sends_through)
@@ -32,7 +35,10 @@ class MeterTransport(SyncDriver[httpx.Request, httpx.Response], httpx.BaseTransp
 
 
 class AsyncMeterTransport(AsyncDriver[httpx.Request, httpx.Response], httpx.AsyncBaseTransport):
-    """Records the image calls of an `httpx.AsyncClient`; `inner` (a new AsyncHTTPTransport by default) sends them."""
+    """A transport for an `httpx.AsyncClient` that records its image calls.
+
+    `inner` is the transport that sends them, by default a new `httpx.AsyncHTTPTransport`.
+    """
 
     def __init__(self, meter: Meter, inner: httpx.AsyncBaseTransport | None = None) -> None:
         super().__init__(meter, inner or httpx.AsyncHTTPTransport(), sends_through)

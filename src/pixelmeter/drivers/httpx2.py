@@ -24,7 +24,10 @@ bind(httpx2.Response, _Tee, _AsyncTee)
 
 
 class MeterTransport(SyncDriver[httpx2.Request, httpx2.Response], httpx2.BaseTransport):
-    """Records the image calls of an `httpx2.Client`; `inner` (a new HTTPTransport by default) sends them."""
+    """A transport for an `httpx2.Client` that records its image calls.
+
+    `inner` is the transport that sends them, by default a new `httpx2.HTTPTransport`.
+    """
 
     def __init__(self, meter: Meter, inner: httpx2.BaseTransport | None = None) -> None:
         super().__init__(meter, inner or httpx2.HTTPTransport(), sends_through)
@@ -32,7 +35,10 @@ class MeterTransport(SyncDriver[httpx2.Request, httpx2.Response], httpx2.BaseTra
 
 
 class AsyncMeterTransport(AsyncDriver[httpx2.Request, httpx2.Response], httpx2.AsyncBaseTransport):
-    """Records the image calls of an `httpx2.AsyncClient`; `inner` (a new AsyncHTTPTransport by default) sends them."""
+    """A transport for an `httpx2.AsyncClient` that records its image calls.
+
+    `inner` is the transport that sends them, by default a new `httpx2.AsyncHTTPTransport`.
+    """
 
     def __init__(self, meter: Meter, inner: httpx2.AsyncBaseTransport | None = None) -> None:
         super().__init__(meter, inner or httpx2.AsyncHTTPTransport(), sends_through)

@@ -38,11 +38,12 @@ _ADVICE = {
 def instrument(client: ClientT, meter: Meter) -> ClientT:
     """Meter every image call that `client` makes from now on, and return the same client.
 
-    Takes clients of httpx, httpx2, aiohttp, requests and urllib3, and any object that holds some, such as the clients
-    of SDKs: all of them are found, and those that it makes later are metered when it makes them. Transports, mounts,
-    proxies, limits, timeouts and event hooks stay as they are. Doing it twice changes nothing; doing it again with
-    another meter raises ConfigError, and so does an object without such a client. Warns with PixelmeterWarning where an
-    object also sends in a way that cannot be metered, such as gRPC.
+    `client` is a client of httpx, httpx2, aiohttp, requests or urllib3, or any object that has such clients inside, as
+    those of SDKs have. All of them are found; those that it makes later are metered when it makes them. Transports,
+    mounts, proxies, limits, timeouts and event hooks stay as they are. A second time changes nothing.
+
+    Raises ConfigError for an object without such a client, and for one that another meter has already. Warns with
+    PixelmeterWarning where an object also sends in a way that cannot be metered, such as gRPC.
     """
     drivers = _drivers()
     found = inside(client, partial(_is_client, drivers))

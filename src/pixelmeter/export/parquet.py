@@ -16,7 +16,7 @@ __all__ = ["ParquetRows"]
 
 _ROW_GROUP = 50_000
 _MICROSECONDS_PER_SECOND = 1_000_000
-_EXTRA = "Parquet needs pyarrow: pip install 'pixelmeter[parquet]'"
+_EXTRA = 'Parquet needs pyarrow: pip install "pixelmeter[parquet]"'
 
 _pairs_of = msgspec.json.Decoder(dict[str, str]).decode
 

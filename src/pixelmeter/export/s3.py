@@ -13,7 +13,7 @@ from pixelmeter.errors import ConfigError, ExportError
 
 __all__ = ["Bucket", "bucket"]
 
-_EXTRA = "s3:// needs boto3: pip install 'pixelmeter[s3]'"
+_EXTRA = 's3:// needs boto3: pip install "pixelmeter[s3]"'
 _SCHEME = "s3://"
 _MEGABYTE = 1024 * 1024
 _PIECE = 16 * _MEGABYTE

@@ -238,7 +238,7 @@ class _Question:
 
         starts = [slot.start for slot in self.slots]
         periods: dict[object, Mapping[Period, str]] = {}
-        for width, row in self._rows_of_rollup(statement, condition.parameters):
+        for width, row in self._rows_by_index(statement, condition.parameters):
             time_of_row = row[0]
             if time_of_row not in periods:
                 slot = bisect_right(starts, dialect.time(time_of_row)) - 1
@@ -320,21 +320,23 @@ class _Question:
         parameters = [value for found in (*dimensions, condition) for value in found.parameters]
         for width, row in self._rows(statement, parameters):
             values = iter(row)
-            others = iter([next(values) or None for _ in dimensions])
-            names = within[int(next(values))].names
-            key = tuple(names[name] if is_period(name) else next(others) for name in by)
+            key = tuple([value or None for value in islice(values, len(dimensions))])
+            slot = next(values)
+            if len(by) > len(dimensions):
+                names, others = within[int(slot)].names, iter(key)
+                key = tuple(names[name] if is_period(name) else next(others) for name in by)
             yield group_of(key, source.sums, values, width, bool(source.sent))
 
-    def _rows_of_rollup(
+    def _rows_by_index(
         self, statement: Callable[[bool], str], parameters: Sequence[object]
     ) -> Sequence[tuple[int, Sequence[Any]]]:
-        """Return the same of a statement that reads so little that it is not worth compiling."""
-        interpreted = self.reader.dialect.interpreted
-        if interpreted is None:
+        """Return the same of a statement that groups in the order of an index."""
+        by_index = self.reader.dialect.by_index
+        if by_index is None:
             return list(self._rows(statement, parameters))
-        self.reader.rows(interpreted, ["off"])
+        self.reader.rows(by_index, ["off"] * 3)
         found = list(self._rows(statement, parameters))
-        self.reader.rows(interpreted, [None])
+        self.reader.rows(by_index, [None] * 3)
         return found
 
     def _rows(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any, NamedTuple
 
 from pixelmeter.core.reporting.report import ERRORS, Group
@@ -166,13 +167,19 @@ def group_of(
 
     The last one, where there are buckets, is what `Dialect.joined` makes of them.
     """
-    found: dict[str, int] = {}
-    for name, one in sums.items():
-        found[name] = wide(*(next(values) for _ in range(width))) if one.is_money else int(next(values))
+    if width == 1:
+        found = dict(zip(sums, map(int, values), strict=False))
+    else:
+        found = {
+            name: wide(*islice(values, width)) if one.is_money else int(next(values)) for name, one in sums.items()
+        }
     return Group(key, found, _histogram(next(values) or "") if has_buckets else {})
 
 
 def _histogram(text: str) -> Mapping[int, int]:
+    if text.isdecimal():
+        both = int(text)
+        return {both & _BUCKET: both >> _BITS}
     counts: dict[int, int] = {}
     for both in map(int, text.split(",")) if text else ():
         bucket = both & _BUCKET

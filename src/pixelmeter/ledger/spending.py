@@ -41,39 +41,52 @@ class SpendQuestion(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SpendRow:
-    """What the attempts of one line cost. Amounts are exact US dollars, None where nothing of them is known."""
+    """The sums of one row. Amounts are exact US dollars, None where no amount is known."""
 
     key: Mapping[str, str | None]
-    """The value of each dimension, such as {"model": "openai/gpt-image-2"}: None where the ledger knows none, and
-    "(others)" of the line that adds up what is not among the most expensive. Empty of the total."""
+    """The value of each dimension, such as `{"model": "openai/gpt-image-2"}`: None where attempts have none, "(others)"
+    in the row that adds up what is not among the `top` rows. Empty in the total."""
     cost: Decimal | None
-    """As far as it is known."""
+    """The known cost, adjustments included. Attempts of unknown cost are not in it."""
     at_risk: Decimal | None
-    """What attempts of unknown billing may have cost besides, estimated; never in `cost`."""
+    """The estimate for attempts of which nobody knows whether they were billed; never in `cost`."""
     unknown_cost_attempts: int
-    """How many attempts are not in `cost`."""
+    """How many attempts have an unknown cost."""
     calls: int
+    """How many calls there were; the retries of an SDK are not counted again."""
     attempts: int
+    """How many requests for images there were, those that a budget refused included."""
     images: int
+    """How many images were delivered."""
     errors: int
+    """How many attempts ended in `error`, `timeout`, `throttled` or `rejected`."""
     p50_seconds: float | None
-    """The median duration of an attempt, within 5 %; None without one that was sent."""
+    """The median duration of an attempt in seconds, within 5 %; None where no attempt was sent."""
     p95_seconds: float | None
+    """The duration in seconds that 95 % of the attempts did not exceed, within 5 %."""
     p99_seconds: float | None
+    """The same for 99 %."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Spend:
-    """What was spent in [since, until), UTC; of attempts that were pruned whole hours or days are known."""
+    """The answer of `Meter.spend`.
+
+    Of attempts that were pruned only sums are left: a range that begins among them is widened to whole hours or days.
+    """
 
     since: datetime
+    """The beginning of the range, in UTC; it is in the range."""
     until: datetime
+    """The end of the range, in UTC; it is not in the range."""
     rows: tuple[SpendRow, ...]
-    """By time where a dimension is an hour, day, week or month, else the most expensive first."""
+    """One row for each value of the dimensions. In the order of time where a dimension is an hour, day, week or month,
+    else the most expensive first. Empty without `by`."""
     total: SpendRow
+    """The sums of all rows."""
     forecast: Decimal | None
-    """The cost of the period in US dollars if it goes on as so far. None where the range is not what is over of one, as
-    "this-month" is, and where nothing is known of its cost."""
+    """What the whole period will cost in US dollars if spend goes on as so far. Only for a period that has not ended,
+    such as "this-month"; None otherwise, and where no cost is known."""
 
 
 def spent(address: Address, since: str | datetime, until: str | datetime, asked: SpendQuestion) -> Spend:

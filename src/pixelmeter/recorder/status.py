@@ -12,20 +12,20 @@ __all__ = ["DrainCounts", "LeftFiles", "RecorderStatus", "SpoolCounts", "Status"
 
 
 class SpoolCounts(TypedDict):
-    """What this process has spooled, and what the disk refused."""
+    """The spool: the files in which attempts wait for the ledger."""
 
     frames: int
-    """Frames appended since the start."""
+    """Records written since the start of the process, two for each attempt."""
     segments: int
-    """Files not yet removed."""
+    """Files of this process that are not removed yet."""
     bytes: int
     """Bytes in those files."""
     overflow: int
-    """Outcomes in memory because the disk refused them; they go to the ledger, but not through a kill."""
+    """Attempts kept in memory because the disk refused them: they reach the ledger unless the process is killed."""
     missed_intents: int
-    """Intents that the disk refused, or the limit: a kill would leave no trace of those calls."""
+    """Attempts of which nothing was on disk before they were sent: the disk refused it, or the spool was full."""
     dropped: int
-    """Outcomes lost: the folder had its limit, or neither the disk nor the memory had room."""
+    """Attempts lost: the spool was full, or neither disk nor memory had room."""
     dropped_cost: int
     """Nano-dollars of those whose cost was known."""
     held: int
@@ -33,66 +33,74 @@ class SpoolCounts(TypedDict):
     limit: int
     """How many there may be (`PIXELMETER_SPOOL_LIMIT`)."""
     last_error: str | None
+    """The last error of the disk; None where there was none."""
 
 
 class DrainCounts(TypedDict):
     """What this process has written to the ledger."""
 
     committed: int
-    """Attempts of its own."""
+    """Attempts of this process."""
     adopted: int
-    """Attempts of dead processes."""
+    """Attempts of processes that died before they could write them."""
     interrupted: int
-    """Those of the adopted that never ended."""
+    """Those of the adopted ones that never ended."""
     damaged: int
-    """Bytes in spool files that belong to no frame."""
+    """Bytes in spool files that cannot be read."""
     refused: int
-    """Attempts that the ledger refuses; they are kept in files of their own beside the spool."""
+    """Attempts that the ledger refuses; they are kept in files of their own in the spool folder."""
     unreadable: tuple[str, ...]
-    """Files that the last adoption left in place: of a newer pixelmeter, without any frame, or failing."""
+    """Files of dead processes that were left in place: of a newer pixelmeter, without a record, or with an error."""
     last_error: str | None
+    """The last error while attempts were written; None where there was none."""
 
 
 class WriterStatus(TypedDict):
     """How the thread is doing that writes to the ledger."""
 
     running: bool
-    """Whether there is one: not before the first image call, and not after `close`."""
+    """Whether the thread runs: not before the first image call, and not after `close`."""
     restarts: int
-    """How often it died, and another one took over."""
+    """How often it died and was started again."""
 
 
 class LeftFiles(TypedDict):
-    """What other processes have in the same spool folder: those that live, and those that died and left it."""
+    """What other processes, living and dead, have in the same spool folder."""
 
     files: int
+    """How many files."""
     bytes: int
+    """Their size in bytes."""
 
 
 class RecorderStatus(TypedDict):
-    """What is kept where, and how its way into the ledger is going."""
+    """What waits for the ledger, and what keeps it waiting."""
 
     waiting: int
-    """Attempts that ended and are not in the ledger, in the spool or in memory; counted up to 100,000."""
+    """Attempts that have ended and are not in the ledger yet; counted up to 100,000."""
     waiting_seconds: float
-    """How long the oldest of them has been waiting."""
+    """How long the oldest of them has been waiting; 0 where none is."""
     writer: WriterStatus
+    """The thread that writes to the ledger."""
     spool: SpoolCounts
+    """The files in which attempts wait for the ledger."""
     drain: DrainCounts | None
-    """None before the first attempt."""
+    """What was written to the ledger; None before the first attempt."""
     ledger_error: str | None
-    """What the ledger last said no to, without secrets; None while it takes everything."""
+    """The last error of the ledger, without secrets; None while it takes everything."""
 
 
 class Status(RecorderStatus):
-    """How a meter is doing."""
+    """How a meter is doing, as `Meter.status` returns it: a dict with these keys and those of RecorderStatus."""
 
     database_url: str
-    """Without secrets."""
+    """The ledger, without its password."""
     spool_dir: str
+    """The folder in which attempts wait for the ledger."""
     left: LeftFiles
+    """What other processes have in that folder."""
     failures: Mapping[str, int]
-    """Our own failures, by place."""
+    """Failures of pixelmeter itself, by place; none of them has reached a caller."""
 
 
 def left_files(files: Files, folder: str, own: str | None) -> LeftFiles:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import datetime
 from typing import NamedTuple
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Clock
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.core.reporting.report import Row, summarise
 from pixelmeter.ledger.attempts import Place, attempts
 from pixelmeter.ledger.grouping import grouped, needs_attempts, widened
+from pixelmeter.ledger.looking import places_to_look
 from pixelmeter.ledger.queries import names_in_use
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import lacking
 from pixelmeter.reports.report import Question, Reading, expected
 
-__all__ = ["Names", "Stretch", "names", "stretch", "sum_of"]
+__all__ = ["Names", "Stretch", "most_expensive_reads", "names", "stretch", "sum_of"]
 
 _COLUMNS = ("attempts", "images", "cost", "at_risk", "unknown_cost")
 _FEW = 20_000
+_MANY = 300_000
 _MOST_NAMES = 200
 
 
@@ -44,19 +48,28 @@ def stretch(
     reader: LedgerReader, question: Question, *, limit: int, by_cost: bool = False, after: Place | None = None
 ) -> Stretch:
     """Return the newest attempts of a range, or the most expensive ones, at most so many and those after a place."""
-    found = attempts(
-        reader,
-        since=question.since,
-        until=question.until,
-        filters=question.filters,
-        limit=limit + 1,
-        by_cost=by_cost,
-        after=after,
-    )
+    found: list[Attempt] = []
+    places = [(question.since, question.until)] if by_cost else _places(reader, question, after)
+    for since, until in places:
+        missing = limit + 1 - len(found)
+        found += attempts(
+            reader, since=since, until=until, filters=question.filters, limit=missing, by_cost=by_cost, after=after
+        )
+        if len(found) > limit:
+            break
     shown = found[:limit]
     following = Place(shown[-1].cost, shown[-1].started_at, shown[-1].id) if len(found) > limit else None
     lack = lacking(reader, question.since) if following is None or by_cost else None
     return Stretch(shown, following, lack)
+
+
+def _places(reader: LedgerReader, question: Question, after: Place | None) -> Iterator[tuple[datetime, datetime]]:
+    """Yield the parts of a range where attempts are that come after a place in a list, the latest first."""
+    until = question.until
+    if after is not None:
+        until = min(until, moment_of(after.started_at + 1))
+    if question.since < until:
+        yield from places_to_look(reader, question.since, until, question.filters)
 
 
 def sum_of(reader: LedgerReader, question: Question, clock: Clock, *, reads_all: bool) -> Row | Reading:
@@ -69,6 +82,12 @@ def sum_of(reader: LedgerReader, question: Question, clock: Clock, *, reads_all:
     since, until = widened(reader, (), question.since, question.until, question.filters)
     groups = grouped(reader, (), since, until, question.zone, question.filters, _COLUMNS)
     return summarise(groups, by=(), since=since, until=until).total
+
+
+def most_expensive_reads(reader: LedgerReader, question: Question, clock: Clock) -> Reading | None:
+    """Return what is read to find the most expensive attempts of a range; None where that is not much."""
+    # No rollup tells sizes apart, so these sums read as much.
+    return expected(reader, replace(question, by=("size",), columns=_COLUMNS), clock, worth_saying=_MANY)
 
 
 def names(reader: LedgerReader) -> Names:

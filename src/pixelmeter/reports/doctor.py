@@ -45,9 +45,8 @@ def examine(database_url: str | None, *, seconds: float = CHECK_SECONDS) -> Iter
         yield Finding("settings", "problem", str(error), "correct the variable and run doctor again")
         return
     yield Finding("settings", "ok", f"durability: {settings.durability}; sinks: {', '.join(settings.sinks) or 'none'}")
-    if "otel" in settings.sinks and importlib.util.find_spec("opentelemetry.sdk") is None:
-        advice = 'run: pip install "pixelmeter[otel]"'
-        yield Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
+    if "otel" in settings.sinks:
+        yield from _opentelemetry()
     url = in_schema(database_url or settings.database_url, settings.schema)
     try:
         address = read_address(url)
@@ -241,6 +240,15 @@ def _usage_keys(profiles: Profiles) -> Iterator[Finding]:
         yield Finding("usage keys", "problem", "a key is for no gateway that is known", advice)
     elif names:
         yield Finding("usage keys", "ok", f"keys for {', '.join(names)}")
+
+
+def _opentelemetry() -> Iterator[Finding]:
+    advice = 'run: pip install "pixelmeter[otel]"'
+    if importlib.util.find_spec("opentelemetry") is None:
+        found = "it is not installed, so PIXELMETER_SINKS=otel lets no meter be made"
+        yield Finding("opentelemetry", "problem", found, advice)
+    elif importlib.util.find_spec("opentelemetry.sdk") is None:
+        yield Finding("opentelemetry", "warning", "there is no SDK, so PIXELMETER_SINKS=otel shows nothing", advice)
 
 
 def _webhooks(settings: Settings, profiles: Profiles) -> Iterator[Finding]:

@@ -193,7 +193,8 @@ def _costs_of_rows(report: Report, period: Period) -> dict[str, int | None]:
     place = report.by.index(period)
     sums: dict[str, Row] = {}
     for row in report.rows:
-        sums.setdefault(row.key[place] or "", Row(())).add_row(row)
+        amounts = {"cost": row.cost, "unknown_cost_attempts": row.unknown_cost_attempts}
+        sums.setdefault(row.key[place] or "", Row(())).add(amounts, {})
     return {} if OTHERS in sums else {name: sums[name].known_cost for name in sorted(sums)}
 
 

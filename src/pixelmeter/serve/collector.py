@@ -29,6 +29,7 @@ from pixelmeter.ledger.sums import Total, last_attempt, read_adjustment_totals, 
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.serve.budgets import OF_BUDGETS, BudgetGauges, Standing, standings
 from pixelmeter.serve.reconciliations import OF_RECONCILIATIONS, ReconciliationGauges, newest
+from pixelmeter.serve.tags import OF_TAGS, TagGauges, TagSpend, checked, spend_by_tag, too_many_values
 from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label, set_aside
 
 __all__ = ["HISTOGRAM", "Counts", "LedgerCollector", "counter", "of_counts"]
@@ -44,7 +45,7 @@ _UNITS = {count.metric: count.unit for count in (*_COUNTS, *ADJUSTMENT_COUNTS)}
 _OF_JOBS = [_METRICS[name] for name in ("pixelmeter_jobs_open", "pixelmeter_oldest_job_seconds")]
 _OF_ADJUSTMENTS = [_METRICS[name] for name in dict.fromkeys(count.metric for count in ADJUSTMENT_COUNTS)]
 _ADJUSTED_ONLY = {each.name for each in _OF_ADJUSTMENTS} - {count.metric for count in _COUNTS}
-_OTHERS = {*(each.name for each in (*_OF_JOBS, *OF_BUDGETS, *OF_RECONCILIATIONS)), *_ADJUSTED_ONLY}
+_OTHERS = {*(each.name for each in (*_OF_JOBS, *OF_BUDGETS, *OF_RECONCILIATIONS, *OF_TAGS)), *_ADJUSTED_ONLY}
 _OF_TOTALS = [each for each in _METRICS.values() if each.name not in _OTHERS]
 # Shares of the room that is left. Each has its own, because the ledger does not say which row of totals came before
 # which row of adjustments, and what gets room must not depend on when a scrape saw them.
@@ -52,6 +53,8 @@ _ADJUSTMENTS_SHARE = 0.1
 _JOBS_SHARE = 0.02
 _BUDGETS_SHARE = 0.05
 _RECONCILIATIONS_SHARE = 0.01
+# Only where tags are named.
+_TAGS_SHARE = 0.2
 # Each combination of labels has series of these, even while they are 0.
 _GROWING = ("pixelmeter_requests_total", "pixelmeter_images_total", "pixelmeter_tokens_total")
 _START = [(name, rest) for name, rest in START if name in _METRICS]
@@ -72,14 +75,24 @@ class LedgerCollector(Collector):
     """
 
     def __init__(
-        self, url: str | Address, *, clock: Clock, max_series: int = DEFAULT_LIMIT, patience: float = _PATIENCE
+        self,
+        url: str | Address,
+        *,
+        clock: Clock,
+        tags: Sequence[str] = (),
+        max_series: int = DEFAULT_LIMIT,
+        patience: float = _PATIENCE,
     ) -> None:
-        """Opens nothing; ConfigError for a URL or a number of series that cannot be used, and for a missing driver."""
+        """Opens nothing; `tags` are those by which spend is shown too.
+
+        ConfigError for a URL, a tag or a number of series that cannot be used, and for a missing driver.
+        """
         self._address = read_address(url)
         if self._address.dialect == "postgresql":
             connect_arguments(self._address)
         self._clock = clock
-        self._counts = Counts(max_series)
+        self._tags = checked(tags)
+        self._counts = Counts(max_series, self._tags)
         self._patience = patience
         self._lock = threading.Lock()
         self._reading: Future[Sequence[Family]] | None = None
@@ -130,6 +143,7 @@ class LedgerCollector(Collector):
         families += self._counts.open_jobs(found.totals, found.open_jobs, self._clock.now())
         families += self._counts.budgets(found.budgets)
         families += self._counts.reconciliations(found.reconciliations)
+        families += self._counts.tags(found.by_tag)
         if found.latest is not None:
             families.append(_gauge("pixelmeter_ledger_last_attempt_timestamp_seconds", found.latest / 1e6))
         if found.months is not None:
@@ -149,6 +163,10 @@ class LedgerCollector(Collector):
                 months_of(reader, self._clock.now()),
             )
             try:
+                found = found._replace(
+                    by_tag=spend_by_tag(reader, self._tags, self._clock.now()),
+                    trouble=too_many_values(reader, self._tags),
+                )
                 return found._replace(budgets=standings(reader, self._clock.now()))
             except LedgerError as error:
                 # A budget that a newer pixelmeter has defined keeps nobody from the counters.
@@ -184,8 +202,9 @@ class _Found(NamedTuple):
     months: Months | None
     """How far the partitions of the ledger reach, where it has any."""
     budgets: Sequence[Standing] = ()
+    by_tag: Sequence[TagSpend] = ()
     trouble: str | None = None
-    """Why nothing is known of budgets."""
+    """Why nothing is known of budgets or of a tag."""
 
 
 class _Histogram:
@@ -207,22 +226,25 @@ class Counts:
     Given the totals in the order in which they came to be, another one after it gives names the same room.
     """
 
-    def __init__(self, max_series: int = DEFAULT_LIMIT) -> None:
-        """Raises ConfigError for a limit that is too low."""
+    def __init__(self, max_series: int = DEFAULT_LIMIT, tags: Sequence[str] = ()) -> None:
+        """Raises ConfigError for a limit that is too low; `tags` are those that need room."""
         adjustments, jobs = set_aside(_OF_ADJUSTMENTS), set_aside(_OF_JOBS)
         budgets, reconciliations = set_aside(OF_BUDGETS), set_aside(OF_RECONCILIATIONS)
-        taken = adjustments + jobs + budgets + reconciliations
+        by_tag = set_aside(OF_TAGS) * len(tags)
+        taken = adjustments + jobs + budgets + reconciliations + by_tag
         room = max(max_series - taken - set_aside(_OF_TOTALS), 0)
         adjustments += int(room * _ADJUSTMENTS_SHARE)
         jobs += int(room * _JOBS_SHARE)
         budgets += int(room * _BUDGETS_SHARE)
         reconciliations += int(room * _RECONCILIATIONS_SHARE)
-        taken = adjustments + jobs + budgets + reconciliations
+        by_tag += int(room * _TAGS_SHARE) if tags else 0
+        taken = adjustments + jobs + budgets + reconciliations + by_tag
         self._series = Series(_OF_TOTALS, max_series, taken=taken)
         self._adjusted = Series(_OF_ADJUSTMENTS, adjustments)
         self._jobs = Series(_OF_JOBS, jobs)
         self._budgets = BudgetGauges(budgets)
         self._reconciliations = ReconciliationGauges(reconciliations)
+        self._tags = TagGauges(by_tag, tags)
         self._named: dict[Labels, tuple[str, str]] = {}
         self._placed: dict[tuple[Series, str, Labels], Labels] = {}
 
@@ -285,6 +307,10 @@ class Counts:
     def reconciliations(self, found: Iterable[Reconciliation]) -> Iterator[Family]:
         """Yield the gauges of reconciliations."""
         return self._reconciliations.families(found)
+
+    def tags(self, found: Iterable[TagSpend]) -> Iterator[Family]:
+        """Yield the gauges by the value of a tag."""
+        return self._tags.families(found)
 
     def _names(self, key: Labels, total: Total) -> tuple[str, str]:
         # Remembered for each combination: a name that gets room later must not take over what was counted as "other".

@@ -57,10 +57,11 @@ def serve(
     limits: Limits | None = None,
     *,
     has_page: bool = False,
+    tags: Sequence[str] = (),
 ) -> None:
     """Serve the metrics of a ledger, and its page, until SIGTERM or SIGINT.
 
-    `ready` is told the address, once it can be reached.
+    `ready` is told the address, once it can be reached; `tags` are those by which the metrics show spend too.
 
     What clients may take follows from the file descriptors of the process where no `limits` are given. ConfigError for
     an address that cannot be had and a database URL that cannot be used.
@@ -68,7 +69,7 @@ def serve(
     settings = from_environment()
     url = absolute_url(url)
     registry = CollectorRegistry()
-    registry.register(LedgerCollector(url, clock=SystemClock()))
+    registry.register(LedgerCollector(url, clock=SystemClock(), tags=tags))
     app = make_app(registry, guard, Page(url, SystemClock()).routes() if has_page else [])
     limits = limits or suitable_limits()
     with listen(host, port) as listening:

@@ -25,7 +25,9 @@ class BehaviourError(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Behaviour:
-    """What one answer shall be like; the defaults are a healthy AIgateway.
+    """What an answer of the stand-in gateway is like; `Gateway.tell` takes these fields.
+
+    The defaults are a healthy AIgateway.
 
     A point in the answer is "before_headers", "after_headers" or a number of body bytes as they travel (compressed).
     """
@@ -73,6 +75,7 @@ class Behaviour:
     job_cancel: Literal["stops", "too_late"] = "stops"
     """What a cancellation does that is accepted; too late, the job goes on to its end."""
     job_word: Literal["running", "processing"] = "running"
+    """The word for a job that has begun."""
     job_not_modified: bool = False
     """Answer every second poll of a running job with 304, as for polls less than 3 s apart."""
     job_cost_header: bool = False

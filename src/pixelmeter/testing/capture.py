@@ -29,9 +29,11 @@ class _Capture:
 def capture_calls() -> Generator[list[Attempt]]:
     """Collect the attempts of every meter of this process; nothing is written while the block runs.
 
-    with capture_calls() as attempts:
-        my_function_that_makes_images()
-    assert 10_000_000 == sum(attempt.cost for attempt in attempts)   # nano-dollars
+        with capture_calls() as attempts:
+            my_function_that_makes_images()
+        assert 10_000_000 == sum(attempt.cost for attempt in attempts)   # nano-dollars
+
+    Costs are in nano-dollars (1e-9 USD), None where they are not known. An attempt is in the list once it has ended.
     """
     capture = _Capture()
     CAPTURES.append(capture)

@@ -31,7 +31,9 @@ class Gateway:
             client.images.generate(model="meta/sam-3-1-image", prompt="a fox")
             assert [429, 200] == [attempt["status"] for attempt in gateway.billing()]
 
-    A context manager. `log` keeps the billing log after the gateway has gone; `seed` decides pictures and chances.
+    `log` is the path of a file that keeps the billing log after the gateway has been closed. `seed` decides what the
+    pictures show and which requests a `probability` hits. `port` is the port to listen on; 0 takes a free one. Raises
+    RuntimeError where the process does not start.
     """
 
     def __init__(self, *, log: str | os.PathLike[str] | None = None, seed: int = 0, port: int = 0) -> None:
@@ -63,13 +65,17 @@ class Gateway:
         return f"{self.root}/v1"
 
     def tell(self, **rules: Any) -> None:
-        """Add a rule: any field of `pixelmeter.testing.behaviour.Behaviour`, with `times`, `every`, `probability` and
-        `match`. Without a `path` in its match it is for image requests only. Raises ValueError when it makes no sense.
+        """Add a rule for the answers to come, such as `tell(status=429, times=1)` or `tell(delay=2, probability=0.1)`.
+
+        A rule has any fields of `pixelmeter.testing.behaviour.Behaviour`. `times` says how often it applies, `every` to
+        which requests (3: each third), `probability` to which part of them, and `match` to which requests, by their
+        path, model and so on; without a `path` in `match` it is for image requests only. Raises ValueError for a rule
+        that makes no sense.
         """
         self._control("POST", "", rules)
 
     def reset(self) -> None:
-        """Forget rules and jobs, release what is held, and empty the billing log."""
+        """Forget all rules and jobs, let held requests go on, and empty the billing log."""
         self._control("DELETE")
 
     def release(self) -> int:

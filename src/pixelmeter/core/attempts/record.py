@@ -28,12 +28,14 @@ MICROSECONDS_PER_DAY = 86_400_000_000
 
 
 class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=True):
-    """One HTTP request on the wire, priced; never changed once made.
+    """One HTTP request that asks for images, with its outcome and cost; never changed once made.
 
-    Money is in integer nano-dollars (1e-9 USD), time in integer microseconds. None means unknown, never zero.
-    Ledger columns have these names in this order; a new field goes to the end, with a default, so that a spool
-    written by an older version can be read.
+    Money is in integer nano-dollars (1e-9 USD), time in integer microseconds. None means unknown, never zero. The
+    columns of the ledger have the same names and units.
     """
+
+    # The columns are in this order too. A new field goes to the end, with a default, so that a spool written by an
+    # older version can be read.
 
     id: Identity
     """UUIDv7 of this attempt."""
@@ -46,6 +48,8 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     gateway: str
     """Id of the gateway profile, or the host (with a non-default port) where only the generic profile fits."""
     operation: Operation
+    """What was asked for: `generate`, `edit`, `variation`, `chat_image` (an image in a chat) or `response_image` (the
+    image tool of the Responses API)."""
     requested_model: str | None
     """The model that the request names; None when it names none."""
     model: str
@@ -59,16 +63,25 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     input_images: Integer
     """Images sent along with an edit or variation."""
     requested_size: str | None
+    """The size in the request, such as "1024x1024"; None where it names none."""
     size: str | None
     """The size of the response, "mixed" where its images have several, else the requested one unless "auto"."""
     requested_quality: str | None
+    """The quality in the request; None where it names none."""
     quality: str | None
+    """The quality of the response, else the requested one unless "auto"."""
     output_format: str | None
+    """The format of the images, such as "png"."""
     input_text_tokens: Integer | None
+    """Text tokens of the prompt, those from a cache included."""
     input_image_tokens: Integer | None
+    """Tokens of the images that were sent along."""
     cached_input_tokens: Integer | None
+    """Of the input tokens, those that the provider had in its cache."""
     output_text_tokens: Integer | None
+    """Text tokens of the response."""
     output_image_tokens: Integer | None
+    """Image tokens of the response."""
     request_bytes: Integer | None
     """Bytes of the request body by its Content-Length; None for a chunked upload."""
     response_bytes: Integer
@@ -76,9 +89,12 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     status: Integer | None
     """HTTP status; None when no response arrived."""
     outcome: Outcome
+    """How it ended: `success`, `error`, `timeout`, `throttled`, `rejected`, `cancelled`, `interrupted` (the process
+    died), `blocked` (a budget refused it, so it was never sent) or `pending` (a job that goes on)."""
     error_type: str | None
     """The gateway's error type, or the class name of the exception; at most 100 characters, never a message."""
     error_code: str | None
+    """The gateway's error code, where it gives one."""
     request_id: str | None
     """The gateway's own id for the request, to quote to its support."""
     first_byte: Integer | None
@@ -86,9 +102,12 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     duration: Integer
     """Microseconds from the start to the end of the body, or to the failure."""
     billing: Billing
+    """Whether the gateway charges for it: `billed`, `not_billed`, `unknown` or `pending` (a job that goes on)."""
     cost: Integer | None
     """Nano-dollars; None when unknown, and then `cost_reason` says why."""
     cost_source: CostSource
+    """Where the cost is from: `reported` by the gateway, `priced` by the price book, `reconciled` with a statement, or
+    `none`."""
     cost_reason: str | None
     """Why the cost is unknown, or why it is zero."""
     reported_cost: Integer | None
@@ -133,7 +152,7 @@ class Attempt(msgspec.Struct, frozen=True, array_like=True, gc=False, kw_only=Tr
     """Nano-dollars that the gateway says it takes for choosing. Whether `reported_cost` has them in it is said nowhere,
     so they are never added to it."""
     savings: Integer | None = None
-    """Nano-dollars that the gateway says its choice saved; negative where the choice was the dearer one."""
+    """Nano-dollars that the gateway says its choice saved; negative where its choice was more expensive."""
     service_tier: str | None = None
     """The tier of the response, else the requested one unless that is "auto"."""
 

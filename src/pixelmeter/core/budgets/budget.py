@@ -121,25 +121,28 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
-    """A threshold of a budget that has been passed; all amounts are in USD."""
+    """A threshold of a budget has been passed. Amounts are exact US dollars, moments are in UTC."""
 
     id: str
-    """The same however often it is sent."""
+    """The id of the notice; it stays the same when it is sent again."""
     budget: str
+    """The name of the budget."""
     value: str
-    """Of what the budget has one each; "" without that."""
+    """The value of `each` that the notice is about, such as the customer; "" for a budget without `each`."""
     threshold: Decimal
-    """The part of the limit, such as 0.8."""
+    """The part of the limit that was passed, such as 0.8."""
     limit: Decimal
+    """What may be spent."""
     spent: Decimal
-    """Cost with adjustments, and what is at risk."""
+    """What was spent: the cost with its adjustments, and the amounts at risk."""
     starts_at: datetime
+    """When the day, week or month of the budget began."""
     resets_at: datetime | None
-    """None for a budget that never begins anew."""
+    """When the next one begins; None for a budget per "total", which has no end."""
 
     @property
     def text(self) -> str:
-        """Say it in a sentence."""
+        """The notice as a sentence."""
         of = f" ({self.value!r})" if self.value else ""
         until = "" if self.resets_at is None else f"; it begins anew at {self.resets_at:%Y-%m-%d %H:%M} UTC"
         part = f"{(self.threshold * 100).normalize():f}%"
@@ -147,20 +150,27 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Budget:
-    """A limit on what attempts cost, for each day, week (from Monday), month or for good.
+    """A limit on what attempts cost in a day, a week (from Monday), a month, or in total.
 
         Budget(50, per="day", scope={"model": "gpt-image-*"}, action="block", notify=tell_the_team)
 
-    What counts is the cost with its adjustments, and what is at risk; fees and calls with the caller's own key do not.
+    The cost with its adjustments counts, and the amounts at risk. Fees of the gateway do not count, nor do calls with
+    the caller's own key of the provider.
 
-    `usd`: the limit, as a number or a text of dollars. `name`: under which the ledger keeps it; by default it follows
-    from what it counts. `tz`: the zone whose days count, such as "Europe/Berlin". `scope`: which attempts count, by
-    `gateway`, `model`, `operation` and `tags`; a value may have `*` for any text. `each`: a budget for each value of
-    "tag:KEY", "gateway", "model" or "operation". `thresholds`: the parts of the limit at which people are told.
-    `action`: "warn" only tells, "block" refuses what would go over. `unpriced`: whether a call whose price is not known
-    may go. `on_unavailable`: whether a call may go when the ledger does not answer in time. `refuse`: "raise"
-    BudgetExceeded, or "respond" with a synthesised 402; by default as the client that was instrumented takes it.
-    `notify`: takes a `Notice`, or the URL of a webhook (Slack's form is understood by most). Raises ConfigError.
+    - `usd`: the limit in US dollars, as a number or as text.
+    - `per`: "day", "week", "month" or "total".
+    - `name`: the name in the ledger; by default it is made from what the budget counts.
+    - `tz`: the time zone in which days begin, such as "Europe/Berlin".
+    - `scope`: which attempts count, by `gateway`, `model`, `operation` and `tags`; `*` in a value stands for any text.
+    - `each`: "tag:KEY", "gateway", "model" or "operation" gives each value, such as each customer, a budget of its own.
+    - `thresholds`: the parts of the limit at which somebody is notified.
+    - `action`: "warn" only notifies; "block" refuses a call that would exceed the limit.
+    - `unpriced`: "allow" or "block" a call whose price is not known.
+    - `on_unavailable`: "allow" or "block" a call while the ledger does not answer.
+    - `refuse`: "raise" BudgetExceeded, or "respond" with a made-up response 402; by default what the SDK takes best.
+    - `notify`: a function that takes a `Notice`, or the URL of a webhook that takes JSON as Slack's do.
+
+    Raises ConfigError for what cannot be used.
     """
 
     def __init__(
@@ -201,7 +211,7 @@ class Budget:
 
     @property
     def name(self) -> str:
-        """Under which the ledger keeps it."""
+        """The name of the budget in the ledger."""
         return self.rule.name
 
     def __repr__(self) -> str:

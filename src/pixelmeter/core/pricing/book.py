@@ -31,7 +31,11 @@ _COLLECTIONS = ("models/", "publishers/google/models/")
 
 
 class PriceBook:
-    """Prices calls; entries are loaded by the name of their gateway or vendor when a call first needs them."""
+    """The prices of calls: those that come with pixelmeter, and above them those of a file of one's own.
+
+    `Meter` makes one from the path of a price file. Entries are loaded when a call of their gateway or vendor first
+    needs them.
+    """
 
     def __init__(
         self,

@@ -221,6 +221,9 @@ class Row:
             if value:
                 mine[name] = mine.get(name, 0) + value
         own = self.buckets
+        if not own:
+            own.update(buckets)
+            return
         for bucket, number in buckets.items():
             own[bucket] = own.get(bucket, 0) + number
 

@@ -25,7 +25,7 @@ from pixelmeter.ledger.state import state_of
 from pixelmeter.ledger.statements import latest_reconciliations
 from pixelmeter.monitoring.runbooks import alert_pages
 from pixelmeter.reports.budgets import detail, overviews
-from pixelmeter.reports.calls import names, stretch, sum_of
+from pixelmeter.reports.calls import most_expensive_reads, names, stretch, sum_of
 from pixelmeter.reports.health import HealthCheck
 from pixelmeter.reports.one_call import call_of, one_call
 from pixelmeter.reports.report import Question
@@ -119,9 +119,13 @@ class Page:
         place = None if after is None else read_place(after, by_cost=by_cost)
         filters = replace(asked.filters, counted=_counted(reader, asked))
         question = Question(since=asked.since, until=asked.until, zone=asked.zone, filters=filters)
-        found = stretch(reader, question, limit=_LIMIT, by_cost=by_cost, after=place)
-        total = sum_of(reader, question, self._clock, reads_all=asked.first("read") == "all")
-        return calls_view(asked, found, total, names(reader), _LIMIT)
+        reads_all = asked.first("read") == "all"
+        reading = most_expensive_reads(reader, question, self._clock) if by_cost and not reads_all else None
+        found = None
+        if reading is None:
+            found = stretch(reader, question, limit=_LIMIT, by_cost=by_cost, after=place)
+        total = sum_of(reader, question, self._clock, reads_all=reads_all)
+        return calls_view(asked, found, reading or total, names(reader), _LIMIT)
 
     async def _call(self, request: Request) -> Response:
         given = request.path_params["id"]

@@ -27,6 +27,7 @@ _HEADS = (
     Head("Used", is_number=False),
     Head("Spent"),
     Head("Limit"),
+    Head("Begins anew at", is_number=False),
     Head("Cost"),
     Head("At risk"),
     Head("Taken off by resets"),
@@ -34,7 +35,6 @@ _HEADS = (
     Head("Forecast"),
     Head("Refused"),
     Head("Unknown cost"),
-    Head("Begins anew at", is_number=False),
 )
 _PARTS = 10_000
 
@@ -101,9 +101,10 @@ def _line(state: State, asked: Asked, *, since: int, has_start: bool = False) ->
         head,
         [
             Cell(value, kind="name"),
-            Cell(used, used.removesuffix(" %") or None, kind="share"),
+            Cell(used, used.removesuffix(" %") or None, kind="budget"),
             money(state.known_spent, rows),
             money(state.limit),
+            Cell("never" if end is None else _minute(end, asked.zone), kind="moment"),
             money(state.known_cost, rows),
             money(state.known_at_risk, rows and f"{rows}&only=at-risk", shows_zero=False),
             money(state.credited, shows_zero=False),
@@ -111,7 +112,6 @@ def _line(state: State, asked: Asked, *, since: int, has_start: bool = False) ->
             Cell("") if state.forecast is None else money(state.forecast),
             count(state.blocked, rows and f"{rows}&outcome=blocked", shows_zero=False),
             count(state.unknown_cost_attempts, rows and f"{rows}&only=unknown-cost", shows_zero=False),
-            Cell("never" if end is None else _minute(end, asked.zone), kind="text"),
         ],
         key=None,
     )

@@ -51,14 +51,15 @@ class Listed:
     next_url: str | None
 
 
-def calls_view(asked: Asked, found: Stretch, total: Row | Reading, known: Names, limit: int) -> Listed:
-    """Return what is shown of a part of a list."""
+def calls_view(asked: Asked, found: Stretch | None, total: Row | Reading, known: Names, limit: int) -> Listed:
+    """Return what is shown of a part of a list; None where many attempts must be read to find it."""
+    found, is_missing = found or Stretch((), None, None), found is None
     by_cost = asked.first("sort") == "cost"
     following = None
     if found.following is not None:
         following = asked.here("/calls", ("after", place_text(found.following, by_cost=by_cost)))
     notes = [found.lacking] if found.lacking else []
-    if not found.attempts:
+    if not found.attempts and not is_missing:
         notes.append("No attempt fits: ask for an earlier time, or take a filter away.")
     return Listed(
         names=known,

@@ -62,7 +62,7 @@ def _of_attempt(number: int, one: Told, asked: Asked) -> Iterator[Section]:
         id=f"{prefix}-cost",
         title=f"{which}: cost",
         notes=_cost_told(attempt),
-        tables=[_products(prefix, each) for each in arithmetic(attempt)],
+        tables=[_products(prefix, which, each) for each in arithmetic(attempt)],
     )
     said = [(change.adjustment.made_at, told(change, asked.zone)) for change in changes]
     said += [(reset.made_at, told_reset(reset, asked.zone)) for reset in resets]
@@ -72,7 +72,9 @@ def _of_attempt(number: int, one: Told, asked: Asked) -> Iterator[Section]:
             title=f"{which}: adjustments",
             notes=[text for _, text in sorted(said, key=lambda each: each[0])],
         )
-    yield Section(id=f"{prefix}-fields", title=f"{which}: all that is recorded", tables=[_fields(prefix, attempt)])
+    yield Section(
+        id=f"{prefix}-fields", title=f"{which}: all that is recorded", tables=[_fields(prefix, which, attempt)]
+    )
 
 
 def _cost_told(one: Attempt) -> list[str]:
@@ -94,7 +96,7 @@ def _cost_told(one: Attempt) -> list[str]:
     return said
 
 
-def _products(prefix: str, found: Arithmetic) -> Table:
+def _products(prefix: str, which: str, found: Arithmetic) -> Table:
     lines: list[Line] = []
     for part, usd in found.products:
         surcharge = f"{part.surcharge / 10_000:g} %" if part.surcharge else ""
@@ -115,7 +117,7 @@ def _products(prefix: str, found: Arithmetic) -> Table:
     total = Cell(f"${exact_usd(found.amount)}", exact_usd(found.amount))
     return Table(
         id=f"{prefix}-{found.cost}",
-        caption=f"How the {name} is worked out: quantity times price, with the surcharge of a region",
+        caption=f"{which}: how the {name} is worked out: quantity times price, with the surcharge of a region",
         heads=[
             Head("Unit", is_number=False),
             Head("Model", is_number=False),
@@ -133,7 +135,7 @@ def _products(prefix: str, found: Arithmetic) -> Table:
     )
 
 
-def _fields(prefix: str, one: Attempt) -> Table:
+def _fields(prefix: str, which: str, one: Attempt) -> Table:
     lines = [
         Line(Cell(name, kind="name"), [Cell(_text(value), kind="name")])
         for name, value in listed(one).items()
@@ -144,7 +146,7 @@ def _fields(prefix: str, one: Attempt) -> Table:
     ]
     return Table(
         id=f"{prefix}-record",
-        caption="The attempt as it is now; what is not known is left out. Times are UTC",
+        caption=f"{which} as it is now; what is not known is left out. Times are UTC",
         heads=[Head("Field", is_number=False), Head("Value", is_number=False)],
         lines=lines,
     )

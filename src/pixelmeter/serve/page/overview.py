@@ -175,7 +175,7 @@ def _breakdown(part: Part, link: Rows, identity: str, title: str, heads: Sequenc
         lines.append(Line(head, [*([Cell("")] * (len(heads) - 1)), *_more_numbers(rest, part.total, None)]))
     return Table(
         id=f"by-{identity}",
-        caption=title,
+        caption=title.replace("Spend", "Known cost", 1),
         heads=[*(Head(text, is_number=False) for text in heads), *_MORE_HEADS],
         lines=lines,
         total=Line(

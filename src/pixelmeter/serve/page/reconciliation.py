@@ -68,6 +68,6 @@ def _line(one: Reconciliation, asked: Asked) -> Line:
             money(one.drift),
             *(count(getattr(one, name)) for name in ("equal", "differs", "unsettled", "only_ours", "only_theirs")),
             count(one.adjusted),
-            Cell(time_text(moment_of(one.run_at), asked.zone), kind="text"),
+            Cell(time_text(moment_of(one.run_at), asked.zone), kind="moment"),
         ],
     )

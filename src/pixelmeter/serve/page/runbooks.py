@@ -40,6 +40,8 @@ def _html(text: str) -> Markup:
             token.attrs["id"] = _slug(tokens[place + 1].content)
         # Tables say where columns stand by a style, which the content security policy forbids.
         token.attrs.pop("style", None)
+        if token.type == "table_open":
+            token.attrs["class"] = "told"
         for child in token.children or ():
             href = str(child.attrs.get("href", ""))
             if href.startswith((_FOLDER, f"../{BEGINNING}")):

@@ -19,7 +19,7 @@ class Cell(NamedTuple):
     """As programs read it: US dollars, seconds or a number; None where nothing is known, and of text."""
     href: str | None = None
     """Where the rows are that it adds up, or more about it."""
-    kind: Literal["number", "name", "text", "share", "outcome"] = "number"
+    kind: Literal["number", "name", "text", "share", "budget", "moment", "outcome"] = "number"
     is_unknown: bool = False
     title: str | None = None
 

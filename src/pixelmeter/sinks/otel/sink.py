@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.sink import Health
+from pixelmeter.errors import ConfigError
 from pixelmeter.settings import CostAttributes, from_environment
 
 if TYPE_CHECKING:
@@ -18,12 +19,13 @@ __all__ = ["OtelSink"]
 
 
 class OtelSink:
-    """Spans and metrics of image calls, for `Meter(sinks=[OtelSink()])`.
+    """A sink that makes OpenTelemetry spans and metrics of image calls, for `Meter(sinks=[OtelSink()])`.
 
-    None for a provider means the global one, whenever that is set; without an SDK nothing happens. `cost_attributes`
-    adds the cost under other people's names: "semconv" for `gen_ai.usage.cost.amount` and its like, as proposed for the
-    conventions, "openlit" for `gen_ai.usage.cost`; None leaves it to `PIXELMETER_COST_ATTRIBUTES`. Raises ConfigError
-    for a setting that cannot be used.
+    A provider of None means the global one, also when that is set later; without an SDK of OpenTelemetry nothing
+    happens. `cost_attributes` puts the cost on spans under further names: "semconv" as `gen_ai.usage.cost.amount` and
+    its like, as proposed for the conventions, "openlit" as `gen_ai.usage.cost`; None leaves it to the setting
+    `PIXELMETER_COST_ATTRIBUTES`. Raises ConfigError where OpenTelemetry is not installed, and for a setting that cannot
+    be used.
     """
 
     def __init__(
@@ -34,8 +36,11 @@ class OtelSink:
         cost_attributes: CostAttributes | None = None,
     ) -> None:
         # Here and not above: importing this module loads no OpenTelemetry.
-        from pixelmeter.sinks.otel.metrics import Metrics
-        from pixelmeter.sinks.otel.spans import Spans
+        try:
+            from pixelmeter.sinks.otel.metrics import Metrics
+            from pixelmeter.sinks.otel.spans import Spans
+        except ImportError as error:
+            raise ConfigError(f'OpenTelemetry is needed ({error}): pip install "pixelmeter[otel]"') from None
 
         settings = from_environment()
         self._spans = Spans(tracer_provider, cost_attributes or settings.cost_attributes)

@@ -28,11 +28,11 @@ _PLACES = ("request", "exchange", "headers", "body", "answer", "record", "respon
 
 
 class PrometheusSink:
-    """Counts attempts as they end, and shows how the ledger is doing.
+    """A sink that counts attempts in Prometheus metrics, and shows how the ledger is doing.
 
-    `registry` is prometheus_client's default one where none is given. Sinks of one registry feed the same metrics, and
-    the first of them says how many series there are at most, `max_series`. Raises ConfigError where that is too few,
-    and where the registry has a metric of such a name already.
+    `registry` is the default one of prometheus_client where none is given. Sinks of one registry share its metrics.
+    `max_series` is how many series there are at most; of a registry the first sink decides. Raises ConfigError where
+    that is too few, and where the registry already has a metric with a name of ours.
     """
 
     def __init__(self, registry: CollectorRegistry | None = None, *, max_series: int = DEFAULT_LIMIT) -> None:

@@ -1,0 +1,51 @@
+"""Runs tests on the built wheel: those of the source distribution, once its `src` is deleted.
+
+python -m scripts.try_wheel DIST FOLDER [TEST]...
+
+DIST has the wheel and the source distribution; FOLDER is where both are unpacked. The packages that tests need are
+those of the Python that runs this.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import venv
+from collections.abc import Sequence
+from pathlib import Path
+
+TESTS = ("core", "cli", "ledger", "serve", "spool", "testing", "test_meter.py")
+"""What needs no file of `src`, and all that the wheel has beside code: prices, profiles, migrations, dashboards."""
+
+_SHIPPED = ("src", "migrations", "dashboards")
+_WHERE = "import pixelmeter, pathlib; print(pathlib.Path(pixelmeter.__file__).parent)"
+
+
+def main(dist: Path, folder: Path, tests: Sequence[str]) -> int:
+    """Return the exit status of pytest."""
+    [archive], [wheel] = dist.glob("*.tar.gz"), dist.glob("*.whl")
+    with tarfile.open(archive) as source:
+        source.extractall(folder, filter="data")
+    checkout = folder / archive.name.removesuffix(".tar.gz")
+    for name in _SHIPPED:
+        shutil.rmtree(checkout / name)
+    home = folder / "installed"
+    venv.create(home, with_pip=False, symlinks=True)
+    python = str(home / "bin" / "python")
+    pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
+    subprocess.run([*pip, "install", "--quiet", "--no-deps", str(wheel)], check=True)
+    # Links to a checkout (.pth) have no effect from there.
+    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+    where = subprocess.run([python, "-c", _WHERE], check=True, capture_output=True, text=True, env=environment, cwd="/")
+    if not Path(where.stdout.strip()).is_relative_to(home):
+        raise SystemExit(f"pixelmeter is not the wheel's: {where.stdout.strip()}")
+    return subprocess.run([python, "-m", "pytest", "-q", *tests], cwd=checkout, env=environment).returncode
+
+
+if __name__ == "__main__":
+    dist, folder, *tests = sys.argv[1:]
+    raise SystemExit(main(Path(dist).resolve(), Path(folder).resolve(), tests or [f"tests/{name}" for name in TESTS]))
