@@ -53,7 +53,7 @@ def test_columns_are_left_out_in_their_order_until_the_rest_fits() -> None:
 
 def test_what_was_left_out_is_said() -> None:
     columns = [name("x" * 30), number("1", heading="images", drop=1), number("1", heading="p50", drop=0)]
-    said = "Left out for want of room: {}; a file or a pipe has every column"
+    said = "Hidden, as the window is narrow: {}; a file or a pipe has every column"
     found = [" ".join(lines(columns, width)[3:]) for width in (50, 40, 30)]
     assert ["", said.format("p50"), said.format("images, p50")] == found
 

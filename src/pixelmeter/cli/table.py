@@ -78,7 +78,7 @@ def laid_out(
         yield ""
         yield from line(kept, widths, [column.footer for column in kept])
     if left_out := [column.heading for column in columns if column not in kept]:
-        said = f"Left out for want of room: {', '.join(left_out)}; a file or a pipe has every column"
+        said = f"Hidden, as the window is narrow: {', '.join(left_out)}; a file or a pipe has every column"
         yield from wrapped(said, width)
 
 

@@ -313,7 +313,7 @@ def forecast_told(forecast: Forecast) -> str:
     until, cost = forecast
     if cost is None:
         return f"Forecast: unknown until {utc_text(until)}; nothing is known of the cost so far."
-    return f"Forecast: {dollars(cost)} until {utc_text(until)}, if it goes on as so far."
+    return f"Forecast: {dollars(cost)} until {utc_text(until)}, if spending continues at this rate."
 
 
 def gateway_hint(host: str, models: Mapping[str, Sequence[str]]) -> str:

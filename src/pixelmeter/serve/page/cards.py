@@ -23,7 +23,7 @@ def card_of_spell(spell: Spell, asked: Asked) -> Card:
     since, end = period.start, until
     notes = list(_change(row, before, f"{earlier} until the same time", _before_url(asked, spell)))
     if forecast.cost is not None:
-        notes.append(Note("forecast ", Cell(dollars(forecast.cost), title="if it goes on as so far"), ""))
+        notes.append(Note("forecast ", Cell(dollars(forecast.cost), title="if spending continues at this rate"), ""))
     notes += _doubts(row, lambda only: asked.rows(since=since, until=end, also=only))
     return Card(title, money(row.known_cost, asked.rows(since=since, until=end)), notes)
 
