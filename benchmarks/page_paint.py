@@ -44,7 +44,8 @@ async () => {
 def measured(browser: Browser, address: str) -> list[float | None]:
     """Return milliseconds to the first byte, the first paint and the drawn charts, and of an update without news."""
     with visiting(browser) as visit:
-        visit.see(address)
+        if visit.see(address) != 200:
+            raise SystemExit(visit.page.locator("main").inner_text())
         # The paint is told a moment after it has been seen.
         visit.page.wait_for_function("() => performance.getEntriesByName('first-contentful-paint').length > 0")
         times: list[float | None] = visit.page.evaluate(_TIMES)

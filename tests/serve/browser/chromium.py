@@ -36,10 +36,12 @@ class Visit:
     errors: list[str] = field(default_factory=list)
     """What the console says was wrong: errors of scripts, files that did not come, violations of the policy."""
 
-    def see(self, url: str) -> None:
-        """Open an address, and wait until the script has drawn what it draws."""
-        self.page.goto(url)
+    def see(self, url: str) -> int:
+        """Open an address, wait until the script has drawn what it draws, and return the status of the answer."""
+        answer = self.page.goto(url)
         self.page.wait_for_selector("html[data-drawn]", state="attached")
+        assert answer is not None
+        return answer.status
 
 
 @contextmanager
