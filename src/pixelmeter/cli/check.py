@@ -215,8 +215,8 @@ def _print(checked: Checked, asked: Check, format: str, *, is_quiet: bool) -> No
     for text in [*(one.told for one in checked.unknown), *checked.problems]:
         click.echo(f"Cannot tell: {plain(text)}", err=True)
     if checked.state == "fine" and not is_quiet:
-        since, until = utc_text(asked.window.since), utc_text(asked.window.until.replace(microsecond=0))
-        of = "" if checked.attempts is None else f" {checked.attempts:,} attempts from {since} to {until}."
+        since, until = (utc_text(when.replace(microsecond=0)) for when in (asked.window.since, asked.window.until))
+        of = "" if checked.attempts is None else f" Attempts from {since} to {until}: {checked.attempts:,}."
         click.echo(f"Fine: no limit is exceeded.{of}")
 
 
