@@ -125,7 +125,7 @@ def draw(seen: World) -> None:
             subprocess.run([*common, f"--screenshot={picture}", page], capture_output=True, check=True)
         # A drawing has few colours: with a palette of them it takes a third of the bytes.
         with Image.open(picture) as drawn:
-            palette = drawn.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
+            palette = drawn.convert("RGB").quantize(256, kmeans=1, dither=Image.Dither.NONE)
         palette.save(picture, optimize=True)
     DRAWN.write_text(json.dumps(drawn_from(), indent=2) + "\n")
 

@@ -16,6 +16,7 @@ from scripts.dashboards.groups import alert_groups
 from scripts.dashboards.recordings import FAILED
 from tests.monitoring.cases import ALERTS
 from tests.monitoring.promql import selectors
+from tests.monitoring.promtool import check
 
 PAGE = (Path(__file__).parents[2] / "docs" / "alerts.md").read_text()
 FILES = {name: text for name, text in files(Thresholds()).items() if name.startswith(("prometheus/", "alertmanager/"))}
@@ -86,9 +87,24 @@ def test_an_incident_is_told_once_as_one_job_is_scraped() -> None:
     assert ["pixelmeter-ledger"] == [job["job_name"] for job in example["scrape_configs"]]
 
 
+def programs_job() -> dict[str, Any]:
+    """Return the job that the page has for the metrics of programs beside those of the exporter."""
+    [text] = re.findall(r"^```yaml\n# beside the job of the exporter\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    [job] = yaml.safe_load(text)
+    found: dict[str, Any] = job
+    return found
+
+
+def test_prometheus_takes_the_example_with_and_without_the_job_of_programs(tmp_path: Path) -> None:
+    alone = yaml.safe_load(FILES["prometheus/prometheus.yml"])
+    both = alone | {"scrape_configs": [*alone["scrape_configs"], programs_job()]}
+    for config in (alone, both):
+        (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(config))
+        check("check", "config", "--syntax-only", str(tmp_path / "prometheus.yml"))
+
+
 def test_what_is_scraped_of_programs_beside_the_exporter_counts_no_calls_and_serves_the_other_alerts() -> None:
-    text = re.findall(r"^```yaml\n# beside the job of the exporter\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)[0]
-    [relabelling] = yaml.safe_load(text)[0]["metric_relabel_configs"]
+    [relabelling] = programs_job()["metric_relabel_configs"]
     kept = {each for each in METRICS if re.fullmatch(relabelling["regex"], each.name)}
     programs_only = {name for alert in PIPELINE.alerts for name, _ in selectors(alert.expression)} & {
         each.name for each in METRICS if "process" in each.origins

@@ -43,6 +43,10 @@ def shown(url: str, clock: FakeClock, *tags: str, max_series: int = 2000) -> Sho
     """Return what is shown of each tag and value."""
     registry = CollectorRegistry()
     registry.register(LedgerCollector(url, clock=clock, tags=tags, max_series=max_series))
+    return scraped(registry)
+
+
+def scraped(registry: CollectorRegistry) -> Shown:
     found: Shown = {}
     for one in Scrape(registry).samples:
         if one.name.startswith(PREFIX):
@@ -153,3 +157,30 @@ def test_the_command_refuses_them_too(sqlite_url: str) -> None:
 
     assert 1 == result.exit_code
     assert "a tag has 1 to 64 printable characters" in result.output
+
+
+def test_sums_are_read_once_a_minute(ledger_url: str, clock: FakeClock) -> None:
+    write(ledger_url, [tagged('{"team":"growth"}')])
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(ledger_url, clock=clock, tags=["team"]))
+
+    def cost_after(seconds: int) -> float:
+        clock.advance(seconds * 1_000_000)
+        return scraped(registry)["team", "growth"]["cost_usd"]
+
+    assert 1.0 == cost_after(0)
+    write(ledger_url, [tagged('{"team":"growth"}')])
+    assert [1.0, 2.0] == [cost_after(59), cost_after(1)]
+
+
+def test_sums_that_take_too_long_keep_nobody_from_the_counters(
+    sqlite_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(sqlite_url, [tagged(f'{{"team":"t{number}"}}', days_before=number % 40) for number in range(2000)])
+    monkeypatch.setattr("pixelmeter.serve.tags._PATIENCE", 0.0)
+    registry = CollectorRegistry()
+    registry.register(LedgerCollector(sqlite_url, clock=clock, tags=["team"]))
+
+    assert {} == scraped(registry)
+    assert 2000 == Scrape(registry).total("pixelmeter_requests_total")
+    assert ["no metrics by tag team: their sums take longer than 0 seconds"] == caplog.messages

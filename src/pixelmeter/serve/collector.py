@@ -29,7 +29,7 @@ from pixelmeter.ledger.sums import Total, last_attempt, read_adjustment_totals, 
 from pixelmeter.prices import CHECKED_ON
 from pixelmeter.serve.budgets import OF_BUDGETS, BudgetGauges, Standing, standings
 from pixelmeter.serve.reconciliations import OF_RECONCILIATIONS, ReconciliationGauges, newest
-from pixelmeter.serve.tags import OF_TAGS, TagGauges, TagSpend, checked, spend_by_tag, too_many_values
+from pixelmeter.serve.tags import OF_TAGS, TagGauges, TagReading, TagSpend, checked
 from pixelmeter.sinks.series import DEFAULT_LIMIT, START, Labels, Series, label, set_aside
 
 __all__ = ["HISTOGRAM", "Counts", "LedgerCollector", "counter", "of_counts"]
@@ -91,8 +91,9 @@ class LedgerCollector(Collector):
         if self._address.dialect == "postgresql":
             connect_arguments(self._address)
         self._clock = clock
-        self._tags = checked(tags)
-        self._counts = Counts(max_series, self._tags)
+        tags = checked(tags)
+        self._tags = TagReading(self._address, tags, clock)
+        self._counts = Counts(max_series, tags)
         self._patience = patience
         self._lock = threading.Lock()
         self._reading: Future[Sequence[Family]] | None = None
@@ -163,14 +164,12 @@ class LedgerCollector(Collector):
                 months_of(reader, self._clock.now()),
             )
             try:
-                found = found._replace(
-                    by_tag=spend_by_tag(reader, self._tags, self._clock.now()),
-                    trouble=too_many_values(reader, self._tags),
-                )
-                return found._replace(budgets=standings(reader, self._clock.now()))
+                found = found._replace(budgets=standings(reader, self._clock.now()))
             except LedgerError as error:
                 # A budget that a newer pixelmeter has defined keeps nobody from the counters.
-                return found._replace(trouble=str(error))
+                found = found._replace(trouble=str(error))
+        by_tag, trouble = self._tags.latest()
+        return found._replace(by_tag=by_tag, trouble=found.trouble or trouble)
 
     def _say(self, error: str | None) -> None:
         """Log a change, once."""

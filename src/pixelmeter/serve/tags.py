@@ -11,12 +11,14 @@ from prometheus_client.core import GaugeMetricFamily
 from pixelmeter.core.attempts.record import NANO_PER_USD
 from pixelmeter.core.labels import OTHER
 from pixelmeter.core.metrics import METRICS
-from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.reader import LedgerReader
+from pixelmeter.core.ports import Clock
+from pixelmeter.errors import ConfigError, LedgerError
+from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.reader import LedgerReader, is_too_long, reading_ledger
 from pixelmeter.ledger.wide_tags import MOST_VALUES, is_plain_key, is_rolled_up
 from pixelmeter.sinks.series import label
 
-__all__ = ["MOST_TAGS", "OF_TAGS", "TagGauges", "TagSpend", "checked", "spend_by_tag", "too_many_values"]
+__all__ = ["MOST_TAGS", "OF_TAGS", "TagGauges", "TagReading", "TagSpend", "checked"]
 
 OF_TAGS = tuple(metric for metric in METRICS if metric.name.startswith("pixelmeter_tag_"))
 """What is shown of each value of a tag."""
@@ -24,6 +26,9 @@ MOST_TAGS = 5
 """How many tags may be named: each of them has a part of the room."""
 
 _PREFIX = "pixelmeter_tag_"
+# A tag of many values has some hundred thousand rows in two months, so they are not read at every scrape.
+_FRESH = 60_000_000
+_PATIENCE = 2.0
 
 
 class TagSpend(NamedTuple):
@@ -67,25 +72,39 @@ def checked(tags: Iterable[str]) -> Sequence[str]:
     return found
 
 
-def spend_by_tag(reader: LedgerReader, tags: Sequence[str], now: int) -> list[TagSpend]:
-    """Return what each value of each tag came to, most expensive first; nothing of tags with too many values.
+class TagReading:
+    """Reads what each value of each tag came to, once a minute at most, and never for longer than two seconds."""
 
-    `now` is Unix time in microseconds.
-    """
-    this, last = _months(now)
-    found: list[TagSpend] = []
-    for tag in tags:
-        if is_rolled_up(reader, tag):
-            found += _of_tag(reader, tag, this, last)
-    return found
+    def __init__(self, address: Address, tags: Sequence[str], clock: Clock) -> None:
+        self._address = address
+        self._tags = tags
+        self._clock = clock
+        self._read_at: int | None = None
+        self._found: Sequence[TagSpend] = ()
+        self._trouble: str | None = None
 
+    def latest(self) -> tuple[Sequence[TagSpend], str | None]:
+        """Return what was read, most expensive values first, and the sentence that says what could not be read."""
+        now = self._clock.monotonic()
+        if self._tags and (self._read_at is None or now - self._read_at >= _FRESH):
+            self._read_at = now
+            self._read()
+        return self._found, self._trouble
 
-def too_many_values(reader: LedgerReader, tags: Sequence[str]) -> str | None:
-    """Return the sentence that says which of the tags cannot be shown; None where all can."""
-    wide = [tag for tag in tags if not is_rolled_up(reader, tag)]
-    if not wide:
-        return None
-    return f"no metrics by tag {', '.join(wide)}: it has had more than {MOST_VALUES} values on a day"
+    def _read(self) -> None:
+        shown = ", ".join(self._tags)
+        try:
+            with reading_ledger(self._address) as reader, reader.time_limit(_PATIENCE):
+                wide = [tag for tag in self._tags if not is_rolled_up(reader, tag)]
+                this, last = _months(self._clock.now())
+                self._found = [one for tag in self._tags if tag not in wide for one in _of_tag(reader, tag, this, last)]
+        except LedgerError as error:
+            self._found = ()
+            took_long = f"their sums take longer than {_PATIENCE:g} seconds" if is_too_long(error) else str(error)
+            self._trouble = f"no metrics by tag {shown}: {took_long}"
+        else:
+            many = f"no metrics by tag {', '.join(wide)}: it has had more than {MOST_VALUES} values on a day"
+            self._trouble = many if wide else None
 
 
 def _of_tag(reader: LedgerReader, tag: str, this: date, last: date) -> list[TagSpend]:
