@@ -17,12 +17,15 @@ export function scene({ prometheus, sql, job, now }) {
     return body.data.result;
   }
 
+  // Grafana fills in the moments at which a series has no value.
+  const moments = Array.from({ length: Math.floor((now - from) / step) + 1 }, (_, place) => from + place * step);
+
   async function promql(target) {
     const query = filled(target.expr);
     const series = target.instant
       ? (await ask('/api/v1/query', { query, time: now })).map((each) => ({ ...each, values: [each.value] }))
       : await ask('/api/v1/query_range', { query, start: from, end: now, step });
-    return target.format === 'table' ? [tabular(target, series)] : series.map((each) => overTime(target, each));
+    return target.format === 'table' ? [tabular(target, series)] : series.map((each) => overTime(target, each, moments));
   }
 
   async function frames(panel) {
@@ -38,9 +41,11 @@ function tabular(target, series) {
   return { refId: target.refId, rows: series.map((each) => ({ ...each.metric, Value: +each.values[0][1] })), labels };
 }
 
-function overTime(target, { metric, values }) {
+function overTime(target, { metric, values }, moments) {
   const name = target.legendFormat.replace(/{{\s*(\w+)\s*}}/g, (_, label) => metric[label] ?? '').trim();
-  return frame(target, name, metric, values.map((each) => each[0] * 1000), values.map((each) => +each[1]));
+  const known = new Map(values.map(([at, value]) => [+at, +value]));
+  const times = target.instant ? [...known.keys()] : moments;
+  return frame(target, name, metric, times.map((at) => at * 1000), times.map((at) => known.get(at) ?? null));
 }
 
 function fromRows(target, rows) {

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from datetime import UTC, datetime, timedelta
 
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.ledger.attempts import Place, attempts
 from pixelmeter.ledger.looking import places_to_look
@@ -61,7 +62,7 @@ def test_looking_where_sums_say_finds_the_same(ledger_url: str) -> None:
             since = until - timedelta(hours=chance.randrange(1, 15 * 24))
             question = Question(since=since, until=until, zone=UTC, filters=filters, by=())
             wanted = attempts(reader, since=since, until=until, filters=filters, limit=10_000)
-            found = []
+            found: list[Attempt] = []
             after: Place | None = None
             while True:
                 part = stretch(reader, question, limit=7, after=after)

@@ -104,7 +104,7 @@ def test_a_gateway_that_fails_is_heard_of_and_so_is_its_recovery(
             fired["labels"].items()
         )
         assert "Image calls fail more often than the objective allows." == fired["annotations"]["summary"]
-        assert fired["annotations"]["runbook_url"].endswith("/docs/runbooks/PixelmeterErrorBudgetBurn.md")
+        assert fired["annotations"]["runbook_url"].endswith("/runbooks/PixelmeterErrorBudgetBurn.md")
         assert "failed in the last 60s; the objective allows 1%." in fired["annotations"]["description"]
 
         gateway.reset()
