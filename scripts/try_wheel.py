@@ -19,7 +19,7 @@ import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-_ROOMS = ("core", "cli", "ledger", "serve", "spool", "testing", "test_meter.py")
+_ROOMS = ("core", "cli", "gateways", "prices", "spool", "testing", "ledger/test_schema.py", "test_meter.py")
 TESTS = ("-n", "4", "-m", "not slow", *(f"tests/{room}" for room in _ROOMS))
 """What needs no file of `src`, and all that the wheel has beside code: prices, profiles, migrations, dashboards."""
 
