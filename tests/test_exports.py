@@ -23,10 +23,10 @@ def test_the_package_exports_what_its_page_promises() -> None:
     assert functions | of_arguments | of_results | errors == set(pixelmeter.__all__)
 
 
-def test_a_meter_has_what_its_page_promises_and_what_drivers_need() -> None:
+def test_a_meter_has_what_its_page_promises_and_what_drivers_need(sqlite_url: str) -> None:
     promised = {"close", "database_url", "flush", "spend", "status", "webhook"}
     of_drivers = {"begin", "failures", "follow", "recorder", "routes", "sinks"}
-    meter = pixelmeter.Meter("sqlite://")
+    meter = pixelmeter.Meter(sqlite_url)
     assert promised | of_drivers == {name for name in dir(meter) if not name.startswith("_")}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -72,7 +73,9 @@ def test_where_all_limits_are_kept_one_line_says_so_and_the_status_is_0(ledger_u
     fill(ledger_url, make_attempt(started_at=ago(5), cost=CENT))
     result = check(ledger_url, "--max-spend", "0.01", "--max-error-rate", "0%", "--max-unknown", "0")
     assert 0 == result.exit_code
-    assert result.stdout.startswith("Fine: no limit is exceeded. 1 attempts from ")
+    assert re.fullmatch(r"Fine: no limit is exceeded. Attempts from \S+:\d\dZ to \S+:\d\dZ: 1\.\n", result.stdout), (
+        result.stdout
+    )
     assert "" == check(ledger_url, "--max-spend", "1", "--quiet").output
 
 

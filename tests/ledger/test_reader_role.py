@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from typing import NamedTuple
 
+import httpx
 import msgspec
 import psycopg
 import pytest
 from click.testing import CliRunner
 from prometheus_client import generate_latest
 from prometheus_client.registry import CollectorRegistry
+from starlette.applications import Starlette
 
 from pixelmeter.cli import main
 from pixelmeter.core.attempts.jobs import JobEnd
@@ -20,6 +23,7 @@ from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.ledger.adjusting import Author
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.serve.collector import LedgerCollector
+from pixelmeter.serve.page.app import Page
 from pixelmeter.system import SystemClock
 from tests.factories import make_attempt
 from tests.ledger.test_partitions import role
@@ -104,6 +108,35 @@ def test_the_exporter_needs_no_more(limited: Limited) -> None:
     text = generate_latest(registry).decode()
     assert "pixelmeter_ledger_up 1.0" in text
     assert 'pixelmeter_budget_spent_usd{budget="all"' in text
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/?step=hour&tz=Asia/Kathmandu&tags=team",
+        "/?tag=team%3Dgrowth&since=7d",
+        "/?model=openai/*&read=all&no-tag=customer",
+        "/calls",
+        "/calls?sort=cost&only=unknown-cost&billing=billed",
+        "/calls?budget=all",
+        "/calls/{call}",
+        "/budgets",
+        "/budgets?name=all",
+        "/reconciliation",
+        "/health",
+    ],
+)
+def test_the_page_needs_no_more(limited: Limited, path: str, caplog: pytest.LogCaptureFixture) -> None:
+    async def asked() -> httpx.Response:
+        transport = httpx.ASGITransport(Starlette(routes=Page(limited.url, SystemClock()).routes()))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            return await client.get(path.format(call=limited.call_id))
+
+    found = asyncio.run(asked())
+    assert 200 == found.status_code, found.text
+    assert "permission" not in found.text + caplog.text
+    assert '<main class="error"' not in found.text
 
 
 @pytest.mark.parametrize(

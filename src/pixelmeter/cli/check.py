@@ -175,11 +175,10 @@ def command(
     checked = check(database_url, asked)
     _print(checked, asked, format, is_quiet=quiet)
     sys.stdout.flush()
-    is_told = webhook is None or _is_told(database_url, webhook, asked, [*checked.findings, *checked.unknown])
-    if checked.state == "findings":
-        sys.exit(_FINDINGS)
-    if checked.state == "unknown" or not is_told:
-        sys.exit(_CANNOT_TELL)
+    if webhook is not None:
+        _tell(database_url, webhook, asked, [*checked.findings, *checked.unknown])
+    if checked.state != "fine":
+        sys.exit(_FINDINGS if checked.state == "findings" else _CANNOT_TELL)
 
 
 def _asked(
@@ -216,8 +215,8 @@ def _print(checked: Checked, asked: Check, format: str, *, is_quiet: bool) -> No
     for text in [*(one.told for one in checked.unknown), *checked.problems]:
         click.echo(f"Cannot tell: {plain(text)}", err=True)
     if checked.state == "fine" and not is_quiet:
-        since, until = utc_text(asked.window.since), utc_text(asked.window.until.replace(microsecond=0))
-        of = "" if checked.attempts is None else f" {checked.attempts:,} attempts from {since} to {until}."
+        since, until = (utc_text(when.replace(microsecond=0)) for when in (asked.window.since, asked.window.until))
+        of = "" if checked.attempts is None else f" Attempts from {since} to {until}: {checked.attempts:,}."
         click.echo(f"Fine: no limit is exceeded.{of}")
 
 
@@ -241,8 +240,8 @@ def _document(
     }
 
 
-def _is_told(ledger: str, webhook: str, asked: Check, found: Sequence[Excess]) -> bool:
-    """Tell the webhook; return whether that worked, and say why where it did not."""
+def _tell(ledger: str, webhook: str, asked: Check, found: Sequence[Excess]) -> None:
+    """Tell the webhook, or say why not."""
     from pixelmeter.cli.output import plain
     from pixelmeter.reports.check_telling import tell
     from pixelmeter.settings import from_environment
@@ -253,5 +252,3 @@ def _is_told(ledger: str, webhook: str, asked: Check, found: Sequence[Excess]) -
         tell(ledger, webhook, asked, found, keys=keys, clock=SystemClock(), ids=SystemIds(), wait=time.sleep)
     except PixelmeterError as error:
         click.echo(f"Not told: {plain(' '.join(str(error).split()))}", err=True)
-        return False
-    return True
