@@ -16,7 +16,7 @@ from sphinx.addnodes import pending_xref
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 
-from pixelmeter import Attempt, Health, Notice, PriceBook, Spend, SpendRow, WebhookEvent
+from pixelmeter import Adjustment, Attempt, Change, Health, Notice, PriceBook, Spend, SpendRow, WebhookEvent
 from pixelmeter.testing import ImageCalls
 from pixelmeter.testing.behaviour import Behaviour
 
@@ -26,7 +26,7 @@ _LITERAL = re.compile(r"(?<!`)`([^`]+)`(?!`)")
 _NAME = re.compile(r"[A-Z]+[a-z]\w*(\.\w+)*|[A-Za-z]\w*(\.\w+)+")
 _ITEM = re.compile(r"\s*- ")
 # What programs read and do not make: their fields, which are listed below their name, say enough.
-_MADE_BY_US = (msgspec.Struct, PriceBook, Spend, SpendRow, ImageCalls, Behaviour)
+_MADE_BY_US = (msgspec.Struct, PriceBook, Spend, SpendRow, Change, ImageCalls, Behaviour)
 
 
 def as_restructured_text(lines: Sequence[str]) -> Iterator[str]:
@@ -99,7 +99,7 @@ def _without_bounds(*records: type[msgspec.Struct]) -> None:
 
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
-    _without_bounds(Attempt, Health, Notice, WebhookEvent)
+    _without_bounds(Adjustment, Attempt, Health, Notice, WebhookEvent)
     app.connect("autodoc-process-docstring", _docstring)
     app.connect("autodoc-process-signature", _signature)
     app.connect("doctree-read", _exact)

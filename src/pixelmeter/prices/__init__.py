@@ -45,9 +45,10 @@ def book_of(given: object) -> PriceBook:
 
 
 def load_price_book(path: str | PathLike[str]) -> PriceBook:
-    """Return the bundled book with the entries of a file above it, and its rates of exchange.
+    """Return the prices that come with pixelmeter, with the entries and rates of exchange of a price file above them.
 
-    Raises PriceBookError, with the line and what to write instead, for a file that cannot be used.
+    Use it where several meters share a file; one meter may have its path. Raises PriceBookError, with the line and what
+    to write instead, for a file that cannot be used.
     """
     file = _read(Path(path), own=True)
     return PriceBook(_load, own=file.entries, exchange_rates=file.exchange_rates)

@@ -18,15 +18,20 @@ ADJUSTMENT_KINDS: tuple[AdjustmentKind, ...] = get_args(AdjustmentKind)
 
 
 class Adjustment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
-    """One adjustment: which attempt, who says what and why, and all that can change as it is from now on.
+    """A later fact about an attempt: who says it and why, and how each field that can change is from now on.
 
-    Units are those of `Attempt`. Ledger columns have these names in this order.
+    Fields that an `Attempt` has too mean the same, in the same units. The columns of the ledger have the same names.
     """
 
+    # The columns are in this order too.
+
     attempt_id: Identity
+    """The attempt that it is about."""
     number: Integer
     """1 for the first adjustment of its attempt, then 2, 3 …: the latest one holds."""
     kind: AdjustmentKind
+    """Why it was made: `job` (the end of a job), `reconciled` (with a statement), `repriced` (a price was found later)
+    or `manual` (a correction by hand)."""
     made_at: Integer
     """Unix time in microseconds, UTC."""
     source: str
@@ -34,6 +39,7 @@ class Adjustment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     made_by: str | None
     """Who made it, where a person did."""
     why: str | None
+    """What that person said of it."""
     job_duration: Integer | None
     """Microseconds from the start of the attempt to the end of its job, where this is one."""
     version: str
@@ -75,11 +81,14 @@ ADJUSTABLE: tuple[str, ...] = tuple(name for name in FIELDS if name in Attempt._
 
 
 class Change(NamedTuple):
-    """An adjustment, and the attempt before and after it."""
+    """What an adjustment has changed, for `AdjustmentSink.adjust`."""
 
     adjustment: Adjustment
+    """The adjustment itself."""
     before: Attempt
+    """The attempt as it was before."""
     after: Attempt
+    """The attempt as it is now."""
 
 
 def change_of(

@@ -33,8 +33,7 @@ _COLLECTIONS = ("models/", "publishers/google/models/")
 class PriceBook:
     """The prices of calls: those that come with pixelmeter, and above them those of a file of one's own.
 
-    `Meter` makes one from the path of a price file. Entries are loaded when a call of their gateway or vendor first
-    needs them.
+    `load_price_book` makes one. Entries are loaded when a call of their gateway or vendor first needs them.
     """
 
     def __init__(
