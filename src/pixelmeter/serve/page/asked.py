@@ -13,7 +13,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pixelmeter.core.attempts.record import BILLINGS, OPERATIONS, OUTCOMES
-from pixelmeter.core.reporting.periods import OpenPeriod, Period, moment, open_period, range_text
+from pixelmeter.core.reporting.periods import OpenPeriod, Period, moment, open_period
 from pixelmeter.core.reporting.report import ONLY
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.attempts import Place
@@ -85,8 +85,9 @@ class Asked:
 
     @property
     def told(self) -> str:
-        """The range in words."""
-        return range_text(self.since, self.until, self.zone)
+        """The range in words, to the minute."""
+        since, until = (moment.astimezone(self.zone) for moment in (self.since, self.until))
+        return f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}"
 
     @property
     def filtered(self) -> Sequence[tuple[str, str]]:
