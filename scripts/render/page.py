@@ -45,9 +45,9 @@ def _take(browser: Browser, address: str, name: str, *, width: int = WIDTH, heig
         visit.see(address)
         picture = PICTURES / f"{name}.png"
         visit.page.screenshot(path=picture)
-    # A page has few colours: with a palette of them it takes a third of the bytes.
+    # A page has few colours: with a palette of them, the rare ones too, it takes a third of the bytes.
     with Image.open(picture) as drawn:
-        palette = drawn.convert("RGB").quantize(256, dither=Image.Dither.NONE)
+        palette = drawn.convert("RGB").quantize(256, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE)
     palette.save(picture, optimize=True)
 
 

@@ -13,7 +13,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 from pixelmeter.core.attempts.record import BILLINGS, OPERATIONS, OUTCOMES
-from pixelmeter.core.reporting.periods import OpenPeriod, Period, moment, open_period, range_text
+from pixelmeter.core.reporting.periods import OpenPeriod, Period, moment, open_period
 from pixelmeter.core.reporting.report import ONLY
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.attempts import Place
@@ -51,6 +51,8 @@ _STEPS: tuple[Period, ...] = get_args(Period)
 _FEW_HOURS = timedelta(hours=50)
 _FEW_DAYS = timedelta(days=93)
 _MOST_HOURS = timedelta(days=32)
+_MOST_DAYS = timedelta(days=3 * 366)
+_LONGEST_RANGE = timedelta(days=20 * 366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,8 +85,9 @@ class Asked:
 
     @property
     def told(self) -> str:
-        """The range in words."""
-        return range_text(self.since, self.until, self.zone)
+        """The range in words, to the minute."""
+        since, until = (moment.astimezone(self.zone) for moment in (self.since, self.until))
+        return f"{since:%Y-%m-%d %H:%M} to {until:%Y-%m-%d %H:%M}"
 
     @property
     def filtered(self) -> Sequence[tuple[str, str]]:
@@ -103,7 +106,7 @@ class Asked:
     def step(self) -> Period:
         """Return of which periods sums are shown one by one: as asked, else such that there are some dozens.
 
-        ConfigError for hours of more than a month: there would be thousands.
+        ConfigError for hours of more than a month and days of more than three years: there would be thousands.
         """
         given, length = self.first("step"), self.until - self.since
         if given is None:
@@ -112,6 +115,8 @@ class Asked:
             raise ConfigError(f"step is {given[:40]!r}: use {', '.join(_STEPS)}")
         if given == "hour" and length > _MOST_HOURS:
             raise ConfigError("hours are shown of a month at most: give a later since, or step=day")
+        if given == "day" and length > _MOST_DAYS:
+            raise ConfigError("days are shown of three years at most: give a later since, or step=week")
         return given
 
     def url(
@@ -199,6 +204,8 @@ def read_asked(
     until = now if end is None else _moment("until", end, now, zone)
     if start >= until:
         raise ConfigError(f"the range is empty: since ({begin}) must be before until ({end or 'now'})")
+    if until - start > _LONGEST_RANGE:
+        raise ConfigError("the range is longer than 20 years: give a later since")
     return Asked(
         pairs=[(key, value) for key, given in values.items() for value in given if (key, value) != ("tz", "UTC")],
         now=now,
