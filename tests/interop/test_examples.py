@@ -59,7 +59,7 @@ THROUGH_THE_PROXY = ["go/main.go", "javascript/pictures.mjs"]
 
 WITH_LANGCHAIN = "langchain_images.py"
 
-ELSEWHERE = {"proxy"}
+ELSEWHERE = {"check", "proxy"}
 """Folders that have tests of their own."""
 
 
