@@ -69,6 +69,7 @@ docs: $(READY)
 
 pictures: $(READY)
 	@$(BIN)/python -m scripts.render.pictures
+	@$(BIN)/python -m scripts.render.page
 
 prices-diff: $(READY)
 	@$(BIN)/python -m scripts.compare_price_book

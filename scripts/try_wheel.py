@@ -1,6 +1,6 @@
 """Runs tests on the built wheel: those of the source distribution, once its `src` is deleted.
 
-python -m scripts.try_wheel DIST FOLDER [TEST]...
+python -m scripts.try_wheel DIST FOLDER [ARGUMENT OF PYTEST]...
 
 DIST has the wheel and the source distribution; FOLDER is where both are unpacked. The packages that tests need are
 those of the Python that runs this.
@@ -14,25 +14,27 @@ import subprocess
 import sys
 import sysconfig
 import tarfile
+import tomllib
 import venv
 from collections.abc import Sequence
 from pathlib import Path
 
-TESTS = ("core", "cli", "ledger", "serve", "spool", "testing", "test_meter.py")
+_ROOMS = ("core", "cli", "ledger", "serve", "spool", "testing", "test_meter.py")
+TESTS = ("-n", "4", "-m", "not slow", *(f"tests/{room}" for room in _ROOMS))
 """What needs no file of `src`, and all that the wheel has beside code: prices, profiles, migrations, dashboards."""
 
-_SHIPPED = ("src", "migrations", "dashboards")
 _WHERE = "import pixelmeter, pathlib; print(pathlib.Path(pixelmeter.__file__).parent)"
 
 
 def main(dist: Path, folder: Path, tests: Sequence[str]) -> int:
     """Return the exit status of pytest."""
-    [archive], [wheel] = dist.glob("*.tar.gz"), dist.glob("*.whl")
+    [archive], [wheel] = dist.glob("pixelmeter-*.tar.gz"), dist.glob("pixelmeter-*.whl")
     with tarfile.open(archive) as source:
         source.extractall(folder, filter="data")
     checkout = folder / archive.name.removesuffix(".tar.gz")
-    for name in _SHIPPED:
-        shutil.rmtree(checkout / name)
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())
+    for name in ("src", *project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]):
+        shutil.rmtree(checkout / name) if (checkout / name).is_dir() else (checkout / name).unlink()
     home = folder / "installed"
     venv.create(home, with_pip=False, symlinks=True)
     python = str(home / "bin" / "python")
@@ -48,4 +50,4 @@ def main(dist: Path, folder: Path, tests: Sequence[str]) -> int:
 
 if __name__ == "__main__":
     dist, folder, *tests = sys.argv[1:]
-    raise SystemExit(main(Path(dist).resolve(), Path(folder).resolve(), tests or [f"tests/{name}" for name in TESTS]))
+    raise SystemExit(main(Path(dist).resolve(), Path(folder).resolve(), tests or TESTS))

@@ -13,9 +13,21 @@ import pixelmeter
 
 
 def test_the_package_exports_what_its_page_promises() -> None:
-    functions = {"Meter", "__version__", "call", "instrument", "tags"}
-    of_arguments_and_results = {"Attempt", "Health", "PriceBook", "Sink", "Status", "WebhookEvent"}
-    assert functions | of_arguments_and_results <= set(pixelmeter.__all__)
+    functions = {"Meter", "__version__", "call", "instrument", "load_price_book", "tags"}
+    of_arguments = {"Budget", "PriceBook", "Sink", "AdjustmentSink"}
+    of_results = {"Adjustment", "Attempt", "Change", "Health", "Notice", "Spend", "SpendRow", "Status", "WebhookEvent"}
+    errors = {
+        "BudgetExceeded", "ConfigError", "LedgerError", "PixelmeterError", "PixelmeterWarning", "PriceBookError",
+        "SchemaOutdated", "SchemaTooNew", "WebhookError",
+    }  # fmt: skip
+    assert functions | of_arguments | of_results | errors == set(pixelmeter.__all__)
+
+
+def test_a_meter_has_what_its_page_promises_and_what_drivers_need() -> None:
+    promised = {"close", "database_url", "flush", "spend", "status", "webhook"}
+    of_drivers = {"begin", "failures", "follow", "recorder", "routes", "sinks"}
+    meter = pixelmeter.Meter("sqlite://")
+    assert promised | of_drivers == {name for name in dir(meter) if not name.startswith("_")}
 
 
 def test_every_exported_name_is_there() -> None:

@@ -201,7 +201,7 @@ def test_what_is_asked_says_which_attempts_count_and_how_they_are_told_apart(fil
         ({"tz": "Mars"}, "'Mars' is not a time zone"),
         ({"top": 0}, "top is 0: use 1 or more"),
         ({"tags": "team=x"}, "tags is a str: give a dict"),
-        ({"provider": "x"}, "'provider' is nothing to ask for: use by, top, tz, tags, model"),
+        ({"provider": "x"}, "'provider' cannot be asked for: use by, top, tz, tags, model"),
     ],
 )
 def test_a_question_that_is_none_is_refused_with_what_to_ask(

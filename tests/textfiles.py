@@ -11,9 +11,9 @@ __all__ = ["UNREADABLE", "UNUSABLE"]
 UNUSABLE: Mapping[str, tuple[str, str]] = {
     "many digits": ("# one\nx = " + "9" * 5000, ":2: a number has too many digits"),
     "many digits with underscores": ("x = 1" + "_000" * 2000, ":1: a number has too many digits"),
-    "deep lists": ("\n\nx = " + "[" * 5000 + "]" * 5000, ":3: lists or tables lie too deep"),
-    "deep tables": ("x = " + "{a = " * 5000 + "1" + "}" * 5000, ":1: lists or tables lie too deep"),
-    "deep lists over lines": ("x = [\n" + "[\n" * 5000, ":51: lists or tables lie too deep"),
+    "deep lists": ("\n\nx = " + "[" * 5000 + "]" * 5000, ":3: lists or tables are nested too deeply"),
+    "deep tables": ("x = " + "{a = " * 5000 + "1" + "}" * 5000, ":1: lists or tables are nested too deeply"),
+    "deep lists over lines": ("x = [\n" + "[\n" * 5000, ":51: lists or tables are nested too deeply"),
     "a control character": ('x = "\x01"', ":1: this is not TOML"),
     "a long name twice": (("a" * 5000 + " = 1\n") * 2, ":2: this is not TOML"),
 }

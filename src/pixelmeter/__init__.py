@@ -21,10 +21,11 @@ TYPE_CHECKING = False
 # Imported when they are first used: neither the command line nor the start of a program that is metered without code
 # needs any of them.
 if TYPE_CHECKING:
+    from pixelmeter.core.attempts.adjustment import Adjustment, Change
     from pixelmeter.core.attempts.record import Attempt
     from pixelmeter.core.budgets.budget import Budget, Notice
     from pixelmeter.core.pricing.book import PriceBook
-    from pixelmeter.core.sink import Health, Sink
+    from pixelmeter.core.sink import AdjustmentSink, Health, Sink
     from pixelmeter.drivers.instrument import instrument
     from pixelmeter.errors import (
         BudgetExceeded,
@@ -40,14 +41,18 @@ if TYPE_CHECKING:
     from pixelmeter.ledger.spending import Spend, SpendRow
     from pixelmeter.linking import call
     from pixelmeter.meter import Meter
+    from pixelmeter.prices import load_price_book
     from pixelmeter.recorder.status import Status
     from pixelmeter.tagging import tags
     from pixelmeter.webhooks import WebhookEvent
 else:
     _LATE = {
+        "Adjustment": "pixelmeter.core.attempts.adjustment",
+        "AdjustmentSink": "pixelmeter.core.sink",
         "Attempt": "pixelmeter.core.attempts.record",
         "Budget": "pixelmeter.core.budgets.budget",
         "BudgetExceeded": "pixelmeter.errors",
+        "Change": "pixelmeter.core.attempts.adjustment",
         "ConfigError": "pixelmeter.errors",
         "Health": "pixelmeter.core.sink",
         "LedgerError": "pixelmeter.errors",
@@ -67,6 +72,7 @@ else:
         "WebhookEvent": "pixelmeter.webhooks",
         "call": "pixelmeter.linking",
         "instrument": "pixelmeter.drivers.instrument",
+        "load_price_book": "pixelmeter.prices",
         "tags": "pixelmeter.tagging",
     }
 
@@ -85,9 +91,12 @@ else:
 del TYPE_CHECKING
 
 __all__ = [
+    "Adjustment",
+    "AdjustmentSink",
     "Attempt",
     "Budget",
     "BudgetExceeded",
+    "Change",
     "ConfigError",
     "Health",
     "LedgerError",
@@ -108,5 +117,6 @@ __all__ = [
     "__version__",
     "call",
     "instrument",
+    "load_price_book",
     "tags",
 ]

@@ -117,13 +117,13 @@ class BudgetExceeded(PixelmeterError):
     def _sentence(self) -> str:
         of = f" of {self.value!r}" if self.value else ""
         budget = f"the budget {self.budget!r}{of} ({_usd(self.limit)})"
-        until = f"; it begins anew at {self.resets_at:%Y-%m-%dT%H:%M:%SZ}" if self.resets_at is not None else ""
+        until = f"; it resets at {self.resets_at:%Y-%m-%dT%H:%M:%SZ}" if self.resets_at is not None else ""
         if self.reason == "unpriced":
-            return f"{budget} takes no call whose price is not known{until}"
+            return f"{budget} refuses calls whose price is not known{until}"
         if self.reason == "unavailable":
             return f"{budget} cannot be asked, because the ledger does not answer{until}"
         return (
-            f"{budget} does not let this call go: {_usd(self.spent)} spent, {_usd(self.reserved)} reserved, "
+            f"{budget} refuses this call: {_usd(self.spent)} spent, {_usd(self.reserved)} reserved, "
             f"and it may cost {_usd(self.needed)}{until}"
         )
 

@@ -262,7 +262,7 @@ def _secrets(env: Mapping[str, str], name: str) -> dict[str, tuple[str, ...]]:
         try:
             given = msgspec.json.decode(text)
         except (msgspec.MsgspecError, UnicodeError, RecursionError):
-            raise ConfigError(f"{name} begins as a JSON object and is none") from None
+            raise ConfigError(f"{name} starts like a JSON object and is not valid JSON") from None
         return checked_secrets(given, name)
     found: dict[str, list[str]] = {}
     for at, item in enumerate(filter(None, (part.strip() for part in text.split(","))), 1):

@@ -65,7 +65,7 @@ def test_a_notice_is_a_warning_in_the_log(start: Callable[..., Program], caplog:
         (
             "pixelmeter",
             logging.WARNING,
-            "pixelmeter: budget 'images': $5 of $10 spent, 50% passed; it begins anew at 2026-05-29 00:00 UTC",
+            "pixelmeter: budget 'images': $5 of $10 spent, 50% passed; it resets at 2026-05-29 00:00 UTC",
         )
     ] == caplog.record_tuples
 

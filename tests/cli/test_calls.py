@@ -134,6 +134,28 @@ def test_bad_options_are_usage_errors(sqlite_url: str, arguments: list[str]) -> 
     assert 2 == run(sqlite_url, *arguments).exit_code
 
 
+@pytest.mark.parametrize(
+    ("options", "models"),
+    [
+        (["--exact-model", "a*"], ["a*"]),
+        (["--billing", "unknown"], ["ab"]),
+        (["--no-tag", "team"], ["ab"]),
+        (["--only", "unknown-cost", "--only", "errors"], ["ab"]),
+        (["--only", "known-cost"], ["a*"]),
+    ],
+)
+def test_what_a_number_of_a_report_adds_up_can_be_listed(
+    ledger_url: str, options: list[str], models: list[str]
+) -> None:
+    fill(
+        ledger_url,
+        make_attempt(model="a*"),
+        make_attempt(model="ab", billing="unknown", cost=None, cost_reason="no_price", outcome="timeout", tags="{}"),
+    )
+    listed = json.loads(run(ledger_url, "--since", "2026", "--format", "json", *options).stdout)
+    assert models == [one["model"] for one in listed]
+
+
 @contextmanager
 def following(url: str, *arguments: str) -> Generator[subprocess.Popen[str]]:
     """Run `calls --follow`, and stop it at the end whatever happens."""

@@ -369,7 +369,7 @@ def test_a_budget_that_counts_the_tag_alone_is_named_and_nothing_is_erased(of_cu
     said = forget(of_customers, "--yes")
 
     assert (1, before) == (said.exit_code, everything_of(of_customers))
-    assert "the budget 'theirs' counts attempts with that tag alone" in said.output
+    assert "the budget 'theirs' counts only attempts with that tag" in said.output
 
 
 def test_a_sum_that_cannot_be_merged_and_may_have_the_tag_keeps_it_from_being_erased(of_customers: str) -> None:

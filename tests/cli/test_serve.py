@@ -18,7 +18,7 @@ def run(*arguments: str) -> Result:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ((), "give --metrics"),
+        (("--host", "0.0.0.0"), "give --token-file or --basic-auth-file"),
         (("--metrics", "--host", "0.0.0.0"), "give --token-file or --basic-auth-file"),
         (("--metrics", "--host", "::"), "give --token-file or --basic-auth-file"),
         (("--metrics", "--host", "images.example.com"), "give --token-file or --basic-auth-file"),

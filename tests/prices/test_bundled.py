@@ -13,7 +13,7 @@ import pytest
 from pixelmeter.core.pricing.book import Consumption, Quote
 from pixelmeter.core.pricing.tariff import COUNTS, REASONS, UNITS
 from pixelmeter.errors import PriceBookError
-from pixelmeter.prices import CHECKED_ON, bundled, bundled_names, check, checked_days, load_book
+from pixelmeter.prices import CHECKED_ON, bundled, bundled_names, check, checked_days, load_price_book
 from scripts.make_price_book import INPUT, OUTPUT, books, left_out, rows
 
 USD = 1_000_000_000
@@ -157,7 +157,9 @@ def test_prices_in_yuan_wait_for_a_rate_of_the_user(tmp_path: Path) -> None:
     foreign = {
         entry.gateway for name in bundled_names() for entry in bundled().entries(name) if entry.currency != "USD"
     }
-    known = load_book(file).quote(asked, gateway="volcengine", model="doubao-seedream-4-0-250828", at=at("2026-11-22"))
+    known = load_price_book(file).quote(
+        asked, gateway="volcengine", model="doubao-seedream-4-0-250828", at=at("2026-11-22")
+    )
 
     assert {"siliconflow-cn", "volcengine"} == foreign
     assert "foreign_currency" == quote("volcengine", "doubao-seedream-4-0-250828", asked).reason
@@ -236,7 +238,7 @@ def test_the_examples_of_the_documentation_can_be_used(tmp_path: Path) -> None:
     file = tmp_path / "prices.toml"
     file.write_text(f"{prices}\n{yuan}\n{rates}", encoding="utf-8")
 
-    book = load_book(file)
+    book = load_price_book(file)
 
     assert [] == check(file)
     assert (
@@ -253,7 +255,7 @@ def test_the_examples_of_the_documentation_can_be_used(tmp_path: Path) -> None:
 
 def test_a_users_file_that_is_not_there_is_named() -> None:
     with pytest.raises(PriceBookError, match=r"price file /nowhere/p.toml cannot be read: No such file"):
-        load_book("/nowhere/p.toml")
+        load_price_book("/nowhere/p.toml")
 
 
 def test_a_users_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
@@ -261,7 +263,7 @@ def test_a_users_file_in_another_encoding_is_refused(tmp_path: Path) -> None:
     file.write_bytes(b'gateway = "g\xe9"')
 
     with pytest.raises(PriceBookError, match="is not UTF-8 text, at byte 12"):
-        load_book(file)
+        load_price_book(file)
 
 
 def test_an_error_names_the_first_line_that_is_wrong_and_how_many_follow(tmp_path: Path) -> None:
@@ -269,7 +271,7 @@ def test_an_error_names_the_first_line_that_is_wrong_and_how_many_follow(tmp_pat
     file.write_text('gateway = "g"\n[[price]]\nmodel = "m"\nusd_per_image = 0.1\n[[price]]\nmodel = "n"\n')
 
     with pytest.raises(PriceBookError) as caught:
-        load_book(file)
+        load_price_book(file)
 
     assert (
         f'{file}:4: usd_per_image must be USD in quotes with at most 12 decimals, such as "0.010" '

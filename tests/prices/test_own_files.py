@@ -11,7 +11,7 @@ import pixelmeter
 from pixelmeter.cli import main
 from pixelmeter.core.pricing.book import Consumption
 from pixelmeter.errors import PriceBookError
-from pixelmeter.prices import load_book
+from pixelmeter.prices import load_price_book
 from tests.factories import STARTED_AT
 from tests.textfiles import UNREADABLE, UNUSABLE
 
@@ -25,7 +25,7 @@ def test_what_is_no_toml_is_refused_with_the_line(tmp_path: Path, kind: str) -> 
     file.write_text(text)
 
     with pytest.raises(PriceBookError, match=f"prices.toml{told}"):
-        load_book(file)
+        load_price_book(file)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_a_value_of_any_size_and_depth_is_refused_with_the_line(tmp_path: Path, 
     file.write_text(f'gateway = "g"\n[[price]]\n{text}\n')
 
     with pytest.raises(PriceBookError, match=r"prices\.toml:[23]: "):
-        load_book(file)
+        load_price_book(file)
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
@@ -56,7 +56,7 @@ def test_what_is_no_text_file_is_refused_at_once_everywhere(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PIXELMETER_PRICES", str(file))
 
-    for make in (lambda: load_book(file), pixelmeter.Meter):
+    for make in (lambda: load_price_book(file), pixelmeter.Meter):
         with pytest.raises(PriceBookError) as refused:
             make()
         assert told in str(refused.value)
@@ -72,7 +72,7 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(tmp_path: Path, ends: str
     file = tmp_path / "prices.toml"
     file.write_bytes(mark + f'gateway = "g"\n{ENTRY}'.replace("\n", ends).encode())
 
-    quote = load_book(file).quote(Consumption(images=1), gateway="g", model="m", at=STARTED_AT)
+    quote = load_price_book(file).quote(Consumption(images=1), gateway="g", model="m", at=STARTED_AT)
 
     assert 500_000_000 == quote.image_cost
 
@@ -80,13 +80,15 @@ def test_line_ends_and_a_byte_order_mark_do_not_matter(tmp_path: Path, ends: str
 def test_an_empty_file_has_no_prices(tmp_path: Path) -> None:
     file = tmp_path / "prices.toml"
     file.touch()
-    assert () == tuple(load_book(file).own_gateways)
+    assert () == tuple(load_price_book(file).own_gateways)
 
 
 def test_the_price_of_a_host_beyond_ascii_is_found_by_the_host_of_its_url(tmp_path: Path) -> None:
     file = tmp_path / "prices.toml"
     file.write_text(f'gateway = "bücher.example"\n{ENTRY}', encoding="utf-8")
 
-    quote = load_book(file).quote(Consumption(images=1), gateway="xn--bcher-kva.example", model="m", at=STARTED_AT)
+    quote = load_price_book(file).quote(
+        Consumption(images=1), gateway="xn--bcher-kva.example", model="m", at=STARTED_AT
+    )
 
     assert 500_000_000 == quote.image_cost

@@ -37,10 +37,10 @@ def test_the_links_of_the_readme_lead_to_files_of_the_release_once_there_is_an_a
 
 
 def test_without_an_address_the_readme_keeps_the_text_of_its_links_and_no_picture() -> None:
-    text = "See [the docs](docs/index.md) at [PyPI](https://pypi.org), ![a picture](docs/a.png) [here](#here)\n"
+    text = "See [the docs](docs/index.md) at [PyPI](https://index.example), ![a picture](docs/a.png) [here](#here)\n"
     code = "```python\nfound = rows[0](docs)\n```\n"
 
-    assert "See the docs at [PyPI](https://pypi.org),  [here](#here)\n" + code == hatch_build.readme(
+    assert "See the docs at [PyPI](https://index.example),  [here](#here)\n" + code == hatch_build.readme(
         text + code, "", "1"
     )
 
@@ -65,7 +65,7 @@ def test_the_wheel_has_the_readme_and_the_links_that_the_address_gives(wheel: Pa
 
 @pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="needs git clone: this is no clone")
 def test_no_other_file_holds_an_address_of_the_project() -> None:
-    home = r"https?://[a-z0-9.-]+/[a-z0-9./-]*pixelmeter/(pixelmeter|blob|issues|tree|raw)|pixelmeter\.readthedocs"
+    home = r"https?://[a-z0-9.-]+/[a-z0-9./-]*pixelmeter/(pixelmeter|blob|issues|tree|raw)|pixelmeter\.readthedocs|/project[/]pixelmeter"
     done = subprocess.run(["git", "grep", "-lE", home], cwd=CHECKOUT, capture_output=True, text=True)
 
     assert (1, "") == (done.returncode, done.stdout), done.stderr

@@ -27,6 +27,7 @@ BROUGHT = {
     "starlette": "serve",
     "uvicorn": "serve",
     "jinja2": "serve",
+    "markdown_it": "serve",
 }
 """Packages that our modules import, and the extra that brings each."""
 BY_THE_PROGRAM = {"httpx2", "pytest", "urllib3"}

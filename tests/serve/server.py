@@ -43,9 +43,10 @@ class Server:
 
 
 @contextmanager
-def serving(url: str, *arguments: str) -> Iterator[Server]:
-    """Run the exporter on a free port of this machine."""
-    command = [sys.executable, "-m", "pixelmeter", "serve", "--metrics", "--port", "0", "--database-url", url]
+def serving(url: str, *arguments: str, is_metrics: bool = True) -> Iterator[Server]:
+    """Run the exporter on a free port of this machine, alone or with the page."""
+    command = [sys.executable, "-m", "pixelmeter", "serve", "--port", "0", "--database-url", url]
+    command += ["--metrics"] if is_metrics else []
     process = subprocess.Popen(
         [*command, *arguments], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -53,7 +54,7 @@ def serving(url: str, *arguments: str) -> Iterator[Server]:
         try:
             assert process.stdout is not None
             told = process.stdout.readline()
-            found = re.search(r" at (http://\S+)/metrics$", told.strip())
+            found = re.search(r" at (http://\S+)/(?:metrics)?$", told.strip())
             assert found, (told, process.poll())
             yield Server(found[1], process)
         finally:

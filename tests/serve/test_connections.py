@@ -25,8 +25,8 @@ ASKING = b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n"
 
 
 @contextmanager
-def exporter(url: str, descriptors: int | None = None, **limits: float) -> Iterator[Server]:
-    """Run the exporter with limits of its own."""
+def exporter(url: str, descriptors: int | None = None, *, has_page: bool = False, **limits: float) -> Iterator[Server]:
+    """Run the exporter with limits of its own, and with the page if so wished."""
     with closing(open_writer(url)) as writer:
         writer.write([make_attempt()], {}, [])
     lowered = f"resource.setrlimit(resource.RLIMIT_NOFILE, ({descriptors}, {descriptors}))\n" if descriptors else ""
@@ -34,7 +34,7 @@ def exporter(url: str, descriptors: int | None = None, **limits: float) -> Itera
     code = (
         f"import resource\n{lowered}"
         "from pixelmeter.serve.connections import Limits\nfrom pixelmeter.serve.server import serve\n"
-        f"serve({url!r}, '127.0.0.1', 0, None, lambda at: print(at, flush=True), {given})\n"
+        f"serve({url!r}, '127.0.0.1', 0, None, lambda at: print(at, flush=True), {given}, has_page={has_page})\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

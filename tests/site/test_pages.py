@@ -41,7 +41,17 @@ def test_a_page_with_others_under_it_is_in_the_menu(page: str) -> None:
 
 @pytest.mark.parametrize(
     "module",
-    ["pixelmeter", "pixelmeter.auto", "pixelmeter.sinks.otel", "pixelmeter.sinks.prometheus", "pixelmeter.testing"],
+    [
+        "pixelmeter",
+        "pixelmeter.auto",
+        "pixelmeter.httpx",
+        "pixelmeter.httpx2",
+        "pixelmeter.instrumentor",
+        "pixelmeter.ledger",
+        "pixelmeter.sinks.otel",
+        "pixelmeter.sinks.prometheus",
+        "pixelmeter.testing",
+    ],
 )
 def test_every_public_name_is_in_the_api_reference(module: str) -> None:
     shown = set(re.findall(r"^\.\. auto\w+:: ([\w.]+)$", REFERENCE, re.MULTILINE))

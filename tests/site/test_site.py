@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import http.server
+import os
 import shutil
 import subprocess
 import sys
@@ -44,19 +46,31 @@ class Page(HTMLParser):
             self.loaded.append(values["href"])
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The site, built anew with warnings as errors."""
+    """The site, built once in a run, by whichever worker comes first."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    html = folder / "site"
+    with open(folder / "site.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        # The last file that is written.
+        if not (html / "index.html").exists():
+            build(folder / "site-doctrees", html)
+    return html
+
+
+def build(doctrees: Path, html: Path) -> None:
+    """Run the command of `make docs`, which has warnings as errors."""
     [command] = [
         part.removeprefix("@$(BIN)/python ")
         for part in (ROOT / "Makefile").read_text().replace("\\\n", " ").split("\n\t")
         if "sphinx" in part
     ]
-    folder = tmp_path_factory.mktemp("site")
-    options = command.replace(".cache/docs", str(folder / "doctrees")).replace("build/docs", str(folder / "html"))
+    options = command.replace(".cache/docs", str(doctrees)).replace("build/docs", str(html))
     done = subprocess.run([sys.executable, *options.split()], cwd=ROOT, capture_output=True, text=True)
     assert (0, "") == (done.returncode, done.stderr)
-    return folder / "html"
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import assert_type
@@ -18,7 +19,7 @@ from opentelemetry.sdk.trace import TracerProvider
 import pixelmeter
 import pixelmeter.httpx
 import pixelmeter.httpx2
-from pixelmeter import Attempt
+from pixelmeter import Adjustment, Attempt, Change, Health
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.testing import Gateway, capture_calls
 
@@ -49,6 +50,44 @@ httpx2.Client(transport=pixelmeter.httpx2.MeterTransport(meter))
 httpx2.AsyncClient(mounts={"https://": pixelmeter.httpx2.AsyncMeterTransport(meter)})
 httpx.Client(transport=pixelmeter.httpx.AsyncMeterTransport(meter))  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
+
+class Watch:
+    """A sink that also takes what is learned later."""
+
+    def begin(self, intent: Attempt) -> Callable[[], None] | None:
+        assert_type(intent.at_risk, int | None)
+        return None
+
+    def record(self, attempt: Attempt) -> None:
+        assert_type(attempt.cost, int | None)
+        assert_type(attempt.model, str)
+
+    def observe(self, health: Health) -> None:
+        assert_type(health.waiting, int)
+
+    def adjust(self, change: Change) -> None:
+        assert_type(change.before, Attempt)
+        assert_type(change.adjustment, Adjustment)
+
+
+pixelmeter.Meter(sinks=[Watch()])
+counting: pixelmeter.AdjustmentSink = Watch()
+pixelmeter.Meter(sinks=[object()])  # type: ignore[list-item]  # pyright: ignore[reportArgumentType]
+
+book = pixelmeter.load_price_book("prices.toml")
+assert_type(book, pixelmeter.PriceBook)
+pixelmeter.Meter(price_book=book)
+
+budget = pixelmeter.Budget(Decimal("0.03"), per="day", name="customers", each="tag:customer", action="block")
+pixelmeter.Meter(budgets=[budget, pixelmeter.Budget(50, notify=lambda notice: notice.text)])
+pixelmeter.Budget(50, each=3)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+try:
+    pass
+except pixelmeter.BudgetExceeded as refused:
+    assert_type(refused.limit, Decimal)
+    assert_type(refused.spent, Decimal | None)
+    assert_type(refused.resets_at, datetime | None)
+
 pixelmeter.Meter(sinks=[OtelSink(TracerProvider(), cost_attributes="semconv")])
 
 assert_type(meter.webhook({"x-gateway-signature": "t=1,v1=00"}, b"{}"), pixelmeter.WebhookEvent)
@@ -58,7 +97,15 @@ meter.webhook(werkzeug.datastructures.Headers(), b"{}")
 meter.webhook({}, "{}")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
 assert_type(meter.flush(timeout=1.0), bool)
-assert_type(meter.status(), pixelmeter.Status)
+status = meter.status()
+assert_type(status, pixelmeter.Status)
+assert_type(status["waiting"], int)
+assert_type(status["waiting_seconds"], float)
+assert_type(status["ledger_error"], str | None)
+assert_type(status["spool"]["held"], int)
+assert_type(status["writer"]["running"], bool)
+assert_type(status["failures"], Mapping[str, int])
+status["nothing"]  # type: ignore[typeddict-item]  # pyright: ignore[reportGeneralTypeIssues, reportUnusedExpression]
 meter.close()
 
 with pixelmeter.Meter() as opened:

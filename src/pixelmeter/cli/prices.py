@@ -18,7 +18,7 @@ from pixelmeter.core.pricing.book import Consumption, Entry, Line, PriceBook, Qu
 from pixelmeter.core.pricing.tables import key_of
 from pixelmeter.core.pricing.tariff import UNITS, USD, usd_text
 from pixelmeter.core.text import exact_usd
-from pixelmeter.prices import bundled, bundled_names, check, load_book
+from pixelmeter.prices import bundled, bundled_names, check, load_price_book
 
 __all__ = ["command"]
 
@@ -80,7 +80,7 @@ command.add_command(prices_apply.command)
 @format_option
 def list_(gateway: str | None, model: str, path: str | None, format: str) -> None:
     """List every price, your own first."""
-    book = load_book(path) if path else bundled()
+    book = load_price_book(path) if path else bundled()
     rows = [row for entry in _named(book, gateway, lambda name: fnmatchcase(name, model)) for row in _rows(entry)]
     if not rows:
         click.echo("No such price: `pixelmeter prices list` without options has all there are.", err=True)
@@ -109,7 +109,7 @@ def show(
     format: str,
 ) -> None:
     """Show what MODEL costs: which entry says so, the arithmetic, the source, and when it was checked."""
-    book = load_book(path) if path else bundled()
+    book = load_price_book(path) if path else bundled()
     moment = _microseconds(at or datetime.datetime.now(datetime.UTC))
     wanted = Consumption(images=images, size=size, quality=quality, service_tier=service_tier)
     named = list(_named(book, None, lambda name: name == model, mentioning=model))

@@ -13,7 +13,8 @@ from pixelmeter.cli.streams import discard_output
 __all__ = ["command"]
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
-_NEEDED = ("jinja2", "starlette", "uvicorn")
+_NEEDED = ("starlette", "uvicorn")
+_NEEDED_BY_THE_PAGE = (*_NEEDED, "jinja2", "markdown_it")
 
 
 @click.command
@@ -47,7 +48,7 @@ def command(
     programs that write to it, and no restart sets them back. On any address but this machine's own, --token-file or
     --basic-auth-file is needed; a browser sends the token as the password of any user. SIGTERM and Ctrl-C end it.
     """
-    if any(importlib.util.find_spec(name) is None for name in _NEEDED):
+    if any(importlib.util.find_spec(name) is None for name in (_NEEDED if metrics else _NEEDED_BY_THE_PAGE)):
         raise click.ClickException('a server is not installed: pip install "pixelmeter[serve]"')
     from pixelmeter.ledger.address import safe_url
     from pixelmeter.serve.guard import is_loopback, read_guard

@@ -43,7 +43,7 @@ def parse(text: str) -> dict[str, Any]:
             message = f"{message[:_LONGEST_MESSAGE]} … (at line {line})"
         raise TomlError(line, f"this is not TOML: {message}") from None
     except RecursionError:
-        raise TomlError(_deep_line(text), "lists or tables lie too deep within each other") from None
+        raise TomlError(_deep_line(text), "lists or tables are nested too deeply") from None
     except ValueError:
         # What Python says of an integer that has more digits than it converts.
         found = _MANY_DIGITS.search(text)

@@ -8,10 +8,10 @@ __all__ = ["include_name"]
 
 
 def include_name(name: str | None, type_: str, _parent_names: Mapping[str, str | None]) -> bool:
-    """Return whether a name in a database is somebody else's: False for every table of pixelmeter.
+    """Return False for every table of pixelmeter, True for all other names in a database.
 
-    For the `include_name` of Alembic, so that the `revision --autogenerate` of an application that shares its database
-    with a ledger leaves the ledger alone:
+    For the `include_name` of Alembic: the `revision --autogenerate` of an application that shares its database with a
+    ledger then leaves the ledger alone.
 
         context.configure(..., include_name=pixelmeter.ledger.include_name)
     """

@@ -57,8 +57,8 @@ class Dialect(Protocol):
     by_index: str | None
     """A statement that has the next ones read by an index where its three parameters are "off", and as they like again
     where they are NULL; None where that needs no saying. Rollups are read in less than half the time so."""
-    snapshot: str | None
-    """A statement that finds which commits can be seen; None where files tell it."""
+    state: str | None
+    """A statement that finds text which is another one when a ledger has more; None where files tell it."""
     reach: str
     """A statement that finds the first and the last day of the day rollup, without reading all of it."""
 
@@ -145,7 +145,7 @@ class _Sqlite:
     partitions: str | None = None
     tag_members = "json_each"
     by_index: str | None = None
-    snapshot: str | None = None
+    state: str | None = None
     reach = "SELECT (SELECT min(day) FROM pixelmeter_daily), (SELECT max(day) FROM pixelmeter_daily)"
 
     @contextlib.contextmanager
@@ -233,7 +233,13 @@ class _Postgresql:
     by_index: str | None = "SELECT " + ", ".join(
         f"set_config('{name}', ?, true)" for name in ("enable_seqscan", "enable_bitmapscan", "enable_hashagg")
     )
-    snapshot: str | None = "SELECT txid_current_snapshot()::text"
+    state: str | None = """
+SELECT concat_ws(' ', (SELECT sum(attempts) FROM pixelmeter_totals),
+  (SELECT sum(adjustments) FROM pixelmeter_adjustment_totals),
+  (SELECT concat_ws(' ', count(*), sum(attempts), sum(leased), sum(credited)) FROM pixelmeter_budget_sums),
+  (SELECT concat_ws(' ', count(*), max(changed_at)) FROM pixelmeter_budgets),
+  (SELECT count(*) FROM pixelmeter_reconciliations),
+  (SELECT concat_ws(' ', max(horizon), sum(attempts)) FROM pixelmeter_prunes))"""
     reach = """
 SELECT min(day), max(day) FROM (
   SELECT min(day) AS day FROM pixelmeter_daily_merged UNION ALL SELECT max(day) FROM pixelmeter_daily_merged

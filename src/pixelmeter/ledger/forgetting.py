@@ -31,7 +31,7 @@ def foresee(reader: LedgerReader, key: str, value: str) -> Forgotten:
     asking = [one.rule.name for one in budgets_of(reader, with_removed=False) if one.rule.scope.asks_for(key, value)]
     if asking:
         raise LedgerError(
-            f"the budget {asking[0]!r} counts attempts with that tag alone, and its sums would be those of none: "
+            f"the budget {asking[0]!r} counts only attempts with that tag, and would count none: "
             "remove it first with `pixelmeter budgets remove`"
         )
     tagged = _tagged(reader, key, value)

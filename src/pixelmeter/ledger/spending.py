@@ -93,7 +93,7 @@ def spent(address: Address, since: str | datetime, until: str | datetime, asked:
     """Return what a ledger says was spent; ConfigError for a question that is none, LedgerError without an answer."""
     known = SpendQuestion.__annotations__
     if unknown := asked.keys() - known.keys():
-        raise ConfigError(f"{min(unknown)!r} is nothing to ask for: use {', '.join(known)}")
+        raise ConfigError(f"{min(unknown)!r} cannot be asked for: use {', '.join(known)}")
     by, top, tags = asked.get("by", ""), asked.get("top"), asked.get("tags", {})
     filters = Filters(
         tags=tags,

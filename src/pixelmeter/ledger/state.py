@@ -14,14 +14,15 @@ _INDEX_HEADER = 96
 
 
 def state_of(reader: LedgerReader) -> str:
-    """Return text that is another one after each commit to the ledger; other commits may change it too.
+    """Return text that is another one once the ledger has more; where files tell it, after each commit.
 
     What is asked next is of this state or a later one.
     """
+    statement = reader.dialect.state
+    if statement is not None:
+        return str(reader.rows(statement)[0][0])
+    # The files may be ahead of what has been asked so far.
     reader.refresh()
-    snapshot = reader.dialect.snapshot
-    if snapshot is not None:
-        return str(reader.rows(snapshot)[0][0])
     path = reader.path
     found = [_file(f"{path}{ending}") for ending in ("", "-wal")]
     with contextlib.suppress(OSError), open(f"{path}-shm", "rb") as index:

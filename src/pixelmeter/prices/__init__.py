@@ -15,7 +15,7 @@ from pixelmeter.core.pricing.file import PriceFile, Problem, read
 from pixelmeter.data_files import UnreadableFile, read_text
 from pixelmeter.errors import ConfigError, PriceBookError
 
-__all__ = ["CHECKED_ON", "book_of", "bundled", "bundled_names", "check", "checked_days", "load_book"]
+__all__ = ["CHECKED_ON", "book_of", "bundled", "bundled_names", "check", "checked_days", "load_price_book"]
 
 CHECKED_ON = date(2026, 11, 27)
 """The newest `checked_on` of the bundled files, here so that a gauge of it reads none of them."""
@@ -31,7 +31,7 @@ def bundled() -> PriceBook:
 
 
 def book_of(given: object) -> PriceBook:
-    """Return a book as it is, that of a path as `load_book` reads it, for None the bundled one.
+    """Return a book as it is, that of a path as `load_price_book` reads it, for None the bundled one.
 
     Raises ConfigError for anything else.
     """
@@ -41,10 +41,10 @@ def book_of(given: object) -> PriceBook:
         return given
     if not isinstance(given, str | PathLike):
         raise ConfigError(f"price_book is a {type(given).__name__}: give a PriceBook, or the path of a price file")
-    return load_book(cast("str | PathLike[str]", given))
+    return load_price_book(cast("str | PathLike[str]", given))
 
 
-def load_book(path: str | PathLike[str]) -> PriceBook:
+def load_price_book(path: str | PathLike[str]) -> PriceBook:
     """Return the bundled book with the entries of a file above it, and its rates of exchange.
 
     Raises PriceBookError, with the line and what to write instead, for a file that cannot be used.

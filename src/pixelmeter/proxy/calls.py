@@ -206,7 +206,7 @@ class _Call:
     async def _pass_on(self) -> web.StreamResponse:
         proxy, request = self._proxy, self._request
         if request.method == "CONNECT":
-            raise Refused(400, "this proxy is a base URL of its own, and no tunnel")
+            raise Refused(400, "use this proxy as a base URL: it is not a tunnel (CONNECT)")
         head = read_head(request.raw_path.encode("utf-8", "surrogateescape"), request.raw_headers)
         if proxy.guard is not None and not proxy.guard.knows(head.token):
             raise Refused(401, "x-pixelmeter-token is missing or wrong")

@@ -115,7 +115,7 @@ class Connection(web.RequestHandler):
         """Answer what is no request, without quoting it."""
         if request.writer.output_size > 0:
             raise ConnectionError("an answer has begun already")
-        refused = Refused(status, "this is no request of HTTP/1.1 that a proxy may pass on")
+        refused = Refused(status, "this is not an HTTP/1.1 request that a proxy may pass on")
         if isinstance(exc, LineTooLong) or "Too many headers" in str(exc):
             refused = Refused(431, "a header is too long, or there are too many")
         answer = web.Response(

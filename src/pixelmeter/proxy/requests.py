@@ -101,7 +101,7 @@ def read_head(target: bytes, raw: Sequence[tuple[bytes, bytes]]) -> Head:
     ours, lengths, passed = reading.ours, reading.lengths, reading.passed
     coding, upgrade, expect = map(reading.word, (b"transfer-encoding", b"upgrade", b"expect"))
     if coding not in (b"", b"chunked"):
-        raise Refused(501, "a body comes as it is or in chunks")
+        raise Refused(501, "a body may have no transfer coding but chunked")
     if len(lengths) > 1 or (lengths and (coding or not lengths[0].isdigit() or len(lengths[0]) > 18)):
         raise Refused(400, "a request has one length")
     # A client that offers HTTP/2 over a plain connection, as Java's does, goes on without; one that asks for a

@@ -31,7 +31,7 @@ class _Resolver(AbstractResolver):
             each for each in await self._inner.resolve(host, port, family) if not _is_of_link(each["host"])
         ]
         if not found:
-            raise OSError(None, f"{host} has no address but of the link")
+            raise OSError(None, f"{host} has only link-local addresses, which are not connected to")
         return found
 
     async def close(self) -> None:

@@ -52,7 +52,7 @@ def upstream_head(
     ValueError, which says why, for one that cannot go on.
     """
     if status == _SWITCHED:
-        raise ValueError("it goes on to another protocol")
+        raise ValueError("it switches to another protocol")
     lines: list[bytes] = []
     connection: list[bytes] = []
     codings: list[bytes] = []
@@ -67,7 +67,7 @@ def upstream_head(
         elif lower == b"transfer-encoding":
             codings.append(value.strip().lower())
     if codings and codings != [b"chunked"]:
-        raise ValueError("its body comes in another transfer coding than chunks")
+        raise ValueError("its body has a transfer coding other than chunked")
     is_encoded = bool(codings)
     dropped = named_in(connection) if connection else frozenset[bytes]()
     if is_encoded:

@@ -149,7 +149,7 @@ def read(
     if since is not None and task.period.start < microseconds_of(since):
         raise LedgerError(
             f"{task.month} cannot be reconciled any more: attempts from before {since:%Y-%m-%d} are pruned, and what "
-            "was charged for them would seem to be nobody's"
+            "was charged for them would seem to belong to no attempt"
         )
     wanted = _wanted(reader, task) if source.by_id else []
     now = task.clock.now()

@@ -56,7 +56,7 @@ class Question:
         periods = [name for name in self.by if is_period(name)]
         if periods and "before" in sums(self.columns):
             raise ConfigError(
-                f"a change is against the time before as a whole, so that rows by {periods[0]} have none: "
+                f"rows by {periods[0]} have no change, which compares with the whole time before: "
                 f"leave {periods[0]} out, or the columns before and change"
             )
 

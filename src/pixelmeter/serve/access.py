@@ -68,7 +68,8 @@ class Access:
 def _host(header: str) -> str:
     """Return the host of a `Host` header, without its port and brackets."""
     if header.startswith("["):
-        return header[1:].partition("]")[0]
+        host, bracket, _ = header[1:].partition("]")
+        return host if bracket else ""
     return header.partition(":")[0].lower()
 
 

@@ -27,7 +27,6 @@ from pixelmeter.serve.collector import LedgerCollector
 from pixelmeter.serve.connections import Limits, failure_logger, suitable_limits
 from pixelmeter.serve.guard import Guard
 from pixelmeter.serve.listening import listen, shown
-from pixelmeter.serve.page.app import Page
 from pixelmeter.serve.protocol import connection_class
 from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemClock
@@ -59,7 +58,7 @@ def serve(
     has_page: bool = False,
     tags: Sequence[str] = (),
 ) -> None:
-    """Serve the metrics of a ledger, and its page, until SIGTERM or SIGINT.
+    """Serve the metrics of a ledger, and with `has_page` its page, until SIGTERM or SIGINT.
 
     `ready` is told the address, once it can be reached; `tags` are those by which the metrics show spend too.
 
@@ -70,7 +69,7 @@ def serve(
     url = absolute_url(url)
     registry = CollectorRegistry()
     registry.register(LedgerCollector(url, clock=SystemClock(), tags=tags))
-    app = make_app(registry, guard, Page(url, SystemClock()).routes() if has_page else [])
+    app = make_app(registry, guard, _pages(url) if has_page else [])
     limits = limits or suitable_limits()
     with listen(host, port) as listening:
         config = uvicorn.Config(
@@ -99,6 +98,13 @@ def serve(
         with _Adoption(lambda: adopt(url, settings)):
             ready(shown(listening))
             server.run(sockets=[listening])
+
+
+def _pages(url: str) -> Sequence[BaseRoute]:
+    # Imported late: whoever serves metrics alone needs no templates.
+    from pixelmeter.serve.page.app import Page
+
+    return Page(url, SystemClock()).routes()
 
 
 def make_app(registry: CollectorRegistry, guard: Guard | None, pages: Sequence[BaseRoute]) -> Starlette:

@@ -24,7 +24,7 @@ def passed(spent: int = 40 * NANO, value: str = "", threshold: int = 800_000, **
 def test_a_notice_says_of_what_how_much_is_spent_and_until_when() -> None:
     notice = notice_of(passed())
     assert Decimal("0.8") == notice.threshold
-    assert "budget 'images': $40 of $50 spent, 80% passed; it begins anew at 2026-05-29 00:00 UTC" == notice.text
+    assert "budget 'images': $40 of $50 spent, 80% passed; it resets at 2026-05-29 00:00 UTC" == notice.text
 
 
 def test_the_text_of_a_notice_has_the_threshold_to_the_digit_and_a_value_on_one_line() -> None:

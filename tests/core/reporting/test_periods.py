@@ -103,6 +103,8 @@ def test_a_moment_outside_the_calendar_is_refused(text: str) -> None:
         ("last-month", "2026-03-31T22:00:00Z"),
         ("this-year", "2025-12-31T23:00:00Z"),
         ("last-year", "2024-12-31T23:00:00Z"),
+        ("last-1-days", "2026-05-27T22:00:00Z"),
+        ("last-30-days", "2026-04-28T22:00:00Z"),
     ],
 )
 def test_a_day_a_month_and_a_year_are_their_first_moment_in_the_zone(text: str, expected: str) -> None:

@@ -144,7 +144,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
     def text(self) -> str:
         """The notice as a sentence."""
         of = f" ({self.value!r})" if self.value else ""
-        until = "" if self.resets_at is None else f"; it begins anew at {self.resets_at:%Y-%m-%d %H:%M} UTC"
+        until = "" if self.resets_at is None else f"; it resets at {self.resets_at:%Y-%m-%d %H:%M} UTC"
         part = f"{(self.threshold * 100).normalize():f}%"
         return f"budget {self.budget!r}{of}: ${self.spent:f} of ${self.limit:f} spent, {part} passed{until}"
 

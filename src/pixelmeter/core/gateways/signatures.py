@@ -72,7 +72,7 @@ def _header(headers: Headers, name: bytes) -> bytes:
         raise WebhookError(f"no signature: the header {_name(name)} is missing")
     # What is signed has one line a header, so that a header with two could pass for others.
     if len(value) > _LONGEST_HEADER or b"\n" in value or b"\r" in value:
-        raise WebhookError(f"wrong signature: the header {_name(name)} is not what it should be")
+        raise WebhookError(f"wrong signature: the header {_name(name)} does not have the expected form")
     return value
 
 
@@ -160,8 +160,8 @@ def check_time(at: int, now: int, tolerance: int) -> None:
     if not tolerance or abs(now - at) <= tolerance:
         return
     if at > now:
-        raise WebhookError(f"from the future: signed in {at - now} s, {tolerance} s are taken; is the clock right?")
-    raise WebhookError(f"too old: signed {now - at} s ago, {tolerance} s are taken; is the clock right?")
+        raise WebhookError(f"signed {at - now} s in the future, {tolerance} s are allowed: is the clock right?")
+    raise WebhookError(f"too old: signed {now - at} s ago, {tolerance} s are allowed: is the clock right?")
 
 
 def checked_secrets(given: object, named: str) -> dict[str, tuple[str, ...]]:

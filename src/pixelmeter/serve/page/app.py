@@ -206,7 +206,7 @@ class Page:
             return RedirectResponse(asked.url(request.url.path, keep=[key for key, _ in pairs]), 303)
         context = {"asked": asked, "here": path, "choices": _CHOICES, **(more or {})}
         if asked.first("read") == "all":
-            return self._streamed(template, context, lambda reader: view(reader, asked))
+            return await self._streamed(template, context, lambda reader: view(reader, asked))
         known = request.headers.get("if-none-match")
 
         def ask(reader: LedgerReader) -> Response:
@@ -218,7 +218,9 @@ class Page:
 
         return await self._desk.answer(ask)
 
-    def _streamed(self, template: str, context: Mapping[str, Any], view: Callable[[LedgerReader], object]) -> Response:
+    async def _streamed(
+        self, template: str, context: Mapping[str, Any], view: Callable[[LedgerReader], object]
+    ) -> Response:
         """Answer a question that takes its time: what is known without the ledger comes first."""
 
         def ask(reader: LedgerReader) -> Iterator[str]:
@@ -228,13 +230,16 @@ class Page:
                 except ConfigError as error:
                     return Failed(f"This cannot be asked: {error}.")
                 except Exception as error:
-                    if not is_too_long(error):
-                        raise
-                    return Failed(_too_long_sentence(self._desk.seconds))
+                    if is_too_long(error):
+                        return Failed(_too_long_sentence(self._desk.seconds))
+                    _log.warning("a part of a page could not be made: %s", type(error).__name__, exc_info=True)
+                    return Failed(
+                        "This part of the page could not be made. What went wrong is in the log of the server."
+                    )
 
             yield from pieces(template, {**context, "ask": asked})
 
-        body = self._desk.pieces(ask)
+        body = await self._desk.pieces(ask)
         # Compressed, the beginning would wait for the rest.
         return StreamingResponse(body, media_type="text/html", headers={"content-encoding": "identity"})
 

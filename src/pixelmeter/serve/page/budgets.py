@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from urllib.parse import urlencode
 
+from pixelmeter.core.budgets.budget import Rule
 from pixelmeter.core.budgets.state import State
 from pixelmeter.core.reporting.budgets import counts, described, told_reset
 from pixelmeter.core.reporting.columns import share
@@ -42,7 +44,7 @@ _PARTS = 10_000
 def budgets_table(found: Sequence[Overview], asked: Asked, identity: str, caption: str) -> Table:
     """Return a row for each value of each budget in its present span."""
     lines = [line for one in found for line in _lines(one, asked)]
-    return Table(id=identity, caption=caption, heads=_HEADS, lines=lines)
+    return _with_values(Table(id=identity, caption=caption, heads=_HEADS, lines=lines), [one.rule for one in found])
 
 
 def detail_sections(found: Detail, asked: Asked) -> Iterator[Section]:
@@ -59,7 +61,8 @@ def detail_sections(found: Detail, asked: Asked) -> Iterator[Section]:
     if found.earlier:
         lines = [_line(state, asked, since=one.since, has_start=True) for state in found.earlier]
         heads = (Head("Began at", is_number=False), *_HEADS[1:])
-        table = Table(id="earlier-spans", caption="Spans before, the latest first", heads=heads, lines=lines)
+        whole = Table(id="earlier-spans", caption="Spans before, the latest first", heads=heads, lines=lines)
+        table = _with_values(whole, [one.rule])
         yield Section(id="earlier", title="Earlier spans", tables=[table])
     if found.resets:
         yield Section(id="resets", title="Resets", notes=[told_reset(reset, asked.zone) for reset in found.resets])
@@ -78,6 +81,14 @@ def detail_sections(found: Detail, asked: Asked) -> Iterator[Section]:
             for one in found.leases
         ]
         yield Section(id="leases", title="What processes may spend without asking", notes=leases)
+
+
+def _with_values(table: Table, rules: Sequence[Rule]) -> Table:
+    """Return a table without the column of values where no budget has any."""
+    if any(rule.each is not None for rule in rules):
+        return table
+    lines = [line._replace(cells=line.cells[1:]) for line in table.lines]
+    return replace(table, heads=[table.heads[0], *table.heads[2:]], lines=lines)
 
 
 def _lines(one: Overview, asked: Asked) -> Iterator[Line]:
@@ -106,14 +117,13 @@ def _line(state: State, asked: Asked, *, since: int, has_start: bool = False) ->
             money(state.limit),
             Cell("never" if end is None else _minute(end, asked.zone), kind="moment"),
             money(state.known_cost, rows),
-            money(state.known_at_risk, rows and f"{rows}&only=at-risk", shows_zero=False),
+            money(state.known_at_risk, f"{rows}&only=at-risk", shows_zero=False),
             money(state.credited, shows_zero=False),
             money(state.reserved, shows_zero=False),
             Cell("") if state.forecast is None else money(state.forecast),
-            count(state.blocked, rows and f"{rows}&outcome=blocked", shows_zero=False),
-            count(state.unknown_cost_attempts, rows and f"{rows}&only=unknown-cost", shows_zero=False),
+            count(state.blocked, f"{rows}&outcome=blocked", shows_zero=False),
+            count(state.unknown_cost_attempts, f"{rows}&only=unknown-cost", shows_zero=False),
         ],
-        key=None,
     )
 
 

@@ -23,14 +23,14 @@ __all__ = ["Listed", "attempts_table", "calls_view", "cost_cell", "time_text"]
 _HEADS = (
     Head("Started", is_number=False),
     Head("Outcome", is_number=False),
-    Head("Status"),
-    Head("Images"),
     Head("Cost"),
-    Head("At risk"),
-    Head("Duration"),
-    Head("Gateway", is_number=False),
     Head("Model", is_number=False),
+    Head("Gateway", is_number=False),
     Head("Tags", is_number=False),
+    Head("At risk"),
+    Head("Images"),
+    Head("Duration"),
+    Head("Status"),
 )
 
 
@@ -86,7 +86,7 @@ def attempts_table(found: Sequence[Attempt], asked: Asked, identity: str, captio
 def cost_cell(attempt: Attempt, href: str | None = None) -> Cell:
     """Return what an attempt costs, or why nobody knows."""
     if attempt.cost is None:
-        return Cell(attempt.cost_reason or "unknown", None, href, is_unknown=True)
+        return Cell("unknown", None, href, is_unknown=True, title=attempt.cost_reason)
     return Cell(dollars(attempt.cost), exact_usd(attempt.cost), href, title=f"${exact_usd(attempt.cost)}")
 
 
@@ -103,14 +103,14 @@ def _line(one: Attempt, asked: Asked) -> Line:
         Cell(time_text(started(one), asked.zone), href=asked.url(call_path(one.call_id), keep=("tz",)), kind="text"),
         [
             Cell(one.outcome, kind="outcome"),
-            Cell("" if one.status is None else str(one.status)),
-            Cell("", None) if one.images is None else count(one.images),
             cost_cell(one),
-            risk,
-            Cell("") if one.outcome == "blocked" else seconds(one.duration / 1e6),
-            name(one.gateway),
             name(one.model or "(no model)"),
+            name(one.gateway),
             Cell(" ".join(f"{key}={value}" for key, value in tags.items()), kind="name"),
+            risk,
+            Cell("") if one.images is None else count(one.images),
+            Cell("") if one.outcome == "blocked" else seconds(one.duration / 1e6),
+            Cell("" if one.status is None else str(one.status)),
         ],
         at=one.started_at // 1_000_000,
     )

@@ -47,7 +47,7 @@ class Desk:
 
         def run() -> None:
             try:
-                found = work()
+                found = self._released(work)
             except Exception as error:
                 _call(loop, _fail, answered, error)
             else:
@@ -60,26 +60,26 @@ class Desk:
             raise TooLong from None
 
     async def pieces(self, ask: Callable[[LedgerReader], Iterator[str]]) -> AsyncIterator[bytes]:
-        """Yield what is made of the ledger, as it is made. An error ends it: whoever asks tells of those."""
+        """Return what is made of the ledger, as it is made. Raises what goes wrong before the first piece."""
         loop = asyncio.get_running_loop()
-        made: asyncio.Queue[bytes | None] = asyncio.Queue()
+        made: asyncio.Queue[bytes | Exception | None] = asyncio.Queue()
         gone = threading.Event()
 
-        def send(piece: bytes | None) -> None:
+        def send(piece: bytes | Exception | None) -> None:
             _call(loop, made.put_nowait, piece)
 
-        def work() -> None:
+        def run() -> None:
             try:
-                self._ask(lambda reader: _send_all(ask(reader), gone, send))
-            finally:
-                send(None)
+                self._released(lambda: self._ask(lambda reader: _send_all(ask(reader), gone, send)))
+            except Exception as error:
+                send(error)
+            send(None)
 
-        self._start(work)
-        try:
-            while (piece := await made.get()) is not None:
-                yield piece
-        finally:
-            gone.set()
+        self._start(run)
+        first = await made.get()
+        if isinstance(first, Exception):
+            raise first
+        return _following(first, made, gone)
 
     def _ask(self, ask: Callable[[LedgerReader], _Answer]) -> _Answer:
         # Opened for each question: since the last one the file may have been replaced, or its schema upgraded.
@@ -92,17 +92,31 @@ class Desk:
                     raise TooLong from None
                 raise
 
-    def _start(self, work: Callable[[], None]) -> None:
+    def _start(self, run: Callable[[], None]) -> None:
+        """Have a thread run, which gives its place back by `_released`."""
         if not self._places.acquire(blocking=False):
             raise Busy
-
-        def run() -> None:
-            try:
-                work()
-            finally:
-                self._places.release()
-
         threading.Thread(target=run, name="pixelmeter-page", daemon=True).start()
+
+    def _released(self, work: Callable[[], _Answer]) -> _Answer:
+        """Return what work finds, once the place is given back: whoever asks again has it then."""
+        try:
+            return work()
+        finally:
+            self._places.release()
+
+
+async def _following(
+    first: bytes | None, made: asyncio.Queue[bytes | Exception | None], gone: threading.Event
+) -> AsyncIterator[bytes]:
+    """Yield pieces to the last; an error ends them as well."""
+    try:
+        piece: bytes | Exception | None = first
+        while isinstance(piece, bytes):
+            yield piece
+            piece = await made.get()
+    finally:
+        gone.set()
 
 
 def _send_all(pieces: Iterator[str], gone: threading.Event, send: Callable[[bytes], None]) -> None:

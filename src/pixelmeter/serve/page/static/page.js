@@ -20,4 +20,5 @@ for (const [event, isPaper] of [["beforeprint", true], ["afterprint", false]]) {
     drawAll(true);
   });
 }
+performance.mark("drawn");
 document.documentElement.dataset.drawn = String(drawn);

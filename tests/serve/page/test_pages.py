@@ -1,0 +1,155 @@
+"""One call, budgets, reconciliation, health and runbooks."""
+
+from __future__ import annotations
+
+from contextlib import closing
+from decimal import Decimal
+from urllib.parse import quote
+
+import msgspec
+
+import pixelmeter
+from pixelmeter.core.reconciling import reconciliation
+from pixelmeter.core.reconciling.reconciliation import Reconciliation
+from pixelmeter.ledger.adjusting import Author
+from pixelmeter.ledger.statements import keep_reconciliation
+from pixelmeter.ledger.writer import open_writer
+from pixelmeter.monitoring.runbooks import alert_pages
+from tests.conftest import FakeClock
+from tests.factories import STARTED_AT, make_attempt
+from tests.serve.page.browsing import amount, browsing, fill, rows_of
+
+PARTS = msgspec.json.encode(
+    [
+        {"of": "token_cost", "model": "m", "unit": "usd_per_million_image_output_tokens", "quantity": 1056,
+         "price": "40", "atto": str(42_240_000_000_000_000), "price_id": "p@1"},
+        {"of": "token_cost", "model": "m", "unit": "usd_per_million_text_input_tokens", "quantity": 12,
+         "price": "5", "atto": str(60_000_000_000_000), "surcharge": 100_000, "price_id": "p@1"},
+        {"of": "image_cost", "model": "m", "unit": "usd_per_image", "quantity": 1,
+         "price": "0.041", "atto": str(41_000_000_000_000_000), "price_id": "p@2"},
+    ]
+).decode()  # fmt: skip
+
+
+def test_a_call_is_told_with_its_attempts_adjustments_and_arithmetic(ledger_url: str, clock: FakeClock) -> None:
+    first = make_attempt(outcome="timeout", billing="unknown", cost=None, cost_reason="outcome_unknown", at_risk=5)
+    second = make_attempt(
+        call_id=first.id, attempt=1, started_at=STARTED_AT + 1, priced_parts=PARTS, token_cost=42_306_000,
+        image_cost=41_000_000, cost=42_306_000, cost_source="priced",
+    )  # fmt: skip
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([first, second], {}, [])
+        author = Author("reconciled", "statement 7", STARTED_AT + 5, "1", made_by="kim", why="the invoice has it")
+        paid = {
+            "cost": 7_000_000,
+            "billing": "billed",
+            "at_risk": None,
+            "cost_reason": None,
+            "cost_source": "reconciled",
+        }
+        writer.adjust([first.id], lambda now: msgspec.structs.replace(now, **paid), author)
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get(f"/calls/{first.id}?tz=Asia/Kolkata")
+        by_attempt = browser.client.get(f"/calls/{second.id}", follow_redirects=False)
+
+    assert 200 == shown.status
+    assert 2 == len(shown.tables["attempts"])
+    assert ["2026-05-29 01:56:40"] * 2 == [row[0].text for row in shown.tables["attempts"]]
+    assert "0.049306" == next(one.value for one in shown.numbers)
+    assert "reconciled, statement 7 by kim: " in shown.words
+    assert "cost unknown -> $0.007" in shown.words
+    assert "the invoice has it" in shown.words
+    for cost in ("token_cost", "image_cost"):
+        table = f"attempt-1-{cost}"
+        told = next(cell for cell in shown.totals[table] if cell.column == "Amount")
+        exact = amount(shown.column(table, "Amount"))
+        assert Decimal(getattr(second, cost)) / 10**9 == Decimal(told.value or "") == round(exact, 9)
+    assert (303, f"/calls/{first.id}") == (by_attempt.status_code, by_attempt.headers["location"])
+
+
+def test_budgets_are_told_with_the_rows_that_count(ledger_url: str, clock: FakeClock) -> None:
+    teams = ['{"team":"a & b"}', '{"team":"c"}', "{}"]
+    with closing(open_writer(ledger_url)) as writer:
+        rules = [
+            pixelmeter.Budget(1, per="day", tz="Asia/Kolkata", name="of <teams>", each="tag:team").rule,
+            pixelmeter.Budget(2, per="month", name="edits", scope={"operation": "edit", "model": "gpt-*"}).rule,
+        ]
+        writer.register(rules, STARTED_AT - 86_400_000_000)
+        writer.write(
+            [
+                make_attempt(
+                    started_at=STARTED_AT - number, tags=teams[number % 3], cost=10_000_000 * number,
+                    operation="edit" if number % 2 else "generate", requested_model="gpt-image-2", byok=number == 5,
+                )
+                for number in range(9)
+            ],
+            {}, [],
+        )  # fmt: skip
+    clock.advance(1_000_000)
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/budgets")
+        rows = shown.tables["budgets-now"]
+        for row in rows:
+            cost = next(cell for cell in row if cell.column == "Cost")
+            assert cost.href is not None
+            found = rows_of(browser, cost.href)
+            assert Decimal(cost.value or "") == amount([cell for one in found for cell in one if cell.column == "Cost"])
+            assert found
+        detail = browser.get(f"/budgets?name={quote('of <teams>')}")
+
+    assert ["edits", "of <teams>", "of <teams>", "of <teams>"] == [row[0].text for row in rows]
+    assert {"a & b", "c", "(none)"} == {row[1].text for row in rows[1:]}
+    assert "2026-05-29 18:30" == rows[1][-1].text
+    assert 200 == detail.status
+    assert "each tag:team" in detail.words
+
+
+def test_reconciliations_are_told(ledger_url: str, clock: FakeClock) -> None:
+    fill(ledger_url, [make_attempt()])
+    numbers = dict.fromkeys((*reconciliation.COUNTS, *reconciliation.SUMS), 0)
+    numbers |= {"statements": 9, "equal": 8, "only_theirs": 1, "theirs": 50_000_000, "ours": 42_240_000, "drift": -5}
+    keep_reconciliation(
+        ledger_url,
+        Reconciliation(
+            gateway="aigateway", source="usage", month="2026-05", number=0, run_at=STARTED_AT, made_by=None,
+            version="1", coverage=987_654, **numbers,
+        ),
+    )  # fmt: skip
+    with browsing(ledger_url, clock) as browser:
+        [row] = browser.get("/reconciliation").tables["months"]
+        ours = next(cell for cell in row if cell.column == "The ledger has")
+        assert ours.href is not None
+        found = rows_of(browser, ours.href)
+
+    told = {cell.column: cell.text for cell in row}
+    assert ("2026-05", "98.7 %", "$0.0500", "8") == (
+        told["Month (UTC)"], told["Covered"], told["They charged"], told["Equal"],
+    )  # fmt: skip
+    assert Decimal(ours.value or "") == amount([cell for one in found for cell in one if cell.column == "Cost"])
+
+
+def test_health_says_what_doctor_knows_and_how_fresh_the_ledger_is(ledger_url: str, clock: FakeClock) -> None:
+    fill(ledger_url, [make_attempt()])
+    clock.advance(600_000_000)
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/health?tz=Europe/Berlin")
+
+    assert 200 == shown.status
+    assert "The latest attempt was sent at 2026-05-28 22:26:40, 10 minutes ago." in shown.words
+    assert "No job is under way." in shown.words
+    assert "has schema" in shown.words
+    assert "bundled prices, checked from" in shown.words
+
+
+def test_every_runbook_is_a_page_whose_links_lead_somewhere(sqlite_url: str, clock: FakeClock) -> None:
+    with browsing(sqlite_url, clock) as browser:
+        for path in ["", *(name.removeprefix("runbooks/") for name in alert_pages() if name != "alerts.md")]:
+            shown = browser.get(f"/runbooks/{path}")
+            assert 200 == shown.status, path
+            assert not any("style" in given for _, given in shown.tags), path
+            inner = [href for href in shown.links.values() if not href.startswith(("/", "#"))]
+            for href in inner:
+                assert 200 == browser.get(f"/runbooks/{href.removeprefix('./').partition('#')[0]}").status, (path, href)
+        plain = browser.get("/runbooks/PixelmeterLedgerDown")
+
+    assert 200 == plain.status

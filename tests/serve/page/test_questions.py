@@ -1,0 +1,190 @@
+"""What a URL of the page may ask, and what it is told where it asks for nonsense."""
+
+from __future__ import annotations
+
+from urllib.parse import quote
+
+import pytest
+
+from tests.conftest import FakeClock
+from tests.factories import STARTED_AT, make_attempt
+from tests.serve.page.browsing import browsing, fill, rows_of
+
+SECOND = 1_000_000
+
+
+def some(url: str) -> None:
+    fill(
+        url,
+        [
+            make_attempt(started_at=STARTED_AT - 9 * SECOND, model="a*", gateway="fal", tags='{"team":"art"}'),
+            make_attempt(started_at=STARTED_AT - 8 * SECOND, model="ab", operation="edit", attempt=1),
+            make_attempt(started_at=STARTED_AT - 7 * SECOND, model="", cost=None, cost_reason="no_price", tags="{}"),
+            make_attempt(
+                started_at=STARTED_AT - 6 * SECOND, outcome="timeout", billing="unknown", cost=None, at_risk=7,
+                status=None,
+            ),
+            make_attempt(
+                started_at=STARTED_AT - 5 * SECOND, outcome="throttled", billing="not_billed", cost=0, status=429,
+                tags='{"team":"x=y"}', savings=3,
+            ),
+            make_attempt(
+                started_at=STARTED_AT - 4 * SECOND, outcome="blocked", billing="not_billed", cost=0, status=None
+            ),
+        ],
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("query", "seconds"),
+    [
+        ("", [4, 5, 6, 7, 8, 9]),
+        ("model=a*", [8, 9]),
+        ("exact-model=a*", [9]),
+        ("gateway=fal", [9]),
+        ("operation=edit", [8]),
+        ("outcome=timeout", [6]),
+        ("billing=unknown", [6]),
+        ("status=429", [5]),
+        ("tag=team=art", [9]),
+        ("tag=team%3Dx%3Dy", [5]),
+        ("no-tag=team", [7]),
+        ("only=errors", [5, 6]),
+        ("only=failures", [4, 5, 6]),
+        ("only=sent", [5, 6, 7, 8, 9]),
+        ("only=first", [5, 6, 7, 9]),
+        ("only=retries", [8]),
+        ("only=unknown-cost", [6, 7]),
+        ("only=known-cost", [4, 5, 8, 9]),
+        ("only=at-risk", [6]),
+        ("only=unestimated", []),
+        ("only=routed", [5]),
+        ("only=no-model", [7]),
+        ("only=errors&only=unknown-cost", [6]),
+        ("model=&gateway=&tag=&outcome=throttled", [5]),
+        ("since=today&tz=Asia/Kathmandu", [4, 5, 6, 7, 8, 9]),
+    ],
+)
+def test_a_filter_leaves_what_it_says(ledger_url: str, clock: FakeClock, query: str, seconds: list[int]) -> None:
+    some(ledger_url)
+    with browsing(ledger_url, clock) as browser:
+        found = rows_of(browser, f"/calls?{query}")
+
+    assert [f"{40 - second}" for second in seconds] == [row[0].text[-2:] for row in found]
+
+
+@pytest.mark.parametrize("order", ["", "&sort=cost"])
+def test_a_list_goes_on_where_it_ended_and_has_each_attempt_once(ledger_url: str, clock: FakeClock, order: str) -> None:
+    costs = [None, 0, 5, 5, 5, 900, None]
+    every = [
+        make_attempt(started_at=STARTED_AT - 60 * SECOND - number // 3, cost=costs[number % 7]) for number in range(170)
+    ]
+    fill(ledger_url, every)
+    with browsing(ledger_url, clock) as browser:
+        found = rows_of(browser, f"/calls?since=1h{order}")
+        first = browser.get(f"/calls?since=1h{order}")
+
+    links = [row[0].href for row in found]
+    assert {f"/calls/{one.id}" for one in every} == set(links)
+    assert len(every) == len(links)
+    assert 50 == len(first.tables["attempts"])
+    if order:
+        values = [next(cell.value for cell in row if cell.column == "Cost") for row in found]
+        known = [float(value) for value in values if value is not None]
+        assert known == sorted(known, reverse=True)
+        assert [None] * (len(values) - len(known)) == values[len(known) :]
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("/?since=soon", "since: 'soon' is not a time: write a date (2026-05-01)"),
+        ("/?since=2026-06-01&until=2026-05-01", "since (2026-06-01) must be before until (2026-05-01)"),
+        ("/?tz=Mars/Olympus", "'Mars/Olympus' is not a time zone: give an IANA name such as Europe/Berlin"),
+        ("/?outcome=fine", "outcome is 'fine': use success, error"),
+        ("/calls?only=all", "only is 'all': use sent, errors"),
+        ("/calls?status=ok", "status is 'ok': use an HTTP status such as 429"),
+        ("/calls?tag=team", "tag is 'team': write KEY=VALUE"),
+        ("/calls?tag=a=1&tag=a=2", "two values: no attempt has both"),
+        ("/calls?model=a&model=b", "model is given twice"),
+        ("/calls?colour=red", "'colour' is nothing to ask for: use since, until"),
+        ("/calls?sort=size", "sort is 'size': use time or cost"),
+        ("/calls?after=x", "after is no place in this list"),
+        ("/calls?after=99999999999999999999_01a21ec8-b717-74fd-8f52-d8210598bfb1", "after is no place in this list"),
+        (f"/calls?model={'m' * 301}", "model is longer than 300 characters"),
+        ("/calls?model=a%00b", "model has a character that nobody can see"),
+        ("/calls?budget=none", "the ledger has no budget 'none'"),
+        ("/?step=year", "step is 'year': use hour, day, week, month"),
+        ("/?step=hour&since=2024", "hours are shown of a month at most"),
+        (f"/calls?{'&'.join(f'only=x{number}' for number in range(40))}", "a URL may have 30 parameters at most"),
+    ],
+)
+def test_nonsense_is_told_with_what_to_write(sqlite_url: str, clock: FakeClock, path: str, said: str) -> None:
+    some(sqlite_url)
+    with browsing(sqlite_url, clock) as browser:
+        shown = browser.get(path)
+
+    assert 400 == shown.status
+    assert said in shown.words
+
+
+@pytest.mark.parametrize("path", ["/nowhere", "/calls/x", "/budgets?name=none", "/runbooks/Nothing.md",
+                                  "/calls/01a21ec8-b717-74fd-8f52-d8210598bfb1"])  # fmt: skip
+def test_what_is_not_there_is_said_on_a_page(sqlite_url: str, clock: FakeClock, path: str) -> None:
+    some(sqlite_url)
+    with browsing(sqlite_url, clock) as browser:
+        shown = browser.get(path)
+
+    assert 404 == shown.status
+    assert "There is no such page" in shown.words
+    assert "Spend" in shown.links
+
+
+def test_fields_of_a_form_that_nobody_filled_in_are_not_in_the_url(sqlite_url: str, clock: FakeClock) -> None:
+    some(sqlite_url)
+    with browsing(sqlite_url, clock) as browser:
+        answer = browser.client.get("/calls?model=&gateway=fal&tz=UTC&tag=", follow_redirects=False)
+
+    assert (303, "/calls?gateway=fal") == (answer.status_code, answer.headers["location"])
+
+
+def test_a_filter_can_be_taken_away_and_kept_by_the_form(sqlite_url: str, clock: FakeClock) -> None:
+    some(sqlite_url)
+    with browsing(sqlite_url, clock) as browser:
+        shown = browser.get("/calls?exact-model=a*&tag=team=art&since=this-month")
+
+    removals = {given["aria-label"]: given["href"] for tag, given in shown.tags if tag == "a" and "aria-label" in given}
+    assert {
+        "Remove filter exact-model a*": "/calls?tag=team%3Dart&since=this-month",
+        "Remove filter tag team=art": "/calls?exact-model=a%2A&since=this-month",
+    } == removals
+    hidden = [(given["name"], given["value"]) for tag, given in shown.tags if given.get("type") == "hidden"]
+    assert [("exact-model", "a*"), ("tag", "team=art")] == hidden
+
+
+HOSTILE = "<script>alert(1)</script>\"'&=#?/%20"
+
+
+def test_hostile_names_are_text_and_can_be_followed(ledger_url: str, clock: FakeClock) -> None:
+    tags = '{"<img src=x>":"\\"><b onload=x>","team":"' + HOSTILE.replace('"', '\\"') + '"}'
+    attempt = make_attempt(model=HOSTILE, gateway=HOSTILE, tags=tags, error_type=HOSTILE, request_id=HOSTILE)
+    fill(ledger_url, [attempt])
+    clock.advance(SECOND)
+    paths = ["/", "/?tags=team", f"/?tags={quote('<img src=x>')}", "/calls", f"/calls/{attempt.id}", "/health"]
+    with browsing(ledger_url, clock) as browser:
+        for path in paths:
+            shown = browser.get(path)
+            assert 200 == shown.status, path
+            kinds = {tag for tag, _ in shown.tags}
+            assert not kinds & {"b", "img"}, path
+            assert all(set(given) <= {"src", "defer", "type"} for tag, given in shown.tags if tag == "script")
+            assert not any(name == "style" or name.startswith("on") for _, given in shown.tags for name in given), path
+            assert HOSTILE in shown.words or path == "/health"
+        model = next(row for row in browser.get("/").tables["by-models"])
+        assert HOSTILE == model[0].text
+        assert model[0].href is not None
+        inside = browser.get(model[0].href)
+        assert [HOSTILE] == [row[0].text for row in inside.tables["by-models"]]
+        value = browser.get("/?tags=team").tables["tag"][0]
+        assert value[0].href is not None
+        assert 1 == len(rows_of(browser, next(cell.href or "" for cell in value if cell.column == "Cost")))
