@@ -208,7 +208,7 @@ def test_a_role_with_the_documented_rights_is_enough(postgres_url: str) -> None:
         for grant in grants:
             admin.execute(grant.replace("role_name", name).encode())
     try:
-        with serving(postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this")) as server:
+        with serving(postgres_url.replace(f"postgres:{PASSWORD}", f"{name}:only-this"), "--tag", "team") as server:
             scrape = server.scrape()
             _, errors = server.stop()
     finally:
@@ -217,6 +217,7 @@ def test_a_role_with_the_documented_rights_is_enough(postgres_url: str) -> None:
 
     assert (1, 1) == (scrape.total("pixelmeter_ledger_up"), scrape.total("pixelmeter_requests_total"))
     assert 0.04224 == scrape.total("pixelmeter_budget_spent_usd", budget="all")
+    assert scrape.has("pixelmeter_tag_last_month_cost_usd", tag="team", value="")
     assert 3 == scrape.total("pixelmeter_ledger_months_ahead")
     assert 0 == scrape.total("pixelmeter_ledger_attempts_without_month")
     assert "" == errors
