@@ -28,6 +28,7 @@ def test_sums_of_pruned_attempts_are_shown_and_what_is_missing_is_said(ledger_ur
     assert "20" == next(cell.value for cell in shown.totals["by-models"] if cell.column == "Attempts")
     assert "20" == shown.totals["by-models"][2].value
     assert "whole hours or days are known: this is 2026-05-12T10:00:00Z to" in ragged.words
+    assert "pixelmeter report --savings reads the routed attempts" in shown.words
     assert 9 == len(listed.tables["attempts"])
     assert "attempts from before 2026-05-20 are pruned" in listed.words
     for page in (days, reading):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -158,14 +157,6 @@ class Asked:
         """Return the URL of the attempts that a number adds up: both ends of its range are named, so that it stays."""
         ends = (("since", _instant(since or self.since)), ("until", _instant(until or self.until)))
         return self.url("/calls", *ends, also=also)
-
-    def command(self, name: str, *more: str) -> str:
-        """Return the command that asks the same."""
-        words = ["pixelmeter", name, *more]
-        pairs = [("since", self.range_name), *(pair for pair in self.pairs if pair[0] != "since" and pair[0] in _KNOWN)]
-        for key, value in pairs:
-            words += [f"--{key}", value]
-        return shlex.join(words)
 
 
 def read_asked(
