@@ -20,8 +20,8 @@ from benchmarks.ledger_at_scale import SMALL, fill
 from tests.serve.browser.chromium import chromium, visiting
 from tests.serve.browser.serving import serving_page
 
-ROUNDS = 7
-PATHS: Sequence[str] = ("/", "/?model=openai/*", "/?tag=team=team-1", "/calls", "/budgets", "/health", "/runbooks/")
+ROUNDS = 5
+PATHS: Sequence[str] = ("/", "/?model=openai/*", "/?tag=team=team-1", "/calls", "/budgets", "/runbooks/")
 _TIMES = """
 () => {
   const [{ responseStart }] = performance.getEntriesByType("navigation");
