@@ -116,6 +116,8 @@ def test_a_list_goes_on_where_it_ended_and_has_each_attempt_once(ledger_url: str
         ("/calls?budget=none", "the ledger has no budget 'none'"),
         ("/?step=year", "step is 'year': use hour, day, week, month"),
         ("/?step=hour&since=2024", "hours are shown of a month at most"),
+        ("/?step=day&since=2020", "days are shown of three years at most"),
+        ("/?since=0001", "the range is longer than 20 years"),
         (f"/calls?{'&'.join(f'only=x{number}' for number in range(40))}", "a URL may have 30 parameters at most"),
     ],
 )

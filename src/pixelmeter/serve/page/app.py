@@ -113,7 +113,7 @@ class Page:
 
     def _calls_view(self, reader: LedgerReader, asked: Asked) -> Listed:
         sort, after = asked.first("sort"), asked.first("after")
-        if sort not in {None, "time", "cost"}:
+        if sort is not None and sort not in {"time", "cost"}:
             raise ConfigError(f"sort is {sort[:40]!r}: use time or cost")
         by_cost = sort == "cost"
         place = None if after is None else read_place(after, by_cost=by_cost)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -51,6 +50,8 @@ _STEPS: tuple[Period, ...] = get_args(Period)
 _FEW_HOURS = timedelta(hours=50)
 _FEW_DAYS = timedelta(days=93)
 _MOST_HOURS = timedelta(days=32)
+_MOST_DAYS = timedelta(days=3 * 366)
+_LONGEST_RANGE = timedelta(days=20 * 366)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +104,7 @@ class Asked:
     def step(self) -> Period:
         """Return of which periods sums are shown one by one: as asked, else such that there are some dozens.
 
-        ConfigError for hours of more than a month: there would be thousands.
+        ConfigError for hours of more than a month and days of more than three years: there would be thousands.
         """
         given, length = self.first("step"), self.until - self.since
         if given is None:
@@ -112,6 +113,8 @@ class Asked:
             raise ConfigError(f"step is {given[:40]!r}: use {', '.join(_STEPS)}")
         if given == "hour" and length > _MOST_HOURS:
             raise ConfigError("hours are shown of a month at most: give a later since, or step=day")
+        if given == "day" and length > _MOST_DAYS:
+            raise ConfigError("days are shown of three years at most: give a later since, or step=week")
         return given
 
     def url(
@@ -154,14 +157,6 @@ class Asked:
         ends = (("since", _instant(since or self.since)), ("until", _instant(until or self.until)))
         return self.url("/calls", *ends, also=also)
 
-    def command(self, name: str, *more: str) -> str:
-        """Return the command that asks the same."""
-        words = ["pixelmeter", name, *more]
-        pairs = [("since", self.range_name), *(pair for pair in self.pairs if pair[0] != "since" and pair[0] in _KNOWN)]
-        for key, value in pairs:
-            words += [f"--{key}", value]
-        return shlex.join(words)
-
 
 def read_asked(
     pairs: Iterable[tuple[str, str]],
@@ -199,6 +194,8 @@ def read_asked(
     until = now if end is None else _moment("until", end, now, zone)
     if start >= until:
         raise ConfigError(f"the range is empty: since ({begin}) must be before until ({end or 'now'})")
+    if until - start > _LONGEST_RANGE:
+        raise ConfigError("the range is longer than 20 years: give a later since")
     return Asked(
         pairs=[(key, value) for key, given in values.items() for value in given if (key, value) != ("tz", "UTC")],
         now=now,

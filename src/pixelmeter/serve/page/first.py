@@ -65,9 +65,22 @@ def first_view(reader: LedgerReader, asked: Asked, clock: Clock) -> First:
         cards=cards,
         reading=None if found.reading is None else reading_told(found.reading),
         reading_url=asked.here("/", ("read", "all")),
-        sections=[*sums, *_tags(reader, question, asked, found), *_budgets(reader, asked), *_recent(reader, asked)],
+        sections=[
+            *sums,
+            *_savings(found),
+            *_tags(reader, question, asked, found),
+            *_budgets(reader, asked),
+            *_recent(reader, asked),
+        ],
         is_empty=_EMPTY if is_empty else None,
     )
+
+
+def _savings(found: Overview) -> Iterator[Section]:
+    """Yield what to do about savings that are not among the cards, as they would be added up from many attempts."""
+    if found.total is not None and found.total.attempts and not found.has_savings:
+        told = "They are not added up here: `pixelmeter report --savings` reads the routed attempts one by one."
+        yield Section(id="savings", title="Saved by routing", notes=[told])
 
 
 def _tags(reader: LedgerReader, question: Question, asked: Asked, found: Overview) -> Iterator[Section]:

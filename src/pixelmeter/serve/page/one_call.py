@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+import msgspec
+
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.reporting.budgets import told_reset
 from pixelmeter.core.reporting.changes import told
@@ -153,8 +155,8 @@ def _fields(prefix: str, which: str, one: Attempt) -> Table:
 
 
 def _tags(one: Attempt) -> dict[str, str]:
-    found = listed(one)["tags"]
-    return {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    found: dict[str, object] = msgspec.json.decode(one.tags)
+    return {key: str(value) for key, value in found.items()}
 
 
 def _text(value: object) -> str:
