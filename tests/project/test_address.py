@@ -13,6 +13,9 @@ from pixelmeter._version import ADDRESS, __version__
 from tests.project.conftest import CHECKOUT
 from tests.project.environments import description, metadata
 
+# Something is built first, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 README = (CHECKOUT / "README.md").read_text()
 HOME = "https://code.example/owner/pixelmeter"
 LINK = re.compile(r"\[[^\]\n]*\]\(([^)\s]+)\)")

@@ -12,6 +12,9 @@ from tests.project.conftest import CHECKOUT
 from tests.project.environments import Environment, metadata, needed
 from tests.project.test_extras import EXTRAS
 
+# Something is built first, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 PAGE = (CHECKOUT / "docs" / "dependencies.md").read_text()
 Environments = Callable[..., Environment]
 

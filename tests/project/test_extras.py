@@ -45,7 +45,8 @@ for name in json.load(sys.stdin):
 print(json.dumps(lacks))
 """
 
-pytestmark = pytest.mark.slow
+# Environments are made first, which takes long on a busy machine.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 
 def modules() -> list[str]:

@@ -14,6 +14,9 @@ from scripts.release_notes import notes
 from tests.project.conftest import CHECKOUT
 from tests.project.environments import needed
 
+# Something is built first, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 CHANGELOG = """# Changelog
 
 ## 1.1.0 (2026-12-24)

@@ -21,6 +21,9 @@ import pixelmeter
 from tests.project.conftest import CHECKOUT
 from tests.project.environments import Environment, metadata
 
+# Something is built first, which takes long on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 TROVE = "Programming Language :: Python :: "
 
 
