@@ -49,6 +49,7 @@ def some(url: str) -> None:
         ("tag=team=art", [9]),
         ("tag=team%3Dx%3Dy", [5]),
         ("no-tag=team", [7]),
+        ("tag=team%3D", [7]),
         ("only=errors", [5, 6]),
         ("only=failures", [4, 5, 6]),
         ("only=sent", [5, 6, 7, 8, 9]),

@@ -229,11 +229,14 @@ def _filters(single: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> 
     if status is not None and not (status.isascii() and status.isdigit() and 100 <= int(status[:4]) <= 999):
         raise ConfigError(f"status is {status[:40]!r}: use an HTTP status such as 429")
     tags: dict[str, str] = {}
+    untagged = list(values.get("no-tag", ()))
     for text in values.get("tag", ()):
         key, separator, value = text.partition("=")
-        if not key or not separator or not value:
-            raise ConfigError(f"tag is {text[:40]!r}: write KEY=VALUE")
-        if tags.setdefault(key, value) != value:
+        if not key or not separator:
+            raise ConfigError(f"tag is {text[:40]!r}: write KEY=VALUE, or KEY= for attempts without it")
+        if not value:
+            untagged.append(key)
+        elif tags.setdefault(key, value) != value:
             raise ConfigError(f"tag {key[:40]!r} is asked for with two values: no attempt has both")
     return Filters(
         model=single.get("model"),
@@ -244,7 +247,7 @@ def _filters(single: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> 
         billing=single.get("billing"),
         status=None if status is None else int(status),
         tags=tags,
-        untagged=tuple(values.get("no-tag", ())),
+        untagged=tuple(dict.fromkeys(untagged)),
         only=tuple(values.get("only", ())),
     )
 
