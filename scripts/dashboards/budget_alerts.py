@@ -69,7 +69,7 @@ def _forecast(thresholds: Thresholds, pace: Pace) -> Alert:
         summary="A budget will not last.",
         description=(
             'At its pace so far, {{ $value | printf "%.2f" }} USD will be spent of the budget {{ $labels.budget }} '
-            "before it begins anew: more than its limit."
+            "before it resets: more than its limit."
         ),
         runbook_url=thresholds.runbook(name),
     )

@@ -364,7 +364,7 @@ CASES = [
         },
         at="61m",
         firing={
-            "At its pace so far, 80.00 USD will be spent of the budget month before it begins anew: more than its"
+            "At its pace so far, 80.00 USD will be spent of the budget month before it resets: more than its"
             " limit.": _OF_BUDGET,
         },
     ),

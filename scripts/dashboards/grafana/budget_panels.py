@@ -22,7 +22,7 @@ def budgets() -> Json:
         "Forecast": "forecast_usd",
         "Overrun": "overrun_usd",
         "Values at their limit": "values_over",
-        "Begins anew": "reset_timestamp_seconds",
+        "Resets": "reset_timestamp_seconds",
     }
     return gauges(
         "Budgets",
@@ -37,7 +37,7 @@ def budgets() -> Json:
             column("Overrun", unit="currencyUSD", decimals=4),
             column("Used", unit="percentunit", decimals=1),
             column("Values at their limit", unit="locale", decimals=0),
-            column("Begins anew", unit="dateTimeAsIso"),
+            column("Resets", unit="dateTimeAsIso"),
         ),
         sort="Used",
     )

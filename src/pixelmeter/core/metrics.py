@@ -305,7 +305,7 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_budget_reset_timestamp_seconds",
         kind="gauge",
         labels=("budget",),
-        help="When a budget begins anew; absent for one that never does.",
+        help="When a budget resets; absent for one that never does.",
         origins=_LEDGER,
     ),
     Metric(

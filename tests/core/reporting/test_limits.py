@@ -110,7 +110,7 @@ def test_a_budget_is_a_finding_once_its_limit_is_spent(each: Any, value: str, na
     found = used_up(spent)
     assert found is not None
     assert {"budget": "images", "value": value} == found.where
-    assert f"budget {name}: $10.0000 of $10.0000 are spent; it begins anew at 2026-05-29T00:00:00Z" == found.told
+    assert f"budget {name}: $10.0000 of $10.0000 are spent; it resets at 2026-05-29T00:00:00Z" == found.told
     assert used_up(State(rule=rule, value=value, span=span, at=STARTED_AT, cost=10**10 - 1)) is None
 
 

@@ -99,7 +99,7 @@ def test_budgets_are_told_with_the_rows_that_count(ledger_url: str, clock: FakeC
 
     assert ["edits", "of <teams>", "of <teams>", "of <teams>"] == [row[0].text for row in rows]
     assert {"a & b", "c", "(none)"} == {row[1].text for row in rows[1:]}
-    assert "2026-05-29 18:30" == next(cell.text for cell in rows[1] if cell.column == "Begins anew at")
+    assert "2026-05-29 18:30" == next(cell.text for cell in rows[1] if cell.column == "Resets at")
     assert 200 == detail.status
     assert "each tag:team" in detail.words
 

@@ -93,7 +93,7 @@ def used_up(state: State) -> Excess | None:
     if not state.is_used_up:
         return None
     rule, end = state.rule, state.span.end
-    until = "" if end is None else f"; it begins anew at {utc_text(moment_of(end))}"
+    until = "" if end is None else f"; it resets at {utc_text(moment_of(end))}"
     name = f"budget {rule.name}" + (f" ({state.value or 'none'})" if rule.each else "")
     return Excess(
         BUDGETS,

@@ -29,7 +29,7 @@ _HEADS = (
     Head("Used", is_number=False),
     Head("Spent"),
     Head("Limit"),
-    Head("Begins anew at", is_number=False),
+    Head("Resets at", is_number=False),
     Head("Cost"),
     Head("At risk"),
     Head("Taken off by resets"),
