@@ -20,6 +20,7 @@ from pixelmeter.cli import main
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import ensure_schema
 from tests.postgres import PASSWORD
+from tests.serve.server import start
 
 _LINE = re.compile(
     r"gateway billed \$(?P<billed>[0-9.]+), ledger says \$(?P<known>[0-9.]+), unknown (?P<unknown>[0-9]+)\n"
@@ -71,12 +72,17 @@ def test_it_fills_a_ledger_that_equals_the_bill_and_its_commands_can_be_pasted()
         " the gateway billed $0.05."
     ) in done.stdout
 
-    commands = done.stdout.partition("Try next:\n")[2].splitlines()
+    proposed, _, page = done.stdout.partition("Try next:\n")[2].partition("\n\n")
+    commands = proposed.splitlines()
     assert 3 == len(commands)
     for command in commands:
         shown = subprocess.run(command, shell=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
         assert (0, "") == (shown.returncode, shown.stderr), command
         assert shown.stdout.strip()
+    said, command = page.splitlines()
+    assert "The page of this ledger is at http://127.0.0.1:9469/ while this runs:" == said
+    with start(shlex.split(command)) as server:
+        assert "meta/sam-3-1-image" in server.get("/").text
 
 
 @pytest.mark.slow

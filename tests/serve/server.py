@@ -6,7 +6,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -15,7 +15,7 @@ import httpx
 from tests.hazards.process import environment
 from tests.sinks.exposition import Scrape
 
-__all__ = ["Server", "serving"]
+__all__ = ["Server", "serving", "start"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,16 @@ class Server:
 @contextmanager
 def serving(url: str, *arguments: str, is_metrics: bool = True) -> Iterator[Server]:
     """Run the exporter on a free port of this machine, alone or with the page."""
-    command = [sys.executable, "-m", "pixelmeter", "serve", "--port", "0", "--database-url", url]
-    command += ["--metrics"] if is_metrics else []
+    command = [sys.executable, "-m", "pixelmeter", "serve", "--database-url", url]
+    with start([*command, *(["--metrics"] if is_metrics else []), *arguments]) as server:
+        yield server
+
+
+@contextmanager
+def start(command: Sequence[str]) -> Iterator[Server]:
+    """Run a command that serves, on a free port."""
     process = subprocess.Popen(
-        [*command, *arguments], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, "--port", "0"], env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
     with process:
         try:

@@ -108,6 +108,8 @@ def _say_how_a_budget_holds() -> None:
 
 
 def _say_what_to_try(ctx: click.Context, url: str, only: list[str]) -> None:
+    from pixelmeter.monitoring import PAGE
+
     click.echo(f"\nTry next{', with the URL in PIXELMETER_DATABASE_URL' if _has_secret(url) else ''}:")
     for arguments in (
         ("calls", "--outcome", "throttled", *only),
@@ -115,6 +117,7 @@ def _say_what_to_try(ctx: click.Context, url: str, only: list[str]) -> None:
         ("report", "--by", "tag:feature", "--tag", "team=growth", *only, "--format", "json"),
     ):
         click.echo(f"  {_typed(ctx, *arguments, url=url)}")
+    click.echo(f"\nThe page of this ledger is at {PAGE}/ while this runs:\n  {_typed(ctx, 'serve', url=url)}")
 
 
 def _typed(ctx: click.Context, *arguments: str, url: str) -> str:

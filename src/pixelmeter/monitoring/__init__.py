@@ -16,7 +16,7 @@ from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import ConfigError
 from pixelmeter.monitoring.runbooks import alert_pages
 
-__all__ = ["PLACES", "VARIABLES", "Place", "State", "Thresholds", "files", "texts", "write"]
+__all__ = ["PAGE", "PLACES", "VARIABLES", "Place", "State", "Thresholds", "files", "texts", "write"]
 
 PLACES = Path(__file__).with_name("places.json")
 """Every file that is exported, in order, each with the places at which it holds a threshold."""
@@ -32,7 +32,9 @@ VARIABLES = (
 
 State = Literal["new", "changed", "unchanged"]
 
-_PAGE = "http://127.0.0.1:9469"
+PAGE = "http://127.0.0.1:9469"
+"""Where `pixelmeter serve` has its page when it is not told otherwise."""
+
 # What a URL is made of, but for what would be more than text in JSON, YAML or a template of Grafana or Prometheus.
 _URL = re.compile(r"https?://[\w.~:/?#@!&()*+,;=%\[\]-]+", re.ASCII)
 # An objective this close to 1 allows no failure, and the burn of what it allows is a division by nothing.
@@ -76,7 +78,7 @@ class Thresholds:
     spool_used_ratio: float = _number(0.5, "share", "how much of its limit a spool folder may hold", below=1)
     price_age_days: float = _number(90.0, "days", "how old the bundled prices may get")
     page: str = field(
-        default=_PAGE,
+        default=PAGE,
         metadata={
             "unit": "URL",
             "help": "where `pixelmeter serve` shows its page; dashboards and alerts link to it",
