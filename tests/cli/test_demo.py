@@ -79,8 +79,8 @@ def test_it_fills_a_ledger_that_equals_the_bill_and_its_commands_can_be_pasted()
         shown = subprocess.run(command, shell=True, capture_output=True, text=True, env={"PATH": "/usr/bin:/bin"})
         assert (0, "") == (shown.returncode, shown.stderr), command
         assert shown.stdout.strip()
-    said, command = page.splitlines()
-    assert "The page of this ledger is at http://127.0.0.1:9469/ while this runs:" == said
+    told, command = page.splitlines()
+    assert "The page of this ledger is at http://127.0.0.1:9469/ while this runs:" == told
     with start(shlex.split(command)) as server:
         assert "meta/sam-3-1-image" in server.get("/").text
 

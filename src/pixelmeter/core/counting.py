@@ -189,7 +189,7 @@ def adjustment_tallies(change: Change) -> tuple[AdjustmentTally, ...]:
     outcome = after.outcome if adjustment.kind == "job" else ""
     now = AdjustmentTally(after.gateway, after.operation, after.model, adjustment.kind, outcome)
     now.adjustments = 1
-    now.jobs = int(is_end and after.cost_reason != "same_job")
+    now.jobs = int(is_end and after.cost_reason != "same_job" and adjustment.job_duration is not None)
     now.images = max((after.images or 0) - (before.images or 0), 0)
     if now.images:
         now.size, now.quality = size_label(after), quality_label(after)

@@ -193,7 +193,7 @@ def _changes(job: Job, submits: Sequence[_State], settler: Settler) -> Iterable[
                 made_at=end.heard_at,
                 source=end.source,
                 version=end.version,
-                job_duration=max((job.ended_at or end.heard_at) - state.attempt.started_at, 0),
+                job_duration=max((job.ended_at or end.heard_at) - state.attempt.started_at, 0) if is_first else None,
             )
 
 

@@ -27,7 +27,7 @@ _LIBRARIES = ("pixelmeter", "pixelmeter-auto", "httpx", "httpx2", "openai", "sql
 _OLD_PRICES_DAYS = 90
 _SHOWN = 5
 # What the exported docker-compose.yml reads beside the variables of Grafana.
-_OF_COMPOSE = "PIXELMETER_LEDGER_PASSWORD"
+_OF_COMPOSE = ("PIXELMETER_LEDGER_PASSWORD", "PIXELMETER_PAGE_TOKEN")
 
 
 def examine(database_url: str | None, *, seconds: float = CHECK_SECONDS) -> Iterator[Finding]:
@@ -100,7 +100,7 @@ def _variables() -> Iterator[Finding]:
         return
     from pixelmeter.monitoring import VARIABLES
 
-    for name, meant in misspelt(besides=[*VARIABLES, _OF_COMPOSE]).items():
+    for name, meant in misspelt(besides=[*VARIABLES, *_OF_COMPOSE]).items():
         question = f": did you mean {meant}?" if meant else ""
         told = f"{name} is not a variable of pixelmeter{question}"
         yield Finding("variable", "warning", told, "nothing reads it; docs/settings.md has those that there are")

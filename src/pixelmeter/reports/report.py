@@ -127,16 +127,18 @@ class Reading(NamedTuple):
 
 
 def expected(
-    reader: LedgerReader, question: Question, clock: Clock, *, worth_saying: int = _WORTH_SAYING
+    reader: LedgerReader, question: Question, clock: Clock, *, worth_saying: int | None = None
 ) -> Reading | None:
-    """Return what a question reads that no rollup can answer; None where that is fewer attempts than `worth_saying`.
+    """Return what a question reads that no rollup can answer.
+
+    None where that is fewer attempts than `worth_saying`, or without it than anybody waits for.
 
     Rollups tell how many attempts there are, and the latest ten thousand of them how long they take.
     """
     if not needs_attempts(reader, question.by, question.zone, question.filters):
         return None
     whole = _attempts_in(reader, question.since, question.until, question.filters)
-    if whole < worth_saying:
+    if whole < (_WORTH_SAYING if worth_saying is None else worth_saying):
         return None
     sample = replace(question, since=question.until - (question.until - question.since) * _SAMPLE / whole)
     sample = _within_reach(reader, sample)

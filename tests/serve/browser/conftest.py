@@ -1,4 +1,4 @@
-"""One Chromium for the tests of a worker, and a window of it for each of them."""
+"""One Chromium for these tests in a worker, and a window of it for each of them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tests.serve.browser.sample import Sample, serving_sample
 expect.set_options(timeout=PATIENCE)
 
 
-@pytest.fixture(scope="session")
+# Not for longer: while it runs, a loop runs in this thread, and tests of other folders start loops of their own.
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with chromium() as started:
         yield started

@@ -92,6 +92,7 @@ def job_ended(**fields: Any) -> Change:
         made_at=STARTED_AT,
         source="poll",
         version="0.1.0",
+        job_duration=1,
     )
 
 

@@ -41,7 +41,10 @@ class Adjustment(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     why: str | None
     """What that person said of it."""
     job_duration: Integer | None
-    """Microseconds from the start of the attempt to the end of its job, where this is one."""
+    """Microseconds from the start of the attempt to the end of its job, where this is one.
+
+    None of other attempts that were answered with the same job.
+    """
     version: str
     """The pixelmeter version that made it."""
     model: str
