@@ -264,6 +264,8 @@ def _insert(connection: Connection, table: Table, values: Mapping[str, str], row
     chosen = ", ".join(values.get(name, name) for name in names)
     connection.exec_driver_sql(
         f"INSERT INTO {table.name} ({', '.join(names)}) SELECT {chosen} FROM {rows} AS found GROUP BY {keys}"
+        # The sums of a day lie together, as they come.
+        f" ORDER BY {names.index('hour' if 'hour' in names else 'day') + 1}"
     )
 
 

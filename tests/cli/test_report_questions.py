@@ -202,6 +202,20 @@ def test_a_list_of_all_tags_says_that_its_rows_overlap_and_rows_of_one_do_not(le
     assert "(none)" in run(ledger_url, "report", "--by", "tag:team", *MAY).stdout
 
 
+@pytest.mark.parametrize("only", [(), ("--model", "of-early-may")], ids=["everything", "what was rare of late"])
+def test_how_long_a_report_takes_is_known_where_nothing_was_called_of_late(
+    ledger_url: str, monkeypatch: pytest.MonkeyPatch, only: tuple[str, ...]
+) -> None:
+    early = [make_attempt(started_at=at("2026-05-02T12:00") + number, model="of-early-may") for number in range(50)]
+    late = [make_attempt(started_at=at("2026-05-10T12:00") + number) for number in range(50)]
+    fill(ledger_url, *early, *late)
+    monkeypatch.setattr("pixelmeter.reports.report._WORTH_SAYING", 50)
+    monkeypatch.setattr("pixelmeter.reports.report._SAMPLE", 1)
+    monkeypatch.setattr("pixelmeter.cli.report._WORTH_SAYING_SECONDS", 0)
+    said = run(ledger_url, "report", "--by", "call", "--format", "json", *only, *MAY)
+    assert f"about {50 if only else 100} attempts are read" in said.stderr
+
+
 @pytest.mark.parametrize("by", ["call", "tag:team"])
 def test_a_report_that_reads_many_attempts_says_first_how_long_that_takes(
     sqlite_url: str, monkeypatch: pytest.MonkeyPatch, by: str

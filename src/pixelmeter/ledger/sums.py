@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from operator import attrgetter
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.record import NANO_PER_USD, Attempt
 from pixelmeter.core.counting import AdjustmentKey, AdjustmentTally, Key, Tally, adjustment_tallies, key_of
 from pixelmeter.core.metrics import DURATION_BUCKETS
+from pixelmeter.ledger.queries import started_in, where
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.rollups import Row, rolled_up
 
@@ -129,9 +131,15 @@ def read_totals(reader: LedgerReader) -> list[Total]:
     return [_total(row) for row in found.values()]
 
 
-def last_attempt(reader: LedgerReader) -> int | None:
-    """Return the Unix time in microseconds at which the latest attempt was sent; None in an empty ledger."""
-    latest = reader.rows("SELECT max(started_at) FROM pixelmeter_attempts")[0][0]
+def last_attempt(reader: LedgerReader, before: datetime | None = None) -> int | None:
+    """Return the Unix time in microseconds at which the latest attempt was sent, if need be before a moment.
+
+    None where there is none.
+    """
+    condition = where(started_in(None, before, reader.dialect))
+    latest = reader.rows(f"SELECT max(started_at) FROM pixelmeter_attempts {condition.text}", condition.parameters)[0][
+        0
+    ]
     return None if latest is None else reader.dialect.microseconds(latest)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.reporting.columns import OF_PROGRAMS, forecast_told, gateway_hint, names, notes, sparkline, sums
-from pixelmeter.core.reporting.periods import OpenPeriod, Period, range_text, utc_text
+from pixelmeter.core.reporting.periods import OpenPeriod, Period, moment_of, range_text, utc_text
 from pixelmeter.core.reporting.report import OTHERS, Group, Report, Row, forecast, is_period, summarise
 from pixelmeter.core.text import dollars
 from pixelmeter.errors import ConfigError, PixelmeterError
@@ -18,6 +18,7 @@ from pixelmeter.ledger.grouping import cost_by_period, grouped, needs_attempts, 
 from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, ever_unpriced, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
+from pixelmeter.ledger.sums import last_attempt
 
 if TYPE_CHECKING:
     from pixelmeter.core.pricing.book import PriceBook
@@ -140,13 +141,19 @@ def expected(
     whole = _attempts_in(reader, question.since, question.until, question.filters)
     if whole < (_WORTH_SAYING if worth_saying is None else worth_saying):
         return None
-    sample = replace(question, since=question.until - (question.until - question.since) * _SAMPLE / whole)
-    sample = _within_reach(reader, sample)
-    begun = clock.monotonic()
-    found = summarise(_groups(reader, sample), by=sample.by, since=sample.since, until=sample.until)
-    taken = (clock.monotonic() - begun) / 1e6
-    part = _attempts_in(reader, sample.since, sample.until, question.filters)
-    return Reading(whole, taken * whole / part) if part and found.rows else None
+    latest = last_attempt(reader, before=question.until)
+    if latest is None:
+        return None
+    end = moment_of(latest + 1)
+    length = (question.until - question.since) * _SAMPLE / whole
+    # What is asked for may have been rare of late: all other attempts are read as fast.
+    for filters in (question.filters, EVERYTHING):
+        sample = _within_reach(reader, replace(question, since=end - length, until=end, filters=filters))
+        if part := _attempts_in(reader, sample.since, sample.until, filters):
+            begun = clock.monotonic()
+            summarise(_groups(reader, sample), by=sample.by, since=sample.since, until=sample.until)
+            return Reading(whole, (clock.monotonic() - begun) / 1e6 * whole / part)
+    return None
 
 
 def _attempts_in(reader: LedgerReader, since: datetime, until: datetime, filters: Filters) -> int:
