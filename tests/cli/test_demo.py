@@ -112,7 +112,7 @@ def test_a_password_is_not_printed_and_the_commands_take_it_from_the_environment
     assert 0 == result.exit_code, result.output
     assert PASSWORD not in result.output
     assert "with the URL in PIXELMETER_DATABASE_URL" in result.stdout
-    command = shlex.split(result.stdout.splitlines()[-1])
+    command = shlex.split(result.stdout.partition("\n\nThe page")[0].splitlines()[-1])
     monkeypatch.setenv("PIXELMETER_DATABASE_URL", postgres_url)
     assert 0 == CliRunner().invoke(main, command[1:]).exit_code
 
