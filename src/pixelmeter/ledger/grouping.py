@@ -16,7 +16,7 @@ from pixelmeter.core.reporting.columns import HISTOGRAM, OF_PROGRAMS, sums
 from pixelmeter.core.reporting.periods import Period, name_of, utc_text, windows
 from pixelmeter.core.reporting.report import Group, is_period, known, tag_of
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.dialect import RETRIED, ROUTED, Dialect, Sql, bucket_of
+from pixelmeter.ledger.dialect import RETRIED, ROUTED, Sql, bucket_of
 from pixelmeter.ledger.measures import (
     BUCKETS,
     BUCKETS_OF_ATTEMPTS,
@@ -223,10 +223,9 @@ class _Question:
         keys = (rollup.time, *rollup.dimensions[:needed])
         places = [keys.index(name) for name in names]
         dialect = self.reader.dialect
-        bound: Callable[[datetime], object] = dialect.moment
-        if rollup.time == "day":
-            bound = _by_day(dialect)
-        time = Sql(f"{rollup.time} >= ? AND {rollup.time} < ?", (bound(piece.start), bound(piece.end)))
+        ends = piece.start, piece.end
+        bounds = [dialect.midnight(one.date()) if rollup.time == "day" else dialect.moment(one) for one in ends]
+        time = Sql(f"{rollup.time} >= ? AND {rollup.time} < ?", tuple(bounds))
         condition = where([time, *conditions])
         sums = self._asked(OF_TAGS if is_tag else OF_ROLLUP)
         buckets = [dialect.joined(BUCKETS_OF_TAGS if is_tag else BUCKETS_OF_ROLLUP)]
@@ -362,10 +361,6 @@ class _Question:
         tag = tag_of(name)
         found = Sql(_EXPRESSIONS.get(name, name)) if tag is None else self.reader.dialect.tag_value(tag)
         return Sql(f"coalesce({found.text}, '')", found.parameters)
-
-
-def _by_day(dialect: Dialect) -> Callable[[datetime], object]:
-    return lambda when: dialect.midnight(when.date())
 
 
 def _taken_off(group: Group) -> Group:
