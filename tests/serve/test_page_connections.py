@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import select
 import socket
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
+from tests.prometheus import eventually
 from tests.serve.server import Server
 from tests.serve.test_connections import GENEROUS, connect, drip, exporter, wait_for_the_end
 
@@ -85,6 +86,32 @@ def test_a_request_for_the_page_that_does_not_come_to_an_end_is_closed(sqlite_ur
         status, errors = server.stop()
 
     assert (0, "") == (status, errors.replace("WARNING:  Invalid HTTP request received.\n", ""))
+
+
+def established(server: Server) -> int:
+    """Return how many connections the server has not closed."""
+    port = f":{int(server.root.rpartition(':')[2]):04X}"
+    lines = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()]
+    return sum(local.endswith(port) and state == "01" for _, local, _, state, *_ in lines)
+
+
+@pytest.mark.parametrize(
+    "path", [b"/static/vendor/uPlot.iife.min.js", pytest.param(b"/?read=all", marks=pytest.mark.slow)]
+)
+def test_clients_that_do_not_read_the_page_are_cut_off_and_others_read_it(sqlite_url: str, path: bytes) -> None:
+    with exporter(sqlite_url, has_page=True, answer_seconds=1) as server, ExitStack() as stack:
+        clients = [stack.enter_context(connect(server, SO_RCVBUF=4096)) for _ in range(2)]
+        assert 2 == established(server)
+        ask = b"GET " + path + b" HTTP/1.1\r\nhost: localhost\r\n\r\n"
+        for client in clients:
+            client.settimeout(0.2)
+            # More than the buffers of both sides can hold.
+            with suppress(TimeoutError, ConnectionError):
+                for _ in range(5000):
+                    client.sendall(ask)
+        eventually("the server has closed them", lambda: established(server) == 0, GENEROUS)
+        assert "<h1>Spend</h1>" in server.get("/").text
+        assert 0 == server.stop()[0]
 
 
 @pytest.mark.slow
