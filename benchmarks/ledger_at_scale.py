@@ -15,8 +15,8 @@ import random
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import cast
 
@@ -267,6 +267,17 @@ def _insert(connection: Connection, table: Table, values: Mapping[str, str], row
         # The sums of a day lie together, as they come.
         f" ORDER BY {names.index('hour' if 'hour' in names else 'day') + 1}"
     )
+
+
+@contextmanager
+def named_or_small(arguments: Sequence[str]) -> Iterator[str]:
+    """Give the URL of the ledger that a command line names; without one, of a small one that is deleted again."""
+    if arguments:
+        yield arguments[0]
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        fill(f"sqlite:///{folder}/ledger.db", SMALL, 90, own_customers=True)
+        yield f"sqlite:///{folder}/ledger.db"
 
 
 def main() -> None:

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import sys
-import tempfile
 import time
 from collections.abc import Sequence
 
 import httpx
 from prometheus_client import CollectorRegistry
 
-from benchmarks.ledger_at_scale import SMALL, fill
+from benchmarks.ledger_at_scale import named_or_small
 from benchmarks.reports import of_server
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.serve.page.app import Page
@@ -61,12 +60,8 @@ async def measured(client: httpx.AsyncClient, reader: LedgerReader, path: str) -
 
 def main() -> None:
     """Print a line for each page: of the ledger that is named, else of a small one that is deleted again."""
-    if len(sys.argv) > 1:
-        asyncio.run(show(sys.argv[1]))
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        fill(f"sqlite:///{folder}/ledger.db", SMALL, 90, own_customers=True)
-        asyncio.run(show(f"sqlite:///{folder}/ledger.db"))
+    with named_or_small(sys.argv[1:]) as url:
+        asyncio.run(show(url))
 
 
 async def show(url: str) -> None:

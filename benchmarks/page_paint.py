@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 from collections.abc import Sequence
 
 from playwright.sync_api import Browser
 
-from benchmarks.ledger_at_scale import SMALL, fill
+from benchmarks.ledger_at_scale import named_or_small
 from tests.serve.browser.chromium import chromium, visiting
-from tests.serve.browser.serving import serving_page
+from tests.serve.server import serving
 
 ROUNDS = 5
 PATHS: Sequence[str] = ("/", "/?model=openai/*", "/?tag=team=team-1", "/calls", "/budgets", "/runbooks/")
@@ -55,17 +54,13 @@ def measured(browser: Browser, address: str) -> list[float | None]:
 
 def main() -> None:
     """Print a line for each page: of the ledger that is named, else of a small one that is deleted again."""
-    if len(sys.argv) > 1:
-        show(sys.argv[1])
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        fill(f"sqlite:///{folder}/ledger.db", SMALL, 90, own_customers=False)
-        show(f"sqlite:///{folder}/ledger.db")
+    with named_or_small(sys.argv[1:]) as url:
+        show(url)
 
 
 def show(url: str) -> None:
     """Print the lines of a ledger."""
-    with serving_page(url) as server, chromium() as browser:
+    with serving(url, is_metrics=False) as server, chromium() as browser:
         print(f"{'ms, medians of ' + str(ROUNDS):<24}{'first byte':>12}{'first paint':>13}{'drawn':>9}{'no news':>9}")
         for path in PATHS:
             measured(browser, f"{server.root}{path}")

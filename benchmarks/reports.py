@@ -9,14 +9,13 @@ from __future__ import annotations
 
 import os
 import sys
-import tempfile
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from benchmarks.ledger_at_scale import SMALL, fill
+from benchmarks.ledger_at_scale import named_or_small
 from benchmarks.scrape import Steps
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.reports.report import Question, ask
@@ -61,12 +60,8 @@ def measured(reader: LedgerReader, question: Question) -> tuple[float, float, in
 
 def main() -> None:
     """Print a line for each question: of the ledger that is named, else of a small one that is deleted again."""
-    if len(sys.argv) > 1:
-        show(sys.argv[1])
-        return
-    with tempfile.TemporaryDirectory() as folder:
-        fill(f"sqlite:///{folder}/ledger.db", SMALL, 90, own_customers=True)
-        show(f"sqlite:///{folder}/ledger.db")
+    with named_or_small(sys.argv[1:]) as url:
+        show(url)
 
 
 def show(url: str) -> None:

@@ -6,7 +6,6 @@ import base64
 import hmac
 import json
 import os
-import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,9 +27,9 @@ from pixelmeter.reports.check import Check, window
 from pixelmeter.reports.check_telling import tell
 from pixelmeter.settings import from_environment
 from pixelmeter.system import SystemIds
-from tests.budgets.test_webhook import Answer, Receiver
 from tests.conftest import FakeClock
 from tests.factories import make_attempt
+from tests.receiver import Answer, Receiver, receiving
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 MINUTE = 60_000_000
@@ -38,14 +37,8 @@ MINUTE = 60_000_000
 
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
-    """A webhook."""
-    found = Receiver()
-    thread = threading.Thread(target=found.server.serve_forever, args=(0.01,))
-    thread.start()
-    yield found
-    found.server.shutdown()
-    thread.join()
-    found.server.server_close()
+    with receiving() as found:
+        yield found
 
 
 def excess(model: str = "m", limit: str = "1") -> Excess:

@@ -65,7 +65,7 @@ services:
         condition: service_healthy
       prometheus:
         condition: service_started
-    healthcheck:
+    healthcheck: &healthy
       test:
         - CMD
         - python
@@ -88,14 +88,7 @@ services:
     depends_on:
       postgres:
         condition: service_healthy
-    healthcheck:
-      test:
-        - CMD
-        - python
-        - -c
-        - import urllib.request; urllib.request.urlopen("http://127.0.0.1:9469/-/healthy", timeout=3)
-      interval: 5s
-      retries: 20
+    healthcheck: *healthy
     restart: unless-stopped
 
   alertmanager:

@@ -12,11 +12,10 @@ from zoneinfo import ZoneInfo
 
 import click
 
-from pixelmeter.cli.options import database_url_option, filter_options, format_option, range_options
+from pixelmeter.cli.options import database_url_option, filter_options, format_option, range_options, reading
 from pixelmeter.core.reporting.budgets import listed_reset, told_reset
 from pixelmeter.core.reporting.changes import listed_changes, told
 from pixelmeter.core.reporting.listing import COLUMNS, OF_TABLES, cells, columns, listed
-from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
     from pixelmeter.core.attempts.adjustment import Change
@@ -31,13 +30,6 @@ _NAMES = ("gateway", "model", "tags")
 _DROP = ("tags", "gateway", "status", "images", "at_risk", "seconds")
 # With --follow a row is printed before the next is known.
 _WIDTHS = {"started_at": 19, "outcome": 11, "status": 6, "images": 6, "cost": 15, "at_risk": 8, "seconds": 7}
-
-
-def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> tuple[str, ...] | None:
-    try:
-        return None if value is None else columns(value)
-    except ConfigError as error:
-        raise click.BadParameter(str(error), ctx, param) from None
 
 
 @click.command
@@ -69,7 +61,7 @@ def _columns(ctx: click.Context, param: click.Parameter, value: str | None) -> t
     "--columns",
     "chosen",
     metavar="COLUMN,...",
-    callback=_columns,
+    callback=reading(columns),
     help="Which columns of the ledger to show, in this order, such as id,cost,trace_id.",
 )
 @format_option

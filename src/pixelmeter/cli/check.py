@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from pixelmeter.cli.options import database_url_option, filter_options
+from pixelmeter.cli.options import database_url_option, filter_options, reading
 from pixelmeter.core.reporting.limits import Excess, Limits, listed, microseconds_in, nano_in, rate_in
 from pixelmeter.core.reporting.periods import utc_text
 from pixelmeter.core.reporting.report import DIMENSIONS, dimensions
@@ -22,17 +22,6 @@ __all__ = ["command"]
 
 _FINDINGS = 1
 _CANNOT_TELL = 2
-_Read = TypeVar("_Read")
-
-
-def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Parameter, str | None], _Read | None]:
-    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> _Read | None:
-        try:
-            return None if value is None else read(value)
-        except ConfigError as error:
-            raise click.BadParameter(str(error), ctx, param) from None
-
-    return callback
 
 
 def _webhook() -> str | None:
@@ -78,17 +67,17 @@ def _fail(ctx: click.Context, error: Exception) -> NoReturn:
 
 @click.command(cls=_Command)
 @click.option(
-    "--max-error-rate", metavar="PERCENT", callback=_reading(rate_in), help="Of the attempts sent, such as 5%."
+    "--max-error-rate", metavar="PERCENT", callback=reading(rate_in), help="Of the attempts sent, such as 5%."
 )
 @click.option(
     "--max-p95",
     metavar="DURATION",
-    callback=_reading(microseconds_in),
+    callback=reading(microseconds_in),
     help="What 95 % of the attempts stay below, such as 30s.",
 )
-@click.option("--max-spend", metavar="USD", callback=_reading(nano_in), help="Known cost, such as 50.")
+@click.option("--max-spend", metavar="USD", callback=reading(nano_in), help="Known cost, such as 50.")
 @click.option("--max-unknown", metavar="N", type=click.IntRange(0), help="Attempts of unknown cost.")
-@click.option("--max-at-risk", metavar="USD", callback=_reading(nano_in), help="What is at risk, such as 5.")
+@click.option("--max-at-risk", metavar="USD", callback=reading(nano_in), help="What is at risk, such as 5.")
 @click.option("--budgets", is_flag=True, help="Each budget that is used up in its present span is a finding.")
 @click.option(
     "--window",
@@ -108,7 +97,7 @@ def _fail(ctx: click.Context, error: Exception) -> NoReturn:
 @click.option(
     "--by",
     metavar="DIMENSION,...",
-    callback=_reading(dimensions),
+    callback=reading(dimensions),
     help=f"Each row has to keep the limits, not the sum: {', '.join(DIMENSIONS)}, tag:KEY.",
 )
 @click.option(

@@ -25,6 +25,7 @@ __all__ = [
     "period_of_range",
     "range_options",
     "read_tags",
+    "reading",
 ]
 
 FORMATS = ("table", "json", "csv")
@@ -32,6 +33,7 @@ FORMATS = ("table", "json", "csv")
 _NOW = "pixelmeter.now"
 _SINCE = "pixelmeter.since"
 _Command = TypeVar("_Command", bound=Callable[..., Any])
+_Read = TypeVar("_Read")
 
 
 def database_url_option(command: _Command) -> _Command:
@@ -151,6 +153,18 @@ def _absolute(_: click.Context, __: click.Parameter, value: str) -> str:
     from pixelmeter.settings import from_environment
 
     return absolute_url(in_schema(value, from_environment().schema))
+
+
+def reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Parameter, str | None], _Read | None]:
+    """Return the callback of an option whose text is read so; the ConfigError of what cannot be read is shown."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> _Read | None:
+        try:
+            return None if value is None else read(value)
+        except ConfigError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return callback
 
 
 def _moment(ctx: click.Context, param: click.Parameter, value: str | None) -> datetime | None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
 
 import click
 
-from pixelmeter.cli.options import database_url_option, filter_options, format_option, period_of_range, range_options
+from pixelmeter.cli.options import (
+    database_url_option,
+    filter_options,
+    format_option,
+    period_of_range,
+    range_options,
+    reading,
+)
 from pixelmeter.core.reporting.columns import (
     COLUMNS,
     OF_PROGRAMS,
@@ -33,17 +40,6 @@ if TYPE_CHECKING:
 _DROP = ("p50", "share", "calls", "p95", "errors", "attempts", "images", "unknown_cost", "at_risk")
 _SAVINGS = ("baseline", "route_fee", "savings")
 _WORTH_SAYING_SECONDS = 1
-_Read = TypeVar("_Read")
-
-
-def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Parameter, str | None], _Read | None]:
-    def callback(ctx: click.Context, param: click.Parameter, value: str | None) -> _Read | None:
-        try:
-            return None if value is None else read(value)
-        except ConfigError as error:
-            raise click.BadParameter(str(error), ctx, param) from None
-
-    return callback
 
 
 @click.command
@@ -51,7 +47,7 @@ def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Par
     "--by",
     metavar="DIMENSION,...",
     default="model",
-    callback=_reading(dimensions),
+    callback=reading(dimensions),
     show_default=True,
     help=f"What to group by: {', '.join(DIMENSIONS)}, tag:KEY.",
 )
@@ -59,7 +55,7 @@ def _reading(read: Callable[[str], _Read]) -> Callable[[click.Context, click.Par
     "--columns",
     "chosen",
     metavar="COLUMN,...",
-    callback=_reading(columns),
+    callback=reading(columns),
     help=f"What to show, in this order: {', '.join(COLUMNS)}.",
 )
 @click.option(

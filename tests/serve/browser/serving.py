@@ -1,22 +1,16 @@
-"""`pixelmeter serve` with its page, as a process of its own, on a ledger of the last days."""
+"""A ledger of the last days, for a page to show."""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import Any
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
-from tests.hazards.process import environment
-from tests.serve.server import Server
 
-__all__ = ["HOSTILE", "HOUR", "attempt", "serving_page", "write"]
+__all__ = ["HOSTILE", "HOUR", "attempt", "write"]
 
 HOUR = 3_600_000_000
 """In microseconds."""
@@ -32,20 +26,3 @@ def write(url: str, *attempts: Attempt) -> None:
     """Write attempts into a ledger, which is made if need be."""
     with closing(open_writer(url)) as writer:
         writer.write(list(attempts), {}, [])
-
-
-@contextmanager
-def serving_page(url: str, *arguments: str) -> Iterator[Server]:
-    """Run the server on a free port of this machine."""
-    command = [sys.executable, "-m", "pixelmeter", "serve", "--port", "0", "--database-url", url, *arguments]
-    process = subprocess.Popen(command, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    with process:
-        try:
-            assert process.stdout is not None
-            told = process.stdout.readline()
-            found = re.search(r" at (http://\S+)/$", told.strip())
-            assert found, (told, process.poll())
-            yield Server(found[1], process)
-        finally:
-            if process.poll() is None:
-                process.kill()

@@ -10,8 +10,8 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.serve.browser.chromium import Visit, audit, visiting
-from tests.serve.browser.serving import HOSTILE, attempt, serving_page, write
-from tests.serve.server import Server
+from tests.serve.browser.serving import HOSTILE, attempt, write
+from tests.serve.server import Server, serving
 
 FLUX, GPT = "black-forest-labs/flux-2-pro", "openai/gpt-image-2"
 CALL = "0194b3f2-0000-7000-8000-000000000001"
@@ -43,7 +43,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     )
     second = attempt(29, call_id=CALL, attempt=1, cost=0, tags="{}")
     write(url, *flux, *gpt, first, second)
-    with serving_page(url) as started:
+    with serving(url, is_metrics=False) as started:
         yield started
 
 
@@ -114,7 +114,7 @@ def test_every_page_can_be_read_by_everybody(browser: Browser, server: Server, w
 @pytest.mark.parametrize("path", ["/", "/calls"])
 def test_new_attempts_appear_by_themselves(visit: Visit, ledger_url: str, path: str) -> None:
     write(ledger_url, attempt(1, model=FLUX, cost=1_000_000_000))
-    with serving_page(ledger_url) as server:
+    with serving(ledger_url, is_metrics=False) as server:
         visit.see(f"{server.root}{path}")
         visit.page.evaluate("window.isSame = true")
         shown = visit.page.locator("main")
@@ -171,7 +171,7 @@ def test_names_from_outside_are_text_on_every_page(visit: Visit, sqlite_url: str
     write(sqlite_url, hostile)
     dialogs: list[str] = []
     visit.page.on("dialog", lambda dialog: dialogs.append(dialog.message))
-    with serving_page(sqlite_url) as server:
+    with serving(sqlite_url, is_metrics=False) as server:
         for path in ("/", "/?tags=team", "/calls", f"/calls/{CALL}", "/health", "/budgets"):
             visit.see(f"{server.root}{path}")
             if path in ("/", "/calls", f"/calls/{CALL}"):
@@ -189,7 +189,7 @@ def test_a_wrong_token_is_refused_and_the_right_one_lets_the_updates_in_too(
 ) -> None:
     write(sqlite_url, attempt(1, cost=1_000_000_000))
     (tmp_path / "token").write_text("open-sesame")
-    with serving_page(sqlite_url, "--token-file", str(tmp_path / "token")) as server:
+    with serving(sqlite_url, "--token-file", str(tmp_path / "token"), is_metrics=False) as server:
         for credentials in (None, {"username": "me", "password": "open"}):
             with visiting(browser, http_credentials=credentials) as visit:
                 for path in ("/", "/calls", "/static/page.js"):
