@@ -18,7 +18,7 @@ from pixelmeter.core.text import not_a_formula
 if TYPE_CHECKING:
     from pixelmeter.cli.table import Column
 
-__all__ = ["emit", "emit_json", "plain", "say", "table_columns", "warn", "write_csv"]
+__all__ = ["emit", "emit_json", "plain", "say", "table_columns", "warn", "write_csv", "write_csv_rows"]
 
 _INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
 _NUMBER = re.compile(r"-?(0|[1-9][0-9]*)(\.[0-9]+)?")
@@ -62,12 +62,17 @@ def emit_json(value: object, *, indent: int | None = 2) -> None:
 
 
 def write_csv(rows: Iterable[Mapping[str, object]], columns: Sequence[str], *, header: bool = True) -> None:
+    """Print CSV of these columns, as `write_csv_rows` does."""
+    write_csv_rows(([row.get(column) for column in columns] for row in rows), columns, header=header)
+
+
+def write_csv_rows(rows: Iterable[Sequence[object]], columns: Sequence[str], *, header: bool = True) -> None:
     """Print CSV: text in quotes and never a formula, numbers (and text that is exactly a number) bare."""
     writer = csv.writer(sys.stdout, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     if header:
         writer.writerow(columns)
     read = plain if sys.stdout.isatty() else _text
-    writer.writerows([_cell(row.get(column), read) for column in columns] for row in rows)
+    writer.writerows([_cell(value, read) for value in row] for row in rows)
 
 
 def say(text: str) -> None:

@@ -26,7 +26,7 @@ from pixelmeter.core.reporting.columns import (
     cells,
     columns,
     csv_columns,
-    values,
+    csv_rows,
 )
 from pixelmeter.core.reporting.periods import utc_text
 from pixelmeter.core.reporting.report import DIMENSIONS, dimensions
@@ -150,13 +150,13 @@ def _with_fees(chosen: tuple[str, ...] | None, format: str, with_fees: bool) -> 
 
 
 def _print(answer: Answer, question: Question, format: str, *, is_chosen: bool) -> None:
-    from pixelmeter.cli.output import emit_json, write_csv
+    from pixelmeter.cli.output import emit_json, write_csv_rows
 
     report, shown = answer.report, question.columns
     if format == "json":
         emit_json(as_json(report, shown))
     elif format == "csv":
-        write_csv((values(row, report, shown) for row in report.rows), csv_columns(report, shown))
+        write_csv_rows(csv_rows(report, shown), csv_columns(report, shown))
     elif report.rows:
         _print_table(answer, question, is_chosen=is_chosen)
     else:

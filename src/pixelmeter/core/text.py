@@ -145,6 +145,8 @@ _NANO_PER_SHOWN = 100_000
 
 def exact_usd(nano: int) -> str:
     """Return dollars as a plain decimal number, every digit and no more: 10_000_000 is "0.01", 0 is "0"."""
+    if not nano:
+        return "0"
     whole, fraction = divmod(abs(nano), NANO_PER_USD)
     digits = f"{whole}.{fraction:09}".rstrip("0").rstrip(".")
     return f"-{digits}" if nano < 0 else digits

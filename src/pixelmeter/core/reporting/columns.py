@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pixelmeter.core.reporting.periods import utc_text
@@ -20,6 +20,7 @@ __all__ = [
     "change_text",
     "columns",
     "csv_columns",
+    "csv_rows",
     "forecast_told",
     "gateway_hint",
     "names",
@@ -192,8 +193,15 @@ def as_json(report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> dict[str, ob
 
 
 def csv_columns(report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> tuple[str, ...]:
-    """Return the keys of a row's `values`, in order."""
+    """Return the headings of `csv_rows`: the keys of a row's `values`, in order."""
     return (*report.by, *(COLUMNS[name] for name in chosen))
+
+
+def csv_rows(report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> Iterator[Sequence[object]]:
+    """Yield what stands under `csv_columns` in each row."""
+    read = [_COLUMNS[name].value for name in chosen]
+    for row in report.rows:
+        yield [*row.key, *[value(row, report.total) for value in read]]
 
 
 def values(row: Row, report: Report, chosen: Sequence[str] = OF_PROGRAMS) -> dict[str, object]:
