@@ -47,7 +47,7 @@ def start(ledger_url: str, tmp_path: Path) -> Iterator[Start]:
     for meter, client in started:
         client.close()
         assert meter.close(60)
-        assert {} == meter.failures.counts()
+        assert {} == meter.status()["failures"]
 
 
 def kept(meter: Meter) -> list[Attempt]:

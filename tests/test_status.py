@@ -13,7 +13,7 @@ import pytest
 
 import pixelmeter
 from pixelmeter.drain import DrainStatus
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.recorder.status import DrainCounts, SpoolCounts, Status
 from pixelmeter.spool import SpoolStatus
 from pixelmeter.spool.frames import OUTCOME, encode
@@ -26,8 +26,8 @@ from tests.ledger.reading import stored
 def record(meter: Meter, number: int) -> None:
     for _ in range(number):
         attempt = make_attempt()
-        meter.recorder.begin(attempt)
-        meter.recorder.end(attempt)
+        intake_of(meter).recorder.begin(attempt)
+        intake_of(meter).recorder.end(attempt)
 
 
 @pytest.mark.parametrize(("counts", "struct"), [(SpoolCounts, SpoolStatus), (DrainCounts, DrainStatus)])

@@ -189,10 +189,10 @@ def test_an_attempt_that_we_failed_to_meter_does_not_hide_the_one_that_follows_i
         await client.post(MOCK, json={"model": "meta/sam-3-1-image", "prompt": "p"})
         await client.close()
 
-    monkeypatch.setattr("pixelmeter.meter.Exchange", fail_once)
+    monkeypatch.setattr("pixelmeter.intake.Exchange", fail_once)
     with capture_calls() as attempts:
         kit.run(post())
-    assert {"request": 1} == meter.failures.counts()
+    assert {"request": 1} == meter.status()["failures"]
     assert ["success"] == [attempt.outcome for attempt in attempts]
 
 
@@ -224,7 +224,7 @@ def test_a_request_that_we_failed_to_keep_leaves_as_it_came_and_the_sinks_are_to
     with pixelmeter.tags(aig_tag="hero"):
         kit.run(sent(kit, transport_class(kit)(meter, kit.mock(answer))))
     assert ["begun", "undone", "sent with None"] == happened
-    assert {"request": 1} == meter.failures.counts()
+    assert {"request": 1} == meter.status()["failures"]
 
 
 @KITS_BY_NAME
@@ -246,4 +246,4 @@ def test_a_tag_that_was_added_when_we_failed_is_taken_off_again(
     with pixelmeter.tags(aig_tag="hero"):
         kit.run(sent(kit, transport_class(kit)(meter, kit.mock(answer))))
     assert [None] == tags
-    assert {"request": 1} == meter.failures.counts()
+    assert {"request": 1} == meter.status()["failures"]

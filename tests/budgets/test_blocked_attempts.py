@@ -267,4 +267,4 @@ def test_what_is_sent_after_a_refusal_in_a_call_has_its_number_and_is_no_retry_o
     assert 2 == len(gateway.billing())
     assert [1] == [value for _, value in telemetry.points("pixelmeter.retries")]
     assert 2 == (telemetry.span("image_generation").attributes or {})["pixelmeter.attempts"]
-    assert {} == meter.failures.counts()
+    assert {} == meter.status()["failures"]

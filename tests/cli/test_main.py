@@ -26,7 +26,13 @@ LIBRARIES = {
 }
 """What takes longer to import than a command may take."""
 
-METERING = {"pixelmeter.meter", "pixelmeter.recorder.recorder", "pixelmeter.core.wire.exchange", "pixelmeter.drivers"}
+METERING = {
+    "pixelmeter.intake",
+    "pixelmeter.meter",
+    "pixelmeter.recorder.recorder",
+    "pixelmeter.core.wire.exchange",
+    "pixelmeter.drivers",
+}
 
 
 def imported(*arguments: str) -> set[str]:

@@ -28,7 +28,7 @@ def meter(tmp_path: Path) -> Iterator[Meter]:
     gateways = {"mock.test": "aigateway", "127.0.0.1:*": "aigateway"}
     with Meter(f"sqlite:///{tmp_path}/ledger.db", gateways=gateways) as meter:
         yield meter
-        assert {} == meter.failures.counts()
+        assert {} == meter.status()["failures"]
 
 
 @pytest.fixture
@@ -51,5 +51,5 @@ def limited(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeLi
 
     yield make
     for each in made:
-        assert {} == each.meter.failures.counts()
+        assert {} == each.meter.status()["failures"]
         assert 0 == each.sums()[2]

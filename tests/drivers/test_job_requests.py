@@ -12,6 +12,7 @@ import pixelmeter
 from pixelmeter import Meter
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.meter import intake_of
 from tests.clients import Body, Kit, settled
 from tests.drivers.wires import BODY, URL, metered_transport, wrapping
 
@@ -53,7 +54,7 @@ class Answers:
 def ends(meter: Meter, monkeypatch: pytest.MonkeyPatch) -> list[JobEnd]:
     """What is heard of the ends of jobs."""
     ends: list[JobEnd] = []
-    monkeypatch.setattr(meter.recorder, "job_end", ends.append)
+    monkeypatch.setattr(intake_of(meter).recorder, "job_end", ends.append)
     return ends
 
 
@@ -256,9 +257,9 @@ def test_a_failure_of_ours_is_counted_and_the_answer_arrives(
     if fails is None:
         monkeypatch.setattr(meter, "follow", lambda outgoing: 1 / 0)
     else:
-        monkeypatch.setattr(meter.recorder, "job_end", fails)
+        monkeypatch.setattr(intake_of(meter).recorder, "job_end", fails)
     assert [(200, DONE)] == asking(kit, meter, Answers(kit, DONE).transport)
-    assert 1 == sum(meter.failures.counts().values())
+    assert 1 == sum(meter.status()["failures"].values())
     assert [] == attempts
 
 

@@ -504,7 +504,7 @@ with capture_calls() as attempts:
     gevent.joinall([gevent.spawn(post, "{}") for _ in range(8)], raise_error=True)
     left.kill()
 print(sorted(attempt.outcome for attempt in attempts), len({attempt.call_id for attempt in attempts}))
-print(meter.failures.counts(), meter.close())
+print(meter.status()["failures"], meter.close())
 """
 
 

@@ -22,6 +22,7 @@ import pixelmeter
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.gateways.routes import FollowRoute
 from pixelmeter.gateways import load_profiles
+from pixelmeter.meter import intake_of
 from pixelmeter.testing import capture_calls
 from tests.clients import KITS, Kit
 
@@ -80,7 +81,7 @@ def test_an_answer_about_a_job_tells_its_end_or_nothing(
 ) -> None:
     meter = pixelmeter.Meter(f"sqlite:///{tmp_path}/ledger.db")
     ends: list[JobEnd] = []
-    monkeypatch.setattr(meter.recorder, "job_end", ends.append)
+    monkeypatch.setattr(intake_of(meter).recorder, "job_end", ends.append)
     client = pixelmeter.instrument(kit.client(transport=kit.mock(lambda _: _answer(kit, exchange.response))).raw, meter)
 
     async def send() -> None:

@@ -18,6 +18,7 @@ from collections.abc import Callable
 import httpx
 
 import pixelmeter
+from pixelmeter.meter import intake_of
 from tests.factories import make_attempt
 from tests.faults.support import Place, call
 
@@ -136,14 +137,14 @@ def forks(place: Place) -> None:
 def forks_while_its_writer_is_busy(place: Place) -> None:
     """Fork thirty children in the middle of writes; each records one attempt."""
     meter = place.meter()
-    meter.recorder.begin(make_attempt())
+    intake_of(meter).recorder.begin(make_attempt())
     meter.flush(20)
     done = threading.Event()
 
     def records() -> None:
         while not done.wait(0.001):
             for _ in range(20):
-                meter.recorder.end(make_attempt(tags='{"aig_tag":"parent"}'))
+                intake_of(meter).recorder.end(make_attempt(tags='{"aig_tag":"parent"}'))
 
     def flushes() -> None:
         while not done.is_set():
@@ -158,7 +159,7 @@ def forks_while_its_writer_is_busy(place: Place) -> None:
         done.wait(0.03)
         child = os.fork()
         if child == 0:
-            meter.recorder.end(make_attempt(tags='{"aig_tag":"child"}'))
+            intake_of(meter).recorder.end(make_attempt(tags='{"aig_tag":"child"}'))
             os._exit(0 if meter.flush(10) else 1)
         children.append(child)
     codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]

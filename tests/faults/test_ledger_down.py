@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from pixelmeter.ledger import migrate, version
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.testing.handle import Gateway
 from tests.conftest import unavailable
 from tests.faults.books import Books
@@ -100,7 +100,7 @@ def test_a_wrong_password_is_told_and_never_shown(
             capture_output=True,
             text=True,
         )
-        shown = [told, str(meter.status()), repr(meter), str(vars(meter.failures)), caplog.text]
+        shown = [told, str(meter.status()), repr(meter), str(vars(intake_of(meter).failures)), caplog.text]
         assert all(secret not in text for text in [*shown, doctor.stdout, doctor.stderr])
         assert (1, True) == (doctor.returncode, "password authentication failed" in doctor.stdout)
         assert not meter.close(0.5)

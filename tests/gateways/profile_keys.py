@@ -14,6 +14,7 @@ import pytest
 import pixelmeter
 from pixelmeter.core.attempts.jobs import JobEnd
 from pixelmeter.core.gateways.amounts import AmountReader
+from pixelmeter.meter import intake_of
 from pixelmeter.system import SystemClock
 from pixelmeter.testing import capture_calls
 
@@ -89,7 +90,7 @@ def seen(folder: Path, profile: str, **call: Any) -> tuple[list[dict[str, Any]],
         patch.setattr(SystemClock, "now", lambda _: NOW)
         meter = pixelmeter.Meter(f"sqlite:///{folder}/a.db", price_book=folder / "prices.toml")
         ends: list[JobEnd] = []
-        patch.setattr(meter.recorder, "job_end", ends.append)
+        patch.setattr(intake_of(meter).recorder, "job_end", ends.append)
         with (
             capture_calls() as calls,
             pixelmeter.tags(**({"aig_tag": call["tag"]} if "tag" in call else {})),

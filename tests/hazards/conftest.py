@@ -60,6 +60,6 @@ def pair(kit: Kit, gateway: Gateway, shared_meter: tuple[Meter, Record]) -> Iter
     meter, record = shared_meter
     assert meter.flush(10)
     record.latest = []
-    before = dict(meter.failures.counts())
+    before = dict(meter.status()["failures"])
     yield Pair(kit, gateway, meter, record)
-    assert before == meter.failures.counts()
+    assert before == meter.status()["failures"]

@@ -18,6 +18,7 @@ import pytest
 import pixelmeter
 from pixelmeter import Meter
 from pixelmeter.lifecycle import catch_up
+from pixelmeter.meter import intake_of
 from pixelmeter.recorder.failures import settle
 from tests.clients import KITS, Body, Client, Kit, each, failure, seen
 from tests.hazards.pair import MOCK, URLS, asked, json_headers
@@ -204,7 +205,7 @@ async def planted(
 
     `failed` takes the victim each time: what depends on how far the writer is may not be called again.
     """
-    failures = meter.failures
+    failures = intake_of(meter).failures
 
     def plant(code: CodeType) -> None:
         if code is victim:
@@ -257,20 +258,20 @@ async def test_hazard_07_a_fault_in_any_function_of_ours_is_counted_and_not_seen
         client = metered(kit, meter, name)
         assert expected == await view(kit, scene, client)
         functions = await called(kit, client, scene)
-        assert {} == meter.failures.counts()
+        assert {} == intake_of(meter).failures.counts()
         assert len(functions) > 30
         for victim in functions:
-            meter.failures._counts.clear()
+            intake_of(meter).failures._counts.clear()
             failed: list[CodeType] = []
             if expected != await planted(kit, client, scene, victim, meter, once=once, failed=failed):
                 wrong.append(f"seen: {name_of(victim)}")
             called_again += bool(failed)
             # Any failure of a codec is put down to the body.
-            if failed and not meter.failures.counts() and not victim.co_filename.endswith("decode.py"):
+            if failed and not intake_of(meter).failures.counts() and not victim.co_filename.endswith("decode.py"):
                 wrong.append(f"not counted: {name_of(victim)}")
-        meter.failures._counts.clear()
+        intake_of(meter).failures._counts.clear()
         assert expected == await view(kit, scene, client)
-        assert {} == meter.failures.counts()
+        assert {} == intake_of(meter).failures.counts()
         await client.close()
     assert [] == wrong
     assert called_again > 30
@@ -340,7 +341,7 @@ async def test_hazard_07_a_logging_handler_that_raises_is_not_seen(
             victim = next(function for function in functions if function.co_qualname == "Outgoing.image_request")
             result = await planted(kit, client, read, victim, meter, once=True)
             settle(timeout=60)
-            assert ({"request": 1}, 1) == (meter.failures.counts(), handler.emitted)
+            assert ({"request": 1}, 1) == (intake_of(meter).failures.counts(), handler.emitted)
             await client.close()
     finally:
         logger.removeHandler(handler)
@@ -368,7 +369,7 @@ async def test_hazard_29_a_logging_handler_that_makes_image_calls_does_not_recur
             settle(timeout=60)
         finally:
             logging.getLogger("pixelmeter").removeHandler(handler)
-        assert {"request": 1} == meter.failures.counts()
+        assert {"request": 1} == intake_of(meter).failures.counts()
         own.run(other.close())
         await client.close()
     assert [200] == kinds

@@ -237,6 +237,7 @@ def test_hazard_38_a_child_of_a_parent_that_is_in_a_transaction_keeps_its_attemp
 call("parent")
 assert meter.flush(60)
 from pixelmeter.ledger import sqlite
+from pixelmeter.meter import intake_of
 amid, go_on = threading.Event(), threading.Event()
 def amid_a_write(*given, delta_of=sqlite.delta_of):
     if os.getpid() == parent:
@@ -245,7 +246,7 @@ def amid_a_write(*given, delta_of=sqlite.delta_of):
     return delta_of(*given)
 parent, sqlite.delta_of = os.getpid(), amid_a_write
 call("parent")
-meter.recorder.stop()
+intake_of(meter).recorder.stop()
 amid.wait()
 def work():
     call_anew("child")
@@ -273,6 +274,7 @@ def test_hazard_38_a_child_of_a_parent_that_was_importing_keeps_its_attempts_and
     gateway: Gateway, tmp_path: Path
 ) -> None:
     body = """
+from pixelmeter.meter import intake_of
 amid, go_on = threading.Event(), threading.Event()
 class Slow:
     def find_spec(self, name, path=None, target=None):
@@ -282,7 +284,7 @@ class Slow:
 parent = os.getpid()
 sys.meta_path.insert(0, Slow())
 call("parent")
-ticket = meter.recorder.stop()
+ticket = intake_of(meter).recorder.stop()
 amid.wait()
 def work():
     call_anew("child")

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from suite_outcomes import Outcomes  # type: ignore[import-not-found]
 
+from pixelmeter.meter import intake_of
+
 FOLDER = Path(os.environ["AIOHTTP_SUITE_FOLDER"])
 
 
@@ -23,14 +25,14 @@ class Metered:
         from pixelmeter.drivers.aiohttp import patch
 
         self.meter = pixelmeter.Meter(database_url=f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
-        found = self.meter.routes("POST", b"api.openai.com", b"/v1/images/generations")
+        found = intake_of(self.meter).routes("POST", b"api.openai.com", b"/v1/images/generations")
         replaced = pytest.MonkeyPatch()
         replaced.setattr(self.meter, "routes", lambda method, host, target: found)
         patch(lambda: self.meter)
 
     def pytest_sessionfinish(self) -> None:
         self.meter.close(60)
-        (FOLDER / "failures.json").write_text(json.dumps(self.meter.failures.counts()))
+        (FOLDER / "failures.json").write_text(json.dumps(self.meter.status()["failures"]))
 
 
 def pytest_configure(config: pytest.Config) -> None:

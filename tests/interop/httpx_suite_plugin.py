@@ -15,6 +15,8 @@ import httpx
 import pytest
 from suite_outcomes import Outcomes  # type: ignore[import-not-found]
 
+from pixelmeter.meter import intake_of
+
 FOLDER = Path(os.environ["HTTPX_SUITE_FOLDER"])
 HOW = os.environ["HTTPX_SUITE_HOW"]
 
@@ -39,7 +41,7 @@ class Instrumented:
         patch.setattr("httpx.Client.__init__", instrumenting(httpx.Client.__init__))
         patch.setattr("httpx.AsyncClient.__init__", instrumenting(httpx.AsyncClient.__init__))
         if everything:
-            found = meter.routes("POST", b"api.openai.com", b"/v1/images/generations")
+            found = intake_of(meter).routes("POST", b"api.openai.com", b"/v1/images/generations")
             patch.setattr(meter, "routes", lambda method, host, target: found)
         self.meter = meter
 

@@ -76,7 +76,7 @@ def bedrock() -> Iterator[Any]:
 def meter(sqlite_url: str) -> Iterator[Meter]:
     with Meter(sqlite_url, gateways={"127.0.0.1:*": "bedrock"}) as meter:
         yield meter
-        assert {} == meter.failures.counts()
+        assert {} == meter.status()["failures"]
 
 
 def client_of(bedrock: Any) -> Any:

@@ -29,7 +29,7 @@ RETRY = urllib3.Retry(5, allowed_methods=None, status_forcelist=[503], backoff_f
 def meter(sqlite_url: str) -> Iterator[Meter]:
     with Meter(sqlite_url) as meter:
         yield meter
-        assert {} == meter.failures.counts()
+        assert {} == meter.status()["failures"]
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from suite_outcomes import Outcomes  # type: ignore[import-not-found]
 
+from pixelmeter.meter import intake_of
+
 FOLDER = Path(os.environ["URLLIB3_SUITE_FOLDER"])
 HOW = os.environ["URLLIB3_SUITE_HOW"]
 
@@ -24,13 +26,13 @@ class Metered:
         from pixelmeter.drivers.urllib3 import patch
 
         self.meter = pixelmeter.Meter(f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
-        found = self.meter.routes("POST", b"api.openai.com", b"/v1/images/generations")
+        found = intake_of(self.meter).routes("POST", b"api.openai.com", b"/v1/images/generations")
         pytest.MonkeyPatch().setattr(self.meter, "routes", lambda method, host, target: found)
         patch(lambda: self.meter)
 
     def pytest_sessionfinish(self) -> None:
         self.meter.flush(60)
-        (FOLDER / "failures.json").write_text(json.dumps(self.meter.failures.counts()))
+        (FOLDER / "failures.json").write_text(json.dumps(self.meter.status()["failures"]))
         self.meter.close(60)
 
 

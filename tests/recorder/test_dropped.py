@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import pixelmeter
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.settings import Settings
 from pixelmeter.testing import Gateway
 from pixelmeter.upkeep import adopt
@@ -50,8 +50,8 @@ def metered(url: str, number: int = 1, **options: str) -> Meter:
     meter = Meter(url, gateways={"127.0.0.1:*": "aigateway"}, **options)  # type: ignore[arg-type]
     for _ in range(number):
         attempt = make_attempt()
-        meter.recorder.begin(attempt)
-        meter.recorder.end(attempt)
+        intake_of(meter).recorder.begin(attempt)
+        intake_of(meter).recorder.end(attempt)
     return meter
 
 
@@ -61,7 +61,7 @@ def test_a_meter_that_is_dropped_has_brought_everything_into_the_ledger_when_its
 ) -> None:
     before = writers()
     meter = metered(ledger_url, 3, spool_dir=str(tmp_path / "spool"))
-    gone = weakref.ref(meter.recorder)
+    gone = weakref.ref(intake_of(meter).recorder)
     mine = writers() - before
     del meter  # and nobody need look for cycles
 
@@ -151,7 +151,7 @@ def test_what_a_dropped_meter_cannot_write_is_left_to_whoever_adopts_it(sqlite_u
 def test_a_meter_that_is_dropped_before_an_attempt_has_ended_leaves_its_intent(sqlite_url: str, tmp_path: Path) -> None:
     there = descriptors()
     meter = Meter(sqlite_url, spool_dir=str(tmp_path / "spool"))
-    meter.recorder.begin(make_attempt(outcome="interrupted"))
+    intake_of(meter).recorder.begin(make_attempt(outcome="interrupted"))
     del meter
     assert there == descriptors()
     assert 1 == adopt(sqlite_url, Settings(spool_dir=str(tmp_path / "spool")))
@@ -162,7 +162,7 @@ def test_a_meter_that_was_closed_and_one_that_was_never_used_go_without_a_word(s
     there = descriptors()
     closed, unused = metered(sqlite_url), Meter(sqlite_url)
     assert closed.close(60)
-    gone = weakref.ref(closed.recorder), weakref.ref(unused.recorder)
+    gone = weakref.ref(intake_of(closed).recorder), weakref.ref(intake_of(unused).recorder)
     del closed, unused
     assert (None, None) == tuple(each() for each in gone)
     assert there == descriptors()

@@ -16,6 +16,7 @@ from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.sink import Health
 from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
+from pixelmeter.meter import intake_of
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.recorder import Recorder
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
@@ -110,8 +111,8 @@ def test_a_sink_is_told_what_was_written_and_that_nothing_waits(sqlite_url: str)
     with Meter(sqlite_url, sinks=[watcher]) as meter:
         for _ in range(3):
             attempt = make_attempt()
-            meter.recorder.begin(attempt)
-            meter.recorder.end(attempt)
+            intake_of(meter).recorder.begin(attempt)
+            intake_of(meter).recorder.end(attempt)
         assert meter.flush(10)
 
     assert 3 == sum(rows for health in watcher.healths for rows, _ in health.writes)
@@ -153,8 +154,8 @@ def test_an_attempt_that_the_writer_has_at_once_waits_no_longer(
     monkeypatch.setattr(Spool, "outcome", keep_and_write)
     with Meter(sqlite_url, sinks=[watcher]) as meter:
         attempt = make_attempt()
-        meter.recorder.begin(attempt)
-        meter.recorder.end(attempt)
+        intake_of(meter).recorder.begin(attempt)
+        intake_of(meter).recorder.end(attempt)
     assert [1, 0] == [sum(rows for health in watcher.healths for rows, _ in health.writes), watcher.healths[-1].waiting]
 
 
@@ -213,6 +214,7 @@ def test_a_forked_child_tells_sinks_of_its_own_attempts_and_leaves_those_of_its_
     program = f"""
 import os, threading
 from pixelmeter import Meter
+from pixelmeter.meter import intake_of
 from pixelmeter.recorder.sink_dispatch import amid_other_code
 from tests.factories import make_attempt
 
@@ -230,8 +232,8 @@ class Sink:
 
 def make(gateway):
     attempt = make_attempt(gateway=gateway)
-    meter.recorder.begin(attempt)
-    meter.recorder.end(attempt)
+    intake_of(meter).recorder.begin(attempt)
+    intake_of(meter).recorder.end(attempt)
 
 meter = Meter({sqlite_url!r}, sinks=[Sink()], spool_dir={str(tmp_path / "spool")!r})
 make("first")

@@ -19,7 +19,7 @@ import pixelmeter
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.sink import Health
 from pixelmeter.drain import Drain
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.recorder.background import Background
 from pixelmeter.recorder.failures import settle
 from pixelmeter.testing import Gateway
@@ -76,13 +76,13 @@ def no_garbage() -> Iterator[None]:
 def record(meter: Meter, number: int = 1) -> None:
     for _ in range(number):
         attempt = make_attempt()
-        meter.recorder.begin(attempt)
-        meter.recorder.end(attempt)
+        intake_of(meter).recorder.begin(attempt)
+        intake_of(meter).recorder.end(attempt)
 
 
 def throw(meter: Meter, death: type[BaseException]) -> threading.Thread:
     """Throw an exception into the writer's thread, as a watchdog does."""
-    thread = meter.recorder._background._thread
+    thread = intake_of(meter).recorder._background._thread
     assert thread is not None
     assert thread.ident is not None
     assert 1 == ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident), ctypes.py_object(death))
@@ -163,9 +163,9 @@ def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(
         recording.start()
         kills = 0
         while kills < number:
-            ticket = meter.recorder._background.run(60)
+            ticket = intake_of(meter).recorder._background.run(60)
             stop.wait(0.021 * kills / number)
-            thread = meter.recorder._background._thread
+            thread = intake_of(meter).recorder._background._thread
             if thread is not None and is_at_work(thread):
                 throw(meter, Cancelled)
                 kills += 1

@@ -280,11 +280,12 @@ def test_a_user_and_a_password_are_asked_for_where_a_file_has_them(sqlite_url: s
 def test_what_a_dead_process_left_behind_is_taken_in(sqlite_url: str) -> None:
     code = (
         "import os, httpx, pixelmeter\n"
+        "from pixelmeter.meter import intake_of\n"
         "from pixelmeter.testing import Gateway\n"
         "with Gateway() as gateway:\n"
         f"    meter = pixelmeter.Meter({sqlite_url!r}, gateways={{'127.0.0.1:*': 'aigateway'}})\n"
         "    client = pixelmeter.instrument(httpx.Client(base_url=gateway.root), meter)\n"
-        "    meter.recorder._background.wake = lambda: None\n"
+        "    intake_of(meter).recorder._background.wake = lambda: None\n"
         "    client.post('/v1/images/generations', json={'model': 'meta/sam-3-image', 'prompt': 'a fox'})\n"
         "os._exit(9)\n"
     )

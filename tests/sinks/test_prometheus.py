@@ -28,6 +28,7 @@ from pixelmeter.core.attempts.record import OPERATIONS, OUTCOMES, Attempt
 from pixelmeter.core.metrics import METRICS
 from pixelmeter.core.sink import Health
 from pixelmeter.errors import ConfigError
+from pixelmeter.meter import intake_of
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.sinks.prometheus import PrometheusSink, exposed_registry
 from pixelmeter.sinks.series import START
@@ -432,7 +433,7 @@ def test_spans_come_first_however_they_are_turned_on(sqlite_url: str, monkeypatc
     monkeypatch.setenv("PIXELMETER_SINKS", "prometheus,otel")
     for registry in (None, CollectorRegistry()):
         with Meter(sqlite_url, registry=registry) as meter:
-            assert ["OtelSink", "PrometheusSink"] == [type(sink).__name__ for sink in meter.sinks]
+            assert ["OtelSink", "PrometheusSink"] == [type(sink).__name__ for sink in intake_of(meter).recorder.sinks]
 
 
 def test_promtool_finds_nothing_to_say_of_the_metrics(registry: CollectorRegistry, promtool: Path) -> None:

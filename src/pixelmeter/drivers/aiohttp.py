@@ -24,7 +24,7 @@ from pixelmeter.drivers.aiohttp_messages import ArrivingBody, body_of, refused_r
 from pixelmeter.drivers.passage import Layer, Routes, send_async
 from pixelmeter.drivers.refusal import answer_of, raised_to
 from pixelmeter.errors import BudgetExceeded, ConfigError
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
@@ -172,7 +172,7 @@ def _with_ours(session: Any, options: dict[str, Any], meter: Meter, refusal: Ref
             decodes = session._auto_decompress if chosen is None else chosen
             return {**options, _MIDDLEWARES: (*others, _Call(meter, refusal, decodes=decodes))}
     except Exception as error:
-        meter.failures.note("client", error)
+        intake_of(meter).failures.note("client", error)
     return options
 
 

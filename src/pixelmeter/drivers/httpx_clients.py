@@ -20,7 +20,7 @@ from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, Sync
 from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
 from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to, refusal_of
 from pixelmeter.errors import BudgetExceeded, ConfigError
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
@@ -251,7 +251,7 @@ def _found(client: Any, library: Any, meter_of: MeterOf) -> _Client | None:
         placed = _placed(client, _SEND)
         return cast("_Client", placed.layer) if isinstance(placed, _Replacement) else None
     except Exception as error:
-        meter.failures.note("client", error)
+        intake_of(meter).failures.note("client", error)
         return None
 
 

@@ -18,7 +18,7 @@ from pixelmeter.drivers import ANOTHER, httpx_clients
 from pixelmeter.drivers.inside import Inside, Place, inside
 from pixelmeter.drivers.refusal import refusal_of
 from pixelmeter.errors import ConfigError, PixelmeterWarning
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 
 __all__ = ["instrument"]
 
@@ -155,7 +155,7 @@ class _Later:
             if result is not None and hasattr(result, "__weakref__"):
                 self._latest = weakref.ref(result)
         except Exception as error:
-            self.meter.failures.note("client", error)
+            intake_of(self.meter).failures.note("client", error)
 
 
 class _Maker(_Later):

@@ -28,7 +28,7 @@ from pixelmeter.drivers.waiting import through, through_async
 from pixelmeter.errors import BudgetExceeded
 from pixelmeter.lifecycle import Watch, catch_up, watch
 from pixelmeter.linking import Mark, mark_of
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.sink_dispatch import amid_other_code
@@ -91,7 +91,7 @@ class Layer:
             meter = self.meter or self._meter_of(request)
             if meter is None:
                 return None
-            outgoing = self.read(request, meter.routes)
+            outgoing = self.read(request, intake_of(meter).routes)
             return None if outgoing is None else (yield from _enter(self, outgoing))
         except BudgetExceeded:
             raise
@@ -99,7 +99,7 @@ class Layer:
             latest = _latest.get()
             meter = self.meter or (None if latest is None else latest.meter)
             if meter is not None:
-                meter.failures.note("request", error)
+                intake_of(meter).failures.note("request", error)
             return None
 
     def _meter_of(self, request: Any) -> Meter | None:
@@ -216,11 +216,11 @@ def send(layer: Layer, request: Any, inner: Callable[[Any], Any]) -> Any:
     try:
         response = inner(request)
     except BaseException as error:
-        tell(passage.meter.failures, _fail, layer, request, passage, error)
+        tell(intake_of(passage.meter).failures, _fail, layer, request, passage, error)
         raise
     finally:
         passage.is_over = True
-        tell(passage.meter.failures, passage.leave)
+        tell(intake_of(passage.meter).failures, passage.leave)
     _watch(layer, passage, response, is_async=False)
     return response
 
@@ -236,11 +236,11 @@ async def send_async(layer: Layer, request: Any, inner: Callable[[Any], Awaitabl
     try:
         response = await inner(request)
     except BaseException as error:
-        tell(passage.meter.failures, _fail, layer, request, passage, error)
+        tell(intake_of(passage.meter).failures, _fail, layer, request, passage, error)
         raise
     finally:
         passage.is_over = True
-        tell(passage.meter.failures, passage.leave)
+        tell(intake_of(passage.meter).failures, passage.leave)
     _watch(layer, passage, response, is_async=True)
     return response
 
@@ -251,7 +251,7 @@ def _fail(layer: Layer, request: Any, passage: Passage, error: BaseException) ->
 
 
 def _watch(layer: Layer, passage: Passage, response: Any, *, is_async: bool) -> None:
-    failures = passage.meter.failures
+    failures = intake_of(passage.meter).failures
     try:
         if passage.is_innermost:
             layer.watch(response, passage.exchange, failures, is_async=is_async)
@@ -273,10 +273,10 @@ def _enter(layer: Layer, outgoing: Outgoing) -> Generator[Ask, None, Passage | N
         if meter is None:
             return None
         if is_follow:
-            exchange, mark = meter.follow(outgoing), None
+            exchange, mark = intake_of(meter).follow(outgoing), None
         else:
             try:
-                begun = yield from meter.begin(outgoing, None if around is None else around.mark)
+                begun = yield from intake_of(meter).begin(outgoing, None if around is None else around.mark)
             except BudgetExceeded as exceeded:
                 known = layer.refusal if around is None or around.refusal is None else around.refusal
                 exceeded.refuse = exceeded.refuse or known or refusal_by(outgoing.headers)

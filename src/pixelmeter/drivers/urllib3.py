@@ -19,7 +19,7 @@ from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.drivers import ANOTHER
 from pixelmeter.drivers.urllib3_calls import Metering, as_one_call, send_one, urlopen
 from pixelmeter.errors import ConfigError
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 
 __all__ = ["is_client", "meter_client", "patch", "refuse_another"]
 
@@ -199,7 +199,7 @@ def _making(owner: Any, inner: Any, args: tuple[Any, ...], kwargs: dict[str, Any
             _place(made, metering)
     except Exception as error:
         if metering.meter is not None:
-            metering.meter.failures.note("client", error)
+            intake_of(metering.meter).failures.note("client", error)
     return made
 
 

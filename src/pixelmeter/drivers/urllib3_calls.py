@@ -26,7 +26,7 @@ from pixelmeter.drivers.urllib3_body import belong, raw_headers, watched
 from pixelmeter.drivers.urllib3_requests import Request, SentHeaders, content_of, place_of
 from pixelmeter.drivers.waiting import through
 from pixelmeter.errors import BudgetExceeded
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
 
@@ -121,7 +121,7 @@ class _Layer(Layer):
         exchange, self.exchange = self.exchange, None
         if exchange is None:
             return response
-        failures = self.call.meter.failures
+        failures = intake_of(self.call.meter).failures
         try:
             if passage is not None and not passage.is_innermost:
                 return response
@@ -230,7 +230,7 @@ def urlopen(metering: Metering, pool: Any, inner: Callable[..., Any], args: tupl
     try:
         layer = _Layer(_Call(pool, meter, metering, args, kwargs), is_outer=True)
     except Exception as error:
-        meter.failures.note("request", error)
+        intake_of(meter).failures.note("request", error)
         layer = None
     if layer is None:
         # Not above: what it raises would have our error as its context.
@@ -239,7 +239,7 @@ def urlopen(metering: Metering, pool: Any, inner: Callable[..., Any], args: tupl
     _calls.set(call)
     try:
         response = _send(layer, call.request, inner)
-        tell(meter.failures, belong, response)
+        tell(intake_of(meter).failures, belong, response)
         return response
     finally:
         call.is_over = True
@@ -251,7 +251,7 @@ def send_one(pool: Any, inner: Callable[..., Any], args: tuple[Any, ...], kwargs
     call = _calls.get()
     if call is None or call.pool is not pool or call.is_over or call.is_sending:
         return inner(*args, **kwargs)
-    failures = call.meter.failures
+    failures = intake_of(call.meter).failures
     try:
         going = call.go_on(args, kwargs)
     except Exception as error:
@@ -286,7 +286,7 @@ def _send(layer: _Layer, request: Request, inner: Callable[..., Any]) -> Any:
     call.outgoing = passage.outgoing
     if layer.is_outer:
         call.passage = passage
-    failures = passage.meter.failures
+    failures = intake_of(passage.meter).failures
     try:
         response = inner(*request.args, **request.kwargs)
     except BaseException as error:

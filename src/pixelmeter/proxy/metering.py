@@ -16,7 +16,7 @@ from pixelmeter.drivers.passage import Layer, Passage, Routes
 from pixelmeter.drivers.waiting import through_async
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.linking import Mark, go_on_with
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.proxy.bodies import Body
 from pixelmeter.tagging import tags
@@ -114,13 +114,13 @@ class Metering:
         self.meter = meter
         self._layer = _Layer(meter)
         self._tries: OrderedDict[tuple[str, bytes, int, int], Mark] = OrderedDict()
-        self.note = meter.failures.note
+        self.note = intake_of(meter).failures.note
         """Takes a failure of ours, and where it was."""
 
     def routes(self, method: str, host: str, target: bytes) -> Any:
         """Return of which routes a request may be; of none, for most."""
         try:
-            return self.meter.routes(method, host.encode("ascii"), target)
+            return intake_of(self.meter).routes(method, host.encode("ascii"), target)
         except Exception as error:
             self.note("request", error)
             return ()

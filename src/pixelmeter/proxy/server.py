@@ -18,7 +18,7 @@ import aiohttp
 from aiohttp.abc import AbstractCookieJar
 
 from pixelmeter.errors import ConfigError
-from pixelmeter.meter import Meter
+from pixelmeter.meter import Meter, intake_of
 from pixelmeter.proxy.admin import Admin
 from pixelmeter.proxy.calls import CallLimits, Proxy
 from pixelmeter.proxy.connections import Server
@@ -124,7 +124,7 @@ async def run_worker(
     loop = asyncio.get_running_loop()
     loop.set_exception_handler(failure_logger())
     # Before the first call: budgets are at hand then, and what a process before this one has left is taken in.
-    await asyncio.to_thread(meter.recorder.open, _OPEN_SECONDS)
+    await asyncio.to_thread(intake_of(meter).recorder.open, _OPEN_SECONDS)
     limits, tls = settings.clients(), settings.tls()
     places = Places(limits)
     async with AsyncExitStack() as stack:

@@ -66,6 +66,8 @@ class Recorder:
     ) -> None:
         """`open_drain` must not refer to whoever keeps the recorder: the writer thread keeps it."""
         self._spool = spool
+        self.sinks = dispatch.sinks
+        """The live views, in the order in which they are told."""
         self._dispatch = dispatch if dispatch.sinks else None
         self._backlog = dispatch.backlog
         self._writing = Writing(spool, open_drain, clock=clock, failures=failures, dispatch=dispatch, leasing=leasing)

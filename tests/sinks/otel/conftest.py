@@ -91,7 +91,7 @@ def new_meter(sqlite_url: str) -> Iterator[Callable[[OtelSink], Meter]]:
     yield make
     for meter in made:
         assert meter.close(10)
-        assert {} == meter.failures.counts()
+        assert {} == meter.status()["failures"]
 
 
 @pytest.fixture

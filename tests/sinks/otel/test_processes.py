@@ -103,7 +103,7 @@ os.wait()
 response.read()
 client.close()
 sdk.images.generate(**body)
-print("parent", json.dumps(sorted(span.name for span in exporter.get_finished_spans())), meter.failures.counts())
+print("parent", json.dumps(sorted(span.name for span in exporter.get_finished_spans())), meter.status()["failures"])
 """
     )
     done = run_python(program)

@@ -18,6 +18,7 @@ from opentelemetry.trace import SpanKind, StatusCode
 import pixelmeter
 from pixelmeter import Meter
 from pixelmeter.errors import ConfigError
+from pixelmeter.meter import intake_of
 from pixelmeter.sinks.otel import OtelSink
 from pixelmeter.testing import Gateway
 from tests.clients import KITS, TRIO, Kit
@@ -232,7 +233,7 @@ def test_a_setting_that_cannot_be_used_is_named(monkeypatch: pytest.MonkeyPatch)
 def test_the_environment_turns_the_sink_on(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIXELMETER_SINKS", "otel")
     with Meter(sqlite_url) as meter:
-        assert [OtelSink] == [type(sink) for sink in meter.sinks]
+        assert [OtelSink] == [type(sink) for sink in intake_of(meter).recorder.sinks]
 
 
 async def outcomes(kit: Kit, meter: Meter, gateway: Gateway, *told: dict[str, Any]) -> list[trace.SpanContext]:
