@@ -113,6 +113,25 @@ def test_sums_that_count_other_attempts_than_the_rows_are_a_problem(ledger: Ledg
     assert told == findings["integrity"]["found"]
 
 
+def test_sums_are_compared_with_rows_on_every_database(ledger_url: str) -> None:
+    attempts = [make_attempt() for _ in range(3)]
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write(attempts, {}, [])
+
+    def found() -> list[tuple[str, str]]:
+        result = CliRunner().invoke(main, ["doctor", "--format", "json", "--database-url", ledger_url])
+        return [(one["state"], one["found"]) for one in json.loads(result.output) if one["check"] == "integrity"]
+
+    [(before, _)] = found()
+    with open_engine(ledger_url).begin() as connection:
+        connection.exec_driver_sql(f"DELETE FROM pixelmeter_attempts WHERE id = '{attempts[0].id}'")
+
+    [(after, told)] = found()
+    assert ("ok", "problem") == (before, after)
+    sums = "by hour count 3 and those by day count 3 and those of totals count 3"
+    assert f"2 attempts with those that were pruned, but the sums {sums}" == told
+
+
 def test_a_log_without_its_database_is_a_problem_before_it_is_dropped(ledger: Ledger) -> None:
     ledger.restore(None, "new")
 

@@ -57,6 +57,8 @@ class Dialect(Protocol):
     by_index: str | None
     """A statement that has the next ones read by an index where its three parameters are "off", and as they like again
     where they are NULL; None where that needs no saying. Rollups are read in less than half the time so."""
+    damage: str | None
+    """A statement that finds what is wrong with pages and indexes, or "ok"; None where there is no such check."""
     state: str | None
     """A statement that finds text which is another one when a ledger has more; None where files tell it."""
     reach: str
@@ -145,6 +147,7 @@ class _Sqlite:
     partitions: str | None = None
     tag_members = "json_each"
     by_index: str | None = None
+    damage: str | None = "PRAGMA integrity_check(3)"
     state: str | None = None
     reach = "SELECT (SELECT min(day) FROM pixelmeter_daily), (SELECT max(day) FROM pixelmeter_daily)"
 
@@ -233,6 +236,7 @@ class _Postgresql:
     by_index: str | None = "SELECT " + ", ".join(
         f"set_config('{name}', ?, true)" for name in ("enable_seqscan", "enable_bitmapscan", "enable_hashagg")
     )
+    damage: str | None = None
     state: str | None = """
 SELECT concat_ws(' ', (SELECT sum(attempts) FROM pixelmeter_totals),
   (SELECT sum(adjustments) FROM pixelmeter_adjustment_totals),
