@@ -153,3 +153,41 @@ def test_every_runbook_is_a_page_whose_links_lead_somewhere(sqlite_url: str, clo
         plain = browser.get("/runbooks/PixelmeterLedgerDown")
 
     assert 200 == plain.status
+
+
+def test_a_call_of_more_attempts_than_are_shown_says_of_which_its_cost_is(ledger_url: str, clock: FakeClock) -> None:
+    first = make_attempt()
+    more = [make_attempt(call_id=first.id, attempt=number, started_at=STARTED_AT + number) for number in range(1, 201)]
+    with closing(open_writer(ledger_url)) as writer, browsing(ledger_url, clock) as browser:
+        writer.write([first, *more[:-1]], {}, [])
+        whole = browser.get(f"/calls/{first.id}")
+        writer.write(more[-1:], {}, [])
+        cut = browser.get(f"/calls/{first.id}")
+
+    assert "Known cost of the call" in whole.words
+    assert "Only the newest" not in whole.words
+    assert "Known cost of the newest 200 attempts" in cut.words
+    assert "Only the newest 200 attempts are shown." in cut.words
+    assert 200 == len(cut.tables["attempts"])
+
+
+def test_a_budget_of_many_values_is_told_as_far_as_a_page_can_be_read(ledger_url: str, clock: FakeClock) -> None:
+    rule = pixelmeter.Budget("0.01", per="day", name="each", each="tag:customer", thresholds=(1,)).rule
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([rule], STARTED_AT - 2 * 86_400_000_000)
+        writer.write(
+            [
+                make_attempt(tags=f'{{"customer":"c{number}"}}', started_at=STARTED_AT - day * 86_400_000_000)
+                for number in range(120)
+                for day in range(2)
+            ],
+            {}, [],
+        )  # fmt: skip
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/budgets?name=each")
+
+    assert 101 == len(shown.tables["now"])
+    assert "20 more" == shown.tables["now"][-1][1].text
+    assert 100 == len(shown.tables["earlier-spans"])
+    assert {"2026-05-27 00:00"} == {row[0].text for row in shown.tables["earlier-spans"]}
+    assert "At most 100 are shown: pixelmeter budgets show has all." in shown.words
