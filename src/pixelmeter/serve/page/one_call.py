@@ -68,7 +68,7 @@ def _of_attempt(number: int, one: Told, asked: Asked) -> Iterator[Section]:
         tables=[_products(prefix, which, each) for each in arithmetic(attempt)],
     )
     said = [(change.adjustment.made_at, told(change, asked.zone)) for change in changes]
-    said += [(reset.made_at, told_reset(reset, asked.zone)) for reset in resets]
+    said += [(reset.made_at, told_reset(reset, asked.zone, is_beside_attempt=True)) for reset in resets]
     if said:
         yield Section(
             id=f"{prefix}-changes",
