@@ -175,7 +175,10 @@ def test_a_server_that_is_not_there_is_no_finding() -> None:
         ["--max-p95", "30"],
         ["--max-spend", "5", "--by", "nothing"],
         ["--max-spend", "5", "--tz", "Nowhere/City"],
-        *(["--max-spend", "5", "--window", text] for text in ("0m", "2026-05", "yesterday", "soon", "", "7")),
+        *(
+            ["--max-spend", "5", "--window", text]
+            for text in ("0m", "2026-05", "yesterday", "last-month", "soon", "", "7")
+        ),
     ],
 )
 def test_wrong_options_are_no_finding(sqlite_url: str, options: list[str]) -> None:

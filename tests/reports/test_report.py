@@ -86,3 +86,10 @@ def test_the_keys_of_tags_are_counted_in_the_range_of_the_question(reader: Ledge
 
     assert [("team", 3, 1)] == tags_in_use(reader, of_a_week)
     assert [("team", 4, 2)] == tags_in_use(reader, YEAR)
+
+
+def test_the_time_before_begins_with_the_first_year_at_the_earliest() -> None:
+    first = datetime(1, 1, 1, tzinfo=UTC)
+    asked = Question(since=first.replace(month=2), until=first.replace(year=20), zone=UTC)
+
+    assert (first, asked.since) == asked.before

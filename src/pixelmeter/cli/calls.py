@@ -149,7 +149,7 @@ def _resets(reader: LedgerReader, found: Sequence[Attempt]) -> Mapping[str, Sequ
 def _told(changes: Sequence[Change], resets: Sequence[Reset], zone: tzinfo) -> list[str]:
     """Return what became of an attempt, and of the budgets that it counted towards, as sentences in order of time."""
     said = [(change.adjustment.made_at, told(change, zone)) for change in changes]
-    said += [(reset.made_at, told_reset(reset, zone)) for reset in resets]
+    said += [(reset.made_at, told_reset(reset, zone, is_beside_attempt=True)) for reset in resets]
     return [text for _, text in sorted(said, key=lambda one: one[0])]
 
 

@@ -50,12 +50,12 @@ def command(shows_all: bool, format: str, database_url: str) -> None:
     jobs, ends = [_listed(one, now) for one in found.jobs], [_listed_end(job) for job in found.ends]
     if format == "json":
         total = found.total
-        is_known = total.at_risk or not total.unestimated
+        at_risk = total.known_at_risk
         emit_json(
             {
                 "jobs": [{name: row[name] for name in _COLUMNS[:7]} for row in jobs],
                 "open": total.jobs,
-                "at_risk_usd": exact_usd(total.at_risk) if is_known else None,
+                "at_risk_usd": None if at_risk is None else exact_usd(at_risk),
                 "unestimated": total.unestimated,
                 "ends_without_submit": [
                     {name: row[name] for name in ("gateway", "job_id", *_COLUMNS[7:])} for row in ends
@@ -84,11 +84,11 @@ def _print(found: Pending, jobs: Sequence[dict[str, Any]], ends: Sequence[dict[s
 
 
 def _said(found: Pending) -> str:
-    jobs, at_risk, unestimated = found.total
+    jobs, unestimated, at_risk = found.total.jobs, found.total.unestimated, found.total.known_at_risk
     if not jobs:
         return "No job is open."
     said = "1 job is open" if jobs == 1 else f"{jobs:,} jobs are open"
-    if at_risk or not unestimated:
+    if at_risk is not None:
         said += f", {dollars(at_risk)} at risk"
     if unestimated:
         said += f"; what {unestimated:,} of them may cost is unknown"

@@ -130,24 +130,30 @@ SELECT name, definition, counts_from, is_active, changed_at FROM pixelmeter_budg
 
 
 def sums_in(
-    reader: LedgerReader, budget: str, *, start: int | None, value: str | None = None, limit: int | None = None
+    reader: LedgerReader,
+    budget: str,
+    *,
+    start: int | None = None,
+    but_for: int | None = None,
+    value: str | None = None,
+    limit: int | None = None,
 ) -> list[KeptSums]:
-    """Return the sums of a span, what is used most first; of all spans, the latest first, where `start` is None."""
-    condition = _of(reader.dialect, budget, start, value)
+    """Return the sums of a span, what is used most first; of all spans `but_for` one, the latest first, without it."""
+    condition = _of(reader.dialect, budget, start, value, but_for=but_for)
     same = "of.budget = sums.budget AND of.value = sums.value AND of.starts_at = sums.starts_at"
     counts = ", ".join(
         f"(SELECT count(*) FROM pixelmeter_budget_{table} AS of WHERE {same})"
         for table in ("leases", "resets", "notices")
     )
-    ends = "" if limit is None else " LIMIT ?"
+    ends = _limited(limit)
     statement = f"""
 SELECT value, starts_at, {", ".join(SUMS)}, credited, leased, overrun, overruns, {counts}
 FROM pixelmeter_budget_sums AS sums {condition.text}
-ORDER BY starts_at DESC, {SPENT} DESC, leased DESC, value{ends}
+ORDER BY starts_at DESC, {SPENT} DESC, leased DESC, value{ends.text}
 """
-    parameters = condition.parameters if limit is None else (*condition.parameters, limit)
+    rows = reader.rows(statement, (*condition.parameters, *ends.parameters))
     at = reader.dialect.microseconds
-    return [KeptSums(value, at(begun), *map(int, rest)) for value, begun, *rest in reader.rows(statement, parameters)]
+    return [KeptSums(value, at(begun), *map(int, rest)) for value, begun, *rest in rows]
 
 
 def values_in(reader: LedgerReader, budget: str, start: int, limit: int) -> tuple[int, int]:
@@ -161,25 +167,29 @@ FROM pixelmeter_budget_sums {condition.text}
     return int(values), int(used_up)
 
 
-def leases_of(reader: LedgerReader, budget: str, value: str | None = None) -> list[KeptLease]:
+def leases_of(reader: LedgerReader, budget: str, value: str | None = None, limit: int | None = None) -> list[KeptLease]:
     """Return what each process has of a budget, of its latest spans first."""
     columns = "value, starts_at, process, sum(amount), max(renewed_at)"
     at = reader.dialect.microseconds
     return [
         KeptLease(value, at(start), process, int(amount), at(renewed))
         for value, start, process, amount, renewed in _rows(
-            reader, "leases", columns, budget, value, "process", sums=True
+            reader, "leases", columns, budget, value, "process", limit, sums=True
         )
     ]
 
 
-def notices_of(reader: LedgerReader, budget: str, value: str | None = None) -> list[KeptNotice]:
+def notices_of(
+    reader: LedgerReader, budget: str, value: str | None = None, limit: int | None = None
+) -> list[KeptNotice]:
     """Return the thresholds that were passed, of the latest spans first."""
     columns = "value, starts_at, threshold, claimed_at, sent_at"
     at = reader.dialect.microseconds
     return [
         KeptNotice(value, at(start), int(threshold), at(claimed), None if sent is None else at(sent))
-        for value, start, threshold, claimed, sent in _rows(reader, "notices", columns, budget, value, "threshold")
+        for value, start, threshold, claimed, sent in _rows(
+            reader, "notices", columns, budget, value, "threshold", limit
+        )
     ]
 
 
@@ -258,17 +268,33 @@ def rule_of(name: str, definition: str) -> Rule:
 
 
 def _rows(
-    reader: LedgerReader, table: str, columns: str, budget: str, value: str | None, order: str, *, sums: bool = False
+    reader: LedgerReader,
+    table: str,
+    columns: str,
+    budget: str,
+    value: str | None,
+    order: str,
+    limit: int | None,
+    *,
+    sums: bool = False,
 ) -> list[Sequence[Any]]:
     condition = _of(reader.dialect, budget, None, value)
     statement = f"SELECT {columns} FROM pixelmeter_budget_{table} {condition.text}"
     if sums:
         statement += f" GROUP BY starts_at, value, {order}"
-    return reader.rows(f"{statement} ORDER BY starts_at DESC, value, {order}", condition.parameters)
+    ends = _limited(limit)
+    statement += f" ORDER BY starts_at DESC, value, {order}{ends.text}"
+    return reader.rows(statement, (*condition.parameters, *ends.parameters))
 
 
-def _of(dialect: Dialect, budget: str, start: int | None, value: str | None) -> Sql:
+def _limited(limit: int | None) -> Sql:
+    return Sql("") if limit is None else Sql(" LIMIT ?", (limit,))
+
+
+def _of(dialect: Dialect, budget: str, start: int | None, value: str | None, *, but_for: int | None = None) -> Sql:
     conditions = [Sql("budget = ?", (budget,))]
+    if but_for is not None:
+        conditions.append(Sql("starts_at <> ?", (dialect.moment(moment_of(but_for)),)))
     if start is not None:
         conditions.append(Sql("starts_at = ?", (dialect.moment(moment_of(start)),)))
     if value is not None:

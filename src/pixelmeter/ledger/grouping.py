@@ -51,7 +51,7 @@ from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
 from pixelmeter.ledger.wide_tags import is_rolled_up
 
-__all__ = ["cost_by_period", "grouped", "needs_attempts", "widened"]
+__all__ = ["cost_by_period", "grouped", "needs_attempts", "widened", "within_ledger"]
 
 _ROLLED_UP = {"gateway", "provider", "operation", "model", "outcome"}
 # What a report says of its sums and orders them by, whatever its columns are.
@@ -77,7 +77,7 @@ def grouped(
     they can tell, and whole days of one tag from that of tags; retries and routed attempts, which few columns are
     about, have indexes of their own; all else is read from the attempts. They are as adjustments have made them.
     """
-    since, until = _within_ledger(reader, since, until)
+    since, until = within_ledger(reader, since, until)
     begin = horizon(reader)
     parts = slots(since, until, zone, [name for name in by if is_period(name)])
     while some := list(islice(parts, _AT_ONCE)):
@@ -120,7 +120,7 @@ def cost_by_period(
 
     It is 0 where nothing was spent, and None where attempts were made of which no cost is known.
     """
-    since, until = _within_ledger(reader, since, until)
+    since, until = within_ledger(reader, since, until)
     costs = {name_of(window.first, period): 0 for window in windows(since, until, zone, period)}
     missing = dict.fromkeys(costs, 0)
     for key, found, _ in grouped(reader, (period,), since, until, zone, filters, ("cost",)):
@@ -372,8 +372,8 @@ def _taken_off(group: Group) -> Group:
     )
 
 
-def _within_ledger(reader: LedgerReader, since: datetime, until: datetime) -> tuple[datetime, datetime]:
-    """Cut a range to the UTC days that have attempts, so that no time is spent on years without any."""
+def within_ledger(reader: LedgerReader, since: datetime, until: datetime) -> tuple[datetime, datetime]:
+    """Return a range cut to the UTC days that have attempts, so that no time is spent on years without any."""
     [(first, last)] = reader.rows(reader.dialect.reach)
     since, until = since.astimezone(UTC), until.astimezone(UTC)
     if first is None:

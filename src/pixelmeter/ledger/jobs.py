@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pixelmeter.core.reporting.report import known
 from pixelmeter.ledger.dialect import wide
 from pixelmeter.ledger.measures import UNESTIMATED
 from pixelmeter.ledger.queries import spend
@@ -20,6 +21,11 @@ class JobSums(NamedTuple):
     """Nano-dollars, as far as they can be estimated."""
     unestimated: int
     """How many of the jobs have no estimate, and no known cost either."""
+
+    @property
+    def known_at_risk(self) -> int | None:
+        """What they may cost as far as it can be estimated; None where none of it can."""
+        return known(self.at_risk, self.unestimated)
 
 
 def sum_of_open_jobs(reader: LedgerReader) -> JobSums:

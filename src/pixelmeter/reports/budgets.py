@@ -104,25 +104,27 @@ def overviews(
     return [_overview(reader, kept, at, values=values) for kept in budgets_of(reader, name, with_removed=with_removed)]
 
 
-def detail(reader: LedgerReader, name: str, at: int, *, value: str | None = None) -> Detail:
-    """Return all that is known of a budget, or of one of its values; ConfigError where there is no such budget."""
+def detail(reader: LedgerReader, name: str, at: int, *, value: str | None = None, most: int | None = None) -> Detail:
+    """Return all that is known of a budget, or of one of its values; ConfigError where there is no such budget.
+
+    At most so many values, earlier states, leases and notices, of which a budget with many values has thousands.
+    """
     kept = next(iter(budgets_of(reader, name, with_removed=True)), None)
     if kept is None:
         raise ConfigError(
             f"the ledger has no budget {name[:100]!r}: `pixelmeter budgets list --all` has those that there are"
         )
-    overview = _overview(reader, kept, at, value=value)
+    overview = _overview(reader, kept, at, values=most, value=value)
     earlier = [
         _state(kept.rule, sums, at)
-        for sums in sums_in(reader, name, start=None, value=value)
-        if sums.start != overview.span.start
+        for sums in sums_in(reader, name, but_for=overview.span.start, value=value, limit=most)
     ]
     return Detail(
         overview,
         earlier,
         resets_of(reader, [name], value),
-        leases_of(reader, name, value),
-        notices_of(reader, name, value),
+        leases_of(reader, name, value, most),
+        notices_of(reader, name, value, most),
     )
 
 

@@ -16,7 +16,7 @@ from pixelmeter.ledger.grouping import grouped, needs_attempts, widened
 from pixelmeter.ledger.looking import places_to_look
 from pixelmeter.ledger.queries import names_in_use
 from pixelmeter.ledger.reader import LedgerReader
-from pixelmeter.ledger.retention import lacking
+from pixelmeter.ledger.retention import horizon, lacking
 from pixelmeter.reports.report import Question, Reading, expected
 
 __all__ = ["Names", "Stretch", "most_expensive_reads", "names", "stretch", "sum_of"]
@@ -73,10 +73,16 @@ def _places(reader: LedgerReader, question: Question, after: Place | None) -> It
 
 
 def sum_of(reader: LedgerReader, question: Question, clock: Clock, *, reads_all: bool) -> Row | Reading:
-    """Return the sums of the attempts of a range, or what must be read for them, which is done if `reads_all`."""
+    """Return the sums of the attempts of a range, or what must be read for them, which is done if `reads_all`.
+
+    Where attempts were pruned of which no sums tell, it is those of the attempts that are left.
+    """
     question = replace(question, by=(), columns=_COLUMNS)
-    if not reads_all and needs_attempts(reader, (), question.zone, question.filters):
-        reading = expected(reader, question, clock, worth_saying=_FEW)
+    if needs_attempts(reader, (), question.zone, question.filters):
+        question = _left(reader, question)
+        if question.since >= question.until:
+            return Row(())
+        reading = None if reads_all else expected(reader, question, clock, worth_saying=_FEW)
         if reading is not None:
             return reading
     since, until = widened(reader, (), question.since, question.until, question.filters)
@@ -87,7 +93,14 @@ def sum_of(reader: LedgerReader, question: Question, clock: Clock, *, reads_all:
 def most_expensive_reads(reader: LedgerReader, question: Question, clock: Clock) -> Reading | None:
     """Return what is read to find the most expensive attempts of a range; None where that is not much."""
     # No rollup tells sizes apart, so these sums read as much.
-    return expected(reader, replace(question, by=("size",), columns=_COLUMNS), clock, worth_saying=_MANY)
+    sums = replace(_left(reader, question), by=("size",), columns=_COLUMNS)
+    return expected(reader, sums, clock, worth_saying=_MANY)
+
+
+def _left(reader: LedgerReader, question: Question) -> Question:
+    """Return the question about the attempts that have not been pruned."""
+    begin = horizon(reader)
+    return question if begin is None else replace(question, since=min(max(question.since, begin), question.until))
 
 
 def names(reader: LedgerReader) -> Names:

@@ -82,7 +82,8 @@ def window(text: str, *, now: datetime, zone: tzinfo) -> Window:
     period = open_period(text, now=now, zone=zone)
     if period is not None:
         return Window(text.strip(), period.start, now, period.end)
-    since = moment(text, now=now, zone=zone) if text.strip()[-1:] in {"m", "h", "d", "w"} else now
+    is_length = text.strip()[:1].isdecimal() and text.strip()[-1:] in {"m", "h", "d", "w"}
+    since = moment(text, now=now, zone=zone) if is_length else now
     if since >= now:
         raise ConfigError(
             f"{text[:40]!r} is no window: write how long ago it began (30m, 1h, 7d), or today, this-week, this-month "

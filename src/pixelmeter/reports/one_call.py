@@ -18,7 +18,7 @@ from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.reports.budgets import resets_of_attempts
 from pixelmeter.reports.history import changes_of
 
-__all__ = ["MOST_ATTEMPTS", "Arithmetic", "Product", "Told", "arithmetic", "call_of", "one_call"]
+__all__ = ["MOST_ATTEMPTS", "Arithmetic", "Call", "Product", "Told", "arithmetic", "call_of", "one_call"]
 
 MOST_ATTEMPTS = 200
 """How many attempts of a call are told of."""
@@ -55,12 +55,23 @@ class Told(NamedTuple):
     resets: Sequence[Reset]
 
 
-def one_call(reader: LedgerReader, call_id: str) -> list[Told]:
-    """Return the attempts of a call, the oldest first; none where the ledger has no such call."""
-    found = attempts(reader, filters=Filters(call_id=call_id), limit=MOST_ATTEMPTS)[::-1]
+class Call(NamedTuple):
+    """A call."""
+
+    attempts: Sequence[Told]
+    """The oldest first."""
+    is_cut: bool
+    """Whether it has more than `MOST_ATTEMPTS`, of which these are the newest."""
+
+
+def one_call(reader: LedgerReader, call_id: str) -> Call:
+    """Return a call, which has no attempts where the ledger does not know it."""
+    newest = attempts(reader, filters=Filters(call_id=call_id), limit=MOST_ATTEMPTS + 1)
+    found = newest[:MOST_ATTEMPTS][::-1]
     changes = changes_of(reader, [one.id for one in found])
     resets = resets_of_attempts(reader, found)
-    return [Told(one, changes.get(one.id, ()), resets.get(one.id, ())) for one in found]
+    told = [Told(one, changes.get(one.id, ()), resets.get(one.id, ())) for one in found]
+    return Call(told, len(newest) > MOST_ATTEMPTS)
 
 
 def call_of(reader: LedgerReader, attempt_id: str) -> str | None:

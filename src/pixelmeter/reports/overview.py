@@ -30,6 +30,8 @@ _BREAKDOWN = ("gateway", "model", "outcome")
 
 
 _Key = tuple[str | None, ...]
+Range = tuple[datetime, datetime]
+"""A beginning, and an end that is not in it."""
 
 
 class Part(NamedTuple):
@@ -43,8 +45,11 @@ class Spell(NamedTuple):
     """What a period that goes on cost so far, and as much of the one before."""
 
     period: OpenPeriod
+    since: datetime
+    """When its sums begin: before the period does, where attempts of that time have been pruned."""
     until: datetime
     total: Row
+    before_range: Range
     before: Row
     forecast: Forecast
 
@@ -59,8 +64,8 @@ class Overview:
     """The periods of the range by their names, in order."""
     total: Row | None = None
     before: Row | None = None
-    """Of the range before, which is as long."""
-    before_since: datetime | None = None
+    """Of the range before."""
+    before_range: Range | None = None
     steps: Part | None = None
     """By the period that was asked for."""
     models: Part | None = None
@@ -169,7 +174,7 @@ def overview(
 def _compare(
     reader: LedgerReader,
     asked: Question,
-    before: tuple[datetime, datetime],
+    before: Range,
     found: Overview,
     step: Period,
     now: datetime,
@@ -178,23 +183,26 @@ def _compare(
     days = _Days(reader, asked)
     if step == "day" and found.steps is not None:
         days.learn(found.windows.values(), found.steps.rows)
-    start, end = widened(reader, (), *before, asked.filters)
-    days.read(start, end)
-    found.before_since, found.before = start, days.total(start, end)
-    found.spells = list(_spells(days, asked, now))
+    found.before_range = widened(reader, (), *before, asked.filters)
+    days.read(*found.before_range)
+    found.before = days.total(*found.before_range)
+    found.spells = list(_spells(reader, days, asked, now))
 
 
-def _spells(days: _Days, asked: Question, now: datetime) -> Iterator[Spell]:
+def _spells(reader: LedgerReader, days: _Days, asked: Question, now: datetime) -> Iterator[Spell]:
     """Yield today and this month, as far as they are over."""
     for text in ("today", "this-month"):
         period = open_period(text, now=now, zone=asked.zone)
         if period is None or period.start >= now:
             continue
-        total = days.total(period.start, now)
         question = replace(asked, since=period.start, until=now, period=period)
-        report = Report(by=(), since=period.start, until=now, rows=(), total=total)
-        before = days.total(*question.before)
-        yield Spell(period, now, total, before, forecast(report, period.start, period.end))
+        since, until = widened(reader, (), period.start, now, asked.filters)
+        before = widened(reader, (), *question.before, asked.filters)
+        total = days.total(since, until)
+        report = Report(by=(), since=since, until=until, rows=(), total=total)
+        yield Spell(
+            period, since, until, total, before, days.total(*before), forecast(report, period.start, period.end)
+        )
 
 
 def tag_spend(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime, tzinfo
+from datetime import UTC, datetime, tzinfo
 from typing import TYPE_CHECKING, NamedTuple
 
 from pixelmeter.core.ports import Clock
@@ -14,7 +14,7 @@ from pixelmeter.core.reporting.report import OTHERS, Group, Report, Row, forecas
 from pixelmeter.core.text import dollars
 from pixelmeter.errors import ConfigError, PixelmeterError
 from pixelmeter.ledger.attempts import attempts
-from pixelmeter.ledger.grouping import cost_by_period, grouped, needs_attempts, widened
+from pixelmeter.ledger.grouping import cost_by_period, grouped, needs_attempts, widened, within_ledger
 from pixelmeter.ledger.queries import EVERYTHING, Filters, TagUse, Unpriced, ever_unpriced, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
@@ -69,7 +69,8 @@ class Question:
         """
         length = self.until - self.since
         if self.period is None:
-            return self.since - length, self.since
+            # As far as there are years.
+            return self.since - min(length, self.since - datetime.min.replace(tzinfo=UTC)), self.since
         return self.period.before, min(self.period.before + length, self.period.start)
 
     def told(self) -> str:
@@ -136,7 +137,7 @@ def expected(
 
     Rollups tell how many attempts there are, and the latest ten thousand of them how long they take.
     """
-    if not needs_attempts(reader, question.by, question.zone, question.filters):
+    if question.since >= question.until or not needs_attempts(reader, question.by, question.zone, question.filters):
         return None
     whole = _attempts_in(reader, question.since, question.until, question.filters)
     if whole < (_WORTH_SAYING if worth_saying is None else worth_saying):
@@ -145,10 +146,11 @@ def expected(
     if latest is None:
         return None
     end = moment_of(latest + 1)
-    length = (question.until - question.since) * _SAMPLE / whole
+    since, until = within_ledger(reader, question.since, question.until)
+    start = max(end - (until - since) * _SAMPLE / whole, since)
     # What is asked for may have been rare of late: all other attempts are read as fast.
     for filters in (question.filters, EVERYTHING):
-        sample = _within_reach(reader, replace(question, since=end - length, until=end, filters=filters))
+        sample = _within_reach(reader, replace(question, since=start, until=end, filters=filters))
         if part := _attempts_in(reader, sample.since, sample.until, filters):
             begun = clock.monotonic()
             summarise(_groups(reader, sample), by=sample.by, since=sample.since, until=sample.until)

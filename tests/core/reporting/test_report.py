@@ -150,3 +150,13 @@ def test_a_dimension_that_may_be_a_tag_is_refused_with_how_to_write_that() -> No
         dimensions("model,team")
     with pytest.raises(ConfigError, match="or tag:KEY$"):
         dimensions("tag:")
+
+
+@pytest.mark.parametrize("cost", [1, 30_000_000])
+def test_a_value_that_is_called_as_the_others_are_is_one_row_with_them(cost: int) -> None:
+    groups = [group("a", cost=20_000_000), group("b", cost=2), group("(others)", cost=cost), group("c", cost=3)]
+    report = summarise(groups, by=["tag:team"], since=SINCE, until=UNTIL, top=1 if cost == 1 else 2)
+
+    assert [("a",), ("(others)",)] == [row.key for row in report.rows]
+    assert report.total.cost == sum(row.cost for row in report.rows)
+    assert report.total.attempts == sum(row.attempts for row in report.rows)

@@ -64,6 +64,18 @@ def test_the_focus_stays_with_its_row_when_others_come_and_go(visit: Visit, samp
     expect(visit.page.locator("main")).to_be_focused()
 
 
+def test_rows_that_have_the_same_name_all_stay(visit: Visit, sample: Sample) -> None:
+    def named(*cells: str) -> str:
+        row = '<tr><th scope="row"><span data-key="{0[0]}"></span>{0}</th></tr>'
+        return f"<table><tbody>{''.join(row.format(cell) for cell in cells)}</tbody></table>"
+
+    sample.main = named("a", "x of fal")
+    visit.see(sample.root)
+    for cells in (["x of fal", "x of openai", "a"], ["x of openai", "a", "x of fal"], ["a", "x of fal"]):
+        sample.main = named(*cells)
+        expect(visit.page.locator("th")).to_have_text(cells)
+
+
 def test_sections_that_come_and_go_leave_the_others_as_they_were(visit: Visit, sample: Sample) -> None:
     one, two = table({"flux": ["1", "2"]}, name="one"), table({"flux": ["3"]}, name="two")
     sample.main = f"<h1>x</h1><section id='a'>{one}</section>"

@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
+from pixelmeter import Budget
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.reporting.columns import as_json
 from pixelmeter.core.reporting.periods import moment, moment_of
@@ -231,3 +232,35 @@ def test_days_of_a_zone_that_is_half_an_hour_off_are_read_from_attempts(ledger_u
 
     told = [(row[0].text, next(cell.value for cell in row if cell.column == "All")) for row in shown.tables["spend"]]
     assert [("2026-05-27", "1"), ("2026-05-28", "2")] == told
+
+
+def test_a_month_is_compared_with_no_more_than_the_shorter_one_before(ledger_url: str, clock: FakeClock) -> None:
+    clock.set(int(datetime(2026, 3, 31, 12, tzinfo=UTC).timestamp()) * 1_000_000)
+    first = int(datetime(2026, 1, 20, tzinfo=UTC).timestamp()) * 1_000_000
+    fill(ledger_url, [make_attempt(started_at=first + day * 24 * HOUR, cost=10**9) for day in range(71)])
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/?since=this-month")
+        compared = [(tag, given) for tag, given in shown.tags if "$28.0000" in (given.get("title") or "")]
+        assert 2 == len(compared)
+        for _, given in compared:
+            assert 28 == len(rows_of(browser, given["href"] or ""))
+
+    assert 2 == shown.words.count("+10.7 %")
+    assert "against the period before until the same time" in shown.words
+
+
+def test_what_is_unknown_links_to_the_attempts_that_make_it_so(ledger_url: str, clock: FakeClock) -> None:
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([Budget(1, name="b").rule], STARTED_AT)
+    fill(ledger_url, [make_attempt(outcome="timeout", billing="unknown", cost=None, cost_reason="timeout")])
+    clock.advance(HOUR // 60)
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/")
+        rows = [*(row for rows in shown.tables.values() for row in rows), *shown.totals.values()]
+        unknown = [cell for row in rows for cell in row if cell.text == "unknown" and cell.href]
+        assert {"Cost", "All", "At risk", "Spent"} < {cell.column for cell in unknown}
+        for cell in unknown:
+            assert 1 == len(rows_of(browser, cell.href or "")), cell
+
+    # Of a cost that nobody knows, nothing can be said of what it will be.
+    assert [""] == [cell.text for cell in shown.column("budgets-now", "Forecast")]

@@ -7,11 +7,13 @@ from decimal import Decimal
 from urllib.parse import quote
 
 import msgspec
+import pytest
 
 import pixelmeter
 from pixelmeter.core.reconciling import reconciliation
 from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.ledger.adjusting import Author
+from pixelmeter.ledger.budget_changes import ResetAuthor
 from pixelmeter.ledger.statements import keep_reconciliation
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.monitoring.runbooks import alert_pages
@@ -141,6 +143,26 @@ def test_health_says_what_doctor_knows_and_how_fresh_the_ledger_is(ledger_url: s
     assert "bundled prices, checked from" in shown.words
 
 
+@pytest.mark.parametrize(
+    ("risks", "told"),
+    [
+        ([5_000_000], "1 job has not ended; $0.0050 are at risk for them."),
+        ([5_000_000, None], "2 jobs have not ended; $0.0050 are at risk for them; what 1 of them may cost is unknown."),
+        ([None], "1 job has not ended; what 1 of them may cost is unknown."),
+    ],
+)
+def test_what_nobody_can_estimate_of_jobs_is_no_amount(
+    ledger_url: str, clock: FakeClock, risks: list[int | None], told: str
+) -> None:
+    pending = {"outcome": "pending", "billing": "pending", "cost": None, "cost_reason": "pending"}
+    fill(
+        ledger_url,
+        [make_attempt(job_id=f"j{place}", at_risk=risk, **pending) for place, risk in enumerate(risks)],
+    )
+    with browsing(ledger_url, clock) as browser:
+        assert told in browser.get("/health").words
+
+
 def test_every_runbook_is_a_page_whose_links_lead_somewhere(sqlite_url: str, clock: FakeClock) -> None:
     with browsing(sqlite_url, clock) as browser:
         for path in ["", *(name.removeprefix("runbooks/") for name in alert_pages() if name != "alerts.md")]:
@@ -153,3 +175,55 @@ def test_every_runbook_is_a_page_whose_links_lead_somewhere(sqlite_url: str, clo
         plain = browser.get("/runbooks/PixelmeterLedgerDown")
 
     assert 200 == plain.status
+
+
+def test_a_call_of_more_attempts_than_are_shown_says_of_which_its_cost_is(ledger_url: str, clock: FakeClock) -> None:
+    first = make_attempt()
+    more = [make_attempt(call_id=first.id, attempt=number, started_at=STARTED_AT + number) for number in range(1, 201)]
+    with closing(open_writer(ledger_url)) as writer, browsing(ledger_url, clock) as browser:
+        writer.write([first, *more[:-1]], {}, [])
+        whole = browser.get(f"/calls/{first.id}")
+        writer.write(more[-1:], {}, [])
+        cut = browser.get(f"/calls/{first.id}")
+
+    assert "Known cost of the call" in whole.words
+    assert "Only the newest" not in whole.words
+    assert "Known cost of the newest 200 attempts" in cut.words
+    assert "Only the newest 200 attempts are shown." in cut.words
+    assert 200 == len(cut.tables["attempts"])
+
+
+def test_a_budget_of_many_values_is_told_as_far_as_a_page_can_be_read(ledger_url: str, clock: FakeClock) -> None:
+    rule = pixelmeter.Budget("0.01", per="day", name="each", each="tag:customer", thresholds=(1,)).rule
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([rule], STARTED_AT - 2 * 86_400_000_000)
+        writer.write(
+            [
+                make_attempt(tags=f'{{"customer":"c{number}"}}', started_at=STARTED_AT - day * 86_400_000_000)
+                for number in range(120)
+                for day in range(2)
+            ],
+            {}, [],
+        )  # fmt: skip
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/budgets?name=each")
+
+    assert 101 == len(shown.tables["now"])
+    assert "20 more" == shown.tables["now"][-1][1].text
+    assert 100 == len(shown.tables["earlier-spans"])
+    assert {"2026-05-27 00:00"} == {row[0].text for row in shown.tables["earlier-spans"]}
+    assert "At most 100 are shown: pixelmeter budgets show has all." in shown.words
+
+
+def test_a_reset_is_told_with_its_budget_and_with_an_attempt_that_stays(ledger_url: str, clock: FakeClock) -> None:
+    attempt = make_attempt(cost=40_000_000)
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([pixelmeter.Budget(1, name="b").rule], STARTED_AT)
+        writer.write([attempt], {}, [])
+        writer.reset("b", None, ResetAuthor(STARTED_AT + 5, "ben", "a test"))
+    with browsing(ledger_url, clock) as browser:
+        budget = browser.get("/budgets?name=b")
+        call = browser.get(f"/calls/{attempt.id}")
+
+    assert "budget reset, b by ben: $0.04 taken off the budget (a test)" in budget.words
+    assert "budget reset, b by ben: $0.04 taken off the budget, not off this attempt (a test)" in call.words

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from decimal import Decimal
+
+import pytest
 
 from pixelmeter.ledger.pruning import prune
 from tests.conftest import FakeClock
 from tests.factories import STARTED_AT
 from tests.ledger.test_pruning import at
-from tests.serve.page.browsing import browsing, fill
+from tests.serve.page.browsing import Browser, Cell, browsing, fill, rows_of
 
 DAY = 86_400_000_000
 HORIZON = datetime(2026, 5, 20, tzinfo=UTC)
@@ -33,3 +36,73 @@ def test_sums_of_pruned_attempts_are_shown_and_what_is_missing_is_said(ledger_ur
     assert "attempts from before 2026-05-20 are pruned" in listed.words
     for page in (days, reading):
         assert "have been pruned, and this report needs them: ask for a later time" in page.words
+
+
+ART = '{"team":"art"}'
+
+
+def sum_told(browser: Browser, path: str, name: str) -> str | None:
+    """Return a number of the sums above a list of attempts."""
+    shown = browser.get(path)
+    assert 200 == shown.status, (path, shown.words)
+    return next((one.value for one in shown.numbers if one.column == name), None)
+
+
+@pytest.mark.parametrize(
+    ("query", "month"),
+    [
+        ("", 28),
+        ("since=this-month", 28),
+        ("tz=Asia/Kolkata&since=3d", 29),
+        ("tz=America/St_Johns&since=3d", 28),
+        ("tz=Europe/Berlin&since=3d&tag=team%3Dart", 29),
+    ],
+)
+def test_today_and_this_month_are_told_where_a_part_of_them_or_of_the_month_before_was_pruned(
+    ledger_url: str, clock: FakeClock, query: str, month: int
+) -> None:
+    fill(ledger_url, [at(STARTED_AT - day * DAY - 10**6, cost=10**9, tags=ART) for day in range(70)])
+    prune(ledger_url, HORIZON, STARTED_AT)
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get(f"/?{query}")
+        assert 200 == shown.status, shown.words
+        amounts = [one for one in shown.numbers if one.href and one.text.startswith("$")]
+        assert ["1", str(month)] == [one.value for one in amounts[:2]]
+        for one in amounts:
+            assert one.value == sum_told(browser, one.href or "", "cost"), one
+        begins_earlier = "as attempts were pruned" in shown.words
+    assert begins_earlier == ("tz=" in query)
+
+
+def test_attempts_that_are_left_are_listed_also_where_no_sums_tell_of_the_others(
+    ledger_url: str, clock: FakeClock
+) -> None:
+    fill(ledger_url, [at(STARTED_AT - day * DAY - 10**6, cost=10**9, tags=ART) for day in range(20)])
+    prune(ledger_url, HORIZON, STARTED_AT)
+    with browsing(ledger_url, clock) as browser:
+        for query in ("status=200", "only=first", "tag=team%3Dart&gateway=aigateway"):
+            for more in ("", "&sort=cost", "&read=all"):
+                path = f"/calls?{query}{more}"
+                assert 9 == len(rows_of(browser, path))
+                assert "9" == sum_told(browser, path, "attempts")
+                assert "attempts from before 2026-05-20 are pruned" in browser.get(path).words
+        assert "0" == sum_told(browser, "/calls?since=2026-05-12&until=2026-05-13T10:30&status=200", "attempts")
+        assert "0" == sum_told(
+            browser, "/calls?since=2026-05-12&until=2026-05-13T10:30&status=200&sort=cost", "attempts"
+        )
+
+
+def test_sums_by_a_tag_say_since_when_they_are(ledger_url: str, clock: FakeClock) -> None:
+    fill(ledger_url, [at(STARTED_AT - hour * DAY // 24, cost=10**9, tags=ART) for hour in range(1, 20 * 24)])
+    prune(ledger_url, HORIZON, STARTED_AT)
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/?since=2026-05-12T10:20&tags=team")
+        cells: list[Cell] = [*shown.tables["tag"][0], *shown.totals["tag"]]
+        costs = [cell for cell in cells if cell.column == "Cost"]
+        assert 2 == len(costs)
+        for cell in costs:
+            assert cell.value == sum_told(browser, cell.href or "", "cost")
+        whole = Decimal(shown.totals["by-models"][2].value or "")
+
+    assert "pruned whole days are known: this is 2026-05-12T00:00:00Z to" in shown.words
+    assert costs[0].value == costs[1].value == str(whole + 10)

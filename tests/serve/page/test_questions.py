@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from urllib.parse import quote
 
 import pytest
 
+from pixelmeter import Budget
+from pixelmeter.ledger.writer import open_writer
 from tests.conftest import FakeClock
 from tests.factories import STARTED_AT, make_attempt
-from tests.serve.page.browsing import browsing, fill, rows_of
+from tests.serve.page.browsing import Shown, browsing, fill, rows_of
 
 SECOND = 1_000_000
 
@@ -105,6 +108,7 @@ def test_a_list_goes_on_where_it_ended_and_has_each_attempt_once(ledger_url: str
         ("/?outcome=fine", "outcome is 'fine': use success, error"),
         ("/calls?only=all", "only is 'all': use sent, errors"),
         ("/calls?status=ok", "status is 'ok': use an HTTP status such as 429"),
+        (f"/calls?status=0429{'9' * 40}", "status is '042999"),
         ("/calls?tag=team", "tag is 'team': write KEY=VALUE"),
         ("/calls?tag=a=1&tag=a=2", "two values: no attempt has both"),
         ("/calls?model=a&model=b", "model is given twice"),
@@ -112,13 +116,16 @@ def test_a_list_goes_on_where_it_ended_and_has_each_attempt_once(ledger_url: str
         ("/calls?sort=size", "sort is 'size': use time or cost"),
         ("/calls?after=x", "after is no place in this list"),
         ("/calls?after=99999999999999999999_01a21ec8-b717-74fd-8f52-d8210598bfb1", "after is no place in this list"),
-        (f"/calls?model={'m' * 301}", "model is longer than 300 characters"),
+        (f"/calls?model={'m' * 322}", "model is longer than 321 characters"),
         ("/calls?model=a%00b", "model has a character that nobody can see"),
         ("/calls?budget=none", "the ledger has no budget 'none'"),
+        ("/calls?value=art", "value is that of a budget: give budget too"),
         ("/?step=year", "step is 'year': use hour, day, week, month"),
         ("/?step=hour&since=2024", "hours are shown of a month at most"),
         ("/?step=day&since=2020", "days are shown of three years at most"),
         ("/?since=0001", "the range is longer than 20 years"),
+        ("/?since=0002&until=0003", "the range is empty: since (0002) must be before until (0003)"),
+        ("/?since=9999-12-01&until=9999-12-31T23:59Z", "the range is empty"),
         (f"/calls?{'&'.join(f'only=x{number}' for number in range(40))}", "a URL may have 30 parameters at most"),
     ],
 )
@@ -163,6 +170,91 @@ def test_a_filter_can_be_taken_away_and_kept_by_the_form(sqlite_url: str, clock:
     } == removals
     hidden = [(given["name"], given["value"]) for tag, given in shown.tags if given.get("type") == "hidden"]
     assert [("exact-model", "a*"), ("tag", "team=art")] == hidden
+
+
+def test_spaces_at_the_ends_of_names_count_in_links(ledger_url: str, clock: FakeClock) -> None:
+    names = ["art", "art ", " art", " "]
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([Budget(1, name="each", each="tag:team ").rule], STARTED_AT)
+    fill(ledger_url, [make_attempt(model=name, tags=f'{{"team ":"{name}"," ":"x"}}') for name in names])
+    clock.advance(SECOND)
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/?tags=team%20")
+        budgets = browser.get("/budgets")
+        for page, table in ((shown, "tag"), (shown, "by-models"), (budgets, "budgets-now")):
+            costs = page.column(table, "Cost")
+            assert [1, 1, 1, 1] == [len(rows_of(browser, cell.href or "")) for cell in costs], table
+        [of_space] = browser.get("/?tags=%20").column("tag", "Cost")
+        assert 4 == len(rows_of(browser, of_space.href or ""))
+
+
+def test_a_tag_whose_name_has_an_equals_sign_has_no_links_that_would_ask_for_another(
+    ledger_url: str, clock: FakeClock
+) -> None:
+    fill(ledger_url, [make_attempt(tags='{"a=b":"c"}')])
+    clock.advance(SECOND)
+    with browsing(ledger_url, clock) as browser:
+        [row] = browser.get("/?tags=a%3Db").tables["tag"]
+
+    assert "c" == row[0].text
+    assert [None] * len(row) == [cell.href for cell in row]
+
+
+def test_the_longest_tag_can_be_followed(ledger_url: str, clock: FakeClock) -> None:
+    fill(ledger_url, [make_attempt(tags=f'{{"{"k" * 64}":"{"v" * 256}"}}')])
+    clock.advance(SECOND)
+    with browsing(ledger_url, clock) as browser:
+        [cost] = browser.get("/").column("tag", "Cost")
+        assert 1 == len(rows_of(browser, cost.href or ""))
+
+
+def test_what_is_asked_beside_the_range_stays_when_that_changes(ledger_url: str, clock: FakeClock) -> None:
+    some(ledger_url)
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([Budget(1, name="each", each="tag:team").rule], STARTED_AT)
+    with browsing(ledger_url, clock) as browser:
+        calls = browser.get("/calls?budget=each&value=art")
+        first = browser.get("/?top=all&step=hour&since=24h")
+        assert 1 == len(rows_of(browser, calls.links["Today"]))
+        assert "/calls" == calls_without(calls, "budget")
+        assert "/calls?budget=each" == calls_without(calls, "value")
+    assert "top=all" in first.links["7 days"]
+    assert "top=all" in first.links["day"]
+
+
+def calls_without(shown: Shown, name: str) -> str | None:
+    return next(
+        given["href"]
+        for tag, given in shown.tags
+        if tag == "a" and (given.get("aria-label") or "").startswith(f"Remove filter {name} ")
+    )
+
+
+@pytest.mark.parametrize("since", ["24h", "32d", "33d", "2020"])
+def test_every_step_that_is_offered_can_be_asked_for(sqlite_url: str, clock: FakeClock, since: str) -> None:
+    some(sqlite_url)
+    with browsing(sqlite_url, clock) as browser:
+        shown = browser.get(f"/?since={since}")
+        steps = [shown.links[name] for name in ("hour", "day", "week", "month") if name in shown.links]
+        assert len(steps) >= 2
+        assert {200} == {browser.get(path).status for path in steps}
+
+
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Tokyo", "America/New_York"])
+def test_attempts_can_be_asked_for_from_ever_until_for_ever(sqlite_url: str, clock: FakeClock, zone: str) -> None:
+    some(sqlite_url)
+    with browsing(sqlite_url, clock) as browser:
+        assert 6 == len(rows_of(browser, f"/calls?since=0002&until=9999-12-31T12:00Z&tz={zone}"))
+
+
+def test_a_budget_without_an_end_links_to_the_attempts_that_count(ledger_url: str, clock: FakeClock) -> None:
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([Budget(1, name="ever", per="total").rule], STARTED_AT)
+    some(ledger_url)
+    with browsing(ledger_url, clock) as browser:
+        [cost] = browser.get("/budgets").column("budgets-now", "Cost")
+        assert 6 == len(rows_of(browser, cost.href or ""))
+        assert "It counts all attempts." in browser.get("/budgets?name=ever").words
 
 
 HOSTILE = "<script>alert(1)</script>\"'&=#?/%20"

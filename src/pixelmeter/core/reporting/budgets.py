@@ -154,13 +154,17 @@ def listed_reset(reset: Reset) -> dict[str, Any]:
     }
 
 
-def told_reset(reset: Reset, zone: tzinfo) -> str:
-    """Return a reset as a sentence: when, of which budget, by whom, what it took off, and why."""
+def told_reset(reset: Reset, zone: tzinfo, *, is_beside_attempt: bool = False) -> str:
+    """Return a reset as a sentence: when, of which budget, by whom, what it took off, and why.
+
+    Beside an attempt that counted towards the budget it says that this stays as it is.
+    """
     made = f"{moment_of(reset.made_at).astimezone(zone):%Y-%m-%d %H:%M:%S}"
     of = f"{reset.budget} ({reset.value})" if reset.value else reset.budget
     by = f" by {reset.made_by}" if reset.made_by else ""
     why = f" ({reset.why})" if reset.why else ""
-    return f"{made} budget reset, {of}{by}: ${exact_usd(reset.amount)} taken off the budget, not off this attempt{why}"
+    stays = ", not off this attempt" if is_beside_attempt else ""
+    return f"{made} budget reset, {of}{by}: ${exact_usd(reset.amount)} taken off the budget{stays}{why}"
 
 
 def when(microseconds: int) -> str:

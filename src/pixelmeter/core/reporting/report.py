@@ -319,10 +319,9 @@ def _most_expensive(rows: Iterable[Row], by: Sequence[str], top: int) -> list[Ro
     best = {row.key for row in sorted(merged.values(), key=_by_cost)[:top]}
     found: dict[tuple[str | None, ...], Row] = {}
     for row in kept:
-        if tuple(row.key[place] for place in places) in best:
-            found[row.key] = row
-            continue
-        key = tuple(OTHERS if place in places else value for place, value in enumerate(row.key))
+        is_kept = tuple(row.key[place] for place in places) in best
+        key = row.key if is_kept else tuple(OTHERS if place in places else one for place, one in enumerate(row.key))
+        # What is named as the others are is one row with them: nothing is lost of either.
         found.setdefault(key, Row(key)).add_row(row)
     return list(found.values())
 

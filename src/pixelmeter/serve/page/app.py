@@ -29,8 +29,8 @@ from pixelmeter.reports.calls import most_expensive_reads, names, stretch, sum_o
 from pixelmeter.reports.health import HealthCheck
 from pixelmeter.reports.one_call import call_of, one_call
 from pixelmeter.reports.report import Question
-from pixelmeter.serve.page.asked import NO_VALUE, Asked, call_path, read_asked, read_place
-from pixelmeter.serve.page.budgets import MOST_VALUES, budgets_table, detail_sections
+from pixelmeter.serve.page.asked import NO_VALUE, Asked, asks_nothing, call_path, read_asked, read_place
+from pixelmeter.serve.page.budgets import MOST, budgets_table, detail_sections
 from pixelmeter.serve.page.calls import Listed, calls_view
 from pixelmeter.serve.page.desk import Busy, Desk, TooLong
 from pixelmeter.serve.page.first import First, first_view
@@ -136,7 +136,7 @@ class Page:
 
         def view(reader: LedgerReader, asked: Asked) -> View:
             found = one_call(reader, call_id)
-            if not found:
+            if not found.attempts:
                 other = call_of(reader, call_id)
                 if other is not None:
                     raise Elsewhere(asked.url(call_path(other), keep=("tz",)))
@@ -152,8 +152,8 @@ class Page:
             if name is not None:
                 if not overviews(reader, at, values=1, name=name, with_removed=True):
                     raise NotThere(f"The ledger has no budget {name[:100]!r}.")
-                return View((), list(detail_sections(detail(reader, name, at), asked)))
-            found = overviews(reader, at, values=MOST_VALUES)
+                return View((), list(detail_sections(detail(reader, name, at, most=MOST), asked)))
+            found = overviews(reader, at, values=MOST)
             if not found:
                 return View((), [Section(id="none", title="None", notes=[_NO_BUDGETS])])
             table = budgets_table(found, asked, "budgets-now", "Each in its present span")
@@ -201,7 +201,7 @@ class Page:
         """Answer a question that the URL asks, of the ledger as it is now or as the client has it already."""
         pairs = request.query_params.multi_items()
         asked = read_asked(pairs, now=self._now(), extra=extra)
-        if any(not value.strip() for _, value in pairs):
+        if any(asks_nothing(key, value) for key, value in pairs):
             # As forms send the fields that nobody has filled in.
             return RedirectResponse(asked.url(request.url.path, keep=[key for key, _ in pairs]), 303)
         context = {"asked": asked, "here": path, "choices": _CHOICES, **(more or {})}
@@ -294,8 +294,10 @@ def _too_long_sentence(seconds: float) -> str:
 def _counted(reader: LedgerReader, asked: Asked) -> Counted | None:
     """Return what a budget counts, where the URL names one."""
     name, value = asked.first("budget"), asked.first("value")
-    if name is None:
+    if name is None and value is None:
         return None
+    if name is None:
+        raise ConfigError("value is that of a budget: give budget too")
     kept = next(iter(budgets_of(reader, name, with_removed=True)), None)
     if kept is None:
         raise ConfigError(f"the ledger has no budget {name[:100]!r}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -18,7 +19,17 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.attempts import Place
 from pixelmeter.ledger.queries import Filters
 
-__all__ = ["DEFAULT_RANGE", "FILTERS", "NO_VALUE", "Asked", "call_path", "place_text", "read_asked", "read_place"]
+__all__ = [
+    "DEFAULT_RANGE",
+    "FILTERS",
+    "NO_VALUE",
+    "Asked",
+    "asks_nothing",
+    "call_path",
+    "place_text",
+    "read_asked",
+    "read_place",
+]
 
 DEFAULT_RANGE = "last-30-days"
 """What a page is about where its URL names no range."""
@@ -32,6 +43,8 @@ NO_VALUE = "(none)"
 """How a URL names the value of a budget that attempts have without its tag."""
 
 _REPEATABLE = ("tag", "no-tag", "only")
+# Names as attempts have them, in which spaces count, and may be all there is; around what people type they say nothing.
+_EXACT = frozenset({"exact-model", "tag", "no-tag", "tags", "name", "budget", "value"})
 _RANGE = ("since", "until", "tz")
 _FIELDS = (*_RANGE, "model", "gateway", "operation", "outcome", "billing", "read")
 _KNOWN = (*_RANGE, *FILTERS)
@@ -41,16 +54,19 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "billing": BILLINGS,
     "only": ONLY,
 }
-_OF_PAGES = ("step", "tags", "sort", "budget", "value")
-_LONGEST = 300
+_OF_PAGES = ("step", "tags", "top", "sort", "budget", "value")
+# A tag has 64 characters at most, and its value 256.
+_LONGEST = 64 + len("=") + 256
+_STATUS = re.compile("[1-9][0-9]{2}")
+# No attempt is from before or after, and what is as long before and the days of every zone are times too.
+_FIRST, _LAST = datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC)
 _TIMES = range(2**53)
 _AMOUNTS = range(-(2**63), 2**63)
 _MOST = 30
 _STEPS: tuple[Period, ...] = get_args(Period)
 _FEW_HOURS = timedelta(hours=50)
 _FEW_DAYS = timedelta(days=93)
-_MOST_HOURS = timedelta(days=32)
-_MOST_DAYS = timedelta(days=3 * 366)
+_LONGEST_RANGES: Mapping[Period, timedelta] = {"hour": timedelta(days=32), "day": timedelta(days=3 * 366)}
 _LONGEST_RANGE = timedelta(days=20 * 366)
 
 
@@ -100,22 +116,30 @@ class Asked:
 
     def ranged(self, path: str, since: str, until: str | None) -> str:
         """Return the URL of a path that asks the same of another range."""
-        return self.url(path, ("since", since), ("until", until), keep=(*_KNOWN, "tags", "sort"))
+        keep = (*_KNOWN, "tags", "top", "sort", "budget", "value")
+        return self.url(path, ("since", since), ("until", until), keep=keep)
+
+    def steps(self) -> Sequence[Period]:
+        """Return the periods of which the range has not thousands."""
+        length = self.until - self.since
+        return [name for name in _STEPS if length <= _LONGEST_RANGES.get(name, length)]
 
     def step(self) -> Period:
         """Return of which periods sums are shown one by one: as asked, else such that there are some dozens.
 
-        ConfigError for hours of more than a month and days of more than three years: there would be thousands.
+        ConfigError for hours of more than a month, days of more than three years and anything of more than twenty:
+        there would be thousands.
         """
         given, length = self.first("step"), self.until - self.since
+        if length > _LONGEST_RANGE:
+            raise ConfigError("the range is longer than 20 years: give a later since")
         if given is None:
             return "hour" if length <= _FEW_HOURS else "day" if length <= _FEW_DAYS else "month"
         if given not in _STEPS:
             raise ConfigError(f"step is {given[:40]!r}: use {', '.join(_STEPS)}")
-        if given == "hour" and length > _MOST_HOURS:
-            raise ConfigError("hours are shown of a month at most: give a later since, or step=day")
-        if given == "day" and length > _MOST_DAYS:
-            raise ConfigError("days are shown of three years at most: give a later since, or step=week")
+        if given not in self.steps():
+            most, other = ("a month", "day") if given == "hour" else ("three years", "week")
+            raise ConfigError(f"{given}s are shown of {most} at most: give a later since, or step={other}")
         return given
 
     def url(
@@ -141,7 +165,9 @@ class Asked:
 
     def without(self, path: str, pair: tuple[str, str]) -> str:
         """Return the URL of a path without one of the filters."""
-        pairs = [one for one in self.pairs if one != pair and one[0] in (*_KNOWN, *_OF_PAGES)]
+        # A value is one of a budget.
+        gone = {"budget", "value"} if pair[0] == "budget" else set[str]()
+        pairs = [one for one in self.pairs if one != pair and one[0] in (*_KNOWN, *_OF_PAGES) and one[0] not in gone]
         return _url(path, pairs)
 
     def within(self, path: str, since: datetime, until: datetime) -> str:
@@ -170,7 +196,7 @@ def read_asked(
 
     `extra` are parameters that a page has of its own, `since` the beginning where none is given.
     """
-    found = [(key, value.strip()) for key, value in pairs if value.strip()]
+    found = [(key, value if key in _EXACT else value.strip()) for key, value in pairs if not asks_nothing(key, value)]
     if len(found) > _MOST:
         raise ConfigError(f"a URL may have {_MOST} parameters at most")
     values: dict[str, list[str]] = {}
@@ -191,12 +217,10 @@ def read_asked(
     single = {key: given[0] for key, given in values.items()}
     zone = _zone(single.get("tz", "UTC"))
     begin, end = single.get("since", since), single.get("until")
-    start = _moment("since", begin, now, zone)
-    until = now if end is None else _moment("until", end, now, zone)
+    start = max(_moment("since", begin, now, zone), _FIRST)
+    until = now if end is None else min(_moment("until", end, now, zone), _LAST)
     if start >= until:
         raise ConfigError(f"the range is empty: since ({begin}) must be before until ({end or 'now'})")
-    if until - start > _LONGEST_RANGE:
-        raise ConfigError("the range is longer than 20 years: give a later since")
     return Asked(
         pairs=[(key, value) for key, given in values.items() for value in given if (key, value) != ("tz", "UTC")],
         now=now,
@@ -206,6 +230,11 @@ def read_asked(
         filters=_filters(single, values),
         period=open_period(begin, now=now, zone=zone) if end is None else None,
     )
+
+
+def asks_nothing(key: str, value: str) -> bool:
+    """Return whether a parameter has no value, as of a field that nobody has filled in."""
+    return not (value if key in _EXACT else value.strip())
 
 
 def call_path(call_id: str) -> str:
@@ -226,7 +255,7 @@ def _parameter(pair: tuple[str, str]) -> str:
 
 def _filters(single: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Filters:
     status = single.get("status")
-    if status is not None and not (status.isascii() and status.isdigit() and 100 <= int(status[:4]) <= 999):
+    if status is not None and not _STATUS.fullmatch(status):
         raise ConfigError(f"status is {status[:40]!r}: use an HTTP status such as 429")
     tags: dict[str, str] = {}
     untagged = list(values.get("no-tag", ()))

@@ -18,10 +18,10 @@ from pixelmeter.serve.page.asked import NO_VALUE, Asked
 from pixelmeter.serve.page.sections import Section
 from pixelmeter.serve.page.tables import Cell, Head, Line, Table, count, money
 
-__all__ = ["MOST_VALUES", "budgets_table", "detail_sections"]
+__all__ = ["MOST", "budgets_table", "detail_sections"]
 
-MOST_VALUES = 100
-"""Of how many values of a budget the page tells one by one."""
+MOST = 100
+"""Of how many values, earlier spans, leases and notices of a budget the page tells one by one."""
 
 _HEADS = (
     Head("Budget", is_number=False),
@@ -51,7 +51,7 @@ def detail_sections(found: Detail, asked: Asked) -> Iterator[Section]:
     """Yield what is known of one budget."""
     one = found.overview
     removed = "" if one.is_active else " It was removed: nothing counts towards it any more."
-    since = f"It counts attempts since {_minute(one.since, asked.zone)}."
+    since = f"It counts {f'attempts since {_minute(one.since, asked.zone)}' if one.since > 0 else 'all attempts'}."
     yield Section(
         id="budget",
         title=f"Budget {one.rule.name}",
@@ -63,7 +63,7 @@ def detail_sections(found: Detail, asked: Asked) -> Iterator[Section]:
         heads = (Head("Began at", is_number=False), *_HEADS[1:])
         whole = Table(id="earlier-spans", caption="Spans before, the latest first", heads=heads, lines=lines)
         table = _with_values(whole, [one.rule])
-        yield Section(id="earlier", title="Earlier spans", tables=[table])
+        yield Section(id="earlier", title="Earlier spans", tables=[table], notes=_cut(found.earlier))
     if found.resets:
         yield Section(id="resets", title="Resets", notes=[told_reset(reset, asked.zone) for reset in found.resets])
     if found.notices:
@@ -73,14 +73,19 @@ def detail_sections(found: Detail, asked: Asked) -> Iterator[Section]:
             + ("told" if one.sent_at is not None else "nobody was told yet")
             for one in found.notices
         ]
-        yield Section(id="notices", title="Thresholds that were passed", notes=said)
+        yield Section(id="notices", title="Thresholds that were passed", notes=[*said, *_cut(said)])
     if found.leases:
         leases = [
             f"{one.process}: {dollars(one.amount)}{f' of {one.value}' if one.value else ''}, renewed at "
             f"{_minute(one.renewed_at, asked.zone)}"
             for one in found.leases
         ]
-        yield Section(id="leases", title="What processes may spend without asking", notes=leases)
+        yield Section(id="leases", title="What processes may spend without asking", notes=[*leases, *_cut(leases)])
+
+
+def _cut(found: Sequence[object]) -> list[str]:
+    """Return a sentence where there may be more than is shown."""
+    return [f"At most {MOST} are shown: `pixelmeter budgets show` has all."] if len(found) >= MOST else []
 
 
 def _with_values(table: Table, rules: Sequence[Rule]) -> Table:
@@ -108,6 +113,8 @@ def _line(state: State, asked: Asked, *, since: int, has_start: bool = False) ->
     if has_start:
         head = Cell(_minute(state.span.start, asked.zone), kind="text")
     rows = _rows_url(state, since, asked)
+    # No sum of a budget tells attempts without an estimate from others of unknown cost.
+    risk = "unknown-cost" if state.known_at_risk is None else "at-risk"
     return Line(
         head,
         [
@@ -117,10 +124,10 @@ def _line(state: State, asked: Asked, *, since: int, has_start: bool = False) ->
             money(state.limit),
             Cell("never" if end is None else _minute(end, asked.zone), kind="moment"),
             money(state.known_cost, rows),
-            money(state.known_at_risk, f"{rows}&only=at-risk", shows_zero=False),
+            money(state.known_at_risk, f"{rows}&only={risk}", shows_zero=False),
             money(state.credited, shows_zero=False),
             money(state.reserved, shows_zero=False),
-            Cell("") if state.forecast is None else money(state.forecast),
+            Cell("") if state.forecast is None or state.known_spent is None else money(state.forecast),
             count(state.blocked, f"{rows}&outcome=blocked", shows_zero=False),
             count(state.unknown_cost_attempts, f"{rows}&only=unknown-cost", shows_zero=False),
         ],

@@ -9,7 +9,7 @@ from pixelmeter.core.reporting.report import Row
 from pixelmeter.core.text import dollars
 from pixelmeter.reports.overview import Overview, Spell
 from pixelmeter.serve.page.asked import Asked
-from pixelmeter.serve.page.sections import Card, Note, Rows, only
+from pixelmeter.serve.page.sections import Card, Note, Rows, of_risk, only
 from pixelmeter.serve.page.tables import Cell, count, money, seconds, share_of
 
 __all__ = ["card_of_spell", "cards_of_range"]
@@ -17,15 +17,16 @@ __all__ = ["card_of_spell", "cards_of_range"]
 
 def card_of_spell(spell: Spell, asked: Asked) -> Card:
     """Return the card of today or this month."""
-    period, until, row, before, forecast = spell
+    period, since, until, row, before_range, before, forecast = spell
     is_today = (period.end - period.start).days < 2
     title, earlier = ("Today", "yesterday") if is_today else ("This month", "last month")
-    since, end = period.start, until
-    notes = list(_change(row, before, f"{earlier} until the same time", _before_url(asked, spell)))
+    notes = list(_change(row, before, f"{earlier} until the same time", asked.rows((), *before_range)))
     if forecast.cost is not None:
         notes.append(Note("forecast ", Cell(dollars(forecast.cost), title="if spending continues at this rate"), ""))
-    notes += _doubts(row, lambda only: asked.rows(since=since, until=end, also=only))
-    return Card(title, money(row.known_cost, asked.rows(since=since, until=end)), notes)
+    notes += _doubts(row, lambda only: asked.rows(only, since, until))
+    if since != period.start:
+        notes.append(Note(f"since {since.astimezone(asked.zone):%Y-%m-%d %H:%M}, as attempts were pruned"))
+    return Card(title, money(row.known_cost, asked.rows((), since, until)), notes)
 
 
 def cards_of_range(found: Overview, asked: Asked) -> Iterator[Card]:
@@ -35,9 +36,9 @@ def cards_of_range(found: Overview, asked: Asked) -> Iterator[Card]:
         return
     link = Rows(asked, found)
     notes: list[Note] = []
-    if before is not None and found.before_since is not None:
-        url = asked.rows(since=found.before_since, until=found.before_since + (asked.until - asked.since))
-        notes += _change(total, before, "the time before, which is as long", url)
+    if before is not None and found.before_range is not None:
+        than = "the time before, which is as long" if asked.period is None else "the period before until the same time"
+        notes += _change(total, before, than, asked.rows((), *found.before_range))
     notes += _doubts(total, lambda only: link(also=only))
     yield Card("Known cost of the range", money(total.known_cost, link()), notes)
     failed = share_of(total.errors, total.attempts - total.blocked).text
@@ -63,12 +64,6 @@ def cards_of_range(found: Overview, asked: Asked) -> Iterator[Card]:
         yield Card("Saved by routing, as the gateways say", money(total.known_savings, routed), notes)
 
 
-def _before_url(asked: Asked, spell: Spell) -> str:
-    start = spell.period.before
-    until = min(start + (spell.until - spell.period.start), spell.period.start)
-    return asked.rows(since=start, until=until)
-
-
 def _change(row: Row, before: Row, than: str, url: str) -> Iterator[Note]:
     text = change_text(row.known_cost, before.known_cost)
     if text not in {"", "unknown", "new"}:
@@ -84,7 +79,7 @@ def _shown(row: Row) -> str:
 
 def _doubts(row: Row, link: Callable[[list[tuple[str, str]]], str]) -> Iterator[Note]:
     if row.known_at_risk != 0:
-        yield Note("at risk ", money(row.known_at_risk, link(only("at-risk"))), " more, estimated")
+        yield Note("at risk ", money(row.known_at_risk, link(of_risk(row))), " more, estimated")
     if row.unknown_cost_attempts:
         attempts = count(row.unknown_cost_attempts, link(only("unknown-cost")))
         yield Note("", attempts, " attempts of unknown cost, not in the sum")

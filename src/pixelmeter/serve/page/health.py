@@ -47,7 +47,9 @@ def _facts(found: Health, asked: Asked) -> Iterator[str]:
         yield f"The latest attempt was sent at {time_text(found.latest, asked.zone)}, {ago}."
     jobs = found.jobs
     if jobs.jobs:
-        unestimated = f", and {jobs.unestimated:,} cannot be estimated" if jobs.unestimated else ""
-        yield f"{jobs.jobs:,} jobs have not ended; {dollars(jobs.at_risk)} are at risk for them{unestimated}."
+        at_risk = "" if jobs.known_at_risk is None else f"; {dollars(jobs.known_at_risk)} are at risk for them"
+        unknown = f"; what {jobs.unestimated:,} of them may cost is unknown" if jobs.unestimated else ""
+        have = "job has" if jobs.jobs == 1 else "jobs have"
+        yield f"{jobs.jobs:,} {have} not ended{at_risk}{unknown}."
     else:
         yield "No job is under way."

@@ -12,7 +12,7 @@ from pixelmeter.core.reporting.changes import told
 from pixelmeter.core.reporting.listing import listed
 from pixelmeter.core.reporting.report import known
 from pixelmeter.core.text import dollars, exact_usd
-from pixelmeter.reports.one_call import MOST_ATTEMPTS, Arithmetic, Told, arithmetic
+from pixelmeter.reports.one_call import MOST_ATTEMPTS, Arithmetic, Call, Told, arithmetic
 from pixelmeter.serve.page.asked import Asked
 from pixelmeter.serve.page.calls import attempts_table
 from pixelmeter.serve.page.sections import Card, Note, Section
@@ -29,23 +29,24 @@ _SOURCES = {
 _TOLD_ELSEWHERE = ("priced_parts", "call_id", "tags")
 
 
-def call_view(found: Sequence[Told], asked: Asked) -> tuple[Sequence[Card], Sequence[Section]]:
+def call_view(found: Call, asked: Asked) -> tuple[Sequence[Card], Sequence[Section]]:
     """Return what is shown of a call."""
-    every = [one.attempt for one in found]
+    every = [one.attempt for one in found.attempts]
+    newest = f"the newest {MOST_ATTEMPTS} attempts"
     sections = [
         Section(
             id="attempts-of-call",
             title="Attempts",
             tables=[attempts_table(every, asked, "attempts", "Attempts of this call, the first one first")],
-            notes=[f"Only the newest {MOST_ATTEMPTS} are shown."] if len(every) == MOST_ATTEMPTS else [],
+            notes=[f"Only {newest} are shown."] if found.is_cut else [],
         )
     ]
-    for number, one in enumerate(found):
+    for number, one in enumerate(found.attempts):
         sections += _of_attempt(number, one, asked)
-    return _cards(every), sections
+    return _cards(every, newest if found.is_cut else "the call"), sections
 
 
-def _cards(every: Sequence[Attempt]) -> list[Card]:
+def _cards(every: Sequence[Attempt], of: str) -> list[Card]:
     unknown = sum(one.cost is None for one in every)
     cost = known(sum(one.cost or 0 for one in every), unknown)
     notes = [Note("", count(len(every)), " attempts" if len(every) > 1 else " attempt")]
@@ -53,7 +54,7 @@ def _cards(every: Sequence[Attempt]) -> list[Card]:
         notes.append(Note("", count(unknown), " of unknown cost, not in the sum"))
     if any(one.at_risk is not None for one in every):
         notes.append(Note("at risk ", money(sum(one.at_risk or 0 for one in every)), " more, estimated"))
-    return [Card("Known cost of the call", money(cost), notes)]
+    return [Card(f"Known cost of {of}", money(cost), notes)]
 
 
 def _of_attempt(number: int, one: Told, asked: Asked) -> Iterator[Section]:
@@ -67,7 +68,7 @@ def _of_attempt(number: int, one: Told, asked: Asked) -> Iterator[Section]:
         tables=[_products(prefix, which, each) for each in arithmetic(attempt)],
     )
     said = [(change.adjustment.made_at, told(change, asked.zone)) for change in changes]
-    said += [(reset.made_at, told_reset(reset, asked.zone)) for reset in resets]
+    said += [(reset.made_at, told_reset(reset, asked.zone, is_beside_attempt=True)) for reset in resets]
     if said:
         yield Section(
             id=f"{prefix}-changes",

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from pixelmeter.core.reporting.periods import Period, range_text
 from pixelmeter.core.reporting.report import OTHERS, Row
 from pixelmeter.reports.overview import Overview, Part, TagSpend
 from pixelmeter.serve.page.asked import Asked
-from pixelmeter.serve.page.sections import Link, Rows, RowsWith, Section, of_model, only
+from pixelmeter.serve.page.sections import Link, Rows, RowsWith, Section, of_model, of_risk, only
 from pixelmeter.serve.page.tables import Cell, Chart, Head, Line, Table, count, money, name, seconds, share_of
 
 __all__ = ["range_told", "sections_of_sums", "tag_table"]
@@ -17,18 +18,13 @@ _SERIES = 6
 _ROWS = 12
 _OTHER = "other"
 _STEPS: Mapping[Period, int] = {"hour": 3600, "day": 86400, "week": 604800, "month": 2629800}
-_STEP_NAMES: Mapping[Period, str] = {"hour": "hour", "day": "day", "week": "week", "month": "month"}
 
 
 def sections_of_sums(found: Overview, asked: Asked, step: Period, *, is_cut: bool = True) -> Iterator[Section]:
     """Yield the sums over time, by model, by gateway and by outcome; long tables are cut."""
     link = Rows(asked, found)
     if found.steps is not None and found.steps.rows:
-        switch = [
-            Link(text, asked.here("/", ("step", name)), name == step)
-            for name, text in _STEP_NAMES.items()
-            if name != "hour" or (asked.until - asked.since).days <= 32
-        ]
+        switch = [Link(name, asked.here("/", ("step", name)), name == step) for name in asked.steps()]
         spend = _over_time(found, found.steps, link, step, asked)
         yield Section(
             id="over-time",
@@ -52,12 +48,17 @@ def sections_of_sums(found: Overview, asked: Asked, step: Period, *, is_cut: boo
 
 def tag_table(spend: TagSpend, asked: Asked, found: Overview) -> Table:
     """Return what was spent by the values of a tag."""
-    link, tag, report = Rows(asked, found), spend.tag, spend.report
+    tag, report = spend.tag, spend.report
+    # Of tags whole days are kept, of all else whole hours.
+    link = Rows(asked, replace(found, since=report.since, until=report.until))
+    is_wider = (report.since, report.until) != (found.since, found.until)
+    told = range_text(report.since, report.until, asked.zone)
     lines: list[Line] = []
     for row in report.rows:
         value = row.key[0]
-        if value == OTHERS:
-            lines.append(Line(Cell("(others)", kind="name"), _numbers(row, report.total, None)))
+        # A URL cannot ask for a tag whose name has an equals sign.
+        if value == OTHERS or "=" in tag:
+            lines.append(Line(name(value), _numbers(row, report.total, None)))
             continue
         pair = ("no-tag", tag) if value is None else ("tag", f"{tag}={value}")
         page = asked.url("/", also=[pair]) if value is not None else None
@@ -68,19 +69,20 @@ def tag_table(spend: TagSpend, asked: Asked, found: Overview) -> Table:
         heads=[Head(tag, is_number=False), *_HEADS],
         lines=lines,
         total=Line(Cell("total", kind="name"), _numbers(report.total, report.total, link)),
+        notes=[f"Of attempts that were pruned whole days are known: this is {told}."] if is_wider else [],
     )
 
 
 _HEADS = (
     Head("Cost"), Head("Share", is_number=False), Head("At risk"), Head("Unknown cost"), Head("Attempts"),
 )  # fmt: skip
-_DOUBTS = ("at-risk", "unknown-cost")
 _MORE_HEADS = (*_HEADS, Head("Images"), Head("Errors"), Head("p50"), Head("p95"))
 
 
 def _numbers(row: Row, total: Row, link: Rows | RowsWith | None) -> list[Cell]:
     """Return the cells of _HEADS."""
-    url, risk, unknown = [None] * 3 if link is None else (link(), *(link(also=only(name)) for name in _DOUBTS))
+    asks = ((), of_risk(row), only("unknown-cost"))
+    url, risk, unknown = [None] * 3 if link is None else (link(also=more) for more in asks)
     return [
         money(row.known_cost, url),
         share_of(row.known_cost, total.cost),
@@ -122,7 +124,7 @@ def _over_time(found: Overview, part: Part, link: Rows, step: Period, asked: Ask
                 rest.add_row(found.of_models.get((period, model), Row(())))
             cells.append(money(rest.known_cost))
         whole = link(step=period) if row.attempts else None
-        risk = link(also=only("at-risk"), step=period)
+        risk = link(also=of_risk(row), step=period)
         cells += [
             money(row.known_cost, whole),
             money(row.known_at_risk, risk, shows_zero=False),
@@ -199,7 +201,7 @@ def _outcomes(part: Part, link: Rows) -> Table:
                     count(row.attempts, own()),
                     share_of(row.attempts, part.total.attempts),
                     money(row.known_cost, own()),
-                    money(row.known_at_risk, own(also=only("at-risk")), shows_zero=False),
+                    money(row.known_at_risk, own(also=of_risk(row)), shows_zero=False),
                     count(row.unknown_cost_attempts, own(also=only("unknown-cost")), shows_zero=False),
                 ],
             )

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from pixelmeter.core.reporting.report import Row
 from pixelmeter.reports.overview import Overview
 from pixelmeter.reports.report import Reading
 from pixelmeter.serve.page.asked import Asked
 from pixelmeter.serve.page.tables import Cell, Table
 
-__all__ = ["Card", "Link", "Note", "Rows", "RowsWith", "Section", "of_model", "only", "reading_told"]
+__all__ = ["Card", "Link", "Note", "Rows", "RowsWith", "Section", "of_model", "of_risk", "only", "reading_told"]
 
 
 class Link(NamedTuple):
@@ -90,6 +91,11 @@ class RowsWith:
 
 def only(what: str) -> list[tuple[str, str]]:
     return [("only", what)]
+
+
+def of_risk(row: Row) -> list[tuple[str, str]]:
+    """Return what asks for the attempts that are at risk: for those without an estimate, where none has one."""
+    return only("unestimated" if row.known_at_risk is None else "at-risk")
 
 
 def of_model(model: str | None) -> list[tuple[str, str]]:

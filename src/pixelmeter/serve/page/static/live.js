@@ -53,7 +53,10 @@ function updateChildren(old, fresh) {
   };
   for (const wanted of [...fresh.childNodes]) {
     pass();
-    const same = keyOf(wanted) ? known.get(keyOf(wanted)) : undefined;
+    const key = keyOf(wanted);
+    const same = key ? known.get(key) : undefined;
+    // One node for each that is wanted, also where several have the same key.
+    if (key) known.delete(key);
     if (next && isLike(next, wanted)) {
       update(next, wanted);
       next = next.nextSibling;
