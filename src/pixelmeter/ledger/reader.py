@@ -8,6 +8,7 @@ import time
 from collections.abc import Generator, Sequence
 from typing import Any
 
+from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.version import VERSION_TABLE, check
@@ -16,6 +17,7 @@ __all__ = ["LedgerReader", "is_too_long", "reading_database", "reading_ledger", 
 
 # Instructions of SQLite's machine between two looks at the clock: some milliseconds.
 _STEPS = 100_000
+_CANCELLED = "57014"
 _TABLE = re.compile(
     r"\bpixelmeter_(?:adjustments|adjustment_totals|attempts|budgets|budget_leases|budget_notices|budget_resets"
     r"|budget_sums|calls|check_notices|deltas|jobs|prunes|reconciliations|schema|spend|spools|statements|statement_reads|wide_tags"
@@ -85,8 +87,14 @@ class LedgerReader:
 
 
 def is_too_long(error: Exception) -> bool:
-    """Return whether a database broke off because of a `time_limit`."""
-    return "interrupted" in str(error) or getattr(error, "sqlstate", None) == "57014"
+    """Return whether a database broke off because of a `time_limit`.
+
+    By its code: the text of an error may quote a file, or what somebody has asked for.
+    """
+    # What a reader raises at its end stands for what the driver has said.
+    cause = error.__context__ if isinstance(error, LedgerError) else error
+    is_sqlite = getattr(cause, "sqlite_errorname", None) == "SQLITE_INTERRUPT"
+    return is_sqlite or getattr(cause, "sqlstate", None) == _CANCELLED
 
 
 def with_schema(statement: str, address: Address) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -42,7 +43,10 @@ _CHOICES: Mapping[str, Collection[str]] = {
     "only": ONLY,
 }
 _OF_PAGES = ("step", "tags", "sort", "budget", "value")
-_LONGEST = 300
+_EXACT = ("exact-model", "tag", "no-tag", "tags", "name", "budget", "value")
+# A tag of the longest key and the longest value is shorter.
+_LONGEST = 350
+_STATUS = re.compile("[1-9][0-9]{2}")
 _TIMES = range(2**53)
 _AMOUNTS = range(-(2**63), 2**63)
 _MOST = 30
@@ -52,6 +56,8 @@ _FEW_DAYS = timedelta(days=93)
 _MOST_HOURS = timedelta(days=32)
 _MOST_DAYS = timedelta(days=3 * 366)
 _LONGEST_RANGE = timedelta(days=20 * 366)
+# Far enough from the ends of time that the range before, and days of any zone, are within them too.
+_YEARS = range(1970, 2201)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,7 +176,8 @@ def read_asked(
 
     `extra` are parameters that a page has of its own, `since` the beginning where none is given.
     """
-    found = [(key, value.strip()) for key, value in pairs if value.strip()]
+    # Spaces that somebody typed are nothing to ask for; those of a name are.
+    found = [(key, value if key in _EXACT else value.strip()) for key, value in pairs if value.strip()]
     if len(found) > _MOST:
         raise ConfigError(f"a URL may have {_MOST} parameters at most")
     values: dict[str, list[str]] = {}
@@ -197,6 +204,8 @@ def read_asked(
         raise ConfigError(f"the range is empty: since ({begin}) must be before until ({end or 'now'})")
     if until - start > _LONGEST_RANGE:
         raise ConfigError("the range is longer than 20 years: give a later since")
+    if start.year not in _YEARS or until.year not in _YEARS:
+        raise ConfigError(f"the range leaves the years {_YEARS[0]} to {_YEARS[-1]}: give another since or until")
     return Asked(
         pairs=[(key, value) for key, given in values.items() for value in given if (key, value) != ("tz", "UTC")],
         now=now,
@@ -226,7 +235,7 @@ def _parameter(pair: tuple[str, str]) -> str:
 
 def _filters(single: Mapping[str, str], values: Mapping[str, Sequence[str]]) -> Filters:
     status = single.get("status")
-    if status is not None and not (status.isascii() and status.isdigit() and 100 <= int(status[:4]) <= 999):
+    if status is not None and _STATUS.fullmatch(status) is None:
         raise ConfigError(f"status is {status[:40]!r}: use an HTTP status such as 429")
     tags: dict[str, str] = {}
     untagged = list(values.get("no-tag", ()))
