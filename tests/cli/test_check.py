@@ -175,7 +175,7 @@ def test_a_server_that_is_not_there_is_no_finding() -> None:
         ["--max-p95", "30"],
         ["--max-spend", "5", "--by", "nothing"],
         ["--max-spend", "5", "--tz", "Nowhere/City"],
-        *(["--max-spend", "5", "--window", text] for text in ("0m", "2026-05", "yesterday", "soon", "", "7")),
+        *(["--max-spend", "5", "--window", text] for text in ("0m", "2026-05", "last-month", "soon", "", "7")),
     ],
 )
 def test_wrong_options_are_no_finding(sqlite_url: str, options: list[str]) -> None:
@@ -190,6 +190,15 @@ def test_a_wrong_environment_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> N
     result = CliRunner().invoke(main, ["check", "--max-spend", "5"])
     assert 2 == result.exit_code
     assert "PIXELMETER_DURABILITY" in result.stderr
+
+
+def test_a_check_that_is_interrupted_is_no_finding(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pixelmeter.reports.check.check", interrupted)
+    status, found = document(sqlite_url, "--max-spend", "5")
+    assert (2, "unknown") == (status, found["state"])
 
 
 def test_output_that_nobody_takes_is_no_finding(sqlite_url: str) -> None:
