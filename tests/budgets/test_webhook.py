@@ -6,7 +6,10 @@ import base64
 import hmac
 import json
 import logging
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -16,7 +19,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from pixelmeter.budgets.notices import Teller
-from pixelmeter.budgets.webhook import Webhook, pause_of
+from pixelmeter.budgets.webhook import Message, Undelivered, Webhook, pause_of
 from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.core.budgets.notices import NoticeKey, Passed, notice_of
 from pixelmeter.errors import ConfigError
@@ -130,6 +133,29 @@ def test_a_server_that_cannot_be_reached_is_tried_again_and_then_given_up() -> N
     assert ["the webhook of the budget 'images' cannot be reached: ConnectError"] == [
         str(error) for error in desk.failures
     ]
+
+
+@pytest.mark.parametrize("piece", [b"a", b"\r\n\r\nHTTP/1.1 100 Continue\r\nx: "])
+def test_a_server_whose_answer_does_not_come_to_an_end_is_given_up(piece: bytes) -> None:
+    def drip() -> None:
+        client, _ = listening.accept()
+        client.settimeout(0.01)
+        with client, suppress(ConnectionError):
+            client.sendall(b"HTTP/1.1 100 Continue\r\nx: ")
+            is_open = True
+            while is_open:
+                client.sendall(piece)
+                with suppress(TimeoutError):
+                    is_open = client.recv(65536) != b""
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        thread = threading.Thread(target=drip, daemon=True)
+        thread.start()
+        webhook = Webhook((), FakeClock(), patience=0.5)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/topsecret"
+        with pytest.raises(Undelivered, match="^a webhook has no answer within 0.5 seconds$"):
+            webhook.post(url, Message("1", b"{}", "a webhook"))
+        thread.join(PATIENCE)
 
 
 def test_a_url_that_is_none_is_noted_without_it() -> None:

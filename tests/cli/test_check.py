@@ -195,6 +195,15 @@ def test_a_wrong_environment_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> N
     assert "PIXELMETER_DURABILITY" in result.stderr
 
 
+def test_a_check_that_is_interrupted_is_no_finding(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pixelmeter.reports.check.check", interrupted)
+    status, found = document(sqlite_url, "--max-spend", "5")
+    assert (2, "unknown") == (status, found["state"])
+
+
 def test_output_that_nobody_takes_is_no_finding(sqlite_url: str) -> None:
     fill(sqlite_url, make_attempt(started_at=ago(5)))
     program = [sys.executable, "-m", "pixelmeter", "check", "--database-url", sqlite_url, "--max-spend"]

@@ -17,7 +17,7 @@ from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.grouping import grouped
-from pixelmeter.ledger.reader import LedgerReader, reading_ledger
+from pixelmeter.ledger.reader import LedgerReader, is_too_long, reading_database, reading_ledger
 from pixelmeter.ledger.rollups import SUMS
 from pixelmeter.ledger.sums import read_totals
 from pixelmeter.ledger.writer import open_writer
@@ -197,3 +197,26 @@ def test_postgresql_reads_rollups_in_the_order_of_their_index(
     assert 30 * 10 * 80 == sum(group.sums["attempts"] for group in found)
     assert any("Index Scan using pixelmeter_daily_merged_pkey" in step for step in plans)
     assert not any("Bitmap" in step or "HashAggregate" in step for step in plans)
+
+
+def test_the_time_of_several_questions_is_that_of_one(postgres_url: str) -> None:
+    asked = 0
+    with (
+        reading_database(read_address(postgres_url)) as reader,
+        pytest.raises(Exception, match="statement timeout|longer than they may") as raised,
+        reader.time_limit(0.5),
+    ):
+        for _ in range(9):
+            reader.rows("SELECT pg_sleep(0.2)")
+            asked += 1
+    assert is_too_long(raised.value)
+    assert asked < 3
+
+
+def test_what_a_text_says_is_no_sign_of_a_limit(tmp_path: Path) -> None:
+    with (
+        pytest.raises(LedgerError, match="interrupted") as raised,
+        reading_ledger(f"sqlite:///{tmp_path}/interrupted.db"),
+    ):
+        pass
+    assert not is_too_long(raised.value)

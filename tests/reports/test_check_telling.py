@@ -91,6 +91,13 @@ def test_a_finding_is_told_as_slack_takes_it(desk: Desk, receiver: Receiver) -> 
     assert f"v1,{base64.b64encode(digest).decode()}" == headers["webhook-signature"]
 
 
+def test_a_name_does_not_address_everybody_in_a_channel(desk: Desk, receiver: Receiver) -> None:
+    desk.tell(excess("@channel"), excess("@ALL <!here>"), excess("me@all.example, @everyone, @here"))
+    words = json.loads(receiver.bodies[0])["text"].lower()
+    assert not any(word in words for word in ("@channel", "@all", "@everyone", "@here", "<!here"))
+    assert "@\u200bchannel" in words
+
+
 def test_a_finding_is_told_once_in_its_window(desk: Desk, receiver: Receiver) -> None:
     assert [1, 0] == [desk.tell(), desk.tell()]
     desk.clock.advance(53 * MINUTE)
@@ -230,6 +237,16 @@ def test_the_command_tells_a_finding_and_what_it_cannot_tell(ledger_url: str, re
     refused = CliRunner().invoke(main, [*options, "--webhook", f"{receiver.url}/gone"])
     assert (1, True) == (refused.exit_code, "Not told: the webhook of the check answers 410" in refused.stderr)
     assert "topsecret" not in "".join(result.output for result in [*results, refused])
+
+
+def test_a_webhook_that_no_url_can_be_leaves_one_document_and_its_status(sqlite_url: str) -> None:
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.write([make_attempt(started_at=time.time_ns() // 1000 - MINUTE)], {}, [])
+    options = ["check", "--database-url", sqlite_url, "--max-spend", "0.01", "--format", "json"]
+    result = CliRunner().invoke(main, [*options, "--webhook", "http://127.0.0.1/topsecret\udcff"])
+    assert (1, "findings") == (result.exit_code, json.loads(result.stdout)["state"])
+    assert result.stderr.startswith("Not told: ")
+    assert "topsecret" not in result.output
 
 
 def test_a_ledger_that_cannot_keep_it_tells_nobody(receiver: Receiver) -> None:

@@ -38,7 +38,7 @@ class _Command(click.Command):
             return super().invoke(ctx)
         except (click.exceptions.Exit, click.UsageError):
             raise
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             _fail(ctx, error)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -48,7 +48,7 @@ class _Command(click.Command):
             raise click.UsageError(" ".join(str(error).split())) from None
 
 
-def _fail(ctx: click.Context, error: Exception) -> NoReturn:
+def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
     """Say that it cannot be told, and why."""
     from pixelmeter.cli.output import emit_json, plain
     from pixelmeter.cli.streams import discard_output
@@ -241,3 +241,6 @@ def _tell(ledger: str, webhook: str, asked: Check, found: Sequence[Excess]) -> N
         tell(ledger, webhook, asked, found, keys=keys, clock=SystemClock(), ids=SystemIds(), wait=time.sleep)
     except PixelmeterError as error:
         click.echo(f"Not told: {plain(' '.join(str(error).split()))}", err=True)
+    except (Exception, KeyboardInterrupt) as error:
+        # What was found is printed, and the status is of that. The text of this one might quote the URL.
+        click.echo(f"Not told: {type(error).__name__}", err=True)

@@ -25,6 +25,7 @@ __all__ = ["Check", "Checked", "Window", "check", "window"]
 
 _LATE = timedelta(minutes=5)
 """An attempt that ended so long ago is in the ledger, unless its program cannot write."""
+_UNITS = frozenset("mhdw")
 _WHOLE = ("gateway",)
 """The dimension of a report whose total alone is asked for: every rollup has it."""
 
@@ -82,8 +83,7 @@ def window(text: str, *, now: datetime, zone: tzinfo) -> Window:
     period = open_period(text, now=now, zone=zone)
     if period is not None:
         return Window(text.strip(), period.start, now, period.end)
-    is_length = text.strip()[:1].isdecimal() and text.strip()[-1:] in {"m", "h", "d", "w"}
-    since = moment(text, now=now, zone=zone) if is_length else now
+    since = moment(text, now=now, zone=zone) if text.strip()[:1].isdecimal() and text.strip()[-1] in _UNITS else now
     if since >= now:
         raise ConfigError(
             f"{text[:40]!r} is no window: write how long ago it began (30m, 1h, 7d), or today, this-week, this-month "

@@ -1,4 +1,4 @@
-"""Who is let in, and the headers of every answer: one middleware for all paths but `/-/healthy`."""
+"""Who is let in, which `/-/healthy` lets everybody, and the headers of every answer: one middleware for all paths."""
 
 from __future__ import annotations
 
@@ -43,10 +43,12 @@ class Access:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request, or refuse it."""
         path = scope.get("path", "")
-        if scope["type"] != "http" or path == HEALTHY:
+        if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        refusal = self._refusal(Headers(scope=scope), is_page=self._has_page and path != METRICS)
+        refusal = (
+            None if path == HEALTHY else self._refusal(Headers(scope=scope), is_page=self._has_page and path != METRICS)
+        )
         await (refusal or self._app)(scope, receive, _with_headers(send))
 
     def _refusal(self, headers: Headers, *, is_page: bool) -> PlainTextResponse | None:

@@ -82,7 +82,8 @@ def serve(
             backlog=limits.burst,
             timeout_keep_alive=limits.idle_seconds,
             access_log=False,
-            log_level="warning",
+            # Below that it has a line for each request that is none, and those need no secret.
+            log_level="error",
             server_header=False,
             timeout_graceful_shutdown=_STOP_SECONDS,
         )

@@ -135,6 +135,7 @@ def test_a_budget_without_an_end_says_of_none() -> None:
         (nano_in, "50", 50 * 10**9),
         (nano_in, "$0.25", 250_000_000),
         (nano_in, "0", 0),
+        (nano_in, "2500000", 2_500_000 * 10**9),
     ],
 )
 def test_limits_are_exact(read: Callable[[str], int], text: str, expected: int) -> None:

@@ -86,7 +86,7 @@ def test_this_machine_by_its_own_names_is_let_in(sqlite_url: str, clock: FakeClo
         assert 200 == browser.get("/calls", host=host).status
 
 
-@pytest.mark.parametrize("path", PATHS)
+@pytest.mark.parametrize("path", [*PATHS, "/metrics", "/-/healthy"])
 def test_every_answer_forbids_what_the_page_does_not_need(sqlite_url: str, clock: FakeClock, path: str) -> None:
     fill(sqlite_url, [make_attempt()])
     with browsing(sqlite_url, clock) as browser:

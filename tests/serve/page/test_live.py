@@ -117,6 +117,26 @@ def test_a_database_that_hangs_is_told_in_time_and_takes_a_few_places_only(postg
     assert PASSWORD not in after.text
 
 
+def test_a_machine_without_threads_leaves_each_place_free(
+    sqlite_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(sqlite_url, [make_attempt()])
+    start = threading.Thread.start
+
+    def refused(thread: threading.Thread) -> None:
+        if thread.name == "pixelmeter-page":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    with browsing(sqlite_url, clock, desk=Desk(sqlite_url, places=1)) as browser:
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", refused)
+            without = [browser.get("/calls").status for _ in range(2)]
+        after = browser.get("/calls").status
+
+    assert ([503, 503], 200) == (without, after)
+
+
 def test_what_takes_its_time_comes_head_first_and_says_where_it_was_broken_off(
     postgres_url: str, clock: FakeClock
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import closing
 from urllib.parse import quote
 
@@ -117,6 +118,9 @@ def test_a_list_goes_on_where_it_ended_and_has_each_attempt_once(ledger_url: str
         ("/calls?after=x", "after is no place in this list"),
         ("/calls?after=99999999999999999999_01a21ec8-b717-74fd-8f52-d8210598bfb1", "after is no place in this list"),
         (f"/calls?model={'m' * 322}", "model is longer than 321 characters"),
+        ("/calls?sort=interrupted", "sort is 'interrupted': use time or cost"),
+        ("/calls?status=0429", "status is '0429': use an HTTP status such as 429"),
+        (f"/calls?status=0429{'9' * 200}", "status is '0429999"),
         ("/calls?model=a%00b", "model has a character that nobody can see"),
         ("/calls?budget=none", "the ledger has no budget 'none'"),
         ("/calls?value=art", "value is that of a budget: give budget too"),
@@ -283,3 +287,37 @@ def test_hostile_names_are_text_and_can_be_followed(ledger_url: str, clock: Fake
         value = browser.get("/?tags=team").tables["tag"][0]
         assert value[0].href is not None
         assert 1 == len(rows_of(browser, next(cell.href or "" for cell in value if cell.column == "Cost")))
+
+
+@pytest.mark.parametrize("name", [" m", "m "])
+def test_spaces_around_a_name_are_a_part_of_it(ledger_url: str, clock: FakeClock, name: str) -> None:
+    others = [make_attempt(model="m", tags='{"team":"m"}') for _ in range(2)]
+    fill(ledger_url, [make_attempt(model=name, tags=json.dumps({"team": name})), *others])
+    clock.advance(SECOND)
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/?tags=team")
+        cells = [*shown.column("by-models", "Attempts"), *shown.column("tag", "Attempts")]
+        found = [str(len(rows_of(browser, cell.href or ""))) for cell in cells]
+
+    assert ["2", "1", "2", "1"] == found == [cell.value for cell in cells]
+
+
+def test_a_tag_of_the_longest_name_and_value_can_be_followed(ledger_url: str, clock: FakeClock) -> None:
+    key, value = "k" * 64, "v" * 256
+    fill(ledger_url, [make_attempt(tags=json.dumps({key: value}))])
+    clock.advance(SECOND)
+    with browsing(ledger_url, clock) as browser:
+        [row] = browser.get(f"/?tags={key}").tables["tag"]
+        assert 1 == len(rows_of(browser, next(cell.href or "" for cell in row if cell.column == "Cost")))
+
+
+@pytest.mark.parametrize("query", ["since=1970-01-01&until=1970-01-02", "since=2200-12-30&until=2200-12-31T23:59"])
+@pytest.mark.parametrize("zone", ["UTC", "Pacific/Kiritimati", "Pacific/Pago_Pago"])
+def test_the_first_and_the_last_range_that_may_be_asked_for_are_answered(
+    sqlite_url: str, clock: FakeClock, query: str, zone: str
+) -> None:
+    some(sqlite_url)
+    with browsing(sqlite_url, clock) as browser:
+        answers = [browser.get(f"/?{query}&step={step}&tz={zone}").status for step in ("hour", "day", "week", "month")]
+
+    assert set(answers) <= {200, 400}

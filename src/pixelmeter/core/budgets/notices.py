@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ __all__ = ["Claims", "NoticeKey", "Passed", "amount_at", "body_of", "notice_of",
 
 _PARTS = 1_000_000
 _SLACK = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;"})
+# Mattermost and Discord take these words of a text, Slack does not.
+_EVERYBODY = re.compile(r"@(?=(?:all|channel|everyone|here)\b)", re.IGNORECASE)
+_ZERO_WIDTH_SPACE = "\u200b"
 _encode = msgspec.json.encode
 
 
@@ -91,7 +95,7 @@ def body_of(notice: Notice) -> bytes:
 
 def slack_text(text: str) -> str:
     """Return text as Slack shows it: a tag may come from a customer, who must not address everybody in a channel."""
-    return text.translate(_SLACK)
+    return _EVERYBODY.sub(f"@{_ZERO_WIDTH_SPACE}", text.translate(_SLACK))
 
 
 def signatures_of(keys: Iterable[bytes], identity: str, seconds: int, body: bytes) -> str:

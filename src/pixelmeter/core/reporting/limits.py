@@ -10,7 +10,7 @@ from pixelmeter.core.budgets.state import State
 from pixelmeter.core.reporting.columns import share
 from pixelmeter.core.reporting.periods import moment_of, utc_text
 from pixelmeter.core.reporting.report import Report, Row
-from pixelmeter.core.text import dollars, exact_usd, half_even, scaled
+from pixelmeter.core.text import dollars, exact_usd, half_even, scaled, signed
 from pixelmeter.errors import ConfigError
 
 __all__ = [
@@ -135,8 +135,9 @@ def microseconds_in(text: str) -> int:
 
 def nano_in(text: str) -> int:
     """Return the nano-dollars of "50", "0.25" or "$50". ConfigError for any other text."""
-    found = scaled(text.strip().removeprefix("$"), 1_000_000_000)
-    if found is None:
+    # What a company spends in a year is more than any attempt costs.
+    found = signed(text.strip().removeprefix("$"), 1_000_000_000)
+    if found is None or found < 0:
         raise ConfigError(f"{text[:_QUOTED]!r} is no amount of US dollars: write it as 50 or 0.25")
     return found
 

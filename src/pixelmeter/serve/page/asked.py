@@ -68,6 +68,8 @@ _FEW_HOURS = timedelta(hours=50)
 _FEW_DAYS = timedelta(days=93)
 _LONGEST_RANGES: Mapping[Period, timedelta] = {"hour": timedelta(days=32), "day": timedelta(days=3 * 366)}
 _LONGEST_RANGE = timedelta(days=20 * 366)
+# Far enough from the ends of time that the range before, and days of any zone, are within them too.
+_YEARS = range(1970, 2201)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

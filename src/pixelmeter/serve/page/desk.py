@@ -96,7 +96,12 @@ class Desk:
         """Have a thread run, which gives its place back by `_released`."""
         if not self._places.acquire(blocking=False):
             raise Busy
-        threading.Thread(target=run, name="pixelmeter-page", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="pixelmeter-page", daemon=True).start()
+        except RuntimeError:
+            # The machine has no more threads for now.
+            self._places.release()
+            raise Busy from None
 
     def _released(self, work: Callable[[], _Answer]) -> _Answer:
         """Return what work finds, once the place is given back: whoever asks again has it then."""
