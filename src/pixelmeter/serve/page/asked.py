@@ -49,9 +49,8 @@ _MOST = 30
 _STEPS: tuple[Period, ...] = get_args(Period)
 _FEW_HOURS = timedelta(hours=50)
 _FEW_DAYS = timedelta(days=93)
-_MOST_HOURS = timedelta(days=32)
-_MOST_DAYS = timedelta(days=3 * 366)
 _LONGEST_RANGE = timedelta(days=20 * 366)
+_LONGEST_OF: Mapping[Period, timedelta] = {"hour": timedelta(days=32), "day": timedelta(days=3 * 366)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,18 +104,27 @@ class Asked:
     def step(self) -> Period:
         """Return of which periods sums are shown one by one: as asked, else such that there are some dozens.
 
-        ConfigError for hours of more than a month and days of more than three years: there would be thousands.
+        ConfigError for hours of more than a month, days of more than three years and whatever is longer than 20 years:
+        there would be thousands.
         """
         given, length = self.first("step"), self.until - self.since
+        if length > _LONGEST_RANGE:
+            raise ConfigError("the range is longer than 20 years: give a later since")
         if given is None:
             return "hour" if length <= _FEW_HOURS else "day" if length <= _FEW_DAYS else "month"
         if given not in _STEPS:
             raise ConfigError(f"step is {given[:40]!r}: use {', '.join(_STEPS)}")
-        if given == "hour" and length > _MOST_HOURS:
+        if given == "hour" and given not in self.steps:
             raise ConfigError("hours are shown of a month at most: give a later since, or step=day")
-        if given == "day" and length > _MOST_DAYS:
+        if given == "day" and given not in self.steps:
             raise ConfigError("days are shown of three years at most: give a later since, or step=week")
         return given
+
+    @property
+    def steps(self) -> Sequence[Period]:
+        """The periods of which the range has few enough to show sums one by one."""
+        length = self.until - self.since
+        return [name for name in _STEPS if length <= _LONGEST_OF.get(name, _LONGEST_RANGE)]
 
     def url(
         self,
@@ -195,8 +203,6 @@ def read_asked(
     until = now if end is None else _moment("until", end, now, zone)
     if start >= until:
         raise ConfigError(f"the range is empty: since ({begin}) must be before until ({end or 'now'})")
-    if until - start > _LONGEST_RANGE:
-        raise ConfigError("the range is longer than 20 years: give a later since")
     return Asked(
         pairs=[(key, value) for key, given in values.items() for value in given if (key, value) != ("tz", "UTC")],
         now=now,

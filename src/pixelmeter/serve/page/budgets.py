@@ -51,7 +51,7 @@ def detail_sections(found: Detail, asked: Asked) -> Iterator[Section]:
     """Yield what is known of one budget."""
     one = found.overview
     removed = "" if one.is_active else " It was removed: nothing counts towards it any more."
-    since = f"It counts attempts since {_minute(one.since, asked.zone)}."
+    since = f"It counts attempts since {_minute(one.since, asked.zone)}." if one.since else "It counts all attempts."
     yield Section(
         id="budget",
         title=f"Budget {one.rule.name}",
@@ -102,7 +102,8 @@ def _lines(one: Overview, asked: Asked) -> Iterator[Line]:
 
 def _line(state: State, asked: Asked, *, since: int, has_start: bool = False) -> Line:
     rule, end = state.rule, state.span.end
-    used = share(state.spent, state.limit) if state.known_spent is not None else ""
+    is_known = state.known_spent is not None
+    used = share(state.spent, state.limit) if is_known else ""
     value = state.value or ("(none)" if rule.each else "")
     head = Cell(rule.name, kind="name", href=_url(rule.name, asked))
     if has_start:
@@ -120,7 +121,7 @@ def _line(state: State, asked: Asked, *, since: int, has_start: bool = False) ->
             money(state.known_at_risk, f"{rows}&only=at-risk", shows_zero=False),
             money(state.credited, shows_zero=False),
             money(state.reserved, shows_zero=False),
-            Cell("") if state.forecast is None else money(state.forecast),
+            money(state.forecast) if is_known and state.forecast is not None else Cell(""),
             count(state.blocked, f"{rows}&outcome=blocked", shows_zero=False),
             count(state.unknown_cost_attempts, f"{rows}&only=unknown-cost", shows_zero=False),
         ],

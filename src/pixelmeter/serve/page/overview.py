@@ -17,18 +17,13 @@ _SERIES = 6
 _ROWS = 12
 _OTHER = "other"
 _STEPS: Mapping[Period, int] = {"hour": 3600, "day": 86400, "week": 604800, "month": 2629800}
-_STEP_NAMES: Mapping[Period, str] = {"hour": "hour", "day": "day", "week": "week", "month": "month"}
 
 
 def sections_of_sums(found: Overview, asked: Asked, step: Period, *, is_cut: bool = True) -> Iterator[Section]:
     """Yield the sums over time, by model, by gateway and by outcome; long tables are cut."""
     link = Rows(asked, found)
     if found.steps is not None and found.steps.rows:
-        switch = [
-            Link(text, asked.here("/", ("step", name)), name == step)
-            for name, text in _STEP_NAMES.items()
-            if name != "hour" or (asked.until - asked.since).days <= 32
-        ]
+        switch = [Link(name, asked.here("/", ("step", name)), name == step) for name in asked.steps]
         spend = _over_time(found, found.steps, link, step, asked)
         yield Section(
             id="over-time",
