@@ -76,6 +76,28 @@ def test_less_than_yesterday_is_down_and_a_month_after_one_of_nothing_has_no_cha
     assert "last month until the same time: $0.0000" in shown.words
 
 
+def test_a_month_that_is_longer_than_the_one_before_is_compared_with_all_of_that(
+    ledger_url: str, clock: FakeClock
+) -> None:
+    clock.set(at("2026-03-30T12:00"))
+    fill(ledger_url, [spent("2026-02-20T10:00", 4), spent("2026-03-01T10:00", 5), spent("2026-03-29T10:00", 1)])
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/?since=this-month")
+        compared = costs(browser, shown.links["+50.0 %"])
+
+    assert 4 == compared
+
+
+def test_an_attempt_of_a_clock_that_is_ahead_is_not_of_today_before_its_time(ledger_url: str, clock: FakeClock) -> None:
+    fill(ledger_url, [spent("2026-05-28T10:00", 3), spent("2026-05-28T20:27", 5), spent("2026-05-28T21:00", 7)])
+    with browsing(ledger_url, clock) as browser:
+        shown = browser.get("/")
+        today = next(one for one in shown.numbers if one.href and one.text.startswith("$"))
+        listed = costs(browser, today.href or "")
+
+    assert ("3", 3) == (today.value, listed)
+
+
 def test_a_forecast_goes_on_at_the_rate_since_the_period_began(spent_url: str, clock: FakeClock) -> None:
     with browsing(spent_url, clock) as browser:
         shown = browser.get("/?gateway=aigateway")
