@@ -61,6 +61,7 @@ class Overview:
     before: Row | None = None
     """Of the range before, which is as long."""
     before_since: datetime | None = None
+    before_until: datetime | None = None
     steps: Part | None = None
     """By the period that was asked for."""
     models: Part | None = None
@@ -162,25 +163,18 @@ def overview(
             found.total = _report(reader, asked, (), columns).total
         found.reading = readable.reading
     if found.total is not None and readable(()):
-        _compare(reader, asked, question.before, found, step, now)
+        _compare(reader, asked, found, step, now)
     return found
 
 
-def _compare(
-    reader: LedgerReader,
-    asked: Question,
-    before: tuple[datetime, datetime],
-    found: Overview,
-    step: Period,
-    now: datetime,
-) -> None:
+def _compare(reader: LedgerReader, asked: Question, found: Overview, step: Period, now: datetime) -> None:
     """Add what the range is compared with, and today and this month."""
     days = _Days(reader, asked)
     if step == "day" and found.steps is not None:
         days.learn(found.windows.values(), found.steps.rows)
-    start, end = widened(reader, (), *before, asked.filters)
+    start, end = widened(reader, (), *asked.before, asked.filters)
     days.read(start, end)
-    found.before_since, found.before = start, days.total(start, end)
+    found.before_since, found.before_until, found.before = start, end, days.total(start, end)
     found.spells = list(_spells(days, asked, now))
 
 

@@ -35,8 +35,8 @@ def cards_of_range(found: Overview, asked: Asked) -> Iterator[Card]:
         return
     link = Rows(asked, found)
     notes: list[Note] = []
-    if before is not None and found.before_since is not None:
-        url = asked.rows(since=found.before_since, until=found.before_since + (asked.until - asked.since))
+    if before is not None:
+        url = asked.rows(since=found.before_since, until=found.before_until)
         notes += _change(total, before, "the time before, which is as long", url)
     notes += _doubts(total, lambda only: link(also=only))
     yield Card("Known cost of the range", money(total.known_cost, link()), notes)
