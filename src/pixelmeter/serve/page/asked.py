@@ -143,6 +143,13 @@ class Asked:
         pairs += [pair for pair in also if pair not in pairs]
         return _url(path, pairs)
 
+    def page(self, path: str) -> str:
+        """Return the URL of a page that every page links to: it asks the same, as far as that can be asked there."""
+        if path not in {"/", "/calls"}:
+            return self.url(path, keep=("tz",))
+        is_too_long = path == "/" and not self.steps
+        return self.url(path, keep=("tz", *FILTERS) if is_too_long else _KNOWN)
+
     def here(self, path: str, *changes: tuple[str, str | None]) -> str:
         """Return the URL of the page itself but for changes, with the parameters that it has of its own."""
         return self.url(path, *changes, keep=(*_KNOWN, *_OF_PAGES, "read"))
