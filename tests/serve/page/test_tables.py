@@ -4,6 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import pytest
+
+from pixelmeter.reports.report import Reading
+from pixelmeter.serve.page.sections import reading_told
+from pixelmeter.serve.page.tables import share_of
 from tests.conftest import FakeClock
 from tests.factories import STARTED_AT, make_attempt
 from tests.serve.page.browsing import Cell, Shown, browsing, fill
@@ -149,3 +154,26 @@ def current(shown: Shown) -> list[str]:
     """Return in which of the two orders a list says that it is."""
     here = {given["href"] for _, given in shown.tags if given.get("aria-current") == "true"}
     return [order for order in ("newest first", "most expensive first") if shown.links[order] in here]
+
+
+def test_a_ledger_without_attempts_says_what_to_do(ledger_url: str, clock: FakeClock) -> None:
+    fill(ledger_url, [])
+    with browsing(ledger_url, clock) as browser:
+        empty = browser.get("/")
+        fill(ledger_url, [make_attempt(started_at=AT)])
+        filled = browser.get("/")
+
+    assert [True, False] == ["wrap a client with pixelmeter.instrument" in shown.words for shown in (empty, filled)]
+
+
+@pytest.mark.parametrize(("seconds", "told"), [(0.2, "1 s"), (99.4, "99 s"), (150, "2 minutes"), (3600, "60 minutes")])
+def test_how_long_attempts_are_read_is_told_in_seconds_or_minutes(seconds: float, told: str) -> None:
+    assert reading_told(Reading(30_000, seconds)).endswith(
+        f"about 30,000 attempts must be read for it, which takes about {told}."
+    )
+
+
+def test_there_is_a_share_only_of_what_is_known_and_not_below_nothing() -> None:
+    assert ["33.3 %", "0.0 %", "", "", ""] == [
+        share_of(part, whole).text for part, whole in ((1, 3), (0, 3), (-1, 3), (None, 3), (1, 0))
+    ]
