@@ -35,6 +35,8 @@ PARTS = msgspec.json.encode(
          "price": "5", "atto": str(60_000_000_000_000), "surcharge": 100_000, "price_id": "p@1"},
         {"of": "image_cost", "model": "m", "unit": "usd_per_image", "quantity": 1,
          "price": "0.041", "atto": str(41_000_000_000_000_000), "price_id": "p@2"},
+        {"of": "both", "model": "m", "unit": "usd_per_input_image", "quantity": 1,
+         "price": "0.001", "atto": str(1_000_000_000_000_000), "price_id": "p@3"},
     ]
 ).decode()  # fmt: skip
 
@@ -42,8 +44,8 @@ PARTS = msgspec.json.encode(
 def test_a_call_is_told_with_its_attempts_adjustments_and_arithmetic(ledger_url: str, clock: FakeClock) -> None:
     first = make_attempt(outcome="timeout", billing="unknown", cost=None, cost_reason="outcome_unknown", at_risk=5)
     second = make_attempt(
-        call_id=first.id, attempt=1, started_at=STARTED_AT + 1, priced_parts=PARTS, token_cost=42_306_000,
-        image_cost=41_000_000, cost=42_306_000, cost_source="priced",
+        call_id=first.id, attempt=1, started_at=STARTED_AT + 1, priced_parts=PARTS, token_cost=43_306_000,
+        image_cost=42_000_000, cost=43_306_000, cost_source="priced",
     )  # fmt: skip
     with closing(open_writer(ledger_url)) as writer:
         writer.write([first, second], {}, [])
@@ -63,10 +65,10 @@ def test_a_call_is_told_with_its_attempts_adjustments_and_arithmetic(ledger_url:
     assert 200 == shown.status
     assert 2 == len(shown.tables["attempts"])
     assert ["2026-05-29 01:56:40"] * 2 == [row[0].text for row in shown.tables["attempts"]]
-    assert "0.049306" == next(one.value for one in shown.numbers)
+    assert "0.050306" == next(one.value for one in shown.numbers)
     assert "2026-05-29 01:56:40 reconciled, statement 7 by kim: " in shown.words
     assert "$0.007. From the gateway's usage report." in shown.words
-    assert "$0.042306. Worked out from the price book." in shown.words
+    assert "$0.043306. Worked out from the price book." in shown.words
     assert ["10 %"] == [cell.text for cell in shown.column("attempt-1-token_cost", "Surcharge") if cell.text]
     assert "cost unknown -> $0.007" in shown.words
     assert "the invoice has it" in shown.words

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote
 
 import pytest
@@ -163,6 +164,20 @@ def test_a_filter_can_be_taken_away_and_kept_by_the_form(sqlite_url: str, clock:
     } == removals
     hidden = [(given["name"], given["value"]) for tag, given in shown.tags if given.get("type") == "hidden"]
     assert [("exact-model", "a*"), ("tag", "team=art")] == hidden
+
+
+def test_the_form_shows_what_is_asked(sqlite_url: str, clock: FakeClock) -> None:
+    some(sqlite_url)
+    query = "since=2026-05-01&until=2026-05-29&tz=Europe/Berlin&model=a*&gateway=fal&outcome=timeout&billing=unknown"
+    with browsing(sqlite_url, clock) as browser:
+        shown, plain = browser.get(f"/calls?{query}"), browser.get("/calls")
+
+    fields = {given["name"]: given.get("value") for tag, given in shown.tags if tag == "input"}
+    assert {
+        "since": "2026-05-01", "until": "2026-05-29", "tz": "Europe/Berlin", "model": "a*", "gateway": "fal",
+    } == {name: fields[name] for name in ("since", "until", "tz", "model", "gateway")}  # fmt: skip
+    assert ["timeout", "unknown"] == re.findall(r"<option selected>(\w+)</option>", shown.text)
+    assert "<option selected>" not in plain.text
 
 
 HOSTILE = "<script>alert(1)</script>\"'&=#?/%20"
