@@ -114,6 +114,15 @@ def test_a_server_that_goes_on_failing_is_given_up(receiver: Receiver) -> None:
     assert ["the webhook of the budget 'images' answers 500"] == [str(error) for error in desk.failures]
 
 
+@pytest.mark.parametrize("status", [200, 201, 202, 204])
+def test_whatever_a_server_says_that_has_taken_the_notice_is_enough(receiver: Receiver, status: int) -> None:
+    receiver.answers = [Answer(status)]
+    desk = Desk(receiver.url)
+    desk.tell()
+    assert 1 == len(receiver.bodies)
+    assert [] == desk.failures
+
+
 @pytest.mark.parametrize("status", [301, 308, 400, 404, 410])
 def test_a_server_that_does_not_want_the_notice_is_not_sent_it_again(receiver: Receiver, status: int) -> None:
     receiver.answers = [Answer(status, {"location": receiver.url})]
@@ -177,6 +186,18 @@ def test_the_proxy_of_the_environment_is_used(receiver: Receiver, monkeypatch: p
     monkeypatch.delenv("NO_PROXY", raising=False)
     Desk("http://hooks.corp.example/services").tell()
     assert ["http://hooks.corp.example/services"] == receiver.paths
+
+
+def test_a_host_that_the_environment_excepts_is_reached_without_the_proxy(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    desk = Desk(receiver.url)
+    desk.tell()
+    assert [] == desk.failures
+    assert 1 == len(receiver.bodies)
 
 
 def test_neither_the_log_nor_a_trace_has_the_url(receiver: Receiver, caplog: pytest.LogCaptureFixture) -> None:

@@ -9,8 +9,10 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner, Result
@@ -18,9 +20,13 @@ from click.testing import CliRunner, Result
 from pixelmeter.cli import main
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Budget
+from pixelmeter.core.reporting.limits import Limits
+from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.writer import open_writer
-from tests.factories import make_attempt
+from pixelmeter.reports.check import Check, Window
+from pixelmeter.reports.check import check as compare
+from tests.factories import STARTED_AT, make_attempt
 
 CENT = 10_000_000
 MINUTE = 60_000_000
@@ -83,6 +89,31 @@ def test_the_window_is_what_counts(ledger_url: str) -> None:
     fill(ledger_url, make_attempt(started_at=ago(90), cost=CENT))
     assert 0 == check(ledger_url, "--max-spend", "0").exit_code
     assert 1 == check(ledger_url, "--max-spend", "0", "--window", "2h").exit_code
+
+
+def zone_at(hour: int) -> str:
+    """Return a zone in which it is this hour now."""
+    ahead = (hour - datetime.now(UTC).hour + 12) % 24 - 12
+    return f"Etc/GMT{-ahead:+}"
+
+
+def test_today_is_the_day_of_the_zone(ledger_url: str) -> None:
+    fill(ledger_url, make_attempt(started_at=ago(4 * 60), cost=CENT))
+    today = ("--max-spend", "0", "--window", "today", "--tz")
+    assert [0, 1] == [check(ledger_url, *today, zone_at(hour)).exit_code for hour in (2, 20)]
+
+
+def test_rows_by_day_are_those_of_the_zone(ledger_url: str) -> None:
+    fill(ledger_url, make_attempt(cost=CENT))
+    until = moment_of(STARTED_AT + 1)
+    found = compare(
+        ledger_url,
+        Check(
+            window=Window("2d", until - timedelta(days=2), until, until), zone=ZoneInfo("Asia/Kolkata"),
+            limits=Limits(spend=0), by=("day",),
+        ),
+    )  # fmt: skip
+    assert [{"day": "2026-05-29"}] == [one.where for one in found.findings]
 
 
 def test_each_row_is_compared_by_itself(ledger_url: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from contextlib import closing
@@ -237,6 +238,13 @@ def test_all_replaces_what_the_prices_said_before_and_nothing_else(
     ]
     found = listed(ledger_url)
     assert ("0.045", "0.000000007") == (found[attempt.id]["cost_usd"], found[other.id]["cost_usd"])
+
+
+def test_what_keeps_its_price_does_not_stay_unknown(ledger_url: str, prices: str) -> None:
+    fill(ledger_url, unpriced(), unpriced(model="house/other", requested_model=None))
+    run(ledger_url, "--prices", prices, "--yes")
+    again = run(ledger_url, "--prices", prices, "--all").stdout
+    assert ["1 attempt stays unknown, no_price: house/other"] == re.findall("[0-9]+ attempts? stays? unknown.*", again)
 
 
 def test_it_may_be_broken_off_and_goes_on_where_it_was(

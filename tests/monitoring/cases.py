@@ -155,6 +155,28 @@ CASES = [
         firing=_burn("2% of the attempts through gw failed in the last LONG; the objective allows 1%.", "3d/6h"),
     ),
     Case(
+        name="one in twenty-five fails for hours",
+        alert="PixelmeterErrorBudgetBurn",
+        series={_attempts(): "0+480x60", _attempts("timeout", "timeout"): "0+20x60"},
+        step="10m",
+        at="9h",
+        firing=_burn("4% of the attempts through gw failed in the last LONG; the objective allows 1%.", "1d/2h 3d/6h"),
+    ),
+    Case(
+        name="a fifth of what should succeed fails, and ten times as much is throttled or refused",
+        alert="PixelmeterErrorBudgetBurn",
+        series={
+            _attempts(): "0+8x240",
+            _attempts("server", "error"): "0+2x240",
+            _attempts("throttled", "throttled"): "0+80x240",
+            _attempts("blocked", "blocked"): "0+90x240",
+        },
+        at="60m",
+        firing=_burn(
+            "20% of the attempts through gw failed in the last LONG; the objective allows 1%.", "1h/5m 6h/30m"
+        ),
+    ),
+    Case(
         name="an account without funds is a failure, whatever the status says",
         alert="PixelmeterErrorBudgetBurn",
         series={_attempts("insufficient_funds", "rejected"): "0+5x60"},
@@ -230,6 +252,12 @@ CASES = [
         at="40m",
     ),
     Case(
+        name="too few attempts are sent to judge by, however many a budget refuses",
+        alert="PixelmeterThrottled",
+        series={_attempts("throttled", "throttled"): "0x20 5x40", _attempts("blocked", "blocked"): "0+50x60"},
+        at="33m",
+    ),
+    Case(
         name="the first attempt with a wrong key is seen, though its series is born with it",
         alert="PixelmeterAccessRefused",
         series={_attempts("auth", "rejected"): "_x30 1x60"},
@@ -250,6 +278,12 @@ CASES = [
         firing={
             "33.33% of the attempts of m through gw were refused by moderation.": {**_GATEWAY, "model": "m"},
         },
+    ),
+    Case(
+        name="moderation refuses three of twenty",
+        alert="PixelmeterModerationRefusals",
+        series={_attempts(): "0+17x120", _attempts("moderation", "rejected"): "0+3x120"},
+        at="60m",
     ),
     Case(
         name="requests that cannot be understood are not refused by moderation",
@@ -323,9 +357,16 @@ CASES = [
     Case(
         name="a budget is spent to nine tenths",
         alert="PixelmeterBudgetNearlyUsed",
-        series={_budget("used_ratio"): "0.01+0.01x88 0.9x30", _budget("used_ratio", "day"): "0.79x120"},
+        series={
+            _budget("used_ratio"): "0.01+0.01x88 0.9x30",
+            _budget("used_ratio", "day"): "0.79x120",
+            _budget("used_ratio", "week"): "0.8x120",
+        },
         at="95m",
-        firing={"90% of the budget month is spent.": _OF_BUDGET},
+        firing={
+            "90% of the budget month is spent.": _OF_BUDGET,
+            "80% of the budget week is spent.": {**_OF_BUDGET, "budget": "week"},
+        },
     ),
     Case(
         name="a budget that is used up is no longer nearly so",
@@ -826,6 +867,16 @@ CASES = [
         name="prices were checked a hundred days before the clock began",
         alert="PixelmeterPricesStale",
         series={_own("pixelmeter_price_book_timestamp_seconds"): "-8640000x120"},
+        at="2h",
+        firing={"The prices in pixelmeter were last checked 100d 2h 0m 0s ago.": {"job": "pixelmeter"}},
+    ),
+    Case(
+        name="one of two programs has prices that were checked a hundred days before the clock began",
+        alert="PixelmeterPricesStale",
+        series={
+            _own("pixelmeter_price_book_timestamp_seconds"): "-8640000x120",
+            _own("pixelmeter_price_book_timestamp_seconds").replace('"a"', '"b"'): "0x120",
+        },
         at="2h",
         firing={"The prices in pixelmeter were last checked 100d 2h 0m 0s ago.": {"job": "pixelmeter"}},
     ),

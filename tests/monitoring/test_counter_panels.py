@@ -397,3 +397,107 @@ def test_the_chosen_tag_is_shown_by_its_values_with_the_limits_of_budgets(
         f'pixelmeter_budget_limit_usd{{{target},budget="month"}}': "50x180",
     }
     said(query, series, expected)
+
+
+def timed(name: str, labels: str = "") -> str:
+    return counter("x", f',outcome="success"{labels}').replace("x_total", f"request_duration_seconds_{name}")
+
+
+RELIABILITY = {
+    ended("success"): "0+8x180",
+    ended("error", "server"): "0+2x180",
+    ended("throttled", "throttled"): "0+10x180",
+    ended("rejected", "moderation"): "0+30x180",
+    ended("blocked", "blocked"): "0+50x180",
+    timed("bucket", ',le="60.0"'): "0+6x180",
+    timed("count"): "0+10x180",
+}
+"""Of what should succeed a fifth fails, and of the images two fifths are slow."""
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("stat Succeeded", {"{}": 0.8}),
+        ("stat Failed", {"{}": 0.2}),
+        ("table Models/6", {'{model="m"}': 0.2}),
+        ("timeseries Failed, by gateway", {'{gateway="gw"}': 0.2}),
+        ("timeseries Failed, by model", {'{model="m"}': 0.2}),
+        ("stat Refused by moderation", {"{}": 0.6}),
+        ("stat Error budget left", {"{}": -19}),
+        *((f"timeseries Burn of the error budget/{place}", {"{}": 20}) for place in range(4)),
+        ("stat In time", {"{}": 0.6}),
+        ("timeseries Too slow, by gateway", {'{gateway="gw"}': 0.4}),
+        ("stat Latency budget left", {"{}": -7}),
+        *((f"timeseries Burn of the latency budget/{place}", {"{}": 8}) for place in range(4)),
+        (
+            "timeseries Requests per minute",
+            {
+                f'{{outcome="{outcome}"}}': number
+                for outcome, number in (
+                    ("success", 8), ("error", 2), ("throttled", 10), ("rejected", 30), ("blocked", 50),
+                )
+            },
+        ),
+        (
+            "timeseries Attempts without an image, per minute",
+            {
+                f'{{error_type="{error_type}"}}': number
+                for error_type, number in (("server", 2), ("throttled", 10), ("moderation", 30), ("blocked", 50))
+            },
+        ),
+    ],
+)  # fmt: skip
+def test_shares_are_of_what_should_have_succeeded_and_budgets_of_what_the_objective_allows(
+    said: Said, query: str, expected: Mapping[str, float]
+) -> None:
+    said(query, RELIABILITY, expected)
+
+
+def test_tokens_and_retries_are_shown_by_the_minute(said: Said) -> None:
+    tokens = {counter("tokens", f',direction="{way}",modality="{kind}"'): f"0+{pace}x180" for way, kind, pace in (
+        ("input", "text", 30), ("output", "image", 90),
+    )}  # fmt: skip
+    said("timeseries Tokens per minute", tokens, {
+        '{direction="input",modality="text"}': 30, '{direction="output",modality="image"}': 90,
+    })  # fmt: skip
+    said("timeseries Retries per minute", {counter("retries"): "0+3x180"}, {'{gateway="gw",model="m"}': 3})
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [("table Months by tag/2", {'{value="growth"}': 4}), ("table Months by tag/3", {'{value="growth"}': 5})],
+)
+def test_what_is_at_risk_and_unknown_of_a_tag_has_its_own_column(
+    said: Said, query: str, expected: Mapping[str, float]
+) -> None:
+    labels = 'job="pixelmeter-ledger",instance="b",tag="team",value="growth"'
+    names = {"cost_usd": 2, "last_month_cost_usd": 3, "at_risk_usd": 4, "unknown_cost_requests": 5}
+    said(query, {f"pixelmeter_tag_{name}{{{labels}}}": f"{value}x180" for name, value in names.items()}, expected)
+    renamed = named("Months by tag")
+    assert ("At risk", "Unknown") == (renamed["Value #C"], renamed["Value #D"])
+
+
+@pytest.mark.parametrize(
+    ("place", "column", "value"), [(0, "Charged", 20), (1, "Covered", 0.9), (2, "Drift", -4), (3, "Reconciled", 7000)]
+)
+def test_a_reconciliation_is_shown_as_the_exporter_has_it(said: Said, place: int, column: str, value: float) -> None:
+    labels = 'job="pixelmeter-ledger",instance="b",gateway="gw",source="csv"'
+    names = {"charged_usd": 20, "coverage_ratio": 0.9, "drift_usd": -4, "timestamp_seconds": 7}
+    series = {f"pixelmeter_reconciliation_{name}{{{labels}}}": f"{number}x180" for name, number in names.items()}
+    said(f"table Reconciliations/{place}", series, {'{gateway="gw",source="csv"}': value})
+    said("timeseries Covered by the ledger", series, {'{gateway="gw",source="csv"}': 0.9})
+    assert column == named("Reconciliations")[f"Value #{'ABCD'[place]}"]
+
+
+def named(title: str) -> Mapping[str, str]:
+    """Return the names of the columns of a table, by those that its queries have."""
+    [panel, *_] = [panel for panel, _ in panels("prometheus") if panel["title"] == title]
+    found: Mapping[str, str] = panel["transformations"][1]["options"]["renameByName"]
+    return found
+
+
+def test_the_oldest_prices_of_all_programs_are_what_is_told(said: Said) -> None:
+    times = {f'pixelmeter_price_book_timestamp_seconds{{job="pixelmeter",instance="{name}"}}': f"{value}x180" for
+             name, value in (("a", 800), ("b", 10_000))}  # fmt: skip
+    said("stat Age of the prices", times, {"{}": 10_000})

@@ -240,5 +240,76 @@ def test_the_month_adds_up_beside_the_one_before_and_below_the_limits_of_its_bud
     assert [month, month + DAY] == [day.astimezone(UTC) for day in days]
 
 
+def test_a_month_begins_with_its_first_moment(ask: Ask, now: datetime) -> None:
+    month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    before = month - timedelta(microseconds=1)
+    both = [
+        attempt
+        for at, factor in ((month, 1), (before, 10))
+        for attempt in (spent(factor, at), lost(at, at_risk=factor * 10**9))
+    ]
+    assert 1 == ask("Spend this month", *both)["value"]
+    assert 1 == ask("At risk this month")["value"]
+    assert 1 == ask("Unknown cost this month")["value"]
+
+
+def test_what_gateways_report_is_compared_with_the_price_book_where_both_are_known(
+    connection: Connection[Row], now: datetime, postgres_url: str
+) -> None:
+    at = (now - EPOCH) // timedelta(microseconds=1)
+    costs = {
+        "by tokens": {"reported_cost": 3 * 10**9, "token_cost": 2 * 10**9, "image_cost": None},
+        "by images": {"reported_cost": 10**9, "token_cost": None, "image_cost": 5 * 10**9},
+        "not reported": {"reported_cost": None, "token_cost": 10**9},
+        "not priced": {"reported_cost": 10**9, "token_cost": None, "image_cost": None},
+    }
+    with closing(open_writer(postgres_url)) as writer:
+        writer.write([make_attempt(model=model, started_at=at, **fields) for model, fields in costs.items()], {}, [])
+
+    assert [("by images", 1, 1, 5, -4), ("by tokens", 1, 3, 2, 1)] == [
+        tuple(row.values()) for row in asked(connection, "Reported against priced")
+    ]
+
+
+def test_a_call_costs_what_its_attempts_do_and_takes_as_long_as_all_of_them(
+    connection: Connection[Row], now: datetime, postgres_url: str
+) -> None:
+    at = (now - EPOCH) // timedelta(microseconds=1) - 60_000_000
+    first = make_attempt(started_at=at, cost=10**9, duration=10_000_000)
+    of_call = {"call_id": first.id, "duration": 8_000_000}
+    with closing(open_writer(postgres_url)) as writer:
+        attempts = [
+            make_attempt(started_at=at - 99_000_000, cost=2 * 10**9),
+            first,
+            make_attempt(started_at=at + 20_000_000, attempt=1, cost=3 * 10**9, **of_call),
+            make_attempt(
+                started_at=at + 50_000_000, attempt=2, cost=0, billing="not_billed", outcome="blocked", **of_call
+            ),
+            make_attempt(started_at=at, cost=0),
+        ]
+        writer.write(attempts, {}, [])
+
+    names = ("Cost", "Attempts", "Duration", "Tag")
+    assert [(4, 2, 28, "growth"), (2, 1, pytest.approx(8.123456), "growth")] == [
+        tuple(float(value) if name != "Tag" else value for name, value in row.items() if name in names)
+        for row in asked(connection, "Most expensive calls")
+    ]
+
+
+def test_attempts_of_unknown_cost_are_told_apart_by_their_reason(
+    connection: Connection[Row], now: datetime, postgres_url: str
+) -> None:
+    outcome_unknown = msgspec.structs.replace(lost(now), cost_reason="outcome_unknown", model="m")
+    with closing(open_writer(postgres_url)) as writer:
+        attempts = [unknown(now), unknown(now), outcome_unknown, spent(1, now)]
+        writer.write(attempts, {}, [])
+
+    assert [("no_price", "openai/gpt-image-2", 2, 0), ("outcome_unknown", "m", 1, None)] == [
+        tuple(row.values()) for row in asked(connection, "Unknown cost and at risk")
+    ]
+    [row] = asked(connection, "Spend by tag")
+    assert (3, 4) == (row["Unknown"], row["Images"])
+
+
 def test_a_month_of_unknown_cost_alone_is_no_month_of_zero(ask: Ask, now: datetime) -> None:
     assert None is ask("Month so far", unknown(now))["value"]

@@ -347,6 +347,24 @@ def test_budgets_that_a_ledger_does_not_have_are_told_what_they_would_count(
     assert [(state.spent, state.attempts) for state in of_none.states] == [(0, 0)]
 
 
+def test_what_becomes_of_a_budget_of_a_file_is_told_before_it_is_used(writer: LedgerWriter, ledger_url: str) -> None:
+    gone, edits = Budget(1, name="gone").rule, Budget(3, name="edits").rule
+    _register(writer, MONTH, TEAMS, gone, edits)
+    writer.remove("gone", STARTED_AT)
+    file = [
+        MONTH,
+        Budget(7, per="day", name="teams", each="tag:team").rule,
+        Budget(3, name="edits", scope={"operation": "edit"}).rule,
+        gone,
+        Budget(1, name="fresh").rule,
+    ]
+
+    with reading_ledger(ledger_url) as reader:
+        found = planned(reader, file, STARTED_AT)
+
+    assert ["as it is", "changed", "begins anew", "new", "new"] == [one.ledger for one in found]
+
+
 def test_an_attempt_has_the_resets_that_were_made_after_it_in_its_span(writer: LedgerWriter, ledger_url: str) -> None:
     _register(writer, TEAMS)
     art, growth, late, next_day = attempts = [

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from datetime import UTC, timedelta
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from click.testing import CliRunner
@@ -57,9 +58,8 @@ class Desk:
 
     def tell(self, *found: Excess, text: str = "1h", webhook: str | None = None, keys: Sequence[bytes] = (),
              **asked: Any) -> int:  # fmt: skip
-        check = Check(
-            window=window(text, now=moment_of(self.clock.now()), zone=UTC), zone=UTC, limits=Limits(spend=1), **asked
-        )
+        span = window(text, now=moment_of(self.clock.now()), zone=UTC)
+        check = Check(**{"window": span, "zone": UTC, "limits": Limits(spend=1), **asked})
         return tell(
             self.ledger, webhook or self.webhook, check, found or [excess()], keys=keys, clock=self.clock,
             ids=SystemIds(), wait=self.waits.append,
@@ -130,8 +130,18 @@ def test_what_differs_in_anything_is_another_finding(desk: Desk, receiver: Recei
     assert 1 == desk.tell(filters=Filters(gateway="openai"))
     assert 1 == desk.tell(text="2h")
     assert 1 == desk.tell(webhook=f"{receiver.url}/other")
+    assert 1 == desk.tell(zone=ZoneInfo("Europe/Berlin"))
+    assert 1 == desk.tell(limits=Limits(spend=1, min_attempts=10))
+    assert 1 == desk.tell(excess()._replace(state="unknown"))
     assert 0 == desk.tell(excess("other"), excess())
-    assert 6 == len(receiver.bodies)
+    assert 9 == len(receiver.bodies)
+
+
+def test_the_order_in_which_tags_are_asked_for_makes_no_other_finding(desk: Desk) -> None:
+    tags = {"team": "art", "env": "prod"}
+    assert [1, 0] == [
+        desk.tell(filters=Filters(tags=dict(pairs))) for pairs in (tags.items(), reversed(list(tags.items())))
+    ]
 
 
 def test_a_budget_is_the_same_finding_in_whatever_window(desk: Desk) -> None:

@@ -108,6 +108,18 @@ def test_of_a_budget_for_each_team_the_one_that_has_spent_most_is_shown(
     assert not {"forecast_usd", "reset_timestamp_seconds"} & found.keys()
 
 
+def test_what_nobody_knows_of_a_budget_has_no_series(ledger_url: str, writer: Any, clock: FakeClock) -> None:
+    register(writer, Budget(1, per="day", name="daily"))
+    writer.write([make_attempt(cost=None, cost_reason="no_price")], {}, [])
+    found = values(scraped(ledger_url, clock), "daily")
+    assert not {"spent_usd", "used_ratio", "forecast_usd"} & found.keys()
+    assert (1, 0) == (found["limit_usd"], found["values_over"])
+    writer.write([make_attempt(cost=USD // 4)], {}, [])
+    clock.advance(2_000_000)
+    found = values(scraped(ledger_url, clock), "daily")
+    assert (0.25, 0.25) == (found["spent_usd"], found["used_ratio"])
+
+
 def test_a_budget_of_nothing_has_no_ratio_and_a_removed_one_no_series(
     ledger_url: str, writer: Any, clock: FakeClock
 ) -> None:

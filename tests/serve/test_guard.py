@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hmac
 import random
 from pathlib import Path
 
@@ -28,6 +29,21 @@ def test_a_secret_of_any_letters_is_let_in_as_a_scraper_sends_it(secret: str) ->
     assert not basic.lets_in(header("Bearer", pair))
     assert not bearer.lets_in(header("Basic", secret.encode()))
     assert not bearer.lets_in(header("Bearer", secret.encode()[:-1]))
+
+
+@pytest.mark.parametrize("sent", ["", "o", "open-sesam", "open-sesame", "x" * 5000])
+def test_the_time_of_a_comparison_tells_neither_how_much_of_a_secret_matches_nor_how_long_it_is(
+    monkeypatch: pytest.MonkeyPatch, sent: str
+) -> None:
+    compared: list[tuple[int, int]] = []
+
+    def in_constant_time(presented: bytes, secret: bytes) -> bool:
+        compared.append((len(presented), len(secret)))
+        return presented == secret
+
+    monkeypatch.setattr(hmac, "compare_digest", in_constant_time)
+    assert (sent == "open-sesame") == Guard("bearer", "open-sesame").lets_in(f"Bearer {sent}")
+    assert [(32, 32)] == compared
 
 
 def test_garbage_is_refused_without_an_error() -> None:

@@ -263,7 +263,7 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_budget_spent_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars that are spent in the present span of a budget: known cost and what is at risk, less resets.",
+        help="US dollars spent in the span of a budget, known or at risk, less resets; absent if nothing is known.",
         origins=_LEDGER,
     ),
     Metric(
@@ -277,14 +277,14 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_budget_used_ratio",
         kind="gauge",
         labels=("budget",),
-        help="Which part of its limit is spent of a budget; absent for a limit of nothing.",
+        help="Which part of its limit is spent of a budget; absent for a limit of nothing, and if nothing is known.",
         origins=_LEDGER,
     ),
     Metric(
         name="pixelmeter_budget_forecast_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars that will be spent at the end of the span if it goes on as so far; absent early in it.",
+        help="US dollars spent by the end of the span at this pace; absent early in it, and if nothing is known.",
         origins=_LEDGER,
     ),
     Metric(

@@ -167,23 +167,16 @@ def overview(
             found.total = _report(reader, asked, (), columns).total
         found.reading = readable.reading
     if found.total is not None and readable(()):
-        _compare(reader, asked, question.before, found, step, now)
+        _compare(reader, asked, found, step, now)
     return found
 
 
-def _compare(
-    reader: LedgerReader,
-    asked: Question,
-    before: Range,
-    found: Overview,
-    step: Period,
-    now: datetime,
-) -> None:
+def _compare(reader: LedgerReader, asked: Question, found: Overview, step: Period, now: datetime) -> None:
     """Add what the range is compared with, and today and this month."""
     days = _Days(reader, asked)
     if step == "day" and found.steps is not None:
         days.learn(found.windows.values(), found.steps.rows)
-    found.before_range = widened(reader, (), *before, asked.filters)
+    found.before_range = widened(reader, (), *asked.before, asked.filters)
     days.read(*found.before_range)
     found.before = days.total(*found.before_range)
     found.spells = list(_spells(reader, days, asked, now))

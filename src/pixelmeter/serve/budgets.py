@@ -85,12 +85,13 @@ def _standing(reader: LedgerReader, one: Overview, at: int) -> Standing:
 def _numbers(these: Sequence[Standing]) -> Iterator[tuple[str, float]]:
     """Yield what is shown of a budget, or of several as one; what is not known is left out."""
     state = max((one.state for one in these), key=_use)
+    is_known = state.known_spent is not None
     numbers = {
         "limit_usd": state.limit / NANO_PER_USD,
-        "spent_usd": state.spent / NANO_PER_USD,
+        "spent_usd": state.spent / NANO_PER_USD if is_known else None,
         "reserved_usd": state.reserved / NANO_PER_USD,
-        "used_ratio": state.used,
-        "forecast_usd": None if state.forecast is None else state.forecast / NANO_PER_USD,
+        "used_ratio": state.used if is_known else None,
+        "forecast_usd": state.forecast / NANO_PER_USD if is_known and state.forecast is not None else None,
         "overrun_usd": sum(one.overrun for one in these) / NANO_PER_USD,
         "values_over": sum(one.over for one in these),
         "reset_timestamp_seconds": None if state.span.end is None else state.span.end / 1e6,

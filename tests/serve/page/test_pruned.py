@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
+from pixelmeter.core.reporting.periods import microseconds_of
 from pixelmeter.ledger.pruning import prune
+from pixelmeter.ledger.reader import reading_ledger
+from pixelmeter.reports.report import Question, ask
 from tests.conftest import FakeClock
 from tests.factories import STARTED_AT
 from tests.ledger.test_pruning import at
@@ -106,3 +109,36 @@ def test_sums_by_a_tag_say_since_when_they_are(ledger_url: str, clock: FakeClock
 
     assert "pruned whole days are known: this is 2026-05-12T00:00:00Z to" in shown.words
     assert costs[0].value == costs[1].value == str(whole + 10)
+
+
+def test_a_list_says_what_it_lacks_where_that_would_stand_and_one_by_cost_at_once(
+    ledger_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelmeter.serve.page.app._LIMIT", 5)
+    fill(ledger_url, [at(STARTED_AT - day * DAY - 10**6, cost=10**9) for day in range(20)])
+    prune(ledger_url, HORIZON, STARTED_AT)
+    with browsing(ledger_url, clock) as browser:
+        newest, by_cost = browser.get("/calls"), browser.get("/calls?sort=cost")
+        last = browser.get(newest.links["The next 5"])
+
+    assert [False, True, True] == ["are pruned" in shown.words for shown in (newest, by_cost, last)]
+
+
+def test_a_range_that_is_widened_is_compared_with_the_time_before_it_and_not_with_itself(
+    ledger_url: str, clock: FakeClock
+) -> None:
+    begin = datetime(2026, 5, 12, 8, 30, tzinfo=UTC)
+    fill(ledger_url, [at(microseconds_of(begin + timedelta(minutes=95 * n)), cost=(n + 1) * 10**9) for n in (0, 1)])
+    fill(ledger_url, [at(STARTED_AT - DAY)])
+    prune(ledger_url, HORIZON, STARTED_AT)
+    question = Question(
+        since=datetime(2026, 5, 12, 10, 20, tzinfo=UTC), until=datetime(2026, 5, 12, 11, 20, tzinfo=UTC), zone=UTC,
+        columns=("cost", "before"),
+    )  # fmt: skip
+    with browsing(ledger_url, clock) as browser, reading_ledger(ledger_url) as reader:
+        shown = browser.get("/?since=2026-05-12T10:20&until=2026-05-12T11:20")
+        told = ask(reader, question, with_notes=False).report.total
+        before = browser.get(shown.links["+100.0 %"])
+
+    assert (2 * 10**9, 10**9) == (told.known_cost, told.known_before)
+    assert ["1"] == [one.value for one in before.numbers if one.column == "cost"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from contextlib import closing
 from urllib.parse import quote
 
@@ -261,6 +262,20 @@ def test_a_budget_without_an_end_links_to_the_attempts_that_count(ledger_url: st
         assert "It counts all attempts." in browser.get("/budgets?name=ever").words
 
 
+def test_the_form_shows_what_is_asked(sqlite_url: str, clock: FakeClock) -> None:
+    some(sqlite_url)
+    query = "since=2026-05-01&until=2026-05-29&tz=Europe/Berlin&model=a*&gateway=fal&outcome=timeout&billing=unknown"
+    with browsing(sqlite_url, clock) as browser:
+        shown, plain = browser.get(f"/calls?{query}"), browser.get("/calls")
+
+    fields = {given["name"]: given.get("value") for tag, given in shown.tags if tag == "input"}
+    assert {
+        "since": "2026-05-01", "until": "2026-05-29", "tz": "Europe/Berlin", "model": "a*", "gateway": "fal",
+    } == {name: fields[name] for name in ("since", "until", "tz", "model", "gateway")}  # fmt: skip
+    assert ["timeout", "unknown"] == re.findall(r"<option selected>(\w+)</option>", shown.text)
+    assert "<option selected>" not in plain.text
+
+
 HOSTILE = "<script>alert(1)</script>\"'&=#?/%20"
 
 
@@ -321,3 +336,47 @@ def test_the_first_and_the_last_range_that_may_be_asked_for_are_answered(
         answers = [browser.get(f"/?{query}&step={step}&tz={zone}").status for step in ("hour", "day", "week", "month")]
 
     assert set(answers) <= {200, 400}
+
+
+@pytest.fixture
+def few_are_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have five attempts be as many as nobody reads unasked."""
+    monkeypatch.setattr("pixelmeter.reports.overview._FEW", 5)
+    monkeypatch.setattr("pixelmeter.reports.calls._FEW", 5)
+    monkeypatch.setattr("pixelmeter.reports.calls._MANY", 5)
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_what_many_attempts_must_be_read_for_is_shown_once_that_is_asked_for(ledger_url: str, clock: FakeClock) -> None:
+    some(ledger_url)
+    missing = "about 6 attempts must be read for it"
+    with browsing(ledger_url, clock) as browser:
+        sums = browser.get("/?status=200&tags=team")
+        read = browser.get(sums.links["Read them"])
+        by_tag = browser.get(sums.links["Read the attempts of the range"])
+        listed = browser.get("/calls?status=200")
+        added_up = browser.get(listed.links["Add them up"])
+        by_cost = browser.get("/calls?sort=cost")
+        found = browser.get(by_cost.links["Add them up"])
+
+    assert all(missing in shown.words for shown in (sums, listed, by_cost))
+    assert not any(missing in shown.words for shown in (read, by_tag, added_up, found))
+    assert ("by-models" in sums.tables, "tag" in sums.tables, "spend" in sums.tables) == (False, False, False)
+    assert ["3"] == [cell.value for cell in read.totals["by-models"] if cell.column == "Attempts"]
+    assert "spend" in read.tables
+    assert "tag" in by_tag.tables
+    assert [] == [one for one in listed.numbers if one.column == "attempts"]
+    assert ["3"] == [one.value for one in added_up.numbers if one.column == "attempts"]
+    assert (3, 0, 6) == tuple(len(shown.tables.get("attempts", ())) for shown in (listed, by_cost, found))
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_what_sums_are_kept_of_is_shown_however_many_attempts_it_is(ledger_url: str, clock: FakeClock) -> None:
+    some(ledger_url)
+    with browsing(ledger_url, clock) as browser:
+        shown, listed = browser.get("/?tags=team"), browser.get("/calls")
+
+    assert ["6"] == [cell.value for cell in shown.totals["by-models"] if cell.column == "Attempts"]
+    assert "tag" in shown.tables
+    assert ["6"] == [one.value for one in listed.numbers if one.column == "attempts"]
+    assert "must be read" not in shown.words + listed.words

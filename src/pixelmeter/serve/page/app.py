@@ -107,9 +107,7 @@ class Page:
         return first_view(reader, asked, self._clock)
 
     async def _calls(self, request: Request) -> Response:
-        return await self._asked(
-            request, "calls.html", "/calls", ("sort", "after", "read", "budget", "value"), self._calls_view
-        )
+        return await self._asked(request, "calls.html", "/calls", _OF_CALLS, self._calls_view)
 
     def _calls_view(self, reader: LedgerReader, asked: Asked) -> Listed:
         sort, after = asked.first("sort"), asked.first("after")

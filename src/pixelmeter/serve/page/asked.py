@@ -68,8 +68,6 @@ _FEW_HOURS = timedelta(hours=50)
 _FEW_DAYS = timedelta(days=93)
 _LONGEST_RANGES: Mapping[Period, timedelta] = {"hour": timedelta(days=32), "day": timedelta(days=3 * 366)}
 _LONGEST_RANGE = timedelta(days=20 * 366)
-# Far enough from the ends of time that the range before, and days of any zone, are within them too.
-_YEARS = range(1970, 2201)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,11 +119,6 @@ class Asked:
         keep = (*_KNOWN, "tags", "top", "sort", "budget", "value")
         return self.url(path, ("since", since), ("until", until), keep=keep)
 
-    def steps(self) -> Sequence[Period]:
-        """Return the periods of which the range has not thousands."""
-        length = self.until - self.since
-        return [name for name in _STEPS if length <= _LONGEST_RANGES.get(name, length)]
-
     def step(self) -> Period:
         """Return of which periods sums are shown one by one: as asked, else such that there are some dozens.
 
@@ -139,10 +132,16 @@ class Asked:
             return "hour" if length <= _FEW_HOURS else "day" if length <= _FEW_DAYS else "month"
         if given not in _STEPS:
             raise ConfigError(f"step is {given[:40]!r}: use {', '.join(_STEPS)}")
-        if given not in self.steps():
+        if given not in self.steps:
             most, other = ("a month", "day") if given == "hour" else ("three years", "week")
             raise ConfigError(f"{given}s are shown of {most} at most: give a later since, or step={other}")
         return given
+
+    @property
+    def steps(self) -> Sequence[Period]:
+        """The periods of which the range has few enough to show sums one by one."""
+        length = self.until - self.since
+        return [name for name in _STEPS if length <= _LONGEST_RANGES.get(name, _LONGEST_RANGE)]
 
     def url(
         self,
@@ -160,6 +159,13 @@ class Asked:
         pairs += [(key, value) for key, value in changes if value is not None]
         pairs += [pair for pair in also if pair not in pairs]
         return _url(path, pairs)
+
+    def page(self, path: str) -> str:
+        """Return the URL of a page that every page links to: it asks the same, as far as that can be asked there."""
+        if path not in {"/", "/calls"}:
+            return self.url(path, keep=("tz",))
+        is_too_long = path == "/" and not self.steps
+        return self.url(path, keep=("tz", *FILTERS) if is_too_long else _KNOWN)
 
     def here(self, path: str, *changes: tuple[str, str | None]) -> str:
         """Return the URL of the page itself but for changes, with the parameters that it has of its own."""

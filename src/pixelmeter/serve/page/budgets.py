@@ -107,7 +107,8 @@ def _lines(one: Overview, asked: Asked) -> Iterator[Line]:
 
 def _line(state: State, asked: Asked, *, since: int, has_start: bool = False) -> Line:
     rule, end = state.rule, state.span.end
-    used = share(state.spent, state.limit) if state.known_spent is not None else ""
+    is_known = state.known_spent is not None
+    used = share(state.spent, state.limit) if is_known else ""
     value = state.value or ("(none)" if rule.each else "")
     head = Cell(rule.name, kind="name", href=_url(rule.name, asked))
     if has_start:

@@ -24,7 +24,7 @@ def sections_of_sums(found: Overview, asked: Asked, step: Period, *, is_cut: boo
     """Yield the sums over time, by model, by gateway and by outcome; long tables are cut."""
     link = Rows(asked, found)
     if found.steps is not None and found.steps.rows:
-        switch = [Link(name, asked.here("/", ("step", name)), name == step) for name in asked.steps()]
+        switch = [Link(name, asked.here("/", ("step", name)), name == step) for name in asked.steps]
         spend = _over_time(found, found.steps, link, step, asked)
         yield Section(
             id="over-time",
