@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -49,7 +50,21 @@ class Access:
         refusal = (
             None if path == HEALTHY else self._refusal(Headers(scope=scope), is_page=self._has_page and path != METRICS)
         )
-        await (refusal or self._app)(scope, receive, _with_headers(send))
+        is_begun = False
+
+        async def sending(message: Message) -> None:
+            nonlocal is_begun
+            if message["type"] == "http.response.start":
+                is_begun = True
+                _add(message)
+            await send(message)
+
+        try:
+            await (refusal or self._app)(scope, receive, sending)
+        except asyncio.CancelledError:
+            # The server ends, and has waited for this answer as long as it may: that is no failure of the page.
+            if not is_begun:
+                await PlainTextResponse("the server ends\n", 503)(scope, receive, sending)
 
     def _refusal(self, headers: Headers, *, is_page: bool) -> PlainTextResponse | None:
         guard = self._guard
@@ -73,15 +88,6 @@ def _host(header: str) -> str:
         host, bracket, _ = header[1:].partition("]")
         return host if bracket else ""
     return header.partition(":")[0].lower()
-
-
-def _with_headers(send: Send) -> Send:
-    async def sending(message: Message) -> None:
-        if message["type"] == "http.response.start":
-            _add(message)
-        await send(message)
-
-    return sending
 
 
 def _add(message: MutableMapping[str, Any]) -> None:

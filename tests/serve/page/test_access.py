@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 
 import pytest
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
 
+from pixelmeter.serve.access import Access
 from pixelmeter.serve.guard import Guard
 from tests.conftest import FakeClock
 from tests.factories import make_attempt
@@ -109,3 +113,26 @@ def test_no_file_outside_the_folder_is_served(sqlite_url: str, clock: FakeClock)
     with browsing(sqlite_url, clock) as browser:
         for path in ("/static/../app.py", "/static/%2e%2e/app.py", "/static/..%2fapp.py", "/static/%2fetc/passwd"):
             assert browser.get(path).status in {404, 400}, path
+
+
+@pytest.mark.parametrize("is_begun", [False, True])
+def test_an_answer_that_the_end_of_the_server_cuts_off_is_no_error(*, is_begun: bool) -> None:
+    sent: list[Message] = []
+
+    async def cut_off(_: Scope, __: Receive, send: Send) -> None:
+        if is_begun:
+            await send({"type": "http.response.start", "status": 200, "headers": []})
+        raise asyncio.CancelledError
+
+    async def receive() -> Message:
+        return {"type": "http.request"}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "path": "/", "headers": [(b"host", b"localhost")]}
+    asyncio.run(Access(cut_off, None, has_page=True)(scope, receive, send))
+
+    [start] = [message for message in sent if message["type"] == "http.response.start"]
+    assert (200 if is_begun else 503) == start["status"]
+    assert "content-security-policy" in Headers(raw=start["headers"])
