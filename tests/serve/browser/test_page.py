@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from pixelmeter import Budget
+from pixelmeter.ledger.writer import open_writer
 from tests.serve.browser.chromium import Visit, audit, visiting
 from tests.serve.browser.serving import HOSTILE, attempt, write
 from tests.serve.server import Server, serving
@@ -109,6 +113,18 @@ def test_every_page_can_be_read_by_everybody(browser: Browser, server: Server, w
         visit.see(f"{server.root}/nowhere")
         assert [] == audit(visit.page)
         assert ["404" in error for error in visit.errors] == [True]
+
+
+def test_the_table_of_budgets_is_not_cut_off(visit: Visit, sqlite_url: str) -> None:
+    write(sqlite_url, attempt(1, cost=326_641_200_000), attempt(0.5, cost=None, at_risk=11_030_000_000))
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.register([Budget(4_000, name="all images", per="total").rule], time.time_ns() // 1000)
+    with serving(sqlite_url, is_metrics=False) as server:
+        visit.see(f"{server.root}/budgets")
+        table = visit.page.locator(".scroll").first
+
+        expect(table.get_by_role("columnheader", name="Unknown cost")).to_be_visible()
+        assert table.evaluate("(region) => region.scrollWidth - region.clientWidth") <= 0
 
 
 @pytest.mark.parametrize("path", ["/", "/calls"])
