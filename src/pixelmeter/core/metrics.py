@@ -256,14 +256,14 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_budget_limit_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars that may be spent of a budget in its present span.",
+        help="US dollars that may be spent of a budget in its present period.",
         origins=_LEDGER,
     ),
     Metric(
         name="pixelmeter_budget_spent_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars that are spent in the present span of a budget: known cost and what is at risk, less resets.",
+        help="US dollars spent in the present period of a budget: known cost and what is at risk, less resets.",
         origins=_LEDGER,
     ),
     Metric(
@@ -284,14 +284,14 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_budget_forecast_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars that will be spent at the end of the span if it goes on as so far; absent early in it.",
+        help="US dollars that will be spent at the end of the period if it goes on as so far; absent early in it.",
         origins=_LEDGER,
     ),
     Metric(
         name="pixelmeter_budget_overrun_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars that attempts of the present span cost beyond what was reserved for them.",
+        help="US dollars that attempts of the present period cost beyond what was reserved for them.",
         origins=_LEDGER,
     ),
     Metric(
