@@ -40,8 +40,10 @@ def main(dist: Path, folder: Path, tests: Sequence[str]) -> int:
     python = str(home / "bin" / "python")
     pip = [sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check"]
     subprocess.run([*pip, "install", "--quiet", "--no-deps", str(wheel)], check=True)
-    # Links to a checkout (.pth) have no effect from there.
-    environment = {**os.environ, "PYTHONPATH": sysconfig.get_path("purelib")}
+    # Not PYTHONPATH, which tests set anew for processes of theirs. Links to a checkout have no effect from there.
+    packages = Path(sysconfig.get_path("purelib", "venv", vars={"base": str(home)})) / "packages.pth"
+    packages.write_text(f"{sysconfig.get_path('purelib')}\n", encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
     where = subprocess.run([python, "-c", _WHERE], check=True, capture_output=True, text=True, env=environment, cwd="/")
     if not Path(where.stdout.strip()).is_relative_to(home):
         raise SystemExit(f"pixelmeter is not the wheel's: {where.stdout.strip()}")

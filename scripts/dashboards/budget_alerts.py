@@ -96,7 +96,7 @@ def _overrun(thresholds: Thresholds, pace: Pace) -> Alert:
     name = "PixelmeterBudgetOverrun"
     return Alert(
         name=name,
-        # It begins at 0 again with each span.
+        # It begins at 0 again with each period.
         expression=f"max by (job, budget) (delta(pixelmeter_budget_overrun_usd[{pace('1h')}])) > 0",
         wait="0s",
         severity="warning",

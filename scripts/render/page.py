@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 
 from scripts.render.believable import fill
 from tests.serve.browser.chromium import chromium, visiting
-from tests.serve.browser.serving import serving_page
+from tests.serve.server import serving
 
 PICTURES = Path(__file__).parents[2] / "docs" / "pictures"
 WIDTH = 1180
@@ -24,7 +24,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{folder}/ledger.db"
         fill(url)
-        with serving_page(url) as server, chromium() as browser:
+        with serving(url, is_metrics=False) as server, chromium() as browser:
             _take(browser, server.root, "page", height=1010)
             _take(browser, server.root, "page-dark", height=1010, scheme="dark")
             _take(browser, f"{server.root}/calls", "page-calls", height=700)

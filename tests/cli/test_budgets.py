@@ -194,7 +194,7 @@ def test_show_has_earlier_spans_resets_leases_and_notices(ledger_url: str) -> No
     table = lines(printed(ledger_url, "show", "daily"))
     assert table[0] == "daily: $5.0000 a day in UTC, of everything; only warns."
     assert [line for line in table if line.endswith(":")] == [
-        "The present span:", "Spans before:", "Resets:", "Leases:", "Thresholds that were passed:",
+        "The present period:", "Periods before:", "Resets:", "Leases:", "Thresholds that were passed:",
     ]  # fmt: skip
     assert any(line.startswith("host-77 $1.0000 ") for line in table)
     assert any(line.startswith("50 % ") and line.endswith(" not yet") for line in table)

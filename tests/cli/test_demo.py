@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from pixelmeter.cli import main
+from pixelmeter.cli import main, serve
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.engine import ensure_schema
 from tests.postgres import PASSWORD
@@ -115,6 +115,15 @@ def test_a_password_is_not_printed_and_the_commands_take_it_from_the_environment
     command = shlex.split(result.stdout.partition("\n\nThe page")[0].splitlines()[-1])
     monkeypatch.setenv("PIXELMETER_DATABASE_URL", postgres_url)
     assert 0 == CliRunner().invoke(main, command[1:]).exit_code
+
+
+def test_what_the_page_needs_is_said_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "is_installed", lambda *, has_page: not has_page)
+    result = demo("--calls", "1")
+    assert 0 == result.exit_code, result.output
+    install, command = result.stdout.splitlines()[-2:]
+    assert '  pip install "pixelmeter[serve]"' == install
+    assert " serve --database-url" in command
 
 
 @pytest.mark.slow

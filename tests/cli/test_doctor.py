@@ -19,6 +19,7 @@ from click.testing import CliRunner
 from pixelmeter.cli import main
 from pixelmeter.drain import Drain
 from pixelmeter.errors import LedgerError
+from pixelmeter.gateways import load_profiles
 from pixelmeter.ledger import migrate, version
 from pixelmeter.ledger.engine import open_engine
 from pixelmeter.ledger.writer import open_writer
@@ -93,6 +94,21 @@ def test_the_variables_of_the_exported_files_are_no_warning(sqlite_url: str) -> 
     _, findings = examine("--database-url", sqlite_url, **dict.fromkeys(names - {"PIXELMETER_DATABASE_URL"}, "1"))
 
     assert "variable" not in findings
+
+
+def test_profiles_are_counted_and_those_of_ones_own_are_named(sqlite_url: str, tmp_path: Path) -> None:
+    file = tmp_path / "corp.toml"
+    file.write_text('id = "corp"\nevidence = "our own page"\n[match]\nhosts = ["images.corp.example"]\n')
+    bundled = len(load_profiles({}).ids)
+
+    _, alone = examine("--database-url", sqlite_url)
+    _, findings = examine(
+        "--database-url", sqlite_url, PIXELMETER_PROFILES=str(file), PIXELMETER_GATEWAYS="proxy.example=corp"
+    )
+
+    assert f"{bundled} bundled profiles" == alone["gateways"]["found"]
+    told = f"{bundled} bundled profiles; corp from {file}; proxy.example is corp"
+    assert told == findings["gateways"]["found"]
 
 
 @pytest.mark.parametrize("kind", UNUSABLE)

@@ -360,7 +360,7 @@ def test_sums_of_budgets_that_are_not_those_of_the_rows_are_named(budgeted_url: 
     change(budgeted_url, statement)
 
     assert [
-        ("problem", "what is counted in the present span is not the sum of its attempts: 'teams'")
+        ("problem", "what is counted in the present period is not the sum of its attempts: 'teams'")
     ] == found_of_budgets(budgeted_url)
 
 

@@ -26,9 +26,9 @@ def budgets() -> Json:
     }
     return gauges(
         "Budgets",
-        f"Each in its present span; {_OF_USERS}. Spent is the known cost and what is at risk. Reserved is what programs"
-        " may spend without asking, calls under way included. Forecast is where the pace so far leads. The exporter"
-        " reports this, programs do not.",
+        f"Each in its present period; {_OF_USERS}. Spent is the known cost and what is at risk. Reserved is what"
+        " programs may spend without asking, calls under way included. Forecast is where the pace so far leads. The"
+        " exporter reports this, programs do not.",
         prefix="pixelmeter_budget_",
         by={"budget": "Budget"},
         shown=shown,
@@ -47,7 +47,7 @@ def used_of_budgets(thresholds: Thresholds) -> Json:
     """Return which part of each budget is spent, over time."""
     return timeseries(
         "Used of each budget",
-        f"The part of its limit that is spent in its span; {_OF_USERS}. The lines are where the alerts begin. The"
+        f"The part of its limit that is spent in its period; {_OF_USERS}. The lines are where the alerts begin. The"
         " exporter reports this, programs do not.",
         ranged(f"max by (budget) ({series('pixelmeter_budget_used_ratio')})", "{{budget}}"),
         unit="percentunit",

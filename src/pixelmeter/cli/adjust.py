@@ -55,9 +55,9 @@ def _why(ctx: click.Context, param: click.Parameter, value: str) -> str:
 def command(id: str, nano: int, why: str, by: str | None, number: int | None, dry_run: bool, database_url: str) -> None:
     """Correct the cost of one attempt by hand.
 
-    Give the id of the attempt, or of its call if that has only one attempt; the first 8 digits are enough. The attempt
-    stays as it was written: the correction is recorded beside it, and `pixelmeter calls --history` shows it. Only
-    another correction changes what was corrected.
+    Give the id of the attempt, or of its call if that has only one attempt; its beginning is enough, 8 digits or more,
+    where no other id has it. The attempt stays as it was written: the correction is recorded beside it, and
+    `pixelmeter calls --history` shows it. Only another correction changes what was corrected.
     """
     from pixelmeter.cli.output import say, warn
     from pixelmeter.reports.correction import correct, meant

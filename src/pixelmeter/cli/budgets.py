@@ -24,7 +24,7 @@ _RIGHT = (
 )  # fmt: skip
 _NAMES = ("budget", "value")
 _DROP = ("unknown_cost", "overrun", "forecast", "blocked", "reserved", "resets_at")
-_OF_SPANS = ("starts_at", "value", "spent", "cost", "at_risk", "credited", "overrun", "blocked", "attempts")
+_OF_PERIODS = ("starts_at", "value", "spent", "cost", "at_risk", "credited", "overrun", "blocked", "attempts")
 _OF_FILE = ("budget", "limit", "per", "tz", "counts", "action", "value", "spent", "used", "ledger")
 _FILE_COLUMNS = ("budget", "limit_usd", "per", "tz", "scope", "each", "action", "value", "spent_usd", "used", "ledger")
 
@@ -155,7 +155,7 @@ def reset(name: str, value: str | None, why: str, by: str | None, yes: bool, dat
         raise click.ClickException("this budget was removed: nothing counts towards it")
     spent = [(state.value, state.spent) for state in overview.states if state.spent]
     if not spent:
-        say("Nothing is spent in the present span: there is nothing to take off.")
+        say("Nothing is spent in the present period: there is nothing to take off.")
         return
     for one, amount in spent:
         say(f"{_called(name, one)}: {dollars(amount)} is spent")
@@ -280,8 +280,8 @@ def _print(found: Detail, now: int) -> None:
             shown = [name for name in columns if name != "value" or of_each]
             emit(rows, shown, "table", right=_RIGHT, names=("value", "process"), drop=_DROP)
 
-    table("The present span:", [cells(state) for state in overview.states or [overview.unused()]], OF_TABLES[1:])
-    table("Spans before:", [cells(state) for state in found.earlier], _OF_SPANS)
+    table("The present period:", [cells(state) for state in overview.states or [overview.unused()]], OF_TABLES[1:])
+    table("Periods before:", [cells(state) for state in found.earlier], _OF_PERIODS)
     resets = [
         {
             "made_at": minute(one.made_at),

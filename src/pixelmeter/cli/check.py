@@ -78,7 +78,7 @@ def _fail(ctx: click.Context, error: BaseException) -> NoReturn:
 @click.option("--max-spend", metavar="USD", callback=reading(nano_in), help="Known cost, such as 50.")
 @click.option("--max-unknown", metavar="N", type=click.IntRange(0), help="Attempts of unknown cost.")
 @click.option("--max-at-risk", metavar="USD", callback=reading(nano_in), help="What is at risk, such as 5.")
-@click.option("--budgets", is_flag=True, help="Each budget that is used up in its present span is a finding.")
+@click.option("--budgets", is_flag=True, help="Each budget that is used up in its present period is a finding.")
 @click.option(
     "--window",
     "window_text",

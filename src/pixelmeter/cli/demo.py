@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from pixelmeter.cli import report
+from pixelmeter.cli import report, serve
 from pixelmeter.core.text import exact_usd
 
 if TYPE_CHECKING:
@@ -117,7 +117,8 @@ def _say_what_to_try(ctx: click.Context, url: str, only: list[str]) -> None:
         ("report", "--by", "tag:feature", "--tag", "team=growth", *only, "--format", "json"),
     ):
         click.echo(f"  {_typed(ctx, *arguments, url=url)}")
-    click.echo(f"\nThe page of this ledger is at {PAGE}/ while this runs:\n  {_typed(ctx, 'serve', url=url)}")
+    first = "" if serve.is_installed(has_page=True) else f"  {serve.INSTALL}\n"
+    click.echo(f"\nThe page of this ledger is at {PAGE}/ while this runs:\n{first}  {_typed(ctx, 'serve', url=url)}")
 
 
 def _typed(ctx: click.Context, *arguments: str, url: str) -> str:

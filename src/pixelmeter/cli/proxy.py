@@ -109,7 +109,7 @@ def command(
     SIGTERM and Ctrl-C end it, once running calls have ended.
     """
     if importlib.util.find_spec("aiohttp") is None:
-        raise click.ClickException('what the proxy runs on is not installed: pip install "pixelmeter[proxy]"')
+        raise click.ClickException('the proxy needs aiohttp, which is not installed: pip install "pixelmeter[proxy]"')
     from pixelmeter.proxy.admin import AdminPort
     from pixelmeter.proxy.calls import CallLimits
     from pixelmeter.proxy.running import run_proxy

@@ -10,11 +10,19 @@ import click
 from pixelmeter.cli.options import database_url_option
 from pixelmeter.cli.streams import discard_output
 
-__all__ = ["command"]
+__all__ = ["INSTALL", "command", "is_installed"]
+
+INSTALL = 'pip install "pixelmeter[serve]"'
+"""What brings the packages that this command needs."""
 
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _NEEDED = ("starlette", "uvicorn")
 _NEEDED_BY_THE_PAGE = (*_NEEDED, "jinja2", "markdown_it")
+
+
+def is_installed(*, has_page: bool) -> bool:
+    """Return whether the packages are there that this command needs, with the page or without it."""
+    return all(importlib.util.find_spec(name) for name in (_NEEDED_BY_THE_PAGE if has_page else _NEEDED))
 
 
 @click.command
@@ -48,8 +56,8 @@ def command(
     programs that write to it, and no restart sets them back. On any address but this machine's own, --token-file or
     --basic-auth-file is needed; a browser sends the token as the password of any user. SIGTERM and Ctrl-C end it.
     """
-    if any(importlib.util.find_spec(name) is None for name in (_NEEDED if metrics else _NEEDED_BY_THE_PAGE)):
-        raise click.ClickException('a server is not installed: pip install "pixelmeter[serve]"')
+    if not is_installed(has_page=not metrics):
+        raise click.ClickException(f"this command needs packages that are not installed: {INSTALL}")
     from pixelmeter.ledger.address import safe_url
     from pixelmeter.serve.guard import is_loopback, read_guard
     from pixelmeter.serve.server import serve

@@ -256,14 +256,14 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_budget_limit_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars that may be spent of a budget in its present span.",
+        help="US dollars that may be spent of a budget in its present period.",
         origins=_LEDGER,
     ),
     Metric(
         name="pixelmeter_budget_spent_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars spent in the span of a budget, known or at risk, less resets; absent if nothing is known.",
+        help="US dollars spent in the period of a budget, known or at risk, less resets; absent if nothing is known.",
         origins=_LEDGER,
     ),
     Metric(
@@ -284,14 +284,14 @@ METRICS: tuple[Metric, ...] = (
         name="pixelmeter_budget_forecast_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars spent by the end of the span at this pace; absent early in it, and if nothing is known.",
+        help="US dollars spent by the end of the period at this pace; absent early in it, and if nothing is known.",
         origins=_LEDGER,
     ),
     Metric(
         name="pixelmeter_budget_overrun_usd",
         kind="gauge",
         labels=("budget",),
-        help="US dollars that attempts of the present span cost beyond what was reserved for them.",
+        help="US dollars that attempts of the present period cost beyond what was reserved for them.",
         origins=_LEDGER,
     ),
     Metric(

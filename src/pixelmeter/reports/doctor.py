@@ -222,8 +222,13 @@ def _profiles(settings: Settings) -> Iterator[Finding]:
     except PixelmeterError as error:
         yield Finding("gateways", "problem", str(error), "correct PIXELMETER_GATEWAYS or PIXELMETER_PROFILES")
         return
-    own = "".join(f"; {host} is {name}" for host, name in settings.gateways.items())
-    yield Finding("gateways", "ok", f"{', '.join(profiles.ids)}{own}")
+    bundled = load_profiles({}).ids
+    told = [f"{len(bundled)} bundled profiles"]
+    if settings.profiles is not None:
+        new = [name for name in profiles.ids if name not in bundled]
+        told.append(f"{', '.join(new) or 'others of the same names'} from {settings.profiles}")
+    told += [f"{host} is {name}" for host, name in settings.gateways.items()]
+    yield Finding("gateways", "ok", "; ".join(told))
     yield from _webhooks(settings, profiles)
     yield from _usage_keys(profiles)
 

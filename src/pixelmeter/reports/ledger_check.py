@@ -203,13 +203,13 @@ def check_budgets(reader: LedgerReader, at: int, seconds: float = CHECK_SECONDS)
         yield Finding("budgets", "ok", f"not checked to the end: {seconds:g} seconds were not enough")
         return
     for told, names in (
-        ("what is counted in the present span is not the sum of its attempts", counted),
+        ("what is counted in the present period is not the sum of its attempts", counted),
         ("what is reserved is not the sum of the leases", leased),
     ):
         if names:
             advice = (
                 "run `pixelmeter budgets remove` with its name and start a program that has it: it is then counted "
-                "from the attempts; its resets and earlier spans go"
+                "from the attempts; its resets and earlier periods go"
             )
             yield Finding("budgets", "problem", f"{told}: {', '.join(map(repr, names[:_SHOWN]))}", advice)
     if not counted and not leased:

@@ -210,7 +210,7 @@ def _costs_of_rows(report: Report, period: Period) -> dict[str, int | None]:
 
 
 def _notes(reader: LedgerReader, question: Question, report: Report) -> Sequence[str]:
-    said = [forecast_told(report.forecast)] if report.forecast is not None else []
+    said = [forecast_told(report.forecast, question.zone)] if report.forecast is not None else []
     if "before" in sums(question.columns):
         said.append(f"Before: {range_text(*question.before, question.zone)}.")
     return said + _missing(reader, question, report)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, tzinfo
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -12,11 +13,12 @@ from pixelmeter.core.reporting.columns import (
     cells,
     columns,
     csv_columns,
+    forecast_told,
     notes,
     share,
     values,
 )
-from pixelmeter.core.reporting.report import Group, Report, summarise
+from pixelmeter.core.reporting.report import Forecast, Group, Report, summarise
 from pixelmeter.errors import ConfigError
 
 SINCE, UNTIL = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 2, 12, 30, tzinfo=UTC)
@@ -175,6 +177,26 @@ def test_a_note_says_of_how_many_routed_attempts_something_is_missing() -> None:
         "The gateway does not say the savings of 1,100 of 1,200 routed attempts.",
     ] == notes(found, [])
     assert [] == notes(report(group()), [])
+
+
+@pytest.mark.parametrize(
+    ("cost", "zone", "told"),
+    [
+        (80_000_000, UTC, "Forecast: $0.0800 until 2026-05-02T12:30:00Z, if spending continues at this rate."),
+        (
+            80_000_000,
+            ZoneInfo("Europe/Berlin"),
+            "Forecast: $0.0800 until 2026-05-02T14:30:00+02:00, if spending continues at this rate.",
+        ),
+        (
+            None,
+            ZoneInfo("Asia/Kolkata"),
+            "Forecast: unknown until 2026-05-02T18:00:00+05:30; nothing is known of the cost so far.",
+        ),
+    ],
+)
+def test_a_forecast_ends_by_the_clock_of_the_report(cost: int | None, zone: tzinfo, told: str) -> None:
+    assert told == forecast_told(Forecast(UNTIL, cost), zone)
 
 
 def test_where_no_image_came_there_is_nothing_to_say_of_its_cost() -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from pixelmeter import Budget
+from pixelmeter.ledger.writer import open_writer
 from tests.serve.browser.chromium import Visit, audit, visiting
 from tests.serve.browser.serving import HOSTILE, attempt, write
 from tests.serve.server import Server, serving
@@ -109,6 +113,35 @@ def test_every_page_can_be_read_by_everybody(browser: Browser, server: Server, w
         visit.see(f"{server.root}/nowhere")
         assert [] == audit(visit.page)
         assert ["404" in error for error in visit.errors] == [True]
+
+
+def test_no_two_parts_of_a_page_have_one_id(visit: Visit, server: Server) -> None:
+    for path in PATHS:
+        visit.see(f"{server.root}{path}")
+        ids = visit.page.evaluate("[...document.querySelectorAll('[id]')].map((part) => part.id)")
+        assert [] == sorted({one for one in ids if ids.count(one) > 1}), path
+
+
+def test_on_a_phone_what_a_model_cost_is_seen_at_once(browser: Browser, server: Server) -> None:
+    with visiting(browser, viewport={"width": 390, "height": 844}) as visit:
+        visit.see(server.root)
+        place = visit.page.get_by_role("row", name=re.compile("flux-2-pro")).get_by_role("link", name="$0.7500")
+        box = place.last.bounding_box()
+
+        assert box is not None
+        assert box["x"] + box["width"] <= 390
+
+
+def test_the_table_of_budgets_is_not_cut_off(visit: Visit, sqlite_url: str) -> None:
+    write(sqlite_url, attempt(1, cost=326_641_200_000), attempt(0.5, cost=None, at_risk=11_030_000_000))
+    with closing(open_writer(sqlite_url)) as writer:
+        writer.register([Budget(4_000, name="all images", per="total").rule], time.time_ns() // 1000)
+    with serving(sqlite_url, is_metrics=False) as server:
+        visit.see(f"{server.root}/budgets")
+        table = visit.page.locator(".scroll").first
+
+        expect(table.get_by_role("columnheader", name="Unknown cost")).to_be_visible()
+        assert table.evaluate("(region) => region.scrollWidth - region.clientWidth") <= 0
 
 
 @pytest.mark.parametrize("path", ["/", "/calls"])

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import tzinfo
 
-from pixelmeter.core.reporting.periods import utc_text
+from pixelmeter.core.reporting.periods import utc_text, zoned_text
 from pixelmeter.core.reporting.report import Forecast, Report, Row
 from pixelmeter.core.text import dollars, exact_usd, half_even
 from pixelmeter.errors import ConfigError
@@ -316,12 +317,12 @@ def notes(report: Report, unpriced: Iterable[tuple[str, int]]) -> list[str]:
     return said
 
 
-def forecast_told(forecast: Forecast) -> str:
-    """Return a forecast in a sentence."""
-    until, cost = forecast
+def forecast_told(forecast: Forecast, zone: tzinfo) -> str:
+    """Return a forecast in a sentence, with its end as `zone` has it."""
+    until, cost = zoned_text(forecast.until, zone), forecast.cost
     if cost is None:
-        return f"Forecast: unknown until {utc_text(until)}; nothing is known of the cost so far."
-    return f"Forecast: {dollars(cost)} until {utc_text(until)}, if spending continues at this rate."
+        return f"Forecast: unknown until {until}; nothing is known of the cost so far."
+    return f"Forecast: {dollars(cost)} until {until}, if spending continues at this rate."
 
 
 def gateway_hint(host: str, models: Mapping[str, Sequence[str]]) -> str:

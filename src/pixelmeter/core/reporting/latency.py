@@ -24,17 +24,16 @@ def seconds(index: int) -> float:
 
 
 def percentile(counts: Mapping[int, int], share: float) -> float | None:
-    """Return the seconds below which `share` (0 to 1) of the durations lie; None without any."""
+    """Return how many seconds at least `share` (0 to 1) of the durations took at most; None without any."""
     if len(counts) == 1:
         [(index, number)] = counts.items()
         return seconds(index) if number else None
     total = sum(counts.values())
     if not total:
         return None
-    rank = share * (total - 1)
     seen = 0
     for index in sorted(counts):
         seen += counts[index]
-        if seen > rank:
+        if seen and seen >= share * total:
             return seconds(index)
     raise AssertionError("the ranks add up to the total")

@@ -23,6 +23,7 @@ __all__ = [
     "span_of",
     "utc_text",
     "windows",
+    "zoned_text",
 ]
 
 Period = Literal["hour", "day", "week", "month"]
@@ -176,8 +177,13 @@ def utc_text(when: datetime) -> str:
 
 def range_text(since: datetime, until: datetime, zone: tzinfo) -> str:
     """Return both ends to the second as `zone` has them, such as "2026-05-01T00:00:00+02:00 to …"; UTC has a Z."""
-    ends = (when.astimezone(zone).replace(microsecond=0).isoformat() for when in (since, until))
-    return " to ".join(f"{end[:-6]}Z" if end.endswith("+00:00") else end for end in ends)
+    return f"{zoned_text(since, zone)} to {zoned_text(until, zone)}"
+
+
+def zoned_text(when: datetime, zone: tzinfo) -> str:
+    """Return ISO 8601 to the second as `zone` has it, such as "2026-05-01T00:00:00+02:00"; UTC has a Z."""
+    text = when.astimezone(zone).replace(microsecond=0).isoformat()
+    return f"{text[:-6]}Z" if text.endswith("+00:00") else text
 
 
 def _hours(since: datetime, until: datetime, zone: tzinfo) -> Iterator[Window]:

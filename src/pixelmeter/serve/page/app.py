@@ -154,8 +154,8 @@ class Page:
             found = overviews(reader, at, values=MOST)
             if not found:
                 return View((), [Section(id="none", title="None", notes=[_NO_BUDGETS])])
-            table = budgets_table(found, asked, "budgets-now", "Each in its present span")
-            return View((), [Section(id="budgets", title="Present spans", tables=[table])])
+            table = budgets_table(found, asked, "budgets-now", "Each in its present period")
+            return View((), [Section(id="budgets", title="Present periods", tables=[table])])
 
         context = {"heading": "Budgets", "notes": (), "back": None}
         return await self._asked(request, "sections.html", "/budgets", ("name",), view, context)

@@ -56,14 +56,14 @@ def detail_sections(found: Detail, asked: Asked) -> Iterator[Section]:
         id="budget",
         title=f"Budget {one.rule.name}",
         notes=[f"{described(one.rule)}. {since}{removed}", f"Counts: {counts(one.rule)}."],
-        tables=[budgets_table([one], asked, "now", "The present span")],
+        tables=[budgets_table([one], asked, "now", "The present period")],
     )
     if found.earlier:
         lines = [_line(state, asked, since=one.since, has_start=True) for state in found.earlier]
         heads = (Head("Began at", is_number=False), *_HEADS[1:])
-        whole = Table(id="earlier-spans", caption="Spans before, the latest first", heads=heads, lines=lines)
+        whole = Table(id="earlier-periods", caption="Periods before, the latest first", heads=heads, lines=lines)
         table = _with_values(whole, [one.rule])
-        yield Section(id="earlier", title="Earlier spans", tables=[table], notes=_cut(found.earlier))
+        yield Section(id="earlier", title="Earlier periods", tables=[table], notes=_cut(found.earlier))
     if found.resets:
         yield Section(id="resets", title="Resets", notes=[told_reset(reset, asked.zone) for reset in found.resets])
     if found.notices:
