@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
 import signal
 import uuid
 from collections.abc import Iterator
@@ -12,6 +13,8 @@ from typing import NoReturn
 
 import pytest
 
+from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.testing import Gateway
 from tests import effort
 from tests.factories import STARTED_AT
@@ -91,9 +94,47 @@ def postgres_url(postgres_server: Server) -> Iterator[str]:
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
-def ledger_url(request: pytest.FixtureRequest) -> str:
-    """The URL of a new, empty ledger, once on each database."""
+def new_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a ledger that does not exist yet, once on each database."""
     url: str = request.getfixturevalue(f"{request.param}_url")
+    return url
+
+
+@pytest.fixture(scope="session")
+def sqlite_original(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SQLite ledger without a row, made once, because that takes longer than most tests."""
+    path = tmp_path_factory.mktemp("original") / "ledger.db"
+    ensure_schema(read_address(f"sqlite:///{path}"))
+    return path
+
+
+@pytest.fixture
+def sqlite_copy(sqlite_original: Path, sqlite_url: str) -> str:
+    """The URL of a copy of `sqlite_original`."""
+    shutil.copy(sqlite_original, sqlite_url.removeprefix("sqlite:///"))
+    return sqlite_url
+
+
+@pytest.fixture(scope="session")
+def postgres_original(postgres_server: Server) -> Iterator[str]:
+    """The name of a PostgreSQL database that has a ledger without a row, made once as `sqlite_original` is."""
+    name = f"original_{uuid.uuid4().hex}"
+    with postgres_server.database(name) as url:
+        ensure_schema(read_address(url))
+        yield name
+
+
+@pytest.fixture
+def postgres_copy(postgres_server: Server, postgres_original: str) -> Iterator[str]:
+    """The URL of a copy of `postgres_original`, dropped after the test."""
+    with postgres_server.database(f"test_{uuid.uuid4().hex}", template=postgres_original) as url:
+        yield url
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+def ledger_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a ledger without a row, once on each database."""
+    url: str = request.getfixturevalue(f"{request.param}_copy")
     return url
 
 

@@ -80,10 +80,10 @@ class Server:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     @contextlib.contextmanager
-    def database(self, name: str, encoding: str = "UTF8") -> Iterator[str]:
-        """Create a database, give its URL, and drop it afterwards."""
+    def database(self, name: str, encoding: str = "UTF8", template: str = "template0") -> Iterator[str]:
+        """Create a database that is empty, or a copy of one that nobody uses; give its URL, and drop it afterwards."""
         here = ("-h", self.folder, "-p", str(self.port), "-U", "postgres")
-        self._run("createdb", *here, "-E", encoding, "-T", "template0", "--locale=C", name)
+        self._run("createdb", *here, "-E", encoding, "-T", template, "--locale=C", name)
         try:
             yield self.url(name)
         finally:

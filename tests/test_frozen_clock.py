@@ -33,12 +33,12 @@ def answer(_: httpx.Request) -> httpx.Response:
 
 
 @pytest.fixture
-def start(ledger_url: str, tmp_path: Path) -> Iterator[Start]:
+def start(new_url: str, tmp_path: Path) -> Iterator[Start]:
     """Makes a meter and a metered client."""
     started: list[tuple[Meter, httpx.Client]] = []
 
     def make() -> tuple[Meter, httpx.Client]:
-        meter = Meter(ledger_url, spool_dir=str(tmp_path / "spool"))
+        meter = Meter(new_url, spool_dir=str(tmp_path / "spool"))
         client = pixelmeter.instrument(httpx.Client(transport=httpx.MockTransport(answer)), meter)
         started.append((meter, client))
         return started[-1]

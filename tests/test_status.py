@@ -53,12 +53,12 @@ def test_a_status_has_what_its_type_says_before_and_after_the_first_attempt(sqli
 
 
 def test_what_has_ended_waits_until_the_ledger_has_it(
-    ledger_url: str, tmp_path: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+    new_url: str, tmp_path: Path, gateway: Gateway, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIXELMETER_WRITE_INTERVAL", "3600")
     gateways = {"127.0.0.1:*": "aigateway"}
     with (
-        Meter(ledger_url, gateways=gateways, spool_dir=str(tmp_path / "spool")) as meter,
+        Meter(new_url, gateways=gateways, spool_dir=str(tmp_path / "spool")) as meter,
         pixelmeter.instrument(httpx.Client(), meter) as client,
     ):
         record(meter, 1)
@@ -68,13 +68,13 @@ def test_what_has_ended_waits_until_the_ledger_has_it(
             client.post(f"{gateway.url}/images/generations", json={"model": "m", "prompt": "p"})
             assert number + 1 == meter.status()["waiting"]
         assert 0 < meter.status()["waiting_seconds"] < 3600
-        assert 1 == len(stored(ledger_url))  # the interval is not over
+        assert 1 == len(stored(new_url))  # the interval is not over
         assert meter.flush(60)
         assert (0, 0) == (meter.status()["waiting"], meter.status()["waiting_seconds"])
-        assert 4 == len(stored(ledger_url))
+        assert 4 == len(stored(new_url))
         record(meter, 2)
     assert 0 == meter.status()["waiting"]
-    assert 6 == len(stored(ledger_url))
+    assert 6 == len(stored(new_url))
 
 
 def test_what_is_refused_by_disk_and_ledger_waits_or_is_dropped(tmp_path: Path) -> None:

@@ -176,16 +176,16 @@ def test_an_empty_window_exceeds_nothing(ledger_url: str) -> None:
     assert 0 == check(ledger_url, *ALL).exit_code
 
 
-def test_without_a_ledger_nothing_can_be_told(ledger_url: str) -> None:
-    status, found = document(ledger_url, "--max-spend", "5")
+def test_without_a_ledger_nothing_can_be_told(new_url: str) -> None:
+    status, found = document(new_url, "--max-spend", "5")
     assert (2, "unknown", []) == (status, found["state"], found["findings"])
     assert "no ledger" in found["problems"][0]
-    assert check(ledger_url, "--max-spend", "5").stderr.startswith("Cannot tell: there is no ledger")
+    assert check(new_url, "--max-spend", "5").stderr.startswith("Cannot tell: there is no ledger")
 
 
-def test_a_ledger_of_an_older_schema_says_nothing(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url, "0008")
-    result = check(ledger_url, "--max-spend", "5")
+def test_a_ledger_of_an_older_schema_says_nothing(new_url: str) -> None:
+    migrate.upgrade(new_url, "0008")
+    result = check(new_url, "--max-spend", "5")
     assert 2 == result.exit_code
     assert "run `pixelmeter db upgrade`" in result.stderr
 

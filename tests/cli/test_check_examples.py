@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
 import pytest
 import yaml
 from click.testing import CliRunner
@@ -40,6 +39,9 @@ def cronjob() -> Any:
 
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
 def test_the_manifest_is_one_that_kubernetes_takes(version: str) -> None:
+    # Late: it takes longer to import than all else of a folder of tests, and each worker would.
+    import kubernetes_validate
+
     kubernetes_validate.validate(cronjob(), version, strict=True)
     wrong = cronjob()
     wrong["spec"]["jobTemplates"] = wrong["spec"].pop("jobTemplate")

@@ -25,10 +25,10 @@ def run(*arguments: str, answer: str | None = None) -> Result:
     return CliRunner().invoke(main, ["db", *arguments], input=answer)
 
 
-def test_upgrade_makes_a_ledger_and_status_says_that_it_is_current(ledger_url: str) -> None:
-    before = json.loads(run("status", "--format", "json", "--database-url", ledger_url).output)
-    upgraded = run("upgrade", "--database-url", ledger_url)
-    after = json.loads(run("status", "--format", "json", "--database-url", ledger_url).output)
+def test_upgrade_makes_a_ledger_and_status_says_that_it_is_current(new_url: str) -> None:
+    before = json.loads(run("status", "--format", "json", "--database-url", new_url).output)
+    upgraded = run("upgrade", "--database-url", new_url)
+    after = json.loads(run("status", "--format", "json", "--database-url", new_url).output)
 
     assert ("absent", None) == (before[0]["state"], before[0]["revision"])
     assert 0 == upgraded.exit_code
@@ -47,11 +47,11 @@ def test_downgrade_to_base_asks_first(sqlite_url: str) -> None:
 
 
 @pytest.fixture
-def filled_url(ledger_url: str) -> str:
+def filled_url(new_url: str) -> str:
     """A ledger of two rows; one tells when its first image came."""
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         writer.write([make_attempt(), make_attempt(first_image=7, job_id="j")], {"spool": 3}, [])
-    return ledger_url
+    return new_url
 
 
 def test_a_downgrade_says_what_it_discards_and_asks(filled_url: str) -> None:
@@ -116,8 +116,8 @@ def test_a_downgrade_that_discards_nothing_does_not_ask(filled_url: str) -> None
     assert (1, 1) == (nowhere.exit_code, len(nowhere.stderr.splitlines()))
 
 
-def test_no_ledger_has_nothing_to_ask_about(ledger_url: str) -> None:
-    result = run("downgrade", "base", "--database-url", ledger_url)
+def test_no_ledger_has_nothing_to_ask_about(new_url: str) -> None:
+    result = run("downgrade", "base", "--database-url", new_url)
 
     assert "Go on?" not in result.stderr
     assert "Traceback" not in result.output

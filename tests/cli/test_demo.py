@@ -92,16 +92,16 @@ def test_a_second_run_starts_with_a_fresh_ledger_and_comes_to_the_same() -> None
     assert 6 == total("sqlite:///pixelmeter-demo.db")["calls"]
 
 
-def test_a_ledger_that_is_named_is_added_to_and_only_this_run_is_shown(ledger_url: str, folder: Path) -> None:
+def test_a_ledger_that_is_named_is_added_to_and_only_this_run_is_shown(new_url: str, folder: Path) -> None:
     first, second = (
-        demo("--calls", "6", "--database-url", ledger_url),
-        demo("--calls", "6", "--database-url", ledger_url),
+        demo("--calls", "6", "--database-url", new_url),
+        demo("--calls", "6", "--database-url", new_url),
     )
     assert [0, 0] == [first.exit_code, second.exit_code], first.output + second.output
     assert line(first.stdout) == line(second.stdout)
-    assert 12 == total(ledger_url)["calls"]
+    assert 12 == total(new_url)["calls"]
     [run] = set(re.findall(r"--tag demo=(\S+)", second.stdout))
-    assert 6 == total(ledger_url, "--tag", f"demo={run.strip(chr(39))}")["calls"]
+    assert 6 == total(new_url, "--tag", f"demo={run.strip(chr(39))}")["calls"]
     assert not (folder / "pixelmeter-demo.db").exists()
 
 

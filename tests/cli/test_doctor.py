@@ -42,18 +42,18 @@ def states(findings: Findings) -> set[str]:
     return {finding["state"] for finding in findings.values()}
 
 
-def test_nothing_is_wrong_before_the_first_call_and_nothing_is_made(ledger_url: str, tmp_path: Path) -> None:
-    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+def test_nothing_is_wrong_before_the_first_call_and_nothing_is_made(new_url: str, tmp_path: Path) -> None:
+    code, findings = examine("--database-url", new_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
 
     assert (0, {"ok"}) == (code, states(findings))
     assert "the first image call makes it" in findings["database"]["advice"]
     assert [] == list(tmp_path.iterdir())
 
 
-def test_a_ledger_that_works_is_told_with_its_schema_and_without_its_password(ledger_url: str, tmp_path: Path) -> None:
-    head = migrate.upgrade(ledger_url).head
+def test_a_ledger_that_works_is_told_with_its_schema_and_without_its_password(new_url: str, tmp_path: Path) -> None:
+    head = migrate.upgrade(new_url).head
 
-    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+    code, findings = examine("--database-url", new_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
 
     assert (0, {"ok"}) == (code, states(findings))
     assert findings["database"]["found"].endswith(f"has schema {head}")
@@ -209,12 +209,12 @@ def test_an_own_price_file_is_checked(sqlite_url: str, tmp_path: Path) -> None:
 
 
 def test_an_outdated_ledger_is_a_problem_and_the_command_is_named(
-    ledger_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    new_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    head = migrate.upgrade(ledger_url).head
+    head = migrate.upgrade(new_url).head
     monkeypatch.setattr(version, "revisions", lambda: (head, "9999"))
 
-    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+    code, findings = examine("--database-url", new_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
 
     assert (1, "problem") == (code, findings["database"]["state"])
     assert "pixelmeter db upgrade" in findings["database"]["found"]
@@ -319,26 +319,26 @@ def test_a_role_without_any_schema_is_told_so(postgres_url: str, tmp_path: Path)
     assert (1, f"{role} has no schema to make tables in") == (code, findings["write access"]["found"])
 
 
-def test_a_database_of_another_program_is_fine_and_stays_as_it_is(ledger_url: str, tmp_path: Path) -> None:
-    with open_engine(ledger_url).begin() as connection:
+def test_a_database_of_another_program_is_fine_and_stays_as_it_is(new_url: str, tmp_path: Path) -> None:
+    with open_engine(new_url).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE theirs (a integer)")
 
-    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+    code, findings = examine("--database-url", new_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
 
     assert (0, {"ok"}) == (code, states(findings))
     assert "has no ledger yet" in findings["database"]["found"]
-    assert "absent" == migrate.status(ledger_url).state
-    with contextlib.closing(open_writer(ledger_url)) as writer:
+    assert "absent" == migrate.status(new_url).state
+    with contextlib.closing(open_writer(new_url)) as writer:
         writer.positions([])
 
 
 def test_a_ledger_that_lost_its_version_is_a_problem_because_calls_cannot_be_written(
-    ledger_url: str, tmp_path: Path
+    new_url: str, tmp_path: Path
 ) -> None:
-    with open_engine(ledger_url).begin() as connection:
+    with open_engine(new_url).begin() as connection:
         connection.exec_driver_sql("CREATE TABLE pixelmeter_attempts (a integer)")
 
-    code, findings = examine("--database-url", ledger_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
+    code, findings = examine("--database-url", new_url, PIXELMETER_SPOOL_DIR=str(tmp_path / "spool"))
 
     assert (1, "problem") == (code, findings["database"]["state"])
     assert "not pixelmeter_schema, which says its version" in findings["database"]["found"]

@@ -53,13 +53,13 @@ def folder(tmp_path: Path) -> str:
     return f"{tmp_path}/spool"
 
 
-def test_what_neighbours_have_in_the_ledger_takes_nothing_of_the_limit(folder: str, ledger_url: str) -> None:
-    neighbours = [Process(folder, ledger_url, 200_000) for _ in range(4)]
+def test_what_neighbours_have_in_the_ledger_takes_nothing_of_the_limit(folder: str, new_url: str) -> None:
+    neighbours = [Process(folder, new_url, 200_000) for _ in range(4)]
     for each in neighbours:
         each.call(100)
         each.drain.step()
     assert sum(FILES.sizes(folder).values()) > 200_000
-    here = Process(folder, ledger_url, 200_000)
+    here = Process(folder, new_url, 200_000)
     here.drain.look(ask=True)
     here.call(10)
     assert 0 == here.spool.status().dropped

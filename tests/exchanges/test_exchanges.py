@@ -88,7 +88,7 @@ class Ledger:
         self._kit.run(self._send(exchange.request))
         assert self._meter.flush(60)
         assert {} == self._meter.status()["failures"]
-        rows = {name: row for name, row in stored(self._url).items() if name not in self._known}
+        rows = stored(self._url, without=self._known)
         self._known |= rows.keys()
         [row] = rows.values()
         return row

@@ -1,15 +1,10 @@
-"""A process that spools as fast as it can, and says what has been acknowledged.
-
-`python -m tests.faults.caller FOLDER [URL]`: four threads begin and end attempts. Each line on standard output, one
-write, is `i ID` once the intent was taken, `o ID` once the outcome was. Every 20th attempt never ends. With a URL the
-process drains its own spool to that ledger meanwhile.
-"""
+"""A process that spools as fast as it can, and says what has been acknowledged."""
 
 from __future__ import annotations
 
 import os
-import sys
 import threading
+from multiprocessing.synchronize import Event
 
 import msgspec
 
@@ -20,24 +15,19 @@ from pixelmeter.system import SystemFiles, SystemIds
 from tests.factories import make_attempt
 
 
-def call(spool: Spool) -> None:
-    number = 0
-    while True:
-        number += 1
-        attempt = make_attempt()
-        spool.intent(msgspec.structs.replace(attempt, outcome="interrupted", billing="unknown", cost=None))
-        os.write(1, f"i {attempt.id}\n".encode())
-        if number % 20:
-            spool.outcome(attempt)
-            os.write(1, f"o {attempt.id}\n".encode())
+def spool_for_ever(folder: str, url: str | None, said: str, started: Event) -> None:
+    """Begin and end attempts in four threads, until somebody ends the process.
 
-
-def main(folder: str, url: str | None = None) -> None:
+    Each line that is added to the file `said`, one write, is `i ID` once the intent was taken, `o ID` once the outcome
+    was. Every 20th attempt never ends. With a URL the process drains its own spool to that ledger meanwhile.
+    """
+    words = os.open(said, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
     files = SystemFiles()
     spool = Spool(folder, files, SystemIds(), segment_bytes=20_000)
     drain = None if url is None else Drain(spool, files, folder, open_writer(url))
     for _ in range(4):
-        threading.Thread(target=call, args=(spool,), daemon=True).start()
+        threading.Thread(target=_call, args=(spool, words), daemon=True).start()
+    started.set()
     if drain is None:
         threading.Event().wait()
         return
@@ -46,5 +36,13 @@ def main(folder: str, url: str | None = None) -> None:
         spool.sync()
 
 
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def _call(spool: Spool, words: int) -> None:
+    number = 0
+    while True:
+        number += 1
+        attempt = make_attempt()
+        spool.intent(msgspec.structs.replace(attempt, outcome="interrupted", billing="unknown", cost=None))
+        os.write(words, f"i {attempt.id}\n".encode())
+        if number % 20:
+            spool.outcome(attempt)
+            os.write(words, f"o {attempt.id}\n".encode())

@@ -33,7 +33,16 @@ MODELS = (
 
 # Forks children that have everything imported but nothing started, which is ten times as fast as new interpreters.
 PROCESSES = multiprocessing.get_context("forkserver")
-PROCESSES.set_forkserver_preload([__name__, "openai", "pixelmeter.ledger.postgres", "pixelmeter.ledger.sqlite"])
+PROCESSES.set_forkserver_preload(
+    [
+        __name__,
+        "openai",
+        "pixelmeter.ledger.postgres",
+        "pixelmeter.ledger.sqlite",
+        "tests.faults.adopter",
+        "tests.faults.caller",
+    ]
+)
 
 
 @dataclass(frozen=True)

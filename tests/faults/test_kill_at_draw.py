@@ -32,14 +32,14 @@ def _leased(ledger: str) -> int:
 
 
 def test_a_lease_that_was_drawn_by_a_program_that_is_killed_at_once_comes_back(
-    ledger_url: str, gateway: Gateway, tmp_path: str
+    new_url: str, gateway: Gateway, tmp_path: str
 ) -> None:
     spool = f"{tmp_path}/spool"
-    process = PROCESSES.Process(target=_die, args=(ledger_url, spool, gateway.url))
+    process = PROCESSES.Process(target=_die, args=(new_url, spool, gateway.url))
     process.start()
     process.join(60)
     assert -signal.SIGKILL == process.exitcode
-    assert _leased(ledger_url) > 0
-    adopt(ledger_url, Settings(spool_dir=spool))
-    assert 0 == _leased(ledger_url)
+    assert _leased(new_url) > 0
+    adopt(new_url, Settings(spool_dir=spool))
+    assert 0 == _leased(new_url)
     assert [] == gateway.billing()

@@ -53,9 +53,9 @@ def kill_round(place: Place, folder: Path, name: str, chance: random.Random, pro
 @pytest.mark.parametrize("processes", [pytest.param(1, marks=pytest.mark.slow), 4])
 @pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
 def test_a_ledger_after_kills_equals_what_the_gateway_billed(
-    tmp_path: Path, ledger_url: str, rounds: int, processes: int
+    tmp_path: Path, new_url: str, rounds: int, processes: int
 ) -> None:
-    check_rounds(Place("", ledger_url, str(tmp_path / "spool")), ledger_url, tmp_path, rounds, processes)
+    check_rounds(Place("", new_url, str(tmp_path / "spool")), new_url, tmp_path, rounds, processes)
 
 
 @pytest.mark.parametrize("rounds", [2, pytest.param(25, marks=[pytest.mark.slow, pytest.mark.timeout(600)])])
@@ -71,7 +71,7 @@ def test_a_relative_ledger_of_programs_that_change_folders_equals_what_the_gatew
     assert [] == list((tmp_path / "home").rglob("*.spool"))
 
 
-def check_rounds(where: Place, ledger_url: str, tmp_path: Path, rounds: int, processes: int) -> None:
+def check_rounds(where: Place, new_url: str, tmp_path: Path, rounds: int, processes: int) -> None:
     """Run the rounds and compare ledger, bill and what the callers saw; the gateway of `where` is made here."""
     seed = time.time_ns() % 1_000_000
     sys.stdout.write(f"seed {seed}\n")
@@ -88,7 +88,7 @@ def check_rounds(where: Place, ledger_url: str, tmp_path: Path, rounds: int, pro
             kill_round(place, tmp_path, f"{seed}-{number}", chance, processes)
         billing = gateway.billing()
 
-    books = Books.read(ledger_url, billing)
+    books = Books.read(new_url, billing)
     # The kill may have cut the last line off.
     answered = (tmp_path / "answered").read_text().split("\n")[:-1]
     counts = {

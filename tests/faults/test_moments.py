@@ -29,9 +29,9 @@ CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_datab
 
 
 @pytest.fixture
-def place(gateway: Gateway, ledger_url: str, tmp_path: Path) -> Place:
+def place(gateway: Gateway, new_url: str, tmp_path: Path) -> Place:
     """A gateway, a ledger that does not exist yet on each database, and a spool folder."""
-    return Place(gateway.url, ledger_url, str(tmp_path / "spool"))
+    return Place(gateway.url, new_url, str(tmp_path / "spool"))
 
 
 @pytest.fixture

@@ -77,9 +77,9 @@ def newer(tmp_path: Path) -> Callable[..., str]:
 
 
 @pytest.fixture
-def place(gateway: Gateway, ledger_url: str, tmp_path: Path) -> Place:
+def place(gateway: Gateway, new_url: str, tmp_path: Path) -> Place:
     """A gateway, a ledger that does not exist yet on each database, and a spool folder."""
-    return Place(gateway.url, ledger_url, str(tmp_path / "spool"))
+    return Place(gateway.url, new_url, str(tmp_path / "spool"))
 
 
 @pytest.fixture
@@ -96,7 +96,7 @@ def meter(place: Place, newer: Callable[..., str]) -> Meter:
     return meter
 
 
-@pytest.mark.parametrize("ledger_url", ["postgres", pytest.param("sqlite", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize("new_url", ["postgres", pytest.param("sqlite", marks=pytest.mark.slow)], indirect=True)
 def test_a_program_that_was_connected_before_stops_writing_and_goes_on_after_a_downgrade(
     place: Place, meter: Meter, newer: Callable[..., str]
 ) -> None:
@@ -115,7 +115,7 @@ def test_a_program_that_was_connected_before_stops_writing_and_goes_on_after_a_d
     agree(place)
 
 
-@pytest.mark.parametrize("ledger_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
+@pytest.mark.parametrize("new_url", ["sqlite", pytest.param("postgres", marks=pytest.mark.slow)], indirect=True)
 def test_the_newer_package_takes_in_what_it_left(
     place: Place, meter: Meter, newer: Callable[..., str], tmp_path: Path
 ) -> None:

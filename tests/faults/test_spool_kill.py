@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import random
 import signal
-import subprocess
-import sys
-import threading
 from pathlib import Path
 
 import pytest
 
 from pixelmeter.system import SystemFiles
 from tests.drain.ledger import outcomes, positions, rolled_up
+from tests.faults import adopter
+from tests.faults.caller import spool_for_ever
+from tests.faults.support import PROCESSES
 
-ENVIRONMENT = os.environ | {"PYTHONPATH": "src:."}
 FILES = SystemFiles()
 
 
@@ -43,30 +40,29 @@ class Acknowledged:
         assert {} == positions(url)
 
 
-def run_caller(seconds: float, *arguments: str) -> bytes:
-    """Run a caller until so long after its first word; return what it said."""
-    caller = subprocess.Popen(
-        [sys.executable, "-m", "tests.faults.caller", *arguments], stdout=subprocess.PIPE, env=ENVIRONMENT
-    )
-    assert caller.stdout is not None
-    said = [caller.stdout.readline()]
-    killer = threading.Timer(seconds, caller.send_signal, (signal.SIGKILL,))
-    killer.start()
-    said.append(caller.stdout.read())
-    caller.stdout.close()
-    assert -signal.SIGKILL == caller.wait()
-    killer.join()
-    return b"".join(said)
+def run_caller(seconds: float, folder: str, url: str | None, said: Path) -> None:
+    """Run a caller until so long after its start."""
+    started = PROCESSES.Event()
+    caller = PROCESSES.Process(target=spool_for_ever, args=(folder, url, str(said), started), daemon=True)
+    caller.start()
+    assert started.wait(30)
+    caller.join(seconds)
+    caller.kill()
+    caller.join()
+    assert -signal.SIGKILL == caller.exitcode
 
 
 def run_adopter(seconds: float | None, folder: str, url: str) -> None:
     """Run an adopter to its end, or kill it after so many seconds."""
-    adopter = subprocess.Popen([sys.executable, "-m", "tests.faults.adopter", folder, url], env=ENVIRONMENT)
-    with contextlib.suppress(subprocess.TimeoutExpired):
-        assert 0 == adopter.wait(seconds)
+    heir = PROCESSES.Process(target=adopter.main, args=(folder, url), daemon=True)
+    heir.start()
+    heir.join(seconds)
+    if heir.exitcode is None:
+        heir.kill()
+        heir.join()
+        assert seconds is not None
         return
-    adopter.kill()
-    adopter.wait()
+    assert 0 == heir.exitcode
 
 
 @pytest.mark.parametrize("draining", [False, True])
@@ -77,9 +73,11 @@ def test_a_kill_loses_nothing_that_was_acknowledged(
     folder = f"{tmp_path}/spool"
     moments = random.Random(kills)
     acknowledged = Acknowledged()
-    for _ in range(kills):
-        acknowledged.of(run_caller(moments.uniform(0, 0.6), folder, *([sqlite_url] if draining else [])))
-        run_adopter(moments.uniform(0.2, 0.8), folder, sqlite_url)
+    for number in range(kills):
+        said = tmp_path / f"said-{number}"
+        run_caller(moments.uniform(0, 0.3), folder, sqlite_url if draining else None, said)
+        acknowledged.of(said.read_bytes())
+        run_adopter(moments.uniform(0, 0.3), folder, sqlite_url)
     run_adopter(None, folder, sqlite_url)
 
     assert len(acknowledged.ended) > 10 * kills

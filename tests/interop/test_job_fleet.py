@@ -29,12 +29,12 @@ from tests.ledger.reading import adjusted, recomputed, rollup, stored
     ids=["small", "large"],
 )
 def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
-    size: dict[str, Any], ledger_url: str, tmp_path: Path
+    size: dict[str, Any], new_url: str, tmp_path: Path
 ) -> None:
     seed = time.time_ns() % 1_000_000
     secrets = {"aigateway": AIGATEWAY_SECRET, "fal": FAL_KEY}
     plan = Plan(
-        ledger=ledger_url,
+        ledger=new_url,
         folder=str(tmp_path / "fleet"),
         seed=seed,
         meter_options={"webhook_secrets": secrets},
@@ -43,8 +43,8 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
     outcome = run_fleet(plan)
     assert [] == list(outcome.refused)
     sys.stdout.write(json.dumps(outcome.summary()))
-    attempts = stored(ledger_url)
-    ended = adjusted(ledger_url)
+    attempts = stored(new_url)
+    ended = adjusted(new_url)
     by_wish = {json.loads(attempt.tags)["wish"]: attempt for attempt in attempts.values()}
     assert outcome.planned.keys() == outcome.jobs.keys() == by_wish.keys()
     assert size["jobs"] == len(attempts)
@@ -65,10 +65,10 @@ def test_each_job_of_a_fleet_is_one_attempt_and_charged_once(
         else:
             assert outcome.planned[wish].is_heard
             assert (job["charged_nano"], None) == (now.cost, now.at_risk)
-    with reading_ledger(ledger_url) as reader:
+    with reading_ledger(new_url) as reader:
         waiting = {job.attempt_id for job in open_jobs(reader)}
     assert {attempt.id for attempt in ended.values() if attempt.outcome == "pending"} == waiting
-    assert recomputed(ledger_url) == rollup(ledger_url)
+    assert recomputed(new_url) == rollup(new_url)
     charged = Counter(line["job"] + line["gateway"] for line in outcome.billing if line["charged_nano"])
     assert {1} == set(charged.values())
     assert sum(job["charged_nano"] for job in outcome.jobs.values()) == sum(

@@ -21,14 +21,14 @@ Bill = dict[str, Any]
 
 
 @pytest.mark.parametrize("name", CALLERS)
-def test_the_ledger_equals_the_bill(name: str, ledger_url: str, gateway: Gateway, tmp_path: Path) -> None:
+def test_the_ledger_equals_the_bill(name: str, new_url: str, gateway: Gateway, tmp_path: Path) -> None:
     gateways = {"127.0.0.1:*": "aigateway", "localhost:*": "openai"}
     works = {work.id: work for work in workload(seed=list(CALLERS).index(name))}
-    with pixelmeter.Meter(ledger_url, gateways=gateways, spool_dir=str(tmp_path / "spool")) as meter:
+    with pixelmeter.Meter(new_url, gateways=gateways, spool_dir=str(tmp_path / "spool")) as meter:
         retries, made = asyncio.run(drive(CALLERS[name](gateway), meter, works))
         assert meter.flush(30)
         assert {} == meter.status()["failures"]
-    attempts = stored(ledger_url)
+    attempts = stored(new_url)
     bill = gateway.billing()
     assert len(bill) == len(attempts) == sum(len(works[work_id].steps) for work_id in made)
 
@@ -44,7 +44,7 @@ def test_the_ledger_equals_the_bill(name: str, ledger_url: str, gateway: Gateway
     known = sum(row.cost for row in attempts.values() if row.cost is not None)
     assert gateway.billed_nano() == known + unknown
     assert known > unknown > 0
-    assert recomputed(ledger_url) == rollup(ledger_url)
+    assert recomputed(new_url) == rollup(new_url)
 
 
 async def drive(caller: Caller, meter: pixelmeter.Meter, works: dict[str, Work]) -> tuple[bool, list[str]]:

@@ -32,11 +32,9 @@ def key(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def meter(ledger_url: str, tmp_path: Path) -> Iterator[pixelmeter.Meter]:
+def meter(new_url: str, tmp_path: Path) -> Iterator[pixelmeter.Meter]:
     """A meter that takes the stand-in for AIgateway."""
-    with pixelmeter.Meter(
-        ledger_url, gateways={"127.0.0.1:*": "aigateway"}, spool_dir=str(tmp_path / "spool")
-    ) as opened:
+    with pixelmeter.Meter(new_url, gateways={"127.0.0.1:*": "aigateway"}, spool_dir=str(tmp_path / "spool")) as opened:
         yield opened
 
 
@@ -57,7 +55,7 @@ def items(document: dict[str, Any], kind: str) -> list[dict[str, Any]]:
 
 
 def test_every_planted_difference_is_found_and_nothing_else(
-    ledger_url: str, gateway: Gateway, meter: pixelmeter.Meter
+    new_url: str, gateway: Gateway, meter: pixelmeter.Meter
 ) -> None:
     with openai.OpenAI(base_url=gateway.url, api_key="k", max_retries=1) as client, httpx.Client() as bare:
         stranger = httpx.Client()
@@ -100,12 +98,12 @@ def test_every_planted_difference_is_found_and_nothing_else(
     gateway.tell(cut=100, times=1, match={"path": "/v1/usage/*"})
 
     bill = {line["request_id"]: line for line in gateway.billing()}
-    before = stored(ledger_url)
+    before = stored(new_url)
     shown = [part for kind in ("differs", "unsettled", "only_ours", "only_theirs") for part in ("--show", kind)]
-    dry = found(reconcile(ledger_url, gateway, "--dry-run", *shown))
-    assert [] == adjustments(ledger_url)
+    dry = found(reconcile(new_url, gateway, "--dry-run", *shown))
+    assert [] == adjustments(new_url)
 
-    wet = found(reconcile(ledger_url, gateway, "--yes", *shown))
+    wet = found(reconcile(new_url, gateway, "--yes", *shown))
     [alien] = items(wet, "only_theirs")
     for document in (dry, wet):
         assert {DEAR} == {item["model"] for item in items(document, "differs")}
@@ -118,18 +116,18 @@ def test_every_planted_difference_is_found_and_nothing_else(
         }
         assert [alien] == items(document, "only_theirs")
         assert alien["statement"] not in {one.request_id for one in before.values()}
-    now = adjusted(ledger_url)
+    now = adjusted(new_url)
     lost = [one for one in before.values() if one.model in (*CUT, "house/late")]
     assert [None] * 4 == [one.cost for one in lost]
     by_model = {line["model"]: line["charged_nano"] for line in bill.values()}
     assert [by_model[one.model] for one in lost] == [now[one.id].cost for one in lost]
-    assert before == stored(ledger_url)
-    assert {one.id for one in lost} == {row["attempt_id"] for row in adjustments(ledger_url)}
-    assert recomputed(ledger_url) == rollup(ledger_url)
+    assert before == stored(new_url)
+    assert {one.id for one in lost} == {row["attempt_id"] for row in adjustments(new_url)}
+    assert recomputed(new_url) == rollup(new_url)
 
-    written = adjustments(ledger_url)
-    again = found(reconcile(ledger_url, gateway, "--yes", *shown))
-    assert written == adjustments(ledger_url)
+    written = adjustments(new_url)
+    again = found(reconcile(new_url, gateway, "--yes", *shown))
+    assert written == adjustments(new_url)
     assert [] == items(again, "unsettled")
     assert [items(wet, kind) for kind in ("differs", "only_ours", "only_theirs")] == [
         items(again, kind) for kind in ("differs", "only_ours", "only_theirs")
@@ -137,17 +135,17 @@ def test_every_planted_difference_is_found_and_nothing_else(
 
     # The gateway mends its report, theirs is accepted, and the stranger alone is left.
     gateway.tell(usage_missing=[], usage_duplicates=0, match={"path": "/*"})
-    last = found(reconcile(ledger_url, gateway, "--yes", "--accept", *shown))
+    last = found(reconcile(new_url, gateway, "--yes", "--accept", *shown))
     assert [OFTEN, 0, 0, 1] == [len(items(last, kind)) for kind in ("differs", "unsettled", "only_ours", "only_theirs")]
     charged = sum(line["charged_nano"] // (2 if line["model"] == DEAR else 1) for line in bill.values())
     alien_nano = bill[alien["statement"]]["charged_nano"]
-    assert charged - alien_nano == sum(one.cost or 0 for one in adjusted(ledger_url).values())
-    closed = found(reconcile(ledger_url, gateway, "--yes", *shown))
+    assert charged - alien_nano == sum(one.cost or 0 for one in adjusted(new_url).values())
+    closed = found(reconcile(new_url, gateway, "--yes", *shown))
     assert (["only_theirs"], "0") == ([item["class"] for item in closed["items"]], closed["drift_usd"])
 
 
 def test_a_report_that_lags_misses_nothing_that_is_young(
-    ledger_url: str, gateway: Gateway, meter: pixelmeter.Meter
+    new_url: str, gateway: Gateway, meter: pixelmeter.Meter
 ) -> None:
     with httpx.Client() as client:
         pixelmeter.instrument(client, meter)
@@ -155,10 +153,10 @@ def test_a_report_that_lags_misses_nothing_that_is_young(
             client.post(f"{gateway.url}/images/generations", json={"prompt": "fox", "model": SAM})
     assert meter.flush(30)
     gateway.tell(usage_lag=3600, match={"path": "/*"})
-    late = reconcile(ledger_url, gateway, "--lag", "2h")
+    late = reconcile(new_url, gateway, "--lag", "2h")
     assert (0, 3) == (late.exit_code, found(late)["classes"][-1]["attempts"])
     gateway.tell(usage_lag=0, match={"path": "/*"})
-    there = reconcile(ledger_url, gateway)
+    there = reconcile(new_url, gateway)
     assert (0, 3, 1_000_000) == (
         there.exit_code, found(there)["classes"][0]["matches"], found(there)["coverage_ppm"]
     )  # fmt: skip

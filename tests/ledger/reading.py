@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,10 +25,10 @@ from pixelmeter.ledger.sums import DURATIONS, TOTALS_COLUMNS, TOTALS_KEY
 Sums = Mapping[tuple[Any, ...], tuple[int, ...]]
 
 
-def stored(url: str) -> dict[str, Attempt]:
-    """Return every row as the attempt that it was made from, by id."""
+def stored(url: str, without: Collection[str] = ()) -> dict[str, Attempt]:
+    """Return every row as the attempt that it was made from, by id; those `without` some ids."""
     with open_engine(url).connect() as connection:
-        rows = connection.execute(select(ATTEMPTS)).mappings().all()
+        rows = connection.execute(select(ATTEMPTS).where(ATTEMPTS.c.id.not_in(without))).mappings().all()
     return {row["id"]: Attempt(**{name: _plain(name, row[name]) for name in FIELDS}) for row in rows}
 
 

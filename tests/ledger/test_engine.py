@@ -28,8 +28,8 @@ def test_sqlite_writes_with_a_wal_and_syncs_every_commit(sqlite_url: str) -> Non
     assert ("wal", 2, 30_000) == (journal, synchronous, patience)
 
 
-def test_errors_of_an_engine_never_show_bound_values(ledger_url: str) -> None:
-    with open_engine(ledger_url).connect() as connection, pytest.raises(DBAPIError) as raised:
+def test_errors_of_an_engine_never_show_bound_values(new_url: str) -> None:
+    with open_engine(new_url).connect() as connection, pytest.raises(DBAPIError) as raised:
         connection.execute(text("SELECT :value FROM nowhere"), {"value": "canary"})
 
     assert "canary" not in str(raised.value)
@@ -69,45 +69,43 @@ def test_a_folder_in_place_of_a_file_is_said_to_be_one_and_nothing_is_made(tmp_p
     assert [folder] == list(tmp_path.iterdir())
 
 
-def test_a_newer_schema_is_refused(ledger_url: str) -> None:
-    set_revision(ledger_url, "9999")
+def test_a_newer_schema_is_refused(new_url: str) -> None:
+    set_revision(new_url, "9999")
 
     with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
-        ensure_schema(read_address(ledger_url))
+        ensure_schema(read_address(new_url))
     with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
-        read(ledger_url)
+        read(new_url)
 
 
 @pytest.mark.parametrize("count", [1, 40])
-def test_a_newer_schema_is_refused_by_a_writer_that_was_connected_before(ledger_url: str, count: int) -> None:
+def test_a_newer_schema_is_refused_by_a_writer_that_was_connected_before(new_url: str, count: int) -> None:
     batch = [make_attempt() for _ in range(count)]
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         writer.write([make_attempt()], {"a": 1}, [])
-        set_revision(ledger_url, "9999")
+        set_revision(new_url, "9999")
         for _ in range(2):
             with pytest.raises(SchemaTooNew, match="pip install --upgrade"):
                 writer.write(batch, {"a": 2}, [])
-        say(ledger_url, migrate.head())
+        say(new_url, migrate.head())
         position = writer.positions(["a"])
         assert count == writer.write(batch, {"a": 2}, [])
 
     assert {"a": 1} == position
 
 
-def test_an_older_schema_is_refused_with_the_command_that_helps(
-    ledger_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    set_revision(ledger_url, "0001")
+def test_an_older_schema_is_refused_with_the_command_that_helps(new_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_revision(new_url, "0001")
     monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0001", "0002"))
 
     with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
-        ensure_schema(read_address(ledger_url))
+        ensure_schema(read_address(new_url))
     with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
-        read(ledger_url)
+        read(new_url)
 
 
-def test_tables_without_a_version_are_left_alone(ledger_url: str) -> None:
-    address = read_address(ledger_url)
+def test_tables_without_a_version_are_left_alone(new_url: str) -> None:
+    address = read_address(new_url)
     with changing(address) as connection:
         connection.execute(text("CREATE TABLE pixelmeter_attempts (id integer)"))
 

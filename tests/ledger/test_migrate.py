@@ -32,10 +32,10 @@ from tests.ledger.test_adjusting import heard, submitted
 from tests.ledger.test_writer_postgres import WAITING
 
 
-def test_the_migrations_lead_to_exactly_the_tables_of_the_code(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
+def test_the_migrations_lead_to_exactly_the_tables_of_the_code(new_url: str) -> None:
+    migrate.upgrade(new_url)
 
-    with open_engine(ledger_url).connect() as connection:
+    with open_engine(new_url).connect() as connection:
         # SQLite has no identity columns, which Alembic compares as defaults; its tables are compared as text below.
         defaults = connection.dialect.name == "postgresql"
         context = MigrationContext.configure(
@@ -63,38 +63,38 @@ def test_a_migrated_ledger_and_one_that_made_itself_are_the_same(sqlite_url: str
     assert definitions(sqlite_url) == migrated
 
 
-def test_up_down_and_up_again_ends_where_it_began(ledger_url: str) -> None:
-    up = migrate.upgrade(ledger_url)
-    down = migrate.downgrade(ledger_url, "base")
-    left = tables(ledger_url)
-    again = migrate.upgrade(ledger_url)
-    with closing(open_writer(ledger_url)) as writer:
+def test_up_down_and_up_again_ends_where_it_began(new_url: str) -> None:
+    up = migrate.upgrade(new_url)
+    down = migrate.downgrade(new_url, "base")
+    left = tables(new_url)
+    again = migrate.upgrade(new_url)
+    with closing(open_writer(new_url)) as writer:
         writer.write([make_attempt()], {}, [])
 
     assert ["current", "absent", "current"] == [up.state, down.state, again.state]
     assert {version.VERSION_TABLE} == left
-    assert 1 == len(stored(ledger_url))
+    assert 1 == len(stored(new_url))
 
 
-def test_the_totals_of_a_ledger_that_had_none_are_those_of_its_rows(ledger_url: str) -> None:
+def test_the_totals_of_a_ledger_that_had_none_are_those_of_its_rows(new_url: str) -> None:
     chance = random.Random(3)
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         writer.write([any_attempt(chance) for _ in range(500)], {"spool": 7}, [])
-    kept = totals(ledger_url)
+    kept = totals(new_url)
 
-    migrate.downgrade(ledger_url, "0001")
-    gone = tables(ledger_url)
-    migrate.upgrade(ledger_url)
-    with closing(open_writer(ledger_url)) as writer:
+    migrate.downgrade(new_url, "0001")
+    gone = tables(new_url)
+    migrate.upgrade(new_url)
+    with closing(open_writer(new_url)) as writer:
         position = writer.positions(["spool"])
-        filled = totals(ledger_url)
+        filled = totals(new_url)
         writer.write([any_attempt(chance) for _ in range(500)], {}, [])
 
     assert len(kept) > 100
     assert "pixelmeter_totals" not in gone
     assert kept == filled
     assert {"spool": 7} == position
-    assert recomputed_totals(ledger_url) == totals(ledger_url)
+    assert recomputed_totals(new_url) == totals(new_url)
 
 
 _OF_0001 = FIELDS[: FIELDS.index("first_image")]
@@ -103,127 +103,127 @@ _OF_0002 = FIELDS[: FIELDS.index("job_id")]
 
 @pytest.mark.parametrize(("revision", "fields"), [("0001", _OF_0001), ("0002", _OF_0002)])
 def test_a_ledger_of_an_older_schema_keeps_its_rows_and_what_they_lack_is_null(
-    ledger_url: str, revision: str, fields: Sequence[str]
+    new_url: str, revision: str, fields: Sequence[str]
 ) -> None:
     chance = random.Random(5)
     old = [any_attempt(chance) for _ in range(50)]
-    fill_older(ledger_url, revision, fields, old)
+    fill_older(new_url, revision, fields, old)
 
-    migrated = migrate.upgrade(ledger_url)
-    before = stored(ledger_url)
+    migrated = migrate.upgrade(new_url)
+    before = stored(new_url)
     new = make_attempt(job_id="job_1", priced_parts="[]", baseline_model="m", baseline_cost=4, route_fee=1, savings=-3,
                        service_tier="flex")  # fmt: skip
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         position = writer.positions(["spool"])
         written = writer.write([*old, new], {"spool": 9}, [])
 
     assert ("current", {"spool": 7}, 1) == (migrated.state, position, written)
     lacking = dict.fromkeys(set(FIELDS) - set(fields))
     assert {one.id: msgspec.structs.replace(one, **lacking) for one in old} == before
-    assert {new.id: new, **before} == stored(ledger_url)
-    assert recomputed_totals(ledger_url) == totals(ledger_url)
-    assert rollup(ledger_url) == recomputed(ledger_url)
+    assert {new.id: new, **before} == stored(new_url)
+    assert recomputed_totals(new_url) == totals(new_url)
+    assert rollup(new_url) == recomputed(new_url)
 
 
-def test_an_upgrade_may_be_taken_back_and_done_again(ledger_url: str) -> None:
-    with closing(open_writer(ledger_url)) as writer:
+def test_an_upgrade_may_be_taken_back_and_done_again(new_url: str) -> None:
+    with closing(open_writer(new_url)) as writer:
         writer.write([make_attempt(savings=1), make_attempt()], {}, [])
-    kept = stored(ledger_url)
+    kept = stored(new_url)
 
-    migrate.downgrade(ledger_url, "0002")
-    lost = [loss.column for loss in migrate.losses(ledger_url, "0002")]
-    migrate.upgrade(ledger_url)
+    migrate.downgrade(new_url, "0002")
+    lost = [loss.column for loss in migrate.losses(new_url, "0002")]
+    migrate.upgrade(new_url)
 
     assert [] == lost
-    assert {name: msgspec.structs.replace(one, savings=None) for name, one in kept.items()} == stored(ledger_url)
-    assert recomputed_totals(ledger_url) == totals(ledger_url)
-    assert rollup(ledger_url) == recomputed(ledger_url)
+    assert {name: msgspec.structs.replace(one, savings=None) for name, one in kept.items()} == stored(new_url)
+    assert recomputed_totals(new_url) == totals(new_url)
+    assert rollup(new_url) == recomputed(new_url)
 
 
-def test_a_downgrade_takes_back_what_adjustments_have_changed(ledger_url: str) -> None:
+def test_a_downgrade_takes_back_what_adjustments_have_changed(new_url: str) -> None:
     attempts = [submitted(f"job_{number}", duration=number * 1000) for number in range(20)]
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         writer.write([*attempts, make_attempt()], {}, [])
-        before = rollup(ledger_url)
+        before = rollup(new_url)
         writer.write([heard(one.job_id or "", model="fal-ai/flux/dev") for one in attempts[:15]], {}, [])
-        assert before != rollup(ledger_url) == recomputed(ledger_url)
-    migrate.downgrade(ledger_url, "0003")
-    migrate.upgrade(ledger_url)
+        assert before != rollup(new_url) == recomputed(new_url)
+    migrate.downgrade(new_url, "0003")
+    migrate.upgrade(new_url)
 
-    assert before == rollup(ledger_url) == recomputed(ledger_url)
+    assert before == rollup(new_url) == recomputed(new_url)
 
 
-def test_jobs_that_were_submitted_before_an_upgrade_come_to_their_end(ledger_url: str) -> None:
+def test_jobs_that_were_submitted_before_an_upgrade_come_to_their_end(new_url: str) -> None:
     named, nameless = submitted("job_1"), submitted(None)
     again = submitted("job_1", attempt=1, started_at=named.started_at + 1)
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         writer.write([again, named, nameless, make_attempt()], {}, [])
-    migrate.downgrade(ledger_url, "0003")
-    migrate.upgrade(ledger_url)
+    migrate.downgrade(new_url, "0003")
+    migrate.upgrade(new_url)
 
-    with reading_ledger(ledger_url) as reader:
+    with reading_ledger(new_url) as reader:
         assert {named.id, nameless.id} == {job.attempt_id for job in open_jobs(reader)}
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         writer.write([heard("job_1")], {}, [])
-    outcomes = {one.id: one.outcome for one in adjusted(ledger_url).values()}
+    outcomes = {one.id: one.outcome for one in adjusted(new_url).values()}
     assert ("success", "success", "pending") == tuple(outcomes[one.id] for one in (named, again, nameless))
 
 
-def test_a_migrated_ledger_has_the_views_of_the_code(ledger_url: str) -> None:
+def test_a_migrated_ledger_has_the_views_of_the_code(new_url: str) -> None:
     def columns() -> dict[str, list[str]]:
-        with open_engine(ledger_url).connect() as connection:
+        with open_engine(new_url).connect() as connection:
             found = inspect(connection)
             return {name: [each["name"] for each in found.get_columns(name)] for name in found.get_view_names()}
 
-    migrate.upgrade(ledger_url)
+    migrate.upgrade(new_url)
     migrated = columns()
-    migrate.downgrade(ledger_url, "base")
-    with changing(read_address(ledger_url)) as connection:
+    migrate.downgrade(new_url, "base")
+    with changing(read_address(new_url)) as connection:
         connection.execute(text("DROP TABLE pixelmeter_schema"))
-    ensure_schema(read_address(ledger_url))
+    ensure_schema(read_address(new_url))
 
-    assert VIEWS[read_address(ledger_url).dialect].keys() == migrated.keys()
+    assert VIEWS[read_address(new_url).dialect].keys() == migrated.keys()
     assert [*FIELDS, "adjusted_by", "adjustments"] == migrated["pixelmeter_spend"]
     assert columns() == migrated
 
 
 def test_a_package_that_does_not_know_the_newest_schema_writes_nothing_into_it(
-    ledger_url: str, monkeypatch: pytest.MonkeyPatch
+    new_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     known = version.revisions()
-    migrate.upgrade(ledger_url)
-    with monkeypatch.context() as older, closing(open_writer(ledger_url)) as writer:
+    migrate.upgrade(new_url)
+    with monkeypatch.context() as older, closing(open_writer(new_url)) as writer:
         older.setattr("pixelmeter.ledger.version.revisions", lambda: known[:-1])
         for _ in range(2):
             with pytest.raises(SchemaTooNew, match="pip install --upgrade pixelmeter"):
                 writer.write([make_attempt()], {"spool": 1}, [])
 
-    assert {} == stored(ledger_url)
+    assert {} == stored(new_url)
 
 
-def test_a_writer_that_was_connected_before_a_migration_does_not_write_past_it(ledger_url: str) -> None:
-    with closing(open_writer(ledger_url)) as writer:
+def test_a_writer_that_was_connected_before_a_migration_does_not_write_past_it(new_url: str) -> None:
+    with closing(open_writer(new_url)) as writer:
         writer.write([make_attempt()], {"a": 1}, [])
-        migrate.downgrade(ledger_url, "0001")
+        migrate.downgrade(new_url, "0001")
         with pytest.raises(LedgerError):
             writer.write([make_attempt()], {"a": 2}, [])
         with pytest.raises(SchemaOutdated, match="pixelmeter db upgrade"):
             writer.write([make_attempt()], {"a": 2}, [])
 
-    migrate.upgrade(ledger_url)
-    assert 1 == len(stored(ledger_url))
+    migrate.upgrade(new_url)
+    assert 1 == len(stored(new_url))
 
 
-def test_what_an_older_writer_adds_with_every_attempt_has_no_place_any_more(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url, "0001")
+def test_what_an_older_writer_adds_with_every_attempt_has_no_place_any_more(new_url: str) -> None:
+    migrate.upgrade(new_url, "0001")
     add = text("INSERT INTO pixelmeter_daily VALUES ('2026-05-28', '', '', '', '', '', :n, 1, 1, 1, 1, 1, 1, 1, 1) "
                "ON CONFLICT (day, gateway, provider, operation, model, outcome, bucket) DO NOTHING")  # fmt: skip
-    with changing(read_address(ledger_url)) as connection:
+    with changing(read_address(new_url)) as connection:
         connection.execute(add, {"n": 1})
 
-    migrate.upgrade(ledger_url)
+    migrate.upgrade(new_url)
 
-    with pytest.raises(LedgerError), changing(read_address(ledger_url)) as connection:
+    with pytest.raises(LedgerError), changing(read_address(new_url)) as connection:
         connection.execute(add, {"n": 2})
 
 
@@ -284,19 +284,19 @@ def test_a_migration_counts_the_rows_that_it_had_to_wait_for(postgres_url: str) 
     assert recomputed_totals(postgres_url) == totals(postgres_url)
 
 
-def test_the_tables_and_versions_of_a_host_application_are_left_alone(ledger_url: str) -> None:
-    with changing(read_address(ledger_url)) as connection:
+def test_the_tables_and_versions_of_a_host_application_are_left_alone(new_url: str) -> None:
+    with changing(read_address(new_url)) as connection:
         connection.execute(text("CREATE TABLE alembic_version (version_num varchar(32) NOT NULL)"))
         connection.execute(text("INSERT INTO alembic_version VALUES ('theirs')"))
         connection.execute(text("CREATE TABLE orders (id integer)"))
 
-    migrate.upgrade(ledger_url)
-    migrate.downgrade(ledger_url, "base")
-    ensure_schema(read_address(ledger_url))
+    migrate.upgrade(new_url)
+    migrate.downgrade(new_url, "base")
+    ensure_schema(read_address(new_url))
 
-    with open_engine(ledger_url).connect() as connection:
+    with open_engine(new_url).connect() as connection:
         assert ["theirs"] == connection.execute(text("SELECT version_num FROM alembic_version")).scalars().all()
-    assert {"alembic_version", "orders"} <= tables(ledger_url)
+    assert {"alembic_version", "orders"} <= tables(new_url)
 
 
 def test_the_file_names_say_what_alembic_says() -> None:
@@ -315,33 +315,33 @@ def test_the_status_of_a_missing_file_does_not_make_it(sqlite_url: str) -> None:
     assert "absent" == migrate.status(sqlite_url).state
 
 
-def test_the_status_tells_outdated_from_too_new(ledger_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    migrated = migrate.upgrade(ledger_url)
+def test_the_status_tells_outdated_from_too_new(new_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    migrated = migrate.upgrade(new_url)
 
     monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0001", migrated.head, "9999"))
-    outdated = migrate.status(ledger_url).state
+    outdated = migrate.status(new_url).state
     monkeypatch.setattr("pixelmeter.ledger.version.revisions", lambda: ("0000",))
-    too_new = migrate.status(ledger_url).state
+    too_new = migrate.status(new_url).state
 
     assert ("outdated", "too new") == (outdated, too_new)
 
 
-def test_a_ledger_of_a_newer_pixelmeter_is_not_migrated(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
-    with changing(read_address(ledger_url)) as connection:
+def test_a_ledger_of_a_newer_pixelmeter_is_not_migrated(new_url: str) -> None:
+    migrate.upgrade(new_url)
+    with changing(read_address(new_url)) as connection:
         connection.execute(text("UPDATE pixelmeter_schema SET version_num = '9999'"))
 
     with pytest.raises(SchemaTooNew, match="upgrade the package"):
-        migrate.upgrade(ledger_url)
+        migrate.upgrade(new_url)
     with pytest.raises(SchemaTooNew, match="upgrade the package"):
-        migrate.downgrade(ledger_url, "base")
+        migrate.downgrade(new_url, "base")
 
 
-def test_an_unknown_revision_is_refused_and_changes_nothing(ledger_url: str) -> None:
+def test_an_unknown_revision_is_refused_and_changes_nothing(new_url: str) -> None:
     with pytest.raises(LedgerError, match="the revisions are base, 0001"):
-        migrate.upgrade(ledger_url, "7777")
+        migrate.upgrade(new_url, "7777")
 
-    assert "absent" == migrate.status(ledger_url).state
+    assert "absent" == migrate.status(new_url).state
 
 
 def any_attempt(chance: random.Random) -> Attempt:

@@ -33,26 +33,26 @@ def count(reader: LedgerReader) -> int:
     return number
 
 
-def test_a_reader_cannot_write(ledger_url: str) -> None:
-    ensure_schema(read_address(ledger_url))
+def test_a_reader_cannot_write(new_url: str) -> None:
+    ensure_schema(read_address(new_url))
 
     refused = pytest.raises(LedgerError, match="readonly database|ReadOnlySqlTransaction|read-only transaction")
-    with refused, reading_ledger(ledger_url) as reader:
+    with refused, reading_ledger(new_url) as reader:
         reader.rows("DELETE FROM pixelmeter_attempts")
 
 
-def test_a_reader_does_not_make_a_ledger(ledger_url: str) -> None:
-    with pytest.raises(LedgerError, match="there is no ledger"), reading_ledger(ledger_url):
+def test_a_reader_does_not_make_a_ledger(new_url: str) -> None:
+    with pytest.raises(LedgerError, match="there is no ledger"), reading_ledger(new_url):
         pass
 
-    address = read_address(ledger_url)
+    address = read_address(new_url)
     assert not os.path.exists(address.path or "/nowhere")
 
 
-def test_a_reader_sees_one_moment_until_it_is_refreshed_and_never_takes_the_lock(ledger_url: str) -> None:
-    with closing(open_writer(ledger_url)) as writer:
+def test_a_reader_sees_one_moment_until_it_is_refreshed_and_never_takes_the_lock(new_url: str) -> None:
+    with closing(open_writer(new_url)) as writer:
         writer.write([make_attempt()], {}, [])
-        with reading_ledger(ledger_url) as reader:
+        with reading_ledger(new_url) as reader:
             before = count(reader)
             writer.write([make_attempt()], {}, [])
             meanwhile = count(reader)
@@ -62,19 +62,19 @@ def test_a_reader_sees_one_moment_until_it_is_refreshed_and_never_takes_the_lock
     assert (1, 1, 2) == (before, meanwhile, after)
 
 
-def test_values_are_parameters_and_nothing_of_them_is_sql(ledger_url: str) -> None:
+def test_values_are_parameters_and_nothing_of_them_is_sql(new_url: str) -> None:
     hostile = "'; DROP TABLE pixelmeter_attempts; -- ? %s %"
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         writer.write([make_attempt(model=hostile)], {}, [])
 
-    with reading_ledger(ledger_url) as reader:
+    with reading_ledger(new_url) as reader:
         assert [(1,)] == [tuple(row) for row in reader.rows(f"{COUNT} WHERE model = ?", [hostile])]
 
 
-def test_what_a_database_says_of_a_question_is_an_error_without_its_values(ledger_url: str) -> None:
-    ensure_schema(read_address(ledger_url))
+def test_what_a_database_says_of_a_question_is_an_error_without_its_values(new_url: str) -> None:
+    ensure_schema(read_address(new_url))
 
-    with pytest.raises(LedgerError, match="cannot be used: .*nowhere") as raised, reading_ledger(ledger_url) as reader:
+    with pytest.raises(LedgerError, match="cannot be used: .*nowhere") as raised, reading_ledger(new_url) as reader:
         reader.rows("SELECT ? FROM nowhere", ["canary"])
 
     assert "canary" not in str(raised.value)
@@ -140,8 +140,8 @@ with reading_ledger(url) as reader:
     assert "1\n" == printed
 
 
-def test_reading_imports_no_library_that_only_the_schema_needs(ledger_url: str) -> None:
-    ensure_schema(read_address(ledger_url))
+def test_reading_imports_no_library_that_only_the_schema_needs(new_url: str) -> None:
+    ensure_schema(read_address(new_url))
     code = """
 import sys
 from pixelmeter.ledger.grouping import grouped
@@ -151,7 +151,7 @@ with reading_ledger(sys.argv[1]) as reader:
     attempts(reader, limit=1)
 sys.exit(" ".join({"sqlalchemy", "alembic"} & set(sys.modules)) or 0)
 """
-    done = subprocess.run([sys.executable, "-c", code, ledger_url], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code, new_url], capture_output=True, text=True)
     assert (0, "") == (done.returncode, done.stderr)
 
 

@@ -101,11 +101,11 @@ def test_the_migrations_of_an_application_leave_the_ledger_alone(
     assert 2 == len(stored(shared_url))
 
 
-def test_without_the_filter_they_would_drop_it(ledger_url: str, tmp_path: Path) -> None:
+def test_without_the_filter_they_would_drop_it(new_url: str, tmp_path: Path) -> None:
     """Else the filter would prove nothing."""
-    application = Application(tmp_path, ledger_url)
+    application = Application(tmp_path, new_url)
     application.migrate("first")
-    with closing(open_writer(ledger_url)) as writer:
+    with closing(open_writer(new_url)) as writer:
         writer.write([make_attempt()], {}, [])
 
     assert "op.drop_table('pixelmeter_attempts')" in application.make("second", COLUMN, UNFILTERED)

@@ -74,7 +74,6 @@ def kept(url: str, period: Period = MAY) -> list[Statement]:
 
 
 def test_a_page_comes_back_as_it_was_and_says_how_far_it_is_read(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
     page = [
         stated(),
         stated(external_id="row_2", starts_at=STARTED_AT + 1, ids=(), model=None, amount=None, images=None,
@@ -95,7 +94,6 @@ def test_a_page_comes_back_as_it_was_and_says_how_far_it_is_read(ledger_url: str
 
 
 def test_a_row_that_is_read_again_is_added_only_where_it_says_something_else(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
     first, changed = stated(), stated(amount=1, raw='{"cost_cents":0.0000001}')
     later = [msgspec.structs.replace(one, read_at=one.read_at + 9) for one in (first, changed, first)]
     assert [1, 0, 1, 0, 1] == [
@@ -107,27 +105,23 @@ def test_a_row_that_is_read_again_is_added_only_where_it_says_something_else(led
 
 
 def test_a_row_that_stands_twice_on_a_page_is_one(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
     assert 1 == keep_page(ledger_url, [stated(), stated()], read_to(None))
     assert [stated()] == kept(ledger_url)
 
 
 def test_only_statements_that_begin_in_the_period_are_of_it(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
     times = [MAY.start - 1, MAY.start, MAY.end - 1, MAY.end]
     keep_page(ledger_url, [stated(external_id=str(at), starts_at=at) for at in times], read_to(None))
     assert times[1:3] == [one.starts_at for one in kept(ledger_url)]
 
 
 def test_a_character_that_a_database_cannot_hold_keeps_no_row_out(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
     assert 1 == keep_page(ledger_url, [stated(model="a\x00b")], read_to(None))
     assert 0 == keep_page(ledger_url, [stated(model="a\x00b")], read_to(None))
     assert ["a\ufffdb"] == [one.model for one in kept(ledger_url)]
 
 
 def test_where_a_page_is_refused_the_cursor_stays_where_it_was(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
     keep_page(ledger_url, [stated()], read_to("2"))
     with pytest.raises((LedgerError, OverflowError)):
         keep_page(ledger_url, [stated(external_id="row_2"), stated(external_id="row_3", amount=2**70)], read_to("3"))
@@ -137,7 +131,6 @@ def test_where_a_page_is_refused_the_cursor_stays_where_it_was(ledger_url: str) 
 
 
 def test_nothing_is_kept_in_a_ledger_of_another_schema(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
     migrate.downgrade(ledger_url, "0004")
     with pytest.raises(SchemaOutdated):
         keep_page(ledger_url, [stated()], read_to(None))
@@ -191,7 +184,6 @@ def came_to(**fields: Any) -> Reconciliation:
 
 
 def test_a_reconciliation_is_kept_where_it_came_to_something_new(ledger_url: str) -> None:
-    migrate.upgrade(ledger_url)
     first = keep_reconciliation(ledger_url, came_to())
     again = keep_reconciliation(ledger_url, came_to(run_at=STARTED_AT + 1))
     second = keep_reconciliation(ledger_url, came_to(run_at=STARTED_AT + 2, coverage=None, drift=-3))

@@ -25,21 +25,21 @@ from tests.ledger.reading import (
 ROWS = 3000
 
 
-def test_every_rollup_adds_up_to_the_rows_of_the_release_before(ledger_url: str) -> None:
-    fill(ledger_url, ROWS)
-    assert BEFORE == migrate.status(ledger_url).revision
+def test_every_rollup_adds_up_to_the_rows_of_the_release_before(new_url: str) -> None:
+    fill(new_url, ROWS)
+    assert BEFORE == migrate.status(new_url).revision
     with pytest.raises(SchemaOutdated):
-        open_writer(ledger_url).write([make_attempt()], {}, [])
+        open_writer(new_url).write([make_attempt()], {}, [])
 
-    migrate.upgrade(ledger_url)
+    migrate.upgrade(new_url)
 
-    check(ledger_url, ROWS)
-    writer = open_writer(ledger_url)
+    check(new_url, ROWS)
+    writer = open_writer(new_url)
     writer.write([make_attempt(tags='{"team":"team-1"}')], {}, [])
     writer.close()
-    assert recomputed(ledger_url) == rollup(ledger_url)
+    assert recomputed(new_url) == rollup(new_url)
     # SQLite has no time zones.
-    by_hour = {(hour.replace(tzinfo=UTC), *key): sums for (hour, *key), sums in hours(ledger_url).items()}
-    assert recomputed_hours(ledger_url) == by_hour
-    assert recomputed_tag_days(ledger_url) == tag_days(ledger_url)
-    assert recomputed_totals(ledger_url) == totals(ledger_url)
+    by_hour = {(hour.replace(tzinfo=UTC), *key): sums for (hour, *key), sums in hours(new_url).items()}
+    assert recomputed_hours(new_url) == by_hour
+    assert recomputed_tag_days(new_url) == tag_days(new_url)
+    assert recomputed_totals(new_url) == totals(new_url)

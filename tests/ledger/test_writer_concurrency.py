@@ -18,14 +18,14 @@ BATCHES = 25
 SHARED = [make_attempt(model=f"shared-{number % 3}", duration=number * 70_000) for number in range(40)]
 
 
-def test_four_processes_fill_one_new_ledger_without_an_error(ledger_url: str) -> None:
-    results = in_processes(write_own_and_shared, ledger_url)
+def test_four_processes_fill_one_new_ledger_without_an_error(new_url: str) -> None:
+    results = in_processes(write_own_and_shared, new_url)
 
     own = PROCESSES * BATCHES * 20
     assert own + len(SHARED) == sum(results)
-    assert own + len(SHARED) == len(stored(ledger_url))
-    assert recomputed(ledger_url) == rollup(ledger_url)
-    assert recomputed_totals(ledger_url) == totals(ledger_url)
+    assert own + len(SHARED) == len(stored(new_url))
+    assert recomputed(new_url) == rollup(new_url)
+    assert recomputed_totals(new_url) == totals(new_url)
 
 
 def test_four_processes_do_not_abort_each_other_where_the_default_of_the_database_is_strict(postgres_url: str) -> None:
@@ -38,10 +38,10 @@ def test_four_processes_do_not_abort_each_other_where_the_default_of_the_databas
     assert recomputed_totals(postgres_url) == totals(postgres_url)
 
 
-def test_four_processes_that_open_a_missing_ledger_at_once_all_succeed(ledger_url: str) -> None:
+def test_four_processes_that_open_a_missing_ledger_at_once_all_succeed(new_url: str) -> None:
     for _ in range(3):
-        assert [1] * PROCESSES == in_processes(write_one, ledger_url)
-        migrate.downgrade(ledger_url, "base")
+        assert [1] * PROCESSES == in_processes(write_one, new_url)
+        migrate.downgrade(new_url, "base")
 
 
 def write_own_and_shared(url: str, number: int) -> int:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +14,6 @@ import yaml
 
 from pixelmeter.monitoring import Thresholds, files
 from scripts.dashboards import prometheus_files
-from scripts.dashboards.groups import alert_groups, recording_groups
 from scripts.dashboards.pace import UNHURRIED, Pace
 from tests.conftest import unavailable
 
@@ -29,17 +30,59 @@ def check(*arguments: str) -> None:
 
 
 def judge(folder: Path, step: str, tests: Sequence[Mapping[str, Any]]) -> None:
-    """Hold the rules with their default thresholds to tests of promtool, evaluated once a `step`."""
-    thresholds = Thresholds()
-    content = {
-        "rule_files": written(folder, thresholds),
-        "evaluation_interval": step,
-        # Left alone, promtool takes groups in any order, so an alert might look for what is not recorded yet.
-        "group_eval_order": [group.name for group in (*recording_groups(thresholds), *alert_groups(thresholds))],
-        "tests": list(tests),
-    }
-    (folder / "tests.yml").write_text(yaml.safe_dump(content))
-    check("test", "rules", str(folder / "tests.yml"))
+    """Hold the rules with their default thresholds to tests of promtool, evaluated once a `step`.
+
+    Each test has the rules that what it asks for is made of: the others say nothing, and take most of the time.
+    """
+    groups = [
+        group for path in written(folder, Thresholds()) for group in yaml.safe_load(Path(path).read_text())["groups"]
+    ]
+    by_questions: dict[frozenset[str], list[Mapping[str, Any]]] = defaultdict(list)
+    for test in tests:
+        by_questions[_asked(test)].append(test)
+    files = []
+    for number, (asked, of_them) in enumerate(by_questions.items()):
+        needed = _needed(groups, asked)
+        rules, content = folder / f"rules-{number}.yml", folder / f"tests-{number}.yml"
+        rules.write_text(yaml.safe_dump({"groups": needed}))
+        content.write_text(
+            yaml.safe_dump(
+                {
+                    "rule_files": [str(rules)],
+                    "evaluation_interval": step,
+                    # Left alone, promtool takes groups in any order: an alert might look for what is not recorded yet.
+                    "group_eval_order": [group["name"] for group in needed],
+                    "tests": of_them,
+                }
+            )
+        )
+        files.append(str(content))
+    check("test", "rules", *files)
+
+
+def _asked(test: Mapping[str, Any]) -> frozenset[str]:
+    """Return the names of the alerts that a test asks for, and its expressions."""
+    alerts = {each["alertname"] for each in test.get("alert_rule_test", [])}
+    return frozenset(alerts | {each["expr"] for each in test.get("promql_expr_test", [])})
+
+
+def _needed(groups: Sequence[Mapping[str, Any]], asked: frozenset[str]) -> list[dict[str, Any]]:
+    """Return the groups with the alerts that are asked for, and what these or expressions read that is recorded."""
+    rules = [rule for group in groups for rule in group["rules"]]
+    texts = [*asked, *(rule["expr"] for rule in rules if rule.get("alert") in asked)]
+    names = set[str]()
+    while texts:
+        read = set(re.findall(r"\w+(?::\w+)+", texts.pop())) - names
+        names |= read
+        texts += [rule["expr"] for rule in rules if rule.get("record") in read]
+    kept = [
+        {
+            **group,
+            "rules": [rule for rule in group["rules"] if {rule.get("alert"), rule.get("record")} & (asked | names)],
+        }
+        for group in groups
+    ]
+    return [group for group in kept if group["rules"]]
 
 
 def written(folder: Path, thresholds: Thresholds, pace: Pace = UNHURRIED) -> list[str]:

@@ -57,10 +57,10 @@ def metered(url: str, number: int = 1, **options: str) -> Meter:
 
 @pytest.mark.usefixtures("quiet")
 def test_a_meter_that_is_dropped_has_brought_everything_into_the_ledger_when_its_thread_is_gone(
-    ledger_url: str, tmp_path: Path
+    new_url: str, tmp_path: Path
 ) -> None:
     before = writers()
-    meter = metered(ledger_url, 3, spool_dir=str(tmp_path / "spool"))
+    meter = metered(new_url, 3, spool_dir=str(tmp_path / "spool"))
     gone = weakref.ref(intake_of(meter).recorder)
     mine = writers() - before
     del meter  # and nobody need look for cycles
@@ -68,7 +68,7 @@ def test_a_meter_that_is_dropped_has_brought_everything_into_the_ledger_when_its
     assert gone() is None
     assert 1 == len(mine)
     until_gone(mine)
-    assert 3 == len(stored(ledger_url))
+    assert 3 == len(stored(new_url))
     assert [] == list((tmp_path / "spool").rglob("*.spool"))
 
 

@@ -269,14 +269,12 @@ def test_an_adoption_that_fails_is_counted_and_does_not_make_a_flush_fail(tmp_pa
     assert recorder.close(10)
 
 
-def test_a_database_is_given_back_after_a_minute_without_rows(
-    tmp_path: Path, ledger_url: str, clock: FakeClock
-) -> None:
+def test_a_database_is_given_back_after_a_minute_without_rows(tmp_path: Path, new_url: str, clock: FakeClock) -> None:
     files = SystemFiles()
     folder = f"{tmp_path}/spool"
     spool = Spool(folder, files, SystemIds())
     failures = Failures(clock)
-    writer = ClosedWriter(ledger_url)
+    writer = ClosedWriter(new_url)
     recorder = Recorder(
         spool,
         lambda: Drain(spool, files, folder, writer),
@@ -303,7 +301,7 @@ def test_a_database_is_given_back_after_a_minute_without_rows(
     call()
 
     assert (0, 1) == (kept, given_back)
-    assert 3 == len(stored(ledger_url))
+    assert 3 == len(stored(new_url))
     assert recorder.close(60)
 
 

@@ -103,14 +103,14 @@ def dies(*_: object) -> NoReturn:
 
 @pytest.mark.parametrize("death", [SystemExit(3), KeyboardInterrupt(), Cancelled(), MemoryError()])
 def test_a_sink_that_ends_the_writer_costs_nothing_and_is_told(
-    death: BaseException, gateway: Gateway, ledger_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    death: BaseException, gateway: Gateway, new_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     registry = CollectorRegistry()
     killer = Killer(death)
     spool = str(tmp_path / "spool")
     gateways = {"127.0.0.1:*": "aigateway"}
     with (
-        Meter(ledger_url, sinks=[killer], registry=registry, gateways=gateways, spool_dir=spool) as meter,
+        Meter(new_url, sinks=[killer], registry=registry, gateways=gateways, spool_dir=spool) as meter,
         pixelmeter.instrument(httpx.Client(), meter) as client,
     ):
         for _ in range(3):
@@ -119,14 +119,14 @@ def test_a_sink_that_ends_the_writer_costs_nothing_and_is_told(
         status = meter.status()
         settle(60)
 
-    assert 3 == len(stored(ledger_url))
+    assert 3 == len(stored(new_url))
     place = "Killer" if isinstance(death, Exception) else "writer"
     assert {place: 1} == status["failures"]
     assert {"running": True, "restarts": int(place == "writer")} == status["writer"]
     assert (0, None) == (status["waiting"], status["ledger_error"])
     assert f"pixelmeter failed in {place}: {type(death).__name__} (1 so far)" in caplog.text
     assert 1 == registry.get_sample_value("pixelmeter_internal_errors_total", {"place": place})
-    assert 3 == registry.get_sample_value("pixelmeter_ledger_rows_total", {"backend": meter_backend(ledger_url)})
+    assert 3 == registry.get_sample_value("pixelmeter_ledger_rows_total", {"backend": meter_backend(new_url)})
 
 
 def meter_backend(url: str) -> str:
@@ -147,9 +147,9 @@ def test_a_sink_that_always_ends_the_writer_keeps_no_attempt_from_the_ledger(sql
 @pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("number", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(
-    ledger_url: str, tmp_path: Path, number: int
+    new_url: str, tmp_path: Path, number: int
 ) -> None:
-    with Meter(ledger_url, spool_dir=str(tmp_path / "spool")) as meter:
+    with Meter(new_url, spool_dir=str(tmp_path / "spool")) as meter:
         record(meter)
         assert meter.flush(60)
         stop = threading.Event()
@@ -175,7 +175,7 @@ def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(
         assert meter.flush(60)
         status = meter.status()
         assert status["drain"] is not None
-        assert status["spool"]["frames"] == 2 * len(stored(ledger_url))
+        assert status["spool"]["frames"] == 2 * len(stored(new_url))
         assert (0, status["failures"].get("writer", 0)) == (status["waiting"], status["writer"]["restarts"])
         assert status["writer"]["restarts"] > 0
 

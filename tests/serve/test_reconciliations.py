@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pixelmeter.ledger import migrate
 from pixelmeter.ledger.statements import keep_reconciliation
 from pixelmeter.serve.collector import LedgerCollector
 from pixelmeter.serve.reconciliations import OF_RECONCILIATIONS, ReconciliationGauges
@@ -29,7 +28,6 @@ def shown(scrape: Scrape) -> dict[tuple[str, str], dict[str, float]]:
 
 
 def test_the_latest_month_of_each_report_is_shown_by_its_latest_run(ledger_url: str, clock: FakeClock) -> None:
-    migrate.upgrade(ledger_url)
     keep_reconciliation(ledger_url, came_to(month="2026-04", theirs=7 * USD))
     keep_reconciliation(ledger_url, came_to(theirs=3 * USD, coverage=500_000))
     last = came_to(theirs=3 * USD, drift=-USD // 4, coverage=910_000, run_at=STARTED_AT + 1_000_000)

@@ -27,32 +27,32 @@ def printed(command: str, url: str, *options: str) -> str:
     return result.output
 
 
-def test_its_states_are_those_that_the_command_says(ledger_url: str) -> None:
-    said = [migrate.status(ledger_url).state]
-    printed(UPGRADE, ledger_url)
-    said.append(migrate.status(ledger_url).state)
-    printed(DOWNGRADE, ledger_url, "--yes")
-    assert "outdated" in printed(STATUS, ledger_url)
-    said.append(migrate.status(ledger_url).state)
+def test_its_states_are_those_that_the_command_says(new_url: str) -> None:
+    said = [migrate.status(new_url).state]
+    printed(UPGRADE, new_url)
+    said.append(migrate.status(new_url).state)
+    printed(DOWNGRADE, new_url, "--yes")
+    assert "outdated" in printed(STATUS, new_url)
+    said.append(migrate.status(new_url).state)
     assert {*said, "too new"} == set(re.findall(r"^   \| `([a-z ]+)` \|", PAGE, re.MULTILINE))
 
 
 def test_a_program_goes_on_while_its_ledger_is_older_and_loses_nothing(
-    ledger_url: str, gateway: Gateway, tmp_path: Path
+    new_url: str, gateway: Gateway, tmp_path: Path
 ) -> None:
-    printed(UPGRADE, ledger_url)
-    printed(DOWNGRADE, ledger_url, "--yes")
+    printed(UPGRADE, new_url)
+    printed(DOWNGRADE, new_url, "--yes")
     spool = str(tmp_path / "spool")
-    with pixelmeter.Meter(ledger_url, gateways={"127.0.0.1:*": "aigateway"}, spool_dir=spool) as meter:
+    with pixelmeter.Meter(new_url, gateways={"127.0.0.1:*": "aigateway"}, spool_dir=spool) as meter:
         picture(gateway, meter)
         assert not meter.flush(1)
         assert "pixelmeter db upgrade" in str(meter.status()["ledger_error"])
         assert 1 == meter.status()["waiting"]
-        printed(UPGRADE, ledger_url)
+        printed(UPGRADE, new_url)
         assert meter.flush(60)
-        assert 1 == len(stored(ledger_url))
+        assert 1 == len(stored(new_url))
 
 
-def test_after_the_upgrade_doctor_finds_no_problem(ledger_url: str) -> None:
-    printed(UPGRADE, ledger_url)
-    assert "problem" not in printed(DOCTOR, ledger_url)
+def test_after_the_upgrade_doctor_finds_no_problem(new_url: str) -> None:
+    printed(UPGRADE, new_url)
+    assert "problem" not in printed(DOCTOR, new_url)
