@@ -129,12 +129,7 @@ class Meter:
         """Tells by method, host and raw target of which routes a request may be; of none, for most."""
         book = book_of(settings.prices if price_book is None else price_book)
         self._told: Memo[JobKey, int] = Memo(_REMEMBERED_JOBS)
-        self._intents = Intents(
-            self._profiles,
-            book,
-            fee_rate=settings.fee_rate,
-            version=__version__,
-        )
+        self._intents = Intents(self._profiles, book, fee_rate=settings.fee_rate, version=__version__)
         self._clock: Clock = SystemClock()
         self._ids: Ids = SystemIds()
         self._files: Files = SystemFiles()
@@ -203,8 +198,8 @@ class Meter:
     ) -> Generator[Ask, None, tuple[Exchange, Mark] | None]:
         """Start to meter a request that is about to leave, as the next attempt of the one it is sent within.
 
-        Returns None where it asks for no image. Yields what is to be waited for before it may go on. BudgetExceeded
-        where a budget does not let it go.
+        Returns None where it asks for no image. Yields what is to be waited for before it may go on. CallRefused where
+        a check does not let it go: BudgetExceeded where that is a budget.
         """
         asked = self._read(outgoing, within)
         if asked is None:
