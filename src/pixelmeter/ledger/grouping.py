@@ -16,7 +16,7 @@ from pixelmeter.core.reporting.columns import HISTOGRAM, OF_PROGRAMS, sums
 from pixelmeter.core.reporting.periods import Period, name_of, utc_text, windows
 from pixelmeter.core.reporting.report import Group, is_period, known, tag_of
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.dialect import RETRIED, ROUTED, Sql, bucket_of
+from pixelmeter.ledger.dialect import RETRIED, ROUTED, Sql
 from pixelmeter.ledger.measures import (
     BUCKETS,
     BUCKETS_OF_ATTEMPTS,
@@ -28,6 +28,7 @@ from pixelmeter.ledger.measures import (
     OF_ROUTED,
     OF_TAGS,
     Sum,
+    bucket_of,
     group_of,
     retried,
     selected,
