@@ -17,10 +17,10 @@ from pixelmeter.budgets.leasing import Leasing
 from pixelmeter.budgets.notices import Notices
 from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.attempts.assemble import Metered
 from pixelmeter.core.attempts.followed import FollowedJob
 from pixelmeter.core.attempts.intent import Intents, Prepared, blocked
 from pixelmeter.core.attempts.jobs import JobEnd, JobKey, Settler
-from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.budget import Budget
 from pixelmeter.core.gateways.profile import Profile
