@@ -192,10 +192,12 @@ class _Question:
         """Return those that can tell, the coarsest first."""
         others = {name for name in self.by if not is_period(name)}
         if self.tag_of_rollup() is not None:
-            rollups = [DAYS_OF_TAGS]
+            rollups, kept = [DAYS_OF_TAGS], OF_TAGS
         elif self.filters.rolled_up and others <= _ROLLED_UP:
-            rollups = [DAYS, HOURS]
+            rollups, kept = [DAYS, HOURS], OF_ROLLUP
         else:
+            return []
+        if not self._asked(OF_ATTEMPTS).keys() <= kept.keys():
             return []
         starts = [slot.start for slot in self.slots[1:]]
         return [one for one in rollups if all(start == floor(start, one.step) for start in starts)]
