@@ -27,9 +27,9 @@ from sqlalchemy import Connection, Table, delete, insert, text
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS, Attempt
 from pixelmeter.ledger.address import Address, read_address
-from pixelmeter.ledger.dialect import DIALECTS, bucket_of
+from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.engine import changing
-from pixelmeter.ledger.measures import OF_ATTEMPTS
+from pixelmeter.ledger.measures import OF_ATTEMPTS, bucket_of
 from pixelmeter.ledger.merging import merge_all
 from pixelmeter.ledger.rollup_tables import DAILY, HOURLY, TAG_DAILY, WIDE_TAGS
 from pixelmeter.ledger.schema import ATTEMPTS

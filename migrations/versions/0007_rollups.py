@@ -6,7 +6,8 @@ import sqlalchemy as sa
 from alembic import op
 from sqlalchemy.dialects import postgresql
 
-from pixelmeter.ledger.dialect import DIALECTS, bucket_of
+from pixelmeter.ledger.dialect import DIALECTS
+from pixelmeter.ledger.measures import bucket_of
 
 revision = "0007"
 down_revision = "0006"

@@ -1,4 +1,4 @@
-"""What pixelmeter raises; all but `BudgetExceeded` only outside a caller's request.
+"""What pixelmeter raises; all but `CallRefused` only outside a caller's request.
 
 PixelmeterError
  +-- ConfigError       a setting, a tag or a profile that cannot be used
@@ -6,7 +6,8 @@ PixelmeterError
  +-- WebhookError      an event of a webhook that proves nothing
  +-- SourceError       a usage report of a gateway that cannot be read, or not to its end
  +-- ExportError       an export that cannot be written
- +-- BudgetExceeded    a call that a budget does not let go: the one error that is raised inside a caller's request
+ +-- CallRefused       a call that a check does not let go: the one error that is raised inside a caller's request
+      +-- BudgetExceeded   a budget does not
  +-- LedgerError       the database
       +-- SchemaOutdated   it needs `pixelmeter db upgrade`
       +-- SchemaTooNew     it was made by a newer pixelmeter
@@ -26,6 +27,7 @@ __all__ = [
     "AttemptPruned",
     "BudgetExceeded",
     "BudgetReason",
+    "CallRefused",
     "ConfigError",
     "ExportError",
     "LedgerError",
@@ -75,12 +77,31 @@ class ExportError(PixelmeterError):
     """An export cannot be written."""
 
 
-class BudgetExceeded(PixelmeterError):
+class CallRefused(PixelmeterError):
+    """A call was not sent, because a check of `Meter.begin` does not let it go."""
+
+    error_type = "call_refused"
+    """What a response that says so has as the type of its error."""
+    refuse: Literal["raise", "respond"] | None = None
+    """Whether the check wants it raised or responded; None leaves it to the client."""
+
+    def fields(self) -> dict[str, Any]:
+        """Return what an equal one is made of, by name."""
+        return {"message": str(self)}
+
+    def details(self) -> dict[str, Any]:
+        """Return what a response that says so has besides the message."""
+        return {}
+
+
+class BudgetExceeded(CallRefused):
     """A call was not sent, because a budget does not let it go. Amounts are exact US dollars.
 
     It is raised in place of a response, so code that handles errors of its HTTP library finds it: where those libraries
     are in use, it is an `httpx.HTTPError`, an `httpx2.HTTPError` and an `openai.OpenAIError` as well.
     """
+
+    error_type = "budget_exceeded"
 
     def __init__(
         self,
@@ -131,6 +152,19 @@ class BudgetExceeded(PixelmeterError):
         """Return the attributes by name."""
         return {name: getattr(self, name) for name in _FIELDS}
 
+    def details(self) -> dict[str, Any]:
+        """Return the attributes as a response has them: amounts are decimal texts."""
+        return {
+            "budget": self.budget,
+            "value": self.value,
+            "reason": self.reason,
+            "limit_usd": _decimal(self.limit),
+            "spent_usd": _decimal(self.spent),
+            "reserved_usd": _decimal(self.reserved),
+            "needed_usd": _decimal(self.needed),
+            "resets_at": self.resets_at,
+        }
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _again, (self.fields(),)
 
@@ -144,6 +178,10 @@ def _again(fields: dict[str, Any]) -> BudgetExceeded:
 
 def _usd(amount: Decimal | None) -> str:
     return "an unknown amount" if amount is None else f"${amount:f}"
+
+
+def _decimal(amount: Decimal | None) -> str | None:
+    return None if amount is None else f"{amount:f}"
 
 
 class LedgerError(PixelmeterError):

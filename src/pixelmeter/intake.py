@@ -12,10 +12,10 @@ from pixelmeter._version import __version__
 from pixelmeter.budgets.admission import Admission, Reservation
 from pixelmeter.budgets.spender import Ask
 from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.attempts.assemble import Metered
 from pixelmeter.core.attempts.followed import FollowedJob
 from pixelmeter.core.attempts.intent import Intents, Prepared, blocked
 from pixelmeter.core.attempts.jobs import JobEnd, JobKey
-from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.routes import Followed, Found, Route
@@ -85,8 +85,8 @@ class Intake:
     ) -> Generator[Ask, None, tuple[Exchange, Mark] | None]:
         """Start to meter a request that is about to leave, as the next attempt of the one it is sent within.
 
-        Returns None where it asks for no image. Yields what is to be waited for before it may go on. BudgetExceeded
-        where a budget does not let it go.
+        Returns None where it asks for no image. Yields what is to be waited for before it may go on. CallRefused where
+        a check does not let it go: BudgetExceeded where that is a budget.
         """
         asked = self._read(outgoing, within)
         if asked is None:

@@ -181,6 +181,11 @@ def test_a_users_file_wins_over_the_bundled_profile_of_its_name(tmp_path: Path) 
         ("", "id"),
         ('id = "x"\n[[cost]]\nfrom = "trailer"\nname = "x"\nunit = "usd"', "trailer"),
         ('id = "x"\n[[cost]]\nfrom = "header"\nname = "x"\nunit = "euro"', "euro"),
+        (
+            'id = "x"\n[[route]]\npath = "/x"\napi = "tea"\noperation = "edit"',
+            "'tea' is no API: write chat_images, gemini,",
+        ),
+        ('id = "x"\n[[route]]\npath = "/x"\napi = "answers"\noperation = "edit"', "'answers' is no API.*api"),
         ('id = "x"\ncosts = []', "costs"),
         ('id = "x"\n[identity]\nrequest_id = ["x-größe"]', "'x-größe' is not the name of a header.*request_id"),
         ('id = "x"\n[[cost]]\nfrom = "header"\nname = "x-é"\nunit = "usd"', "'x-é' is not the name of a header.*cost"),

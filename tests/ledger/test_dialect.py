@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -10,6 +11,7 @@ from typing import Any, cast
 
 import pytest
 
+from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.dialect import DIALECTS
@@ -53,11 +55,23 @@ def test_another_database_is_read_through_one_object(
 ) -> None:
     with reading_ledger(address) as reader:
         expected = QUESTIONS[question](reader)
-    other = cast("Any", "another")
-    monkeypatch.setitem(cast("dict[str, Any]", DIALECTS), other, DIALECTS[address.dialect])
+    monkeypatch.setitem(cast("dict[str, Any]", DIALECTS), "another", DIALECTS[address.dialect])
 
-    with reading_ledger(replace(address, dialect=other)) as reader:
+    with reading_ledger(replace(address, dialect="another")) as reader:
         found = QUESTIONS[question](reader)
 
     assert expected
     assert expected == found
+
+
+def test_the_object_also_names_the_urls_of_its_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = copy.copy(DIALECTS["postgresql"])
+    other.schemes = ("another", "another+driver")
+    monkeypatch.setitem(cast("dict[str, Any]", DIALECTS), "another", other)
+
+    for url in ("another://me@db.example/spend", "another+driver://me@db.example/spend"):
+        address = read_address(url)
+        assert ("another", "db.example", "spend") == (address.dialect, address.host, address.database)
+        assert "another://me@db.example/spend" == address.safe()
+    with pytest.raises(ConfigError, match="names no database"):
+        read_address("neither://me@db.example/spend")

@@ -22,6 +22,7 @@ from pixelmeter.core.reporting.report import Report, Row, summarise
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.engine import open_engine
 from pixelmeter.ledger.grouping import grouped, widened
+from pixelmeter.ledger.measures import OF_ROLLUP, OF_TAGS, Sum
 from pixelmeter.ledger.queries import EVERYTHING, Filters
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.schema import ATTEMPTS, PRUNES, WIDE_TAGS
@@ -254,3 +255,13 @@ def test_any_range_of_an_untouched_ledger_is_as_it_was_asked_for(reader: LedgerR
     choose = random.Random(3)
     moments = sorted(START + timedelta(seconds=choose.randrange(10**6)) for _ in range(2))
     assert tuple(moments) == widened(reader, ["tag:team"], moments[0], moments[1], EVERYTHING)
+
+
+@pytest.mark.parametrize(("kept", "by"), [(OF_TAGS, "tag:team"), (OF_ROLLUP, "model")])
+def test_a_sum_that_a_rollup_does_not_keep_is_read_from_the_attempts(
+    reader: LedgerReader, kept: dict[str, Sum], by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = {row.key: row.images for row in report(reader, [by]).rows}
+    assert any(expected.values())
+    monkeypatch.delitem(kept, "images")
+    assert expected == {row.key: row.images for row in report(reader, [by]).rows}

@@ -24,8 +24,8 @@ from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.core.reporting.periods import name_of
 from pixelmeter.core.reporting.report import ERRORS, Group, Report, is_period, summarise, tag_of
 from pixelmeter.ledger.attempts import attempts, attempts_of, identities
-from pixelmeter.ledger.dialect import bucket_of
 from pixelmeter.ledger.grouping import cost_by_period, grouped
+from pixelmeter.ledger.measures import bucket_of
 from pixelmeter.ledger.queries import EVERYTHING, Filters, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer

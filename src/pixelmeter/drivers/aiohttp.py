@@ -23,7 +23,7 @@ from pixelmeter.drivers import ANOTHER
 from pixelmeter.drivers.aiohttp_messages import ArrivingBody, body_of, refused_response
 from pixelmeter.drivers.passage import Layer, Routes, send_async
 from pixelmeter.drivers.refusal import answer_of, raised_to
-from pixelmeter.errors import BudgetExceeded, ConfigError
+from pixelmeter.errors import CallRefused, ConfigError
 from pixelmeter.meter import Meter, intake_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
@@ -105,12 +105,12 @@ class _Call(Layer):
     def watch(self, response: Any, exchange: Exchange, failures: Failures, *, is_async: bool) -> None:
         ArrivingBody(response, exchange, failures, decodes=self._decodes).watch(response)
 
-    def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
+    def refuse(self, request: Any, refused: CallRefused) -> Any:
         """Return a response of the session's own class that says so, or raise that: also where there can be none."""
-        if exceeded.refuse != "raise":
+        if refused.refuse != "raise":
             with suppress(Exception):
-                return refused_response(request, *answer_of(exceeded))
-        raise raised_to(exceeded, None) from None
+                return refused_response(request, *answer_of(refused))
+        raise raised_to(refused, None) from None
 
 
 class _Placed:

@@ -19,7 +19,7 @@ from pixelmeter.drivers import ANOTHER
 from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, SyncDriver, body_of
 from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
 from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to, refusal_of
-from pixelmeter.errors import BudgetExceeded, ConfigError
+from pixelmeter.errors import CallRefused, ConfigError
 from pixelmeter.meter import Meter, intake_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
@@ -91,10 +91,10 @@ class _Pool(HttpxLayer):
             errors=ERRORS,
         )
 
-    def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
-        if exceeded.refuse == "raise":
-            raise raised_to(exceeded, None) from None
-        headers, body = answer_of(exceeded)
+    def refuse(self, request: Any, refused: CallRefused) -> Any:
+        if refused.refuse == "raise":
+            raise raised_to(refused, None) from None
+        headers, body = answer_of(refused)
         kind = sys.modules[type(request).__module__.partition(".")[0]].Response
         return kind(STATUS, headers=headers, content=body)
 

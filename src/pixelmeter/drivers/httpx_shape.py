@@ -13,7 +13,7 @@ from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.forms import TEXT_LIMIT, Fields
 from pixelmeter.drivers.passage import AsyncTeeStream, Layer, Routes, TeeStream, send, send_async
 from pixelmeter.drivers.refusal import raised_to, response_of
-from pixelmeter.errors import BudgetExceeded
+from pixelmeter.errors import CallRefused
 from pixelmeter.meter import Meter
 from pixelmeter.outgoing import COPIED_LIMIT, Outgoing, bytes_of
 from pixelmeter.recorder.failures import Failures
@@ -149,10 +149,10 @@ class HttpxLayer(Layer):
             return cast("BaseException", cause), None
         return error, None
 
-    def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
-        if exceeded.refuse == "raise":
-            raise raised_to(exceeded, request) from None
-        return response_of(exceeded, request, _response_like(request))
+    def refuse(self, request: Any, refused: CallRefused) -> Any:
+        if refused.refuse == "raise":
+            raise raised_to(refused, request) from None
+        return response_of(refused, request, _response_like(request))
 
     def put(self, response: Any, tee: Callable[[Any], Any]) -> None:
         """Put a tee over the response's stream."""

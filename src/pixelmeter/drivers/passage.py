@@ -25,7 +25,7 @@ from pixelmeter.core.gateways.routes import Followed, Found
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.refusal import refusal_by
 from pixelmeter.drivers.waiting import through, through_async
-from pixelmeter.errors import BudgetExceeded
+from pixelmeter.errors import CallRefused
 from pixelmeter.lifecycle import Watch, catch_up, watch
 from pixelmeter.linking import Mark, mark_of
 from pixelmeter.meter import Meter, intake_of
@@ -46,7 +46,7 @@ class Layer:
     meter: Meter | None = None
     """None for a layer that only looks at what another one has begun."""
     refusal: Refusal | None = None
-    """How its callers are told that a budget does not let a call go; None where only the request tells."""
+    """How its callers are told that a check does not let a call go; None where only the request tells."""
 
     def choose_meter(self) -> None:
         """Look which meter a request is for, where that may change from one to the next."""
@@ -74,17 +74,17 @@ class Layer:
         """Show the exchange the library's response and, as it is read, its body."""
         raise NotImplementedError
 
-    def refuse(self, request: Any, exceeded: BudgetExceeded) -> Any:
-        """Return the library's response that says that a budget does not let the request go, or raise that.
+    def refuse(self, request: Any, refused: CallRefused) -> Any:
+        """Return the library's response that says that a check does not let the request go, or raise that.
 
-        `exceeded.refuse` says which of these.
+        `refused.refuse` says which of these.
         """
-        raise exceeded
+        raise refused
 
     def enter(self, request: Any) -> Generator[Ask, None, Passage | None]:
         """Enter with a request; None where it is not to be watched. Yields what is to be waited for before.
 
-        Raises nothing but BudgetExceeded, whatever the request is.
+        Raises nothing but CallRefused, whatever the request is.
         """
         try:
             self.choose_meter()
@@ -93,7 +93,7 @@ class Layer:
                 return None
             outgoing = self.read(request, intake_of(meter).routes)
             return None if outgoing is None else (yield from _enter(self, outgoing))
-        except BudgetExceeded:
+        except CallRefused:
             raise
         except Exception as error:
             latest = _latest.get()
@@ -127,7 +127,7 @@ class Passage:
         self.outgoing: Outgoing | None = outgoing
         """The request as it was when its attempt began."""
         self.refusal: Refusal | None = layer.refusal
-        """How whoever sends is told that a budget does not let a request go, by the outermost layer that knows."""
+        """How whoever sends is told that a check does not let a request go, by the outermost layer that knows."""
         self.outer: Passage | None = None
         """What was the latest of the context before."""
         self.is_over = False
@@ -209,8 +209,8 @@ def send(layer: Layer, request: Any, inner: Callable[[Any], Any]) -> Any:
     """Send a request through a layer by `inner`; return the response that it gives, the same object."""
     try:
         passage = through(layer.enter(request))
-    except BudgetExceeded as exceeded:
-        return layer.refuse(request, exceeded)
+    except CallRefused as refused:
+        return layer.refuse(request, refused)
     if passage is None:
         return inner(request)
     try:
@@ -229,8 +229,8 @@ async def send_async(layer: Layer, request: Any, inner: Callable[[Any], Awaitabl
     """Async twin of `send`."""
     try:
         passage = await through_async(layer.enter(request))
-    except BudgetExceeded as exceeded:
-        return layer.refuse(request, exceeded)
+    except CallRefused as refused:
+        return layer.refuse(request, refused)
     if passage is None:
         return await inner(request)
     try:
@@ -277,9 +277,9 @@ def _enter(layer: Layer, outgoing: Outgoing) -> Generator[Ask, None, Passage | N
         else:
             try:
                 begun = yield from intake_of(meter).begin(outgoing, None if around is None else around.mark)
-            except BudgetExceeded as exceeded:
+            except CallRefused as refused:
                 known = layer.refusal if around is None or around.refusal is None else around.refusal
-                exceeded.refuse = exceeded.refuse or known or refusal_by(outgoing.headers)
+                refused.refuse = refused.refuse or known or refusal_by(outgoing.headers)
                 raise
             exchange, mark = begun or (None, None)
         if exchange is None:

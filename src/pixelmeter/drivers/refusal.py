@@ -1,17 +1,17 @@
-"""How a call that a budget does not let go is refused: by an exception, or by a response that no gateway has sent."""
+"""How a call that a check, a budget mostly, does not let go is refused: by an exception, or a response of our own."""
 
 from __future__ import annotations
 
 import sys
 from datetime import timedelta
-from functools import cache
-from typing import Any
+from functools import cache, partialmethod
+from typing import Any, TypeVar
 
 import msgspec
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.headers import Headers
-from pixelmeter.errors import BudgetExceeded
+from pixelmeter.errors import CallRefused
 
 __all__ = ["STATUS", "answer_of", "raised_to", "refusal_by", "refusal_of", "response_of"]
 
@@ -19,6 +19,8 @@ __all__ = ["STATUS", "answer_of", "raised_to", "refusal_by", "refusal_of", "resp
 # errors. Looked up, not imported: who has not loaded a library does not catch its errors.
 _CAUGHT = (("httpx", "HTTPError"), ("httpx2", "HTTPError"), ("aiohttp", "ClientError"), ("openai", "OpenAIError"))
 STATUS = 402
+
+_Refused = TypeVar("_Refused", bound=CallRefused)
 
 
 def refusal_of(client: object) -> Refusal | None:
@@ -49,12 +51,11 @@ def _of_openai(version: str) -> Refusal:
     return "respond" if version.startswith(("0.", "1.")) else "raise"
 
 
-def raised_to(exceeded: BudgetExceeded, request: Any) -> BudgetExceeded:
+def raised_to(refused: _Refused, request: Any) -> _Refused:
     """Return the exception as one that those who use the loaded libraries catch."""
     found = (getattr(sys.modules.get(module), name, None) for module, name in _CAUGHT)
-    bases = tuple(base for base in found if isinstance(base, type))
-    kind = _kind(bases)
-    raised: BudgetExceeded = kind(**exceeded.fields())
+    kind = _kind((type(refused), *(base for base in found if isinstance(base, type))))
+    raised: _Refused = kind(**refused.fields())
     if hasattr(kind, "request"):
         vars(raised)["_request"] = request
     return raised
@@ -62,23 +63,24 @@ def raised_to(exceeded: BudgetExceeded, request: Any) -> BudgetExceeded:
 
 @cache
 def _kind(bases: tuple[type, ...]) -> Any:
-    own = {"__module__": BudgetExceeded.__module__, "__doc__": BudgetExceeded.__doc__, "__reduce__": _reduced}
-    return type(BudgetExceeded.__name__, (BudgetExceeded, *bases), own)
+    own = bases[0]
+    told = {"__module__": own.__module__, "__doc__": own.__doc__, "__reduce__": partialmethod(_reduced, own)}
+    return type(own.__name__, bases, told)
 
 
-def _reduced(raised: BudgetExceeded) -> tuple[Any, ...]:
+def _reduced(raised: CallRefused, own: type[CallRefused]) -> tuple[Any, ...]:
     # Without the request, whose headers and body are private.
-    return _again, (raised.fields(),)
+    return _again, (own, raised.fields())
 
 
-def _again(fields: dict[str, Any]) -> BudgetExceeded:
+def _again(own: type[CallRefused], fields: dict[str, Any]) -> CallRefused:
     """Return a copy, which may be made in another process, as one that is caught there."""
-    return raised_to(BudgetExceeded(**fields), None)
+    return raised_to(own(**fields), None)
 
 
-def response_of(exceeded: BudgetExceeded, request: Any, library_response: type[Any]) -> Any:
+def response_of(refused: CallRefused, request: Any, library_response: type[Any]) -> Any:
     """Return the response of httpx or httpx2 that says so."""
-    headers, body = answer_of(exceeded)
+    headers, body = answer_of(refused)
     # A stream, as that of every response that was sent: callers may want to read it in chunks.
     stream = sys.modules[library_response.__module__.partition(".")[0]].ByteStream(body)
     response = library_response(STATUS, headers=headers, stream=stream, request=request)
@@ -86,25 +88,9 @@ def response_of(exceeded: BudgetExceeded, request: Any, library_response: type[A
     return response
 
 
-def answer_of(exceeded: BudgetExceeded) -> tuple[list[tuple[str, str]], bytes]:
+def answer_of(refused: CallRefused) -> tuple[list[tuple[str, str]], bytes]:
     """Return headers and body of what AIgateway answers at a cap of its own, with 402, which no client tries again."""
-    error = {
-        "message": str(exceeded),
-        "type": "budget_exceeded",
-        "code": STATUS,
-        "budget": exceeded.budget,
-        "value": exceeded.value,
-        "reason": exceeded.reason,
-        "limit_usd": _text(exceeded.limit),
-        "spent_usd": _text(exceeded.spent),
-        "reserved_usd": _text(exceeded.reserved),
-        "needed_usd": _text(exceeded.needed),
-        "resets_at": exceeded.resets_at,
-    }
+    error = {"message": str(refused), "type": refused.error_type, "code": STATUS, **refused.details()}
     body = msgspec.json.encode({"error": error})
     length = str(len(body))
     return [("content-type", "application/json"), ("content-length", length), ("x-should-retry", "false")], body
-
-
-def _text(amount: object) -> str | None:
-    return None if amount is None else f"{amount:f}"

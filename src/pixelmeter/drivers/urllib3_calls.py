@@ -25,7 +25,7 @@ from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to
 from pixelmeter.drivers.urllib3_body import belong, raw_headers, watched
 from pixelmeter.drivers.urllib3_requests import Request, SentHeaders, content_of, place_of
 from pixelmeter.drivers.waiting import through
-from pixelmeter.errors import BudgetExceeded
+from pixelmeter.errors import CallRefused
 from pixelmeter.meter import Meter, intake_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
@@ -132,12 +132,12 @@ class _Layer(Layer):
             tell(failures, exchange.abandon, "unreadable")
             return response
 
-    def refuse(self, request: Request, exceeded: BudgetExceeded) -> Any:
+    def refuse(self, request: Request, refused: CallRefused) -> Any:
         # Version 1 makes its response of that of `http.client`, which cannot be had without a connection.
         by_http_client = not self.is_outer and not hasattr(urllib3.response, "BaseHTTPResponse")
-        if exceeded.refuse == "raise" or by_http_client:
-            raise raised_to(exceeded, None) from None
-        headers, body = answer_of(exceeded)
+        if refused.refuse == "raise" or by_http_client:
+            raise raised_to(refused, None) from None
+        headers, body = answer_of(refused)
         options = {
             name: request.kwargs[name] for name in ("preload_content", "decode_content") if name in request.kwargs
         }
@@ -278,8 +278,8 @@ def send_one(pool: Any, inner: Callable[..., Any], args: tuple[Any, ...], kwargs
 def _send(layer: _Layer, request: Request, inner: Callable[..., Any]) -> Any:
     try:
         passage = through(layer.enter(request))
-    except BudgetExceeded as exceeded:
-        return layer.refuse(request, exceeded)
+    except CallRefused as refused:
+        return layer.refuse(request, refused)
     if passage is None:
         return inner(*request.args, **request.kwargs)
     call, layer.exchange = layer.call, passage.exchange

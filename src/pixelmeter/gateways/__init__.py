@@ -9,6 +9,7 @@ from pathlib import Path
 
 import msgspec
 
+from pixelmeter.core.apis.reader import reader_of
 from pixelmeter.core.gateways.profile import Match, Profile, ProfileError, decode, read_profile
 from pixelmeter.core.gateways.profiles import Listed, Profiles, listed
 from pixelmeter.core.gateways.routes import problems_of
@@ -22,6 +23,7 @@ __all__ = ["check", "load_profiles"]
 _MATCH = re.compile(r"^\[match\]\n((?:(?!\[).*\n)*)", re.MULTILINE)
 _GENERIC = re.compile(r"^generic = true$", re.MULTILINE)
 _WEBHOOK = re.compile(r"^\[\[?webhook[].]", re.MULTILINE)
+_API = re.compile(r'^api = "([a-z_0-9]+)"$', re.MULTILINE)
 _AT = re.compile(r"at `(\$[^`]*)`")
 _UNKNOWN = re.compile(r"unknown field `([^`]*)`")
 _IPV6 = re.compile(r"^\[(?=[0-9a-fA-F.]*:[0-9a-fA-F:.]*\])")
@@ -65,6 +67,9 @@ def _bundled() -> tuple[Listed, ...]:
         text = file.read_text(encoding="utf-8")
         section = _MATCH.search(text)
         match = msgspec.convert(parse(section[1]) if section else {}, Match, dec_hook=decode)
+        for api in _API.findall(text):
+            # Now, and not in the middle of a call, while which a fork would leave the module locked in the child.
+            reader_of(api)
         is_generic, has_webhook = _GENERIC.search(text) is not None, _WEBHOOK.search(text) is not None
         found.append(Listed(file.stem, match, is_generic, cache(partial(_parsed, text)), has_webhook))
     return tuple(found)

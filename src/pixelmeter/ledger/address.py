@@ -1,4 +1,4 @@
-"""What a database URL says, told without its secrets, and what the drivers of the databases are to be told of it."""
+"""What a database URL says, and what of it may be told: not its secrets."""
 
 from __future__ import annotations
 
@@ -8,21 +8,17 @@ import re
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from typing import Any, Literal
 from urllib.parse import parse_qsl, quote, unquote
 
-from pixelmeter.errors import ConfigError, LedgerError
+from pixelmeter.errors import ConfigError
+from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.settings import absolute_path, checked_schema
 
 __all__ = [
     "Address",
     "absolute_url",
-    "connect_arguments",
     "in_schema",
     "read_address",
-    "read_only_uri",
-    "refuse_folder",
-    "require_driver",
     "safe_url",
     "spool_folder",
 ]
@@ -31,13 +27,6 @@ _SUPPORTED = (
     "use sqlite:///pixelmeter.db (a path after three slashes, four for an absolute one) "
     "or postgresql://user:password@host/database"
 )
-_DIALECTS: dict[str, Literal["sqlite", "postgresql"]] = {
-    "sqlite": "sqlite",
-    "sqlite+pysqlite": "sqlite",
-    "postgres": "postgresql",
-    "postgresql": "postgresql",
-    "postgresql+psycopg": "postgresql",
-}
 # User, password, host and port end at the first slash or question mark; behind it an @ is one of an option's value.
 _SHAPE = re.compile(
     r"""(?P<scheme>[a-z0-9+]+)://
@@ -49,15 +38,6 @@ _SHAPE = re.compile(
 )
 _POSTGRESQL_PORT = 5432
 _HIGHEST_PORT = 65535
-# So that a dead network ends in an error within half a minute instead of hours; the URL's options win.
-_PATIENT = {
-    "application_name": "pixelmeter",
-    "connect_timeout": "10",
-    "keepalives_idle": "10",
-    "keepalives_interval": "5",
-    "keepalives_count": "3",
-    "tcp_user_timeout": "30000",
-}
 _TOLD = frozenset({"application_name", "connect_timeout", "host", "port", "sslmode", "target_session_attrs"})
 
 
@@ -65,7 +45,8 @@ _TOLD = frozenset({"application_name", "connect_timeout", "host", "port", "sslmo
 class Address:
     """The parts of a database URL, decoded; `path` is absolute and free of links, and only SQLite has one."""
 
-    dialect: Literal["sqlite", "postgresql"]
+    dialect: str
+    """Which of `DIALECTS`."""
     path: str = ""
     user: str | None = None
     password: str | None = None
@@ -97,7 +78,7 @@ class Address:
         port = f":{self.port}" if self.port else ""
         told = [f"{key}={quote(value) if key in _TOLD else '***'}" for key, value in self.options]
         options = "&".join(told + ([f"schema={self.schema}"] if self.schema else []))
-        return f"postgresql://{user}{host}{port}/{quote(self.database)}{'?' if options else ''}{options}"
+        return f"{self.dialect}://{user}{host}{port}/{quote(self.database)}{'?' if options else ''}{options}"
 
 
 def _is_secret(option: str) -> bool:
@@ -113,7 +94,8 @@ def read_address(url: str | Address) -> Address:
         return url
     url = url.strip()
     shape = _SHAPE.fullmatch(url)
-    dialect = _DIALECTS.get(url.partition("://")[0])
+    scheme = url.partition("://")[0]
+    dialect = next((name for name, each in DIALECTS.items() if scheme in each.schemes), None)
     if dialect is None:
         raise ConfigError(f"the database URL names no database that pixelmeter knows: {_SUPPORTED}")
     part = {} if shape is None else shape.groupdict()
@@ -122,13 +104,13 @@ def read_address(url: str | Address) -> Address:
             f"the database URL cannot be read: {_SUPPORTED}, with @ : / ? # in a password percent-encoded (@ is %40)"
         )
     if dialect == "sqlite":
-        return Address("sqlite", path=_sqlite_path(unquote(part["database"] or "", errors="surrogateescape"), part))
+        return Address(dialect, path=_sqlite_path(unquote(part["database"] or "", errors="surrogateescape"), part))
     if any("\ud800" <= character <= "\udfff" for character in url):
         raise ConfigError("the database URL is not UTF-8 text: percent-encode what is not ASCII in it")
     options = _options(part["query"] or "")
     schema = dict(options).get("schema")
     return Address(
-        "postgresql",
+        dialect,
         user=unquote(part["user"]) if part["user"] else None,
         password=unquote(part["password"]) if part["password"] else None,
         host=part["ipv6"] or part["host"] or None,
@@ -223,70 +205,6 @@ def spool_folder(url: str | Address, override: str | None, state_dir: str | None
     readable = re.sub(r"[^A-Za-z0-9.]+", "-", name)[:60]
     digest = hashlib.sha256(identity.encode()).hexdigest()[:8]
     return os.path.join(base, f"{readable}-{digest}")
-
-
-def connect_arguments(address: Address) -> dict[str, Any]:
-    """Return the keyword arguments of `psycopg.connect`, without those that each of its users has of its own.
-
-    ConfigError where the driver is not installed, and for options that it does not have.
-    """
-    require_driver()
-    from psycopg.pq import Conninfo
-
-    known = {option.keyword.decode() for option in Conninfo.get_defaults()}
-    unknown = [key for key, _ in address.options if key not in known]
-    if unknown:
-        # Names alone: a value may be a secret whose name is misspelt.
-        raise ConfigError(
-            f"the database URL has options that PostgreSQL does not: {', '.join(unknown)}; "
-            "those of libpq, such as sslmode, may stand after the ?"
-        )
-    named = {
-        "user": address.user,
-        "password": address.password,
-        "host": address.host,
-        "port": address.port,
-        "dbname": address.database,
-    }
-    given = {key: value for key, value in named.items() if value}
-    # Not left to the database, whose own encoding may be one in which the driver returns bytes.
-    return {**_PATIENT, **given, **dict(address.options), "client_encoding": "UTF8"}
-
-
-def require_driver() -> None:
-    """Raise ConfigError, with what to install, where the driver of PostgreSQL cannot be imported."""
-    try:
-        import psycopg  # noqa: F401  # pyright: ignore[reportUnusedImport]
-    except ImportError:
-        raise ConfigError(
-            'PostgreSQL needs a driver that is not installed: pip install "pixelmeter[postgres]"'
-        ) from None
-
-
-def refuse_folder(path: str) -> None:
-    """Raise LedgerError where a folder, or what else is no file, is in the place of a SQLite file."""
-    if os.path.isdir(path):
-        raise LedgerError(
-            f"{path} is a folder: name a file in the database URL, such as sqlite:///{path}/pixelmeter.db"
-        )
-    # SQLite would wait for the other end of a pipe.
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise LedgerError(f"{path} is no regular file: name another one in the database URL")
-
-
-def read_only_uri(path: str) -> str:
-    """Return the name by which `sqlite3.connect` opens a file that is there and cannot change it.
-
-    LedgerError where there is none, or a folder.
-    """
-    refuse_folder(path)
-    if not os.path.exists(path):
-        raise LedgerError(f"there is no ledger at {path} yet: meter a call, or name another with --database-url")
-    uri = f"file:{quote(os.fsencode(path))}?mode=ro"
-    # On read-only media SQLite cannot make the shared memory of a WAL; without a WAL there is nothing it must share.
-    if not os.access(os.path.dirname(path), os.W_OK) and not os.path.exists(f"{path}-wal"):
-        uri += "&immutable=1"
-    return uri
 
 
 def _server(address: Address) -> tuple[str, str, str]:

@@ -5,25 +5,24 @@ from __future__ import annotations
 import contextlib
 import json
 import sqlite3
-from bisect import bisect_left
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from datetime import UTC, date, datetime, timedelta
-from functools import cache
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
-from pixelmeter.core.reporting.latency import bucket
-from pixelmeter.ledger.address import Address, connect_arguments, read_only_uri
+from pixelmeter.ledger.connecting import connect_arguments, read_only_uri
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE
 
-__all__ = ["DIALECTS", "RETRIED", "ROUTED", "Dialect", "Sql", "bucket_of", "wide"]
+if TYPE_CHECKING:
+    from pixelmeter.ledger.address import Address
+
+__all__ = ["DIALECTS", "RETRIED", "ROUTED", "Dialect", "Sql", "wide"]
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 _LOW_BITS = 32
 _LOW_MASK = (1 << _LOW_BITS) - 1
-_LONGEST = 2**63 - 1
 _ROWS_AT_ONCE = 2000
 # More images than that are of no call, and their pixels would not fit into 64 bits.
 _HAS_PIXELS = "cost IS NOT NULL AND images BETWEEN 0 AND 1000000"
@@ -46,6 +45,8 @@ class Sql(NamedTuple):
 class Dialect(Protocol):
     """How one database is connected to, asked and understood. Whoever adds a database for reports adds one of these."""
 
+    schemes: tuple[str, ...]
+    """What the URLs of such databases begin with, in front of `://`."""
     pixels: str
     """The delivered pixels of an attempt whose cost, images and size are known; else NULL."""
     has_table: str
@@ -139,6 +140,7 @@ class Dialect(Protocol):
 class _Sqlite:
     """Times, days and JSON are text."""
 
+    schemes: tuple[str, ...] = ("sqlite", "sqlite+pysqlite")
     pixels = f"""CASE WHEN {_HAS_PIXELS} AND size GLOB '[1-9]*x[1-9]*' AND size NOT GLOB '*[^0-9x]*'
  AND size NOT GLOB '*x*x*' AND instr(size, 'x') <= 6 AND length(size) - instr(size, 'x') <= 5
  THEN images * CAST(substr(size, 1, instr(size, 'x') - 1) AS INTEGER)
@@ -225,6 +227,7 @@ class _Sqlite:
 class _Postgresql:
     """Times, days and JSON have types, and the driver returns them as objects of Python."""
 
+    schemes: tuple[str, ...] = ("postgres", "postgresql", "postgresql+psycopg")
     pixels = f"""CASE WHEN {_HAS_PIXELS} AND size ~ '^[1-9][0-9]{{0,4}}x[1-9][0-9]{{0,4}}$'
  THEN images * split_part(size, 'x', 1)::bigint * split_part(size, 'x', 2)::bigint END"""
     has_table = "SELECT 1 WHERE to_regclass(?) IS NOT NULL"
@@ -353,19 +356,6 @@ def wide(high: int, low: int | None = None) -> int:
     return int(high) if low is None else (int(high) << _LOW_BITS) + int(low)
 
 
-def bucket_of(dialect: Dialect) -> str:
-    """Return the latency bucket of a row's duration, as `pixelmeter.core.reporting.latency.bucket` has it.
-
-    Databases differ in their logarithms, so the bounds are worked out here, and SQL only searches them.
-    """
-    return dialect.rank("duration", _bounds())
-
-
-@cache
-def _bounds() -> list[int]:
-    return [_shortest(index) for index in range(1, bucket(_LONGEST) + 1)]
-
-
 def _search(column: str, bounds: Sequence[str]) -> str:
     if not bounds:
         return "0"
@@ -378,11 +368,3 @@ def _searched(column: str, bounds: Sequence[str], low: int, high: int) -> str:
     middle = (low + high) // 2
     lower, upper = _searched(column, bounds, low, middle), _searched(column, bounds, middle + 1, high)
     return f"CASE WHEN {column} < {bounds[middle]} THEN {lower} ELSE {upper} END"
-
-
-def _shortest(index: int) -> int:
-    """Return the shortest duration, in microseconds, of a bucket."""
-    low, high = 0, 1
-    while bucket(high) < index:
-        low, high = high, high * 2
-    return low + bisect_left(range(low, min(high, _LONGEST)), index, key=bucket)

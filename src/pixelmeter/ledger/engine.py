@@ -14,7 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import NullPool
 
 from pixelmeter.ledger import version
-from pixelmeter.ledger.address import Address, connect_arguments, read_address, read_only_uri, refuse_folder
+from pixelmeter.ledger.address import Address, read_address
+from pixelmeter.ledger.connecting import connect_arguments, read_only_uri, refuse_folder
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.files import PATIENCE, write_lock
 from pixelmeter.system import make_private

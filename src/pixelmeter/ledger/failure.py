@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import re
 import sqlite3
+from typing import TYPE_CHECKING
 from urllib.parse import quote
 
 from pixelmeter.errors import LedgerError, RowRefused
-from pixelmeter.ledger.address import Address
+
+if TYPE_CHECKING:
+    from pixelmeter.ledger.address import Address
 
 __all__ = ["CHARACTERS_ADVICE", "lacks_characters", "refusal", "without_secrets"]
 

@@ -16,7 +16,7 @@ from pixelmeter.core.reporting.columns import HISTOGRAM, OF_PROGRAMS, sums
 from pixelmeter.core.reporting.periods import Period, name_of, utc_text, windows
 from pixelmeter.core.reporting.report import Group, is_period, known, tag_of
 from pixelmeter.errors import ConfigError
-from pixelmeter.ledger.dialect import RETRIED, ROUTED, Sql, bucket_of
+from pixelmeter.ledger.dialect import RETRIED, ROUTED, Sql
 from pixelmeter.ledger.measures import (
     BUCKETS,
     BUCKETS_OF_ATTEMPTS,
@@ -28,6 +28,7 @@ from pixelmeter.ledger.measures import (
     OF_ROUTED,
     OF_TAGS,
     Sum,
+    bucket_of,
     group_of,
     retried,
     selected,
@@ -191,10 +192,12 @@ class _Question:
         """Return those that can tell, the coarsest first."""
         others = {name for name in self.by if not is_period(name)}
         if self.tag_of_rollup() is not None:
-            rollups = [DAYS_OF_TAGS]
+            rollups, kept = [DAYS_OF_TAGS], OF_TAGS
         elif self.filters.rolled_up and others <= _ROLLED_UP:
-            rollups = [DAYS, HOURS]
+            rollups, kept = [DAYS, HOURS], OF_ROLLUP
         else:
+            return []
+        if not self._asked(OF_ATTEMPTS).keys() <= kept.keys():
             return []
         starts = [slot.start for slot in self.slots[1:]]
         return [one for one in rollups if all(start == floor(start, one.step) for start in starts)]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping
+from functools import cache
 from itertools import islice
 from typing import Any, NamedTuple
 
+from pixelmeter.core.reporting.latency import bucket
 from pixelmeter.core.reporting.report import ERRORS, Group
 from pixelmeter.ledger.dialect import Dialect, wide
 
@@ -21,6 +24,7 @@ __all__ = [
     "OF_TAGS",
     "UNESTIMATED",
     "Sum",
+    "bucket_of",
     "group_of",
     "retried",
     "selected",
@@ -40,6 +44,7 @@ BUCKETS = f"sent * {1 << _BITS} + bucket"
 BUCKETS_OF_ATTEMPTS = f"CASE WHEN outcome <> 'blocked' THEN {1 << _BITS} + bucket END"
 BUCKETS_OF_ROLLUP = f"CASE WHEN outcome <> 'blocked' THEN attempts * {1 << _BITS} + latency_bucket END"
 BUCKETS_OF_TAGS = f"(attempts - blocked) * {1 << _BITS} + latency_bucket"
+_LONGEST = 2**63 - 1
 
 
 class Sum(NamedTuple):
@@ -185,3 +190,24 @@ def _histogram(text: str) -> Mapping[int, int]:
         bucket = both & _BUCKET
         counts[bucket] = counts.get(bucket, 0) + (both >> _BITS)
     return counts
+
+
+def bucket_of(dialect: Dialect) -> str:
+    """Return the latency bucket of a row's duration, as `pixelmeter.core.reporting.latency.bucket` has it.
+
+    Databases differ in their logarithms, so the bounds are worked out here, and SQL only searches them.
+    """
+    return dialect.rank("duration", _bounds())
+
+
+@cache
+def _bounds() -> list[int]:
+    return [_shortest(index) for index in range(1, bucket(_LONGEST) + 1)]
+
+
+def _shortest(index: int) -> int:
+    """Return the shortest duration, in microseconds, of a bucket."""
+    low, high = 0, 1
+    while bucket(high) < index:
+        low, high = high, high * 2
+    return low + bisect_left(range(low, min(high, _LONGEST)), index, key=bucket)

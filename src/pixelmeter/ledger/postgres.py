@@ -18,7 +18,7 @@ from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.jobs import JobEnd, Record, Settler
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.errors import RowRefused
-from pixelmeter.ledger.address import Address, connect_arguments
+from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.adjusting import (
     Authors,
     Changed,
@@ -30,6 +30,7 @@ from pixelmeter.ledger.adjusting import (
     has_job,
 )
 from pixelmeter.ledger.budgets import BudgetTransactions, Charges, Known, Run, counting, known_rules, release
+from pixelmeter.ledger.connecting import connect_arguments
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.failure import CHARACTERS_ADVICE, lacks_characters, refusal, without_secrets

@@ -12,7 +12,8 @@ import psycopg
 from psycopg import errors
 
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.address import Address, connect_arguments
+from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.connecting import connect_arguments
 from pixelmeter.ledger.failure import without_secrets
 from pixelmeter.ledger.partitions import DEFAULT, Partition, first_id, partitions
 from pixelmeter.ledger.reader import LedgerReader, with_schema

@@ -13,7 +13,8 @@ from datetime import datetime
 from functools import partial
 
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.address import Address, read_only_uri
+from pixelmeter.ledger.address import Address
+from pixelmeter.ledger.connecting import read_only_uri
 from pixelmeter.ledger.dialect import DIALECTS
 from pixelmeter.ledger.engine import SHRINKING, WRITING
 from pixelmeter.ledger.failure import without_secrets

@@ -14,10 +14,11 @@ from pixelmeter.core.budgets.notices import Claims, NoticeKey
 from pixelmeter.core.budgets.sums import Counted
 from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.errors import AttemptPruned
-from pixelmeter.ledger.address import Address, read_address, require_driver
+from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.adjusting import Authors, Changed, Corrected, bundled_settler
 from pixelmeter.ledger.budget_changes import ResetAuthor, TakenOff
 from pixelmeter.ledger.budgets import Charges
+from pixelmeter.ledger.connecting import require_driver
 from pixelmeter.ledger.forgetting import Forgotten
 
 __all__ = [

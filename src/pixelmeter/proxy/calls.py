@@ -21,7 +21,7 @@ from multidict import CIMultiDict
 from yarl import URL
 
 from pixelmeter.drivers.refusal import STATUS, answer_of
-from pixelmeter.errors import BudgetExceeded
+from pixelmeter.errors import CallRefused
 from pixelmeter.proxy.bodies import Body, Room
 from pixelmeter.proxy.connections import Connection
 from pixelmeter.proxy.metering import GONE, STOPPED, Metering, Watched
@@ -153,8 +153,8 @@ class _Call:
             return await self._pass_on()
         except Refused as refused:
             return await self._say(refused)
-        except BudgetExceeded as exceeded:
-            headers, body = answer_of(exceeded)
+        except CallRefused as ours:
+            headers, body = answer_of(ours)
             return await self._say_all(STATUS, headers, body, is_kept=self._is_kept)
         except asyncio.CancelledError:
             if not self._is_cut:

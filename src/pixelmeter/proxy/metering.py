@@ -137,7 +137,7 @@ class Metering:
     ) -> Passage | None:
         """Return the passage of a request that is about to be sent with the headers `sent`; None for no image call.
 
-        BudgetExceeded where a budget does not let it go, and nothing else.
+        CallRefused where a check does not let it go, and nothing else.
         """
         try:
             content, fields = _known(body, headers)

@@ -21,8 +21,9 @@ from pixelmeter.core.metrics import METRICS, metric
 from pixelmeter.core.ports import Clock
 from pixelmeter.core.reconciling.reconciliation import Reconciliation
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger.address import Address, connect_arguments, read_address
+from pixelmeter.ledger.address import Address, read_address
 from pixelmeter.ledger.adjusting import OpenJobs, open_jobs_by_gateway
+from pixelmeter.ledger.connecting import connect_arguments
 from pixelmeter.ledger.partitions import Months, months_of
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.sums import Total, last_attempt, read_adjustment_totals, read_totals

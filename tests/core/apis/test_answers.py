@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.attempts.assemble import Metered
 from pixelmeter.core.attempts.intent import Intents
-from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt, Operation
 from pixelmeter.core.pricing.book import PriceBook
 from pixelmeter.core.pricing.file import read

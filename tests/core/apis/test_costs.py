@@ -10,8 +10,8 @@ import pytest
 
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.apis.requests import Asked, request_of
+from pixelmeter.core.attempts.assemble import Metered
 from pixelmeter.core.attempts.intent import Intents
-from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import read_profile
 from pixelmeter.core.gateways.profiles import Profiles, listed

@@ -9,28 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelmeter.core.apis import (
-    chat_images,
-    gemini,
-    gemini_interactions,
-    openai_images,
-    openai_responses,
-    predict,
-    predictions,
-)
-from pixelmeter.core.apis.reader import Reader, facts_of
+from pixelmeter.core.apis.reader import facts_of, reader_of, readers
 from tests.core.apis.reading import HOSTILE, PNG, Answers, documents, is_bounded
 from tests.effort import examples
 
-_READERS: dict[str, Reader] = {
-    "openai_images": openai_images,
-    "openai_responses": openai_responses,
-    "chat_images": chat_images,
-    "gemini": gemini,
-    "gemini_interactions": gemini_interactions,
-    "predict": predict,
-    "predictions": predictions,
-}
+_READERS = readers()
 _NAMES = """
 candidates content parts inlineData inline_data mimeType data thought finishReason usageMetadata
 promptTokenCount candidatesTokenCount totalTokenCount thoughtsTokenCount candidatesTokensDetails
@@ -145,3 +128,10 @@ def test_a_stream_says_the_same_however_it_is_split(name: str, data: st.DataObje
     response, brought = answers.fed(chunks)
     expected, as_expected = answers.fed([content])
     assert (facts_of(expected), as_expected, 1) == (facts_of(response), brought, response.images)
+
+
+def test_an_api_is_read_by_the_module_of_its_name_which_is_a_reader() -> None:
+    assert {*_READERS} >= {*_USUAL, "openai_images", "plain_images", "predict", "prediction_jobs"}
+    assert [] == [name for name, reader in _READERS.items() if reader_of(name) is not reader]
+    # Modules that are no readers, of other folders, or of other packages.
+    assert [None] * 6 == [*map(reader_of, ("reader", "requests", "nosuch", "../errors", "attempts.record", ""))]

@@ -11,8 +11,8 @@ import msgspec
 import pytest
 
 from pixelmeter.core.apis.reader import ImageRequest
+from pixelmeter.core.attempts.assemble import Metered
 from pixelmeter.core.attempts.intent import Intents, Prepared
-from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.gateways.profile import Profile, read_profile
 from pixelmeter.core.gateways.profiles import Profiles, listed

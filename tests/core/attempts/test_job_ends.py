@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelmeter.core.apis import predictions
+from pixelmeter.core.apis import prediction_jobs
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.apis.usage import Block, Usage
 from pixelmeter.core.attempts.job_ends import end_of
@@ -37,14 +37,14 @@ _PROFILE = Profile(id="corp", errors=Errors(not_charged=frozenset({500})))
 
 
 class _Route(msgspec.Struct, frozen=True):
-    response = predictions.RESPONSE
+    response = prediction_jobs.RESPONSE
     job: Job | None = None
 
 
 def heard(
     body: object, source: JobSource = "poll", job: Job = _JOB, status: int = 200, failed: tuple[int, ...] = ()
 ) -> JobEnd | None:
-    response = predictions.response_of(json.dumps(body).encode(), ImageRequest(), _Route(job))
+    response = prediction_jobs.response_of(json.dumps(body).encode(), ImageRequest(), _Route(job))
     return made(response, source, job, status, failed)
 
 

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelmeter.core.attempts.assemble import Metered
 from pixelmeter.core.attempts.intent import Intents
-from pixelmeter.core.attempts.metered import Metered
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers.httpx_shape import ERRORS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pixelmeter.core.apis.answers import answer_of
-from pixelmeter.core.apis.predictions import add_event
+from pixelmeter.core.apis.prediction_jobs import add_event
 from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Reading
 from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces, values_at
 

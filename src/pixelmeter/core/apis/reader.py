@@ -2,16 +2,34 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+import re
 from collections.abc import Hashable
-from typing import Any, Literal, Protocol, cast
+from functools import cache
+from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import msgspec
 
+from pixelmeter.core import apis
 from pixelmeter.core.apis.usage import Block, NumberText, Usage
 from pixelmeter.core.gateways.jobs import Job
 from pixelmeter.core.gateways.places import RequestPlaces, ResponsePlaces
 
-__all__ = ["Event", "ImageRequest", "ImageResponse", "Reader", "Reading", "facts_of", "json_of", "object_of"]
+__all__ = [
+    "Event",
+    "ImageRequest",
+    "ImageResponse",
+    "Reader",
+    "Reading",
+    "facts_of",
+    "json_of",
+    "object_of",
+    "reader_of",
+    "readers",
+]
+
+_NAME = re.compile(r"[a-z][a-z_0-9]{0,63}")
 
 Event = Literal["partial", "complete", "end"]
 """What an event of a stream brought: a preview, an image, or the end of all that matters."""
@@ -103,6 +121,7 @@ class Reading(Protocol):
         ...
 
 
+@runtime_checkable
 class Reader(Protocol):
     """The functions of a module that reads one API. They never raise: bad input becomes a missing field."""
 
@@ -130,3 +149,22 @@ class Reader(Protocol):
     ) -> Event | None:
         """Add an event of a stream to a response; return what it brought."""
         ...
+
+
+@cache
+def reader_of(api: str) -> Reader | None:
+    """Return the module beside this one that is named like an API and reads it; None where there is none."""
+    name = f"{apis.__name__}.{api}"
+    try:
+        found = importlib.import_module(name) if _NAME.fullmatch(api) else None
+    except ModuleNotFoundError as error:
+        if error.name != name:
+            raise
+        return None
+    return found if isinstance(found, Reader) else None
+
+
+def readers() -> dict[str, Reader]:
+    """Return every reader by the name of its API."""
+    names = sorted(module.name for module in pkgutil.iter_modules(apis.__path__))
+    return {name: found for name in names if (found := reader_of(name)) is not None}

@@ -1,12 +1,12 @@
-"""Makes the record of an attempt that has ended: the one place that fills an `Attempt`."""
+"""An attempt on its way, whose end becomes its record: the one place that fills an `Attempt`."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
-from pixelmeter.core.apis.reader import ImageResponse, facts_of
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, facts_of
 from pixelmeter.core.attempts.billing import (
     Priced,
     Reported,
@@ -23,10 +23,11 @@ from pixelmeter.core.attempts.routing import Routed, routed_by
 from pixelmeter.core.attempts.terms import Named, Terms, fee_rate_of, named_by, unless_auto
 from pixelmeter.core.gateways.amounts import words_at
 from pixelmeter.core.gateways.profile import Profile
+from pixelmeter.core.gateways.routes import Route
 from pixelmeter.core.text import bounded
 from pixelmeter.core.wire.headers import Headers, first
 
-__all__ = ["Wire", "assemble"]
+__all__ = ["Metered", "Wire", "assemble"]
 
 _LONGEST = 200
 
@@ -44,6 +45,53 @@ class Wire(msgspec.Struct, gc=False):
     """A cache of the caller gave the response: its headers and amounts are those of an earlier attempt."""
     left: str | None = None
     """Why its caller was not there any more when it ended; None for one that was."""
+
+
+class Metered:
+    """An attempt that an exchange watches."""
+
+    __slots__ = ("_emit", "_intent", "_note", "_prepared", "request", "route")
+
+    def __init__(
+        self,
+        intent: Attempt,
+        prepared: Prepared,
+        emit: Callable[[Attempt], None],
+        note: Callable[[str, Exception], None] = lambda place, error: None,
+    ) -> None:
+        """Begin with the intent, and what it was made of.
+
+        `emit` takes the record, `note` a failure of ours and where it was.
+        """
+        self._intent = intent
+        self._prepared = prepared
+        self._emit = emit
+        self._note = note
+        self.route: Route = prepared.terms.route
+        """The route that its request has taken."""
+        self.request: ImageRequest = prepared.terms.request
+        """What it asks for."""
+
+    @property
+    def is_traced(self) -> bool:
+        """Whether the trace of its request is known."""
+        return self._intent.trace_id is not None
+
+    def trace(self, trace_id: str) -> None:
+        """Take the trace of its request."""
+        self._intent = msgspec.structs.replace(self._intent, trace_id=trace_id)
+
+    def end(self, wire: Wire, response: ImageResponse, outcome: Outcome, error_type: str | None, *, sent: bool) -> None:
+        """Emit its record."""
+        try:
+            attempt = assemble(self._intent, self._prepared, wire, response, outcome, error_type, sent=sent)
+        except Exception as error:
+            self._note("record", error)
+            # The intent says "interrupted, cost unknown"; what is certain is put right.
+            attempt = msgspec.structs.replace(
+                self._intent, outcome="error", error_type=type(error).__name__, duration=wire.duration
+            )
+        self._emit(attempt)
 
 
 def assemble(

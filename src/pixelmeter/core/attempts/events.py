@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from pixelmeter.core.apis import predictions
+from pixelmeter.core.apis import prediction_jobs
 from pixelmeter.core.apis.answers import answer_of
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.attempts.job_ends import end_of
@@ -45,7 +45,7 @@ def event_of(document: bytes, profile: Profile, *, at: int, id: str, version: st
     if webhook is None:
         return None
     job = _job_of(webhook, profile)
-    places = laid_over(predictions.RESPONSE, profile.response, webhook.response)
+    places = laid_over(prediction_jobs.RESPONSE, profile.response, webhook.response)
     response = answer_of(document, ImageRequest(), _Reading(places, job))
     body = response.body
     if not response.readable:

@@ -6,10 +6,11 @@ import datetime
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
 import msgspec
 
+from pixelmeter.core.apis.reader import Reader, reader_of, readers
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.amounts import AmountReader, CostReader, HeaderName, Unit, header_name
 from pixelmeter.core.gateways.jobs import Asks, Job, condition_of
@@ -75,17 +76,21 @@ def is_in_force(day: int, begin: datetime.date | None, end: datetime.date | None
     return (begin is None or begin <= date) and (end is None or date < end)
 
 
-Api = Literal[
-    "openai_images",
-    "openai_responses",
-    "chat_images",
-    "gemini",
-    "gemini_interactions",
-    "predict",
-    "prediction_jobs",
-    "plain_images",
-]
-"""Families of requests and answers; `core.gateways.routes` knows who reads each."""
+class Api(str):
+    """A family of requests and answers, named like the module in `core/apis` that reads it. ValueError for others."""
+
+    __slots__ = ("reader",)
+
+    reader: Reader
+
+    def __new__(cls, text: str) -> Self:
+        api = super().__new__(cls, text)
+        reader = reader_of(text)
+        if reader is None:
+            raise ValueError(f"{text[:40]!r} is no API: write {', '.join(readers())}")
+        api.reader = reader
+        return api
+
 
 ProfileError = msgspec.ValidationError
 
@@ -315,10 +320,10 @@ def read_profile(data: Mapping[str, Any]) -> Profile:
 
 
 def decode(kind: type[Any], value: object) -> Any:
-    """Make what a profile writes as text: a place, a path, a unit, the name of a header."""
+    """Make what a profile writes as text: an API, a place, a path, a unit, the name of a header."""
     if kind is HeaderName:
         return header_name(value)
-    if kind not in (Unit, DocumentPath, RequestPlace):
+    if kind not in (Api, Unit, DocumentPath, RequestPlace):
         raise NotImplementedError
     if not isinstance(value, str):
         raise ValueError(f"{value!r} is no text")

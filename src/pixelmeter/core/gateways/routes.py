@@ -9,15 +9,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from pixelmeter.core.apis import (
-    chat_images,
-    gemini,
-    gemini_interactions,
-    openai_images,
-    openai_responses,
-    predict,
-    predictions,
-)
+from pixelmeter.core.apis import prediction_jobs
 from pixelmeter.core.apis.reader import Reader
 from pixelmeter.core.attempts.record import Operation
 from pixelmeter.core.gateways.amounts import CostReader, HeaderName
@@ -34,7 +26,6 @@ from pixelmeter.core.gateways.profile import Api, Profile, RouteData, Routing
 from pixelmeter.core.text import bounded
 
 __all__ = [
-    "READERS",
     "FollowRoute",
     "Followed",
     "Found",
@@ -49,18 +40,7 @@ __all__ = [
     "routes_of",
 ]
 
-READERS: Mapping[Api, Reader] = {
-    "openai_images": openai_images,
-    "openai_responses": openai_responses,
-    "chat_images": chat_images,
-    "gemini": gemini,
-    "gemini_interactions": gemini_interactions,
-    "predict": predict,
-    "prediction_jobs": predictions,
-    "plain_images": predictions,
-}
-"""Who reads each API."""
-
+_OPENAI = Api("openai_images")
 _OPENAI_IMAGES: tuple[tuple[str, Operation], ...] = (
     ("images/generations", "generate"),
     ("images/edits", "edit"),
@@ -276,12 +256,12 @@ def _data_of(profile: Profile) -> Iterator[RouteData]:
     segment = profile.identity.model_in_path
     for end, operation in _OPENAI_IMAGES:
         if segment is not None:
-            yield RouteData(path=f"**/{segment}/{{deployment}}/{end}", api="openai_images", operation=operation)
-        yield RouteData(path=f"**/{end}", api="openai_images", operation=operation)
+            yield RouteData(path=f"**/{segment}/{{deployment}}/{end}", api=_OPENAI, operation=operation)
+        yield RouteData(path=f"**/{end}", api=_OPENAI, operation=operation)
 
 
 def _route(profile: Profile, described: Profile, data: RouteData) -> Route:
-    reader = READERS[data.api]
+    reader = data.api.reader
     cost = _cost_of(profile, described)
     vendors = data.pass_through or described.pass_through
     if described is not profile:
@@ -310,9 +290,9 @@ def _jobs_of(profile: Profile) -> Iterator[tuple[Job, Reader, tuple[ResponsePlac
     """Yield the jobs of a profile with who reads their answers, and where those have what matters."""
     for data in profile.route:
         if data.job is not None:
-            yield data.job, READERS[data.api], (profile.response, data.response)
+            yield data.job, data.api.reader, (profile.response, data.response)
     if profile.job is not None:
-        yield profile.job, predictions, (profile.response,)
+        yield profile.job, prediction_jobs, (profile.response,)
 
 
 def _follow_route(

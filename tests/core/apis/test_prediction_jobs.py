@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from pixelmeter.core.apis import predictions
+from pixelmeter.core.apis import prediction_jobs
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.gateways.jobs import Job
 from pixelmeter.core.gateways.places import DocumentPath
 from tests.core.apis.reading import Answers, Route
 
-_ANSWERS = Answers(predictions)
+_ANSWERS = Answers(prediction_jobs)
 
 
 def _png(width: int, height: int) -> str:
@@ -70,8 +70,10 @@ def test_a_sentence_is_no_name_of_an_error(said: object, kept: str | None) -> No
 def test_an_id_is_a_job_where_nothing_says_that_the_work_is_done(
     body: dict[str, Any], job: bool, job_id: str | None
 ) -> None:
-    route = Route(predictions.RESPONSE, Job(id=(DocumentPath("id"),), status=(DocumentPath("state"),), pending=("q*",)))
-    response = predictions.response_of(json.dumps(body).encode(), ImageRequest(), route)
+    route = Route(
+        prediction_jobs.RESPONSE, Job(id=(DocumentPath("id"),), status=(DocumentPath("state"),), pending=("q*",))
+    )
+    response = prediction_jobs.response_of(json.dumps(body).encode(), ImageRequest(), route)
     assert (job, job_id) == (response.job, response.job_id)
 
 

@@ -1,0 +1,65 @@
+"""A check of `Meter.begin` that is no budget: what it raises is all that it needs to refuse a call."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Generator
+from typing import Any
+
+import pytest
+
+import pixelmeter
+from pixelmeter import Meter
+from pixelmeter.drivers.refusal import raised_to
+from pixelmeter.errors import CallRefused
+from tests.clients import Kit
+from tests.drivers.limits import REFUSALS
+from tests.drivers.wires import URL, Wire, posted
+
+
+class Closed(CallRefused):
+    """No images are made on Sundays."""
+
+    error_type = "closed"
+
+
+@REFUSALS
+def test_a_call_is_refused_as_a_budget_refuses_one(
+    kit: Kit, sqlite_url: str, refuse: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def begin(*_: object) -> Generator[Any, None, None]:
+        yield from ()
+        error = Closed()
+        error.refuse = refuse
+        raise error
+
+    wire = Wire(kit)
+
+    async def scene(meter: Meter) -> Any:
+        client = kit.client(transport=wire.transport)
+        pixelmeter.instrument(client.raw, meter)
+        try:
+            return await posted(client)
+        except kit.package.HTTPError as error:
+            return error
+        finally:
+            await client.close()
+
+    with Meter(sqlite_url) as meter:
+        monkeypatch.setattr(meter, "begin", begin)
+        told = kit.run(scene(meter))
+
+    assert ([], {}) == (wire.sent, meter.status()["failures"])
+    if refuse == "raise":
+        assert isinstance(told, Closed)
+        assert ("No images are made on Sundays.", URL) == (str(told), str(told.request.url))  # type: ignore[attr-defined]
+    else:
+        error = {"message": "No images are made on Sundays.", "type": "closed", "code": 402}
+        assert (402, {"error": error}) == (told.status_code, told.json())
+
+
+def test_its_exception_can_be_copied_into_another_process() -> None:
+    raised = raised_to(Closed("not today"), None)
+    for copied in (pickle.loads(pickle.dumps(raised)), pickle.loads(pickle.dumps(Closed("not today")))):
+        assert isinstance(copied, Closed)
+        assert "not today" == str(copied)
