@@ -102,6 +102,13 @@ def test_a_row_of_unknown_cost_has_no_share_of_a_known_total() -> None:
     assert {"c": "100.0 %", "d": "0.0 %", "a/b": ""} == {row.key[0]: cells(row, found)["share"] for row in found.rows}
 
 
+@pytest.mark.parametrize("costs", [(0, 0), (3, -3), (3, -4)])
+def test_there_is_no_share_of_nothing_and_of_less(costs: tuple[int, int]) -> None:
+    found = report(*(group(name, cost=cost) for name, cost in zip("ab", costs, strict=True)))
+    assert [None, None] == [values(row, found, ["share"])["share"] for row in found.rows]
+    assert ["", ""] == [cells(row, found)["share"] for row in found.rows]
+
+
 def test_a_share_in_json_is_a_fraction_of_six_places_half_to_even() -> None:
     found = report(group("a", cost=1), group("b", cost=2))
     assert [0.666667, 0.333333] == [values(row, found, ["share"])["share"] for row in found.rows]
