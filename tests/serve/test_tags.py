@@ -64,13 +64,14 @@ def test_spend_of_this_month_and_the_one_before_is_shown_by_value(ledger_url: st
             tagged('{"team":"growth"}', 4 * USD, days_before=31),
             tagged('{"team":"growth"}', 100 * USD, days_before=80),
             tagged('{"team":"design"}', None, at_risk=USD // 4),
+            tagged('{"team":"design"}', None, days_before=31, at_risk=USD),
             tagged("{}", 8 * USD),
         ],
     )
 
     assert {
         ("team", "growth"): row(3.0, 4.0),
-        ("team", "design"): {"last_month_cost_usd": 0.0, "at_risk_usd": 0.25, "unknown_cost_requests": 1.0},
+        ("team", "design"): {"at_risk_usd": 0.25, "unknown_cost_requests": 1.0},
         ("team", ""): row(8.0, 0.0),
         ("feature", "hero"): row(2.0, 0.0),
         ("feature", ""): row(9.0, 4.0) | {"at_risk_usd": 0.25, "unknown_cost_requests": 1.0},
