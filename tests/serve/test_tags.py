@@ -78,6 +78,13 @@ def test_spend_of_this_month_and_the_one_before_is_shown_by_value(ledger_url: st
     } == shown(ledger_url, clock, "team", "feature")
 
 
+def test_a_month_before_that_is_short_has_nothing_of_the_one_before_it(ledger_url: str, clock: FakeClock) -> None:
+    clock.set(STARTED_AT - 74 * DAY)
+    write(ledger_url, [tagged('{"team":"growth"}', usd * USD, days) for usd, days in ((1, 74), (2, 95), (4, 117))])
+
+    assert row(1.0, 2.0) == shown(ledger_url, clock, "team")["team", "growth"]
+
+
 def row(cost: float, last_month: float) -> dict[str, float]:
     return {"cost_usd": cost, "last_month_cost_usd": last_month, "at_risk_usd": 0.0, "unknown_cost_requests": 0.0}
 
