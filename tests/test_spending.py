@@ -155,6 +155,8 @@ def test_a_month_that_goes_on_has_a_forecast(meter: pixelmeter.Meter) -> None:
     assert month.forecast is not None
     assert month.forecast >= Decimal("0.04")
     assert hour.forecast is None
+    # A range with an end of its own does not go on.
+    assert meter.spend("this-year", until="1m").forecast is None
 
 
 @pytest.fixture

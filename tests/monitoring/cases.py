@@ -538,6 +538,13 @@ CASES = [
         },
     ),
     Case(
+        name="a program spends at an hour at which it did not run yesterday, no faster than it did later that day",
+        alert="PixelmeterSpendSpike",
+        series={_COST: "0x12 0+1x72 72x62 73+1x20"},
+        step="10m",
+        at="25h40m",
+    ),
+    Case(
         name="the same hour was as dear yesterday",
         alert="PixelmeterSpendSpike",
         series={_COST: "0+1x12 12+0.1x132 25.2+1x12"},

@@ -64,17 +64,25 @@ def test_spend_of_this_month_and_the_one_before_is_shown_by_value(ledger_url: st
             tagged('{"team":"growth"}', 4 * USD, days_before=31),
             tagged('{"team":"growth"}', 100 * USD, days_before=80),
             tagged('{"team":"design"}', None, at_risk=USD // 4),
+            tagged('{"team":"design"}', None, days_before=31, at_risk=USD),
             tagged("{}", 8 * USD),
         ],
     )
 
     assert {
         ("team", "growth"): row(3.0, 4.0),
-        ("team", "design"): {"last_month_cost_usd": 0.0, "at_risk_usd": 0.25, "unknown_cost_requests": 1.0},
+        ("team", "design"): {"at_risk_usd": 0.25, "unknown_cost_requests": 1.0},
         ("team", ""): row(8.0, 0.0),
         ("feature", "hero"): row(2.0, 0.0),
         ("feature", ""): row(9.0, 4.0) | {"at_risk_usd": 0.25, "unknown_cost_requests": 1.0},
     } == shown(ledger_url, clock, "team", "feature")
+
+
+def test_a_month_before_that_is_short_has_nothing_of_the_one_before_it(ledger_url: str, clock: FakeClock) -> None:
+    clock.set(STARTED_AT - 74 * DAY)
+    write(ledger_url, [tagged('{"team":"growth"}', usd * USD, days) for usd, days in ((1, 74), (2, 95), (4, 117))])
+
+    assert row(1.0, 2.0) == shown(ledger_url, clock, "team")["team", "growth"]
 
 
 def row(cost: float, last_month: float) -> dict[str, float]:

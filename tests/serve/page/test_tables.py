@@ -133,6 +133,17 @@ def test_the_tag_that_is_shown_first_has_few_values_and_is_of_the_range(ledger_u
     assert {"customer", "team"} <= shown.links.keys()
 
 
+def test_tags_are_those_of_the_newest_attempts(
+    ledger_url: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("pixelmeter.serve.page.first._SAMPLE", 2)
+    fill(ledger_url, [make_attempt(started_at=AT - n, tags=f'{{"{["new", "old"][n // 2]}":"x"}}') for n in range(4)])
+    with browsing(ledger_url, clock) as browser:
+        links = browser.get("/").links
+
+    assert ("new" in links, "old" in links) == (True, False)
+
+
 def test_a_list_can_be_begun_anew_and_ordered_otherwise_from_its_middle(ledger_url: str, clock: FakeClock) -> None:
     fill(ledger_url, [make_attempt(started_at=AT - number, cost=number) for number in range(60)])
     with browsing(ledger_url, clock) as browser:
