@@ -78,7 +78,7 @@ class ExportError(PixelmeterError):
 
 
 class CallRefused(PixelmeterError):
-    """A call was not sent, because a check of `Meter.begin` does not let it go."""
+    """A call was not sent, because a check of `Intake.begin` does not let it go."""
 
     error_type = "call_refused"
     """What a response that says so has as the type of its error."""

@@ -1,4 +1,4 @@
-"""A check of `Meter.begin` that is no budget: what it raises is all that it needs to refuse a call."""
+"""A check of `Intake.begin` that is no budget: what it raises is all that it needs to refuse a call."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pixelmeter
 from pixelmeter import Meter
 from pixelmeter.drivers.refusal import raised_to
 from pixelmeter.errors import CallRefused
+from pixelmeter.meter import intake_of
 from tests.clients import Kit
 from tests.drivers.limits import REFUSALS
 from tests.drivers.wires import URL, Wire, posted
@@ -46,7 +47,7 @@ def test_a_call_is_refused_as_a_budget_refuses_one(
             await client.close()
 
     with Meter(sqlite_url) as meter:
-        monkeypatch.setattr(meter, "begin", begin)
+        monkeypatch.setattr(intake_of(meter), "begin", begin)
         told = kit.run(scene(meter))
 
     assert ([], {}) == (wire.sent, meter.status()["failures"])
