@@ -32,6 +32,10 @@ QUESTIONS = [
     Filters(only=("at-risk",)),
     Filters(only=("unestimated",)),
     Filters(billing="unknown", exact_model="rare"),
+    Filters(only=("at-risk", "unknown-cost"), exact_model="rare"),
+    Filters(only=("unknown-cost",), tags={"team": "art"}),
+    Filters(only=("unestimated", "first"), gateway="fal", status=200),
+    Filters(gateway="fal", tags={"team": "art"}, untagged=("feature",)),
     Filters(untagged=("team",)),
 ]
 
@@ -83,13 +87,18 @@ def test_only_hours_that_have_some_are_looked_at(ledger_url: str) -> None:
     since, until = datetime(2026, 5, 1, tzinfo=UTC), datetime(2026, 5, 20, 13, 45, tzinfo=UTC)
     with reading_ledger(ledger_url) as reader:
         found = list(places_to_look(reader, since, until, Filters(exact_model="rare")))
+        finer = list(places_to_look(reader, since, until, Filters(exact_model="rare", only=("at-risk",), status=200)))
         nothing = list(places_to_look(reader, since, until, Filters(exact_model="nobody's")))
         everything = list(places_to_look(reader, since, until, Filters(status=200)))
 
     hour = timedelta(hours=1)
-    assert [
-        (datetime(2026, 5, 20, 13, tzinfo=UTC), until),
-        (datetime(2026, 5, 18, 11, tzinfo=UTC), datetime(2026, 5, 18, 11, tzinfo=UTC) + hour),
-    ] == found
+    assert (
+        [
+            (datetime(2026, 5, 20, 13, tzinfo=UTC), until),
+            (datetime(2026, 5, 18, 11, tzinfo=UTC), datetime(2026, 5, 18, 11, tzinfo=UTC) + hour),
+        ]
+        == found
+        == finer
+    )
     assert [] == nothing
     assert [(since, until)] == everything

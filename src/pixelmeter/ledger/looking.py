@@ -15,7 +15,7 @@ from pixelmeter.ledger.wide_tags import is_rolled_up
 __all__ = ["places_to_look"]
 
 _HOUR = timedelta(hours=1)
-# With so many that fit on a day, looking through it from its end finds enough soon.
+# With so many that may fit on a day, looking through it from its end finds enough soon.
 _DENSE = 2_000
 # What a rollup has of the attempts that a filter of this name is about.
 _COUNTED = {
@@ -57,25 +57,11 @@ def _tag(reader: LedgerReader, filters: Filters) -> str | None:
 
 
 def _counted(filters: Filters) -> str | None:
-    """Return the SQL of how many attempts of a row of a rollup fit; None where that is not known."""
-    if filters.rolled_up:
-        return "attempts"
-    others = [name for name in filters.only if name not in filters.coarse.only]
-    is_all = filters == _with_only(filters, others)
-    return _COUNTED.get(others[0]) if is_all and len(others) == 1 else None
-
-
-def _with_only(filters: Filters, others: Sequence[str]) -> Filters:
-    """Return what the rollup by day can filter, and these."""
-    coarse = filters.coarse
-    return Filters(
-        model=coarse.model,
-        exact_model=coarse.exact_model,
-        gateway=coarse.gateway,
-        operation=coarse.operation,
-        outcome=coarse.outcome,
-        only=tuple(name for name in filters.only if name in coarse.only or name in others),
-    )
+    """Return the SQL of how many attempts of a row of a rollup fit at most; None where it says nothing of that."""
+    named = next((name for name in filters.only if name in _COUNTED), None)
+    if named is not None:
+        return _COUNTED[named]
+    return "attempts" if filters.coarse != EVERYTHING else None
 
 
 def _days(

@@ -139,7 +139,7 @@ def expected(
     """
     if question.since >= question.until or not needs_attempts(reader, question.by, question.zone, question.filters):
         return None
-    whole = _attempts_in(reader, question.since, question.until, question.filters)
+    whole = _attempts_in(reader, question.since, question.until)
     if whole < (_WORTH_SAYING if worth_saying is None else worth_saying):
         return None
     latest = last_attempt(reader, before=question.until)
@@ -148,20 +148,17 @@ def expected(
     end = moment_of(latest + 1)
     since, until = within_ledger(reader, question.since, question.until)
     start = max(end - (until - since) * _SAMPLE / whole, since)
-    # What is asked for may have been rare of late: all other attempts are read as fast.
-    for filters in (question.filters, EVERYTHING):
-        sample = _within_reach(reader, replace(question, since=start, until=end, filters=filters))
-        if part := _attempts_in(reader, sample.since, sample.until, filters):
-            begun = clock.monotonic()
-            summarise(_groups(reader, sample), by=sample.by, since=sample.since, until=sample.until)
-            return Reading(whole, (clock.monotonic() - begun) / 1e6 * whole / part)
-    return None
+    sample = _within_reach(reader, replace(question, since=start, until=end))
+    part = _attempts_in(reader, sample.since, sample.until)
+    begun = clock.monotonic()
+    summarise(_groups(reader, sample), by=sample.by, since=sample.since, until=sample.until)
+    return Reading(whole, (clock.monotonic() - begun) / 1e6 * whole / part) if part else None
 
 
-def _attempts_in(reader: LedgerReader, since: datetime, until: datetime, filters: Filters) -> int:
-    """Return about how many attempts a range has: what the rollup by hour cannot filter counts too."""
+def _attempts_in(reader: LedgerReader, since: datetime, until: datetime) -> int:
+    """Return about how many attempts a range has: those that a filter leaves out are read as well."""
     since = since.replace(minute=0, second=0, microsecond=0)
-    groups = grouped(reader, ("gateway",), since, until, filters=filters.coarse, columns=("attempts",))
+    groups = grouped(reader, ("gateway",), since, until, columns=("attempts",))
     return sum(group.sums["attempts"] for group in groups)
 
 

@@ -172,7 +172,7 @@ def test_all_that_became_of_a_budget_is_on_its_page(writer: LedgerWriter, ledger
         before = browser.get("/budgets?name=teams&tz=Europe/Berlin").words
         writer.notices_sent([one.key for one in claimed.passed], STARTED_AT)
         shown = browser.get("/budgets?name=teams&tz=Europe/Berlin")
-        [earlier] = shown.tables["earlier-spans"]
+        [earlier] = shown.tables["earlier-periods"]
 
     assert "80 % passed at 2026-05-28 22:26 (art), nobody was told yet" in before
     assert "80 % passed at 2026-05-28 22:26 (art), told" in shown.words

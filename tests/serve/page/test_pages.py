@@ -357,8 +357,8 @@ def test_a_budget_of_many_values_is_told_as_far_as_a_page_can_be_read(ledger_url
 
     assert 101 == len(shown.tables["now"])
     assert "20 more" == shown.tables["now"][-1][1].text
-    assert 100 == len(shown.tables["earlier-spans"])
-    assert {"2026-05-27 00:00"} == {row[0].text for row in shown.tables["earlier-spans"]}
+    assert 100 == len(shown.tables["earlier-periods"])
+    assert {"2026-05-27 00:00"} == {row[0].text for row in shown.tables["earlier-periods"]}
     assert "At most 100 are shown: pixelmeter budgets show has all." in shown.words
 
 

@@ -380,3 +380,13 @@ def test_what_sums_are_kept_of_is_shown_however_many_attempts_it_is(ledger_url: 
     assert "tag" in shown.tables
     assert ["6"] == [one.value for one in listed.numbers if one.column == "attempts"]
     assert "must be read" not in shown.words + listed.words
+
+
+@pytest.mark.usefixtures("few_are_many")
+def test_what_a_filter_leaves_out_counts_as_read_too(ledger_url: str, clock: FakeClock) -> None:
+    some(ledger_url)
+    with browsing(ledger_url, clock) as browser:
+        rare = browser.get("/calls?exact-model=ab&status=200")
+
+    assert "about 6 attempts must be read for it" in rare.words
+    assert 1 == len(rare.tables["attempts"])
