@@ -67,7 +67,7 @@ def later(program: Program) -> None:
 
 def test_what_a_dropped_attempt_cost_is_spent_again_by_nobody(program: Spooling, ledger_url: str) -> None:
     program.spend()
-    assert (1, 1) == (program.spool.status().dropped, len(program.marks))
+    assert (1, 1) == (program.spool.status()["dropped"], len(program.marks))
     program.serve()
     assert ([], {}) == (program.marks, program.leasing.charges)
     program.call()

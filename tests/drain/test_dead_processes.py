@@ -64,7 +64,7 @@ def test_finished_attempts_are_committed_and_the_others_become_interrupted(
 
     assert 12 == heir.adopt()
     assert expected == outcomes(sqlite_url)
-    assert (12, 2) == (heir.status().adopted, heir.status().interrupted)
+    assert (12, 2) == (heir.status()["adopted"], heir.status()["interrupted"])
     assert ([], {}) == (list(FILES.list(folder)), positions(sqlite_url))
 
 
@@ -130,7 +130,7 @@ def test_a_process_that_left_more_files_than_can_be_open_at_once_is_taken_over(
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
     assert expected == outcomes(sqlite_url)
-    assert ([], None) == (list(FILES.list(folder)), heir.status().last_error)
+    assert ([], None) == (list(FILES.list(folder)), heir.status()["last_error"])
 
 
 def test_what_was_committed_before_the_death_is_not_handed_over_again(
@@ -227,7 +227,7 @@ def test_garbage_stays_where_it_is_and_is_reported(
     heir.adopt()
 
     assert expected == outcomes(sqlite_url)
-    assert (garbage.name,) == heir.status().unreadable
+    assert (garbage.name,) == heir.status()["unreadable"]
     assert content == garbage.read_bytes()
 
 
@@ -244,7 +244,7 @@ def test_another_format_version_is_left_to_a_pixelmeter_that_knows_it(
 
     assert {key: value for key, value in expected.items() if value == "success"} == outcomes(sqlite_url)
     assert names == list(FILES.list(folder))
-    assert (names[-1],) == heir.status().unreadable
+    assert (names[-1],) == heir.status()["unreadable"]
 
 
 def test_a_file_that_cannot_be_read_decides_nothing(spool: Spool, folder: str, writer: Writer, sqlite_url: str) -> None:
@@ -256,11 +256,11 @@ def test_a_file_that_cannot_be_read_decides_nothing(spool: Spool, folder: str, w
 
     assert 0 == heir.adopt()
     assert ({}, names) == (outcomes(sqlite_url), FILES.list(folder))
-    assert set(names) == set(heir.status().unreadable)
+    assert set(names) == set(heir.status()["unreadable"])
     files.heal()
     assert 12 == heir.adopt()
     assert expected == outcomes(sqlite_url)
-    assert () == heir.status().unreadable
+    assert () == heir.status()["unreadable"]
 
 
 def test_links_pipes_folders_and_foreign_names_are_left_alone(heir: Drain, folder: str, tmp_path: Path) -> None:
@@ -273,7 +273,7 @@ def test_links_pipes_folders_and_foreign_names_are_left_alone(heir: Drain, folde
     Path(folder, "..spool").write_bytes(b"x")
 
     assert 0 == heir.adopt()
-    assert set(names) == set(heir.status().unreadable)
+    assert set(names) == set(heir.status()["unreadable"])
     assert 4 == len(FILES.list(folder))
 
 
@@ -445,14 +445,14 @@ def test_a_call_that_a_forked_child_ended_is_not_cut_off_though_its_parent_died(
     child.forget()
     heir.adopt()
 
-    assert ({attempt.id: "success"}, 0) == (outcomes(sqlite_url), heir.status().interrupted)
+    assert ({attempt.id: "success"}, 0) == (outcomes(sqlite_url), heir.status()["interrupted"])
 
 
 def test_a_folder_that_strangers_can_write_to_is_not_adopted_from(folder: str, heir: Drain, sqlite_url: str) -> None:
     leave_many(folder, 1)
     Path(folder).chmod(0o777)
     assert 0 == heir.adopt()
-    assert "Distrusted: everybody can write to the spool folder" in str(heir.status().last_error)
+    assert "Distrusted: everybody can write to the spool folder" in str(heir.status()["last_error"])
     Path(folder).chmod(0o700)
 
     assert 1 == heir.adopt()
@@ -476,7 +476,7 @@ def test_a_file_that_another_user_slipped_in_is_left_where_it_is_and_told(folder
     def adopt() -> tuple[int, tuple[str, ...], str | None]:
         drain = Drain(Spool(folder, FILES, SystemIds()), FILES, folder, open_writer(sqlite_url))
         drain.adopt()
-        return drain.status().adopted, drain.status().unreadable, drain.status().last_error
+        return drain.status()["adopted"], drain.status()["unreadable"], drain.status()["last_error"]
 
     told = "Distrusted: it belongs to another user (id 12345)"
     assert (1, (theirs,), told) == as_user(NOBODY, adopt, Path(folder))

@@ -91,7 +91,7 @@ def test_a_step_commits_what_has_ended_and_the_next_has_nothing_left(
 
     assert [20, 0] == [drain.step(), drain.step()]
     assert {attempt.id: "success" for attempt in attempts} == outcomes(sqlite_url)
-    assert 20 == rolled_up(sqlite_url) == drain.status().committed
+    assert 20 == rolled_up(sqlite_url) == drain.status()["committed"]
 
 
 def test_a_step_that_is_killed_at_any_line_counts_each_attempt_once(
@@ -363,7 +363,7 @@ def test_a_file_that_cannot_be_read_for_a_while_is_read_later(folder: str, write
     files.break_("read", errno.EIO)
     spool.seal()
     assert 0 == drain.step()
-    assert "OSError: Input/output error" == drain.status().last_error
+    assert "OSError: Input/output error" == drain.status()["last_error"]
     files.heal()
 
     assert 1 == drain.step()
@@ -394,7 +394,7 @@ def test_damage_in_a_file_is_counted_and_does_not_keep_it(folder: str, writer: W
     drain.close()
 
     assert {attempt.id: "success" for attempt in attempts} == outcomes(sqlite_url)
-    assert drain.status().damaged > 100
+    assert drain.status()["damaged"] > 100
     assert [] == list(files.list(folder))
 
 

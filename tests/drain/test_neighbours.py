@@ -45,7 +45,7 @@ class Process:
 
     @property
     def held(self) -> int:
-        return self.spool.status().held
+        return self.spool.status()["held"]
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_what_neighbours_have_in_the_ledger_takes_nothing_of_the_limit(folder: s
     here = Process(folder, new_url, 200_000)
     here.drain.look(ask=True)
     here.call(10)
-    assert 0 == here.spool.status().dropped
+    assert 0 == here.spool.status()["dropped"]
     neighbours[0].call(10)
     here.drain.look(ask=True)
     assert here.held == 2 * neighbours[0].held > 0
@@ -147,14 +147,14 @@ def test_processes_that_share_a_folder_fill_it_once_and_all_go_on_when_it_is_emp
             each.call()
             each.drain.look(ask=False)
     assert 95_000 <= sum(FILES.sizes(folder).values()) <= 105_000
-    dropped = [each.spool.status().dropped for each in processes]
+    dropped = [each.spool.status()["dropped"] for each in processes]
     assert all(dropped)
     for each in processes:
         each.drain.step()
     for each in processes:
         each.drain.look(ask=True)
         each.call()
-    assert dropped == [each.spool.status().dropped for each in processes]
+    assert dropped == [each.spool.status()["dropped"] for each in processes]
     for each in processes:
         each.drain.close()
     assert [] == os.listdir(folder)

@@ -86,7 +86,7 @@ def test_a_refused_attempt_is_set_aside_and_those_around_it_arrive(
     assert [20, 0] == [drain.step(), drain.step()]
     assert good == set(outcomes(sqlite_url))
     assert ({REASON: 3}, len(good)) == (set_aside(folder), rolled_up(sqlite_url))
-    assert (17, 3) == (drain.status().committed, drain.status().refused)
+    assert (17, 3) == (drain.status()["committed"], drain.status()["refused"])
     assert [(3, "UntranslatableCharacter (SQLSTATE 22P05)")] == told
     drain.close()
     assert {} == sorted_out(FILES.list(folder)).spooled
@@ -508,9 +508,11 @@ def test_a_process_whose_files_raise_anything_holds_up_no_other(
     assert 9 == drain.adopt()
     assert everything == set(outcomes(sqlite_url))
     assert (
-        files.cursed == {name[:36] for name in drain.status().unreadable} == set(sorted_out(FILES.list(folder)).spooled)
+        files.cursed
+        == {name[:36] for name in drain.status()["unreadable"]}
+        == set(sorted_out(FILES.list(folder)).spooled)
     )
-    assert type(error).__name__ in str(drain.status().last_error)
+    assert type(error).__name__ in str(drain.status()["last_error"])
     files.cursed.clear()
     assert 6 == drain.adopt()
     assert ([], 15) == (list(FILES.list(folder)), rolled_up(sqlite_url))

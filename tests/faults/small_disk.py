@@ -43,9 +43,9 @@ def main(folder: str, url: str, limit: str) -> None:
         sys.stdout.write(f"{attempt.id}\n")
         if limit == "disk" and number == 1000:
             fill(Path(folder, "ballast"))
-        refused |= spool.status().overflow > 0
+        refused |= spool.status()["overflow"] > 0
     assert refused
-    assert spool.status().dropped == 0
+    assert spool.status()["dropped"] == 0
     if limit == "size":
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     else:
@@ -55,7 +55,7 @@ def main(folder: str, url: str, limit: str) -> None:
     late = make_attempt()
     spool.outcome(late)
     sys.stdout.write(f"{late.id}\n")
-    assert spool.status().overflow == 0
+    assert spool.status()["overflow"] == 0
     drain.close()
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from pixelmeter.drain import Drain
 from pixelmeter.ledger.writer import Writer, open_writer
-from pixelmeter.spool import Durability, Spool, SpoolStatus
+from pixelmeter.spool import Durability, Spool, SpoolCounts
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, rolled_up
 from tests.factories import make_attempt
@@ -19,7 +19,7 @@ from tests.faults.files import FaultyFiles
 ERRORS = [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EMFILE]
 
 
-def work(folder: str, files: FaultyFiles, writer: Writer, durability: Durability) -> tuple[dict[str, str], SpoolStatus]:
+def work(folder: str, files: FaultyFiles, writer: Writer, durability: Durability) -> tuple[dict[str, str], SpoolCounts]:
     """Make calls, drain them, and die; return what the ledger should say of those whose intent was taken or that ended.
 
     The trouble ends before the last step, as a process that dies with outcomes in memory loses them.
@@ -29,12 +29,12 @@ def work(folder: str, files: FaultyFiles, writer: Writer, durability: Durability
     expected: dict[str, str] = {}
     for number in range(12):
         attempt = make_attempt()
-        missed = spool.status().missed_intents
+        missed = spool.status()["missed_intents"]
         spool.intent(msgspec.structs.replace(attempt, outcome="interrupted", billing="unknown", cost=None))
         if number % 4:
             spool.outcome(attempt)
             expected[attempt.id] = "success"
-        elif spool.status().missed_intents == missed:
+        elif spool.status()["missed_intents"] == missed:
             expected[attempt.id] = "interrupted"
         if number % 3 == 2:
             spool.sync()
@@ -72,13 +72,13 @@ def test_no_failing_file_operation_costs_an_attempt(
         folder = f"{tmp_path}/spool-{at}"
         files = FaultyFiles(at, ERRORS[at % len(ERRORS)], lasts=trouble == "for good", short=trouble == "torn")
         expected, status = work(folder, files, writer, durability)
-        assert (0, 0) == (status.dropped, status.overflow), at
+        assert (0, 0) == (status["dropped"], status["overflow"]), at
         heir = Drain(Spool(folder, SystemFiles(), SystemIds()), SystemFiles(), folder, writer)
         heir.adopt()
         everything |= expected
         found = outcomes(sqlite_url)
         assert everything == {identity: found.get(identity) for identity in everything}, at
-        assert [] == [name for name in SystemFiles().list(folder) if name not in heir.status().unreadable], at
+        assert [] == [name for name in SystemFiles().list(folder) if name not in heir.status()["unreadable"]], at
         if not files.failed:
             break
     writer.close()

@@ -66,7 +66,7 @@ def spooled(spool: Spool) -> list[Attempt]:
 
 
 def test_nothing_is_on_disk_before_the_first_append(spool: Spool, folder: str) -> None:
-    assert (0, ()) == (spool.status().segments, spool.segments())
+    assert (0, ()) == (spool.status()["segments"], spool.segments())
     assert not Path(folder).exists()
 
 
@@ -118,7 +118,7 @@ def test_threads_that_append_at_once_lose_nothing_and_share_one_process_name(fol
     expected = sorted(attempt.id for mine in attempts for attempt in mine)
     assert expected == sorted(attempt.id for attempt in spooled(spool))
     assert 1 == len({segment.name[:36] for segment in spool.segments()})
-    assert 1600 == spool.status().frames
+    assert 1600 == spool.status()["frames"]
 
 
 def test_a_full_segment_is_followed_by_another(folder: str) -> None:
@@ -174,7 +174,7 @@ def test_what_the_disk_refuses_waits_in_memory(folder: str, operation: str, erro
     files.heal()
     spool.outcome(taken)
 
-    assert (1, 0) == (spool.status().overflow, spool.status().dropped)
+    assert (1, 0) == (spool.status()["overflow"], spool.status()["dropped"])
     assert [refused] == [spool.take() for _ in range(spool.overflow())]
     assert [taken] == spooled(spool)
 
@@ -186,7 +186,7 @@ def test_a_file_that_is_taken_away_while_it_is_made_is_made_again(folder: str) -
     spool.outcome(attempt)
 
     assert (1, 0, [attempt]) == (files.failed, spool.overflow(), spooled(spool))
-    assert spool.status().last_error is None
+    assert spool.status()["last_error"] is None
 
 
 def test_a_segment_sealed_before_the_write_was_announced_gets_nothing_more(folder: str) -> None:
@@ -224,7 +224,7 @@ def test_a_disk_that_stays_full_does_not_collect_empty_files(folder: str) -> Non
     for _ in range(50):
         spool.outcome(make_attempt())
 
-    assert (50, 2) == (spool.status().overflow, len(files.list(folder)))
+    assert (50, 2) == (spool.status()["overflow"], len(files.list(folder)))
 
 
 def test_what_neither_disk_nor_memory_can_hold_is_counted_with_its_cost(folder: str) -> None:
@@ -235,8 +235,8 @@ def test_what_neither_disk_nor_memory_can_hold_is_counted_with_its_cost(folder: 
         spool.outcome(make_attempt(cost=cost))
 
     status = spool.status()
-    assert (2, 3, 430) == (status.overflow, status.dropped, status.dropped_cost)
-    assert "OSError: No space left on device" == status.last_error
+    assert (2, 3, 430) == (status["overflow"], status["dropped"], status["dropped_cost"])
+    assert "OSError: No space left on device" == status["last_error"]
 
 
 def test_intents_that_the_disk_refuses_take_no_memory_from_outcomes(folder: str) -> None:
@@ -248,7 +248,7 @@ def test_intents_that_the_disk_refuses_take_no_memory_from_outcomes(folder: str)
     spool.outcome(make_attempt())
 
     status = spool.status()
-    assert (3, 1, 0) == (status.missed_intents, status.overflow, status.dropped)
+    assert (3, 1, 0) == (status["missed_intents"], status["overflow"], status["dropped"])
 
 
 @pytest.mark.parametrize(
@@ -259,7 +259,7 @@ def test_an_attempt_that_has_no_frame_is_counted_and_does_not_raise(spool: Spool
     spool.outcome(make_attempt(**unfit))
 
     status = spool.status()
-    assert (1, 1, 0, 0) == (status.missed_intents, status.dropped, status.overflow, status.frames)
+    assert (1, 1, 0, 0) == (status["missed_intents"], status["dropped"], status["overflow"], status["frames"])
 
 
 def test_a_descriptor_that_somebody_closed_is_never_used_again(spool: Spool) -> None:
@@ -343,7 +343,7 @@ def test_a_forked_child_begins_a_file_of_its_own_and_leaves_the_parents_alone(sp
     if child == 0:
         spool.forget()
         closed = not os.path.exists(f"/dev/fd/{segment.descriptor}")
-        empty = (0, 0) == (spool.status().frames, spool.status().segments)
+        empty = (0, 0) == (spool.status()["frames"], spool.status()["segments"])
         spool.outcome(childs)
         os._exit(0 if closed and empty and [childs] == spooled(spool) else 1)
 
@@ -365,4 +365,4 @@ def test_a_removed_segment_is_gone_from_the_disk(spool: Spool, folder: str) -> N
     spool.remove(segment)
 
     assert ((), []) == (spool.segments(), list(SystemFiles().list(folder)))
-    assert spool.status().last_error is None
+    assert spool.status()["last_error"] is None

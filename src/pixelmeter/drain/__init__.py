@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from pixelmeter.drain.delivery import GROUP
-from pixelmeter.drain.drain import Drain, DrainStatus
+from pixelmeter.drain.drain import Drain, DrainCounts
 
-__all__ = ["GROUP", "Drain", "DrainStatus"]
+__all__ = ["GROUP", "Drain", "DrainCounts"]

@@ -6,9 +6,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from itertools import islice
-from typing import NamedTuple
-
-import msgspec
+from typing import NamedTuple, TypedDict
 
 from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.core.attempts.record import Attempt
@@ -20,25 +18,26 @@ from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.writer import Writer, first_of_each_id
 from pixelmeter.spool import INTENT, Frame, FrameReader, Segment, Spool
 
-__all__ = ["Drain", "DrainStatus"]
+__all__ = ["Drain", "DrainCounts"]
 
 
-class DrainStatus(msgspec.Struct, frozen=True):
-    """What a drain has done so far."""
+class DrainCounts(TypedDict):
+    """What this process has written to the ledger."""
 
     committed: int
-    """Attempts in the ledger through `step`."""
+    """Attempts of this process."""
     adopted: int
-    """Attempts in the ledger through `adopt`."""
+    """Attempts of processes that died before they could write them."""
     interrupted: int
-    """Those of the adopted that never ended."""
+    """Those of the adopted ones that never ended."""
     damaged: int
-    """Bytes in spool files that belong to no frame."""
+    """Bytes in spool files that cannot be read."""
     refused: int
-    """Attempts that the ledger refuses; they are kept in files of their own beside the spool."""
+    """Attempts that the ledger refuses; they are kept in files of their own in the spool folder."""
     unreadable: tuple[str, ...]
-    """Files that the last `adopt` left in place: of a newer pixelmeter, without any frame, or failing."""
+    """Files of dead processes that were left in place: of a newer pixelmeter, without a record, or with an error."""
     last_error: str | None
+    """The last error while attempts were written; None where there was none."""
 
 
 _FAILURES = 3
@@ -252,18 +251,18 @@ class Drain:
         """Give the database back until there are rows again. Raises LedgerError."""
         self.writer.close()
 
-    def status(self) -> DrainStatus:
+    def status(self) -> DrainCounts:
         """Return a snapshot of the counters."""
         reading = sum(tail.reader.damaged for tail in tuple(self._tails.values()))
-        return DrainStatus(
-            committed=self._committed,
-            adopted=self._adopted,
-            interrupted=self._interrupted,
-            damaged=self._damaged + reading,
-            refused=self._own.refused + self._adopting.refused,
-            unreadable=self._unreadable,
-            last_error=self._last_error,
-        )
+        return {
+            "committed": self._committed,
+            "adopted": self._adopted,
+            "interrupted": self._interrupted,
+            "damaged": self._damaged + reading,
+            "refused": self._own.refused + self._adopting.refused,
+            "unreadable": self._unreadable,
+            "last_error": self._last_error,
+        }
 
     def held(self) -> int:
         """Return how many attempts wait here that no file has: they go with the process."""

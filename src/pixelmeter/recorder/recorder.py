@@ -7,9 +7,6 @@ import weakref
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import cast
-
-import msgspec
 
 from pixelmeter import lifecycle
 from pixelmeter.budgets.leasing import Leasing
@@ -23,7 +20,7 @@ from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.background import Background, Ticket
 from pixelmeter.recorder.failures import Failures
 from pixelmeter.recorder.sink_dispatch import SinkDispatch
-from pixelmeter.recorder.status import DrainCounts, RecorderStatus, SpoolCounts
+from pixelmeter.recorder.status import RecorderStatus
 from pixelmeter.recorder.writing import Writing
 from pixelmeter.spool import Spool
 
@@ -187,13 +184,12 @@ class Recorder:
     def status(self) -> RecorderStatus:
         """Return what is kept where, and how its way into the ledger is going."""
         lifecycle.check()
-        drain = self._writing.status()
         return {
             "waiting": self._backlog.waiting(),
             "waiting_seconds": self._backlog.lag() / 1e6,
             "writer": {"running": self._background.is_running, "restarts": self._background.deaths},
-            "spool": cast("SpoolCounts", msgspec.structs.asdict(self._spool.status())),
-            "drain": None if drain is None else cast("DrainCounts", msgspec.structs.asdict(drain)),
+            "spool": self._spool.status(),
+            "drain": self._writing.status(),
             "ledger_error": self.ledger_error,
         }
 

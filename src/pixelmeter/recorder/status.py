@@ -7,52 +7,10 @@ from contextlib import suppress
 from typing import TypedDict
 
 from pixelmeter.core.ports import Files
+from pixelmeter.drain import DrainCounts
+from pixelmeter.spool import SpoolCounts
 
-__all__ = ["DrainCounts", "LeftFiles", "RecorderStatus", "SpoolCounts", "Status", "WriterStatus", "left_files"]
-
-
-class SpoolCounts(TypedDict):
-    """The spool: the files in which attempts wait for the ledger."""
-
-    frames: int
-    """Records written since the start of the process, two for each attempt."""
-    segments: int
-    """Files of this process that are not removed yet."""
-    bytes: int
-    """Bytes in those files."""
-    overflow: int
-    """Attempts kept in memory because the disk refused them: they reach the ledger unless the process is killed."""
-    missed_intents: int
-    """Attempts of which nothing was on disk before they were sent: the disk refused it, or the spool was full."""
-    dropped: int
-    """Attempts lost: the spool was full, or neither disk nor memory had room."""
-    dropped_cost: int
-    """Nano-dollars of those whose cost was known."""
-    held: int
-    """Bytes in the spool folder that are not in the ledger, of all processes, as far as this one knows."""
-    limit: int
-    """How many there may be (`PIXELMETER_SPOOL_LIMIT`)."""
-    last_error: str | None
-    """The last error of the disk; None where there was none."""
-
-
-class DrainCounts(TypedDict):
-    """What this process has written to the ledger."""
-
-    committed: int
-    """Attempts of this process."""
-    adopted: int
-    """Attempts of processes that died before they could write them."""
-    interrupted: int
-    """Those of the adopted ones that never ended."""
-    damaged: int
-    """Bytes in spool files that cannot be read."""
-    refused: int
-    """Attempts that the ledger refuses; they are kept in files of their own in the spool folder."""
-    unreadable: tuple[str, ...]
-    """Files of dead processes that were left in place: of a newer pixelmeter, without a record, or with an error."""
-    last_error: str | None
-    """The last error while attempts were written; None where there was none."""
+__all__ = ["LeftFiles", "RecorderStatus", "Status", "WriterStatus", "left_files"]
 
 
 class WriterStatus(TypedDict):

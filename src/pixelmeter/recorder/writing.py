@@ -10,7 +10,7 @@ from typing import cast
 from pixelmeter import lifecycle
 from pixelmeter.budgets.leasing import Leasing
 from pixelmeter.core.ports import Clock
-from pixelmeter.drain import GROUP, Drain, DrainStatus
+from pixelmeter.drain import GROUP, Drain, DrainCounts
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.writer import BudgetWriter
 from pixelmeter.lifecycle import catch_up
@@ -154,7 +154,7 @@ class Writing:
         if lost:
             self._failures.lose(lost)
 
-    def status(self) -> DrainStatus | None:
+    def status(self) -> DrainCounts | None:
         """Return what was written so far; None before the ledger was opened."""
         drain = self._drain
         return None if drain is None else drain.status()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pixelmeter.spool.frames import INTENT, JOB_END, LARGEST_FRAME, OUTCOME, Frame, FrameKind, FrameReader
 from pixelmeter.spool.names import Named, is_mark, sorted_out
 from pixelmeter.spool.room import held
-from pixelmeter.spool.segment import Segment, SpoolStatus
+from pixelmeter.spool.segment import Segment, SpoolCounts
 from pixelmeter.spool.spool import Durability, Spool
 
 __all__ = [
@@ -20,7 +20,7 @@ __all__ = [
     "Named",
     "Segment",
     "Spool",
-    "SpoolStatus",
+    "SpoolCounts",
     "held",
     "is_mark",
     "sorted_out",

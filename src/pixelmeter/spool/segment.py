@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
-import msgspec
+from typing import TypedDict
 
-__all__ = ["Segment", "SpoolStatus"]
+__all__ = ["Segment", "SpoolCounts"]
 
 
-class SpoolStatus(msgspec.Struct, frozen=True):
-    """What a spool holds and what it could not hold; `recorder.status.SpoolCounts` says what each number counts."""
+class SpoolCounts(TypedDict):
+    """The spool: the files in which attempts wait for the ledger."""
 
     frames: int
+    """Records written since the start of the process, two for each attempt."""
     segments: int
+    """Files of this process that are not removed yet."""
     bytes: int
+    """Bytes in those files."""
     overflow: int
+    """Attempts kept in memory because the disk refused them: they reach the ledger unless the process is killed."""
     missed_intents: int
+    """Attempts of which nothing was on disk before they were sent: the disk refused it, or the spool was full."""
     dropped: int
+    """Attempts lost: the spool was full, or neither disk nor memory had room."""
     dropped_cost: int
+    """Nano-dollars of those whose cost was known."""
     held: int
+    """Bytes in the spool folder that are not in the ledger, of all processes, as far as this one knows."""
     limit: int
+    """How many there may be (`PIXELMETER_SPOOL_LIMIT`)."""
     last_error: str | None
+    """The last error of the disk; None where there was none."""
 
 
 class Segment:

@@ -20,7 +20,7 @@ from pixelmeter.settings import SPOOL_LIMIT
 from pixelmeter.spool.frames import INTENT, JOB_END, OUTCOME, FrameKind, encode
 from pixelmeter.spool.names import mark_name, refused_name
 from pixelmeter.spool.room import Room, SpoolFull, surely_held
-from pixelmeter.spool.segment import Segment, SpoolStatus
+from pixelmeter.spool.segment import Segment, SpoolCounts
 
 __all__ = ["Durability", "Spool"]
 
@@ -233,21 +233,21 @@ class Spool:
         """Which part of its limit the folder holds."""
         return self._room.held / self.limit
 
-    def status(self) -> SpoolStatus:
+    def status(self) -> SpoolCounts:
         """Return a snapshot of the counters."""
         segments = self.segments()
-        return SpoolStatus(
-            frames=self._frames,
-            segments=len(segments),
-            bytes=sum(segment.size for segment in segments),
-            overflow=len(self._overflow),
-            missed_intents=self._missed_intents,
-            dropped=self._dropped,
-            dropped_cost=self._dropped_cost,
-            held=self._room.held,
-            limit=self.limit,
-            last_error=self._last_error,
-        )
+        return {
+            "frames": self._frames,
+            "segments": len(segments),
+            "bytes": sum(segment.size for segment in segments),
+            "overflow": len(self._overflow),
+            "missed_intents": self._missed_intents,
+            "dropped": self._dropped,
+            "dropped_cost": self._dropped_cost,
+            "held": self._room.held,
+            "limit": self.limit,
+            "last_error": self._last_error,
+        }
 
     def _encode(self, kind: FrameKind, record: Record) -> bytes | None:
         try:
