@@ -159,7 +159,7 @@ def test_a_frame_of_an_earlier_version_is_read_and_what_it_lacks_is_unknown() ->
     assert expected == (
         old.gateway, old.model, old.cost, old.tags, old.version, old.first_image, old.remaining_requests
     )  # fmt: skip
-    assert [None] * 7 == [getattr(old, name) for name in FIELDS[49:]]
+    assert {None} == {getattr(old, name) for name in FIELDS[49:]}
 
 
 def test_an_attempt_of_a_later_version_with_more_fields_can_be_read() -> None:
