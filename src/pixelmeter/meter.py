@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from operator import attrgetter
 from types import TracebackType
 from typing import TYPE_CHECKING, Self, Unpack
 
@@ -232,6 +233,5 @@ class Meter:
         return f"Meter({self._address.safe()!r})"
 
 
-def intake_of(meter: Meter) -> Intake:
-    """Return the side of a meter that drivers know."""
-    return meter._intake  # pyright: ignore[reportPrivateUsage]
+intake_of: Callable[[Meter], Intake] = attrgetter("_intake")
+"""Returns the side of a meter that drivers know."""

@@ -114,7 +114,7 @@ def test_each_job_is_told(kit: Kit, meter: Meter, ends: list[JobEnd]) -> None:
 def test_a_client_and_a_transport_below_it_tell_an_answer_once(
     kit: Kit, meter: Meter, attempts: list[Attempt], ends: list[JobEnd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meter, "_tell", ends.append)
+    monkeypatch.setattr(intake_of(meter), "_tell", ends.append)
     asking(kit, meter, metered_transport(kit, meter, metered_transport(kit, meter, Answers(kit, DONE).transport)))
     assert (ONE, []) == (told(ends), attempts)
 
@@ -134,7 +134,7 @@ def _retrying(kit: Kit, inner: Any) -> Any:
 def test_each_send_of_a_retrying_transport_is_watched(
     kit: Kit, meter: Meter, attempts: list[Attempt], ends: list[JobEnd], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(meter, "_tell", ends.append)
+    monkeypatch.setattr(intake_of(meter), "_tell", ends.append)
     answers = Answers(kit, (503, {}), DONE)
     assert [(200, DONE)] == asking(kit, meter, _retrying(kit, answers.transport))
     assert (2, ONE, []) == (len(answers.sent), told(ends), attempts)
@@ -255,7 +255,7 @@ def test_a_failure_of_ours_is_counted_and_the_answer_arrives(
 ) -> None:
     meter = Meter(f"sqlite:///{tmp_path}/ledger.db", gateways={"mock.test": "aigateway"})
     if fails is None:
-        monkeypatch.setattr(meter, "follow", lambda outgoing: 1 / 0)
+        monkeypatch.setattr(intake_of(meter), "follow", lambda outgoing: 1 / 0)
     else:
         monkeypatch.setattr(intake_of(meter).recorder, "job_end", fails)
     assert [(200, DONE)] == asking(kit, meter, Answers(kit, DONE).transport)

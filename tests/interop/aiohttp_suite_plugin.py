@@ -27,7 +27,7 @@ class Metered:
         self.meter = pixelmeter.Meter(database_url=f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
         found = intake_of(self.meter).routes("POST", b"api.openai.com", b"/v1/images/generations")
         replaced = pytest.MonkeyPatch()
-        replaced.setattr(self.meter, "routes", lambda method, host, target: found)
+        replaced.setattr(intake_of(self.meter), "routes", lambda method, host, target: found)
         patch(lambda: self.meter)
 
     def pytest_sessionfinish(self) -> None:

@@ -42,7 +42,7 @@ class Instrumented:
         patch.setattr("httpx.AsyncClient.__init__", instrumenting(httpx.AsyncClient.__init__))
         if everything:
             found = intake_of(meter).routes("POST", b"api.openai.com", b"/v1/images/generations")
-            patch.setattr(meter, "routes", lambda method, host, target: found)
+            patch.setattr(intake_of(meter), "routes", lambda method, host, target: found)
         self.meter = meter
 
     def pytest_sessionfinish(self) -> None:

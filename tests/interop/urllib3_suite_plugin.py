@@ -27,7 +27,7 @@ class Metered:
 
         self.meter = pixelmeter.Meter(f"sqlite:///{FOLDER}/ledger.db", spool_dir=str(FOLDER / "spool"))
         found = intake_of(self.meter).routes("POST", b"api.openai.com", b"/v1/images/generations")
-        pytest.MonkeyPatch().setattr(self.meter, "routes", lambda method, host, target: found)
+        pytest.MonkeyPatch().setattr(intake_of(self.meter), "routes", lambda method, host, target: found)
         patch(lambda: self.meter)
 
     def pytest_sessionfinish(self) -> None:

@@ -14,6 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from pixelmeter.core.metrics import METRICS
+from pixelmeter.meter import intake_of
 from pixelmeter.testing import Gateway
 from tests.sinks.pages import PAGE, program
 from tests.sinks.web.running import free_port, running, until
@@ -85,7 +86,7 @@ def test_the_short_programs_of_the_page_run(tmp_path: Path, monkeypatch: pytest.
         monkeypatch.setattr(prometheus_client, "REGISTRY", CollectorRegistry())
         names: dict[str, Any] = {}
         exec(block, names)
-        [sink] = names["meter"].sinks
+        [sink] = intake_of(names["meter"]).recorder.sinks
         assert "PrometheusSink" == type(sink).__name__
         names["meter"].close()
 

@@ -97,9 +97,9 @@ def test_of_what_nobody_knows_there_is_no_share_and_no_forecast() -> None:
 )
 def test_a_reset_is_told_at_the_time_of_the_zone(zone: ZoneInfo, said: str) -> None:
     reset = Reset(1, "images", "art", SPAN.start, 3 * USD // 2, STARTED_AT, "ann", "a wrong price")
-    assert (
-        f"{said} budget reset, images (art) by ann: $1.5 taken off the budget, not off this attempt (a wrong price)"
-    ) == told_reset(reset, zone)
+    told = f"{said} budget reset, images (art) by ann: $1.5 taken off the budget"
+    assert f"{told} (a wrong price)" == told_reset(reset, zone)
+    assert f"{told}, not off this attempt (a wrong price)" == told_reset(reset, zone, is_beside_attempt=True)
 
 
 def test_a_budget_is_described_by_what_it_counts_and_does() -> None:
