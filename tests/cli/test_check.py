@@ -171,6 +171,16 @@ def test_what_nobody_knows_is_no_zero_and_the_status_is_2(ledger_url: str) -> No
     assert 1 == check(ledger_url, "--max-spend", "5", "--max-unknown", "0").exit_code
 
 
+def test_a_budget_of_which_nothing_is_known_is_not_fine(ledger_url: str) -> None:
+    with closing(open_writer(ledger_url)) as writer:
+        writer.register([Budget(1, per="total", name="all").rule], ago(0))
+        writer.write([lost(started_at=ago(0))], {}, [])
+    result = check(ledger_url, "--budgets")
+    assert (2, "") == (result.exit_code, result.stdout)
+    assert "Cannot tell: budget all: spend is unknown: nobody knows what 1 attempt cost\n" == result.stderr
+    assert 0 == check(ledger_url, "--budgets", "--max-unknown", "1").exit_code
+
+
 def test_an_empty_window_exceeds_nothing(ledger_url: str) -> None:
     fill(ledger_url, make_attempt(started_at=ago(500)))
     assert 0 == check(ledger_url, *ALL).exit_code

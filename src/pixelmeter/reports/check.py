@@ -102,7 +102,7 @@ def check(url: str, asked: Check) -> Checked:
         if not asked.limits.are_none:
             attempts = _compare(reader, asked, found, problems)
         if asked.budgets:
-            found += _budgets(reader, microseconds_of(asked.window.until))
+            found += _budgets(reader, microseconds_of(asked.window.until), asked.limits)
     return Checked(
         [one for one in found if one.state == "exceeded"],
         [one for one in found if one.state == "unknown"],
@@ -130,10 +130,10 @@ def _compare(reader: LedgerReader, asked: Check, found: list[Excess], problems: 
     return report.total.attempts
 
 
-def _budgets(reader: LedgerReader, at: int) -> Iterator[Excess]:
+def _budgets(reader: LedgerReader, at: int, limits: Limits) -> Iterator[Excess]:
     for overview in overviews(reader, at):
         for state in overview.states:
-            one = used_up(state)
+            one = used_up(state, limits)
             if one is not None:
                 yield one
 

@@ -107,16 +107,27 @@ def test_a_budget_is_a_finding_once_its_limit_is_spent(each: Any, value: str, na
     rule = Budget(10, per="day", name="images", each=each).rule
     span = rule.span_of(STARTED_AT)
     spent = State(rule=rule, value=value, span=span, at=STARTED_AT, cost=10**10)
-    found = used_up(spent)
+    found = used_up(spent, Limits())
     assert found is not None
     assert {"budget": "images", "value": value} == found.where
     assert f"budget {name}: $10.0000 of $10.0000 are spent; it resets at 2026-05-29T00:00:00Z" == found.told
-    assert used_up(State(rule=rule, value=value, span=span, at=STARTED_AT, cost=10**10 - 1)) is None
+    assert used_up(State(rule=rule, value=value, span=span, at=STARTED_AT, cost=10**10 - 1), Limits()) is None
+
+
+@pytest.mark.parametrize(("in_order", "states"), [(None, ["unknown"]), (1, ["unknown"]), (2, [])])
+def test_a_budget_of_which_nothing_is_known_is_not_in_order(in_order: int | None, states: list[str]) -> None:
+    rule = Budget(10, per="day", name="images").rule
+    lost = State(
+        rule=rule, value="", span=rule.span_of(STARTED_AT), at=STARTED_AT, attempts=2, unknown_cost_attempts=2
+    )  # fmt: skip
+    found = [one for one in [used_up(lost, Limits(unknown=in_order))] if one is not None]
+    assert states == [one.state for one in found]
+    assert {"budget images: spend is unknown: nobody knows what 2 attempts cost"} >= {one.told for one in found}
 
 
 def test_a_budget_without_an_end_says_of_none() -> None:
     rule = Budget(0, per="total", name="images").rule
-    found = used_up(State(rule=rule, value="", span=rule.span_of(STARTED_AT), at=STARTED_AT))
+    found = used_up(State(rule=rule, value="", span=rule.span_of(STARTED_AT), at=STARTED_AT), Limits())
     assert found is not None
     assert "budget images: $0.0000 of $0.0000 are spent" == found.told
 

@@ -88,22 +88,19 @@ def exceeded(report: Report, limits: Limits, *, each: bool) -> list[Excess]:
     ]
 
 
-def used_up(state: State) -> Excess | None:
-    """Return what is to be said of a budget that is used up; None of any other."""
-    if not state.is_used_up:
-        return None
-    rule, end = state.rule, state.span.end
-    until = "" if end is None else f"; it resets at {utc_text(moment_of(end))}"
+def used_up(state: State, limits: Limits) -> Excess | None:
+    """Return what is to be said of a budget that is used up, or of which nothing is known; None of any other."""
+    rule, end, limit = state.rule, state.span.end, exact_usd(state.limit)
+    where = {"budget": rule.name, "value": state.value}
     name = f"budget {rule.name}" + (f" ({state.value or 'none'})" if rule.each else "")
-    return Excess(
-        BUDGETS,
-        {"budget": rule.name, "value": state.value},
-        "exceeded",
-        exact_usd(state.spent),
-        exact_usd(state.limit),
-        "usd",
-        f"{name}: {dollars(state.spent)} of {dollars(state.limit)} are spent{until}",
-    )
+    if state.is_used_up:
+        until = "" if end is None else f"; it resets at {utc_text(moment_of(end))}"
+        told = f"{name}: {dollars(state.spent)} of {dollars(state.limit)} are spent{until}"
+        return Excess(BUDGETS, where, "exceeded", exact_usd(state.spent), limit, "usd", told)
+    if state.known_spent is None and not _in_order(state.unknown_cost_attempts, limits):
+        told = f"{name}: spend is unknown: nobody knows what {_attempts(state.unknown_cost_attempts)} cost"
+        return Excess(BUDGETS, where, "unknown", None, limit, "usd", told)
+    return None
 
 
 def listed(one: Excess) -> dict[str, object]:
@@ -180,8 +177,7 @@ def _of_sent(row: Row, sent: int, where: Mapping[str, str | None], begin: str, l
 def _of_spend(row: Row, where: Mapping[str, str | None], begin: str, limits: Limits, most: int) -> Iterator[Excess]:
     cost, limit = row.known_cost, exact_usd(most)
     if cost is None:
-        # So many attempts of unknown cost are in order, by their own limit.
-        if limits.unknown is None or row.unknown_cost_attempts > limits.unknown:
+        if not _in_order(row.unknown_cost_attempts, limits):
             told = f"{begin}spend is unknown: nobody knows what {_attempts(row.unknown_cost_attempts)} cost"
             yield Excess("max-spend", where, "unknown", None, limit, "usd", told)
     elif cost > most:
@@ -189,6 +185,11 @@ def _of_spend(row: Row, where: Mapping[str, str | None], begin: str, limits: Lim
         if row.unknown_cost_attempts:
             told += f", and {_attempts(row.unknown_cost_attempts)} of unknown cost beside it"
         yield Excess("max-spend", where, "exceeded", exact_usd(cost), limit, "usd", told)
+
+
+def _in_order(unknown: int, limits: Limits) -> bool:
+    """Return whether so many attempts of unknown cost are in order, by the limit that they have of their own."""
+    return limits.unknown is not None and unknown <= limits.unknown
 
 
 def _attempts(number: int) -> str:
