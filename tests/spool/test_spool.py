@@ -366,3 +366,34 @@ def test_a_removed_segment_is_gone_from_the_disk(spool: Spool, folder: str) -> N
 
     assert ((), []) == (spool.segments(), list(SystemFiles().list(folder)))
     assert spool.status()["last_error"] is None
+
+
+class TakenFiles(SystemFiles):
+    """The real files, of which each is taken for a dead process's before it is locked while `is_taking`."""
+
+    def __init__(self) -> None:
+        self.is_taking = True
+        self.taken: list[str] = []
+
+    def create(self, path: str) -> int:
+        if self.is_taking:
+            self.is_taking = False
+            self.taken.append(Path(path).name)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return super().create(path)
+
+
+def test_a_process_whose_first_file_is_taken_for_that_of_a_dead_one_has_another_name_from_then_on(folder: str) -> None:
+    """Whoever has taken it ends the leases of that name later, when this process may have drawn some."""
+    files = TakenFiles()
+    spool = Spool(folder, files, SystemIds())
+    process = spool.claim()
+    assert not files.taken[0].startswith(process)
+    assert [process] == [segment.name[:36] for segment in spool.segments()]
+
+    # While it has a locked file, nobody takes it for dead.
+    files.is_taking = True
+    spool.seal()
+    spool.intent(make_attempt())
+    assert files.taken[1].startswith(process)
+    assert [process] * 2 == [segment.name[:36] for segment in spool.segments()]

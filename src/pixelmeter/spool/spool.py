@@ -310,6 +310,9 @@ class Spool:
                 segment = Segment(name, self._files.create(self._path(name)))
             except OSError as error:
                 errors.append(error)
+                if not self._segments:
+                    # Whoever has taken the empty file ends, a moment later, what the process of its name has leased.
+                    self._process.pop("id", None)
                 continue
             self._segments.append(segment)
             self._active = segment
