@@ -9,19 +9,25 @@ import signal
 import struct
 import subprocess
 import sys
+import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
+from pixelmeter import Budget
 from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.core.budgets.lease import Draw, LeaseKey
 from pixelmeter.drain import GROUP, Drain
 from pixelmeter.drain.census import census
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.adjusting import open_jobs
+from pixelmeter.ledger.budget_reading import leases_of
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import Writer, open_writer
 from pixelmeter.spool import Spool
@@ -29,7 +35,7 @@ from pixelmeter.spool.frames import OUTCOME, encode
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes, positions, rolled_up
 from tests.drain.writers import NeverRefuses
-from tests.factories import make_attempt
+from tests.factories import STARTED_AT, make_attempt
 from tests.faults.files import FaultyFiles
 from tests.users import NOBODY, SOMEBODY, as_user, needs_root
 
@@ -507,3 +513,48 @@ def test_an_end_of_a_job_that_an_older_pixelmeter_has_passed_over_is_not_lost(
     assert ([], {}) == (list(FILES.list(folder)), positions(sqlite_url))
     with reading_ledger(sqlite_url) as reader:
         assert [] == open_jobs(reader)
+
+
+class Overtaken(SystemFiles):
+    """The real files; between making and locking its first file this process is overtaken by somebody."""
+
+    def __init__(self, overtake: Callable[[], None]) -> None:
+        self.overtake: Callable[[], None] | None = overtake
+
+    def create(self, path: str) -> int:
+        overtake, self.overtake = self.overtake, None
+        if overtake is not None:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+            overtake()
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        return super().create(path)
+
+
+def test_leases_of_a_process_that_is_taken_for_a_dead_one_before_its_first_file_is_locked_stay(
+    heir: Drain, writer: Writer, folder: str, sqlite_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.makedirs(folder, mode=0o700)
+    writes, go_on, wrote = threading.Event(), threading.Event(), writer.write
+    rule = Budget(1, per="total", name="all").rule
+
+    def write(*what: Any) -> int:
+        writes.set()
+        assert go_on.wait(60)
+        return wrote(*what)
+
+    def overtake() -> None:
+        adopting.start()
+        assert writes.wait(60)
+
+    monkeypatch.setattr(writer, "write", write)
+    adopting = threading.Thread(target=heir.adopt)
+    with closing(open_writer(sqlite_url)) as own:
+        own.register([rule], STARTED_AT)
+        process = Spool(folder, Overtaken(overtake), SystemIds()).claim()
+        key = LeaseKey("all", "", rule.span_of(STARTED_AT).start)
+        own.draw(process, [Draw(key, rule.limit, 5, 5, 5, 5)], STARTED_AT)
+        go_on.set()
+        adopting.join(60)
+        assert [] == own.renew(process, [key], STARTED_AT)
+    with reading_ledger(sqlite_url) as reader:
+        assert [(process, 5)] == [(one.process, one.amount) for one in leases_of(reader, "all")]
