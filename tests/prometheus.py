@@ -159,12 +159,12 @@ class Receiver:
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                self.send_response(200)
-                self.send_header("content-length", "0")
-                self.end_headers()
                 with receiver._changed:
                     receiver._alerts += [alert | {"path": self.path} for alert in json.loads(body)["alerts"]]
                     receiver._changed.notify_all()
+                self.send_response(200)
+                self.send_header("content-length", "0")
+                self.end_headers()
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass

@@ -32,13 +32,13 @@ class OtlpReceiver:
                 body = self.rfile.read(int(self.headers["content-length"]))
                 if self.headers.get("content-encoding") == "gzip":
                     body = gzip.decompress(body)
+                with receiver._changed:
+                    receiver._bodies.append((self.path, body))
+                    receiver._changed.notify_all()
                 self.send_response(200)
                 self.send_header("content-type", "application/x-protobuf")
                 self.send_header("content-length", "0")
                 self.end_headers()
-                with receiver._changed:
-                    receiver._bodies.append((self.path, body))
-                    receiver._changed.notify_all()
 
             def log_message(self, format: str, *args: Any) -> None:
                 pass
