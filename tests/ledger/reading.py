@@ -84,7 +84,7 @@ def _added_up(url: str, view: str, keys: Sequence[str], sums: Sequence[str]) -> 
     with open_engine(url).connect() as connection:
         statement = text(f"SELECT {', '.join((*keys, *sums))} FROM {view}")
         for row in connection.execute(statement.columns(day=Date, hour=DateTime(timezone=True))).all():
-            key, values = tuple(map(_in_utc, row[: len(keys)])), tuple(row[len(keys) :])
+            key, values = tuple(map(_in_utc, row[: len(keys)])), tuple(value or 0 for value in row[len(keys) :])
             found[key] = tuple(map(int.__add__, found.get(key, (0,) * len(sums)), values))
     return {key: values for key, values in found.items() if any(values)}
 

@@ -170,21 +170,20 @@ def test_jobs_that_were_submitted_before_an_upgrade_come_to_their_end(new_url: s
 
 
 def test_a_migrated_ledger_has_the_views_of_the_code(new_url: str) -> None:
-    def columns() -> dict[str, list[str]]:
+    def views() -> dict[str, list[str]]:
         with open_engine(new_url).connect() as connection:
             found = inspect(connection)
-            return {name: [each["name"] for each in found.get_columns(name)] for name in found.get_view_names()}
+            return {name: found.get_view_definition(name).split() for name in found.get_view_names()}
 
     migrate.upgrade(new_url)
-    migrated = columns()
+    migrated = views()
     migrate.downgrade(new_url, "base")
     with changing(read_address(new_url)) as connection:
         connection.execute(text("DROP TABLE pixelmeter_schema"))
     ensure_schema(read_address(new_url))
 
     assert VIEWS[read_address(new_url).dialect].keys() == migrated.keys()
-    assert [*FIELDS, "adjusted_by", "adjustments"] == migrated["pixelmeter_spend"]
-    assert columns() == migrated
+    assert views() == migrated
 
 
 def test_a_package_that_does_not_know_the_newest_schema_writes_nothing_into_it(

@@ -299,6 +299,55 @@ def test_who_may_read_the_sums_may_still_do_so_after_an_upgrade(postgres_url: st
             admin.execute(f"DROP OWNED BY {name}; DROP ROLE {name}".encode())
 
 
+@pytest.mark.parametrize("is_merged", [False, True], ids=["as appended", "merged"])
+def test_what_nothing_is_known_of_is_null_in_every_sum_and_what_is_nothing_is_0(
+    ledger_url: str, is_merged: bool
+) -> None:
+    lost: dict[str, Any] = {"cost": None, "fee": None, "billing": "unknown", "outcome": "timeout"}
+    not_charged: dict[str, Any] = {"cost": 0, "fee": 0, "billing": "not_billed", "outcome": "rejected"}
+    known = {
+        "paid": ([{"cost": 4, "fee": 1}], (4, 1, 0)),
+        "refused": ([not_charged, not_charged], (0, 0, 0)),
+        "lost": ([lost, lost], (None, None, None)),
+        "partly": ([lost, {"cost": 5, "fee": 2, "outcome": "timeout"}], (5, 2, None)),
+        "estimated": ([lost | {"at_risk": 7}, lost], (None, None, 7)),
+        "unpriced": ([{"cost": None, "fee": None, "cost_reason": "no_price"}], (None, None, 0)),
+    }
+    attempts = [
+        make_attempt(model=model, tags=tagged(model=model), **fields)
+        for model, (each, _) in known.items()
+        for fields in each
+    ]
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write(attempts, {}, [])
+    if is_merged:
+        merge(ledger_url)
+
+    expected = {model: amounts for model, (_, amounts) in known.items()}
+    of_failures = {"lost": None, "partly": 5, "estimated": None}
+    of_totals = {model: None if cost is None else 0 for model, (cost, _, _) in expected.items()}
+    assert expected == by_model(ledger_url, "pixelmeter_hourly", "model", "cost", "fee", "at_risk")
+    assert expected == by_model(ledger_url, "pixelmeter_daily", "model", "cost", "fee", "at_risk")
+    assert expected == by_model(ledger_url, "pixelmeter_tag_daily", "value", "cost", "fee", "at_risk")
+    assert {model: (of_failures.get(model, 0),) for model in known} == by_model(
+        ledger_url, "pixelmeter_tag_daily", "value", "failure_cost"
+    )
+    assert {model: (dollars, expected[model][0]) for model, dollars in of_totals.items()} == by_model(
+        ledger_url, "pixelmeter_totals", "model", "cost_usd", "cost_nano"
+    )
+    agree(ledger_url)
+    with reading_ledger(ledger_url) as reader:
+        assert 9 == sum(total.cost for total in read_totals(reader))
+
+
+def by_model(url: str, view: str, key: str, *sums: str) -> dict[str, tuple[int | None, ...]]:
+    """Return sums as somebody writes them who has not read of the counters beside them."""
+    added = ", ".join(f"sum({name})" for name in sums)
+    with reading_ledger(url) as reader:
+        rows = reader.rows(f"SELECT {key}, {added} FROM {view} GROUP BY {key}")
+    return {str(found): tuple(None if value is None else int(value) for value in values) for found, *values in rows}
+
+
 def customers(number: int) -> list[Attempt]:
     """Return attempts that each have a customer of their own, within one day."""
     return [make_attempt(tags=tagged(team="growth", user=f"u-{each}")) for each in range(number)]

@@ -155,7 +155,7 @@ def test_a_model_with_a_hostile_name_can_be_chosen(postgres_url: str, name: str)
         copy = """
 INSERT INTO pixelmeter_daily_merged SELECT (jsonb_populate_record(d, %s)).* FROM pixelmeter_daily d LIMIT 1
 """
-        connection.execute(copy, (json.dumps({"model": name, "cost": 1_500_000_000}),))
+        connection.execute(copy, (json.dumps({"model": name, "cost": 1_500_000_000, "fee": 0, "at_risk": 0}),))
         for panel, target in panels("grafana-postgresql-datasource"):
             answered = rows(connection, statement(target, model=chosen))
             if panel["title"] == "Spend this month":

@@ -19,9 +19,12 @@ DAYS = (
     " AND ($__timeTo()::timestamptz AT TIME ZONE 'UTC')::date"
 )
 """The condition of SQL that a day of UTC is in the time range of the dashboard."""
-# The rollup adds up what is known, so its sum is 0 where nothing is.
-KNOWN = "CASE WHEN sum(cost) = 0 AND sum(unknown_cost_attempts) > 0 THEN NULL ELSE coalesce(sum(cost), 0) / 1e9 END"
-# The same of the attempts, which have NULL where the rollup has 0.
+KNOWN = (
+    "CASE WHEN coalesce(sum(cost), 0) <> 0 OR coalesce(sum(unknown_cost_attempts), 0) = 0"
+    " THEN coalesce(sum(cost), 0) / 1e9 END"
+)
+"""The dollars of rows of sums by day; NULL where nothing is known of what they cost."""
+# The same of the attempts.
 _KNOWN_OF_ATTEMPTS = "CASE WHEN sum(cost) <> 0 OR count(cost) = count(*) THEN coalesce(sum(cost), 0) / 1e9 END"
 _AT_RISK = """CASE
     WHEN sum(at_risk) <> 0

@@ -57,7 +57,8 @@ ADJUSTMENT_TOTALS_COLUMNS = (
 
 _BOUNDS = [round(bound * 1e6) for bound in DURATION_BUCKETS]
 _MICROSECONDS = 1_000_000
-_QUERY = f"SELECT {', '.join(TOTALS_COLUMNS)} FROM pixelmeter_totals ORDER BY number"
+_SUMMED = [f"coalesce({name}, 0)" for name in TOTALS_COLUMNS[len(TOTALS_KEY) :]]
+_QUERY = f"SELECT {', '.join((*TOTALS_KEY, *_SUMMED))} FROM pixelmeter_totals ORDER BY number"
 _ADJUSTED = f"SELECT {', '.join(ADJUSTMENT_TOTALS_COLUMNS)} FROM pixelmeter_adjustment_totals ORDER BY number"
 # Attempts that agree in these have the same labels.
 _labelled = attrgetter(

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sqlalchemy import Connection
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS
-from pixelmeter.ledger.deltas import ARRAYS, unpacked
+from pixelmeter.ledger.deltas import ARRAYS, TOTALS_SUMS, unpacked
 from pixelmeter.ledger.measures import UNESTIMATED
 from pixelmeter.ledger.rollups import DAILY_KEY, HOURLY_KEY, SUMS, TAG_DAILY_KEY, TAG_SUMS
-from pixelmeter.ledger.sums import TOTALS_COLUMNS, TOTALS_KEY
+from pixelmeter.ledger.sums import TOTALS_KEY
 
 __all__ = ["VIEWS", "create_views"]
 
@@ -33,7 +33,6 @@ SELECT {", ".join(map(_as_it_is, FIELDS))}, j.kind AS adjusted_by, coalesce(j.nu
 FROM pixelmeter_attempts AS a
 LEFT JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest
 """,
-    # A sum of 0 that leaves attempts out is not known to be nothing.
     "pixelmeter_calls": f"""
 SELECT call_id, min(started_at) AS started_at, count(*) AS attempts,
   CASE WHEN sum(images) <> 0 OR count(images) = count(*) THEN sum(images) END AS images,
@@ -50,16 +49,44 @@ GROUP BY call_id
 }
 
 
+# A sum of 0 is not known to be nothing where it leaves attempts out: how many they are, by the columns of the sum.
+_LEFT_OUT: Mapping[tuple[str, ...], str] = {
+    ("cost",): "unknown_cost_attempts",
+    ("fee",): "unknown_fee_attempts",
+    ("at_risk",): "unestimated_attempts",
+    ("failure_cost",): "unknown_failures",
+    ("cost_usd", "cost_nano"): "unknown_cost_attempts",
+}
+
+
+def _sums(names: Sequence[str], of_row: str) -> Iterator[str]:
+    """Yield the SQL of sums, NULL where nothing is known; `of_row` is that of a column as it is kept."""
+    amounts = {name: (amount, left_out) for amount, left_out in _LEFT_OUT.items() for name in amount}
+    for name in names:
+        value = of_row.format(name)
+        if name in amounts:
+            amount, left_out = amounts[name]
+            is_nonzero = [f"{of_row.format(one)} <> 0" for one in amount]
+            is_known = " OR ".join((*is_nonzero, f"{of_row.format(left_out)} <= 0"))
+            yield f"CASE WHEN {is_known} THEN {value} END AS {name}"
+        else:
+            yield f"{value} AS {name}"
+
+
+def _merged(name: str, key: Iterable[str], sums: Sequence[str], condition: str = "") -> str:
+    return f"""
+SELECT {", ".join((*key, *_sums(sums, "r.{}")))} FROM pixelmeter_{name}_merged AS r{condition}
+"""
+
+
 def _with_deltas(name: str, array: str, key: Mapping[str, str], condition: str = "") -> str:
     """Return a query of a table of sums, and of what an array of the deltas adds to it.
 
     `key` has the columns of its key, and what they are in the array.
     """
     sums = ARRAYS[array][1]
-    unmerged = (*key.values(), *(f"coalesce(r.{column}, 0)" for column in sums))
-    return f"""
-SELECT {", ".join((*key, *sums))} FROM pixelmeter_{name}_merged AS r{condition}
-UNION ALL
+    unmerged = (*key.values(), *_sums(sums, "coalesce(r.{}, 0)"))
+    return f"""{_merged(name, key, sums, condition)}UNION ALL
 SELECT {", ".join(unmerged)} FROM ({unpacked("pixelmeter_deltas", array)}) AS r{condition}
 """
 
@@ -69,12 +96,12 @@ def _key(names: Iterable[str]) -> dict[str, str]:
 
 
 _SQLITE = {
-    name: f"\nSELECT {', '.join(columns)} FROM pixelmeter_{name}_merged\n"
-    for name, columns in (
-        ("daily", (*DAILY_KEY, *SUMS)),
-        ("hourly", (*HOURLY_KEY, *SUMS)),
-        ("tag_daily", (*TAG_DAILY_KEY, *TAG_SUMS)),
-        ("totals", ("number", *TOTALS_COLUMNS)),
+    name: _merged(name, key, sums)
+    for name, key, sums in (
+        ("daily", DAILY_KEY, SUMS),
+        ("hourly", HOURLY_KEY, SUMS),
+        ("tag_daily", TAG_DAILY_KEY, TAG_SUMS),
+        ("totals", ("number", *TOTALS_KEY), TOTALS_SUMS),
     )
 }
 _POSTGRESQL = {

@@ -109,7 +109,7 @@ class TagReading:
 
 def _of_tag(reader: LedgerReader, tag: str, this: date, last: date) -> list[TagSpend]:
     sums = ", ".join(
-        f"sum(CASE WHEN day {'>=' if month == this else '<'} '{this}' THEN {column} ELSE 0 END)"
+        f"coalesce(sum(CASE WHEN day {'>=' if month == this else '<'} '{this}' THEN {column} END), 0)"
         for month in (this, last)
         for column in ("cost", "at_risk", "unknown_cost_attempts")
     )
@@ -120,7 +120,7 @@ def _of_tag(reader: LedgerReader, tag: str, this: date, last: date) -> list[TagS
         )
     }
     [whole] = reader.rows(f"SELECT {sums} FROM pixelmeter_daily WHERE day >= '{last}'")
-    of_none = [_Month(*(int(number or 0) for number in part)) for part in (whole[:3], whole[3:])]
+    of_none = [_Month(*map(int, part)) for part in (whole[:3], whole[3:])]
     for months in of_values.values():
         of_none = [without.less(month) for without, month in zip(of_none, months, strict=True)]
     of_values[""] = of_none[0], of_none[1]
