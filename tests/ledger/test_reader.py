@@ -17,6 +17,7 @@ from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.attempts import attempts
 from pixelmeter.ledger.engine import ensure_schema
 from pixelmeter.ledger.grouping import grouped
+from pixelmeter.ledger.queries import Filters
 from pixelmeter.ledger.reader import LedgerReader, is_too_long, reading_database, reading_ledger
 from pixelmeter.ledger.rollups import SUMS
 from pixelmeter.ledger.sums import read_totals
@@ -220,3 +221,31 @@ def test_what_a_text_says_is_no_sign_of_a_limit(tmp_path: Path) -> None:
     ):
         pass
     assert not is_too_long(raised.value)
+
+
+@pytest.mark.parametrize("days", [30, 700])
+def test_one_value_of_a_tag_is_read_without_the_other_ones_of_those_days(
+    ledger_url: str, days: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    since = datetime(2026, 5, 1, tzinfo=UTC)
+    at = [round((since + timedelta(days=day)).timestamp() * 1e6) for day in (0, 12, days - 1, days)]
+    with closing(open_writer(ledger_url)) as writer:
+        for team in ("a", "b"):
+            writer.write([make_attempt(started_at=when, tags=f'{{"team":"{team}"}}', cost=7) for when in at], {}, [])
+    explain = "EXPLAIN" if ledger_url.startswith("postgresql") else "EXPLAIN QUERY PLAN"
+    plans: list[str] = []
+    rows = LedgerReader.rows
+
+    def explained(reader: LedgerReader, statement: str, parameters: Sequence[object] = ()) -> list[Sequence[Any]]:
+        if "FROM pixelmeter_tag_daily " in statement:
+            plans.extend(str(step[-1]) for step in rows(reader, f"{explain} {statement}", parameters))
+        return rows(reader, statement, parameters)
+
+    monkeypatch.setattr(LedgerReader, "rows", explained)
+    filters = Filters(tags={"team": "b"})
+    with reading_ledger(ledger_url) as reader:
+        found = [*grouped(reader, ["day"], since, since + timedelta(days=days), filters=filters)]
+
+    assert [7, 7, 7] == [group.sums["cost"] for group in found]
+    seeks = [step for step in plans if "tag=? AND day=? AND value=?" in step or "day = ANY" in step]
+    assert (days == 30) == bool(seeks), plans

@@ -47,7 +47,7 @@ from pixelmeter.ledger.pieces import (
     pieces,
     slots,
 )
-from pixelmeter.ledger.queries import EVERYTHING, Filters, spend, started_in, where
+from pixelmeter.ledger.queries import EVERYTHING, Filters, spend, started_in, summed_in, where
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.retention import horizon
 from pixelmeter.ledger.wide_tags import is_rolled_up
@@ -226,9 +226,8 @@ class _Question:
         keys = (rollup.time, *rollup.dimensions[:needed])
         places = [keys.index(name) for name in names]
         dialect = self.reader.dialect
-        ends = piece.start, piece.end
-        bounds = [dialect.midnight(one.date()) if rollup.time == "day" else dialect.moment(one) for one in ends]
-        time = Sql(f"{rollup.time} >= ? AND {rollup.time} < ?", tuple(bounds))
+        is_of_value = is_tag and bool(self.filters.tags)
+        time = summed_in(rollup.time, piece.start, piece.end, dialect, is_of_value=is_of_value)
         condition = where([time, *conditions])
         sums = self._asked(OF_TAGS if is_tag else OF_ROLLUP)
         buckets = [dialect.joined(BUCKETS_OF_TAGS if is_tag else BUCKETS_OF_ROLLUP)]

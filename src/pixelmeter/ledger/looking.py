@@ -8,7 +8,7 @@ from typing import Any
 
 from pixelmeter.ledger.dialect import Sql
 from pixelmeter.ledger.pieces import DAY, ceiling, floor
-from pixelmeter.ledger.queries import EVERYTHING, Filters, where
+from pixelmeter.ledger.queries import EVERYTHING, Filters, summed_in, where
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.ledger.wide_tags import is_rolled_up
 
@@ -68,8 +68,7 @@ def _days(
     reader: LedgerReader, since: datetime, until: datetime, filters: Filters, tag: str | None, counted: str
 ) -> list[tuple[datetime, int]]:
     dialect = reader.dialect
-    bounds = (dialect.midnight(floor(since, DAY).date()), dialect.midnight(ceiling(until, DAY).date()))
-    conditions = [Sql("day >= ? AND day < ?", bounds)]
+    conditions = [summed_in("day", floor(since, DAY), ceiling(until, DAY), dialect, is_of_value=tag is not None)]
     if tag is None:
         conditions += filters.coarse.conditions(dialect)
     else:
@@ -81,8 +80,7 @@ def _days(
 
 def _hours(reader: LedgerReader, since: datetime, until: datetime, filters: Filters, counted: str) -> list[datetime]:
     dialect = reader.dialect
-    bounds = (dialect.moment(floor(since, _HOUR)), dialect.moment(until))
-    conditions = [Sql("hour >= ? AND hour < ?", bounds), *filters.coarse.conditions(dialect)]
+    conditions = [summed_in("hour", floor(since, _HOUR), until, dialect), *filters.coarse.conditions(dialect)]
     rows = _found(reader, "hour", "pixelmeter_hourly", "hour", conditions, counted)
     return [dialect.time(hour) for (hour,) in rows]
 

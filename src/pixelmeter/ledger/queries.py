@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
 from pixelmeter.core.reporting.report import ERRORS
@@ -27,11 +27,13 @@ __all__ = [
     "routed_at_least",
     "spend",
     "started_in",
+    "summed_in",
     "tag_keys",
     "unpriced",
     "where",
 ]
 
+_MOST_DAYS = 400
 _OF_ROLLUP: Mapping[str, str] = {
     "no-model": "model = ''",
     "sent": "outcome <> 'blocked'",
@@ -225,6 +227,21 @@ def started_in(since: datetime | None, until: datetime | None, dialect: Dialect)
         yield Sql("started_at >= ?", (dialect.moment(since),))
     if until is not None:
         yield Sql("started_at < ?", (dialect.moment(until),))
+
+
+def summed_in(column: str, since: datetime, until: datetime, dialect: Dialect, *, is_of_value: bool = False) -> Sql:
+    """Return the condition on the "day" or "hour" of rows of sums that it lies in [since, until).
+
+    Of one value of a tag the days are named one by one. The index has the day before the value, so a range of days
+    would read all their values.
+    """
+    if column == "hour":
+        return Sql("hour >= ? AND hour < ?", (dialect.moment(since), dialect.moment(until)))
+    number = (until - since).days
+    if is_of_value and number <= _MOST_DAYS:
+        days = (since + timedelta(days=each) for each in range(number))
+        return Sql(f"day IN ({', '.join('?' * number)})", tuple(dialect.midnight(day.date()) for day in days))
+    return Sql("day >= ? AND day < ?", (dialect.midnight(since.date()), dialect.midnight(until.date())))
 
 
 def where(conditions: Iterable[Sql]) -> Sql:
