@@ -61,11 +61,11 @@ def test_a_downgrade_says_what_it_discards_and_asks(filled_url: str) -> None:
 
     assert (1, "current") == (refused.exit_code, kept)
     for told in (
-        "the column job_id of pixelmeter_attempts with its 1 values",
+        "the column job_id of pixelmeter_attempts with its 1 value",
         "the column savings of pixelmeter_attempts with its 0 values",
-        "the column first_image of pixelmeter_attempts with its 1 values",
+        "the column first_image of pixelmeter_attempts with its 1 value",
         "the column remaining_requests of pixelmeter_attempts with its 2 values",
-        "the table pixelmeter_totals with its 1 rows",
+        "the table pixelmeter_totals with its 1 row",
     ):
         assert told in refused.stderr
     assert "bucket" not in refused.stderr
@@ -162,14 +162,14 @@ def test_what_the_ledger_refused_is_told_by_every_command_until_a_retry_brings_i
     last = run("retry", "--database-url", sqlite_url)
     then = CliRunner().invoke(main, ["report", "--format", "csv", "--database-url", sqlite_url])
 
-    assert "Warning: 2 attempts are missing, which the ledger refuses: `pixelmeter doctor`" in report.stderr
-    assert (1, "1 attempts are in the ledger now, 1 are still refused\n") == (first.exit_code, first.stdout)
-    assert (1, "0 attempts are in the ledger now, 1 are still refused\n") == (again.exit_code, again.stdout)
+    assert "Warning: 2 attempts missing from the sums, refused by the ledger: `pixelmeter doctor`" in report.stderr
+    assert (1, "1 attempt written to the ledger, 1 still refused\n") == (first.exit_code, first.stdout)
+    assert (1, "0 attempts written to the ledger, 1 still refused\n") == (again.exit_code, again.stdout)
     findings = [each for each in json.loads(doctor.stdout) if each["check"] == "refused attempts"]
     assert ["problem"] == [each["state"] for each in findings]
-    assert all("1 attempts" in each["found"] and "pixelmeter db retry" in each["advice"] for each in findings)
+    assert all("1 attempt," in each["found"] and "pixelmeter db retry" in each["advice"] for each in findings)
     assert 1 == doctor.exit_code
-    assert (0, "1 attempts are in the ledger now, 0 are still refused\n") == (last.exit_code, last.stdout)
+    assert (0, "1 attempt written to the ledger, 0 still refused\n") == (last.exit_code, last.stdout)
     assert ("", 2) == (then.stderr, len(outcomes(sqlite_url)))
 
 

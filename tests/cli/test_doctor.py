@@ -450,8 +450,8 @@ def test_spool_files_are_told_by_what_becomes_of_them_and_left_where_they_are(sq
     code, findings = examine("--database-url", sqlite_url)
 
     assert 1 == code
-    assert "1 files" == findings["spool of living processes"]["found"]
-    assert ("warning", "2 files, at most 2 attempts wait in them") == (
+    assert "1 file" == findings["spool of living processes"]["found"]
+    assert ("warning", "2 files, at most 2 attempts in them") == (
         findings["spool of dead processes"]["state"],
         findings["spool of dead processes"]["found"],
     )

@@ -440,7 +440,7 @@ def test_a_disk_without_room_to_set_aside_loses_nothing_and_the_others_arrive(
     drain = Drain(spool, files, folder, picky)
     good, _ = spooled(spool, 10, 5)
     files.break_("append", errno.ENOSPC)
-    with pytest.raises(LedgerError, match=r"refuses 1 attempts \(Untrans.*\), .* cannot set them aside: No space left"):
+    with pytest.raises(LedgerError, match=r"refuses 1 attempt \(Untrans.*\), .* cannot set them aside: No space left"):
         drain.step()
     assert good == set(outcomes(sqlite_url))
     files.heal()

@@ -144,7 +144,7 @@ def test_rows_that_an_encoding_cannot_hold_hold_up_no_others_and_are_not_lost(
     told = [each["found"] for each in json.loads(doctor.stdout) if each["check"] == "refused attempts"]
     assert 2 == sum(int(each.split()[0]) for each in told)
     again = CliRunner().invoke(main, ["db", "retry"], env=environment)
-    assert (1, "0 attempts are in the ledger now, 2 are still refused\n") == (again.exit_code, again.stdout)
+    assert (1, "0 attempts written to the ledger, 2 still refused\n") == (again.exit_code, again.stdout)
 
     # As the page on durability says: a database that has all characters, and the files in its folder.
     wide = Path(spool_folder(postgres_url, place.spool, ""))
@@ -153,7 +153,7 @@ def test_rows_that_an_encoding_cannot_hold_hold_up_no_others_and_are_not_lost(
         shutil.move(file, wide)
     environment["PIXELMETER_DATABASE_URL"] = postgres_url
     moved = CliRunner().invoke(main, ["db", "retry"], env=environment)
-    assert (0, "2 attempts are in the ledger now, 0 are still refused\n") == (moved.exit_code, moved.stdout)
+    assert (0, "2 attempts written to the ledger, 0 still refused\n") == (moved.exit_code, moved.stdout)
     assert {"0-a", "poisoned"} == tags_in(postgres_url, gateway)
     assert len(gateway.billing()) == len(taken) + 4
     assert [] == [*wide.iterdir()]

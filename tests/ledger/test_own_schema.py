@@ -101,7 +101,7 @@ def test_a_ledger_in_a_schema_goes_down_and_up_again_beside_one_without(postgres
     up = migrate.upgrade(url)
     gone = migrate.downgrade(url, "base")
 
-    assert "the column first_image of pixelmeter_attempts with its 1 values" in lost
+    assert "the column first_image of pixelmeter_attempts with its 1 value" in lost
     assert ["outdated", "current", "current", "absent"] == [each.state for each in (down, beside, up, gone)]
     assert 1 == len(stored(postgres_url))
     assert recomputed_totals(postgres_url) == totals(postgres_url)

@@ -227,7 +227,7 @@ def test_a_ledger_that_is_older_than_the_spool_of_a_living_process_is_told_and_a
 
     assert "spool positions" not in fine
     assert "warning" == found["spool positions"]["state"]
-    assert "wait in 1 files of living processes" in found["spool positions"]["found"]
+    assert "wait in 1 file of living processes" in found["spool positions"]["found"]
     assert 0 == restarted.exit_code
     assert "spool positions" not in after
     with reading_ledger(ledger.url) as reader:
@@ -270,7 +270,7 @@ def test_a_spool_that_is_older_than_its_ledger_is_told(ledger: Ledger) -> None:
         found = ledger.examine()
         spool.forget()
 
-    assert "has read more of 1 spool files than there is" in found["spool positions"]["found"]
+    assert "has read more of 1 spool file than there is" in found["spool positions"]["found"]
 
 
 def documented() -> list[str]:

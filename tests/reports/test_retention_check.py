@@ -44,7 +44,7 @@ def test_attempts_without_a_month_are_counted(postgres_url: str) -> None:
     with closing(open_writer(postgres_url)) as writer:
         writer.write([made_in(month(0)), made_in(month(AHEAD + 1)), made_in(month(AHEAD + 2))], {}, [])
 
-    assert [("months", "warning", "2 attempts have come without a partition for their month")] == findings(postgres_url)
+    assert [("months", "warning", "there is no partition for the month of 2 attempts")] == findings(postgres_url)
 
 
 def test_nothing_is_said_of_a_sqlite_ledger_that_was_never_pruned(sqlite_url: str) -> None:

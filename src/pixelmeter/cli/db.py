@@ -12,6 +12,7 @@ import click
 from pixelmeter.cli.db_retention import forget, prune, size
 from pixelmeter.cli.options import database_url_option, format_option
 from pixelmeter.cli.output import emit, plain
+from pixelmeter.core.text import plural
 from pixelmeter.ledger.address import read_address
 
 if TYPE_CHECKING:
@@ -83,7 +84,7 @@ def retry(database_url: str) -> None:
 
     taken = upkeep.retry(database_url)
     left = upkeep.count_refused(database_url)
-    click.echo(f"{taken} attempts are in the ledger now, {left} are still refused")
+    click.echo(f"{plural(taken, 'attempt')} written to the ledger, {left:,} still refused")
     if left:
         sys.exit(1)
 

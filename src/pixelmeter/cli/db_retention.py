@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pixelmeter.cli.options import database_url_option, format_option
+from pixelmeter.core.text import plural
 
 if TYPE_CHECKING:
     from pixelmeter.ledger.pruning import Plan
@@ -86,7 +87,7 @@ def prune(
             by=by or login_name(),
             told=lambda deleted: show(deleted, f"{deleted:,} of {foreseen.attempts:,} attempts"),
         )
-    click.echo(f"{_told(foreseen._replace(attempts=done.attempts))} are gone; the sums and the totals keep them.")
+    click.echo(f"Deleted {_told(foreseen._replace(attempts=done.attempts))}. The sums and the totals keep them.")
     if done.months:
         click.echo(f"Months were made ahead: {', '.join(done.months)}")
     if is_sqlite:
@@ -118,8 +119,8 @@ def forget(tag: str, dry_run: bool, yes: bool, database_url: str) -> None:
     with open_ledger(database_url, warn) as reader:
         found = foresee(reader, key, value)
     click.echo(
-        f"{found.attempts:,} attempts have {plain(tag)}, {found.traces:,} of them the id of a trace; so have "
-        f"{found.days:,} days of the sums by tag and {found.spans:,} sums of budgets."
+        f"{plain(tag)}: {plural(found.attempts, 'attempt')}, of which {found.traces:,} with the id of a trace, "
+        f"{plural(found.days, 'day')} of the sums by tag, {plural(found.spans, 'sum')} of budgets."
     )
     if dry_run:
         click.echo("This was a dry run: the ledger is as it was.")
@@ -131,9 +132,9 @@ def forget(tag: str, dry_run: bool, yes: bool, database_url: str) -> None:
             raise click.ClickException("nothing was changed; --yes goes on without asking") from None
     with closing(open_writer(database_url)) as writer:
         found = writer.forget_tag(key, value)
-    click.echo(f"{found.attempts:,} attempts have it no more. What they cost counts as of no value.")
+    click.echo(f"Erased from {plural(found.attempts, 'attempt')}. Their cost counts as of no value.")
     if refused := upkeep.count_refused(database_url):
-        warn(f"{refused:,} attempts that the ledger refuses are in the spool folder and may have it still")
+        warn(f"{plural(refused, 'attempt')} that the ledger refuses may have it still, in the spool folder")
     click.echo("Programs that still use it add it again, and copies have it: docs/retention.md lists them.", err=True)
 
 
@@ -156,7 +157,7 @@ def size(format: str, database_url: str) -> None:
 
 
 def _told(plan: Plan) -> str:
-    return f"{plan.attempts:,} attempts from before {plan.horizon:%Y-%m-%d}"
+    return f"{plural(plan.attempts, 'attempt')} from before {plan.horizon:%Y-%m-%d}"
 
 
 def _give_back(database_url: str, *, rewrite: bool) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pixelmeter.cli.options import database_url_option, filter_options, format_option, own_file_option, range_options
-from pixelmeter.core.text import dollars, exact_usd
+from pixelmeter.core.text import dollars, exact_usd, plural
 
 if TYPE_CHECKING:
     from pixelmeter.reports.repricing import Difference, Plan
@@ -75,7 +75,7 @@ def command(
         click.echo("Nothing was changed: run it again with --yes.", err=True)
         return
     changed = apply(database_url, repricer, plan)
-    click.echo(f"{_count(changed, 'attempt')} changed", err=format != "table")
+    click.echo(f"{plural(changed, 'attempt')} changed", err=format != "table")
 
 
 def _agreed() -> bool:
@@ -115,7 +115,7 @@ def _left(plan: Plan) -> list[str]:
         more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
         number = sum(number for _, number in models)
         verb = "stays" if number == 1 else "stay"
-        what = f"{_count(number, 'attempt')} {verb} unknown, {reason}"
+        what = f"{plural(number, 'attempt')} {verb} unknown, {reason}"
         said.append(f"{what}: {', '.join(names[:_NAMED])}{more}{_HINTS.get(reason, '')}")
     return said
 
@@ -141,7 +141,3 @@ def _cells(one: Difference) -> dict[str, str]:
         "at_risk": dollars(one.at_risk) if one.estimated else "",
         "price_ids": ", ".join(one.sources),
     }
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

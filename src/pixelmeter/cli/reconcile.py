@@ -298,7 +298,7 @@ def _settle(
     format: str,
 ) -> Applied | None:
     """Adjust what is to be adjusted, and return what was done; None where nobody has agreed."""
-    from pixelmeter.reconcile.listing import counted
+    from pixelmeter.core.text import plural
 
     if plan.settlements and not yes and not _agreed(len(plan.settlements)):
         click.echo("Nothing was adjusted: run it again with --yes.", err=True)
@@ -306,9 +306,9 @@ def _settle(
     applied = apply(reader, task, report, plan, by=by)
     is_aside = format != "table"
     if plan.settlements:
-        click.echo(f"{counted(applied.adjusted, 'attempt')} adjusted", err=is_aside)
+        click.echo(f"{plural(applied.adjusted, 'attempt')} adjusted", err=is_aside)
     if applied.settled_meanwhile:
-        told = f"{counted(len(applied.settled_meanwhile), 'attempt')} settled by another run meanwhile"
+        told = f"{plural(len(applied.settled_meanwhile), 'attempt')} settled by another run meanwhile"
         click.echo(told, err=is_aside)
     for one in applied.changed_meanwhile:
         click.echo(f"attempt {one.attempt.id} has changed meanwhile: left for the next run", err=is_aside)
@@ -318,11 +318,11 @@ def _settle(
 
 
 def _agreed(number: int) -> bool:
-    from pixelmeter.reconcile.listing import counted
+    from pixelmeter.core.text import plural
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
-    return click.confirm(f"Adjust {counted(number, 'attempt')}?", err=True)
+    return click.confirm(f"Adjust {plural(number, 'attempt')}?", err=True)
 
 
 def _end(report: Report, plan: Plan) -> None:
@@ -333,7 +333,7 @@ def _end(report: Report, plan: Plan) -> None:
 
 
 def _sentences(plan: Plan) -> list[str]:
-    from pixelmeter.reconcile.listing import counted
+    from pixelmeter.core.text import plural
 
     result = plan.result
     coverage = result.coverage
@@ -341,7 +341,7 @@ def _sentences(plan: Plan) -> list[str]:
     said = [f"{share}; what matches differs by {dollars(result.drift)} (ours - theirs)"]
     if plan.settlements:
         total = sum(one.amount for one in plan.settlements)
-        said.append(f"{counted(len(plan.settlements), 'attempt')} can be settled, for {dollars(total)}")
+        said.append(f"{plural(len(plan.settlements), 'attempt')} can be settled, for {dollars(total)}")
     return said
 
 

@@ -1,4 +1,4 @@
-"""Text and numbers from outside, within bounds; and amounts of money as text."""
+"""Text and numbers from outside, within bounds; and amounts as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from pixelmeter.core.attempts.record import NANO_PER_USD
 
-__all__ = ["dollars", "exact_usd", "not_a_formula"]
+__all__ = ["dollars", "exact_usd", "not_a_formula", "plural"]
 
 NAME_LIMIT = 200
 ERROR_LIMIT = 100
@@ -141,6 +141,11 @@ def half_even(dividend: int, divisor: int) -> int:
 
 
 _NANO_PER_SHOWN = 100_000
+
+
+def plural(number: int, noun: str) -> str:
+    """Return a number with its noun: "1 attempt", "1,200 attempts"."""
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def exact_usd(nano: int) -> str:

@@ -11,6 +11,7 @@ import msgspec
 from pixelmeter.core.attempts.jobs import Record
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.ports import Files
+from pixelmeter.core.text import plural
 from pixelmeter.errors import AttemptPruned, LedgerError, RowRefused, SchemaOutdated, SchemaTooNew
 from pixelmeter.ledger.writer import Writer, first_of_each_id
 from pixelmeter.spool import FrameReader, Spool, sorted_out
@@ -145,7 +146,7 @@ class Delivery:
                 self._spool.set_aside(attempts, reason)
             except (OSError, ValueError, msgspec.MsgspecError) as error:
                 why = error.strerror if isinstance(error, OSError) else type(error).__name__
-                told = f"the ledger refuses {len(attempts)} attempts ({reason})"
+                told = f"the ledger refuses {plural(len(attempts), 'attempt')} ({reason})"
                 raise LedgerError(f"{told}, and the spool cannot set them aside: {why}") from None
 
     def refusals(self, attempts: Sequence[Record]) -> Sequence[Refusal]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from pixelmeter.core.reporting.periods import moment_of
+from pixelmeter.core.text import plural
 from pixelmeter.data_files import asset_dir
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger import version
@@ -43,8 +44,8 @@ class Loss(NamedTuple):
 
     def __str__(self) -> str:
         if self.column is None:
-            return f"the table {self.table} with its {self.values:,} rows"
-        return f"the column {self.column} of {self.table} with its {self.values:,} values"
+            return f"the table {self.table} with its {plural(self.values, 'row')}"
+        return f"the column {self.column} of {self.table} with its {plural(self.values, 'value')}"
 
 
 def head() -> str:

@@ -10,13 +10,12 @@ from pixelmeter.core.reconciling.result import Class, Match, OnlyTheirs, Result
 from pixelmeter.core.reconciling.settling import Settlement
 from pixelmeter.core.reconciling.statement import Statement
 from pixelmeter.core.reporting.periods import moment_of
-from pixelmeter.core.text import exact_usd
+from pixelmeter.core.text import exact_usd, plural
 from pixelmeter.reconcile.service import Plan, Report
 
 __all__ = [
     "ITEM_COLUMNS",
     "SUMMARY_COLUMNS",
-    "counted",
     "is_open",
     "items",
     "open_items",
@@ -78,16 +77,16 @@ def remarks(plan: Plan) -> Iterator[str]:
     result = plan.result
     byok = len(result.byok) + len(result.own_key)
     if byok:
-        yield f"{counted(byok, 'attempt')} with a key of your own: left out, as the gateway bills its fee only"
+        yield f"{plural(byok, 'attempt')} with a key of your own: left out, as the gateway bills its fee only"
     if result.not_charged:
-        yield f"{counted(len(result.not_charged), 'attempt')} that cost nothing: rightly on no statement"
+        yield f"{plural(len(result.not_charged), 'attempt')} that cost nothing: rightly on no statement"
     if result.not_covered:
-        yield f"{counted(len(result.not_covered), 'attempt')} from before what the report goes back to: not missed"
+        yield f"{plural(len(result.not_covered), 'attempt')} from before what the report goes back to: not missed"
     if plan.not_asked:
-        yield f"{counted(plan.not_asked, 'attempt')} of known cost: the report was not asked for them"
+        yield f"{plural(plan.not_asked, 'attempt')} of known cost: the report was not asked for them"
     unknown = sum(one.unknown for one in result.matches if one.how == "sums")
     if unknown:
-        yield f"{counted(unknown, 'attempt')} of unknown cost in sums: nobody can say what each cost"
+        yield f"{plural(unknown, 'attempt')} of unknown cost in sums: nobody can say what each cost"
     for one in plan.by_hand:
         yield f"{_settled(one)}: it was corrected by hand, and stays as it is"
     for one in plan.gone:
@@ -97,15 +96,10 @@ def remarks(plan: Plan) -> Iterator[str]:
 def told_of(item: dict[str, Any]) -> str:
     """Return what an item is about, and what it is matched by or why it is not: what a table has below its row."""
     if item["by"] == "sums":
-        said = f"sums of {counted(item['statements'], 'statement')} and {counted(item['attempts'], 'attempt')}"
+        said = f"sums of {plural(item['statements'], 'statement')} and {plural(item['attempts'], 'attempt')}"
         return f"{said}, {item['why']}" if item["why"] else said
     about = [f"{name} {item[name]}" for name in ("attempt", "statement") if item[name]]
     return f"{', '.join(about)}: {'by ' + item['by'].replace('_', ' ') if item['by'] else item['why']}"
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def _settled(one: Settlement) -> str:
@@ -148,7 +142,7 @@ def _match(kind: str, one: Match) -> dict[str, Any]:
         "statement": one.statements[0].external_id if len(one.statements) == 1 else None,
         "attempts": len(one.attempts),
         "attempt": one.attempts[0].id if len(one.attempts) == 1 else None,
-        "why": f"{counted(one.unknown, 'attempt')} of unknown cost" if one.unknown else None,
+        "why": f"{plural(one.unknown, 'attempt')} of unknown cost" if one.unknown else None,
     }
 
 

@@ -19,7 +19,7 @@ from pixelmeter.core.reconciling.result import OnlyTheirs, Result
 from pixelmeter.core.reconciling.settling import Settlement, settled, settlements
 from pixelmeter.core.reconciling.statement import Period, Statement, month
 from pixelmeter.core.reporting.periods import microseconds_of, moment_of, utc_text
-from pixelmeter.core.text import bounded
+from pixelmeter.core.text import bounded, plural
 from pixelmeter.errors import ConfigError, LedgerError
 from pixelmeter.ledger.adjusting import Author, history
 from pixelmeter.ledger.attempts import adjusted_attempts_of
@@ -276,20 +276,17 @@ def notes_of(
     yield from report.notes
     twice = report.rows - len(report.statements)
     if twice:
-        yield f"{_rows(twice)} of the report came more than once: the last reading of each holds"
+        yield f"{plural(twice, 'row')} of the report came more than once: the last reading of each holds"
     changed = said_otherwise(reader, task.source.gateway, task.source.id, task.period) if is_stored else 0
     if changed:
-        yield f"{_rows(changed)} said something else when they were read before: the last reading of each holds"
+        yield f"{plural(changed, 'row')} said something else when they were read before: the last reading of each holds"
 
     theirs = [] if plan is None else plan.result.only_theirs
     oldest = oldest_attempt(reader) if theirs else None
     older = 0 if oldest is None else sum(one.statement.starts_at < oldest for one in theirs)
     if oldest is not None and older:
-        yield f"{_rows(older)} of theirs from before the oldest attempt of the ledger, {utc_text(moment_of(oldest))}"
-
-
-def _rows(number: int) -> str:
-    return f"{number:,} row{'' if number == 1 else 's'}"
+        first = utc_text(moment_of(oldest))
+        yield f"{plural(older, 'row')} of theirs from before the oldest attempt of the ledger, {first}"
 
 
 def _kept(reader: LedgerReader, task: Task) -> list[Statement]:

@@ -14,6 +14,7 @@ from importlib import metadata
 from pixelmeter.auto import is_disabled
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
+from pixelmeter.core.text import plural
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.reports.finding import Finding
@@ -163,14 +164,14 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
     from pixelmeter.drain.census import census
 
     found = census(SystemFiles(), folder)
-    yield Finding("spool of living processes", "ok", f"{found.living} files")
+    yield Finding("spool of living processes", "ok", plural(found.living, "file"))
     if found.left:
         advice = "run `pixelmeter report`, which brings them into the ledger, as does the next process that calls"
         if problems:
             is_outdated = any("`pixelmeter db upgrade`" in problem for problem in problems)
             first = "run `pixelmeter db upgrade`" if is_outdated else "do what is said of the database"
             advice = f"{first} first, then {advice}"
-        told = f"{found.left} files, at most {found.waiting} attempts wait in them"
+        told = f"{plural(found.left, 'file')}, at most {plural(found.waiting, 'attempt')} in them"
         yield Finding("spool of dead processes", "warning", told, advice)
     for reason, number in found.refused.items():
         advice = (
@@ -179,7 +180,9 @@ def _spool_files(folder: str, problems: Sequence[str]) -> Iterator[Finding]:
         )
         if "pruned" in reason:
             advice = 'they are kept, and are in no sum: docs/retention.md, "Old spools", says what can be done'
-        yield Finding("refused attempts", "problem", f"{number} attempts, which the ledger refuses: {reason}", advice)
+        yield Finding(
+            "refused attempts", "problem", f"{plural(number, 'attempt')}, which the ledger refuses: {reason}", advice
+        )
     if found.unreadable:
         advice = "they are kept; a newer pixelmeter, their owner or root (`pixelmeter report`) may read them"
         shown = ", ".join(found.unreadable[:_SHOWN])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager, suppress
 
+from pixelmeter.core.text import plural
 from pixelmeter.errors import PixelmeterError
 from pixelmeter.ledger.address import spool_folder
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
@@ -50,7 +51,8 @@ def _take_in(url: str) -> Iterator[str]:
         with suppress(PixelmeterError, OSError):
             number = count_refused(url)
             if number:
-                yield f"{number} attempts are missing, which the ledger refuses: `pixelmeter doctor` says what to do"
+                missing = f"{plural(number, 'attempt')} missing from the sums, refused by the ledger"
+                yield f"{missing}: `pixelmeter doctor` says what to do"
 
 
 def _is_left(files: SystemFiles, path: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from pixelmeter.core.reporting.periods import moment_of
+from pixelmeter.core.text import plural
 from pixelmeter.ledger.partitions import months_of
 from pixelmeter.ledger.reader import LedgerReader
 from pixelmeter.reports.finding import Finding
@@ -27,7 +28,7 @@ def check_retention(reader: LedgerReader, at: int) -> Iterator[Finding]:
         return
     advice = "let the owner of the tables run `pixelmeter db upgrade`, now and then or by a timer"
     if months.without:
-        told = f"{months.without:,} attempts have come without a partition for their month"
+        told = f"there is no partition for the month of {plural(months.without, 'attempt')}"
         advice += "; what is there still has a time that is months ahead, by the clock of a machine"
         yield Finding("months", "warning", told, advice)
     elif months.ahead < 1:

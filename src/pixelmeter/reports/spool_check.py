@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 
+from pixelmeter.core.text import plural
 from pixelmeter.drain.census import mismatches
 from pixelmeter.errors import ConfigError, LedgerError
 from pixelmeter.ledger.address import Address
@@ -60,11 +61,13 @@ def check_positions(address: Address, folder: str, positions: Mapping[str, int])
         )
         yield Finding("spool positions", "warning", told, advice)
     if found.shorter:
-        told = f"the ledger has read more of {len(found.shorter)} spool files than there is, such as {found.shorter[0]}"
+        files = plural(len(found.shorter), "spool file")
+        told = f"the ledger has read more of {files} than there is, such as {found.shorter[0]}"
         advice = "the spool is older than the ledger, or was cut off; what the ledger had read of it is in the ledger"
         yield Finding("spool positions", "warning", told, advice)
     if found.late:
-        told = f"attempts that ended {_LATE // 60} minutes ago wait in {len(found.late)} files of living processes"
+        files = plural(len(found.late), "file")
+        told = f"attempts that ended {_LATE // 60} minutes ago wait in {files} of living processes"
         advice = (
             "their log and meter.status() say why; where the ledger was replaced by an older copy, restart them: the "
             "next start takes the attempts in"

@@ -8,7 +8,7 @@ from datetime import tzinfo
 
 from pixelmeter.core.reporting.periods import utc_text, zoned_text
 from pixelmeter.core.reporting.report import Forecast, Report, Row
-from pixelmeter.core.text import dollars, exact_usd, half_even
+from pixelmeter.core.text import dollars, exact_usd, half_even, plural
 from pixelmeter.errors import ConfigError
 
 __all__ = [
@@ -293,11 +293,11 @@ def notes(report: Report, unpriced: Iterable[tuple[str, int]]) -> list[str]:
         )
     if unknown := report.total.unknown_cost_attempts:
         verb = "is" if unknown == 1 else "are"
-        said.append(f"{_count(unknown, 'attempt')} of unknown cost {verb} not in the sums.")
+        said.append(f"{plural(unknown, 'attempt')} of unknown cost {verb} not in the sums.")
     if blocked := report.total.blocked:
         verb = "was" if blocked == 1 else "were"
         said.append(
-            f"{_count(blocked, 'attempt')} {verb} refused by a budget: nothing was sent, and nothing is charged."
+            f"{plural(blocked, 'attempt')} {verb} refused by a budget: nothing was sent, and nothing is charged."
         )
     routed = report.total.routed_attempts
     for what, stated in (
@@ -306,14 +306,14 @@ def notes(report: Report, unpriced: Iterable[tuple[str, int]]) -> list[str]:
         ("the savings", report.total.stated_savings),
     ):
         if missing := routed - stated:
-            said.append(f"The gateway does not say {what} of {missing:,} of {_count(routed, 'routed attempt')}.")
+            said.append(f"The gateway does not say {what} of {missing:,} of {plural(routed, 'routed attempt')}.")
     models: dict[str, int] = {}
     for model, number in unpriced:
         models[model] = models.get(model, 0) + number
     if models:
         missing = sum(models.values())
         verb = "has" if missing == 1 else "have"
-        said.append(f"{_count(missing, 'attempt')} of {_count(len(models), 'model')} {verb} no price: {names(models)}")
+        said.append(f"{plural(missing, 'attempt')} of {plural(len(models), 'model')} {verb} no price: {names(models)}")
     return said
 
 
@@ -352,7 +352,3 @@ def names(models: Iterable[str]) -> str:
     names = [model or "(no model)" for model in models]
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(names[:_NAMED]) + more
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"

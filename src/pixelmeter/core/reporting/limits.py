@@ -10,7 +10,7 @@ from pixelmeter.core.budgets.state import State
 from pixelmeter.core.reporting.columns import share
 from pixelmeter.core.reporting.periods import moment_of, utc_text
 from pixelmeter.core.reporting.report import Report, Row
-from pixelmeter.core.text import dollars, exact_usd, half_even, scaled, signed
+from pixelmeter.core.text import dollars, exact_usd, half_even, plural, scaled, signed
 from pixelmeter.errors import ConfigError
 
 __all__ = [
@@ -98,7 +98,7 @@ def used_up(state: State, limits: Limits) -> Excess | None:
         told = f"{name}: {dollars(state.spent)} of {dollars(state.limit)} are spent{until}"
         return Excess(BUDGETS, where, "exceeded", exact_usd(state.spent), limit, "usd", told)
     if state.known_spent is None and not _in_order(state.unknown_cost_attempts, limits):
-        told = f"{name}: spend is unknown: nobody knows what {_attempts(state.unknown_cost_attempts)} cost"
+        told = f"{name}: spend is unknown: nobody knows what {plural(state.unknown_cost_attempts, 'attempt')} cost"
         return Excess(BUDGETS, where, "unknown", None, limit, "usd", told)
     return None
 
@@ -149,12 +149,13 @@ def _of_row(row: Row, where: Mapping[str, str | None], limits: Limits) -> Iterat
         yield from _of_spend(row, where, begin, limits, limits.spend)
     if limits.unknown is not None and row.unknown_cost_attempts > limits.unknown:
         found, most = row.unknown_cost_attempts, limits.unknown
-        told = f"{begin}{_attempts(found)} of unknown cost, more than {most:,}"
+        told = f"{begin}{plural(found, 'attempt')} of unknown cost, more than {most:,}"
         yield Excess("max-unknown", where, "exceeded", found, most, "attempts", told)
     if limits.at_risk is not None:
         at_risk, limit = row.known_at_risk, exact_usd(limits.at_risk)
         if at_risk is None:
-            told = f"{begin}what is at risk is unknown: there is no estimate of {_attempts(row.unestimated_attempts)}"
+            unestimated = plural(row.unestimated_attempts, "attempt")
+            told = f"{begin}what is at risk is unknown: there is no estimate of {unestimated}"
             yield Excess("max-at-risk", where, "unknown", None, limit, "usd", told)
         elif at_risk > limits.at_risk:
             told = f"{begin}{dollars(at_risk)} at risk, more than ${limit}"
@@ -164,13 +165,13 @@ def _of_row(row: Row, where: Mapping[str, str | None], limits: Limits) -> Iterat
 def _of_sent(row: Row, sent: int, where: Mapping[str, str | None], begin: str, limits: Limits) -> Iterator[Excess]:
     if limits.error_rate is not None and row.errors * _PARTS > limits.error_rate * sent:
         rate, most = half_even(row.errors * _PARTS, sent) / _PARTS, limits.error_rate / _PARTS
-        of = f"{row.errors:,} of {_attempts(sent)}"
+        of = f"{row.errors:,} of {plural(sent, 'attempt')}"
         told = f"{begin}error rate {share(row.errors, sent)} ({of}), more than {_percent(limits.error_rate)}"
         yield Excess("max-error-rate", where, "exceeded", rate, most, "fraction", told)
     p95 = row.p95_seconds
     if limits.p95 is not None and p95 is not None and p95 * _MICROSECONDS > limits.p95:
         most = limits.p95 / _MICROSECONDS
-        told = f"{begin}p95 {p95:,.4g} s of {_attempts(sent)}, more than {most:g} s"
+        told = f"{begin}p95 {p95:,.4g} s of {plural(sent, 'attempt')}, more than {most:g} s"
         yield Excess("max-p95", where, "exceeded", p95, most, "seconds", told)
 
 
@@ -178,22 +179,18 @@ def _of_spend(row: Row, where: Mapping[str, str | None], begin: str, limits: Lim
     cost, limit = row.known_cost, exact_usd(most)
     if cost is None:
         if not _in_order(row.unknown_cost_attempts, limits):
-            told = f"{begin}spend is unknown: nobody knows what {_attempts(row.unknown_cost_attempts)} cost"
+            told = f"{begin}spend is unknown: nobody knows what {plural(row.unknown_cost_attempts, 'attempt')} cost"
             yield Excess("max-spend", where, "unknown", None, limit, "usd", told)
     elif cost > most:
         told = f"{begin}{dollars(cost)} spent, more than ${limit}"
         if row.unknown_cost_attempts:
-            told += f", and {_attempts(row.unknown_cost_attempts)} of unknown cost beside it"
+            told += f", and {plural(row.unknown_cost_attempts, 'attempt')} of unknown cost beside it"
         yield Excess("max-spend", where, "exceeded", exact_usd(cost), limit, "usd", told)
 
 
 def _in_order(unknown: int, limits: Limits) -> bool:
     """Return whether so many attempts of unknown cost are in order, by the limit that they have of their own."""
     return limits.unknown is not None and unknown <= limits.unknown
-
-
-def _attempts(number: int) -> str:
-    return f"{number:,} attempt{'' if number == 1 else 's'}"
 
 
 def _percent(parts: int) -> str:

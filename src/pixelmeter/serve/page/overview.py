@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from pixelmeter.core.reporting.periods import Period, range_text
 from pixelmeter.core.reporting.report import OTHERS, Row
+from pixelmeter.core.text import plural
 from pixelmeter.reports.overview import Overview, Part, TagSpend
 from pixelmeter.serve.page.asked import Asked
 from pixelmeter.serve.page.sections import Link, Rows, RowsWith, Section, of_model, of_risk, only
@@ -149,7 +150,7 @@ def _over_time(found: Overview, part: Part, link: Rows, step: Period, asked: Ask
         ],
         lines=lines,
         chart=Chart("bars-stacked", "usd", _STEPS[step], asked.zone_name),
-        notes=[f"other: {len(others)} more models, which the table below has."] if others else [],
+        notes=[f"other: {plural(len(others), 'more model')}, which the table below has."] if others else [],
     )
 
 
@@ -173,7 +174,7 @@ def _breakdown(part: Part, link: Rows, identity: str, title: str, heads: Sequenc
         rest = Row(())
         for row in others:
             rest.add_row(row)
-        head = Cell(f"{len(others)} others", kind="name", href=link.asked.here("/", ("top", "all")))
+        head = Cell(plural(len(others), "other"), kind="name", href=link.asked.here("/", ("top", "all")))
         lines.append(Line(head, [*([Cell("")] * (len(heads) - 1)), *_more_numbers(rest, part.total, None)]))
     return Table(
         id=f"by-{identity}",
