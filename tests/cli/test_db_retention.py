@@ -228,7 +228,7 @@ def test_lists_and_exports_say_what_is_pruned_where_it_is_asked_for(filled: str,
 def sizes(url: str) -> dict[str, dict[str, Any]]:
     said = run("db", "size", "--format", "json", "--database-url", url)
     assert 0 == said.exit_code, said.output
-    return {row["name"]: row for row in json.loads(said.output)}
+    return {row["name"]: row for row in json.loads(said.stdout)}
 
 
 def test_the_size_of_a_ledger_is_told_table_by_table(filled: str) -> None:
@@ -243,6 +243,17 @@ def test_the_size_of_a_ledger_is_told_table_by_table(filled: str) -> None:
     assert {table.name for table in METADATA.tables.values()} <= found.keys()
     [spool] = [row for row in found.values() if row["kind"] == "spool"]
     assert spool["bytes"] > 0
+
+
+def test_what_the_ledger_has_refused_takes_room_in_the_spool(filled: str) -> None:
+    prune(filled)
+    folder = left_by_a_dead_process(filled, *(ago(100 + number) for number in range(7)))
+    run("report", "--since", "7d", "--database-url", filled)
+    [refused] = folder.glob("*.refused")
+    [spool] = [row for row in sizes(filled).values() if row["kind"] == "spool"]
+
+    assert [] == [*folder.glob("*.spool")]
+    assert refused.stat().st_size == spool["bytes"] > 0
 
 
 def left_by_a_living_process(url: str) -> None:

@@ -191,6 +191,19 @@ def test_the_value_that_is_used_most_is_first_and_all_are_counted(writer: Ledger
     assert (first.values, first.used_up) == (4, 2)
 
 
+def test_of_values_that_have_spent_the_same_the_one_with_more_reserved_is_first(
+    writer: LedgerWriter, ledger_url: str
+) -> None:
+    _register(writer, TEAMS)
+    for number, team in enumerate(("art", "growth", "shop")):
+        writer.write([make_attempt(cost=USD, tags=f'{{"team":"{team}"}}')], {}, [])
+        _draw(writer, TEAMS, (2, 3, 1)[number] * USD, value=team)
+
+    [overview] = _overviews(ledger_url)
+
+    assert ["growth", "art", "shop"] == [state.value for state in overview.states]
+
+
 def test_a_budget_for_each_value_has_none_before_the_first_attempt(writer: LedgerWriter, ledger_url: str) -> None:
     _register(writer, TEAMS)
 

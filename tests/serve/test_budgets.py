@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from prometheus_client import CollectorRegistry
+from sqlalchemy import update
 
 from pixelmeter import Budget
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.core.budgets.lease import Draw, LeaseKey
 from pixelmeter.core.budgets.state import State
 from pixelmeter.core.metrics import METRICS
+from pixelmeter.ledger.address import read_address
+from pixelmeter.ledger.budget_tables import BUDGET_SUMS
+from pixelmeter.ledger.engine import changing
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.reports.budgets import overviews
@@ -76,6 +81,17 @@ def test_a_budget_shows_what_is_spent_reserved_and_left(ledger_url: str, writer:
         "values_over": 0,
         "reset_timestamp_seconds": DAY_END,
     } == found
+
+
+def test_what_an_earlier_period_cost_beyond_its_reservations_is_not_of_this_one(
+    ledger_url: str, writer: Any, clock: FakeClock
+) -> None:
+    writer.register([Budget(10, per="day", name="daily").rule], STARTED_AT - 86_400_000_000)
+    writer.write([spent(USD, started_at=STARTED_AT - 86_400_000_000), spent(USD)], {}, [])
+    with changing(read_address(ledger_url)) as connection:
+        of_period = update(BUDGET_SUMS).where(BUDGET_SUMS.c.starts_at < datetime.fromtimestamp(DAY_END - 86_400, UTC))
+        assert 1 == connection.execute(of_period.values(overrun=2 * USD)).rowcount
+    assert 0 == values(scraped(ledger_url, clock), "daily")["overrun_usd"]
 
 
 def test_the_numbers_are_those_of_the_report(ledger_url: str, writer: Any, clock: FakeClock) -> None:
