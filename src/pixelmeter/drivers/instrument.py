@@ -16,6 +16,7 @@ from typing import Any, TypeVar, cast
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.drivers import ANOTHER, httpx_clients
 from pixelmeter.drivers.inside import Inside, Place, inside
+from pixelmeter.drivers.patching import LIBRARIES
 from pixelmeter.drivers.refusal import refusal_of
 from pixelmeter.errors import ConfigError, PixelmeterWarning
 from pixelmeter.meter import Meter, intake_of
@@ -88,7 +89,7 @@ class _Httpx:
 def _drivers() -> list[Any]:
     # Looked up, not imported: a client of a library proves that the library is loaded.
     found: list[Any] = []
-    for name in ("httpx", "httpx2", "aiohttp", "urllib3"):
+    for name in LIBRARIES:
         library = sys.modules.get(name)
         if library is not None:
             driver = importlib.import_module(f"pixelmeter.drivers.{name}")

@@ -29,7 +29,7 @@ LIBRARIES: Mapping[str, tuple[str, ...]] = {
     "aiohttp": ("ClientSession",),
     "urllib3": ("HTTPConnectionPool",),
 }
-"""The libraries that are patched, and the classes of which an object is made before anything is sent."""
+"""The libraries that have a driver, and the classes of which an object is made before anything is sent."""
 
 _PATIENCE = 5.0
 
