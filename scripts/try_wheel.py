@@ -13,7 +13,6 @@ import shutil
 import subprocess
 import sys
 import sysconfig
-import tarfile
 import tomllib
 import venv
 from collections.abc import Sequence
@@ -29,8 +28,7 @@ _WHERE = "import pixelmeter, pathlib; print(pathlib.Path(pixelmeter.__file__).pa
 def main(dist: Path, folder: Path, tests: Sequence[str]) -> int:
     """Return the exit status of pytest."""
     [archive], [wheel] = dist.glob("pixelmeter-*.tar.gz"), dist.glob("pixelmeter-*.whl")
-    with tarfile.open(archive) as source:
-        source.extractall(folder, filter="data")
+    shutil.unpack_archive(archive, folder)
     checkout = folder / archive.name.removesuffix(".tar.gz")
     project = tomllib.loads((checkout / "pyproject.toml").read_text())
     for name in ("src", *project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]):
