@@ -81,6 +81,9 @@ def test_the_first_call_while_the_clock_is_stopped_is_kept_and_priced(made: str,
 
 def test_a_call_in_the_middle_of_which_the_clock_stops_or_goes_on_takes_no_longer(start: Start) -> None:
     meter, client = start()
+    # What connects to PostgreSQL takes a jump of the clock meanwhile for a time-out, and is tried again.
+    client.post(URL, json=BODY)
+    assert meter.flush(60)
     with freeze_time(FROZEN):
         unread = client.send(client.build_request("POST", URL, json=BODY), stream=True)
     unread.read()
@@ -88,5 +91,5 @@ def test_a_call_in_the_middle_of_which_the_clock_stops_or_goes_on_takes_no_longe
     with freeze_time(FROZEN):
         begun.read()
     attempts = kept(meter)
-    assert 2 == len(attempts)
+    assert 3 == len(attempts)
     assert all(0 <= (attempt.first_byte or 0) <= attempt.duration < HOUR for attempt in attempts)
