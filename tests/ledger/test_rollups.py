@@ -340,6 +340,17 @@ def test_what_nothing_is_known_of_is_null_in_every_sum_and_what_is_nothing_is_0(
         assert 9 == sum(total.cost for total in read_totals(reader))
 
 
+def test_what_is_found_out_to_have_cost_nothing_is_0_in_the_sums_before_a_merge_too(ledger_url: str) -> None:
+    lost = make_attempt(model="m", cost=None, fee=0, billing="unknown", outcome="timeout")
+    with closing(open_writer(ledger_url)) as writer:
+        writer.write([lost], {}, [])
+        before = by_model(ledger_url, "pixelmeter_daily", "model", "cost", "at_risk")
+        writer.adjust([lost.id], partial(corrected, cost=0), AUTHOR)
+
+    assert {"m": (None, None)} == before
+    assert {"m": (0, 0)} == by_model(ledger_url, "pixelmeter_daily", "model", "cost", "at_risk")
+
+
 def by_model(url: str, view: str, key: str, *sums: str) -> dict[str, tuple[int | None, ...]]:
     """Return sums as somebody writes them who has not read of the counters beside them."""
     added = ", ".join(f"sum({name})" for name in sums)

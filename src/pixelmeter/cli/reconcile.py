@@ -12,7 +12,7 @@ import click
 
 from pixelmeter.cli.options import database_url_option, format_option
 from pixelmeter.core.reconciling.result import CLASSES
-from pixelmeter.core.text import dollars, exact_usd
+from pixelmeter.core.text import dollars, exact_usd, plural
 from pixelmeter.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -298,8 +298,6 @@ def _settle(
     format: str,
 ) -> Applied | None:
     """Adjust what is to be adjusted, and return what was done; None where nobody has agreed."""
-    from pixelmeter.core.text import plural
-
     if plan.settlements and not yes and not _agreed(len(plan.settlements)):
         click.echo("Nothing was adjusted: run it again with --yes.", err=True)
         return None
@@ -318,8 +316,6 @@ def _settle(
 
 
 def _agreed(number: int) -> bool:
-    from pixelmeter.core.text import plural
-
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     return click.confirm(f"Adjust {plural(number, 'attempt')}?", err=True)
@@ -333,8 +329,6 @@ def _end(report: Report, plan: Plan) -> None:
 
 
 def _sentences(plan: Plan) -> list[str]:
-    from pixelmeter.core.text import plural
-
     result = plan.result
     coverage = result.coverage
     share = "nothing was charged" if coverage is None else f"{_percent(coverage)} of what they charged is ours"

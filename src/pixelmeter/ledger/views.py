@@ -49,28 +49,28 @@ GROUP BY call_id
 }
 
 
-# A sum of 0 is not known to be nothing where it leaves attempts out: how many they are, by the columns of the sum.
-_LEFT_OUT: Mapping[tuple[str, ...], str] = {
-    ("cost",): "unknown_cost_attempts",
-    ("fee",): "unknown_fee_attempts",
-    ("at_risk",): "unestimated_attempts",
-    ("failure_cost",): "unknown_failures",
-    ("cost_usd", "cost_nano"): "unknown_cost_attempts",
+_COST_PARTS = ("cost_usd", "cost_nano")
+# A sum of 0 is not known to be nothing where it leaves attempts out. By column: what is the sum, and what counts those.
+_LEFT_OUT: Mapping[str, tuple[tuple[str, ...], str]] = {
+    "cost": (("cost",), "unknown_cost_attempts"),
+    "fee": (("fee",), "unknown_fee_attempts"),
+    "at_risk": (("at_risk",), "unestimated_attempts"),
+    "failure_cost": (("failure_cost",), "unknown_failures"),
+    "cost_usd": (_COST_PARTS, "unknown_cost_attempts"),
+    "cost_nano": (_COST_PARTS, "unknown_cost_attempts"),
 }
 
 
 def _sums(names: Sequence[str], of_row: str) -> Iterator[str]:
     """Yield the SQL of sums, NULL where nothing is known; `of_row` is that of a column as it is kept."""
-    amounts = {name: (amount, left_out) for amount, left_out in _LEFT_OUT.items() for name in amount}
     for name in names:
         value = of_row.format(name)
-        if name in amounts:
-            amount, left_out = amounts[name]
-            is_nonzero = [f"{of_row.format(one)} <> 0" for one in amount]
-            is_known = " OR ".join((*is_nonzero, f"{of_row.format(left_out)} <= 0"))
-            yield f"CASE WHEN {is_known} THEN {value} END AS {name}"
-        else:
-            yield f"{value} AS {name}"
+        if name in _LEFT_OUT:
+            amount, counter = _LEFT_OUT[name]
+            # An adjustment that takes back what was unknown is a row of fewer than none.
+            is_known = [*(f"{of_row.format(one)} <> 0" for one in amount), f"{of_row.format(counter)} <= 0"]
+            value = f"CASE WHEN {' OR '.join(is_known)} THEN {value} END"
+        yield f"{value} AS {name}"
 
 
 def _merged(name: str, key: Iterable[str], sums: Sequence[str], condition: str = "") -> str:
