@@ -240,6 +240,18 @@ def test_the_month_adds_up_beside_the_one_before_and_below_the_limits_of_its_bud
     assert [month, month + DAY] == [day.astimezone(UTC) for day in days]
 
 
+def test_days_of_which_nobody_knows_the_cost_add_nothing_to_the_month_and_do_not_begin_it_with_zero(
+    connection: Connection[Row], now: datetime, postgres_url: str
+) -> None:
+    before = (now.replace(day=1) - DAY).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+    with closing(open_writer(postgres_url)) as writer:
+        days = [unknown(before), refused(before), spent(4, before + DAY), unknown(before + 2 * DAY)]
+        writer.write(days, {}, [])
+
+    rows = asked(connection, "Month so far")
+    assert [None, 4.0, 4.0] == [row["value"] for row in rows if row["metric"] == "the month before"]
+
+
 def test_a_month_begins_with_its_first_moment(ask: Ask, now: datetime) -> None:
     month = now.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     before = month - timedelta(microseconds=1)

@@ -65,8 +65,7 @@ def month_so_far() -> Json:
         sql(
             f"""
 WITH days AS (
-  SELECT day, date_trunc('month', day)::date AS month, coalesce(sum(cost), 0) AS cost,
-    sum(unknown_cost_attempts) AS unknown
+  SELECT day, date_trunc('month', day)::date AS month, sum(cost) AS cost, sum(unknown_cost_attempts) AS unknown
   FROM pixelmeter_daily
   WHERE day >= ({MONTH} - interval '1 month')::date AND {SCOPE}
   GROUP BY 1
