@@ -87,7 +87,8 @@ def test_the_forecast_spreads_a_batch_over_the_week_or_the_age_of_the_ledger(
 
 
 def refused(at: datetime) -> Attempt:
-    return make_attempt(cost=0, billing="not_billed", started_at=(at - EPOCH) // timedelta(microseconds=1))
+    started_at = (at - EPOCH) // timedelta(microseconds=1)
+    return make_attempt(cost=0, billing="not_billed", outcome="rejected", started_at=started_at)
 
 
 def lost(at: datetime, at_risk: int | None = None) -> Attempt:
