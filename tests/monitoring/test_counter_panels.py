@@ -376,6 +376,14 @@ def test_a_budget_is_shown_as_two_exporters_of_its_ledger_have_it(
     said(query, series, {'{budget="month"}': expected})
 
 
+def test_open_jobs_are_counted_once_a_ledger_and_added_over_ledgers(said: Said) -> None:
+    series = {
+        f'pixelmeter_jobs_open{{job="{job}",instance="{instance}",gateway="gw"}}': since(20, jobs)
+        for job, instance, jobs in (("ledger", "b", "2"), ("ledger", "c", "2"), ("other", "d", "3"))
+    }
+    said("timeseries Open jobs", series, {'{gateway="gw"}': 5})
+
+
 @pytest.mark.parametrize(
     ("query", "expected"),
     [

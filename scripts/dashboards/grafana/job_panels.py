@@ -30,7 +30,8 @@ def open_jobs() -> Json:
         "Open jobs",
         "Jobs that were submitted and of which no end was heard, by gateway. The exporter reports them, programs do"
         " not.",
-        ranged(f"sum by (gateway) ({series('pixelmeter_jobs_open')})", "{{gateway}}"),
+        # Two exporters of a ledger, of one scrape job, say the same.
+        ranged(f"sum by (gateway) (max by (job, gateway) ({series('pixelmeter_jobs_open')}))", "{{gateway}}"),
         unit="locale",
         decimals=0,
         stacked=True,
