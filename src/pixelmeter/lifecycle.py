@@ -7,6 +7,7 @@ import os
 import sys
 import threading
 import time
+import warnings
 import weakref
 from collections import deque
 from collections.abc import Callable, Generator, Sequence
@@ -35,6 +36,8 @@ __all__ = [
 
 _OPENING_SECONDS = 10.0
 _FORK_SECONDS = 0.25
+_WARNS_OF_FORKS = sys.version_info >= (3, 12)
+_FORK_WARNING = r"This process \(pid=\d+\) is multi-threaded, use of fork"
 
 
 class Torn(LedgerError):
@@ -75,7 +78,7 @@ _held: list[list[Lock]] = []
 # Held while a writer thread imports the database libraries, and by a fork: a child forked in the middle of that would
 # have modules that never get ready. Reentrant for a signal handler that forks.
 _opening = threading.RLock()
-# The threads of ours that may import something; a fork without hooks does not wait for them.
+# The threads of ours, which may import something; a fork without hooks does not wait for them.
 _importing: set[int] = set()
 # By process: of two threads of a child that ask at once one waits for the other, and neither for one of the parent.
 _noticing: dict[int, threading.RLock] = {}
@@ -213,6 +216,32 @@ def _before_fork() -> None:
 def _after_fork_in_parent() -> None:
     for lock in _held.pop():
         lock.release()
+    if _WARNS_OF_FORKS:
+        with suppress(Exception):
+            _warn_of_others_only()
+
+
+def _warn_of_others_only() -> None:
+    """Let Python, which warns after this of a fork with several threads, do so only where one of them is not ours.
+
+    A child starts ours anew; the program has none of its own, and would be warned of what it does not do.
+    """
+    if _other_threads() <= 1:
+        warnings.filterwarnings("ignore", _FORK_WARNING, DeprecationWarning)
+        return
+    filters: Any = warnings.filters
+    for each in [*filters]:
+        if each[0] == "ignore" and getattr(each[1], "pattern", None) == _FORK_WARNING:
+            filters.remove(each)
+
+
+def _other_threads() -> int:
+    """Return how many threads are not ours, counted as Python does: on Linux with those of other languages."""
+    try:
+        count = len(os.listdir("/proc/self/task"))
+    except OSError:
+        count = threading.active_count()
+    return count - len(_importing)
 
 
 def _after_fork_in_child() -> None:

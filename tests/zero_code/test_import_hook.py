@@ -10,7 +10,7 @@ import sys
 import threading
 import zipfile
 from collections.abc import Iterator
-from importlib.machinery import BuiltinImporter, ModuleSpec, SourceFileLoader
+from importlib.machinery import BuiltinImporter, ModuleSpec, PathFinder, SourceFileLoader
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -130,6 +130,36 @@ def test_another_finder_may_ask_all_of_them_again(told: list[ModuleType]) -> Non
             sys.meta_path.remove(finder)
     assert {fox} == set(told)
     assert [fox.__loader__] * 3 == [*fox.loaders, fox.__spec__.loader]
+
+
+class _HandingOn:
+    """A loader around another one, as ddtrace's: it has by itself what Python looks for, and hands on all else."""
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+        self.exec_module = loader.exec_module
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
+
+
+def test_a_module_is_told_of_whose_loader_stands_around_another_one(told: list[ModuleType]) -> None:
+    class Around:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+            spec = PathFinder.find_spec(name)
+            if spec is not None:
+                loader: Any = _HandingOn(spec.loader)
+                spec.loader = loader
+            return spec
+
+    around: Any = Around()
+    sys.meta_path.insert(1, around)
+    try:
+        fox: Any = importlib.import_module("zc_fox")
+    finally:
+        sys.meta_path.remove(around)
+    assert ([fox], 1) == (told, fox.number)
+    assert {_HandingOn} == {type(loader) for loader in (*fox.loaders, fox.__loader__, fox.__spec__.loader)}
 
 
 def test_a_module_in_an_archive_is_told_of(

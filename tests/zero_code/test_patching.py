@@ -114,6 +114,37 @@ def test_clients_are_metered_where_the_program_has_replaced_their_class_or_its_c
     assert ["success"] == rows(tmp_path)
 
 
+# By library, the methods that tracers wrap, and by which they find what they trace.
+WRAPPED = {
+    "httpx": "Client._send_single_request",
+    "httpx2, async": "AsyncClient._send_single_request",
+    "aiohttp": "ClientSession._request",
+    "urllib3": "HTTPConnectionPool.urlopen",
+    "requests": "HTTPConnectionPool.urlopen",
+}
+
+
+@pytest.mark.parametrize("when", ["before the wrapper", "after the wrapper"])
+@pytest.mark.parametrize(
+    "library", [pytest.param(name, marks=[] if name == "httpx" else [pytest.mark.slow]) for name in WRAPPED]
+)
+def test_a_wrapper_of_wrapts_around_what_sends_is_called_as_ever(
+    library: str, when: str, gateway: Gateway, tmp_path: Path
+) -> None:
+    """Such as those of Datadog and New Relic: in a class it is bound to the object, and takes no object by itself."""
+    module = library.partition(",")[0].replace("requests", "urllib3")
+    kind = WRAPPED[library].partition(".")[0]
+    wrapper = (
+        f"import wrapt, {module}\nseen = []\ndef traced(wrapped, instance, args, kwargs):\n"
+        f"    seen.append((isinstance(instance, {module}.{kind}), len(args)))\n    return wrapped(*args, **kwargs)\n"
+        f"wrapt.wrap_function_wrapper({module}, '{WRAPPED[library]}', traced)\n"
+    )
+    program = BODY + LIBRARIES[library] + (START + wrapper if when.startswith("before") else wrapper + START)
+    program += "client = new()\ncall(client)\ncall(client)\nclose(client)\nprint(seen[0] == seen[1], seen[0][0])\n"
+    assert Ended(0, "True True\n", "") == run(program, gateway, tmp_path)
+    assert ["success"] * 2 == rows(tmp_path)
+
+
 def test_metering_stops_at_once_and_begins_anew(gateway: Gateway, tmp_path: Path) -> None:
     program = f"""
 {START}

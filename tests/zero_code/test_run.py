@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import sqlite3
@@ -118,6 +119,34 @@ def test_the_path_of_the_program_is_the_same_but_for_one_folder(tmp_path: Path) 
             found.remove(launch)
             assert expected == found
             assert {"sitecustomize"} == {Path(name).stem for name in os.listdir(launch)} - {"__pycache__"}
+
+
+FORKING = f"""
+import httpx, os, sys, threading
+{CALL}
+call(sys.argv[1])
+end = threading.Event()
+threads = [threading.Thread(target=end.wait) for _ in range(NUMBER)]
+for thread in threads: thread.start()
+for _ in range(2):
+    child = os.fork()
+    if not child: os._exit(0)
+    os.waitpid(child, 0)
+end.set()
+"""
+
+
+@pytest.mark.parametrize("threads", [0, 1])
+def test_a_program_that_forks_is_warned_of_threads_only_where_it_has_some(
+    threads: int, gateway: Gateway, tmp_path: Path
+) -> None:
+    """Since Python 3.12: that of the writer is none of its own."""
+    command = [sys.executable, app(tmp_path, FORKING.replace("NUMBER", str(threads))), gateway.url]
+    plain, metered = ended(command, bare(), tmp_path), ended(running(*command), environment(tmp_path), tmp_path)
+    warnings = [re.sub(r"pid=\d+", "", text.errors) for text in (plain, metered)]
+    assert (0, "200\n", warnings[0]) == (metered.status, metered.output, warnings[1])
+    assert ["success"] == rows(tmp_path)
+    assert ("is multi-threaded" in warnings[0]) is (threads == 1 and sys.version_info >= (3, 12))
 
 
 THEIRS = "import sys\nprint('theirs', __name__, __file__, flush=True)\nsys.theirs = sys.modules[__name__]\n"

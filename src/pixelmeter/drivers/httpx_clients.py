@@ -127,8 +127,7 @@ class _Replacement:
         # Whatever somebody has put in a class's place of it, bound as Python would.
         for each in kind.__mro__:
             if self._name in vars(each):
-                found = vars(each)[self._name]
-                return found.__get__(self._owner, kind) if hasattr(found, "__get__") else found
+                return _bound(vars(each)[self._name], self._owner)
         raise AttributeError(self._name)
 
     def __getattr__(self, name: str) -> Any:
@@ -222,8 +221,8 @@ def _sender(library: Any, name: str) -> Any:
 def _sending(original: Any, library: Any, meter_of: MeterOf) -> Any:
     @functools.wraps(original)
     def sending(client: Any, request: Any) -> Any:
-        layer = _found(client, library, meter_of)
-        return original(client, request) if layer is None else send(layer, request, MethodType(original, client))
+        layer, inner = _found(client, library, meter_of), _bound(original, client)
+        return inner(request) if layer is None else send(layer, request, inner)
 
     return sending
 
@@ -231,12 +230,15 @@ def _sending(original: Any, library: Any, meter_of: MeterOf) -> Any:
 def _sending_async(original: Any, library: Any, meter_of: MeterOf) -> Any:
     @functools.wraps(original)
     async def sending(client: Any, request: Any) -> Any:
-        layer = _found(client, library, meter_of)
-        if layer is None:
-            return await original(client, request)
-        return await send_async(layer, request, MethodType(original, client))
+        layer, inner = _found(client, library, meter_of), _bound(original, client)
+        return await (inner(request) if layer is None else send_async(layer, request, inner))
 
     return sending
+
+
+def _bound(method: Any, owner: object) -> Any:
+    """Return what stands in a class's place of a method, bound as Python would: a wrapper of wrapt's looks for that."""
+    return method.__get__(owner, type(owner)) if hasattr(method, "__get__") else method
 
 
 def _found(client: Any, library: Any, meter_of: MeterOf) -> _Client | None:

@@ -69,19 +69,30 @@ class ImportHook:
 
     def _follow(self, spec: ModuleSpec) -> None:
         """Put a copy of the loader into the spec: one that puts the loader back, and tells when it has executed."""
-        import copy
-
         loader: Any = spec.loader
         # A class that is its own loader, or one written in C, cannot be copied; nor need a loader of old execute.
         if loader is None or isinstance(loader, type) or not hasattr(loader, "exec_module"):
             return
         try:
-            follower = copy.copy(loader)
+            follower = _copied(loader)
             if follower is not loader:
                 follower.exec_module = _Execution(loader, self._then)
                 spec.loader = follower
         except Exception:
             return
+
+
+def _copied(loader: Any) -> Any:
+    import copy
+
+    try:
+        return copy.copy(loader)
+    except Exception:
+        # One that hands on whatever it lacks (ddtrace's), and has nothing to hand it on to before it is filled.
+        kind: type[Any] = type(loader)
+        copied: Any = object.__new__(kind)
+        copied.__dict__.update(loader.__dict__)
+        return copied
 
 
 class _Execution:

@@ -156,11 +156,11 @@ def _dropped(found: str, revision: str) -> Iterator[tuple[str, str | None]]:
     """Yield what the migrations take away, as they do it to an empty database in memory."""
     from alembic import command
     from alembic.util.exc import CommandError
-    from sqlalchemy import create_engine
+    from sqlalchemy import NullPool, create_engine
 
-    engine = create_engine("sqlite://")
     config = _configuration()
-    with engine.connect() as connection:
+    # Closed however this ends: nobody keeps the connection.
+    with create_engine("sqlite://", poolclass=NullPool).connect() as connection:
         config.attributes["connection"] = connection
         try:
             command.upgrade(config, found)
@@ -169,7 +169,6 @@ def _dropped(found: str, revision: str) -> Iterator[tuple[str, str | None]]:
         except CommandError:
             return
         after = _columns(connection)
-    engine.dispose()
     for table, columns in before.items():
         # Of sums it is the view that has them all, and that has the name which the table had before.
         name = table.removesuffix("_merged")
