@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, inspect, text
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -101,17 +101,20 @@ def fill(url: str, rows: int) -> None:
 
 
 def _insert(connection: Connection, address: Address, batch: Sequence[Attempt]) -> None:
+    # A column that came later stands behind those that there were.
+    width = len(inspect(connection).get_columns("pixelmeter_attempts"))
     driver: Any = connection.connection.driver_connection
     if address.dialect == "sqlite":
-        marks = ", ".join("?" * len(FIELDS))
-        driver.executemany(f"INSERT INTO pixelmeter_attempts VALUES ({marks})", map(sqlite._values, batch))
+        marks = ", ".join("?" * width)
+        rows = (sqlite._values(attempt)[:width] for attempt in batch)
+        driver.executemany(f"INSERT INTO pixelmeter_attempts VALUES ({marks})", rows)
         return
     with driver.cursor() as cursor:
-        copying = f"COPY pixelmeter_attempts ({', '.join(FIELDS)}) FROM STDIN (FORMAT BINARY)"
+        copying = f"COPY pixelmeter_attempts ({', '.join(FIELDS[:width])}) FROM STDIN (FORMAT BINARY)"
         with cursor.copy(copying) as copy:
-            copy.set_types(SENT_AS)
+            copy.set_types(SENT_AS[:width])
             for attempt in batch:
-                copy.write_row(copied(attempt))
+                copy.write_row(copied(attempt)[:width])
 
 
 def _count(sums: dict[Sequence[Any], Sequence[int]], rows: Iterator[Sequence[Any]], width: int) -> None:

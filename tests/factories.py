@@ -12,6 +12,7 @@ from pixelmeter.core.apis.requests import Asked, request_of
 from pixelmeter.core.attempts.record import Attempt, Operation
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.gateways.routes import Route
+from pixelmeter.core.reconciling.ours import COLUMNS, Ours
 from pixelmeter.gateways import load_profiles
 
 STARTED_AT = 1_780_000_000_123_456
@@ -105,3 +106,8 @@ def _asked(asked: Asked, named: tuple[str, ...]) -> ImageRequest:
     request = request_of(route_to("api.openai.com"), asked, named)
     assert request is not None
     return request
+
+
+def ours_of(attempt: Attempt) -> Ours:
+    """Return what a statement can say of an attempt."""
+    return Ours(**{name: getattr(attempt, name) for name in COLUMNS})

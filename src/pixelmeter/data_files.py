@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-__all__ = ["LARGEST", "UnreadableFile", "asset_dir", "read_text"]
+__all__ = ["UnreadableFile", "asset_dir", "read_text"]
 
 LARGEST = 4_000_000
 """Bytes of a file that is still read."""

@@ -19,7 +19,7 @@ from pixelmeter.settings import Settings, from_environment
 from pixelmeter.spool import Spool, sorted_out
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 
-__all__ = ["adopt", "count_refused", "open_drain", "retry", "settler_of"]
+__all__ = ["adopt", "count_refused", "open_drain", "retry"]
 
 
 def adopt(database_url: str | None = None, settings: Settings | None = None) -> int:

@@ -63,7 +63,9 @@ def test_a_ledger_that_works_is_told_with_its_schema_and_without_its_password(ne
 def test_versions_are_told(sqlite_url: str) -> None:
     _, findings = examine("--database-url", sqlite_url)
 
-    assert all(name in findings["versions"]["found"] for name in ("Python ", "pixelmeter ", "httpx2 ", "openai "))
+    assert all(
+        name in findings["versions"]["found"] for name in ("Python ", "pixelmeter ", "httpx2 ", "urllib3 ", "openai ")
+    )
     assert f"SQLite {sqlite3.sqlite_version}" == findings["sqlite"]["found"]
 
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from sqlalchemy import Date, DateTime, select, text
+from sqlalchemy import Date, DateTime, literal_column, select, text
 
 from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.attempts.record import FIELDS, Attempt
@@ -26,10 +26,15 @@ Sums = Mapping[tuple[Any, ...], tuple[int, ...]]
 
 
 def stored(url: str, without: Collection[str] = ()) -> dict[str, Attempt]:
-    """Return every row as the attempt that it was made from, by id; those `without` some ids."""
+    """Return every row as the attempt that it was made from, by id; those `without` some ids.
+
+    The schema may be an older one, which lacks columns.
+    """
     with open_engine(url).connect() as connection:
-        rows = connection.execute(select(ATTEMPTS).where(ATTEMPTS.c.id.not_in(without))).mappings().all()
-    return {row["id"]: Attempt(**{name: _plain(name, row[name]) for name in FIELDS}) for row in rows}
+        there = connection.execute(select(literal_column("*")).select_from(ATTEMPTS).limit(0)).keys()
+        columns = [ATTEMPTS.c[name] for name in FIELDS if name in there]
+        rows = connection.execute(select(*columns).where(ATTEMPTS.c.id.not_in(without))).mappings().all()
+    return {row["id"]: Attempt(**{name: _plain(name, value) for name, value in row.items()}) for row in rows}
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Table
 
+from pixelmeter.core.attempts import adjustment
 from pixelmeter.core.attempts.record import FIELDS
 from pixelmeter.ledger.rollups import DAILY_COLUMNS, HOURLY_COLUMNS, TAG_DAILY_COLUMNS
-from pixelmeter.ledger.schema import ATTEMPTS, DAILY, HOURLY, METADATA, TAG_DAILY, TOTALS
+from pixelmeter.ledger.schema import ADJUSTMENTS, ATTEMPTS, DAILY, HOURLY, METADATA, TAG_DAILY, TOTALS
 from pixelmeter.ledger.sums import TOTALS_COLUMNS
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
@@ -16,6 +17,10 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
 
 def test_a_row_has_the_fields_of_an_attempt_in_their_order() -> None:
     assert list(FIELDS) == [column.name for column in ATTEMPTS.columns]
+
+
+def test_a_row_has_the_fields_of_an_adjustment_in_their_order() -> None:
+    assert [*adjustment.FIELDS, "is_latest"] == [column.name for column in ADJUSTMENTS.columns]
 
 
 def test_what_is_added_to_a_sum_has_the_columns_of_its_table_in_their_order() -> None:

@@ -10,7 +10,6 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pixelmeter.core.reconciling.ours import ours_of
 from pixelmeter.core.reconciling.reconciliation import COUNTS, SUMS, Reconciliation
 from pixelmeter.core.reconciling.statement import Period, Statement, month
 from pixelmeter.errors import LedgerError, SchemaOutdated
@@ -30,7 +29,7 @@ from pixelmeter.ledger.statements import (
 )
 from pixelmeter.ledger.writer import open_writer
 from tests.effort import examples
-from tests.factories import STARTED_AT, make_attempt
+from tests.factories import STARTED_AT, make_attempt, ours_of
 
 MAY = month("2026-05")
 

@@ -218,7 +218,7 @@ def _explained(name: str, model: str, quote: Quote, estimate: int | None) -> Ite
     if quote.reason:
         yield f"  {quote.reason}: {_WHY[quote.reason]}"
         if estimate is not None:
-            yield f"  an estimate, the dearest where size or quality is open: {exact_usd(estimate)} USD"
+            yield f"  an estimate, the most expensive where size or quality is open: {exact_usd(estimate)} USD"
     for line in quote.lines:
         yield f"  {line.quantity} x {line.price} {line.unit} = {usd_text(line.atto)} USD"
     entries: list[Entry] = []

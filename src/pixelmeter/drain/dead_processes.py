@@ -10,7 +10,7 @@ from pixelmeter.drain.delivery import GROUP, Delivery
 from pixelmeter.ledger.writer import Writer, first_of_each_id
 from pixelmeter.spool import INTENT, JOB_END, Frame, FrameReader, is_mark, sorted_out
 
-__all__ = ["Adoption", "DeadProcess"]
+__all__ = ["Adoption"]
 
 _TOGETHER = 100
 """Processes in one transaction, each with a file that is open: some systems let one have no more than 256."""

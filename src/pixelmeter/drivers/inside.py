@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from types import MemberDescriptorType, MethodType, ModuleType, UnionType
 from typing import Any, NamedTuple, cast
 
-__all__ = ["Inside", "Place", "inside", "package_of"]
+__all__ = ["Inside", "Place", "inside"]
 
 DEPTH = 7
 """Attributes below the object: an agent of pydantic-ai has its HTTP client at the fifth, a wrapped one at the sixth."""

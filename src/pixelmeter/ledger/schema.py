@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Boolean, Column, DateTime, Identity, Index, Integer, Table, Text, UniqueConstraint
 
+from pixelmeter.core.attempts.adjustment import ADJUSTABLE
 from pixelmeter.core.reconciling import reconciliation
 from pixelmeter.ledger.budget_tables import BUDGET_LEASES, BUDGET_NOTICES, BUDGET_RESETS, BUDGET_SUMS, BUDGETS
 from pixelmeter.ledger.dialect import RETRIED, ROUTED
@@ -127,38 +128,15 @@ ADJUSTMENTS = Table(
     Column("why", Text),
     Column("job_duration", BIG),
     Column("version", Text, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("provider", Text),
-    Column("images", BIG),
-    Column("size", Text),
-    Column("quality", Text),
-    Column("input_text_tokens", BIG),
-    Column("input_image_tokens", BIG),
-    Column("cached_input_tokens", BIG),
-    Column("output_text_tokens", BIG),
-    Column("output_image_tokens", BIG),
-    Column("outcome", Text, nullable=False),
-    Column("error_type", Text),
-    Column("error_code", Text),
-    Column("billing", Text, nullable=False),
-    Column("cost", BIG),
-    Column("cost_source", Text, nullable=False),
-    Column("cost_reason", Text),
-    Column("reported_cost", BIG),
-    Column("token_cost", BIG),
-    Column("image_cost", BIG),
-    Column("reported_text", Text),
-    Column("price_id", Text),
-    Column("at_risk", BIG),
-    Column("fee", BIG),
-    Column("priced_parts", Text),
+    *(Column(name, ATTEMPTS.c[name].type, nullable=ATTEMPTS.c[name].nullable) for name in ADJUSTABLE),
     Column("is_latest", Boolean, nullable=False),
     Index("pixelmeter_adjustments_latest", "attempt_id", unique=True, **where("is_latest")),
     Index("pixelmeter_adjustments_made_at", "made_at"),
 )
 """One row an adjustment, in the order of `pixelmeter.core.attempts.adjustment.FIELDS`.
 
-Rows are never changed, but for `is_latest`: of an attempt's adjustments it is true of the one that holds.
+A column that attempts have too is like theirs. Rows are never changed, but for `is_latest`: of an attempt's adjustments
+it is true of the one that holds.
 """
 
 JOBS = Table(

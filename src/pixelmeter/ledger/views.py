@@ -27,9 +27,18 @@ def _as_it_is(name: str) -> str:
     return f"CASE WHEN j.number IS NULL THEN a.{name} ELSE j.{name} END AS {name}"
 
 
+# Later columns come last: PostgreSQL replaces a view in place, with its rights, only if they do.
+_LATER_FIELDS = FIELDS.index("service_tier") + 1
+_SPEND = (
+    *map(_as_it_is, FIELDS[:_LATER_FIELDS]),
+    "j.kind AS adjusted_by",
+    "coalesce(j.number, 0) AS adjustments",
+    *map(_as_it_is, FIELDS[_LATER_FIELDS:]),
+)
+
 _OF_ATTEMPTS = {
     "pixelmeter_spend": f"""
-SELECT {", ".join(map(_as_it_is, FIELDS))}, j.kind AS adjusted_by, coalesce(j.number, 0) AS adjustments
+SELECT {", ".join(_SPEND)}
 FROM pixelmeter_attempts AS a
 LEFT JOIN pixelmeter_adjustments AS j ON j.attempt_id = a.id AND j.is_latest
 """,

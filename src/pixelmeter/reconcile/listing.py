@@ -13,16 +13,7 @@ from pixelmeter.core.reporting.periods import moment_of
 from pixelmeter.core.text import exact_usd, plural
 from pixelmeter.reconcile.service import Plan, Report
 
-__all__ = [
-    "ITEM_COLUMNS",
-    "SUMMARY_COLUMNS",
-    "is_open",
-    "items",
-    "open_items",
-    "remarks",
-    "summary",
-    "told_of",
-]
+__all__ = ["ITEM_COLUMNS", "SUMMARY_COLUMNS", "is_open", "items", "remarks", "summary", "told_of"]
 
 SUMMARY_COLUMNS = ("class", "matches", "statements", "attempts", "theirs_usd", "ours_usd", "difference_usd")
 ITEM_COLUMNS = (

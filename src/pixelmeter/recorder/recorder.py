@@ -24,7 +24,7 @@ from pixelmeter.recorder.status import RecorderStatus
 from pixelmeter.recorder.writing import Writing
 from pixelmeter.spool import Spool
 
-__all__ = ["WRITE_INTERVAL", "Recorder"]
+__all__ = ["Recorder"]
 
 WRITE_INTERVAL = 1.0
 """Seconds between two writes to the ledger."""

@@ -14,7 +14,7 @@ from pixelmeter.core.ports import Clock
 from pixelmeter.core.sink import AdjustmentSink, Health, Sink
 from pixelmeter.recorder.failures import Failures
 
-__all__ = ["Backlog", "SinkDispatch", "amid_other_code"]
+__all__ = ["SinkDispatch", "amid_other_code"]
 
 _COUNTED = 100_000
 _HUNG = 5_000_000

@@ -19,7 +19,7 @@ from pixelmeter.ledger import check_notices
 from pixelmeter.ledger.check_notices import CheckNotice
 from pixelmeter.reports.check import Check
 
-__all__ = ["PAUSES", "tell"]
+__all__ = ["tell"]
 
 PAUSES = (1.0, 4.0)
 """Seconds between the tries of a webhook."""

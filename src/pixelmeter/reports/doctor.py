@@ -15,6 +15,7 @@ from pixelmeter.auto import is_disabled
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.text import plural
+from pixelmeter.drivers.patching import LIBRARIES
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.reports.finding import Finding
@@ -24,7 +25,7 @@ from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
 __all__ = ["examine"]
 
-_LIBRARIES = ("pixelmeter", "pixelmeter-auto", "httpx", "httpx2", "openai", "sqlalchemy", "psycopg")
+_PACKAGES = ("pixelmeter", "pixelmeter-auto", *LIBRARIES, "openai", "sqlalchemy", "psycopg")
 _OLD_PRICES_DAYS = 90
 _SHOWN = 5
 # What the exported docker-compose.yml reads beside the variables of Grafana.
@@ -88,7 +89,7 @@ def _storage(address: Address, settings: Settings, seconds: float) -> Iterator[F
 
 def _versions() -> Finding:
     found = [f"Python {platform.python_version()}"]
-    for name in _LIBRARIES:
+    for name in _PACKAGES:
         try:
             found.append(f"{name} {metadata.version(name)}")
         except metadata.PackageNotFoundError:

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from pixelmeter.core.reconciling.ours import Ours, model_key, ours_of
+from pixelmeter.core.reconciling.ours import Ours, model_key
 from tests.core.reconciling.builders import (
     CENT,
     DAY,
@@ -22,7 +22,7 @@ from tests.core.reconciling.builders import (
     summed,
     theirs,
 )
-from tests.factories import make_attempt
+from tests.factories import make_attempt, ours_of
 
 ELSEWHERE: dict[str, Any] = {"ids": ()}
 

@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from pixelmeter.core.reconciling.ours import Ours, ours_of
+from pixelmeter.core.reconciling.ours import Ours
 from pixelmeter.core.reconciling.settling import Settlement, settled, settlements
 from pixelmeter.core.reconciling.statement import Statement
 from tests.core.reconciling.builders import (
@@ -23,7 +23,7 @@ from tests.core.reconciling.builders import (
     summed,
     theirs,
 )
-from tests.factories import make_attempt
+from tests.factories import make_attempt, ours_of
 
 MINUTE = 60 * SECOND
 

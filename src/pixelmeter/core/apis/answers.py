@@ -18,17 +18,7 @@ from pixelmeter.core.gateways.jobs import Job
 from pixelmeter.core.gateways.places import DocumentPath, ResponsePlaces, is_one_of, values_at
 from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded, count
 
-__all__ = [
-    "MIXED",
-    "Progress",
-    "add_doubt",
-    "add_error",
-    "add_image",
-    "add_progress",
-    "add_said",
-    "add_usage",
-    "answer_of",
-]
+__all__ = ["Progress", "add_doubt", "add_error", "add_image", "add_progress", "add_said", "add_usage", "answer_of"]
 
 _WORD_LIMIT = 40
 _KIND_WORDS = 3

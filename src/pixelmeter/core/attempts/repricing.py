@@ -167,10 +167,10 @@ class Repricer:
             for vendors in behind
             for region in self._regions(profile)
         ]
-        dearest = max((each for each in found if each is not None), default=None)
-        if dearest is None:
+        most = max((each for each in found if each is not None), default=None)
+        if most is None:
             return "no_price"
-        return Repriced(msgspec.structs.replace(attempt, at_risk=dearest), BY_ESTIMATE)
+        return Repriced(msgspec.structs.replace(attempt, at_risk=most), BY_ESTIMATE)
 
     def _profile(self, attempt: Attempt) -> Profile:
         return self._profiles.of_gateway(attempt.gateway)

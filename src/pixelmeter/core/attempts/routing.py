@@ -19,7 +19,7 @@ class Routed(NamedTuple):
     baseline_cost: int | None = None
     route_fee: int | None = None
     savings: int | None = None
-    """Negative where the choice was the dearer one."""
+    """Negative where the choice was more expensive."""
 
 
 _NOTHING = Routed()

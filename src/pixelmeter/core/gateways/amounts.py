@@ -14,7 +14,7 @@ from pixelmeter.core.gateways.places import DocumentPath, is_one_of, values_at
 from pixelmeter.core.text import summed
 from pixelmeter.core.wire.headers import Headers
 
-__all__ = ["AmountReader", "CostReader", "HeaderName", "Unit", "header_name", "texts_at", "words_at"]
+__all__ = ["AmountReader", "CostReader", "HeaderName", "Unit", "header_name", "words_at"]
 
 _FRACTION = re.compile(r"([1-9]\d{0,17})/([1-9]\d{0,17})")
 _UNITS = {"usd": (1, 1), "cents": (1, 100), "usd_ticks": (1, 10**10)}

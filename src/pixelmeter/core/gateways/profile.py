@@ -162,7 +162,7 @@ class Routing(_Data, frozen=True):
     route_fee: AmountReader | None = None
     """What the gateway takes for choosing; kept beside the cost, never added to it."""
     savings: AmountReader | None = None
-    """A negative amount counts, too: the choice may have been the dearer one."""
+    """A negative amount counts, too: the choice may have been more expensive."""
 
     @property
     def readers(self) -> tuple[AmountReader, ...]:

@@ -129,10 +129,6 @@ class Profiles:
         """Return those of image calls."""
         return tuple(each for each in self.requests(method, host, target) if isinstance(each, Found))
 
-    def follow_routes(self, method: str, host: bytes, target: bytes) -> tuple[Followed, ...]:
-        """Return those about jobs."""
-        return tuple(each for each in self.requests(method, host, target) if isinstance(each, Followed))
-
     def routes_of(self, profile: Profile) -> tuple[Route, ...]:
         """Return the routes of a profile's image calls, in the order in which they are tried."""
         routes = self._routes.get(profile.id)

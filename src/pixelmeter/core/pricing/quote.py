@@ -146,8 +146,8 @@ def besides(tariff: Tariff, consumption: Consumption, surcharge: int = 0) -> lis
 def estimate(tariff: Tariff, consumption: Consumption, surcharge: int = 0) -> int | None:
     """Return what a call may cost, in nano-dollars; None when even that cannot be said.
 
-    Where size or quality are open, the dearest that fits is taken; where usage is, the tokens of an image, or the
-    vendor's own rounded price of its output.
+    Where size or quality are open, the most expensive that fits is taken; where usage is, the tokens of an image,
+    or the vendor's own rounded price of its output.
     """
     quote = price(tariff, consumption, surcharge)
     if quote.token_cost is not None or quote.image_cost is not None:

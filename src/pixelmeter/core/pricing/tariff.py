@@ -242,7 +242,8 @@ class Offers:
     def pick(self, query: PriceQuery, most_expensive: bool = False) -> Offer | Reason:
         """Return the most special rate that fits a call, or what keeps it from being known.
 
-        What nobody knows does not matter where every rate that may fit has the same price, nor with `dearest`.
+        What nobody knows does not matter where every rate that may fit has the same price, nor with
+        `most_expensive`.
         """
         for offer in self._ranged:
             if _open(offer.rate, query) == ():

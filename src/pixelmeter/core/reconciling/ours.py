@@ -8,9 +8,9 @@ from typing import Literal
 
 import msgspec
 
-from pixelmeter.core.attempts.record import Attempt, Billing, Outcome
+from pixelmeter.core.attempts.record import Billing, Outcome
 
-__all__ = ["COLUMNS", "MISSING", "Missing", "Ours", "model_key", "ours_of"]
+__all__ = ["COLUMNS", "MISSING", "Missing", "Ours", "model_key"]
 
 Missing = Literal["pending", "at_risk", "refused", "unknown_cost", "lost"]
 """Why an attempt may be on no statement: its job has not ended, nobody knows whether it was billed, the gateway refused
@@ -98,11 +98,6 @@ class Ours(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 COLUMNS: tuple[str, ...] = Ours.__struct_fields__
-
-
-def ours_of(attempt: Attempt) -> Ours:
-    """Return what a statement can say of an attempt."""
-    return Ours(**{name: getattr(attempt, name) for name in COLUMNS})
 
 
 def model_key(name: str) -> str:

@@ -112,7 +112,7 @@ class Row:
     route_fee: int = 0
     stated_route_fees: int = 0
     savings: int = 0
-    """Negative where the choices were the dearer ones."""
+    """Negative where the choices were more expensive."""
     stated_savings: int = 0
     before: int = 0
     """The cost of the time before that the range is compared with."""
@@ -243,7 +243,8 @@ class Forecast(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Report:
-    """The rows of [since, until) and their total; by time where a dimension is a period, else the dearest first."""
+    """The rows of [since, until) and their total; by time where a dimension is a period, else the most expensive
+    first."""
 
     by: tuple[str, ...]
     since: datetime

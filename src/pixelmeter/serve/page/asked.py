@@ -19,17 +19,7 @@ from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.attempts import Place
 from pixelmeter.ledger.queries import Filters
 
-__all__ = [
-    "DEFAULT_RANGE",
-    "FILTERS",
-    "NO_VALUE",
-    "Asked",
-    "asks_nothing",
-    "call_path",
-    "place_text",
-    "read_asked",
-    "read_place",
-]
+__all__ = ["NO_VALUE", "Asked", "asks_nothing", "call_path", "place_text", "read_asked", "read_place"]
 
 DEFAULT_RANGE = "last-30-days"
 """What a page is about where its URL names no range."""

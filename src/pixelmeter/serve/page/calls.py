@@ -18,7 +18,7 @@ from pixelmeter.serve.page.asked import Asked, call_path, place_text
 from pixelmeter.serve.page.sections import Link, Note, reading_told
 from pixelmeter.serve.page.tables import Cell, Head, Line, Table, count, money, name, seconds
 
-__all__ = ["Listed", "attempts_table", "calls_view", "cost_cell", "time_text"]
+__all__ = ["Listed", "attempts_table", "calls_view", "time_text"]
 
 _HEADS = (
     Head("Started", is_number=False),

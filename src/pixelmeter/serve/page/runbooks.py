@@ -9,7 +9,7 @@ from functools import cache
 from markdown_it import MarkdownIt
 from markupsafe import Markup
 
-__all__ = ["BEGINNING", "runbook"]
+__all__ = ["runbook"]
 
 BEGINNING = "alerts.md"
 """The page that lists all of them."""
