@@ -210,7 +210,7 @@ def _items(value: Any) -> list[Any]:
         if _is(value, kind):
             if kind.__len__(value) > ITEMS_LIMIT:
                 return []
-            return list(dict.values(value) if kind is dict else kind.__iter__(value))
+            return list(getattr(kind, "values" if kind is dict else "__iter__")(value))
     return []
 
 
