@@ -8,8 +8,10 @@ import importlib
 import sys
 import tempfile
 import weakref
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -141,11 +143,34 @@ class Holder:
         raise AssertionError("read")
 
 
+class Pools(dict[str, Any]):
+    """A dict whose methods are not to be asked."""
+
+    def values(self) -> Any:
+        raise AssertionError("asked")
+
+
+class Stack(list[Any]):
+    """A list of which the same holds."""
+
+    def __iter__(self) -> Any:
+        raise AssertionError("asked")
+
+    def __len__(self) -> int:
+        raise AssertionError("asked")
+
+
 HOLDERS: dict[str, Callable[[Any], Any]] = {
     "attribute": Holder,
     "slot": Slotted,
     "list": lambda client: Holder([client]),
     "dict": lambda client: Holder({"a": (client,)}),
+    "dict with an order": lambda client: Holder(OrderedDict(a=client)),
+    "dict with a default": lambda client: Holder(defaultdict(list, a=[client])),
+    "dict of somebody's own": lambda client: Pools(a=client),
+    "list of somebody's own": lambda client: Holder(Stack([client])),
+    "queue": lambda client: deque([client]),
+    "namespace": lambda client: SimpleNamespace(a=client),
     "partial": lambda client: functools.partial(print, Holder(client)),
     "method": lambda client: Holder(Holder(client).call),
     "six objects deep": lambda client: functools.reduce(lambda held, _: Holder(held), range(6), client),
@@ -175,6 +200,23 @@ def test_a_client_is_found_wherever_an_object_keeps_it(name: str, meter: pixelme
         assert is_metered(client)
 
 
+class Handing(requests.Session):
+    """A session that sends with another one, as that of requests-futures does where it is given one."""
+
+    def __init__(self, held: Any) -> None:
+        super().__init__()
+        self.held = held
+
+
+@pytest.mark.parametrize("kind", [requests.Session, httpx.Client])
+def test_a_client_that_sends_with_another_one_has_that_metered_too(
+    kind: Callable[[], Any], meter: pixelmeter.Meter
+) -> None:
+    with kind() as client, Handing(client) as session:
+        pixelmeter.instrument(session, meter)
+        assert [True, True] == [is_metered(session), is_metered(client)]
+
+
 def test_all_clients_of_all_libraries_are_found(meter: pixelmeter.Meter) -> None:
     async def scene() -> None:
         async with httpx2.AsyncClient(verify=False) as first, aiohttp.ClientSession() as second:
@@ -183,6 +225,14 @@ def test_all_clients_of_all_libraries_are_found(meter: pixelmeter.Meter) -> None
             assert [True] * 5 == [is_metered(client) for client in clients]
 
     asyncio.run(scene())
+
+
+def test_a_manager_that_keeps_its_pools_as_urllib3_future_does_is_metered_with_them(meter: pixelmeter.Meter) -> None:
+    manager: Any = urllib3.PoolManager()
+    with urllib3.HTTPConnectionPool("a.test") as pool:
+        manager.pools = SimpleNamespace(_registry={0: pool})
+        pixelmeter.instrument(manager, meter)
+        assert is_metered(pool)
 
 
 def test_an_object_is_metered_with_all_of_its_clients_or_not_at_all(meter: pixelmeter.Meter) -> None:
@@ -301,8 +351,28 @@ def test_a_class_instead_of_a_client_is_refused(meter: pixelmeter.Meter) -> None
 
 @pytest.mark.parametrize(
     ("module", "advice"),
-    [("xai_sdk.sync.client", "https://api.x.ai/v1"), ("runware.server", "WebSocket"), ("vertexai.x", "google-genai")],
+    [
+        ("xai_sdk.sync.client", "https://api.x.ai/v1"),
+        ("runware.server", "WebSocket"),
+        ("vertexai.x", "google-genai"),
+        ("stability_sdk.client", "https://api.stability.ai/v2beta"),
+        ("llm.default_plugins.openai_models", "pixelmeter run"),
+        ("azure.ai.inference.aio._patch", "pixelmeter run"),
+        ("langgraph.graph.state", "before the graph is made"),
+        ("curl_cffi.requests.session", "pixelmeter proxy"),
+        ("niquests.async_session", "not its AsyncSession"),
+        ("aiobotocore.session", "what `async with` gives"),
+        ("anything.else", "pixelmeter run"),
+    ],
 )
 def test_what_cannot_be_metered_is_refused_with_another_way(module: str, advice: str, meter: pixelmeter.Meter) -> None:
     with pytest.raises(ConfigError, match=advice):
         pixelmeter.instrument(type("Client", (), {"__module__": module})(), meter)
+
+
+@pytest.mark.parametrize(
+    ("module", "advice"), [(fal_client, "sync_client"), (httpx, "give a client of it"), (requests, "give a Session")]
+)
+def test_a_module_is_refused_with_what_to_give_instead(module: Any, advice: str, meter: pixelmeter.Meter) -> None:
+    with pytest.raises(ConfigError, match=advice):
+        pixelmeter.instrument(module, meter)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import threading
@@ -11,13 +12,17 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import boto3
 import botocore.config
 import botocore.exceptions
 import pytest
+from yarl import URL
 
+import pixelmeter
 from pixelmeter import Budget, Meter
 from pixelmeter.core.attempts.record import Attempt
+from pixelmeter.drivers.aiohttp import patch as patch_aiohttp
 from pixelmeter.drivers.urllib3 import is_client, meter_client, patch, refuse_another
 from pixelmeter.errors import ConfigError
 from tests.ledger.reading import stored
@@ -183,3 +188,64 @@ def test_a_client_of_boto3_is_one_and_keeps_its_meter(meter: Meter, bedrock: Any
     refuse_another(client, meter)
     with Meter(f"sqlite:///{tmp_path}/other.db") as other, pytest.raises(ConfigError):
         refuse_another(client, other)
+
+
+class OfAiohttp:
+    """An HTTP session as that of aiobotocore, which makes one of aiohttp when it first sends."""
+
+    __module__ = "aiobotocore.httpsession"
+
+    def __init__(self) -> None:
+        self._sessions: dict[None, aiohttp.ClientSession] = {}
+
+    async def _get_session(self, _: str | None) -> aiohttp.ClientSession:
+        if None not in self._sessions:
+            self._sessions[None] = aiohttp.ClientSession()
+        return self._sessions[None]
+
+
+def ask_by_aiohttp(bedrock: Any, instrument: Any, headers: dict[str, str]) -> int:
+    """Send as aiobotocore does; return the status of the answer."""
+
+    async def scene() -> int:
+        client = client_of(bedrock)
+        client._endpoint.http_session = OfAiohttp()
+        instrument(client)
+        async with await client._endpoint.http_session._get_session(None) as session:
+            url = f"http://127.0.0.1:{bedrock.server_port}/model/amazon.nova-canvas-v1%3A0/invoke"
+            async with session.post(URL(url, encoded=True), json=ASK, headers=headers) as answer:
+                await answer.read()
+                return answer.status
+
+    return asyncio.run(scene())
+
+
+def test_a_client_that_sends_with_aiohttp_is_metered_there(meter: Meter, bedrock: Any) -> None:
+    assert 200 == ask_by_aiohttp(bedrock, lambda client: pixelmeter.instrument(client, meter), {})
+    [attempt] = kept(meter)
+    assert ("bedrock", NOVA, "success", TWO) == (attempt.gateway, attempt.model, attempt.outcome, attempt.cost)
+
+
+@pytest.mark.parametrize("way", ["in place", "patched"])
+def test_a_refused_call_of_aiobotocore_is_answered_for_it_would_try_an_error_again(
+    way: str, sqlite_url: str, bedrock: Any
+) -> None:
+    budget = Budget("0.000001", name="tiny", action="block")
+    with Meter(sqlite_url, gateways={"127.0.0.1:*": "bedrock"}, budgets=[budget]) as meter:
+        assert meter.flush(60)
+        agent = {"user-agent": "aiobotocore/3.10.0 md/Botocore#1.43.0"}
+        undo = patch_aiohttp(lambda: meter) if way == "patched" else None
+        if undo is None:
+            assert 402 == ask_by_aiohttp(bedrock, lambda client: pixelmeter.instrument(client, meter), {})
+        else:
+            assert 402 == ask_by_aiohttp(bedrock, lambda client: client, agent)
+            undo()
+        assert ["blocked"] == [attempt.outcome for attempt in kept(meter)]
+    assert [] == bedrock.requests
+
+
+def test_a_client_that_sends_with_what_nobody_knows_is_refused(meter: Meter, bedrock: Any) -> None:
+    client = client_of(bedrock)
+    client._endpoint.http_session = object()
+    with pytest.raises(ConfigError, match="cannot be instrumented"):
+        pixelmeter.instrument(client, meter)

@@ -1,7 +1,7 @@
 """What an object sends with: the HTTP clients inside it, and the places where it makes them later.
 
 Looks only at what objects keep in their own attributes: no property is read and nothing is called, with the exception
-of `READ`, and nothing of the standard library is looked into.
+of `READ`, and of the standard library only containers and what binds a method are looked into.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable, Iterator
-from types import MemberDescriptorType, MethodType, ModuleType, UnionType
+from types import MemberDescriptorType, MethodType, ModuleType, SimpleNamespace, UnionType
 from typing import Any, NamedTuple, cast
 
 __all__ = ["Inside", "Place", "inside"]
@@ -26,6 +27,7 @@ READ = ("_client", "_async_client", "_media_client")
 
 _MAKERS = {
     "agents": ("_get_client",),
+    "aiobotocore": ("_get_session",),
     "google": ("_get_aiohttp_session", "_client_for_running_loop"),
     "huggingface_hub": ("_get_async_client",),
     "pydantic_ai": ("_http_client_factory",),
@@ -56,6 +58,9 @@ _SHARED = {
         {"InferenceClient": ("_GLOBAL_CLIENT_FACTORY",)},
     )
 }
+
+_LIBRARIES = ("aiohttp", "botocore", "httpx", "httpx2", "requests", "urllib3")
+"""Packages whose own clients send by themselves; those of other classes may have another client that they send with."""
 
 _UNREACHABLE = {"grpc": ("Channel", "gRPC"), "websockets": ("Connection", "WebSocket")}
 """By package: what the classes of its connections are called, and what goes over them."""
@@ -89,19 +94,18 @@ def inside(start: object, is_client: Callable[[Any], bool]) -> Inside:
     seen = {id(start)}
     for value, path in waiting:
         package = package_of(value)
-        if is_client(value):
-            found.clients.append((value, path))
-            # google-genai has one that sends with others, one for each event loop.
-            _look_for_places(found, value, package, (*path, value))
-            continue
-        if package in _UNREACHABLE:
+        below = (*path, value)
+        is_found = is_client(value)
+        if not is_found and package in _UNREACHABLE:
             connection, way = _UNREACHABLE[package]
             if connection in _class_of(value).__name__:
                 found.unreachable.add(way)
             continue
-        below = (*path, value)
+        if is_found:
+            found.clients.append((value, path))
+        # Of clients too: google-genai has one that sends with others, one for each event loop.
         _look_for_places(found, value, package, below)
-        if len(path) >= DEPTH:
+        if len(path) >= DEPTH or (is_found and package in _LIBRARIES):
             continue
         for each in (*_shared(found, value, package, below), *_held(value), *(() if path else _read(value))):
             if id(each) not in seen and len(seen) < OBJECTS_LIMIT and _may_send(each):
@@ -184,15 +188,11 @@ def _held(value: Any) -> list[Any]:
     if _is(value, type | ModuleType):
         return []
     kind = _class_of(value)
-    if kind is dict:
-        value = value.values()
-    if kind in (dict, list, tuple, set, frozenset):
-        return list(value) if len(value) <= ITEMS_LIMIT else []
     if kind is MethodType:
         return [value.__self__]
     if kind is functools.partial:
         return [value.func, *value.args, *value.keywords.values()]
-    held = list((_attributes(value) or {}).values())
+    held = [*_items(value), *(_attributes(value) or {}).values()]
     for each in kind.__mro__:
         for static in cast("dict[str, Any]", vars(each)).values():
             # A slot, which is empty where it has never been set.
@@ -204,6 +204,16 @@ def _held(value: Any) -> list[Any]:
     return held
 
 
+def _items(value: Any) -> list[Any]:
+    """Return what a container keeps; of a class of somebody else's, whatever its methods would say."""
+    for kind in _ITEMS:
+        if _is(value, kind):
+            if kind.__len__(value) > ITEMS_LIMIT:
+                return []
+            return list(getattr(kind, "values" if kind is dict else "__iter__")(value))
+    return []
+
+
 def _attributes(value: Any) -> dict[str, Any] | None:
     """Return an object's own dictionary, whatever its class says that its attributes are."""
     try:
@@ -213,12 +223,14 @@ def _attributes(value: Any) -> dict[str, Any] | None:
     return cast("dict[str, Any]", own) if type(own) is dict else None
 
 
-_CONTAINERS = (dict, list, tuple, set, frozenset, MethodType, functools.partial)
+_ITEMS: tuple[Any, ...] = (dict, list, tuple, set, frozenset, deque)
+_OF_STDLIB = (*_ITEMS, OrderedDict, defaultdict, SimpleNamespace, MethodType, functools.partial)
+"""What of the standard library is looked into."""
 
 
 def _may_send(value: Any) -> bool:
     kind = _class_of(value)
-    if kind in _CONTAINERS:
+    if kind in _OF_STDLIB:
         return True
     if _is(value, type | ModuleType):
         return False

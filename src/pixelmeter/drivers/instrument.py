@@ -25,6 +25,8 @@ __all__ = ["instrument"]
 
 ClientT = TypeVar("ClientT")
 
+_NO_DRIVER = "its HTTP library is none of these; send through `pixelmeter proxy` instead"
+_FOR_EACH_CALL = "it makes its clients for each call; use `pixelmeter run`"
 _ADVICE = {
     "google.cloud.aiplatform": "it talks gRPC; use google-genai's Client(vertexai=True) instead",
     "vertexai": "it talks gRPC; use google-genai's Client(vertexai=True) instead",
@@ -32,6 +34,22 @@ _ADVICE = {
     "runware": "it talks over a WebSocket; post to https://api.runware.ai/v1 with an HTTP client instead",
     "litellm": "it makes its clients for each call; give the call one with client=, or use `pixelmeter run`",
     "dashscope": "it makes its clients for each call; give the call one with session=, or use `pixelmeter run`",
+    "llm": _FOR_EACH_CALL,
+    "azure.ai.inference": "it makes its client with its first call; use `pixelmeter run`",
+    "langgraph": "give the model that it calls, before the graph is made",
+    "boto3.session": "give what its client() returns",
+    "aiobotocore": "give what `async with` gives for it",
+    "fal_client": "give a SyncClient or AsyncClient; for calls on the module, fal_client.sync_client or async_client",
+    "replicate": "give a Client; for calls on the module, replicate.default_client",
+    "httpx": "give a client of it; for calls on the module, use `pixelmeter run`",
+    "httpx2": "give a client of it; for calls on the module, use `pixelmeter run`",
+    "requests": "give a Session; for calls on the module, use `pixelmeter run`",
+    "stability_sdk": "it talks gRPC; post to https://api.stability.ai/v2beta with an HTTP client instead",
+    "curl_cffi": _NO_DRIVER,
+    "niquests": "only its Session can be metered, not its AsyncSession; send with another library instead",
+    "pycurl": _NO_DRIVER,
+    "tls_client": _NO_DRIVER,
+    "treq": _NO_DRIVER,
     "openai": "give an OpenAI or AsyncOpenAI client; for calls on the module, put one into openai.http_client",
 }
 
@@ -229,7 +247,10 @@ def _itself(method: Any) -> Any:
 
 
 def _nothing_in(client: object) -> str:
-    advice = _advice(client) or "give a client of an SDK, or the HTTP client that it sends with"
+    advice = _advice(client) or (
+        "give a client of an SDK, or the HTTP client that it sends with; "
+        "clients that are made for each call are metered by `pixelmeter run`"
+    )
     return (
         f"{_name(client)} cannot be instrumented, because no client of httpx, httpx2, aiohttp, requests or urllib3 "
         f"was found in it: {advice}"

@@ -28,10 +28,11 @@ def refusal_of(client: object) -> Refusal | None:
 
     Clients of Stainless's making (OpenAI's first version, Together, Portkey) take whatever is raised below them for a
     broken connection, which they try again and then hide. Those of OpenAI since version 2 let errors of their own pass.
+    aiobotocore is one more that hides and tries again what is raised below it.
     """
     kinds = [kind for kind in type(client).__mro__ if kind is not object]
     roots = {kind.__module__.partition(".")[0] for kind in kinds}
-    if "portkey_ai" in roots:
+    if roots & {"portkey_ai", "aiobotocore"}:
         return "respond"
     if "openai" in roots:
         return _of_openai(str(getattr(sys.modules.get("openai"), "__version__", "")))
@@ -40,9 +41,10 @@ def refusal_of(client: object) -> Refusal | None:
 
 def refusal_by(headers: Headers) -> Refusal:
     """Return the same by a request, where an SDK was given a client or a transport of ours: they name themselves."""
+    agent = (headers.get(b"user-agent") or b"").decode("latin-1")
     if headers.get(b"x-stainless-lang") is None:
-        return "raise"
-    name, _, version = (headers.get(b"user-agent") or b"").decode("latin-1").partition("/Python ")
+        return "respond" if "botocore" in agent.lower() else "raise"
+    name, _, version = agent.partition("/Python ")
     is_openai = name.endswith("OpenAI") and headers.get(b"x-portkey-package-version") is None
     return _of_openai(version) if is_openai else "respond"
 

@@ -28,8 +28,12 @@ _METERING = "_pixelmeter"
 
 def is_client(value: object) -> bool:
     """Return whether an object can be metered in place: a PoolManager (a ProxyManager is one), an HTTPConnectionPool,
-    a Session or an HTTPAdapter of requests, a client or an HTTP session of botocore."""
-    return _kind_of(value) is not None
+    a Session or an HTTPAdapter of requests, a client or an HTTP session of botocore.
+
+    A client of botocore that sends with an HTTP session of another kind is none: aiobotocore's has aiohttp or httpx.
+    """
+    kind = _kind_of(value)
+    return any(is_client(part) for part in _parts(value)) if kind in _BY_THEIR_PARTS else kind is not None
 
 
 def meter_client(client: Any, meter: Meter, *, provisional: bool, refusal: Refusal | None = None) -> None:
@@ -121,6 +125,10 @@ _KINDS = (
 )
 
 
+_BY_THEIR_PARTS = ("endpoint", "boto")
+"""Kinds that send with whatever they were given."""
+
+
 def _kind_of(value: object) -> str | None:
     for module, name, kind in _KINDS:
         found = getattr(sys.modules.get(module), name, None)
@@ -138,6 +146,8 @@ def _parts(owner: Any) -> list[Any]:
     """Return what an object sends through, as far as it has been made."""
     kind = _kind_of(owner)
     if kind == "manager":
+        if hasattr(owner.pools, "_registry"):  # urllib3-future, which takes urllib3's place
+            return list(owner.pools._registry.values())
         keys = owner.pools.keys()  # it cannot be iterated over itself
         return [pool for key in keys if (pool := owner.pools.get(key)) is not None]
     if kind == "adapter":
