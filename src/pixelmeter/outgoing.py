@@ -88,6 +88,7 @@ class Outgoing:
         "sender",
         "sent_headers",
         "target",
+        "unread",
     )
 
     def __init__(
@@ -115,6 +116,8 @@ class Outgoing:
         encoding = headers.get(b"content-encoding")
         self._content = content if encoding is None or content is None else _decoded(content, encoding)
         self._fields = fields
+        self.unread = self._content is None and not fields
+        """Whether nothing of the body can be known."""
         self._document: bytes | None = None
         self.context = context
         """What the library carries along with the request, and copies to the ones that follow from it."""
@@ -136,11 +139,6 @@ class Outgoing:
         """The JSON document, its long strings cut; None where the body is none, or is not in memory."""
         self._read()
         return self._document
-
-    @property
-    def unread(self) -> bool:
-        """Whether nothing of the body can be known."""
-        return self.document is None and not self.fields
 
     @property
     def same_as(self) -> int:
@@ -200,10 +198,11 @@ class Outgoing:
             if request is None:
                 continue
             byok = profile.byok
-            if byok is not None and (
+            is_byok = byok is not None and (
                 byok.request_field in request.named or _has_name_like(self.headers, byok.request_header_prefix)
-            ):
-                request = msgspec.structs.replace(request, byok=True)
+            )
+            if is_byok or self.unread:
+                request = msgspec.structs.replace(request, byok=is_byok, unread=self.unread)
             return route, request
         return None
 

@@ -210,6 +210,21 @@ async def test_hazard_30_a_streamed_upload_is_not_read_and_arrives_whole(pair: P
     )
 
 
+async def test_hazard_30_what_a_streamed_upload_names_is_no_default_of_the_gateway(pair: Pair) -> None:
+    async def parts() -> Any:
+        yield b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nhouse\r\n--x--\r\n'
+
+    async def scene(client: Client) -> object:
+        content = parts() if pair.kit.is_async else iter([b"".join([part async for part in parts()])])
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        return seen(await client.post(MOCK.replace("generations", "edits"), content=content, headers=headers))
+
+    await pair.both(scene, transport=lambda: answering(pair, URLS))
+    attempt = pair.attempt
+    assert ("edit", "", None, None) == (attempt.operation, attempt.model, attempt.cost, attempt.at_risk)
+    assert ("billed", "unread_request") == (attempt.billing, attempt.cost_reason)
+
+
 async def test_hazard_30_a_file_of_a_form_is_read_once_by_its_client_alone(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(b"\x89PNG" + bytes(100_000))
     reads: list[int] = []

@@ -215,7 +215,8 @@ def ask_by_aiohttp(bedrock: Any, instrument: Any, headers: dict[str, str]) -> in
             url = f"http://127.0.0.1:{bedrock.server_port}/model/amazon.nova-canvas-v1%3A0/invoke"
             async with session.post(URL(url, encoded=True), json=ASK, headers=headers) as answer:
                 await answer.read()
-                return answer.status
+                status: int = answer.status
+                return status
 
     return asyncio.run(scene())
 

@@ -58,6 +58,7 @@ _WHY: dict[Reason, str] = {
     "unknown_steps": "the steps decide the price, and the entry has no default",
     "unknown_input_size": "the pixels of input images decide the price",
     "unknown_service_tier": "the service tier decides the price, and the model has none for this one",
+    "unread_request": "what the call asks for decides the price, and nobody has read it",
     "regional_price": "the price of this region is not known",
     "implausible": "it would be more than a million dollars",
 }

@@ -89,8 +89,7 @@ def _copied(loader: Any) -> Any:
         return copy.copy(loader)
     except Exception:
         # One that hands on whatever it lacks (ddtrace's), and has nothing to hand it on to before it is filled.
-        kind: type[Any] = type(loader)
-        copied: Any = object.__new__(kind)
+        copied: Any = object.__new__(type(loader))
         copied.__dict__.update(loader.__dict__)
         return copied
 

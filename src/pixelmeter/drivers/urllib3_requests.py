@@ -92,4 +92,6 @@ def place_of(request: Request) -> tuple[bytes, bytes]:
 
 def content_of(body: object) -> bytes | None:
     """Return what of a request's body is in memory; files, iterables and generators stay unread."""
+    if body is None:
+        return b""
     return body.encode("utf-8", "replace") if isinstance(body, str) else bytes_of(body)

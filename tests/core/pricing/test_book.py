@@ -265,8 +265,27 @@ def test_an_unread_answer_has_no_number_of_images() -> None:
     assert "missing_images" == quote('usd_per_image = "0.03"', Consumption()).reason
 
 
+@pytest.mark.parametrize(
+    ("prices", "cost"),
+    [
+        ('usd_per_image = "0.03"', 30_000_000),
+        ('default_size = "1024x1024"\nusd_per_megapixel = "0.01"', None),
+        ('default_size = "1k"\n[price.usd_per_image_by_size]\n"1k" = "0.1"\n"2k" = "0.2"', None),
+        ('default_quality = "low"\n[price.usd_per_image_by_quality]\nlow = "0.1"\nhigh = "0.2"', None),
+        ('default_steps = 25\nusd_per_step = "0.001"', None),
+        ('usd_per_image = "0.03"\nusd_per_input_image = "0.01"', None),
+        ('usd_per_image = "0.03"\nusd_per_further_input_image = "0.01"', None),
+        ('usd_per_image = "0.03"\nusd_per_input_megapixel = "0.01"', None),
+    ],
+)
+def test_what_nobody_has_read_has_a_price_only_where_no_default_decides_it(prices: str, cost: int | None) -> None:
+    assert quote(prices, Consumption(images=1)).reason is None
+    unread = quote(prices, Consumption(images=1, has_defaults=False))
+    assert (cost, None if cost else "unread_request") == (unread.image_cost, unread.reason)
+
+
 def test_every_reason_is_in_the_closed_set() -> None:
-    assert len(REASONS) == len(set(REASONS)) == 13
+    assert len(REASONS) == len(set(REASONS)) == 14
 
 
 DATED = """

@@ -52,6 +52,8 @@ class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     deployment: str | None = None
     """What the path names instead of a model, where the gateway's paths do."""
     byok: bool = False
+    unread: bool = False
+    """Its body was not read: what is silent here may be said there, so no default of a gateway holds."""
 
 
 class ImageResponse(msgspec.Struct, gc=False):

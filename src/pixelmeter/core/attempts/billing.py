@@ -179,7 +179,7 @@ def price_of(
         if quote.reason != "no_price":
             break
     else:
-        return Priced(Tiers(), named.latest)
+        return Priced(Tiers(reason="unread_request" if request.unread else "no_price"), named.latest)
     if models is named.models and named.is_default and quote.token_cost is None and not response.usage.is_empty:
         # A model that is billed by images does not count tokens: another one ran.
         return Priced(Tiers(reason="no_model"))

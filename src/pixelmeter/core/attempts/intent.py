@@ -89,7 +89,7 @@ def _intend(terms: Terms, *, host: str, at: int, version: str) -> Attempt:
     """
     request, profile = terms.request, terms.profile
     gateway = host if profile.generic else profile.id
-    asked = consumption_of(request, ImageResponse(), images=request.images)
+    asked = consumption_of(request, ImageResponse(), images=None if request.unread else request.images)
     estimates = (
         terms.book.estimate(
             asked, gateway=gateway, model=model, at=at, vendors=terms.route.vendors, region=terms.region

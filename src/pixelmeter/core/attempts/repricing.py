@@ -28,7 +28,9 @@ from pixelmeter.core.pricing.parts import Part
 
 __all__ = ["BY_ESTIMATE", "FOUND_LATER", "Ended", "Repriced", "Repricer", "Stays"]
 
-FOUND_LATER = tuple(reason for reason in REASONS if reason not in ("unpriced_tokens", "unpriced_usage"))
+FOUND_LATER = tuple(
+    reason for reason in REASONS if reason not in ("unpriced_tokens", "unpriced_usage", "unread_request")
+)
 """The reasons for an unknown cost that a better price book can remove. Of the others it is not kept what is priced."""
 BY_ESTIMATE = "price book"
 """Where an estimate comes from, which has no price id."""

@@ -26,7 +26,7 @@ class Named(msgspec.Struct, frozen=True, gc=False):
     """Names of it, the most certain first."""
     is_default: bool = False
     """Whether it is only what the gateway takes where a request names none."""
-    reason: Literal["no_model", "routed_model_hidden"] = "no_model"
+    reason: Literal["no_model", "routed_model_hidden", "unread_request"] = "no_model"
     """Why it is unknown, where there is no name."""
 
     @property
@@ -91,6 +91,8 @@ def terms_of(
 def named_by(request: ImageRequest, profile: Profile, operation: Operation, at: int) -> Named:
     """Return the model that a request names to the gateway of a profile at this Unix time in microseconds."""
     models = tuple(dict.fromkeys(_models(request, profile)))
+    if not models and request.unread:
+        return Named(reason="unread_request")
     default = None if models else _default(request, profile, operation, at // MICROSECONDS_PER_DAY)
     if default is not None:
         models = (default,)
@@ -134,6 +136,7 @@ def consumption_of(request: ImageRequest, response: ImageResponse, *, images: in
         output_text_tokens=usage.output_text,
         output_image_tokens=usage.output_image,
         partial_images=request.partial_images,
+        has_defaults=not request.unread,
         doubt="unpriced_tokens" if usage.doubt == "unpriced_tokens" else None,
         others=tuple(map(_used, response.blocks)),
     )

@@ -20,19 +20,22 @@ _AreaUnit = Literal[
 ]
 
 
-def quantity_of(unit: ImageUnit, images: int, input_images: int, query: PriceQuery) -> int | Reason:
-    """Return how many of a unit a call is billed for, or what keeps that unknown."""
+def quantity_of(unit: ImageUnit, images: int, input_images: int | None, query: PriceQuery) -> int | Reason:
+    """Return how many of a unit a call is billed for, or what keeps that unknown.
+
+    `input_images` is None where nobody has read how many the call has.
+    """
     match unit:
         case "usd_per_image" | "usd_per_first_megapixel":
             return images
         case "usd_per_request":
             return 1
         case "usd_per_input_image":
-            return input_images
+            return "unread_request" if input_images is None else input_images
         case "usd_per_further_input_image":
-            return max(input_images - 1, 0)
+            return "unread_request" if input_images is None else max(input_images - 1, 0)
         case "usd_per_input_megapixel" | "usd_per_input_tile_512" | "usd_per_input_tile_512_step":
-            return "unknown_input_size" if input_images else 0
+            return "unread_request" if input_images is None else "unknown_input_size" if input_images else 0
         case "usd_per_step":
             return "unknown_steps" if query.steps is None else images * query.steps
         case (

@@ -67,6 +67,8 @@ class Consumption(msgspec.Struct, frozen=True, kw_only=True):
     output_image_tokens: int | None = None
     partial_images: int = 0
     """Streamed previews; their tokens are in the usage, so they count only where that is estimated."""
+    has_defaults: bool = True
+    """Whether a silent call left the choice to the vendor; False where nobody has read what it says."""
     doubt: Reason | None = None
     """Why the tokens above may be only a part of those that are billed."""
     others: tuple[tuple[str, Consumption], ...] = ()
@@ -126,6 +128,8 @@ def price(tariff: Tariff, consumption: Consumption, surcharge: int = 0, others: 
     if max(token_cost or 0, image_cost or 0) > _HIGHEST:
         return Quote(reason="implausible")
     if token_cost is None and image_cost is None:
+        if not consumption.has_defaults:
+            return Quote(reason="unread_request")
         return Quote(reason=tokens if isinstance(tokens, str) else images if isinstance(images, str) else None)
     added = f"+{_percent(surcharge)}%" if surcharge else ""
     if token_lines:
@@ -204,10 +208,11 @@ def _pick(offers: dict[str, Offers], key: str, query: PriceQuery) -> Offer | Non
 
 
 def _query(tariff: Tariff, consumption: Consumption) -> PriceQuery:
-    size = _word(consumption.size, tariff.default_size)
-    quality = _word(consumption.quality, tariff.default_quality)
+    has_defaults = consumption.has_defaults
+    size = _word(consumption.size, tariff.default_size if has_defaults else None)
+    quality = _word(consumption.quality, tariff.default_quality if has_defaults else None)
     sides = _SIZE.fullmatch(size) if size else None
-    steps = tariff.default_steps if consumption.steps is None else consumption.steps
+    steps = tariff.default_steps if consumption.steps is None and has_defaults else consumption.steps
     return PriceQuery(size, _TIERS.get(size or ""), (int(sides[1]), int(sides[2])) if sides else None, quality, steps)
 
 
@@ -256,8 +261,9 @@ def _image_lines(
     if images is None:
         return "missing_images"
     lines: list[Line] = []
+    input_images = consumption.input_images if consumption.has_defaults else None
     for unit in tariff.image_units:
-        quantity = quantity_of(unit, images, consumption.input_images, query)
+        quantity = quantity_of(unit, images, input_images, query)
         if isinstance(quantity, str):
             return quantity
         if quantity:
@@ -266,6 +272,6 @@ def _image_lines(
                 return offer
             lines.append(Line(quantity, unit, offer.rate.text, quantity * offer.rate.amount, offer.entry, surcharge))
     if "usd_per_first_megapixel" in tariff.offers and "usd_per_extra_megapixel" not in tariff.offers:
-        extra = quantity_of("usd_per_extra_megapixel", images, 0, query)
+        extra = quantity_of("usd_per_extra_megapixel", images, input_images, query)
         return "unknown_size" if extra else lines
     return lines

@@ -20,6 +20,7 @@ Reason = Literal[
     "unknown_steps",
     "unknown_input_size",
     "unknown_service_tier",
+    "unread_request",
     "regional_price",
     "implausible",
 ]
