@@ -89,7 +89,7 @@ def _copied(loader: Any) -> Any:
         return copy.copy(loader)
     except Exception:
         # One that hands on whatever it lacks (ddtrace's), and has nothing to hand it on to before it is filled.
-        copied: Any = object.__new__(type(loader))
+        copied: Any = object.__new__(loader.__class__)
         copied.__dict__.update(loader.__dict__)
         return copied
 
