@@ -19,6 +19,7 @@ from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.writer import open_writer
 from pixelmeter.spool import INTENT, OUTCOME, Frame, FrameReader, Spool, held
 from pixelmeter.spool.frames import encode
+from pixelmeter.spool.segment import Segment
 from pixelmeter.system import SystemFiles, SystemIds
 from tests.drain.ledger import outcomes
 from tests.drain.writers import Picky
@@ -71,6 +72,27 @@ def leave(folder: str, size: int, ending: str = "-000001.spool") -> int:
     descriptor = FILES.create(f"{folder}/{SystemIds().new()}{ending}")
     os.ftruncate(descriptor, size)
     return descriptor
+
+
+class InterruptedSpool(Spool):
+    """One whose first look at its files is interrupted: another thread makes a call meanwhile."""
+
+    is_interrupted = False
+
+    def segments(self) -> Sequence[Segment]:
+        if not self.is_interrupted:
+            self.is_interrupted = True
+            other = threading.Thread(target=call, args=[self])
+            other.start()
+            other.join()
+        return super().segments()
+
+
+def test_a_thread_that_calls_while_another_one_looks_into_the_folder_has_room_too(folder: str) -> None:
+    spool = InterruptedSpool(folder, FILES, SystemIds(), limit=LEAST)
+    call(spool)
+    status = spool.status()
+    assert (4, 0, 0, None) == (status["frames"], status["missed_intents"], status["dropped"], status["last_error"])
 
 
 def test_attempts_beyond_the_limit_are_counted_with_their_cost_and_those_before_it_are_there(folder: str) -> None:

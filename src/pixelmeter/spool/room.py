@@ -37,9 +37,11 @@ class Room:
         self.left = -1
         """Bytes that may still come; none while nobody has looked."""
 
-    def measure(self, own: int) -> None:
-        """Count anew what is left, where this process holds so many bytes."""
-        self.left = self.limit - own - (self.others or 0)
+    def measure(self, own: int, others: int) -> None:
+        """Count anew what is left, where this process and the others hold so many bytes."""
+        # In this order: a thread that finds that somebody has looked goes by what is left.
+        self.left = self.limit - own - others
+        self.others = others
 
     @property
     def held(self) -> int:

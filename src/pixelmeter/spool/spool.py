@@ -188,8 +188,7 @@ class Spool:
 
     def measure(self, others: int) -> None:
         """Take note how many bytes other processes have in the folder that the ledger does not have."""
-        self._room.others = others
-        self._remeasure()
+        self._room.measure(sum(segment.size - segment.settled for segment in self.segments()), others)
 
     def unmark(self) -> Callable[[], None] | None:
         """Forget the mark of this process, so that what is dropped from now on makes another one.
@@ -297,7 +296,7 @@ class Spool:
 
     def _remeasure(self) -> None:
         if self._room.others is not None:
-            self._room.measure(sum(segment.size - segment.settled for segment in self.segments()))
+            self.measure(self._room.others)
 
     def _open(self) -> Segment | None:
         # The folder may be deleted, or the empty file adopted by another process, before we are done. That is nobody's
