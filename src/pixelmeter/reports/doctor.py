@@ -15,7 +15,6 @@ from pixelmeter.auto import is_disabled
 from pixelmeter.core.gateways.profile import Profile
 from pixelmeter.core.gateways.profiles import Profiles
 from pixelmeter.core.text import plural
-from pixelmeter.drivers.patching import LIBRARIES
 from pixelmeter.errors import ConfigError, PixelmeterError, PriceBookError
 from pixelmeter.ledger.address import Address, in_schema, read_address, spool_folder
 from pixelmeter.reports.finding import Finding
@@ -25,7 +24,17 @@ from pixelmeter.system import SystemClock, SystemFiles, distrusted
 
 __all__ = ["examine"]
 
-_PACKAGES = ("pixelmeter", "pixelmeter-auto", *LIBRARIES, "openai", "sqlalchemy", "psycopg")
+_PACKAGES = (
+    "pixelmeter",
+    "pixelmeter-auto",
+    "httpx",
+    "httpx2",
+    "aiohttp",
+    "urllib3",
+    "openai",
+    "sqlalchemy",
+    "psycopg",
+)
 _OLD_PRICES_DAYS = 90
 _SHOWN = 5
 # What the exported docker-compose.yml reads beside the variables of Grafana.
