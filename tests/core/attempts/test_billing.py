@@ -9,10 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from pixelmeter.core.apis.reader import ImageRequest, ImageResponse
 from pixelmeter.core.apis.usage import NumberText
-from pixelmeter.core.attempts.billing import Reported, Settlement, Tiers, fee_of, reported_by, settle, units_told
+from pixelmeter.core.attempts.billing import (
+    Reported,
+    Settlement,
+    Tiers,
+    fee_of,
+    price_of,
+    reported_by,
+    settle,
+    units_told,
+)
 from pixelmeter.core.attempts.record import Outcome
+from pixelmeter.core.attempts.repricing import FOUND_LATER
+from pixelmeter.core.attempts.terms import Named
 from pixelmeter.core.gateways.profile import Profile, read_profile
+from tests.core.pricing.test_book import at, book
 
 _PROFILE = read_profile(
     {
@@ -69,6 +82,36 @@ def test_images_by_the_book_are_priced() -> None:
 
 def test_no_price_is_unknown_and_never_zero() -> None:
     assert Settlement("billed", None, "none", "no_price") == _settle(tiers=Tiers())
+
+
+@pytest.mark.parametrize(
+    ("prices", "expected"),
+    [
+        ('model = "m"\nusd_per_image = "0.03"', (30_000_000, None)),
+        ('model = "m"\nusd_per_megapixel = "0.01"\ndefault_size = "1024x1024"', (None, "unread_request")),
+        ('model = "m"\nusd_per_image = "0.03"\nusd_per_input_image = "0.01"', (None, "unread_request")),
+        ('model = "another"\nusd_per_image = "0.03"', (None, "unread_request")),
+    ],
+)
+def test_what_a_request_asked_for_that_nobody_has_read_is_no_default(
+    prices: str, expected: tuple[int | None, str | None]
+) -> None:
+    """Nor is it one by a price that is found later: the reason is none that such a price removes."""
+    tiers = price_of(
+        ImageRequest(unread=True),
+        ImageResponse(readable=True, images=1),
+        Named(("m",)),
+        ("m",),
+        None,
+        book=book(f'gateway = "g"\n[[price]]\n{prices}'),
+        gateway="g",
+        at=at("2026-06-01"),
+        vendors=(),
+        region=None,
+    ).tiers
+    found = _settle(tiers=tiers)
+    assert expected == (found.cost, found.cost_reason)
+    assert "unread_request" not in FOUND_LATER
 
 
 def test_a_zero_that_proves_nothing_is_unknown() -> None:

@@ -201,7 +201,8 @@ def price_of(
             image_cost=quote.image_cost,
             price_id=quote.price_id,
             parts=priced_parts(quote),
-            reason=quote.reason or "no_price",
+            # What a better book would find is no default of the request's, either.
+            reason="unread_request" if request.unread else quote.reason or "no_price",
         ),
         model,
     )

@@ -128,8 +128,6 @@ def price(tariff: Tariff, consumption: Consumption, surcharge: int = 0, others: 
     if max(token_cost or 0, image_cost or 0) > _HIGHEST:
         return Quote(reason="implausible")
     if token_cost is None and image_cost is None:
-        if not consumption.has_defaults:
-            return Quote(reason="unread_request")
         return Quote(reason=tokens if isinstance(tokens, str) else images if isinstance(images, str) else None)
     added = f"+{_percent(surcharge)}%" if surcharge else ""
     if token_lines:
