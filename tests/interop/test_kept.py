@@ -118,6 +118,6 @@ def test_an_upload_that_is_a_stream_is_sent_unread(library: Any, gateway: Gatewa
         gateway.tell(cost_header=False)
         client.post(url, content=iter([json.dumps(IMAGE).encode()]), headers=headers)
     assert ["meta/sam-3-1-image"] * 2 == [line["model"] for line in gateway.billing()]
-    assert [(None, 10_000_000, None), (None, None, "routed_model_hidden")] == [
+    assert [(None, 10_000_000, None), (None, None, "unread_request")] == [
         (attempt.requested_model, attempt.cost, attempt.cost_reason) for attempt in metered.attempts()
     ]
