@@ -25,12 +25,12 @@ __all__ = [
     "at_exit",
     "catch_up",
     "check",
-    "importing",
     "is_child",
     "keep",
     "opening",
     "refuse_torn",
     "register",
+    "thread_of_ours",
     "watch",
 ]
 
@@ -78,8 +78,8 @@ _held: list[list[Lock]] = []
 # Held while a writer thread imports the database libraries, and by a fork: a child forked in the middle of that would
 # have modules that never get ready. Reentrant for a signal handler that forks.
 _opening = threading.RLock()
-# The threads of ours, which may import something; a fork without hooks does not wait for them.
-_importing: set[int] = set()
+# They may import something, and a fork without hooks does not wait for them.
+_ours: set[int] = set()
 # By process: of two threads of a child that ask at once one waits for the other, and neither for one of the parent.
 _noticing: dict[int, threading.RLock] = {}
 # Whether a thread of the parent was importing something when C forked: this process waits for that thread for ever.
@@ -150,14 +150,14 @@ def refuse_torn() -> None:
 
 
 @contextmanager
-def importing() -> Generator[None]:
-    """Take note that this thread may import modules in the block: those would stay half ready in a child."""
+def thread_of_ours() -> Generator[None]:
+    """Take note that this thread is ours for the block. What it imports meanwhile would stay half ready in a child."""
     thread = threading.get_ident()
-    _importing.add(thread)
+    _ours.add(thread)
     try:
         yield
     finally:
-        _importing.discard(thread)
+        _ours.discard(thread)
 
 
 @contextmanager
@@ -182,7 +182,7 @@ def _forget() -> None:
     global _opening, _pid
     _opening = threading.RLock()
     _held.clear()
-    _importing.clear()
+    _ours.clear()
     for each in list(_all):
         with suppress(Exception):
             each.forget()
@@ -201,7 +201,7 @@ def _is_half_imported(module: object, locks: dict[str, Any]) -> bool:
     if spec is None or not getattr(spec, "_initializing", False):
         return False
     lock = locks.get(spec.name, lambda: None)()
-    return getattr(lock, "owner", None) in _importing
+    return getattr(lock, "owner", None) in _ours
 
 
 def _before_fork() -> None:
@@ -241,7 +241,7 @@ def _other_threads() -> int:
         count = len(os.listdir("/proc/self/task"))
     except OSError:
         count = threading.active_count()
-    return count - len(_importing)
+    return count - len(_ours)
 
 
 def _after_fork_in_child() -> None:

@@ -210,6 +210,14 @@ async def test_hazard_30_a_streamed_upload_is_not_read_and_arrives_whole(pair: P
     )
 
 
+async def test_a_request_without_a_body_is_read_and_takes_the_defaults_of_the_gateway(pair: Pair) -> None:
+    async def scene(client: Client) -> object:
+        return seen(await client.post(MOCK.replace("generations", "edits")))
+
+    await pair.both(scene, transport=lambda: answering(pair, URLS))
+    assert ("bria/fibo-edit/edit", "no_price") == (pair.attempt.model, pair.attempt.cost_reason)
+
+
 async def test_hazard_30_what_a_streamed_upload_names_is_no_default_of_the_gateway(pair: Pair) -> None:
     async def parts() -> Any:
         yield b'--x\r\ncontent-disposition: form-data; name="model"\r\n\r\nhouse\r\n--x--\r\n'

@@ -261,7 +261,7 @@ class Teller:
                 self._thread = None
 
     def _run(self) -> None:
-        with lifecycle.importing():
+        with lifecycle.thread_of_ours():
             while (errand := self._next()) is not None:
                 again = self._do(errand)
                 if not self._done(errand, again):

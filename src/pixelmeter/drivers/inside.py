@@ -14,6 +14,8 @@ from collections.abc import Callable, Iterator
 from types import MemberDescriptorType, MethodType, ModuleType, SimpleNamespace, UnionType
 from typing import Any, NamedTuple, cast
 
+from pixelmeter.drivers.patching import LIBRARIES
+
 __all__ = ["Inside", "Place", "inside"]
 
 DEPTH = 7
@@ -59,7 +61,7 @@ _SHARED = {
     )
 }
 
-_LIBRARIES = ("aiohttp", "botocore", "httpx", "httpx2", "requests", "urllib3")
+_SENDING = (*LIBRARIES, "botocore", "requests")
 """Packages whose own clients send by themselves; those of other classes may have another client that they send with."""
 
 _UNREACHABLE = {"grpc": ("Channel", "gRPC"), "websockets": ("Connection", "WebSocket")}
@@ -105,7 +107,7 @@ def inside(start: object, is_client: Callable[[Any], bool]) -> Inside:
             found.clients.append((value, path))
         # Of clients too: google-genai has one that sends with others, one for each event loop.
         _look_for_places(found, value, package, below)
-        if len(path) >= DEPTH or (is_found and package in _LIBRARIES):
+        if len(path) >= DEPTH or (is_found and package in _SENDING):
             continue
         for each in (*_shared(found, value, package, below), *_held(value), *(() if path else _read(value))):
             if id(each) not in seen and len(seen) < OBJECTS_LIMIT and _may_send(each):

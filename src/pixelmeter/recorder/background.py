@@ -168,7 +168,7 @@ class Background:
 
     def _run(self) -> None:
         try:
-            with lifecycle.importing():
+            with lifecycle.thread_of_ours():
                 self._loop()
         except BaseException as error:
             self.deaths += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from pixelmeter.core.apis.reader import ImageRequest
@@ -50,6 +51,15 @@ def test_kinds_that_differ_are_kept_apart(
     other = kinds.of(host, route_to(host, _PROFILES, operation), ask, STARTED_AT).intent
     assert value == getattr(other, field)
     assert value != getattr(plain, field)
+
+
+def test_what_a_request_puts_at_risk_is_unknown_where_nobody_has_read_how_many_images_it_asks_for() -> None:
+    path = ImageRequest(deployment="meta/sam-3-1-image")
+    read, unread = (
+        _intents().of("api.aigateway.sh", _AIGATEWAY, each, STARTED_AT).intent
+        for each in (path, msgspec.structs.replace(path, unread=True))
+    )
+    assert (10_000_000, None) == (read.at_risk, unread.at_risk)
 
 
 def test_careless_model_names_do_not_grow_the_memory_of_a_process() -> None:
