@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -32,6 +33,8 @@ from scripts.price_decisions import (
 
 INPUT = Path(__file__).with_name("image-prices.csv")
 OUTPUT = Path(__file__).parents[1] / "src" / "pixelmeter" / "prices"
+_CHECKED = re.compile(r"^checked_on = (\d{4})-(\d\d)-(\d\d)$", re.MULTILINE)
+_CHECKED_ON = re.compile(r"^CHECKED_ON = date\(.*\)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +213,19 @@ def books(path: Path = INPUT) -> dict[str, str]:
     return {name: text for name, text in texts.items() if "[[price]]" in text}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Write the files, and the newest day on which one of their prices was checked into the module beside them."""
     for old in OUTPUT.glob("*.toml"):
         old.unlink()
-    for name, text in books().items():
+    texts = books()
+    for name, text in texts.items():
         (OUTPUT / name).write_text(text, encoding="utf-8")
+    year, month, day = max(date for text in texts.values() for date in _CHECKED.findall(text))
+    module = (OUTPUT / "__init__.py").read_text(encoding="utf-8")
+    written, found = _CHECKED_ON.subn(f"CHECKED_ON = date({int(year)}, {int(month)}, {int(day)})", module)
+    assert found == 1
+    (OUTPUT / "__init__.py").write_text(written, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

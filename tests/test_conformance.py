@@ -29,6 +29,13 @@ def test_every_api_has_an_exchange() -> None:
     assert set(readers()) == {route.api for each in exchanges(_PROFILES) for route in each.routes}
 
 
+def test_every_api_is_in_the_table_of_what_a_profile_may_name() -> None:
+    page = (OUTPUT.parent / "gateways.md").read_text(encoding="utf-8")
+    table = page.partition("| `api` |")[2].partition("\n\n")[0]
+    rows = re.findall(r"^\| (`[a-z_`, ]+`) \|", table, re.MULTILINE)
+    assert sorted(readers()) == sorted(re.findall("[a-z_]+", " ".join(rows)))
+
+
 @pytest.mark.parametrize("profile", _PROFILES.profiles, ids=lambda profile: profile.id)
 def test_every_profile_says_what_it_was_written_from_and_when(profile: Profile) -> None:
     found = re.fullmatch(r".{8,}; read (\d{4}-\d{2}-\d{2})", profile.evidence)

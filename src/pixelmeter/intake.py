@@ -23,7 +23,7 @@ from pixelmeter.core.memo import Memo
 from pixelmeter.core.ports import Clock, Ids
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.core.wire.headers import length_of, without_root
-from pixelmeter.errors import BudgetExceeded
+from pixelmeter.errors import BudgetExceeded, CallRefused
 from pixelmeter.linking import Mark, link, mark_of
 from pixelmeter.outgoing import Outgoing
 from pixelmeter.recorder.failures import Failures
@@ -93,8 +93,14 @@ class Intake:
             return None
         prepared, intent = self._price(asked)
         reservation = None
-        if self._admission.blocks or self.recorder.is_captured:
-            reservation = yield from self._admit(asked, intent)
+        try:
+            if self._admission.blocks or self.recorder.is_captured:
+                reservation = yield from self._admit(asked, intent)
+        except BaseException as error:
+            if isinstance(error, CallRefused) or not isinstance(error, Exception):
+                # It is never sent. After a failure of ours it is: an attempt that nothing is known of.
+                asked.mark.call.refused(asked.mark.attempt)
+            raise
         return self._record(asked, prepared, intent, reservation)
 
     def follow(self, outgoing: Outgoing) -> Exchange | None:
@@ -182,7 +188,6 @@ class Intake:
             return (yield from self._admission.admit(intent))
         except BudgetExceeded as exceeded:
             exceeded.refuse = self._admission.refusal_of(exceeded.budget)
-            asked.mark.call.refused(intent.attempt)
             asked.receiver(blocked(intent, exceeded.budget))
             raise
 

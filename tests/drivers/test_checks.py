@@ -10,12 +10,13 @@ import pytest
 
 import pixelmeter
 from pixelmeter import Meter
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.drivers.refusal import raised_to
 from pixelmeter.errors import CallRefused
 from pixelmeter.meter import intake_of
 from tests.clients import Kit
 from tests.drivers.limits import REFUSALS
-from tests.drivers.wires import URL, Wire, posted
+from tests.drivers.wires import URL, Wire, numbers, posted
 
 
 class Closed(CallRefused):
@@ -57,6 +58,35 @@ def test_a_call_is_refused_as_a_budget_refuses_one(
     else:
         error = {"message": "No images are made on Sundays.", "type": "closed", "code": 402}
         assert (402, {"error": error}) == (told.status_code, told.json())
+
+
+class Gone(BaseException):
+    """The caller goes on elsewhere while it waits for an answer of the check."""
+
+
+@pytest.mark.parametrize("error", [Closed(), Gone()], ids=["refused", "gone"])
+def test_the_next_attempt_has_the_number_of_one_that_was_not_sent(
+    kit: Kit, meter: Meter, attempts: list[Attempt], error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def show(*_: object) -> None:
+        monkeypatch.undo()
+        raise error
+
+    async def scene() -> Any:
+        client = kit.client(transport=Wire(kit).transport)
+        pixelmeter.instrument(client.raw, meter)
+        with pixelmeter.call() as call:
+            with pytest.raises(type(error)):
+                await posted(client)
+            assert 0 == call.cost
+            await posted(client)
+        await client.close()
+        return call
+
+    monkeypatch.setattr(intake_of(meter).recorder, "show", show)
+    call = kit.run(scene())
+    assert [(0, "success")] == numbers(attempts)
+    assert call.cost
 
 
 def test_its_exception_can_be_copied_into_another_process() -> None:

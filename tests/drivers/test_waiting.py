@@ -16,6 +16,7 @@ import anyio.lowlevel
 import anyio.to_thread
 import pytest
 
+import pixelmeter
 from pixelmeter import BudgetExceeded
 from pixelmeter.budgets.leasing import Leasing
 from pixelmeter.budgets.spender import Ask
@@ -124,12 +125,14 @@ def test_a_cancelled_task_is_cancelled_while_it_waits(kit: Kit, tiny: Limited, h
 
     async def scene() -> None:
         client = instrumented(kit, tiny, transport=wire.transport)
-        task = asyncio.create_task(posted(client))
-        await asyncio.to_thread(held.asked.wait, 60)
-        task.cancel("mine")
-        with pytest.raises(asyncio.CancelledError) as caught:
-            await task
+        with pixelmeter.call() as call:
+            task = asyncio.create_task(posted(client))
+            await asyncio.to_thread(held.asked.wait, 60)
+            task.cancel("mine")
+            with pytest.raises(asyncio.CancelledError) as caught:
+                await task
         assert ("mine",) == caught.value.args
+        assert 0 == call.cost
         held.release()
         await the_next_call_goes(kit, tiny)
         await client.close()

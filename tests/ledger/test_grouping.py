@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from sqlalchemy import delete, insert
 
 from pixelmeter.core.attempts.record import Attempt
-from pixelmeter.core.reporting.columns import COLUMNS, OF_PROGRAMS, as_json
+from pixelmeter.core.reporting.columns import COLUMNS, HISTOGRAM, OF_PROGRAMS, OF_TABLES, as_json
+from pixelmeter.core.reporting.columns import sums as made_of
 from pixelmeter.core.reporting.report import Report, Row, summarise
 from pixelmeter.errors import ConfigError
 from pixelmeter.ledger.engine import open_engine
@@ -198,8 +199,14 @@ def pruned(url: str) -> Iterator[LedgerReader]:
         yield opened
 
 
-OF_SUMS = tuple(name for name in ALL if not name.startswith(("retry", "paid", "baseline", "route", "savings")))
+KEPT = {*OF_ROLLUP} & {*OF_TAGS} | {HISTOGRAM}
+OF_SUMS = tuple(name for name in ALL if made_of([name]) <= KEPT)
 """What is kept of attempts that were pruned."""
+
+
+def test_what_most_reports_show_is_kept_of_attempts_that_were_pruned() -> None:
+    others = {"blocked", "fee", "cost_per_image", "cost_per_megapixel", "failure_cost", "p99"}
+    assert {*OF_PROGRAMS, *OF_TABLES, *others} <= {*OF_SUMS}
 
 
 @pytest.mark.parametrize("by", [["model", "day"], ["hour"], ["outcome", "gateway"], ["tag:team", "day"], ["tag:team"]])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import random
 import re
 from collections import defaultdict
@@ -26,7 +27,7 @@ from pixelmeter.core.reporting.report import ERRORS, Group, Report, is_period, s
 from pixelmeter.ledger.attempts import attempts, attempts_of, identities
 from pixelmeter.ledger.grouping import cost_by_period, grouped
 from pixelmeter.ledger.measures import bucket_of
-from pixelmeter.ledger.queries import EVERYTHING, Filters, tag_keys, unpriced
+from pixelmeter.ledger.queries import EVERYTHING, Filters, ever_unpriced, tag_keys, unpriced
 from pixelmeter.ledger.reader import LedgerReader, reading_ledger
 from pixelmeter.ledger.writer import open_writer
 from tests.effort import examples
@@ -464,6 +465,17 @@ def test_models_without_a_price_are_counted_in_the_range(fill: Fill) -> None:
     since, until = datetime(2026, 5, 2, tzinfo=UTC), datetime(2026, 5, 3, tzinfo=UTC)
     assert [("aigateway", "b", 2), ("aigateway", "a", 1)] == unpriced(reader, since, until)
     assert [("aigateway", "a", 1)] == unpriced(reader, since, until, Filters(model="a"))
+
+
+def test_models_that_ever_had_no_price_are_told_by_what_totals_know(fill: Fill) -> None:
+    reader = fill([make_attempt(model=model, cost=None, cost_reason="no_price") for model in ("b", "a", "b")])
+    assert [("aigateway", "b", 2), ("aigateway", "a", 1)] == ever_unpriced(reader)
+    values: dict[str, Any] = {"tags": {"team": "core"}, "untagged": ("user",), "only": ("retries",), "status": 504}
+    for each in dataclasses.fields(Filters):
+        if each.name not in {"model", "exact_model", "gateway", "operation", "counted"}:
+            assert 2 == len(ever_unpriced(reader, Filters(**{each.name: values.get(each.name, "timeout")}))), each.name
+    assert [("aigateway", "a", 1)] == ever_unpriced(reader, Filters(model="A*", gateway="aigateway"))
+    assert [] == ever_unpriced(reader, Filters(operation="edit"))
 
 
 def test_an_empty_ledger_has_no_groups(fill: Fill) -> None:

@@ -6,7 +6,7 @@ Ranges are half-open, [since, until). Every value is a parameter, every name in 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple, Protocol
 
@@ -165,7 +165,9 @@ def unpriced(reader: LedgerReader, since: datetime, until: datetime, filters: Fi
 
 def ever_unpriced(reader: LedgerReader, filters: Filters = EVERYTHING) -> list[Unpriced]:
     """Return the models that have had no price at some time, the most frequent first: totals have no days."""
-    known = replace(filters.coarse, outcome=None, only=())
+    known = Filters(
+        model=filters.model, exact_model=filters.exact_model, gateway=filters.gateway, operation=filters.operation
+    )
     condition = where([Sql("cost_reason = 'no_price'"), *known.conditions(reader.dialect)])
     statement = f"SELECT gateway, model, sum(attempts) FROM pixelmeter_totals {condition.text} GROUP BY gateway, model"
     found = [

@@ -18,7 +18,8 @@ from pixelmeter.errors import ConfigError, PriceBookError
 __all__ = ["CHECKED_ON", "book_of", "bundled", "bundled_names", "check", "checked_days", "load_price_book"]
 
 CHECKED_ON = date(2026, 11, 27)
-"""The newest `checked_on` of the bundled files, here so that a gauge of it reads none of them."""
+"""The newest `checked_on` of the bundled files, here so that a gauge of it reads none of them; `make_price_book` writes
+it."""
 
 _FOLDER = Path(__file__).parent
 _CHECKED = re.compile(r"^checked_on = ([0-9-]{10})$", re.MULTILINE)

@@ -11,7 +11,7 @@ from typing import Any, cast
 import msgspec
 
 from pixelmeter.core.apis.image_size import size_of
-from pixelmeter.core.apis.reader import ImageRequest, ImageResponse, Reading, object_of
+from pixelmeter.core.apis.reader import MIXED, ImageRequest, ImageResponse, Reading, object_of
 from pixelmeter.core.apis.requests import size_word
 from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_usage, usage_of, worse
 from pixelmeter.core.gateways.jobs import Job
@@ -25,8 +25,6 @@ _KIND_WORDS = 3
 _SIZE = frozenset({"size", "width", "height"})
 _SAID = _SIZE | {"model", "quality", "output_format", "service_tier"}
 _ERROR = frozenset({"error_type", "error_code"})
-MIXED = "mixed"
-"""The size of an answer whose images have several: no price by size holds for all of them."""
 
 
 def answer_of(document: bytes | None, request: ImageRequest, route: Reading, *, texts: bool = True) -> ImageResponse:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 import re
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 from functools import cache
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -17,6 +17,7 @@ from pixelmeter.core.gateways.jobs import Job
 from pixelmeter.core.gateways.places import RequestPlaces, ResponsePlaces
 
 __all__ = [
+    "MIXED",
     "Event",
     "ImageRequest",
     "ImageResponse",
@@ -25,6 +26,7 @@ __all__ = [
     "facts_of",
     "json_of",
     "object_of",
+    "one_of",
     "reader_of",
     "readers",
 ]
@@ -33,6 +35,16 @@ _NAME = re.compile(r"[a-z][a-z_0-9]{0,63}")
 
 Event = Literal["partial", "complete", "end"]
 """What an event of a stream brought: a preview, an image, or the end of all that matters."""
+
+
+MIXED = "mixed"
+"""A size or another word where the images have several: no price by it holds for all of them."""
+
+
+def one_of(words: Iterable[str]) -> str | None:
+    """Return the one word that there is, MIXED where there are several; None where there is none."""
+    found = set(words)
+    return MIXED if len(found) > 1 else next(iter(found), None)
 
 
 class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):

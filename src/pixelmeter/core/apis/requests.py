@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from pixelmeter.core.apis.reader import ImageRequest, json_of
+from pixelmeter.core.apis.reader import MIXED, ImageRequest, json_of, one_of
 from pixelmeter.core.gateways.places import Condition, RequestPlace, RequestPlaces, is_one_of, values_at
 from pixelmeter.core.text import bounded, count
 from pixelmeter.core.wire.forms import Fields
@@ -299,16 +299,13 @@ class _Values:
         return next((values for place in places if (values := self.at(place))), nothing)
 
     def numbers(self, places: Sequence[RequestPlace]) -> list[int]:
-        """Return the whole numbers of the first place that has anything."""
-        return [number for value in self.first(places) if (number := self._whole(value))]
+        """Return the whole numbers over 0 of the first place that has any."""
+        every = ([number for value in self.at(place) if (number := self._whole(value))] for place in places)
+        return next(filter(None, every), list[int]())
 
     def word(self, places: Sequence[RequestPlace]) -> str | None:
-        """Return the first text of the places."""
-        return next((word for value in self.first(places) if (word := bounded(value, _WORD_LIMIT))), None)
-
-    def number(self, places: Sequence[RequestPlace]) -> int | None:
-        """Return the first whole number over 0 of the places."""
-        return next((found for place in places for value in self.at(place) if (found := self._whole(value))), None)
+        """Return the text of the first place that has anything; MIXED where elements of a list differ in it."""
+        return one_of(word for value in self.first(places) if (word := bounded(value, _WORD_LIMIT)))
 
     def _whole(self, value: object) -> int | None:
         # In JSON a number in quotes is a mistake.
@@ -341,8 +338,8 @@ def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[s
         quality=values.word(places.quality),
         output_format=values.word(places.output_format),
         input_images=values.inputs(places.input_images),
-        steps=values.number(places.steps),
-        partial_images=values.number(places.partial_images) or 0,
+        steps=next(iter(values.numbers(places.steps)), None),
+        partial_images=next(iter(values.numbers(places.partial_images)), 0),
         service_tier=values.word(places.service_tier),
         named=tuple(field for field in named if values.has(field)),
         deployment=deployment,
@@ -381,16 +378,18 @@ def _model(values: Sequence[Any]) -> str | None:
 
 
 def _size(values: _Values, places: RequestPlaces, names: Mapping[str, str]) -> str | None:
-    for value in values.first(places.size):
-        if isinstance(value, dict):
-            sides = cast("dict[str, Any]", value)
-            width, height = _whole(sides.get("width")), _whole(sides.get("height"))
-            if width and height:
-                return f"{width}x{height}"
-        elif word := bounded(value, _WORD_LIMIT):
-            return names.get(word) or size_word(word)
-    width, height = values.number(places.width), values.number(places.height)
-    return f"{width}x{height}" if width and height else None
+    size = one_of(word for value in values.first(places.size) if (word := _size_of(value, names)))
+    width, height = (one_of(map(str, values.numbers(sides))) for sides in (places.width, places.height))
+    return size or (MIXED if MIXED in (width, height) else f"{width}x{height}" if width and height else None)
+
+
+def _size_of(value: object, names: Mapping[str, str]) -> str | None:
+    if isinstance(value, dict):
+        sides = cast("dict[str, Any]", value)
+        width, height = _whole(sides.get("width")), _whole(sides.get("height"))
+        return f"{width}x{height}" if width and height else None
+    word = bounded(value, _WORD_LIMIT)
+    return word and (names.get(word) or size_word(word))
 
 
 def size_word(word: str) -> str:
