@@ -122,19 +122,24 @@ def reported_by(readers: Sequence[CostReader], headers: Headers, body: Mapping[s
         elif nano == 0 and not reader.zero_is_real:
             return Reported(text=_shown(found), doubtful_zero=True)
         else:
-            return _with_more(nano, readers, headers, body)
+            return _with_more(nano, _shown(found), readers, headers, body)
     return _NOTHING if text is None else Reported(text=text)
 
 
-def _with_more(nano: int, readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]) -> Reported:
-    """Return an amount with all that is added to it."""
+def _with_more(
+    nano: int, text: str, readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]
+) -> Reported:
+    """Return an amount with all that is added to it; unknown where the answer says that there is more, and not what."""
     for reader in readers:
-        found = reader.texts(headers, body) if reader.plus and reader.holds(body) else ()
-        if found:
-            more = reader.nano(found)
-            if more is None:
-                return Reported(text=_shown(found))
-            nano += more
+        if not (reader.plus and reader.holds(body)):
+            continue
+        found = reader.texts(headers, body)
+        if not found and reader.when:
+            return Reported(text=text)
+        more = reader.nano(found) if found else 0
+        if more is None:
+            return Reported(text=_shown(found))
+        nano += more
     return Reported(nano=nano)
 
 
