@@ -19,7 +19,8 @@ REQUEST = RequestPlaces(
     size=(RequestPlace("body.generationConfig.imageConfig.imageSize"),),
     service_tier=(RequestPlace("body.serviceTier"),),
     input_images=tuple(
-        RequestPlace(f"body.contents[].parts[].{name}") for name in ("inlineData", "inline_data", "fileData")
+        RequestPlace(f"body.contents[].parts[].{name}")
+        for name in ("inlineData", "inline_data", "fileData", "file_data")
     ),
 )
 RESPONSE = ResponsePlaces(
