@@ -107,13 +107,15 @@ class Priced(NamedTuple):
 _NOTHING = Reported()
 
 
-def reported_by(readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]) -> Reported:
-    """Return the first amount that the readers find."""
+def reported_by(
+    readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any], images: int | None = None
+) -> Reported:
+    """Return the first amount that the readers find in a response with so many images, where that is known."""
     text: str | None = None
     for reader in readers:
         if reader.unit.of_usd is None:
             continue
-        found = () if reader.plus or not reader.holds(body) else reader.texts(headers, body)
+        found = () if reader.plus or not reader.holds(body) else reader.texts_of(images, headers, body)
         if not found:
             continue
         nano = reader.nano(found)

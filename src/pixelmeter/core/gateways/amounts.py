@@ -89,7 +89,7 @@ class AmountReader(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_o
     def texts(self, headers: Headers, body: Mapping[str, Any]) -> tuple[str, ...]:
         """Return the amounts that a response has in this place, as text; none where it has none."""
         if self.source == "body":
-            return _texts_of_each(body, DocumentPath(self.name))
+            return texts_at(body, DocumentPath(self.name))
         value = headers.get(header_name(self.name))
         return () if value is None else (value.decode("latin-1"),)
 
@@ -107,14 +107,16 @@ class CostReader(AmountReader, frozen=True):
     plus: bool = False
     """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
+    def texts_of(self, images: int | None, headers: Headers, body: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the amounts of a response with so many images; `?` stands for that of an element which has none.
 
-def _texts_of_each(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
-    """Return the amounts at a path; `?` stands for each element of a list that has none, so that no sum is a part."""
-    texts = texts_at(body, path)
-    if not texts or None not in path.steps:
-        return texts
-    elements = sum(1 for _ in values_at(body, DocumentPath(path[: path.rindex("[]") + 2])))
-    return texts + ("?",) * (elements - len(texts))
+        A sum over a list is the whole only where each image in it has an amount; what failed needs none.
+        """
+        texts = self.texts(headers, body)
+        if not texts or images is None or self.source != "body" or "[]" not in self.name:
+            return texts
+        elements = sum(1 for _ in values_at(body, DocumentPath(self.name[: self.name.rindex("[]") + 2])))
+        return texts + ("?",) * (min(elements, images) - len(texts))
 
 
 def words_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
