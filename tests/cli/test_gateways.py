@@ -313,7 +313,7 @@ def test_match_takes_a_host_as_a_request_has_it(url: str, profile: str) -> None:
         (["https://api.openai.com/v1/embeddings"], "No route fits POST /v1/embeddings: such a request is not metered."),
         (["https://api.openai.com/v1/images/edits", "--method", "get"], "No route fits GET /v1/images/edits"),
         (["https://fal.run/fal-ai/kling-video/v2/text-to-image"], "No route fits POST /fal-ai/kling-video"),
-        (["https://fal.run/fal-ai/whisper"], "No route fits POST /fal-ai/whisper"),
+        (["https://api.deepinfra.com/v1/inference/openai/whisper"], "No route fits POST /v1/inference/openai/whisper"),
     ],
 )
 def test_match_of_a_request_that_is_not_metered_says_so_and_fails(arguments: list[str], said: str) -> None:

@@ -236,6 +236,13 @@ class TestStreams:
         response, _ = _ANSWERS.stream(_answer(_IMAGE), _answer(_IMAGE, usage=None))
         assert (2, "unparsed") == (response.images, response.usage.doubt)
 
+    def test_what_stands_beside_the_usage_is_kept_where_the_last_part_has_none(self) -> None:
+        answer, words = _answer(_IMAGE, cost=0.04), {"text": "That was it."}
+        response, _ = _ANSWERS.stream(answer, {"candidates": [], "responseId": "r"})
+        assert 0.04 == float(response.body["cost"])
+        response, _ = _ANSWERS.stream(answer, _answer(words, _IMAGE, usage=None))
+        assert "cost" not in response.body
+
     def test_a_stream_that_was_cut_is_not_whole(self) -> None:
         response, _ = _ANSWERS.stream(*_PARTS[:1])
         assert (0, False) == (response.images, response.whole)

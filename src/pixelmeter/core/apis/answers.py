@@ -13,12 +13,23 @@ import msgspec
 from pixelmeter.core.apis.image_size import size_of
 from pixelmeter.core.apis.reader import MIXED, ImageRequest, ImageResponse, Reading, object_of
 from pixelmeter.core.apis.requests import size_word
-from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_usage, usage_of, worse
+from pixelmeter.core.apis.usage import Doubt, Usage, blocks_of, has_count, has_usage, usage_of, worse
 from pixelmeter.core.gateways.jobs import Job
 from pixelmeter.core.gateways.places import DocumentPath, ResponsePlaces, is_one_of, values_at
 from pixelmeter.core.text import ERROR_LIMIT, NAME_LIMIT, bounded, count
 
-__all__ = ["Progress", "add_doubt", "add_error", "add_image", "add_progress", "add_said", "add_usage", "answer_of"]
+__all__ = [
+    "Progress",
+    "add_doubt",
+    "add_error",
+    "add_image",
+    "add_progress",
+    "add_said",
+    "add_usage",
+    "answer_of",
+    "keep_usage",
+    "usage_in",
+]
 
 _WORD_LIMIT = 40
 _KIND_WORDS = 3
@@ -217,6 +228,17 @@ def _join(response: ImageResponse, usage: Usage) -> None:
 def add_doubt(response: ImageResponse, doubt: Doubt) -> None:
     """Note what keeps the bill from being read whole."""
     response.usage = msgspec.structs.replace(response.usage, doubt=worse(response.usage.doubt, doubt))
+
+
+def keep_usage(response: ImageResponse, before: dict[str, Any], places: ResponsePlaces) -> None:
+    """Keep the part of a stream that had a usage, where the one after it has none: a cost stands beside it."""
+    if not usage_in(response.body, places) and usage_in(before, places):
+        response.body = before
+
+
+def usage_in(body: Mapping[str, Any], places: ResponsePlaces) -> bool:
+    """Return whether an answer or an event has a usage with a count in it."""
+    return any(has_count(cast("object", usage)) for usage in _found(body, places.usage) if isinstance(usage, dict))
 
 
 def add_error(response: ImageResponse, body: Mapping[str, Any], places: ResponsePlaces) -> None:

@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import msgspec
 
-from pixelmeter.core.apis.answers import Progress, add_error, add_image, add_progress, add_said
+from pixelmeter.core.apis.answers import Progress, add_error, add_image, add_progress, add_said, keep_usage
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, object_of
 from pixelmeter.core.apis.usage import chat_usage_of, has_usage
 from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces, values_at
@@ -81,7 +81,7 @@ def _add(
     response: ImageResponse, body: dict[str, Any], request: ImageRequest, route: Reading, *, streamed: bool
 ) -> None:
     places, progress = route.response, cast("_Progress", response.progress)
-    response.readable, response.body = True, body
+    before, response.readable, response.body = response.body, True, body
     choices: list[Any] | None = body.get("choices")
     if isinstance(choices, list):
         response.images = response.images or 0
@@ -93,6 +93,8 @@ def _add(
         # OpenAI: "If set to 'default', then the request will be processed with the standard pricing".
         response.service_tier = "standard" if response.service_tier == "default" else response.service_tier
     _add_usage(response, body, request, places, progress)
+    if not progress.behind:
+        keep_usage(response, before, places)
     add_error(response, body, places)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from pixelmeter.core.apis.answers import Progress, add_error, add_image, add_progress, add_said
+from pixelmeter.core.apis.answers import Progress, add_error, add_image, add_progress, add_said, keep_usage
 from pixelmeter.core.apis.gemini_usage import gemini_usage_of
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, json_of
 from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces, values_at
@@ -19,7 +19,8 @@ REQUEST = RequestPlaces(
     size=(RequestPlace("body.generationConfig.imageConfig.imageSize"),),
     service_tier=(RequestPlace("body.serviceTier"),),
     input_images=tuple(
-        RequestPlace(f"body.contents[].parts[].{name}") for name in ("inlineData", "inline_data", "fileData")
+        RequestPlace(f"body.contents[].parts[].{name}")
+        for name in ("inlineData", "inline_data", "fileData", "file_data")
     ),
 )
 RESPONSE = ResponsePlaces(
@@ -72,6 +73,7 @@ def add_event(response: ImageResponse, document: bytes, request: ImageRequest, r
 def _add(response: ImageResponse, body: dict[str, Any], request: ImageRequest, route: Reading) -> None:
     places = route.response
     progress: Progress = response.progress or Progress()
+    told = response.body
     response.readable, response.body, response.progress = True, body, progress
     before = response.images or 0
     candidates: list[Any] | None = body.get("candidates")
@@ -86,6 +88,8 @@ def _add(response: ImageResponse, body: dict[str, Any], request: ImageRequest, r
     response.service_tier = None if tier in ("", "traffic_type_unspecified") else _TIERS.get(tier, tier)
     progress.behind = progress.behind or (response.images or 0) > before
     _add_usage(response, body, request, places, progress)
+    if not progress.behind:
+        keep_usage(response, told, places)
     add_error(response, body, places)
     if not response.images:
         response.error_type = response.error_type or refused

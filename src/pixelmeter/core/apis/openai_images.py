@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from pixelmeter.core.apis.answers import add_error, add_image, add_said, add_usage, answer_of
+from typing import Any
+
+from pixelmeter.core.apis.answers import (
+    Progress,
+    add_doubt,
+    add_error,
+    add_image,
+    add_said,
+    add_usage,
+    answer_of,
+    keep_usage,
+    usage_in,
+)
 from pixelmeter.core.apis.reader import Event, ImageRequest, ImageResponse, Reading, object_of
 from pixelmeter.core.gateways.jobs import Job
 from pixelmeter.core.gateways.places import DocumentPath, RequestPlace, RequestPlaces, ResponsePlaces
@@ -64,7 +76,7 @@ def add_event(response: ImageResponse, document: bytes, request: ImageRequest, r
         return "partial"
     if not kind.endswith((".completed", ".partial_succeeded")):
         return None
-    response.body = body
+    before, response.body = response.body, body
     response.images = response.images or 0
     size, response.size = response.size, None
     is_image = add_image(response, body, body, places)
@@ -72,7 +84,21 @@ def add_event(response: ImageResponse, document: bytes, request: ImageRequest, r
         response.size = size
     add_said(response, body, places)
     add_usage(response, body, request, places)
+    _add_progress(response, before, route)
     if kind.endswith(".partial_succeeded"):
         return "complete" if is_image else None
     # Where an image has come with each event, the last event may have none.
     return "end" if response.images >= request.images or not is_image else "complete"
+
+
+def _add_progress(response: ImageResponse, before: dict[str, Any], route: Reading) -> None:
+    """Keep the event with the usage, which is of all images; of several, nobody says what each is of."""
+    progress: Progress = response.progress or Progress()
+    response.progress = progress
+    if usage_in(before, route.response) and usage_in(response.body, route.response):
+        progress.say("unparsed")
+    keep_usage(response, before, route.response)
+    if progress.doubt is not None:
+        # The same holds for a cost beside it.
+        add_doubt(response, progress.doubt)
+        response.body = {}

@@ -183,7 +183,9 @@ def _ended(
         )
     tiers = priced.tiers
     cached = wire.cached or (profile.cached is not None and profile.cached.holds(wire.headers))
-    reported = Reported() if cached else reported_by(terms.cost_readers(profile), wire.headers, response.body)
+    reported = (
+        Reported() if cached else reported_by(terms.cost_readers(profile), wire.headers, response.body, response.images)
+    )
     routing = Routed() if cached else routed_by(profile, wire.headers, response.body)
     settlement = settle(
         outcome,

@@ -107,13 +107,15 @@ class Priced(NamedTuple):
 _NOTHING = Reported()
 
 
-def reported_by(readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]) -> Reported:
-    """Return the first amount that the readers find."""
+def reported_by(
+    readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any], images: int | None = None
+) -> Reported:
+    """Return the first amount that the readers find in a response with so many images, where that is known."""
     text: str | None = None
     for reader in readers:
         if reader.unit.of_usd is None:
             continue
-        found = () if reader.plus or not reader.holds(body) else reader.texts(headers, body)
+        found = () if reader.plus or not reader.holds(body) else reader.texts_of(images, headers, body)
         if not found:
             continue
         nano = reader.nano(found)
@@ -122,19 +124,24 @@ def reported_by(readers: Sequence[CostReader], headers: Headers, body: Mapping[s
         elif nano == 0 and not reader.zero_is_real:
             return Reported(text=_shown(found), doubtful_zero=True)
         else:
-            return _with_more(nano, readers, headers, body)
+            return _with_more(nano, _shown(found), readers, headers, body)
     return _NOTHING if text is None else Reported(text=text)
 
 
-def _with_more(nano: int, readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]) -> Reported:
-    """Return an amount with all that is added to it."""
+def _with_more(
+    nano: int, text: str, readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any]
+) -> Reported:
+    """Return an amount with all that is added to it; unknown where the answer says that there is more, and not what."""
     for reader in readers:
-        found = reader.texts(headers, body) if reader.plus and reader.holds(body) else ()
-        if found:
-            more = reader.nano(found)
-            if more is None:
-                return Reported(text=_shown(found))
-            nano += more
+        if not (reader.plus and reader.holds(body)):
+            continue
+        found = reader.texts(headers, body)
+        if not found and reader.when:
+            return Reported(text=text)
+        more = reader.nano(found) if found else 0
+        if more is None:
+            return Reported(text=_shown(found))
+        nano += more
     return Reported(nano=nano)
 
 

@@ -58,7 +58,7 @@ def end_of(
         # Where a cancellation was accepted, the status is still that of before, or none of the job's.
         is_end = outcome != "cancelled" or (said is not None and is_one_of(said, job.cancelled))
         error_type = response.error_type or (said if is_end else None)
-    reported = reported_by(cost, headers, response.body)
+    reported = reported_by(cost, headers, response.body, response.images)
     return JobEnd(
         id=id,
         gateway=gateway,

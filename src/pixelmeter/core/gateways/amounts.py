@@ -107,6 +107,17 @@ class CostReader(AmountReader, frozen=True):
     plus: bool = False
     """Added to the first amount that is found; else it is one of several places, of which the first counts."""
 
+    def texts_of(self, images: int | None, headers: Headers, body: Mapping[str, Any]) -> tuple[str, ...]:
+        """Return the amounts of a response with so many images; `?` stands for that of an element which has none.
+
+        A sum over a list is the whole only where each image in it has an amount; what failed needs none.
+        """
+        texts = self.texts(headers, body)
+        if not texts or images is None or self.source != "body" or "[]" not in self.name:
+            return texts
+        elements = sum(1 for _ in values_at(body, DocumentPath(self.name[: self.name.rindex("[]") + 2])))
+        return texts + ("?",) * (min(elements, images) - len(texts))
+
 
 def words_at(body: Mapping[str, Any], path: DocumentPath) -> tuple[str, ...]:
     """Return the texts, numbers and truths at a path of a document, as text."""
