@@ -8,6 +8,7 @@ import sqlite3
 import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -331,7 +332,7 @@ assert meter.status()["drain"]["committed"] == 2
 def test_after_forks_a_program_is_warned_as_often_as_before(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lifecycle, "_other_threads", lambda: threads)
     of_fork = "This process (pid=7) is multi-threaded, use of fork() may lead to deadlocks in the child."
-    known: dict[str, int] = {}
+    known: dict[Any, int] = {}
     with warnings.catch_warnings(record=True) as shown:
         warnings.simplefilter("default")
         for _ in range(3):
