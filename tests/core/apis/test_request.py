@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.apis.requests import Asked, may_ask, request_of
+from pixelmeter.core.wire.forms import multipart_fields
 from pixelmeter.core.wire.skim import document_of
 from pixelmeter.gateways import load_profiles
 from tests.factories import asked_in, asked_in_form
@@ -108,6 +109,17 @@ def test_of_json_in_a_form_only_what_decides_the_price_is_kept() -> None:
     assert ask is not None
     assert ("V_2", 1, None) == (ask.model, ask.input_images, ask.size)
     assert "secret" not in repr(ask)
+
+
+@pytest.mark.parametrize(("size", "unread"), [(4_000, False), (5_000, True)])
+def test_json_in_a_form_that_is_cut_is_unread(size: int, unread: bool) -> None:
+    found = load_profiles({}).routes("POST", b"api.ideogram.ai", b"/remix")[0]
+    told = json.dumps({"prompt": "a" * size, "model": "V_2"}).encode()
+    body = b'--x\r\ncontent-disposition: form-data; name="image_request"\r\n\r\n%b\r\n--x--\r\n' % told
+    fields = multipart_fields(body, b"multipart/form-data; boundary=x")
+    ask = request_of(found.route, Asked(found.parts, b"", {}, None, fields))
+    assert ask is not None
+    assert (None if unread else "V_2", unread) == (ask.model, ask.unread)
 
 
 @pytest.mark.parametrize("n", ["", "-1", "1e3", "²", "9" * 41, "9" * 30])

@@ -110,7 +110,9 @@ def may_ask(route: AskingLike, parts: tuple[tuple[str, str], ...], content: byte
     named = dict(parts)
     text = b""
     for condition, signs in zip(route.asks, _signs_of(route), strict=True):
-        if signs is None or any(place.source == "path" and _fits(named, place, wanted) for place, wanted in condition):
+        if signs is None or any(
+            place.source == "path" and is_one_of(named.get(place.name), wanted) for place, wanted in condition
+        ):
             continue
         text = text or (content[:_SEARCHED] + b"\n" + content[-_SEARCHED:]).lower()
         if not any(sign in text for sign in signs):
@@ -123,10 +125,6 @@ def may_ask_by_url(route: AskingLike, parts: tuple[tuple[str, str], ...], query:
     values = _Values(Asked(parts, query, {}, None, ()), _Form(()))
     told = (asked for asked in route.asks if all(place.source in ("path", "query") for place, _ in asked))
     return all(map(values.fits, told)) and not values.fits(route.exclusions)
-
-
-def _fits(parts: Mapping[str, str], place: RequestPlace, wanted: Sequence[str | bool | int]) -> bool:
-    return place.name in parts and is_one_of(parts[place.name], wanted)
 
 
 @lru_cache(maxsize=1024)
@@ -221,7 +219,7 @@ class _Json:
 class _Form:
     """The fields of a form."""
 
-    is_text = True
+    is_text, is_unread = True, False
 
     def __init__(self, fields: Fields) -> None:
         self._text: dict[str, str] = {}
@@ -239,7 +237,9 @@ class _Form:
         if len(place.path.steps) == 1:
             yield text
         else:  # a field whose text is JSON
-            yield from values_at({place.name: json_of(text.encode())}, place.path)
+            found = json_of(text.encode())
+            self.is_unread |= found is None  # long ones are cut
+            yield from values_at({place.name: found}, place.path)
 
     def has(self, field: str) -> bool:
         return self._text.get(field) not in (None, "", "false")
@@ -345,7 +345,7 @@ def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[s
         service_tier=values.word(places.service_tier),
         named=tuple(field for field in named if values.has(field)),
         deployment=deployment,
-        unread=isinstance(body, _Json) and body.is_unread,
+        unread=body.is_unread,
     )
 
 
