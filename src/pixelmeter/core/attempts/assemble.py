@@ -181,6 +181,9 @@ def _ended(
             vendors=terms.vendors_behind(profile),
             region=terms.region,
         )
+    if request.unread and response.service_tier is None and terms.route.request.service_tier:
+        # It may have asked for another tier than that of the plain price.
+        priced = Priced(Tiers(reason="unread_request"), priced.model)
     tiers = priced.tiers
     cached = wire.cached or (profile.cached is not None and profile.cached.holds(wire.headers))
     reported = Reported() if cached else reported_by(terms.cost_readers(profile), wire.headers, response.body)
