@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import re
 import sys
 import threading
 import time
@@ -37,7 +38,8 @@ __all__ = [
 _OPENING_SECONDS = 10.0
 _FORK_SECONDS = 0.25
 _WARNS_OF_FORKS = sys.version_info >= (3, 12)
-_FORK_WARNING = r"This process \(pid=\d+\) is multi-threaded, use of fork"
+_FORK_WARNING = re.compile(r"This process \(pid=\d+\) is multi-threaded, use of fork", re.IGNORECASE)
+_NO_FORK_WARNING = ("ignore", _FORK_WARNING, DeprecationWarning, None, 0)
 
 
 class Torn(LedgerError):
@@ -226,13 +228,12 @@ def _warn_of_others_only() -> None:
 
     A child starts ours anew; the program has none of its own, and would be warned of what it does not do.
     """
-    if _other_threads() <= 1:
-        warnings.filterwarnings("ignore", _FORK_WARNING, DeprecationWarning)
-        return
+    # By hand: after `warnings.filterwarnings` whatever the program is warned of once would be shown once more.
     filters: Any = warnings.filters
-    for each in [*filters]:
-        if each[0] == "ignore" and getattr(each[1], "pattern", None) == _FORK_WARNING:
-            filters.remove(each)
+    if _NO_FORK_WARNING in filters:
+        filters.remove(_NO_FORK_WARNING)
+    if _other_threads() <= 1:
+        filters.insert(0, _NO_FORK_WARNING)
 
 
 def _other_threads() -> int:

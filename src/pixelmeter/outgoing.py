@@ -117,7 +117,7 @@ class Outgoing:
         self._content = content if encoding is None or content is None else _decoded(content, encoding)
         self._fields = fields
         self.unread = self._content is None and not fields
-        """Whether nothing of the body can be known."""
+        """Whether nothing of the body can be known, as far as anybody has looked."""
         self._document: bytes | None = None
         self.context = context
         """What the library carries along with the request, and copies to the ones that follow from it."""
@@ -201,8 +201,9 @@ class Outgoing:
             is_byok = byok is not None and (
                 byok.request_field in request.named or _has_name_like(self.headers, byok.request_header_prefix)
             )
-            if is_byok or self.unread:
-                request = msgspec.structs.replace(request, byok=is_byok, unread=self.unread)
+            is_unread = self.unread or request.unread
+            if is_byok or is_unread:
+                request = msgspec.structs.replace(request, byok=is_byok, unread=is_unread)
             return route, request
         return None
 
@@ -243,6 +244,7 @@ class Outgoing:
         # Servers do not insist on the type, so what begins like an object or a list is read as one.
         elif _is_json(kind) or content[:_BLANK_LIMIT].lstrip(_BLANK).startswith((b"{", b"[")):
             self._document = document_of(content.removeprefix(_BYTE_ORDER_MARK))
+        self.unread = self._document is None and not self._fields
 
 
 def _trace_in(traceparent: bytes) -> str | None:

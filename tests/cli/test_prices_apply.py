@@ -144,13 +144,14 @@ def test_what_is_at_risk_gets_an_estimate_and_no_cost(ledger_url: str, prices: s
     )
     promised = unpriced(outcome="pending", billing="pending", cost_reason="pending_job", images=None, job_id="j")
     known = unpriced(outcome="timeout", billing="unknown", cost_reason="outcome_unknown", at_risk=1)
-    fill(ledger_url, lost, promised, known)
+    unread = unpriced(outcome="pending", billing="pending", cost_reason="unread_request", images=None, job_id="u")
+    fill(ledger_url, lost, promised, known, unread)
 
     assert "2 attempts changed" in run(ledger_url, "--prices", prices, "--yes").stdout
 
     found = listed(ledger_url)
-    assert [("0.12", None), ("0.04", None), ("0.000000001", None)] == [
-        (found[one.id]["at_risk_usd"], found[one.id]["cost_usd"]) for one in (lost, promised, known)
+    assert [("0.12", None), ("0.04", None), ("0.000000001", None), (None, None)] == [
+        (found[one.id]["at_risk_usd"], found[one.id]["cost_usd"]) for one in (lost, promised, known, unread)
     ]
     assert "price book" == found[lost.id]["adjustments"][0]["source"]
 

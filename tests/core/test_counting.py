@@ -84,6 +84,11 @@ def test_only_an_unknown_cost_has_a_reason(cost: int | None, expected: str) -> N
     assert expected == key_of(make_attempt(cost=cost, cost_reason="no_price")).cost_reason
 
 
+def test_a_job_that_has_not_ended_counts_as_one_whatever_its_end_has_to_know() -> None:
+    submit = make_attempt(outcome="pending", billing="pending", cost=None, cost_reason="unread_request")
+    assert "pending_job" == key_of(submit).cost_reason
+
+
 def test_money_and_time_are_shown_in_units_and_counts_stay_integers() -> None:
     shown = {count.metric: count.value(1_500_000_000) for count in COUNTS}
     assert 1.5 == shown["pixelmeter_cost_usd_total"] == shown["pixelmeter_at_risk_usd_total"]

@@ -203,6 +203,25 @@ def test_a_submit_and_its_polls_are_one_attempt_and_one_end_of_the_same_job(
     assert ONE == told(ends)
 
 
+def test_a_submit_that_nobody_has_read_says_so_until_its_job_ends(
+    kit: Kit, meter: Meter, attempts: list[Attempt]
+) -> None:
+    async def parts() -> Any:
+        yield json.dumps(BODY).encode()
+
+    async def scene() -> None:
+        client = kit.client(transport=Answers(kit, QUEUED).transport)
+        pixelmeter.instrument(client.raw, meter)
+        await settled(client.raw.post(URL, content=parts() if kit.is_async else iter([b"{}"])))
+        await settled(client.raw.post(URL, json=BODY))
+        await client.close()
+
+    kit.run(scene())
+    assert [("pending", "unread_request"), ("pending", "pending_job")] == [
+        (attempt.billing, attempt.cost_reason) for attempt in attempts
+    ]
+
+
 def test_a_transport_that_submits_and_polls_inside_one_send_makes_one_attempt_and_one_end(
     kit: Kit, meter: Meter, attempts: list[Attempt], ends: list[JobEnd]
 ) -> None:

@@ -233,6 +233,42 @@ async def test_hazard_30_what_a_streamed_upload_names_is_no_default_of_the_gatew
     assert ("billed", "unread_request") == (attempt.billing, attempt.cost_reason)
 
 
+@pytest.mark.parametrize(
+    ("content", "kind"),
+    [
+        (json.dumps({"model": KLEIN, "image": [137] * 205_000}).encode(), "application/json"),
+        (json.dumps({"model": KLEIN}).encode("utf-16"), "application/json"),
+        (b"\x81\xa5model\xa5house", "application/msgpack"),
+        (b"--y\r\n", "multipart/form-data; boundary=x"),
+    ],
+    ids=["over a megabyte without its texts", "in UTF-16", "no JSON and no form", "a form without its boundary"],
+)
+async def test_hazard_30_what_a_body_names_that_cannot_be_read_is_no_default_of_the_gateway(
+    pair: Pair, content: bytes, kind: str
+) -> None:
+    async def scene(client: Client) -> object:
+        edit = MOCK.replace("generations", "edits")
+        return seen(await client.post(edit, content=content, headers={"content-type": kind}))
+
+    await pair.both(scene, transport=lambda: answering(pair, URLS))
+    attempt = pair.attempt
+    assert ("edit", "", None, None) == (attempt.operation, attempt.model, attempt.cost, attempt.at_risk)
+    assert ("billed", "unread_request") == (attempt.billing, attempt.cost_reason)
+
+
+@pytest.mark.parametrize("loose", [b'"a fox \\ud83d"', b"NaN", b"-Infinity"], ids=["half an emoji", "NaN", "infinite"])
+async def test_hazard_35_json_that_only_loose_readers_take_is_read_both_ways(pair: Pair, loose: bytes) -> None:
+    asks = b'{"model":"' + KLEIN.encode() + b'","n":2,"x":' + loose + b"}"
+    answer = b'{"data":[{"url":"https://media.test/1.png"},{"url":"https://media.test/2.png"}],"x":' + loose + b"}"
+
+    async def scene(client: Client) -> object:
+        return seen(await client.post(MOCK, content=asks, headers=json_headers()))
+
+    await pair.both(scene, transport=lambda: answering(pair, answer))
+    assert (KLEIN, 2, 2) == (pair.attempt.requested_model, pair.attempt.requested_images, pair.attempt.images)
+    assert ("success", "billed", 80_000_000, None) == pair.settlement()
+
+
 async def test_hazard_30_a_file_of_a_form_is_read_once_by_its_client_alone(pair: Pair, tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(b"\x89PNG" + bytes(100_000))
     reads: list[int] = []

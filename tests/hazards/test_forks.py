@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import warnings
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from pixelmeter import lifecycle
 from pixelmeter.testing import Gateway
 from pixelmeter.upkeep import adopt
 from tests.hazards.process import run_python
@@ -323,3 +326,17 @@ assert meter.status()["drain"]["committed"] == 2
 """
     run(body, kind, tmp_path, gateway)
     assert {"parent": 2} == ledger(tmp_path)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_after_forks_a_program_is_warned_as_often_as_before(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "_other_threads", lambda: threads)
+    of_fork = "This process (pid=7) is multi-threaded, use of fork() may lead to deadlocks in the child."
+    known: dict[Any, int] = {}
+    with warnings.catch_warnings(record=True) as shown:
+        warnings.simplefilter("default")
+        for _ in range(3):
+            warnings.warn("a warning of the program's", UserWarning, stacklevel=1)
+            lifecycle._warn_of_others_only()
+            warnings.warn_explicit(of_fork, DeprecationWarning, "program.py", 1, registry=known)
+    assert ["a warning of the program's", of_fork][:threads] == [str(each.message) for each in shown]

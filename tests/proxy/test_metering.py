@@ -152,6 +152,19 @@ def test_a_body_beyond_what_is_held_goes_through_and_its_first_fields_are_known(
     assert ("bria/fibo-edit/edit", 40_000_000, len(body)) == (row.requested_model, row.cost, row.request_bytes)
 
 
+def test_what_fields_beyond_what_is_held_may_name_is_no_default_of_the_gateway(pair: Pair, calls: Calls) -> None:
+    body = b'--b7\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na fox\r\n'
+    body += b'--b7\r\nContent-Disposition: form-data; name="image"; filename="f"\r\n\r\n' + b"y" * 20_000_000
+    body += b'\r\n--b7\r\nContent-Disposition: form-data; name="model"\r\n\r\nhouse\r\n--b7--\r\n'
+    request = calls.raw("/v1/images/edits", body).replace(b"application/json", b"multipart/form-data; boundary=b7")
+    answer = b'{"data":[{"url":"https://media.test/1.png"}]}'
+    pair.upstream.answer = say(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(answer), answer))
+
+    assert 200 == ask(pair.root, request).status
+    row = calls.row()
+    assert ("edit", "", None, "unread_request") == (row.operation, row.model, row.cost, row.cost_reason)
+
+
 def test_a_call_through_an_sdk_and_its_retries_are_in_the_ledger(calls: Calls, gateway: Gateway) -> None:
     gateway.tell(status=503, times=1, headers={"retry-after-ms": "1"})
     client = openai.OpenAI(

@@ -162,6 +162,64 @@ def test_a_module_is_told_of_whose_loader_stands_around_another_one(told: list[M
     assert {_HandingOn} == {type(loader) for loader in (*fox.loaders, fox.__loader__, fox.__spec__.loader)}
 
 
+class _Slotted:
+    """A loader that keeps nothing but what it was made with."""
+
+    __slots__ = ("loader",)
+
+    def __init__(self, loader: Any) -> None:
+        self.loader = loader
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        self.loader.exec_module(module)
+
+
+class _OfClass:
+    """A class that is its own loader, as those of compilers are."""
+
+    loader: Any
+
+    @classmethod
+    def create_module(cls, _spec: ModuleSpec) -> ModuleType | None:
+        return None
+
+    @classmethod
+    def exec_module(cls, module: ModuleType) -> None:
+        cls.loader.exec_module(module)
+
+
+def of_class(loader: Any) -> Any:
+    _OfClass.loader = loader
+    return _OfClass
+
+
+@pytest.mark.parametrize("of", [_Slotted, of_class])
+def test_a_module_is_told_of_whose_loader_cannot_be_copied(told: list[ModuleType], of: Any) -> None:
+    class Around:
+        def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+            spec = PathFinder.find_spec(name)
+            if spec is not None:
+                loader: Any = of(spec.loader)
+                spec.loader = loader
+            return spec
+
+    around: Any = Around()
+    sys.meta_path.insert(1, around)
+    try:
+        spec: Any = importlib.util.find_spec("zc_fox")
+        assert type(spec.loader.loader) is SourceFileLoader
+        assert type(copy.deepcopy(spec).loader) in (_Slotted, type)
+        fox: Any = importlib.import_module("zc_fox")
+    finally:
+        sys.meta_path.remove(around)
+    assert ([fox], 1) == (told, fox.number)
+    loaders = (*fox.loaders, fox.__loader__, fox.__spec__.loader)
+    assert all(isinstance(each, _Slotted) or each is _OfClass for each in loaders)
+
+
 def test_a_module_in_an_archive_is_told_of(
     told: list[ModuleType], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -48,7 +48,7 @@ class Key(NamedTuple):
     error_type: str
     cost_source: str
     cost_reason: str
-    """Why the cost is unknown; "" where it is known."""
+    """Why the cost is unknown; "" where it is known, and of any job that has not ended `pending_job`."""
     size: str
     quality: str
 
@@ -62,10 +62,16 @@ def key_of(attempt: Attempt) -> Key:
         attempt.outcome,
         error_type(attempt),
         attempt.cost_source,
-        attempt.cost_reason or "" if attempt.cost is None else "",
+        _unknown_for(attempt),
         size_label(attempt),
         quality_label(attempt),
     )
+
+
+def _unknown_for(attempt: Attempt) -> str:
+    if attempt.cost is not None:
+        return ""
+    return "pending_job" if attempt.billing == "pending" else attempt.cost_reason or ""
 
 
 @dataclass(slots=True)

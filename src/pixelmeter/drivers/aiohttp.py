@@ -12,7 +12,7 @@ import inspect
 import weakref
 from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
-from typing import Any, cast
+from typing import Any
 
 import aiohttp
 
@@ -21,6 +21,7 @@ from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers import ANOTHER
 from pixelmeter.drivers.aiohttp_messages import ArrivingBody, body_of, refused_response
+from pixelmeter.drivers.binding import bound, method_of
 from pixelmeter.drivers.passage import Layer, Routes, send_async
 from pixelmeter.drivers.refusal import answer_of, raised_to
 from pixelmeter.errors import CallRefused, ConfigError
@@ -146,11 +147,7 @@ class _Replacement(_Placed):
         """Return what would be called without it, as things are now."""
         if self._before is not None:
             return self._before
-        session: Any = self._session()
-        kind = cast("type[object]", type(session))
-        method = getattr(kind, _REQUEST)
-        # What somebody has put there may be no function.
-        return method.__get__(session, kind) if hasattr(method, "__get__") else method
+        return method_of(self._session(), _REQUEST)
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         return self.method()(*args, **_with_ours(self._session(), options, self.meter, self.refusal))
@@ -217,7 +214,7 @@ def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
     `meter_of` gives the meter whenever something is sent, or None, and then nothing is done. A session that somebody
     has instrumented keeps its meter. With aiohttp older than 3.12 nothing is metered.
     """
-    original: Any = getattr(aiohttp.ClientSession, _REQUEST)
+    original: Any = vars(aiohttp.ClientSession)[_REQUEST]
     if not _takes_middlewares(original):
         return lambda: None
     asked = [meter_of]
@@ -227,7 +224,7 @@ def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
         meter = asked[0]() if asked else None
         if meter is not None:
             options = _with_ours(session, options, meter, None)
-        return original(session, *args, **options)
+        return bound(original, session)(*args, **options)
 
     # The original's coroutine is passed on as it is, so that no frame is added; mocks ask what kind of function it is.
     mark = getattr(inspect, "markcoroutinefunction", None)

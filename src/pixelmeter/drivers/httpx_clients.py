@@ -10,12 +10,12 @@ import copy
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from types import FunctionType, MethodType
 from typing import Any, cast
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.core.wire.exchange import Exchange
 from pixelmeter.drivers import ANOTHER
+from pixelmeter.drivers.binding import bound, method_of
 from pixelmeter.drivers.httpx_shape import ERRORS, AsyncDriver, HttpxLayer, SyncDriver, body_of
 from pixelmeter.drivers.passage import AsyncTeeStream, Routes, TeeStream, send, send_async
 from pixelmeter.drivers.refusal import STATUS, answer_of, raised_to, refusal_of
@@ -120,15 +120,7 @@ class _Replacement:
         """Return what would be called without it, as things are now."""
         if self._before is not None:
             return self._before
-        kind = type(self._owner)
-        found = getattr(kind, self._name, None)
-        if type(found) is FunctionType:
-            return MethodType(found, self._owner)
-        # Whatever somebody has put in a class's place of it, bound as Python would.
-        for each in kind.__mro__:
-            if self._name in vars(each):
-                return _bound(vars(each)[self._name], self._owner)
-        raise AttributeError(self._name)
+        return method_of(self._owner, self._name)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method(), name)
@@ -221,7 +213,7 @@ def _sender(library: Any, name: str) -> Any:
 def _sending(original: Any, library: Any, meter_of: MeterOf) -> Any:
     @functools.wraps(original)
     def sending(client: Any, request: Any) -> Any:
-        layer, inner = _found(client, library, meter_of), _bound(original, client)
+        layer, inner = _found(client, library, meter_of), bound(original, client)
         return inner(request) if layer is None else send(layer, request, inner)
 
     return sending
@@ -230,15 +222,10 @@ def _sending(original: Any, library: Any, meter_of: MeterOf) -> Any:
 def _sending_async(original: Any, library: Any, meter_of: MeterOf) -> Any:
     @functools.wraps(original)
     async def sending(client: Any, request: Any) -> Any:
-        layer, inner = _found(client, library, meter_of), _bound(original, client)
+        layer, inner = _found(client, library, meter_of), bound(original, client)
         return await (inner(request) if layer is None else send_async(layer, request, inner))
 
     return sending
-
-
-def _bound(method: Any, owner: object) -> Any:
-    """Return what stands in a class's place of a method, bound as Python would: a wrapper of wrapt's looks for that."""
-    return method.__get__(owner, type(owner)) if hasattr(method, "__get__") else method
 
 
 def _found(client: Any, library: Any, meter_of: MeterOf) -> _Client | None:

@@ -70,16 +70,41 @@ class ImportHook:
     def _follow(self, spec: ModuleSpec) -> None:
         """Put a copy of the loader into the spec: one that puts the loader back, and tells when it has executed."""
         loader: Any = spec.loader
-        # A class that is its own loader, or one written in C, cannot be copied; nor need a loader of old execute.
-        if loader is None or isinstance(loader, type) or not hasattr(loader, "exec_module"):
+        # A loader of old need not execute, and what Python itself was built with is nobody's library.
+        if not hasattr(loader, "exec_module") or getattr(loader, "__module__", None) == "_frozen_importlib":
             return
+        execution = _Execution(loader, self._then)
+        follower: Any = _Standing(loader, execution)
         try:
-            follower = _copied(loader)
-            if follower is not loader:
-                follower.exec_module = _Execution(loader, self._then)
-                spec.loader = follower
-        except Exception:
-            return
+            copied: Any = loader if isinstance(loader, type) else _copied(loader)
+            if copied is not loader:
+                copied.exec_module = execution
+                follower = copied
+        except Exception:  # one that has slots, or was written in C
+            pass
+        spec.loader = follower
+
+
+class _Standing:
+    """Stands for a loader that cannot be copied, such as a class that is its own loader, until it executes."""
+
+    def __init__(self, loader: Any, execution: _Execution) -> None:
+        self._loader = loader
+        self.exec_module = execution
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            loader = self.__dict__["_loader"]
+        except KeyError:
+            raise AttributeError(name) from None
+        return getattr(loader, name)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _itself, (self._loader,)
+
+
+def _itself(loader: Any) -> Any:
+    return loader
 
 
 def _copied(loader: Any) -> Any:

@@ -15,6 +15,7 @@ from typing import Any, TypeVar, cast
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.drivers import ANOTHER, httpx_clients
+from pixelmeter.drivers.binding import method_of
 from pixelmeter.drivers.inside import Inside, Place, inside
 from pixelmeter.drivers.patching import LIBRARIES
 from pixelmeter.drivers.refusal import refusal_of
@@ -189,8 +190,7 @@ class _Maker(_Later):
         """Return what would be called without it, as things are now."""
         if self._before is not None:
             return self._before
-        owner = self._owner()
-        return inspect.getattr_static(_class_of(owner), self._name).__get__(owner)
+        return method_of(self._owner(), self._name)
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._method(), name)
@@ -231,10 +231,6 @@ class _Awaited(_Later):
             raise
         self._took(client)
         return client
-
-
-def _class_of(value: object) -> Any:
-    return type(value)
 
 
 def _own(owner: object) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from urllib3.poolmanager import PoolManager
 
 from pixelmeter.core.budgets.budget import Refusal
 from pixelmeter.drivers import ANOTHER
+from pixelmeter.drivers.binding import bound, method_of
 from pixelmeter.drivers.urllib3_calls import Metering, as_one_call, send_one, urlopen
 from pixelmeter.errors import ConfigError
 from pixelmeter.meter import Meter, intake_of
@@ -63,23 +64,24 @@ def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
     def of_call(original: Any) -> Any:
         @wraps(original)
         def wrapped(pool: Any, *args: Any, **kwargs: Any) -> Any:
+            inner = bound(original, pool)
             if _METERING in pool.__dict__:
-                return original(pool, *args, **kwargs)
-            return urlopen(metering, pool, partial(original, pool), args, kwargs)
+                return inner(*args, **kwargs)
+            return urlopen(metering, pool, inner, args, kwargs)
 
         return wrapped
 
     def of_send(original: Any) -> Any:
         @wraps(original)
         def wrapped(pool: Any, *args: Any, **kwargs: Any) -> Any:
-            return send_one(pool, partial(original, pool), args, kwargs)
+            return send_one(pool, bound(original, pool), args, kwargs)
 
         return wrapped
 
     def of_redirects(original: Any) -> Any:
         @wraps(original)
         def wrapped(manager: Any, *args: Any, **kwargs: Any) -> Any:
-            return as_one_call(original, (manager, *args), kwargs)
+            return as_one_call(bound(original, manager), args, kwargs)
 
         return wrapped
 
@@ -90,7 +92,7 @@ def patch(meter_of: Callable[[], Meter | None]) -> Callable[[], None]:
     ]
     undone: list[tuple[type, str, Any, Any]] = []
     for kind, name, wrapper in replaced:
-        original = getattr(kind, name)
+        original = vars(kind)[name]
         undone.append((kind, name, original, wrapper(original)))
         setattr(kind, name, undone[-1][3])
 
@@ -184,7 +186,7 @@ def _place(owner: Any, metering: Metering) -> None:
 
 def _replaced(replacement: Any, name: str, before: Any, owner: Any, *args: Any, **kwargs: Any) -> Any:
     """Call what stands for a method of an object, with what it stands for: that of its class, as things are now."""
-    inner = before if before is not None else partial(getattr(owner.__class__, name), owner)
+    inner = before if before is not None else method_of(owner, name)
     return replacement(owner, inner, args, kwargs)
 
 

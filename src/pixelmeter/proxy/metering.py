@@ -152,6 +152,8 @@ class Metering:
                 sent_headers=lambda: sent,
                 errors=ERRORS,
             )
+            # The fields that it begins with are known: those that follow may name what these leave open.
+            outgoing.unread |= not body.is_whole
         except Exception as error:
             self.note("request", error)
             return None

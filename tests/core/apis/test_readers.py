@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pytest
@@ -107,6 +108,21 @@ class TestEveryReader:
             # Numbers with a fraction stay text, so that no float is on the way.
             assert json.loads(text, parse_float=str) == response.body
         assert facts_of(answers.whole(json.loads(text))) == facts_of(response)
+
+    @given(document=_DOCUMENTS)
+    @settings(max_examples=examples(40))
+    def test_half_a_surrogate_pair_or_a_number_that_is_none_hides_nothing_else(self, name: str, document: Any) -> None:
+        answers = Answers(_READERS[name])
+        if isinstance(document, dict):
+            loose = json.dumps({**document, "said of it": "a fox \ud83d", "score of it": math.nan})
+            assert facts_of(answers.raw(json.dumps(document).encode())) == facts_of(answers.raw(loose.encode()))
+
+    @given(document=_DOCUMENTS)
+    @settings(max_examples=examples(40))
+    def test_of_half_a_surrogate_pair_nothing_is_kept_that_cannot_be_stored(self, name: str, document: Any) -> None:
+        response = Answers(_READERS[name]).raw(json.dumps(document).replace('": "', '": "\\ud83d').encode())
+        assert is_bounded(response)
+        assert r"\ud83d" not in repr(facts_of(response))
 
     @given(events=st.lists(_DOCUMENTS, max_size=5), input_images=st.integers(0, 2))
     @settings(max_examples=examples(150))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from pixelmeter.core.apis.reader import ImageRequest
 from pixelmeter.core.apis.requests import Asked, may_ask, request_of
+from pixelmeter.core.wire.forms import multipart_fields
 from pixelmeter.core.wire.skim import document_of
 from pixelmeter.gateways import load_profiles
 from tests.factories import asked_in, asked_in_form
@@ -57,14 +58,34 @@ def test_a_count_that_is_none_means_one(n: object) -> None:
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"x"', b'{"n":' + b"9" * 5000 + b"}", b"[" * 100_000]
 )
-def test_what_is_no_json_object_asks_for_nothing(content: bytes) -> None:
-    assert ImageRequest() == asked_in(content)
+def test_what_a_body_asks_for_that_is_no_json_object_is_unread(content: bytes) -> None:
+    assert ImageRequest(unread=True) == asked_in(content)
+
+
+@pytest.mark.parametrize(
+    "more", [{"prompt": "a fox \ud83d"}, {"scale": float("nan")}, {"scale": float("-inf")}], ids=str
+)
+def test_json_that_only_loose_readers_take_is_read(more: dict[str, Any]) -> None:
+    assert ImageRequest(model="m", images=2, steps=8) == _json(model="m", n=2.0, steps=8, **more)
+
+
+def test_half_a_surrogate_pair_and_a_number_that_is_none_stand_in_no_field() -> None:
+    assert ImageRequest(model="m?") == _json(model="m\ud83d", n=float("nan"), steps=float("inf"))
+
+
+def test_of_loose_json_a_chat_is_known_for_one_that_asks_for_an_image() -> None:
+    content = [{"type": "text", "text": "a fox \ud83d"}]
+    body = {"model": "m", "modalities": ["image", "text"], "messages": [{"role": "user", "content": content}]}
+    ask = request_of(_CHAT.route, Asked(_CHAT.parts, b"", {}, json.dumps(body).encode(), ()))
+    assert ask is not None
+    assert ("m", False) == (ask.model, ask.unread)
 
 
 def test_an_image_inside_the_json_is_counted_and_not_kept() -> None:
     image = "data:image/png;base64," + "iVBORw0KGgo" * 100_000
     content = json.dumps({"model": "m", "image_url": image, "prompt": "p"}).encode()
     document = document_of(content)
+    assert document is not None
     assert 500 > len(document)
     assert ImageRequest(model="m", input_images=1) == asked_in(document)
     assert 2 == _json(model="m", image=[image, image]).input_images
@@ -88,6 +109,17 @@ def test_of_json_in_a_form_only_what_decides_the_price_is_kept() -> None:
     assert ask is not None
     assert ("V_2", 1, None) == (ask.model, ask.input_images, ask.size)
     assert "secret" not in repr(ask)
+
+
+@pytest.mark.parametrize(("size", "unread"), [(4_000, False), (5_000, True)])
+def test_json_in_a_form_that_is_cut_is_unread(size: int, unread: bool) -> None:
+    found = load_profiles({}).routes("POST", b"api.ideogram.ai", b"/remix")[0]
+    told = json.dumps({"prompt": "a" * size, "model": "V_2"}).encode()
+    body = b'--x\r\ncontent-disposition: form-data; name="image_request"\r\n\r\n%b\r\n--x--\r\n' % told
+    fields = multipart_fields(body, b"multipart/form-data; boundary=x")
+    ask = request_of(found.route, Asked(found.parts, b"", {}, None, fields))
+    assert ask is not None
+    assert (None if unread else "V_2", unread) == (ask.model, ask.unread)
 
 
 @pytest.mark.parametrize("n", ["", "-1", "1e3", "²", "9" * 41, "9" * 30])

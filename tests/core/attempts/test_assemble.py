@@ -269,3 +269,29 @@ def test_units_that_a_gateway_counts_have_the_price_of_the_calls_tier(
     exchange.feed(json.dumps({"data": [{"url": "u"}], "service_tier": tier}).encode())
     exchange.finish()
     assert expected == (attempts[0].cost, attempts[0].cost_reason)
+
+
+@pytest.mark.parametrize(
+    ("tier", "expected"), [(None, (None, "unread_request")), ("standard", (38_700_000, None))], ids=str
+)
+def test_the_tier_that_a_request_may_name_that_nobody_has_read_is_not_the_plain_one(
+    tier: str | None, expected: tuple[int | None, str | None]
+) -> None:
+    host, path = "generativelanguage.googleapis.com", b"/v1beta/models/gemini-2.5-flash-image:generateContent"
+    route = _BUNDLED.routes("POST", host.encode(), path)[0].route
+    kind = Intents(_BUNDLED, bundled(), fee_rate=None, version="0").of(
+        host, route, ImageRequest(model="gemini-2.5-flash-image", unread=True), STARTED_AT
+    )
+    attempts: list[Attempt] = []
+    exchange = Exchange(Metered(kind.intent, kind, attempts.append), FakeClock(), errors=ERRORS)
+    exchange.respond(200, [(b"Content-Type", b"application/json")])
+    picture = {"inlineData": {"mimeType": "image/png", "data": "iVBORw0KGgo"}}
+    usage: dict[str, Any] = {"promptTokenCount": 0, "candidatesTokenCount": 1290, "totalTokenCount": 1290}
+    usage["candidatesTokensDetails"] = [{"modality": "IMAGE", "tokenCount": 1290}]
+    usage |= {} if tier is None else {"serviceTier": tier}
+    answer = {"candidates": [{"content": {"parts": [picture]}, "finishReason": "STOP"}], "usageMetadata": usage}
+    exchange.feed(json.dumps(answer).encode())
+    exchange.finish()
+    [attempt] = attempts
+    assert expected == (attempt.cost, attempt.cost_reason)
+    assert (1, "billed") == (attempt.images, attempt.billing)

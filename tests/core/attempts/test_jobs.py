@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import msgspec
 
 from pixelmeter.core.apis.usage import Usage
 from pixelmeter.core.attempts.jobs import Job, JobEnd, Settler
+from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.gateways import load_profiles
 from pixelmeter.prices import book_of
 from tests.ledger.test_adjusting import HOUR, heard, submitted
@@ -50,6 +52,21 @@ def test_with_the_callers_own_key_the_gateways_amount_is_its_fee() -> None:
     ended = SETTLER.ended(submitted(byok=True), heard(reported_cost=7))
     assert 7 == ended.fee
     assert 7 != ended.cost
+
+
+def test_a_job_whose_submit_nobody_has_read_has_no_price_of_a_default_at_its_end() -> None:
+    silent: dict[str, Any] = {"requested_size": None, "size": None, "requested_quality": None, "at_risk": None}
+    model = "openai/gpt-image-2"
+    read = submitted(model=model, requested_model=model, **silent)
+    unread = msgspec.structs.replace(read, cost_reason="unread_request")
+    ends = [heard(), heard(size="1024x1024", quality="low"), heard(reported_cost=7)]
+    assert [(290_000_000, None), (12_000_000, None), (7, None)] == [told(read, end) for end in ends]
+    assert [(None, "unread_request"), (12_000_000, None), (7, None)] == [told(unread, end) for end in ends]
+
+
+def told(submit: Attempt, end: JobEnd) -> tuple[int | None, str | None]:
+    ended = SETTLER.ended(submit, end)
+    return ended.cost, ended.cost_reason
 
 
 def test_the_vendor_behind_the_gateway_is_the_one_that_the_end_names() -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import json
 import pkgutil
 import re
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from functools import cache
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
@@ -25,6 +26,7 @@ __all__ = [
     "Reading",
     "facts_of",
     "json_of",
+    "loose_json_of",
     "object_of",
     "one_of",
     "reader_of",
@@ -65,7 +67,7 @@ class ImageRequest(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the path names instead of a model, where the gateway's paths do."""
     byok: bool = False
     unread: bool = False
-    """Its body was not read: what is silent here may be said there, so no default of a gateway holds."""
+    """Its body was not or cannot be read: what is silent here may be said there, so no default of a gateway holds."""
 
 
 class ImageResponse(msgspec.Struct, gc=False):
@@ -109,10 +111,32 @@ def json_of(document: bytes | None) -> Any:
     """Return what a JSON document says, its fractions as `NumberText`; None for what is none."""
     if not document:
         return None
+    text = document.removeprefix(b"\xef\xbb\xbf")
     try:
-        return _decode(document.removeprefix(b"\xef\xbb\xbf"))
+        return _decode(text)
+    except (msgspec.MsgspecError, ValueError, RecursionError):
+        return loose_json_of(text, NumberText)
+
+
+# Each of them stands in a document that is no JSON to the letter, and that writers and readers of it let pass: numbers
+# that are none, and half of a surrogate pair, where a text was cut in the middle of an emoji.
+_LOOSE = (b"NaN", b"Infinity", rb"\ud", rb"\uD")
+_DIGITS = 40
+
+
+def loose_json_of(text: bytes, fraction: Callable[[str], Any], kind: Any = Any) -> Any:
+    """Return what Python's own reader makes of a document that has one of those, as a type; None for any other."""
+    if not any(sign in text for sign in _LOOSE):
+        return None
+    try:
+        found = json.loads(text, parse_float=fraction, parse_int=_integer, parse_constant=NumberText)
+        return msgspec.convert(found, kind)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
+
+
+def _integer(text: str) -> Any:
+    return int(text) if len(text) <= _DIGITS else NumberText(text)
 
 
 def object_of(document: bytes | None) -> dict[str, Any] | None:

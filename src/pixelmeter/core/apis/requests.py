@@ -11,7 +11,7 @@ from urllib.parse import parse_qsl
 
 import msgspec
 
-from pixelmeter.core.apis.reader import MIXED, ImageRequest, json_of, one_of
+from pixelmeter.core.apis.reader import MIXED, ImageRequest, json_of, loose_json_of, one_of
 from pixelmeter.core.gateways.places import Condition, RequestPlace, RequestPlaces, is_one_of, values_at
 from pixelmeter.core.text import bounded, count
 from pixelmeter.core.wire.forms import Fields
@@ -91,7 +91,7 @@ def request_of(route: RouteLike, asked: Asked, named: tuple[str, ...] = ()) -> I
             return None
     kind = _kind_of(route, named)
     body = kind.decode(asked.document)
-    if len(asked.document) > _REMEMBERED_LIMIT or kind.looks_outside or kind.is_array:
+    if len(asked.document) > _REMEMBERED_LIMIT or kind.looks_outside or kind.is_array or body is kind.nothing:
         return _request(route, asked, _Json(kind, body), named)
     try:
         return _remembered_request(route, asked.parts, body, named)
@@ -110,7 +110,9 @@ def may_ask(route: AskingLike, parts: tuple[tuple[str, str], ...], content: byte
     named = dict(parts)
     text = b""
     for condition, signs in zip(route.asks, _signs_of(route), strict=True):
-        if signs is None or any(place.source == "path" and _fits(named, place, wanted) for place, wanted in condition):
+        if signs is None or any(
+            place.source == "path" and is_one_of(named.get(place.name), wanted) for place, wanted in condition
+        ):
             continue
         text = text or (content[:_SEARCHED] + b"\n" + content[-_SEARCHED:]).lower()
         if not any(sign in text for sign in signs):
@@ -123,10 +125,6 @@ def may_ask_by_url(route: AskingLike, parts: tuple[tuple[str, str], ...], query:
     values = _Values(Asked(parts, query, {}, None, ()), _Form(()))
     told = (asked for asked in route.asks if all(place.source in ("path", "query") for place, _ in asked))
     return all(map(values.fits, told)) and not values.fits(route.exclusions)
-
-
-def _fits(parts: Mapping[str, str], place: RequestPlace, wanted: Sequence[str | bool | int]) -> bool:
-    return place.name in parts and is_one_of(parts[place.name], wanted)
 
 
 @lru_cache(maxsize=1024)
@@ -163,14 +161,15 @@ class _Kind:
             frozen=True,
             gc=False,
         )
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(Any if self.is_array else struct).decode
-        self._nothing: Any = None if self.is_array else struct()
+        self._type: Any = Any if self.is_array else struct
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self._type).decode
+        self.nothing: Any = None if self.is_array else struct()
 
     def decode(self, document: bytes) -> Any:
         try:
             return self._decode(document)
         except (msgspec.MsgspecError, ValueError, RecursionError):  # a UnicodeDecodeError is a ValueError
-            return self._nothing
+            return loose_json_of(document, float, self._type) or self.nothing
 
 
 @lru_cache(maxsize=1024)
@@ -198,8 +197,7 @@ class _Json:
     is_text = False
 
     def __init__(self, kind: _Kind, body: Any) -> None:
-        self._kind = kind
-        self._body = body
+        self._kind, self._body, self.is_unread = kind, body, body is kind.nothing
 
     def values(self, place: RequestPlace) -> Iterator[Any]:
         assert place.path is not None
@@ -208,9 +206,8 @@ class _Json:
         return values_at({place.name: getattr(self._body, self._kind.attributes[place.name])}, place.path)
 
     def has(self, field: str) -> bool:
-        if self._kind.is_array:
-            return False
-        return getattr(self._body, self._kind.attributes[field]) not in (None, "", False, "false")
+        kind = self._kind
+        return not kind.is_array and getattr(self._body, kind.attributes[field]) not in (None, "", False, "false")
 
     def has_file(self, place: RequestPlace) -> bool:
         return False
@@ -222,7 +219,7 @@ class _Json:
 class _Form:
     """The fields of a form."""
 
-    is_text = True
+    is_text, is_unread = True, False
 
     def __init__(self, fields: Fields) -> None:
         self._text: dict[str, str] = {}
@@ -240,7 +237,9 @@ class _Form:
         if len(place.path.steps) == 1:
             yield text
         else:  # a field whose text is JSON
-            yield from values_at({place.name: json_of(text.encode())}, place.path)
+            found = json_of(text.encode())
+            self.is_unread |= found is None  # long ones are cut
+            yield from values_at({place.name: found}, place.path)
 
     def has(self, field: str) -> bool:
         return self._text.get(field) not in (None, "", "false")
@@ -343,6 +342,7 @@ def _request(route: RouteLike, asked: Asked, body: _Json | _Form, named: tuple[s
         service_tier=values.word(places.service_tier),
         named=tuple(field for field in named if values.has(field)),
         deployment=deployment,
+        unread=body.is_unread,
     )
 
 

@@ -20,6 +20,7 @@ def asked_by(attempt: Attempt) -> ImageRequest:
         input_images=attempt.input_images,
         service_tier=attempt.service_tier,
         byok=attempt.byok,
+        unread=attempt.cost_reason == "unread_request",
     )
 
 

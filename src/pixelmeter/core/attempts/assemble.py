@@ -167,7 +167,7 @@ def _ended(
         named = named_by(request, profile, intent.operation, intent.started_at)
     routed = first(wire.headers, profile.identity.model)
     said = None if response.model is None or profile.hides(response.model) else response.model
-    priced = Priced(Tiers(reason=named.reason), named.latest)
+    priced = Priced(Tiers(reason="unread_request" if request.unread else named.reason), named.latest)
     if outcome == "success" or not response.usage.is_empty:
         priced = price_of(
             request,
@@ -181,6 +181,9 @@ def _ended(
             vendors=terms.vendors_behind(profile),
             region=terms.region,
         )
+    if request.unread and response.service_tier is None and terms.route.request.service_tier:
+        # It may have asked for another tier than that of the plain price.
+        priced = Priced(Tiers(reason="unread_request"), priced.model)
     tiers = priced.tiers
     cached = wire.cached or (profile.cached is not None and profile.cached.holds(wire.headers))
     reported = (

@@ -223,7 +223,9 @@ def settle(outcome: Outcome, *, sent: bool, status: int | None, profile: Profile
     if cached:
         return Settlement("not_billed", 0, "none", "cached")
     if outcome == "pending" and not (reported.nano and not byok):
-        return Settlement("pending", None, "none", "pending_job")
+        # Whoever prices it at its end must know that no default holds, and sees this record of the request.
+        is_unread = tiers.reason == "unread_request"
+        return Settlement("pending", None, "none", "unread_request" if is_unread else "pending_job")
     # With the caller's own key the gateway's amount is its fee; the provider bills the images elsewhere.
     if reported.nano and not byok:
         return Settlement("billed", reported.nano, "reported")

@@ -156,8 +156,11 @@ class Repricer:
     def _estimated(self, attempt: Attempt) -> Repriced | Stays:
         if attempt.at_risk is not None:
             return "settled"
+        asked = asked_by(attempt)
+        if asked.unread:
+            return "unread_request"
         profile = self._profile(attempt)
-        wanted = consumption_of(asked_by(attempt), ImageResponse(), images=attempt.requested_images)
+        wanted = consumption_of(asked, ImageResponse(), images=attempt.requested_images)
         behind = self._behind_of(profile, attempt.operation).vendors
         if () in behind and len(behind) > 1:
             return "not_kept"

@@ -122,10 +122,13 @@ class Skim:
         kept[start:] = b"..." if b"\\" in head else head
 
 
-def document_of(content: bytes) -> bytes:
-    """Return a JSON body as it is, or with its long strings cut when it is large: image data is never copied."""
+def document_of(content: bytes) -> bytes | None:
+    """Return a JSON body as it is, or with its long strings cut when it is large: image data is never copied.
+
+    None where even then it is over 1 MB.
+    """
     if len(content) <= _PLAIN_LIMIT:
         return content
     skim = Skim()
     skim.feed(content)
-    return skim.document() or b"{}"
+    return skim.document()
