@@ -21,6 +21,7 @@ __all__ = [
     "Lock",
     "Torn",
     "Watch",
+    "abandon",
     "are_coming",
     "at_exit",
     "catch_up",
@@ -41,11 +42,11 @@ _FORK_WARNING = r"This process \(pid=\d+\) is multi-threaded, use of fork"
 
 
 class Torn(LedgerError):
-    """This process cannot write to the ledger: it was forked at a bad moment, which is the message."""
+    """This process cannot write to the ledger: it was forked at a bad moment, or robbed of its files."""
 
-    def __init__(self, moment: str) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(
-            f"this process was forked {moment}, so it cannot write to the ledger: "
+            f"this process {what}, so it cannot write to the ledger: "
             "what it meters waits in its spool, and when it has ended the next process takes it in"
         )
 
@@ -138,6 +139,15 @@ def keep(what: object) -> None:
     _inherited.append(what)
 
 
+def abandon(what: object) -> None:
+    """Keep an object alive beyond the end of the interpreter: what it would close then is not its own any more."""
+    keep(what)
+    with suppress(ImportError, AttributeError):
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
+
+
 def are_coming() -> bool:
     """Return whether this program is one that forks its workers without hooks soon after it has loaded them: uWSGI."""
     return "uwsgi" in sys.modules
@@ -146,7 +156,7 @@ def are_coming() -> bool:
 def refuse_torn() -> None:
     """Raise Torn where this process cannot import what it takes to write."""
     if _torn:
-        raise Torn("while its parent's writer imported the database library")
+        raise Torn("was forked while its parent's writer imported the database library")
 
 
 @contextmanager

@@ -95,6 +95,10 @@ class Files(Protocol):
         """Delete a file that is locked by us and close it; nobody finds it without its lock where that can be."""
         ...
 
-    def is_open(self, descriptor: int, path: str) -> bool:
-        """Return whether the descriptor is still one of the file at the path."""
+    def position(self, descriptor: int) -> int:
+        """Return how far was appended through the descriptor; -1 where that is not known."""
+        ...
+
+    def identity(self, descriptor: int) -> tuple[int, int]:
+        """Return what only this file of the machine has, whatever its name."""
         ...
