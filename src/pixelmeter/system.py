@@ -176,6 +176,9 @@ class SystemIds:
 class SystemFiles:
     """Files of this machine, locked: the kernel releases the lock of a process however it ends."""
 
+    # Without a call of Python's own, as each append asks.
+    seek = staticmethod(os.lseek)
+
     def make_folder(self, path: str) -> None:
         _make_folders(path)
         self.check_folder(path)
@@ -255,12 +258,6 @@ class SystemFiles:
             self.remove(path)
         finally:
             self.close(descriptor)
-
-    def position(self, descriptor: int) -> int:
-        try:
-            return os.lseek(descriptor, 0, os.SEEK_CUR)
-        except OSError:
-            return -1
 
     def identity(self, descriptor: int) -> tuple[int, int]:
         found = os.fstat(descriptor)

@@ -95,8 +95,8 @@ class Files(Protocol):
         """Delete a file that is locked by us and close it; nobody finds it without its lock where that can be."""
         ...
 
-    def position(self, descriptor: int) -> int:
-        """Return how far was appended through the descriptor; -1 where that is not known."""
+    def seek(self, descriptor: int, offset: int, whence: int, /) -> int:
+        """As `os.lseek`: offset 0 from where it is (whence 1) tells how far was appended through the descriptor."""
         ...
 
     def identity(self, descriptor: int) -> tuple[int, int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import errno
-import os
 from typing import TypedDict
 
 from pixelmeter.core.ports import Files
 
-__all__ = ["Segment", "SpoolCounts"]
+__all__ = ["CLOSED", "Segment", "SpoolCounts"]
 
+CLOSED = (errno.EBADF, errno.ESPIPE)
+"""What an append to a file fails with that somebody has closed: its number may be that of a pipe or a socket."""
+_FROM_HERE = 1
 _NONE = -1
 
 
@@ -62,11 +64,12 @@ class Segment:
         """One for each thread that is appending just now."""
 
     def append(self, frame: bytes) -> int:
-        """Append, and return how many bytes were taken; OSError with EBADF where somebody has closed the file."""
+        """Append, and return how many bytes were taken; OSError, one of CLOSED, where somebody has closed the file."""
+        descriptor, files = self.descriptor, self._files
         # What another thread has just appended may not be counted yet.
-        if self._files.position(self.descriptor) != self.size and not self.is_open():
-            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
-        taken = self._files.append(self.descriptor, frame)
+        if files.seek(descriptor, 0, _FROM_HERE) != self.size and not self.is_open():
+            raise OSError(errno.EBADF, "somebody has closed it")
+        taken = files.append(descriptor, frame)
         self.size += taken
         return taken
 

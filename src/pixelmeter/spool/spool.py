@@ -20,7 +20,7 @@ from pixelmeter.settings import SPOOL_LIMIT
 from pixelmeter.spool.frames import INTENT, JOB_END, OUTCOME, FrameKind, encode
 from pixelmeter.spool.names import mark_name, refused_name
 from pixelmeter.spool.room import Room, SpoolFull, surely_held
-from pixelmeter.spool.segment import Segment, SpoolCounts
+from pixelmeter.spool.segment import CLOSED, Segment, SpoolCounts
 
 __all__ = ["Durability", "Spool"]
 
@@ -274,7 +274,7 @@ class Spool:
                     continue
                 taken = segment.append(frame)
             except OSError as error:
-                if error.errno == errno.EBADF and not is_again:
+                if error.errno in CLOSED and not is_again:
                     is_again = True
                     self._retire(segment)
                     continue
