@@ -22,6 +22,7 @@ __all__ = [
     "Lock",
     "Torn",
     "Watch",
+    "abandon",
     "are_coming",
     "at_exit",
     "catch_up",
@@ -43,11 +44,11 @@ _NO_FORK_WARNING = ("ignore", _FORK_WARNING, DeprecationWarning, None, 0)
 
 
 class Torn(LedgerError):
-    """This process cannot write to the ledger: it was forked at a bad moment, which is the message."""
+    """This process cannot write to the ledger: it was forked at a bad moment, or robbed of its files."""
 
-    def __init__(self, moment: str) -> None:
+    def __init__(self, what: str) -> None:
         super().__init__(
-            f"this process was forked {moment}, so it cannot write to the ledger: "
+            f"this process {what}, so it cannot write to the ledger: "
             "what it meters waits in its spool, and when it has ended the next process takes it in"
         )
 
@@ -140,6 +141,15 @@ def keep(what: object) -> None:
     _inherited.append(what)
 
 
+def abandon(what: object) -> None:
+    """Keep an object alive beyond the end of the interpreter: what it would close then is not its own any more."""
+    keep(what)
+    with suppress(ImportError, AttributeError):
+        import ctypes
+
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(what))
+
+
 def are_coming() -> bool:
     """Return whether this program is one that forks its workers without hooks soon after it has loaded them: uWSGI."""
     return "uwsgi" in sys.modules
@@ -148,7 +158,7 @@ def are_coming() -> bool:
 def refuse_torn() -> None:
     """Raise Torn where this process cannot import what it takes to write."""
     if _torn:
-        raise Torn("while its parent's writer imported the database library")
+        raise Torn("was forked while its parent's writer imported the database library")
 
 
 @contextmanager

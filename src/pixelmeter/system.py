@@ -16,7 +16,17 @@ import uuid_utils
 
 from pixelmeter.core.ports import Distrusted
 
-__all__ = ["SystemClock", "SystemFiles", "SystemIds", "distrusted", "has_locks", "lock", "make_private", "unlock"]
+__all__ = [
+    "SystemClock",
+    "SystemFiles",
+    "SystemIds",
+    "Witness",
+    "distrusted",
+    "has_locks",
+    "lock",
+    "make_private",
+    "unlock",
+]
 
 
 def _where_it_is(module: str) -> ModuleType | None:
@@ -41,6 +51,7 @@ _LOCKED_BYTE = 1 << 30
 # Where a read moves the place of the next one, other threads append meanwhile: so reads have an opening of their own.
 _readers: dict[int, int] = {}
 _ROOT = 0
+_STANDARD_ERROR = 2
 
 
 def lock(descriptor: int) -> bool:
@@ -165,6 +176,9 @@ class SystemIds:
 class SystemFiles:
     """Files of this machine, locked: the kernel releases the lock of a process however it ends."""
 
+    # Without a call of Python's own, as each append asks.
+    seek = staticmethod(os.lseek)
+
     def make_folder(self, path: str) -> None:
         _make_folders(path)
         self.check_folder(path)
@@ -194,7 +208,7 @@ class SystemFiles:
         return os.path.lexists(path)
 
     def create(self, path: str) -> int:
-        descriptor = os.open(path, _OPEN | os.O_APPEND | os.O_CREAT | os.O_EXCL, 0o600)
+        descriptor = _opened(path, os.O_APPEND | os.O_CREAT | os.O_EXCL)
         try:
             # Between our open and our lock somebody may have adopted the empty file, and removed it.
             if (has_locks() and not lock(descriptor)) or os.fstat(descriptor).st_nlink == 0:
@@ -245,15 +259,16 @@ class SystemFiles:
         finally:
             self.close(descriptor)
 
-    def is_open(self, descriptor: int, path: str) -> bool:
-        return os.path.samestat(os.fstat(descriptor), os.lstat(path))
+    def identity(self, descriptor: int) -> tuple[int, int]:
+        found = os.fstat(descriptor)
+        return found.st_dev, found.st_ino
 
     def _take(self, path: str, flags: int) -> int | None:
         if not _NO_FOLLOW and os.path.islink(path):
             raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), path)
         try:
             # Opening a pipe that somebody left here must not wait for its other end.
-            descriptor = os.open(path, _OPEN | _NO_WAIT | flags)
+            descriptor = _opened(path, _NO_WAIT | flags)
         except FileNotFoundError:
             return None
         try:
@@ -271,6 +286,47 @@ class SystemFiles:
             os.close(descriptor)
             return None
         return descriptor
+
+
+class Witness:
+    """An open descriptor that tells, as long as nobody closes it, that nobody has closed those beside it.
+
+    A program may close whatever is open, as daemons do, and open files of its own. They have the numbers then that a
+    database library still takes for its own.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+        self._identity = _identity_of(descriptor)
+
+    def is_there(self) -> bool:
+        """Return whether it is still open."""
+        return self._identity == _identity_of(self._descriptor)
+
+    def close(self) -> None:
+        """Close it. Raises OSError."""
+        if self.is_there():
+            os.close(self._descriptor)
+
+
+def _identity_of(descriptor: int) -> tuple[int, int] | None:
+    try:
+        found = os.fstat(descriptor)
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _opened(path: str, flags: int) -> int:
+    """Open a file, never in the place of a standard stream that is closed: whoever writes to that means no file."""
+    descriptor = os.open(path, _OPEN | flags, 0o600)
+    if descriptor > _STANDARD_ERROR or _fcntl is None:
+        return descriptor
+    try:
+        moved: int = _fcntl.fcntl(descriptor, _fcntl.F_DUPFD_CLOEXEC, _STANDARD_ERROR + 1)
+        return moved
+    finally:
+        os.close(descriptor)
 
 
 def _close_reader(descriptor: int) -> None:

@@ -215,24 +215,6 @@ assert meter.flush(60)
     assert {"parent": 1, "child": 1} == ledger(tmp_path)
 
 
-def test_hazard_38_files_that_a_child_opened_in_the_place_of_ours_stay_open(gateway: Gateway, tmp_path: Path) -> None:
-    """A daemon closes all that it inherits before it does anything; the numbers are given again."""
-    body = """
-call("parent")
-def work():
-    os.closerange(3, 200)
-    mine = [os.open("/dev/null", os.O_RDWR) for _ in range(100)]
-    call_anew("child")
-    assert meter.flush(60)
-    for descriptor in mine:
-        os.fstat(descriptor)
-ended(child(work))
-assert meter.flush(60)
-"""
-    run(body, "without hooks", tmp_path, gateway)
-    assert {"parent": 1, "child": 1} == ledger(tmp_path)
-
-
 def test_hazard_38_a_child_of_a_parent_that_is_in_a_transaction_keeps_its_attempts_and_says_why(
     gateway: Gateway, tmp_path: Path, kind: str
 ) -> None:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from pixelmeter.errors import LedgerError
-from pixelmeter.ledger import postgres, postgres_session, sqlite
+from pixelmeter.ledger import postgres, postgres_session, sqlite, sqlite_connections
 from pixelmeter.ledger.address import read_address
 from pixelmeter.ledger.files import write_lock
 from pixelmeter.ledger.sqlite import SqliteWriter
@@ -106,18 +106,17 @@ def test_a_file_that_is_no_database_is_an_error_that_says_so(tmp_path: Path) -> 
 
 
 def test_a_connection_that_is_let_go_is_not_closed_as_a_forked_child_would_do_it(sqlite_url: str) -> None:
-    before = set(sqlite._OPEN)
+    before = set(sqlite_connections._OPEN)
     writer = SqliteWriter(read_address(sqlite_url))
     writer.write([make_attempt()], {}, [])
-    opened = set(sqlite._OPEN) - before
+    opened = set(sqlite_connections._OPEN) - before
 
     del writer
 
     assert 1 == len(opened)
-    assert opened <= set(sqlite._OPEN)
+    assert opened <= set(sqlite_connections._OPEN)
     for connection in opened:
-        del sqlite._OPEN[connection]
-        connection.close()
+        sqlite_connections.close(connection)
 
 
 WRITE = """
@@ -200,8 +199,8 @@ class Killed(BaseException):
 def killer(moment: int) -> Callable[[FrameType, str, object], Any]:
     """Return what ends a thread before the line where a connection is opened or closed, after so many others."""
     left = itertools.count(moment, -1)
-    files = {module.__file__ for module in (sqlite, postgres, postgres_session)}
-    names = {"_open", "_drop", "_opened", "_try", "connect", "close", "__init__"}
+    files = {module.__file__ for module in (sqlite, sqlite_connections, postgres, postgres_session)}
+    names = {"_open", "_drop", "_opened", "_try", "connect", "close", "keep", "_let_go", "__init__"}
 
     def trace(frame: FrameType, event: str, _: object) -> Any:
         if frame.f_code.co_filename not in files or frame.f_code.co_name not in names:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import socket
 import stat
 import threading
 from collections.abc import Callable
@@ -262,18 +263,57 @@ def test_an_attempt_that_has_no_frame_is_counted_and_does_not_raise(spool: Spool
     assert (1, 1, 0, 0) == (status["missed_intents"], status["dropped"], status["overflow"], status["frames"])
 
 
-def test_a_descriptor_that_somebody_closed_is_never_used_again(spool: Spool) -> None:
+NUMBERS: dict[str, Callable[[Path], int]] = {
+    "a file": lambda path: os.open(path, os.O_RDWR | os.O_CREAT),
+    "a device": lambda path: os.open(os.devnull, os.O_RDWR),
+    "a socket": lambda path: socket.socket().detach(),
+}
+
+
+@pytest.mark.parametrize("kind", [None, *NUMBERS])
+def test_a_descriptor_that_somebody_closed_is_never_used_again(
+    kind: str | None, spool: Spool, folder: str, tmp_path: Path
+) -> None:
+    first, second, third = (make_attempt() for _ in range(3))
+    spool.outcome(first)
+    (closed,) = spool.segments()
+    number = closed.descriptor
+    os.close(number)
+    if kind is not None:
+        assert number == NUMBERS[kind](tmp_path / "theirs")
+    before = None if kind is None else os.fstat(number)
+
+    spool.outcome(second)
+    spool.reopen()
+    spool.outcome(third)
+
+    assert [first, second, third] == spooled(spool)
+    assert 2 == len(spool.segments())
+    assert SystemFiles().adopt(f"{folder}/{closed.name}") is None
+    for segment in spool.segments():
+        spool.remove(segment)
+    assert [] == list(SystemFiles().list(folder))
+    assert (0, None) == (spool.overflow(), spool.status()["last_error"])
+    if before is not None:
+        assert (before.st_ino, before.st_size) == (os.fstat(number).st_ino, os.fstat(number).st_size)
+        os.close(number)
+
+
+def test_a_file_that_was_closed_and_is_another_processs_by_now_is_left_to_it(spool: Spool, folder: str) -> None:
     spool.outcome(make_attempt())
-    (lost,) = spool.segments()
-    os.close(lost.descriptor)
-    waiting, taken = make_attempt(), make_attempt()
+    (closed,) = spool.segments()
+    os.close(closed.descriptor)
+    theirs = os.open(os.devnull, os.O_RDWR)
+    other = SystemFiles().adopt(f"{folder}/{closed.name}")
+    assert other is not None
 
-    spool.outcome(waiting)
-    spool.outcome(taken)
+    spool.reopen()
+    spool.outcome(attempt := make_attempt())
 
-    assert [waiting] == [spool.take() for _ in range(spool.overflow())]
-    assert lost not in spool.segments()
-    assert [taken] == spooled(spool)
+    assert closed not in spool.segments()
+    assert [attempt] == spooled(spool)
+    os.close(other)
+    os.close(theirs)
 
 
 def test_a_folder_that_was_deleted_is_made_again(spool: Spool, folder: str) -> None:

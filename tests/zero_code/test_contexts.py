@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 import sys
+import zipapp
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -26,6 +27,15 @@ if __name__ == "__main__":
     process.start()
     process.join()
     sys.exit(process.exitcode)
+"""
+_AGAIN = f"""
+import os, sys
+import httpx
+{CALL}
+call(sys.argv[1])
+if len(sys.argv) == 2:
+    os.execv(sys.executable, [sys.executable, *sys.argv, "again"])
+sys.exit(5)
 """
 _PARENT = "import subprocess, sys\nsys.exit(subprocess.run(sys.argv[1:]).returncode)\n"
 
@@ -56,6 +66,18 @@ def _child(*around: str) -> Callable[[Scene], list[str]]:
 
 def _workers(method: str) -> Callable[[Scene], list[str]]:
     return lambda scene: [scene.python, app(scene.folder, _MANY.replace("METHOD", method)), scene.url]
+
+
+def _in_its_own_place(scene: Scene) -> list[str]:
+    return [scene.python, app(scene.folder, _AGAIN), scene.url]
+
+
+def _packed(scene: Scene) -> list[str]:
+    folder = scene.folder / "packed"
+    folder.mkdir(exist_ok=True)
+    app(folder, Path(scene.app).read_text(), "__main__.py")
+    zipapp.create_archive(folder, scene.folder / "app.pyz")
+    return [scene.python, str(scene.folder / "app.pyz"), scene.url]
 
 
 def _module(scene: Scene) -> list[str]:
@@ -100,6 +122,8 @@ CONTEXTS = {
     "-m": Context(_module),
     "-c": Context(_code),
     "a script": Context(_script),
+    "a zip file": Context(_packed),
+    "a program that starts itself again in its own place": Context(_in_its_own_place, calls=2),
     "from a shell": Context(_from_a_shell),
     "-s": Context(_options("-s")),
     "-P": Context(_options("-P")),

@@ -357,3 +357,16 @@ httpx.Client().post(url, json=BODY)
     assert Ended(0, "", "") == run(program, gateway, tmp_path)
     assert ["success"] == rows(tmp_path)
     assert 2 == len(gateway.billing())
+
+
+@pytest.mark.parametrize("name", ["decimal", "msgspec"])
+def test_a_file_of_the_program_that_has_the_name_of_what_is_imported_late_costs_it_no_call(
+    name: str, gateway: Gateway, tmp_path: Path
+) -> None:
+    """The folder of a script is before everything else on its path, also for what pixelmeter imports."""
+    app(tmp_path, "", f"{name}.py")
+    program = f"{BODY}{START}import httpx\nfor _ in range(2): print(httpx.post(url, json=BODY).status_code)\n"
+    found = run(program, gateway, tmp_path)
+    assert (0, "200\n200\n") == (found.status, found.output), found.errors
+    [line] = found.errors.splitlines()
+    assert line.startswith("image calls over httpx are not metered: ")

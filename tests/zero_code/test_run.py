@@ -66,6 +66,25 @@ def test_a_program_that_is_not_of_python_is_told_of_signals_as_ever(tmp_path: Pa
     assert ended(show, bare(), tmp_path) == ended(running(*show), bare(), tmp_path)
 
 
+def test_nothing_of_ours_is_in_the_place_of_a_stream_that_is_closed(gateway: Gateway, tmp_path: Path) -> None:
+    program = f"""
+import errno, httpx, os, pathlib, sys
+{CALL.replace("print(answer.status_code, flush=True)", "return answer.status_code")}
+call(sys.argv[1])
+def written(number):
+    try:
+        return os.write(number, b"garbage")
+    except OSError as error:
+        return errno.errorcode[error.errno]
+pathlib.Path("told").write_text(str([written(number) for number in range(3)]))
+call(sys.argv[1])
+"""
+    command = ["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", sys.executable, app(tmp_path, program), gateway.url]
+    assert Ended(0, "", "") == ended(running(*command), environment(tmp_path), tmp_path)
+    assert "['EBADF', 'EBADF', 'EBADF']" == (tmp_path / "told").read_text()
+    assert ["success"] * 2 == rows(tmp_path)
+
+
 def test_an_option_in_the_place_of_the_command_is_one_of_this_python(tmp_path: Path) -> None:
     app(tmp_path, "import sys; print(sys.executable, sys.argv[1:])", "shown.py")
     printed = f"{sys.executable} ['--tag', 'x=y']\n"

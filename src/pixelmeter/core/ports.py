@@ -95,6 +95,10 @@ class Files(Protocol):
         """Delete a file that is locked by us and close it; nobody finds it without its lock where that can be."""
         ...
 
-    def is_open(self, descriptor: int, path: str) -> bool:
-        """Return whether the descriptor is still one of the file at the path."""
+    def seek(self, descriptor: int, offset: int, whence: int, /) -> int:
+        """As `os.lseek`: offset 0 from where it is (whence 1) tells how far was appended through the descriptor."""
+        ...
+
+    def identity(self, descriptor: int) -> tuple[int, int]:
+        """Return what only this file of the machine has, whatever its name."""
         ...

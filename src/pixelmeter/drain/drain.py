@@ -272,6 +272,7 @@ class Drain:
         # Counted before the files are read: an intent that was spooled before its outcome is then seen before it.
         self.behind = False
         waiting = self._spool.overflow()
+        self._spool.reopen()
         segments = self._spool.segments()
         for segment in segments:
             tail = self._tails.get(segment)
@@ -291,6 +292,7 @@ class Drain:
             self._ready.append(_Ready(record, None, 0))
 
     def _read(self, segment: Segment, tail: _Tail) -> None:
+        tail.reader.descriptor = segment.descriptor
         while len(self._ready) < GROUP and not tail.exhausted:
             final = self._spool.sealed(segment)
             frames = tail.reader.read(final=final)

@@ -80,7 +80,10 @@ class LateMeter(_Turn):
     def __call__(self) -> Meter | None:
         """Return the meter; None where there is none, and for what is sent while it is made. Raises nothing."""
         if not self._is_made:
-            self.take(self._have_it_made)
+            try:
+                self.take(self._have_it_made)
+            except Exception as error:
+                self._give_up(error)
         return self._meter
 
     def close(self, timeout: float) -> bool:
@@ -100,10 +103,13 @@ class LateMeter(_Turn):
             self._meter = self._make()
             self._is_made = True
         except Exception as error:
-            self._is_made = True
-            _say("image calls are not metered", error)
+            self._give_up(error)
         finally:
             self._is_making = False
+
+    def _give_up(self, error: Exception) -> None:
+        self._is_made = True
+        _say("image calls are not metered", error)
 
 
 class _Loading(_Turn):
@@ -203,7 +209,7 @@ class _FirstObject:
     def __get__(self, one: object, kind: type | None = None) -> Any:
         # Also of the class alone: whoever takes it there may be about to put something else in its place.
         _apply(self.library)
-        if one is not None:
+        if one is not None and _undo.get(self.library) is not _nothing:
             # Now, rather than with its first call, which is more often timed and more often in an event loop.
             _meter_now()
         return self._original.__get__(one, kind)
@@ -239,13 +245,18 @@ def _apply(library: str) -> None:
     try:
         _loading.take(load)
     except Exception as error:
+        _undo.setdefault(library, _nothing)
+        _no_longer_wait(library)
         _say(f"image calls over {library} are not metered", error)
 
 
 def _no_longer_wait(library: str | None = None) -> None:
     for each in [*_waiting]:
         if library is None or each.library == library:
-            _waiting.remove(each)
+            try:
+                _waiting.remove(each)
+            except ValueError:  # another thread was faster
+                continue
             each.take_back()
 
 
@@ -264,12 +275,12 @@ def _nothing() -> None:
 
 
 def _say(what: str, error: Exception) -> None:
-    import logging
-
-    from pixelmeter.errors import PixelmeterError
-
-    kind = "" if isinstance(error, PixelmeterError) else f"{type(error).__name__}: "
+    # By its name: what failed may be the import of that very class.
+    is_ours = any(each.__name__ == "PixelmeterError" for each in type(error).__mro__)
+    kind = "" if is_ours else f"{type(error).__name__}: "
     try:
+        import logging
+
         logging.getLogger("pixelmeter").error("%s: %s%s", what, kind, error)
     except Exception:  # a handler of the program's
         return

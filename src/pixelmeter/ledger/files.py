@@ -15,9 +15,9 @@ from collections.abc import Generator
 from typing import NamedTuple
 
 from pixelmeter.errors import LedgerError
-from pixelmeter.system import has_locks, lock, unlock
+from pixelmeter.system import Witness, has_locks, lock, unlock
 
-__all__ = ["PATIENCE", "Wal", "page_size", "read_wal", "write_lock"]
+__all__ = ["PATIENCE", "Wal", "page_size", "read_wal", "witness", "write_lock"]
 
 PATIENCE = 30.0
 """Seconds to wait for another writer before giving up; with four busy writers the worst wait seen was 3.2 s."""
@@ -84,6 +84,14 @@ def _wait(descriptor: int, path: str, patience: float) -> None:
             raise LedgerError(f"another process has held {path}.lock for {patience:g} seconds; is it stopped?")
         # Blocking in the kernel would be fair, but cannot be given up: a stopped process would hang us for good.
         time.sleep(random.uniform(0.001, 0.02))
+
+
+def witness(path: str) -> Witness:
+    """Open the lock of a ledger beside what SQLite has open, while it is held. Raises LedgerError."""
+    try:
+        return Witness(os.open(f"{path}.lock", os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0)))
+    except OSError as error:
+        raise LedgerError(f"cannot open {path}.lock: {error.strerror}") from None
 
 
 class Wal(NamedTuple):

@@ -258,6 +258,8 @@ class PostgresWriter(BudgetTransactions):
             raise without_secrets(error, self._address) from None
 
     def _try(self, work: Callable[[Session], _T]) -> _T:
+        if self._session is not None and self._session.is_robbed:
+            self.close()
         session = self._session
         try:
             if session is None:

@@ -9,6 +9,7 @@ import psycopg
 from psycopg import errors
 from psycopg.pq import TransactionStatus
 
+from pixelmeter import lifecycle
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.jobs import Job
 from pixelmeter.core.attempts.record import Attempt
@@ -16,6 +17,7 @@ from pixelmeter.ledger import version
 from pixelmeter.ledger.dialect import Sql as Piece
 from pixelmeter.ledger.postgres_sql import SENT_AS, Sql, adjustment_rows, copied, job_rows, json_rows
 from pixelmeter.ledger.postgres_sums import Additions
+from pixelmeter.system import Witness
 
 __all__ = ["Merged", "Rest", "Session", "last_row"]
 
@@ -43,6 +45,7 @@ class Session:
 
     def __init__(self, sql: Sql) -> None:
         self._connection: psycopg.Connection | None = None
+        self._witness: Witness | None = None
         self._sql = sql
         self._needed = version.revisions()[-1]
         self._prepared_by: int | None = None
@@ -54,12 +57,20 @@ class Session:
         """Connect; `close` is due then, whatever happens meanwhile."""
         # No statement is prepared by the driver: behind a pooler the next transaction may have another server process.
         self._connection = psycopg.connect(**arguments, autocommit=True, prepare_threshold=None)
+        self._witness = Witness(self._connection.fileno())
         self.encoding = self._connection.info.parameter_status("server_encoding") or ""
 
     def close(self) -> None:
         """Leave the server. May be repeated, and is to be where it was broken off."""
-        if self._connection is not None:
+        if self.is_robbed:
+            lifecycle.abandon(self._connection)
+        elif self._connection is not None:
             self._connection.close()
+
+    @property
+    def is_robbed(self) -> bool:
+        """Whether somebody has closed its socket, whose number may be that of another one by now."""
+        return self._witness is not None and not self._witness.is_there()
 
     @property
     def connection(self) -> psycopg.Connection:

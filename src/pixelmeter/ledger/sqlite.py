@@ -23,7 +23,7 @@ from pixelmeter.core.attempts import adjustment
 from pixelmeter.core.attempts.adjustment import Change
 from pixelmeter.core.attempts.jobs import Job, JobEnd, Record, Settler
 from pixelmeter.core.attempts.record import FIELDS, Attempt, row
-from pixelmeter.ledger import version
+from pixelmeter.ledger import sqlite_connections, version
 from pixelmeter.ledger.address import Address
 from pixelmeter.ledger.adjusting import (
     JOB_COLUMNS,
@@ -91,12 +91,6 @@ _JOB_TIMES = (JOB_COLUMNS.index("submitted_at"), JOB_COLUMNS.index("ended_at"))
 
 _FORK_SECONDS = 5.0
 
-# Who opened each connection that is open, by process. Referred to until they are closed under the lock: a forked child
-# that let go of one would close it, and wait in SQLite for a mutex that the parent's writer thread may have held.
-_OPEN: dict[sqlite3.Connection, int] = {}
-# Of what is in the middle of something with SQLite, which process began it.
-_BUSY: dict[object, int] = {}
-
 
 class SqliteWriter(BudgetTransactions):
     """Writes to a SQLite file; opens it when first used, and again after a failure or when it was replaced."""
@@ -133,13 +127,8 @@ class SqliteWriter(BudgetTransactions):
 
     @contextlib.contextmanager
     def _busy(self) -> Generator[None]:
-        here = object()
-        with self._using:
-            _BUSY[here] = os.getpid()
-            try:
-                yield
-            finally:
-                del _BUSY[here]
+        with self._using, sqlite_connections.busy():
+            yield
 
     def positions(self, names: Sequence[str]) -> Mapping[str, int]:
         """Return the committed position of each spool that has one."""
@@ -249,9 +238,10 @@ class SqliteWriter(BudgetTransactions):
     def _opened(self) -> Generator[sqlite3.Connection]:
         """Give the connection with the file lock held; whatever fails is a LedgerError, and is rolled back."""
         path = self._address.path
+        sqlite_connections.refuse_robbed()
         if self._connection is None or self._identity != _identity(path):
             self.close()
-            _close_inherited(path, self._patience)
+            sqlite_connections.close_inherited(path, self._patience)
             with self._busy():
                 ensure_schema(self._address, self._patience)
         with write_lock(path, self._patience), self._busy():
@@ -268,8 +258,8 @@ class SqliteWriter(BudgetTransactions):
         connection = self._connection = sqlite3.connect(
             path, timeout=self._patience, isolation_level=None, check_same_thread=False
         )
-        _OPEN[connection] = os.getpid()
         try:
+            sqlite_connections.keep(connection, path)
             for pragma in WRITING:
                 connection.execute(pragma)
         except BaseException:
@@ -287,27 +277,8 @@ class SqliteWriter(BudgetTransactions):
             # Closed before it is let go of: a thread that is ended in between leaves it to the next one, which opens
             # another one as it has no identity.
             self._identity = None
-            connection.close()
-            _OPEN.pop(connection, None)
+            sqlite_connections.close(connection)
             self._connection = None
-
-
-def _close_inherited(path: str, patience: float) -> None:
-    """Close what a forked child has of its parent's connections; Torn where the parent was using one.
-
-    SQLite knows the locks on a file by process, not by connection. With an inherited one it takes the parent's for its
-    own and gets none, so the parent, or any reader, ends as if it were the last one and deletes the WAL that the child
-    writes to: its commits succeed and are gone.
-    """
-    inherited = [connection for connection, process in list(_OPEN.items()) if process != os.getpid()]
-    if not inherited:
-        return
-    if any(process != os.getpid() for process in list(_BUSY.values())):
-        raise lifecycle.Torn("while its parent was writing, which SQLite does not survive")
-    with write_lock(path, patience):
-        for connection in inherited:
-            if _OPEN.pop(connection, None) is not None:
-                connection.close()
 
 
 def _run(connection: sqlite3.Connection, statements: Sequence[Sql]) -> Sequence[Sequence[Any]]:

@@ -114,7 +114,7 @@ class FrameReader:
 
     def __init__(self, files: Files, descriptor: int) -> None:
         self._files = files
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._position = 0
         self.frames = 0
         self.damaged = 0
@@ -141,7 +141,7 @@ class FrameReader:
     def _chunk(self) -> bytes:
         data = b""
         while len(data) < _CHUNK:
-            more = self._files.read(self._descriptor, self._position + len(data), _CHUNK - len(data))
+            more = self._files.read(self.descriptor, self._position + len(data), _CHUNK - len(data))
             if not more:
                 break
             data += more

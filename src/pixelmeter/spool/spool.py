@@ -20,7 +20,7 @@ from pixelmeter.settings import SPOOL_LIMIT
 from pixelmeter.spool.frames import INTENT, JOB_END, OUTCOME, FrameKind, encode
 from pixelmeter.spool.names import mark_name, refused_name
 from pixelmeter.spool.room import Room, SpoolFull, surely_held
-from pixelmeter.spool.segment import Segment, SpoolCounts
+from pixelmeter.spool.segment import CLOSED, Segment, SpoolCounts
 
 __all__ = ["Durability", "Spool"]
 
@@ -32,8 +32,8 @@ class Spool:
     """Keeps attempts in files of a folder; nothing is opened before the first of them.
 
     `intent` and `outcome` are for any thread, signal handler or finalizer: they take no lock, wait for nothing but
-    the one write, and never raise. `overflow`, `take`, `segments`, `sealed`, `carry`, `set_aside`, `sync`, `seal`,
-    `remove`, `settle`, `measure` and `unmark` are for the one thread that drains.
+    the one write, and never raise. `overflow`, `take`, `segments`, `sealed`, `carry`, `set_aside`, `reopen`, `sync`,
+    `seal`, `remove`, `settle`, `measure` and `unmark` are for the one thread that drains.
 
     A folder holds `limit` bytes at most that the ledger does not have. Beyond that no attempt begins to be kept: its
     outcome is dropped, unless there is room again by then. One that has begun is kept to its end.
@@ -161,6 +161,14 @@ class Spool:
         """Let the next append begin a new segment."""
         self._active = None
 
+    def reopen(self) -> None:
+        """Open the files anew that somebody has closed; those that another process has by now are its own."""
+        for segment in self.segments():
+            with self._noted():
+                if not segment.reopen(self._path(segment.name)):
+                    self._retire(segment)
+                    self._segments.remove(segment)
+
     def sync(self) -> bool:
         """Force what was appended to the disk; return False when that failed somewhere.
 
@@ -202,9 +210,7 @@ class Spool:
         """Leave everything to the parent process, in a forked child before anything else; or to whoever adopts it."""
         for segment in [*self._segments, *([] if self._mark is None else [self._mark])]:
             with suppress(OSError):
-                # Where a fork was noticed late, somebody may have closed them all, and opened others.
-                if self._files.is_open(segment.descriptor, self._path(segment.name)):
-                    self._files.close(segment.descriptor)
+                segment.close()
         self._start()
 
     @property
@@ -256,6 +262,7 @@ class Spool:
             return None
 
     def _append(self, frame: bytes) -> Segment | None:
+        is_again = False
         while True:
             segment = self._active or self._open()
             if segment is None:
@@ -265,13 +272,16 @@ class Spool:
             try:
                 if segment is not self._active:
                     continue
-                taken = self._files.append(segment.descriptor, frame)
+                taken = segment.append(frame)
             except OSError as error:
+                if error.errno in CLOSED and not is_again:
+                    is_again = True
+                    self._retire(segment)
+                    continue
                 self._refused(segment, error)
                 return None
             finally:
                 segment.writers.pop()
-            segment.size += taken
             self._room.left -= taken
             if segment.size >= self._segment_bytes:
                 self._retire(segment)
@@ -306,7 +316,7 @@ class Spool:
             try:
                 self._files.make_folder(self._folder)
                 name = f"{self._next_name()}.spool"
-                segment = Segment(name, self._files.create(self._path(name)))
+                segment = Segment(name, self._files, self._path(name))
             except OSError as error:
                 errors.append(error)
                 if not self._segments:
@@ -340,16 +350,11 @@ class Spool:
         if self.on_drop(record.id) and self._mark is None:
             with self._noted():
                 name = mark_name(self._next_name())
-                self._mark = Segment(name, self._files.create(self._path(name)))
+                self._mark = Segment(name, self._files, self._path(name))
 
     def _refused(self, segment: Segment, error: OSError) -> None:
         self._note(error)
-        if error.errno == errno.EBADF:
-            # Somebody closed our descriptor; its number may be another file's by now.
-            self._retire(segment)
-            if segment in self._segments:
-                self._segments.remove(segment)
-        elif segment.size:
+        if segment.size:
             self._retire(segment)
 
     def _retire(self, segment: Segment) -> None:
@@ -373,7 +378,7 @@ class Spool:
 
     def _discard(self, segment: Segment) -> None:
         with self._noted():
-            self._files.discard(self._path(segment.name), segment.descriptor)
+            segment.discard(self._path(segment.name))
 
     def _path(self, name: str) -> str:
         return f"{self._folder}/{name}"
