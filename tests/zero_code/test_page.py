@@ -21,7 +21,10 @@ SESSIONS = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
 COMMANDS = [line.removeprefix("$ ") for session in SESSIONS for line in session.splitlines() if line.startswith("$ ")]
 TABLE = dict(re.findall(r"^\| (.*?) \| ((?:yes|no) \| (?:yes|no)) \|$", PAGE, re.MULTILINE))
 ROWS = {
-    "python app.py": ["a program", "-m", "-c", "a script", "from a shell"],
+    "python app.py": [
+        *("a program", "-m", "-c", "a script", "a zip file", "from a shell"),
+        "a program that starts itself again in its own place",
+    ],
     "python -s": ["-s", "-P", "PYTHONSAFEPATH", "PYTHONNOUSERSITE"],
     "python -I": ["-I", "-E"],
     "python -S": ["-S"],
