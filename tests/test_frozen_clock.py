@@ -23,7 +23,7 @@ FROZEN = "2026-02-03"
 HOUR = 3_600_000_000
 
 # What is written in C warns when it is imported while the clock is stopped: its classes are larger then.
-pytestmark = pytest.mark.filterwarnings("ignore:datetime.* size changed:RuntimeWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore:datetime.* size changed:RuntimeWarning")]
 
 Start = Callable[[], tuple[Meter, httpx.Client]]
 

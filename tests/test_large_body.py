@@ -14,6 +14,8 @@ from pixelmeter.testing import Gateway
 from tests.clients import KITS, Client, Kit, each
 from tests.ledger.reading import stored
 
+pytestmark = pytest.mark.slow
+
 _LENGTH = 64_000_000
 _ALLOWED = 1_000_000
 _BODY = {"model": "meta/sam-3-1-image", "prompt": "a fox", "response_format": "b64_json"}

@@ -14,6 +14,8 @@ import pytest
 from pixelmeter.testing import Gateway
 from tests.drain.ledger import outcomes, rolled_up
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[1]
 ENVIRONMENT = os.environ | {"PYTHONPATH": f"{ROOT}/src{os.pathsep}{ROOT}"}
 

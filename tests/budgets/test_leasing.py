@@ -170,6 +170,7 @@ def test_calls_under_way_count(start: Start) -> None:
     program.begin()
 
 
+@pytest.mark.slow
 def test_programs_share_a_budget_and_never_go_beyond_it(start: Start, ledger_url: str) -> None:
     programs = [start(usd("1", name="b")) for _ in range(3)]
     calls = 0
@@ -454,6 +455,7 @@ def test_rows_that_are_written_twice_are_charged_once(start: Start, ledger_url: 
     program.refused()
 
 
+@pytest.mark.slow
 def test_many_customers_take_no_memory_for_good(start: Start) -> None:
     program = start(usd("0.02", each="tag:customer"))
     for customer in range(1100):

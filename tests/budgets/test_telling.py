@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import httpx
+import pytest
 
 import pixelmeter
 from pixelmeter.core.budgets.budget import Budget, Notice
@@ -149,6 +150,7 @@ def test_a_meter_tells_what_its_last_call_has_passed_before_it_is_closed(
     assert {} == meter.status()["failures"]
 
 
+@pytest.mark.slow
 def test_a_program_that_ends_tells_first(gateway: Gateway, ledger_url: str, tmp_path: Path) -> None:
     program = f"""
 import httpx, pixelmeter

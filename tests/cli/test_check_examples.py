@@ -37,6 +37,7 @@ def cronjob() -> Any:
     return yaml.safe_load((FOLDER / "cronjob.yaml").read_text())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
 def test_the_manifest_is_one_that_kubernetes_takes(version: str) -> None:
     # Late: it takes longer to import than all else of a folder of tests, and each worker would.

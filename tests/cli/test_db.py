@@ -54,6 +54,7 @@ def filled_url(new_url: str) -> str:
     return new_url
 
 
+@pytest.mark.slow
 def test_a_downgrade_says_what_it_discards_and_asks(filled_url: str) -> None:
     refused = run("downgrade", "0001", "--database-url", filled_url, answer="n\n")
     kept = migrate.status(filled_url).state
@@ -108,6 +109,7 @@ def test_the_copy_of_a_server_is_offered_without_its_password(postgres_url: str)
     assert PASSWORD not in refused.stderr
 
 
+@pytest.mark.slow
 def test_a_downgrade_that_discards_nothing_does_not_ask(filled_url: str) -> None:
     same = run("downgrade", migrate.head(), "--database-url", filled_url)
     nowhere = run("downgrade", "9999", "--database-url", filled_url)

@@ -22,6 +22,8 @@ from pixelmeter.ledger.engine import ensure_schema
 from tests.postgres import PASSWORD
 from tests.serve.server import start
 
+pytestmark = pytest.mark.slow
+
 _LINE = re.compile(
     r"gateway billed \$(?P<billed>[0-9.]+), ledger says \$(?P<known>[0-9.]+), unknown (?P<unknown>[0-9]+)\n"
     r"For those of unknown cost it billed \$(?P<rest>[0-9.]+), "

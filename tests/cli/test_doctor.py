@@ -251,6 +251,7 @@ def test_a_postgres_role_without_rights_is_told_which_it_lacks(postgres_url: str
     assert "; UPDATE (is_latest) on pixelmeter_adjustments; SELECT on pixelmeter_jobs; " in missing
 
 
+@pytest.mark.slow
 def test_doctor_asks_for_the_rights_that_the_page_grants(postgres_url: str, tmp_path: Path) -> None:
     migrate.upgrade(postgres_url)
     page = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text().partition("## Permissions")[2]

@@ -122,6 +122,7 @@ def test_it_only_shows_where_nobody_can_answer(ledger_url: str, prices: str) -> 
     assert [[], []] == [one["adjustments"] for one in listed(ledger_url).values()]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "is_changed"), [("y", True), ("n", False)])
 def test_somebody_at_a_terminal_is_asked(sqlite_url: str, prices: str, answer: str, is_changed: bool) -> None:
     attempt = unpriced()

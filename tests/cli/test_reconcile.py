@@ -247,6 +247,7 @@ def test_a_run_that_comes_too_late_says_so_and_ends_as_if_it_had_run_afterwards(
         assert (0, 0) == (afterwards["to_settle"], afterwards["adjusted"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("answer", "billing"), [("y", "billed"), ("n", "unknown")])
 def test_on_a_terminal_it_asks_and_shows_how_far_it_is(folder: Path, answer: str, billing: str) -> None:
     asked = ["--gateway", "aigateway", "--month", "2026-05", "--file", str(folder / "may.csv"), "--columns", COLUMNS]

@@ -65,6 +65,7 @@ def test_a_closed_standard_output_is_told_in_one_line(folder: Path, command: str
     assert (1, "Error: cannot write to standard output: Bad file descriptor\n") == (ended.returncode, ended.stderr)
 
 
+@pytest.mark.slow
 @EACH_COMMAND
 def test_a_reader_that_has_left_is_not_worth_a_word(folder: Path, command: str) -> None:
     reading, writing = os.pipe()
@@ -90,6 +91,7 @@ def test_a_closed_standard_input_and_error_do_not_matter(folder: Path) -> None:
     assert (0, 2) == (ended.returncode, len(ended.stdout.splitlines()))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize("redirections", [">&- 2>&-", ">/dev/full 2>/dev/full", "<&- >&- 2>&-"])
 def test_a_command_without_any_stream_still_does_its_work(folder: Path, redirections: str) -> None:

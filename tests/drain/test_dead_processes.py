@@ -173,6 +173,7 @@ def test_much_that_a_dead_process_left_is_committed_in_groups(folder: str, heir:
     assert [] == list(FILES.list(folder))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("commits", range(4))
 def test_an_adoption_that_the_ledger_breaks_off_can_be_repeated(
     folder: str, writer: Writer, sqlite_url: str, commits: int
@@ -291,6 +292,7 @@ def test_an_empty_file_of_a_dead_process_is_removed(heir: Drain, folder: str) ->
     assert [] == list(FILES.list(folder))
 
 
+@pytest.mark.slow
 def test_processes_that_adopt_at_once_share_the_work(folder: str, sqlite_url: str) -> None:
     expected: dict[str, str] = {}
     for _ in range(6):
@@ -352,6 +354,7 @@ def leave_many(folder: str, number: int) -> set[str]:
     return ids
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "numbers", [(250, 500, 1000), pytest.param((500, 1000, 2000, 4000), marks=pytest.mark.slow)], ids=["few", "many"]
 )
@@ -381,6 +384,7 @@ def test_looking_at_twice_as_many_files_is_twice_the_work(tmp_path: Path) -> Non
         assert (2, 2 * number, number) == (files.lists, files.names, files.opens)
 
 
+@pytest.mark.slow
 def test_our_own_attempts_do_not_wait_until_thousands_of_files_are_taken_in(
     folder: str, writer: Writer, sqlite_url: str
 ) -> None:
@@ -403,6 +407,7 @@ def test_our_own_attempts_do_not_wait_until_thousands_of_files_are_taken_in(
     assert parts > 10
 
 
+@pytest.mark.slow
 def test_the_first_part_of_an_adoption_takes_something_in_already(folder: str, writer: Writer, sqlite_url: str) -> None:
     """Programs that end at once would else leave more than they take in."""
     leave_many(folder, 2000)

@@ -175,6 +175,7 @@ def test_a_database_that_goes_away_meanwhile_is_not_asked_again_and_again(
     assert {REASON: 1} == set_aside(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("leaver", ["step", "adopt"])
 def test_a_kill_in_the_middle_of_setting_aside_loses_nothing_and_doubles_nothing(
     tmp_path: Path, writer: Writer, sqlite_url: str, leaver: str

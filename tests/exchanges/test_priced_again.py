@@ -19,6 +19,8 @@ from pixelmeter.system import SystemClock
 from tests.clients import KITS
 from tests.exchanges.test_exchanges import Ledger, exchanges
 
+pytestmark = pytest.mark.slow
+
 PROFILES, BOOK = load_profiles({}), book_of(None)
 
 

@@ -16,6 +16,8 @@ from tests.export.ledgers import export, filled, in_order, run
 from tests.factories import make_attempt
 from tests.ledger.test_adjusted_queries import write
 
+pytestmark = pytest.mark.slow
+
 
 def tell(server: str, what: str, data: bytes = b"") -> None:
     """Steer the store."""

@@ -16,6 +16,8 @@ from pixelmeter.testing import Gateway
 from pixelmeter.upkeep import adopt
 from tests.hazards.process import run_python
 
+pytestmark = pytest.mark.slow
+
 PRELUDE = """
 import os, multiprocessing, pathlib, shutil, signal, sys, threading
 import httpx

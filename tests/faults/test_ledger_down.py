@@ -64,6 +64,7 @@ def taken(place: Place, meter: Meter, tag: str) -> None:
     assert [] == list(Path(place.spool).rglob("*.spool"))
 
 
+@pytest.mark.slow
 def test_a_postgres_that_is_stopped_and_started_again_gets_everything(
     server: Server, place: Place, gateway: Gateway
 ) -> None:
@@ -86,6 +87,7 @@ def test_a_postgres_that_is_stopped_and_started_again_gets_everything(
         check(place, gateway, "down-from-the-start", "up", "down-again", "up-again")
 
 
+@pytest.mark.slow
 def test_a_wrong_password_is_told_and_never_shown(
     server: Server, place: Place, gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -187,6 +189,7 @@ def test_a_spool_that_cannot_be_made_leaves_memory_and_the_ledger(
     check(place, gateway, "a")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("trouble", "ledger_error", "missed_intents", "spool_error"),
     [

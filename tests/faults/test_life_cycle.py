@@ -20,6 +20,8 @@ from pixelmeter.testing.handle import Gateway
 from tests.faults.books import Books
 from tests.faults.support import Place, call, recover
 
+pytestmark = pytest.mark.slow
+
 
 def run(program: str, place: Place) -> subprocess.CompletedProcess[str]:
     """Run a program of `tests.faults.endings` as a strict host would: every warning is an error."""

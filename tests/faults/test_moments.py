@@ -25,6 +25,8 @@ from tests.ledger.reading import stored
 from tests.ledger.test_writer_postgres import END_OTHERS
 from tests.postgres import PROVIDE, Server, Unavailable
 
+pytestmark = pytest.mark.slow
+
 CONNECTED = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
 
 

@@ -18,6 +18,8 @@ from pixelmeter.testing.handle import Gateway
 from tests.faults.support import Place, call
 from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 
+pytestmark = pytest.mark.slow
+
 NEWER = '''
 """A column that writers who do not know it leave NULL."""
 

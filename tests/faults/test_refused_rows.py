@@ -112,6 +112,7 @@ def tags_in(ledger: str, gateway: Gateway) -> set[str]:
     return set(Books.read(ledger, gateway.billing()).by_tag)
 
 
+@pytest.mark.slow
 def test_rows_that_an_encoding_cannot_hold_hold_up_no_others_and_are_not_lost(
     narrow: tuple[str, str], postgres_url: str, gateway: Gateway, tmp_path: Path
 ) -> None:

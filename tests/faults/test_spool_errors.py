@@ -16,6 +16,8 @@ from tests.drain.ledger import outcomes, rolled_up
 from tests.factories import make_attempt
 from tests.faults.files import FaultyFiles
 
+pytestmark = pytest.mark.slow
+
 ERRORS = [errno.EIO, errno.ENOSPC, errno.EROFS, errno.EDQUOT, errno.EACCES, errno.EMFILE]
 
 

@@ -8,8 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import unavailable
 from tests.drain.ledger import outcomes
+
+pytestmark = pytest.mark.slow
 
 ENVIRONMENT = os.environ | {"PYTHONPATH": "src:."}
 # In a namespace of its own the mount needs no privileges and goes away with the process.

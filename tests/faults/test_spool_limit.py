@@ -175,6 +175,7 @@ def _spend(place: Place, report: str) -> None:
     signal.pause()
 
 
+@pytest.mark.slow
 def test_a_program_that_is_killed_takes_nothing_of_a_budget_with_it(
     limited: Place, gateway: Gateway, tmp_path: Path
 ) -> None:

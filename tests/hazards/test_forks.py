@@ -17,7 +17,7 @@ from pixelmeter.testing import Gateway
 from pixelmeter.upkeep import adopt
 from tests.hazards.process import run_python
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [pytest.mark.slow, pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")]
 
 KINDS = {"with hooks": "os.fork", "without hooks": "ctypes.PyDLL(None).fork"}
 LIBRARIES = ["httpx", "httpx2"]

@@ -11,6 +11,8 @@ import pytest
 from pixelmeter.testing import Gateway
 from tests.hazards.process import run_python
 
+pytestmark = pytest.mark.slow
+
 PATCH = "from gevent import monkey; monkey.patch_all()"
 PROGRAM = """
 import json

@@ -16,6 +16,8 @@ from pixelmeter.testing import Gateway
 from pixelmeter.upkeep import adopt
 from tests.hazards.process import environment, run_python
 
+pytestmark = pytest.mark.slow
+
 LIBRARIES = ["httpx", "httpx2"]
 EACH_LIBRARY = pytest.mark.parametrize("library", ["httpx2", pytest.param("httpx", marks=pytest.mark.slow)])
 """How a process begins and ends is hardly the library's business."""

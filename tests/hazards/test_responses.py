@@ -154,6 +154,7 @@ async def test_hazard_03_a_mock_that_streams_is_recorded(pair: Pair) -> None:
     assert BILLED == pair.settlement()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["alias, pixelmeter", "pixelmeter, alias"])
 def test_hazard_04_httpx_as_an_alias_of_httpx2_is_metered(gateway: Gateway, order: str, tmp_path: Any) -> None:
     lines = {"alias": "import httpx2; httpx2.alias_httpx()", "pixelmeter": "import pixelmeter"}

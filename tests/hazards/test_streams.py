@@ -163,6 +163,7 @@ async def test_hazard_15_a_response_that_nobody_closes_is_recorded_when_it_is_co
     await client.close()
 
 
+@pytest.mark.slow
 @on("forgets")
 async def test_hazard_16_a_response_may_be_collected_at_any_line_of_our_own_code(pair: Pair) -> None:
     """A finalizer that waits for a lock of the code that it interrupts would never return."""

@@ -112,6 +112,7 @@ def test_every_example_has_a_line_in_the_list() -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", EXPECTED)
 def test_an_example_runs_and_its_spend_is_reported(
     name: str, gateway: Gateway, environment: dict[str, str], tmp_path: Path

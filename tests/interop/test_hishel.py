@@ -111,6 +111,7 @@ async def test_a_meter_over_the_cache_bills_no_hit(
     assert [number % MODELS + 1 for number in range(MODELS, REQUESTS)] == [hit.images for hit in hits]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("over", [False, True], ids=["under", "over"])
 async def test_a_cache_by_the_rules_of_http_lets_every_image_call_through(
     kit: Kit, over: bool, gateway: Gateway, metered: Metered, tmp_path: Path

@@ -20,6 +20,7 @@ from tests.interop.test_jobs_of_sdks import OUTCOMES
 from tests.ledger.reading import adjusted, recomputed, rollup, stored
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "size",
     [

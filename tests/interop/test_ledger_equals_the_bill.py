@@ -17,6 +17,8 @@ from tests.interop.callers import CALLERS, Caller
 from tests.interop.workload import Step, Work, workload
 from tests.ledger.reading import recomputed, rollup, stored
 
+pytestmark = pytest.mark.slow
+
 Bill = dict[str, Any]
 
 

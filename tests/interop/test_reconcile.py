@@ -54,6 +54,7 @@ def items(document: dict[str, Any], kind: str) -> list[dict[str, Any]]:
     return [item for item in document["items"] if item["class"] == kind]
 
 
+@pytest.mark.slow
 def test_every_planted_difference_is_found_and_nothing_else(
     new_url: str, gateway: Gateway, meter: pixelmeter.Meter
 ) -> None:

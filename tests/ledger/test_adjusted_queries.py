@@ -52,6 +52,7 @@ def drawn(rows: Sequence[Attempt], seed: int) -> Iterator[tuple[str, Mapping[str
         yield one.id, {name: fields[name] for name in choose.sample(list(fields), choose.randrange(1, len(fields)))}
 
 
+@pytest.mark.slow
 def test_any_report_is_what_python_adds_up_from_attempts_with_adjustments(ledger_url: str) -> None:
     written = varied(300, "2026-03-25T00:00:00+00:00", 7)
     now = {one.id: one for one in written}

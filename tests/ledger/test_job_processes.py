@@ -11,6 +11,7 @@ from functools import partial
 from multiprocessing.connection import Connection
 
 import psycopg
+import pytest
 
 from pixelmeter.core.attempts.jobs import JobEnd, Record
 from pixelmeter.ledger.address import in_schema
@@ -19,6 +20,8 @@ from pixelmeter.ledger.writer import open_writer
 from tests.factories import STARTED_AT, make_attempt
 from tests.ledger.reading import adjusted
 from tests.ledger.test_adjusting import HOUR, assert_consistent, corrected, heard, submitted
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = 12
 JOBS = 24

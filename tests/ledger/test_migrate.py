@@ -31,6 +31,8 @@ from tests.ledger.reading import adjusted, recomputed, recomputed_totals, rollup
 from tests.ledger.test_adjusting import heard, submitted
 from tests.ledger.test_writer_postgres import WAITING
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_migrations_lead_to_exactly_the_tables_of_the_code(new_url: str) -> None:
     migrate.upgrade(new_url)

@@ -75,6 +75,7 @@ def test_the_tables_are_made_in_the_schema_and_nowhere_else(
     assert {(schema, name) for name in OURS} == tables(postgres_url)
 
 
+@pytest.mark.slow
 def test_two_ledgers_of_one_database_do_not_see_each_other(postgres_url: str, url: str) -> None:
     batch = [make_attempt() for _ in range(5)]
     for each, position in ((postgres_url, 1), (url, 2)):
@@ -90,6 +91,7 @@ def test_two_ledgers_of_one_database_do_not_see_each_other(postgres_url: str, ur
         assert recomputed_totals(each) == totals(each)
 
 
+@pytest.mark.slow
 def test_a_ledger_in_a_schema_goes_down_and_up_again_beside_one_without(postgres_url: str, url: str) -> None:
     for each in (postgres_url, url):
         with closing(open_writer(each)) as writer:
@@ -108,6 +110,7 @@ def test_a_ledger_in_a_schema_goes_down_and_up_again_beside_one_without(postgres
     assert OURS == {name for where, name in tables(postgres_url) if where == "public"}
 
 
+@pytest.mark.slow
 def test_every_command_and_the_meter_take_the_schema_from_the_environment(
     postgres_url: str, url: str, schema: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -153,6 +156,7 @@ def test_the_exporter_reads_the_ledger_of_the_schema(postgres_url: str, url: str
     assert 3.0 == sum(sample.value for sample in families["pixelmeter_requests"].samples)
 
 
+@pytest.mark.slow
 def test_what_a_killed_process_left_is_taken_in_by_who_has_the_same_schema(
     postgres_url: str, url: str, schema: str, tmp_path: Path
 ) -> None:

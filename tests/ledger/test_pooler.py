@@ -8,6 +8,7 @@ from pathlib import Path
 
 import httpx
 import psycopg
+import pytest
 
 import pixelmeter
 from pixelmeter.ledger import migrate
@@ -17,6 +18,8 @@ from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
 from tests.ledger.test_writer_postgres import END_OTHERS, WAITING
+
+pytestmark = pytest.mark.slow
 
 WRITERS = 4
 WRITES = 50

@@ -163,6 +163,7 @@ def wait_for_the_end_of_transactions(admin: psycopg.Connection) -> None:
         threading.Event().wait(0.01)
 
 
+@pytest.mark.slow
 def test_seven_writers_go_on_beside_one_that_was_stopped_inside_its_transaction(
     postgres_url: str, admin: psycopg.Connection
 ) -> None:
@@ -187,6 +188,7 @@ def test_seven_writers_go_on_beside_one_that_was_stopped_inside_its_transaction(
     assert recomputed_totals(postgres_url) == totals(postgres_url)
 
 
+@pytest.mark.slow
 def test_the_server_ends_the_transaction_of_a_writer_that_stays_stopped_which_then_writes_again(
     postgres_url: str, admin: psycopg.Connection
 ) -> None:

@@ -337,6 +337,7 @@ def test_an_attempt_that_comes_into_a_month_just_before_it_is_dropped_stays(
     assert "2026_04" in months_in(monthly_url)
 
 
+@pytest.mark.slow
 def test_a_month_that_is_read_for_long_is_left_to_the_next_prune(
     monthly_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -411,6 +412,7 @@ def killed_at(step: int, work: Callable[[], object]) -> bool:
         os._exit(1)
 
 
+@pytest.mark.slow
 def test_a_prune_that_is_killed_at_any_statement_is_brought_to_its_end_by_the_next(ledger_url: str) -> None:
     old = [at(BOUND - number * DAY - 1) for number in range(40)]
     young = [at(BOUND + number * DAY) for number in range(5)]
@@ -485,6 +487,7 @@ def twin_url(request: pytest.FixtureRequest, ledger_url: str, tmp_path: Path) ->
         yield url
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(steps=STEPS)
 def test_after_any_writes_replays_and_prunes_the_sums_are_of_all_and_the_rows_of_what_is_since(

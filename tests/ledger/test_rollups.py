@@ -93,6 +93,7 @@ _STEPS = st.one_of(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(60), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(steps=st.lists(_STEPS, max_size=10))
 def test_sums_are_those_of_the_attempts_after_any_interleaving(ledger_url: str, steps: Sequence[Any]) -> None:
@@ -127,6 +128,7 @@ def record_of(drawn: Any) -> Record:
     return make_attempt(**{**drawn, "tags": tagged(**drawn["tags"])})
 
 
+@pytest.mark.slow
 def test_a_tag_with_too_many_values_in_one_write_has_no_sums_and_the_others_have(ledger_url: str) -> None:
     with closing(open_writer(ledger_url)) as writer:
         writer.write([make_attempt(tags=tagged(team="growth", user="u-0"))], {}, [])
@@ -140,6 +142,7 @@ def test_a_tag_with_too_many_values_in_one_write_has_no_sums_and_the_others_have
     agree(ledger_url)
 
 
+@pytest.mark.slow
 def test_a_tag_becomes_wide_though_each_process_has_seen_few_of_its_values(ledger_url: str) -> None:
     every = customers(1500)
     for start in range(0, 1500, 50):
@@ -151,6 +154,7 @@ def test_a_tag_becomes_wide_though_each_process_has_seen_few_of_its_values(ledge
     agree(ledger_url)
 
 
+@pytest.mark.slow
 def test_a_tag_with_as_many_values_as_there_may_be_keeps_its_sums(ledger_url: str) -> None:
     with closing(open_writer(ledger_url)) as writer:
         for day in range(2):
@@ -262,6 +266,7 @@ def test_the_numbers_of_totals_keep_the_order_in_which_they_came(ledger_url: str
         merge(ledger_url)
 
 
+@pytest.mark.slow
 def test_a_ledger_of_before_has_all_sums_after_an_upgrade(ledger_url: str) -> None:
     with closing(open_writer(ledger_url)) as writer:
         writer.write([submitted("job_1", tags=tagged(team="a")), make_attempt(tags=tagged(team="b", odd=7))], {}, [])

@@ -22,6 +22,8 @@ from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.ledger.reading import stored
 
+pytestmark = pytest.mark.slow
+
 ENV = """
 import pixelmeter.ledger
 import sqlalchemy as sa

@@ -143,6 +143,7 @@ _ROWS = st.builds(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(40), suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(pages=st.lists(st.lists(_ROWS, max_size=4), max_size=5))
 def test_the_last_reading_of_each_row_holds(sqlite_url: str, pages: list[list[Statement]]) -> None:

@@ -22,6 +22,8 @@ from tests.ledger.reading import (
     totals,
 )
 
+pytestmark = pytest.mark.slow
+
 ROWS = 3000
 
 

@@ -182,6 +182,7 @@ parts = st.fixed_dictionaries(
 batches = st.lists(st.lists(st.tuples(st.integers(0, 5), parts), max_size=8), min_size=1, max_size=4)
 
 
+@pytest.mark.slow
 @given(batches=batches)
 @settings(max_examples=examples(25), suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture])
 def test_the_rollup_and_the_totals_are_always_what_the_rows_add_up_to(

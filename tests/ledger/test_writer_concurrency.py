@@ -6,12 +6,15 @@ from contextlib import closing
 from multiprocessing.connection import Connection
 
 import psycopg
+import pytest
 
 from pixelmeter.core.attempts.record import Attempt
 from pixelmeter.ledger import migrate
 from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, totals
+
+pytestmark = pytest.mark.slow
 
 PROCESSES = 4
 BATCHES = 25

@@ -127,6 +127,7 @@ except pixelmeter.errors.LedgerError as error:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder_mode", "message"), [(0o777, "readonly database"), (0o555, "must exist and be writab")]
 )
@@ -151,6 +152,7 @@ def test_a_missing_folder_is_an_error_that_names_it(tmp_path: Path) -> None:
         open_writer(f"sqlite:///{tmp_path}/nowhere/ledger.db").write([make_attempt()], {}, [])
 
 
+@pytest.mark.slow
 def test_a_full_disk_loses_nothing_that_was_committed_and_the_writer_goes_on(sqlite_url: str) -> None:
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
@@ -212,6 +214,7 @@ def killer(moment: int) -> Callable[[FrameType, str, object], Any]:
     return trace
 
 
+@pytest.mark.slow
 def test_a_writer_that_is_killed_at_any_line_leaves_its_connection_to_whoever_closes_it(ledger_url: str) -> None:
     path = ledger_url.removeprefix("sqlite:///")
     with closing(open_writer(ledger_url)) as writer:

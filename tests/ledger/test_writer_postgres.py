@@ -78,6 +78,7 @@ def test_a_writer_that_loses_a_deadlock_tries_again(postgres_url: str) -> None:
     assert recomputed_totals(postgres_url) == totals(postgres_url)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("postgres_server")
 def test_a_server_that_was_killed_is_found_again() -> None:
     server = Server.start(settings={})

@@ -62,6 +62,7 @@ def test_the_places_of_thresholds_are_those_that_the_scripts_find() -> None:
     assert to_json(places()) == PLACES.read_text(), AGAIN
 
 
+@pytest.mark.slow
 def test_every_text_that_depends_on_thresholds_stands_somewhere() -> None:
     assert set(texts(Thresholds())) == {place.name for found in places().values() for place in found}
 
@@ -90,6 +91,7 @@ def test_what_is_exported_is_what_the_scripts_make_for_the_same_thresholds(chose
     assert [*FILES, *alert_pages()] == list(files(made))
 
 
+@pytest.mark.slow
 @given(thresholds())
 @settings(max_examples=examples(25))
 def test_whatever_the_thresholds_are_the_scripts_make_what_is_exported(chosen: Thresholds) -> None:

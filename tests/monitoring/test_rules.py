@@ -43,6 +43,7 @@ def test_alerts_fire_and_are_silent_as_they_should(tmp_path: Path, step: str) ->
     judge(tmp_path, step, [case.as_test() for case in CASES if case.step == step])
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_first_minutes_of_a_new_program_and_a_new_exporter_raise_no_alarm(tmp_path: Path) -> None:
     silent = [

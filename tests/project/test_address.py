@@ -56,6 +56,7 @@ def test_the_links_of_a_release_are_those_of_its_version() -> None:
     assert {} == hatch_build.urls("", "1.2.3")
 
 
+@pytest.mark.slow
 def test_the_wheel_has_the_readme_and_the_links_that_the_address_gives(wheel: Path) -> None:
     said = metadata(wheel)
 

@@ -5,7 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from tests.project.conftest import CHECKOUT
+
+pytestmark = pytest.mark.slow
 
 FILES = sorted(file.relative_to(CHECKOUT) for file in (CHECKOUT / "scripts").rglob("*.py"))
 MODULES = [".".join(file.with_suffix("").parts) for file in FILES if file.stem != "__init__"]

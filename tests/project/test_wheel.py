@@ -94,6 +94,7 @@ def test_the_wheel_says_what_it_is_the_version_included(wheel: Path) -> None:
     assert {f"{TROVE}{version}" for version in ("3.11", "3.12", "3.13")} <= set(said["Classifier"])
 
 
+@pytest.mark.slow
 def test_twine_finds_nothing_wrong_with_what_would_be_published(built: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "twine", "check", "--strict", *map(str, built.iterdir())], capture_output=True, text=True

@@ -26,6 +26,7 @@ def linters() -> None:
         unavailable("actionlint is not installed", "make check")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("linters")
 def test_actionlint_and_zizmor_find_nothing() -> None:
     done = subprocess.run(
@@ -35,6 +36,7 @@ def test_actionlint_and_zizmor_find_nothing() -> None:
     assert (0, "") == (done.returncode, done.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("linters")
 @pytest.mark.parametrize(
     ("right", "wrong", "said"),

@@ -18,6 +18,8 @@ from tests.proxy.sidecar import connect, proxying
 from tests.proxy.test_metering import BODY, PATH
 from tests.proxy.upstream import GENEROUS, Arrived, Upstream
 
+pytestmark = pytest.mark.slow
+
 MB = 1024 * 1024
 
 

@@ -262,6 +262,7 @@ def test_a_call_that_failed_anyway_says_why_though_its_client_has_left(pair: Pai
     assert ("throttled", 0) == (calls.row().outcome, calls.row().cost)
 
 
+@pytest.mark.slow
 def test_an_answer_that_does_not_come_in_time_for_a_client_that_left_is_given_up(pair: Pair, sqlite_url: str) -> None:
     with proxying(pair.upstream.root, url=sqlite_url, options=["--gone-timeout", "0.2"]) as sidecar:
         short = Pair(sidecar, pair.upstream, sqlite_url, pair.gateway)
@@ -308,6 +309,7 @@ def wait_until_gone(pair: Pair) -> None:
 # Gateways that fail.
 
 
+@pytest.mark.slow
 def test_a_gateway_that_nobody_reaches_is_a_502_and_was_not_billed(sqlite_url: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as closed:
         nobody = f"http://127.0.0.1:{closed.getsockname()[1]}"
@@ -333,6 +335,7 @@ def test_a_gateway_that_breaks_off_leaves_the_call_at_risk(pair: Pair, calls: Ca
     assert row.at_risk
 
 
+@pytest.mark.slow
 def test_a_silent_gateway_is_a_504(pair: Pair, sqlite_url: str) -> None:
     pair.upstream.answer = lambda client, arrived: client.recv(1)
     with proxying(pair.upstream.root, url=sqlite_url, options=["--idle-timeout", "1"]) as sidecar:
@@ -354,6 +357,7 @@ def test_a_header_with_a_line_break_in_it_is_not_passed_on(pair: Pair) -> None:
 # Budgets.
 
 
+@pytest.mark.slow
 def test_a_call_that_a_budget_does_not_let_go_is_a_402_and_goes_nowhere(
     gateway: Gateway, sqlite_url: str, tmp_path: Any
 ) -> None:

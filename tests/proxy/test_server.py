@@ -27,6 +27,8 @@ from tests.proxy.upstream import GENEROUS, Arrived
 from tests.sinks.exposition import Scrape
 from tests.sinks.web.running import until
 
+pytestmark = pytest.mark.slow
+
 
 def run(*arguments: str) -> Result:
     return CliRunner().invoke(main, ["proxy", *arguments])

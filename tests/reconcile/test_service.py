@@ -360,6 +360,7 @@ def test_two_runs_at_once_are_as_good_as_one(ledger_url: str) -> None:
         assert [(40,)] == reader.rows("SELECT count(*) FROM pixelmeter_statements")
 
 
+@pytest.mark.slow
 def test_many_are_settled_in_few_transactions(sqlite_url: str) -> None:
     lost = [unknown(n, request_id=f"req_{n}", started_at=STARTED_AT + n * 1_000_000) for n in range(1200)]
     fill(sqlite_url, *lost)

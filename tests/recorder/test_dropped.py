@@ -20,6 +20,8 @@ from pixelmeter.upkeep import adopt
 from tests.factories import make_attempt
 from tests.ledger.reading import stored
 
+pytestmark = pytest.mark.slow
+
 BODY = {"model": "m", "prompt": "p"}
 
 

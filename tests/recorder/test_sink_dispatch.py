@@ -207,6 +207,7 @@ def test_a_call_tells_what_waits_where_the_writer_hangs(clock: FakeClock) -> Non
     assert [(5, 6, 1), (11, 12, 1)] == [(h.lag // 1_000_000, h.waiting, h.dropped) for h in watcher.healths]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_a_forked_child_tells_sinks_of_its_own_attempts_and_leaves_those_of_its_parent_to_it(
     sqlite_url: str, tmp_path: Path

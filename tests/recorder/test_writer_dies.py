@@ -144,6 +144,7 @@ def test_a_sink_that_always_ends_the_writer_keeps_no_attempt_from_the_ledger(sql
         killer.deaths.clear()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("no_garbage")
 @pytest.mark.parametrize("number", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(

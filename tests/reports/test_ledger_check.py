@@ -30,6 +30,8 @@ from pixelmeter.spool import Spool
 from pixelmeter.system import SystemClock, SystemFiles, SystemIds
 from tests.factories import STARTED_AT, make_attempt
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs" / "ledger.md").read_text()
 
 

@@ -42,6 +42,8 @@ from tests.effort import examples
 from tests.factories import make_attempt
 from tests.sinks.exposition import Scrape
 
+pytestmark = pytest.mark.slow
+
 FIRST = datetime(2026, 3, 25, tzinfo=UTC)
 DAYS = 8
 """Clocks change in the middle of them."""

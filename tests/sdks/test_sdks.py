@@ -29,6 +29,8 @@ from tests.ledger.reading import stored
 from tests.sdks.programs import PROGRAMS, Program, is_there
 from tests.sdks.recorded import recording, served
 
+pytestmark = pytest.mark.slow
+
 ALL = os.environ.get("PIXELMETER_TEST_SDKS") == "1"
 
 Bill = tuple[str, int, int]

@@ -311,6 +311,7 @@ def wander(url: str, seed: int, steps: int) -> None:
             before = now
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(50))
 @given(st.integers(0, 2**32))
 # Two attempts are answered with one job, and somebody corrects the one that it does not count for.
@@ -320,6 +321,7 @@ def test_whatever_happens_both_agree_with_the_ledger_and_no_counter_falls(seed: 
         wander(f"sqlite:///{Path(folder)}/ledger.db", seed, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [1, 2])
 def test_whatever_happens_both_agree_with_a_ledger_on_postgres(postgres_url: str, seed: int) -> None:
     wander(postgres_url, seed, 12)
@@ -366,6 +368,7 @@ def test_hostile_names_stay_within_the_budget_and_everything_is_counted_once() -
     assert {5} == {sample.value for sample in ages.samples}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [DEFAULT_LIMIT, 500])
 def test_no_series_falls_when_sums_come_in_any_order_and_the_exporter_restarts(limit: int) -> None:
     totals, adjusted = hostile(3000)

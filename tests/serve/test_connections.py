@@ -20,6 +20,8 @@ from tests.factories import make_attempt
 from tests.hazards.process import environment
 from tests.serve.server import Server
 
+pytestmark = pytest.mark.slow
+
 GENEROUS = 60
 ASKING = b"GET /-/healthy HTTP/1.1\r\nhost: x\r\n\r\n"
 

@@ -14,6 +14,8 @@ from tests.prometheus import eventually
 from tests.serve.server import Server
 from tests.serve.test_connections import GENEROUS, connect, drip, exporter, wait_for_the_end
 
+pytestmark = pytest.mark.slow
+
 MEGABYTE = 1 << 20
 ASKING = b"GET / HTTP/1.1\r\nhost: localhost\r\n"
 

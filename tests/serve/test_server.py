@@ -37,6 +37,8 @@ from tests.postgres import PASSWORD
 from tests.serve.server import Server, serving
 from tests.sinks.exposition import Scrape
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[2] / "docs" / "exporter.md").read_text()
 
 

@@ -349,6 +349,7 @@ print(set(codes), registry.get_sample_value("pixelmeter_requests_in_flight", {"g
     assert "{1} 1.0" == done.stdout.strip(), done.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_counts_all_that_it_drops_itself() -> None:
     done = run_python(

@@ -17,6 +17,8 @@ from tests.interop.workload import workload
 from tests.ledger.reading import stored
 from tests.sinks.exposition import Scrape
 
+pytestmark = pytest.mark.slow
+
 Sums = dict[tuple[str, ...], float]
 
 

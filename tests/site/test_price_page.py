@@ -37,6 +37,7 @@ def calls(number: int, meter: pixelmeter.Meter) -> None:
             client.post("https://images.corp.example/v1/images/generations", json={"model": "house/flux"})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("folder")
 def test_every_command_prints_what_the_page_shows() -> None:
     assert ["report", "prices", "prices", "prices"] == [command.split()[0] for command, _ in COMMANDS]

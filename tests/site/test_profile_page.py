@@ -42,6 +42,7 @@ def test_a_path_that_no_route_fits_is_said_not_to_be_metered() -> None:
     assert "No route fits" in result.output
 
 
+@pytest.mark.slow
 def test_the_test_of_the_page_passes(tmp_path: Path) -> None:
     file_of(tmp_path, PAGE, "toml", "corp.toml")
     file_of(tmp_path, PAGE, "python", "test_corp.py")

@@ -145,6 +145,7 @@ def test_the_queue_sink_has_a_thread_in_a_forked_child(tmp_path: Path) -> None:
     assert ("a\n" * 3, "") == (done.stdout, done.stderr)
 
 
+@pytest.mark.slow
 def test_the_test_of_the_page_passes(tmp_path: Path) -> None:
     for name in ("log_sink.py", "test_log_sink.py"):
         file_of(tmp_path, PAGE, "python", name)

@@ -268,6 +268,7 @@ def test_a_cassette_that_is_recorded_anew_is_live(image_calls):
 """
 
 
+@pytest.mark.slow
 def test_a_cassette_is_paid_when_it_is_recorded_and_not_when_it_is_replayed(
     project: pytest.Pytester, gateway: Gateway
 ) -> None:

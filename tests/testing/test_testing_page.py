@@ -64,6 +64,7 @@ def test_the_tests_of_the_page_pass_with_the_settings_and_options_of_the_page(pr
     result.stdout.fnmatch_lines(["1 call, 1 image, $0.01", "budget $0.50, used up $0.01"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", [METERED + PROGRAMS[1], PROGRAMS[2]], ids=["capture_calls", "Gateway"])
 def test_a_program_of_the_page_runs(project: pytest.Pytester, program: str) -> None:
     (project.path / "program.py").write_text(program)

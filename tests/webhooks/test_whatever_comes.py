@@ -17,6 +17,8 @@ from pixelmeter.errors import WebhookError
 from pixelmeter.gateways import load_profiles
 from tests.webhooks.senders import EVENTS, PREDICTION, Headers, standard
 
+pytestmark = pytest.mark.slow
+
 _VALUES = st.one_of(
     st.none(), st.integers(), st.binary(max_size=50), st.text(max_size=50), st.lists(st.text(max_size=5), max_size=3)
 )

@@ -17,6 +17,8 @@ import pytest
 from pixelmeter.testing import Gateway
 from tests.zero_code.programs import CALL, ROOT, Ended, app, bare, ended, environment, rows, running, shell
 
+pytestmark = pytest.mark.slow
+
 _MANY = f"""
 import multiprocessing, sys
 import httpx

@@ -50,6 +50,7 @@ def test_the_page_names_each_library() -> None:
     assert [] == [library for library in LIBRARIES if library not in PAGE]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("program", PROGRAMS, ids=["start", "off switch"])
 def test_a_program_of_the_page_runs(program: str, gateway: Gateway, tmp_path: Path) -> None:
     call = """

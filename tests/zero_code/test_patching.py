@@ -10,6 +10,8 @@ import pytest
 from pixelmeter.testing import Gateway
 from tests.zero_code.programs import CALL, Ended, app, ended, environment, rows, running
 
+pytestmark = pytest.mark.slow
+
 START = "import pixelmeter.auto\nassert pixelmeter.auto.start()\n"
 BODY = """
 import sys

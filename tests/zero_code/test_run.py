@@ -49,6 +49,7 @@ def test_a_signal_goes_to_the_program_itself(tmp_path: Path) -> None:
         assert 9 == process.wait(60)
 
 
+@pytest.mark.slow
 def test_a_program_that_is_interrupted_right_after_a_call_ends_by_that_signal(gateway: Gateway, tmp_path: Path) -> None:
     program = f"import httpx, os, sys\n{CALL}\ncall(sys.argv[1]); os.kill(os.getpid(), 2); sys.stdin.read()"
     command = [sys.executable, app(tmp_path, program), gateway.url]
@@ -128,6 +129,7 @@ def test_options_that_cannot_be_used_are_refused(option: tuple[str, str], tmp_pa
     assert 0 != found.status
 
 
+@pytest.mark.slow
 def test_the_path_of_the_program_is_the_same_but_for_one_folder(tmp_path: Path) -> None:
     show = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.path))"]
     for given in ({}, {"PYTHONPATH": ""}, {"PYTHONPATH": f"{tmp_path}/a::b"}):
@@ -155,6 +157,7 @@ end.set()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("threads", [0, 1])
 def test_a_program_that_forks_is_warned_of_threads_only_where_it_has_some(
     threads: int, gateway: Gateway, tmp_path: Path
@@ -216,6 +219,7 @@ def test_a_sitecustomize_that_fails_is_told_of_as_ever(error: str, tmp_path: Pat
     assert expected == ended(alone(*command), given, tmp_path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_outside", [True, False], ids=["it runs pixelmeter", "pixelmeter runs it"])
 def test_another_launcher_that_chains_works_together_with_it(
     is_outside: bool, gateway: Gateway, tmp_path: Path
@@ -263,6 +267,7 @@ def test_opentelemetrys_launcher_works_together_with_it(is_outside: bool, gatewa
     assert ["success"] * 4 == rows(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_python_without_pixelmeter_runs_as_ever(tmp_path: Path) -> None:
     """Of another environment, and of an age that cannot even read pixelmeter's code."""
     fine = Ended(0, "fine\n", "")
@@ -275,6 +280,7 @@ def test_a_python_without_pixelmeter_runs_as_ever(tmp_path: Path) -> None:
     assert {fine} == set(found)
 
 
+@pytest.mark.slow
 def test_tags_of_the_run_are_those_of_its_attempts(gateway: Gateway, tmp_path: Path) -> None:
     command = [*running()[:-1], "--tag", "team=growth", "--", sys.executable, app(tmp_path), gateway.url]
     assert 3 == ended(command, environment(tmp_path), tmp_path).status

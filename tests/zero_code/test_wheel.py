@@ -19,6 +19,8 @@ from pixelmeter.testing import Gateway
 from tests.zero_code.conftest import add_libraries
 from tests.zero_code.programs import AUTO, ROOT, Ended, app, ended, environment, rows, site_packages
 
+pytestmark = pytest.mark.slow
+
 FILES = ("pixelmeter_auto.py", "pixelmeter_auto.pth", "pixelmeter_auto.start")
 PROJECT = tomllib.loads((AUTO / "pyproject.toml").read_text())["project"]
 

@@ -185,6 +185,7 @@ def test_every_planted_difference_is_found_and_nothing_else(has_names: bool, see
     assert 199 - 7 == len(found["equal"])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ids", [True, False])
 def test_a_hundred_thousand_of_each_take_seconds(ids: bool) -> None:
     chance = random.Random(1)

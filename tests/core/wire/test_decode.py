@@ -156,6 +156,7 @@ def _zlib_bomb(megabytes: int) -> bytes:
     return b"".join(codec.compress(bytes(_MB)) for _ in range(megabytes)) + codec.flush()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "package", "made"),
     [
@@ -184,6 +185,7 @@ def test_a_bomb_is_given_up_after_64_mb_in_bounded_pieces(
     assert 2 * 65_536 >= max(sizes)
 
 
+@pytest.mark.slow
 def test_a_body_that_shrank_a_hundred_times_is_read_up_to_half_a_gigabyte() -> None:
     codec = zlib.compressobj(wbits=-zlib.MAX_WBITS)
     # A fully flushed block stands for itself, so it can be sent again and again: a MB as it is, then 64 MB of zeros.

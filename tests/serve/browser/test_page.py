@@ -144,6 +144,7 @@ def test_the_table_of_budgets_is_not_cut_off(visit: Visit, sqlite_url: str) -> N
         assert table.evaluate("(region) => region.scrollWidth - region.clientWidth") <= 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/calls"])
 def test_new_attempts_appear_by_themselves(visit: Visit, ledger_url: str, path: str) -> None:
     write(ledger_url, attempt(1, model=FLUX, cost=1_000_000_000))
@@ -189,6 +190,7 @@ def test_a_keyboard_is_enough(visit: Visit, server: Server) -> None:
     expect(region).to_be_focused()
 
 
+@pytest.mark.slow
 def test_names_from_outside_are_text_on_every_page(visit: Visit, sqlite_url: str) -> None:
     tags = '{"team":"<script>alert(3)</script>","x\\"onload=alert(4)":"</td>"}'
     hostile = attempt(
@@ -217,6 +219,7 @@ def test_names_from_outside_are_text_on_every_page(visit: Visit, sqlite_url: str
     assert [] == dialogs
 
 
+@pytest.mark.slow
 def test_a_wrong_token_is_refused_and_the_right_one_lets_the_updates_in_too(
     browser: Browser, sqlite_url: str, tmp_path: Path
 ) -> None:
@@ -253,6 +256,7 @@ def test_without_a_script_everything_can_be_read_filtered_and_followed(browser: 
         expect(page.get_by_text("$0.2500").first).to_be_visible()
 
 
+@pytest.mark.slow
 def test_on_paper_tables_are_whole_and_what_is_clicked_is_left_out(visit: Visit, server: Server) -> None:
     visit.see(server.root)
     visit.page.emulate_media(media="print")

@@ -16,6 +16,8 @@ from tests.conftest import FakeClock
 from tests.factories import STARTED_AT, make_attempt
 from tests.serve.page.browsing import browsing
 
+pytestmark = pytest.mark.slow
+
 DAY = 86_400_000_000
 BUDGETS = [
     Budget(1, per="total", name="for good").rule,

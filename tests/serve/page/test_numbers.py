@@ -105,6 +105,7 @@ PAGES = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES)
 def test_a_number_is_the_sum_of_the_rows_that_it_links_to(ledger: str, clock: FakeClock, path: str) -> None:
     chance = random.Random(path)
@@ -135,6 +136,7 @@ def check(browser: Browser, cell: Cell) -> None:
     assert Decimal(cell.value) == told, (cell, len(found))
 
 
+@pytest.mark.slow
 def test_cards_link_to_the_rows_that_they_sum(ledger: str, clock: FakeClock) -> None:
     with browsing(ledger, clock) as browser:
         shown = browser.get("/")
@@ -148,6 +150,7 @@ def test_cards_link_to_the_rows_that_they_sum(ledger: str, clock: FakeClock) -> 
     assert len(amounts) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_totals_are_those_of_a_report(ledger: str, clock: FakeClock, seed: int) -> None:
     chance = random.Random(seed)

@@ -324,6 +324,7 @@ def test_every_runbook_is_a_page_whose_links_lead_somewhere(sqlite_url: str, clo
     assert 200 == plain.status
 
 
+@pytest.mark.slow
 def test_a_call_of_more_attempts_than_are_shown_says_of_which_its_cost_is(ledger_url: str, clock: FakeClock) -> None:
     first = make_attempt()
     more = [make_attempt(call_id=first.id, attempt=number, started_at=STARTED_AT + number) for number in range(1, 201)]

@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 import psycopg
+import pytest
 
 import pixelmeter
 from pixelmeter.ledger.writer import open_writer
@@ -16,6 +17,8 @@ from tests.factories import STARTED_AT, make_attempt
 from tests.postgres import PASSWORD
 from tests.serve.page.browsing import browsing, fill
 from tests.serve.server import serving
+
+pytestmark = pytest.mark.slow
 
 DOCS = (Path(__file__).parents[3] / "docs" / "ledger.md").read_text()
 

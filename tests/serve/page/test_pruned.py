@@ -77,6 +77,7 @@ def test_today_and_this_month_are_told_where_a_part_of_them_or_of_the_month_befo
     assert begins_earlier == ("tz=" in query)
 
 
+@pytest.mark.slow
 def test_attempts_that_are_left_are_listed_also_where_no_sums_tell_of_the_others(
     ledger_url: str, clock: FakeClock
 ) -> None:

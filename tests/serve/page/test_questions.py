@@ -235,6 +235,7 @@ def calls_without(shown: Shown, name: str) -> str | None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("since", ["24h", "32d", "33d", "2020"])
 def test_every_step_that_is_offered_can_be_asked_for(sqlite_url: str, clock: FakeClock, since: str) -> None:
     some(sqlite_url)

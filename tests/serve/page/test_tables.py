@@ -104,6 +104,7 @@ def test_a_day_leads_to_its_sums_and_a_model_to_its_own_with_the_filters_that_ar
     assert "2" == of_today
 
 
+@pytest.mark.slow
 def test_only_steps_that_can_be_shown_are_offered(ledger_url: str, clock: FakeClock) -> None:
     fill(ledger_url, [make_attempt(started_at=AT)])
     offered: dict[str, Sequence[str]] = {}

@@ -29,6 +29,8 @@ from tests.interop.conftest import Metered
 from tests.interop.sdk import SAM, opened, told
 from tests.sinks.otel.conftest import Telemetry
 
+pytestmark = pytest.mark.slow
+
 SOON = {"retry-after-ms": "1"}
 BUSY = {"status": 429, "headers": SOON}
 

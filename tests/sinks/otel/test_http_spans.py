@@ -22,6 +22,8 @@ from tests.interop.conftest import Metered
 from tests.interop.sdk import told
 from tests.sinks.otel.conftest import Telemetry
 
+pytestmark = pytest.mark.slow
+
 URL = "http://mock.test/v1/images/generations"
 
 

@@ -29,6 +29,8 @@ from tests.ledger.reading import stored
 from tests.sinks.otel.conftest import Telemetry
 from tests.sinks.otel.otlp import OtlpReceiver, plain
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import asyncio, os
 import aigateway, httpx, httpx2, openai

@@ -15,6 +15,8 @@ from pixelmeter.sinks.otel import OtelSink
 from tests.factories import STARTED_AT, make_attempt
 from tests.sinks.otel.conftest import Telemetry
 
+pytestmark = pytest.mark.slow
+
 STANDARD = {
     "gen_ai.operation.name": "generate_content",
     "gen_ai.provider.name": "openai",

@@ -19,6 +19,8 @@ from tests.interop.conftest import Metered
 from tests.sinks.otel.conftest import Telemetry
 from tests.sinks.otel.test_metrics import job_ended
 
+pytestmark = pytest.mark.slow
+
 PAGE = (Path(__file__).parents[3] / "docs" / "opentelemetry.md").read_text()
 BLOCK = re.compile(r"```python\n(.*?)```", re.DOTALL)
 

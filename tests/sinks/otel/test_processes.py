@@ -10,6 +10,8 @@ import pytest
 from pixelmeter.testing import Gateway
 from tests.hazards.process import run_python
 
+pytestmark = pytest.mark.slow
+
 START = """
 import json, os, sys
 import httpx, openai, pixelmeter

@@ -26,6 +26,8 @@ from tests.factories import STARTED_AT, make_attempt
 from tests.interop.conftest import Metered
 from tests.sinks.otel.conftest import Telemetry
 
+pytestmark = pytest.mark.slow
+
 SAM = "meta/sam-3-1-image"
 OF_THE_START = {
     "gen_ai.operation.name": "generate_content",
