@@ -260,8 +260,13 @@ class SystemFiles:
             self.close(descriptor)
 
     def identity(self, descriptor: int) -> tuple[int, int]:
-        found = os.fstat(descriptor)
-        return found.st_dev, found.st_ino
+        return _identity_in(os.fstat(descriptor))
+
+    def let_go(self, descriptor: int, identity: tuple[int, int]) -> None:
+        # The number may be that of another file of ours by now, which has a reader of its own.
+        reader = _readers.get(descriptor)
+        if reader is not None and _identity_of(reader) == identity:
+            _close_reader(descriptor)
 
     def _take(self, path: str, flags: int) -> int | None:
         if not _NO_FOLLOW and os.path.islink(path):
@@ -311,9 +316,12 @@ class Witness:
 
 def _identity_of(descriptor: int) -> tuple[int, int] | None:
     try:
-        found = os.fstat(descriptor)
+        return _identity_in(os.fstat(descriptor))
     except OSError:
         return None
+
+
+def _identity_in(found: os.stat_result) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 

@@ -102,3 +102,7 @@ class Files(Protocol):
     def identity(self, descriptor: int) -> tuple[int, int]:
         """Return what only this file of the machine has, whatever its name."""
         ...
+
+    def let_go(self, descriptor: int, identity: tuple[int, int]) -> None:
+        """Close what was opened beside a descriptor of the file with this identity, which somebody has closed."""
+        ...

@@ -84,6 +84,7 @@ class Segment:
         """Have the file open, also where somebody has closed it; False where another process has it. Raises OSError."""
         if self.is_open():
             return True
+        self._files.let_go(self.descriptor, self._identity)
         self.descriptor = _NONE
         descriptor = self._files.extend(path)
         if descriptor is not None:
@@ -94,10 +95,13 @@ class Segment:
         """Close the file. Raises OSError."""
         if self.is_open():
             self._files.close(self.descriptor)
+        else:
+            self._files.let_go(self.descriptor, self._identity)
 
     def discard(self, path: str) -> None:
         """Delete the file and close it. Raises OSError."""
         if self.is_open():
             self._files.discard(path, self.descriptor)
         else:
+            self._files.let_go(self.descriptor, self._identity)
             self._files.remove(path)
