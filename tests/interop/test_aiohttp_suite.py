@@ -12,8 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import unavailable
-from tests.interop.archives import unpacked
-from tests.interop.test_httpx_suite import attempts, outcomes
+from tests.interop.suites import attempts, compared, unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
 
@@ -49,32 +48,13 @@ OPTIONS = [
 
 
 def test_aiohttps_client_passes_its_own_tests_with_every_request_metered(tmp_path: Path) -> None:
-    plain, metered = both(tmp_path / "all", [f"tests/{name}" for name in FILES])
-    assert attempts(tmp_path / "all" / "metered") > 200
-    assert MOCKS == json.loads((tmp_path / "all" / "metered" / "failures.json").read_text())
-    # Some of them wait for so many milliseconds, which on a busy machine is not enough.
-    again = [name for name, outcome in plain.items() if "failed" in (outcome, metered.get(name))]
-    if again:
-        plain_again, metered_again = both(tmp_path / "again", again)
-        plain |= plain_again
-        metered |= metered_again
+    plain, metered = compared(start, tmp_path, ["plain", "metered"], [f"tests/{name}" for name in FILES])
+    assert attempts(tmp_path / "metered") > 200
+    assert MOCKS == json.loads((tmp_path / "metered" / "failures.json").read_text())
 
     assert "failed" not in plain.values()
     assert plain == metered
     assert len(plain) > 400
-
-
-def both(folder: Path, chosen: Sequence[str]) -> list[dict[str, str]]:
-    """Run the chosen tests plain and metered, at once; return the outcome of each."""
-    homes = {how: folder / how for how in ("plain", "metered")}
-    running = {how: start(how, home, chosen) for how, home in homes.items()}
-    try:
-        found = [outcomes(process, homes[how]) for how, process in running.items()]
-    finally:
-        for process in running.values():
-            process.kill()
-            process.wait()
-    return found
 
 
 def start(how: str, home: Path, chosen: Sequence[str]) -> subprocess.Popen[str]:

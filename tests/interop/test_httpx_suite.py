@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 import os
 import socket
-import sqlite3
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import unavailable
-from tests.interop.archives import unpacked
+from tests.interop.suites import attempts, compared, unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
 
@@ -29,9 +28,6 @@ EDITS = {
     ),
 }
 """What is changed in the suite's files, the same for all runs: its server's port, and its log."""
-
-WAIT = 900
-"""Seconds for a run that takes half a minute on a machine that has nothing else to do."""
 
 OPTIONS = [
     "-q",
@@ -54,13 +50,7 @@ OPTIONS = [
 def test_httpx_passes_its_own_tests_with_every_client_instrumented_and_with_every_request_metered(
     tmp_path: Path,
 ) -> None:
-    running = {how: start(how, tmp_path / how) for how in ("plain", "instrumented", "metered")}
-    try:
-        plain, instrumented, metered = (outcomes(process, tmp_path / how) for how, process in running.items())
-    finally:
-        for process in running.values():
-            process.kill()
-            process.wait()
+    plain, instrumented, metered = compared(start, tmp_path, ["plain", "instrumented", "metered"])
 
     assert "failed" not in plain.values()
     assert plain == instrumented
@@ -69,7 +59,7 @@ def test_httpx_passes_its_own_tests_with_every_client_instrumented_and_with_ever
     assert attempts(tmp_path / "metered") > 400
 
 
-def start(how: str, home: Path) -> subprocess.Popen[str]:
+def start(how: str, home: Path, chosen: Sequence[str]) -> subprocess.Popen[str]:
     """Start the suite in a process of its own, in a new folder; `httpx_suite_plugin` knows how."""
     if not ARCHIVE.exists():
         unavailable("httpx's source distribution is not there", f"make {ARCHIVE.relative_to(CHECKOUT)}")
@@ -83,7 +73,9 @@ def start(how: str, home: Path) -> subprocess.Popen[str]:
     # A temporary folder of its own: pytest makes the one that runs share private again when it starts.
     command = [sys.executable, "-m", "pytest", "-p", "httpx_suite_plugin", *OPTIONS, f"--basetemp={home / 'temporary'}"]
     with open(home / "output", "w") as output:
-        return subprocess.Popen(command, cwd=home / "suite", env=environment, stdout=output, stderr=output, text=True)
+        return subprocess.Popen(
+            [*command, *chosen], cwd=home / "suite", env=environment, stdout=output, stderr=output, text=True
+        )
 
 
 def unpack(home: Path) -> None:
@@ -97,25 +89,6 @@ def unpack(home: Path) -> None:
         for old, new in EDITS.items():
             text = text.replace(old, new.format(port=port))
         path.write_text(text)
-
-
-def outcomes(process: subprocess.Popen[str], home: Path) -> dict[str, str]:
-    """Wait for the suite; return the outcome of each of its tests."""
-    process.wait(timeout=WAIT)
-    written = home / "outcomes.json"
-    assert written.exists(), (home / "output").read_text()[-4000:]
-    found: dict[str, str] = json.loads(written.read_text())
-    return found
-
-
-def attempts(home: Path) -> int:
-    """Return how many attempts reached the ledger."""
-    connection = sqlite3.connect(home / "ledger.db")
-    try:
-        count: int = connection.execute("select count(*) from pixelmeter_attempts").fetchone()[0]
-        return count
-    finally:
-        connection.close()
 
 
 def free_port() -> int:

@@ -7,13 +7,13 @@ import os
 import subprocess
 import sys
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import unavailable
-from tests.interop.archives import unpacked
-from tests.interop.test_httpx_suite import attempts, outcomes
+from tests.interop.suites import attempts, compared, unpacked
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(1000)]
 
@@ -49,13 +49,7 @@ OPTIONS = [
 
 
 def test_urllib3_passes_its_own_tests_with_every_request_metered(tmp_path: Path) -> None:
-    running = {how: start(how, tmp_path / how) for how in ("plain", "metered")}
-    try:
-        plain, metered = (outcomes(process, tmp_path / how) for how, process in running.items())
-    finally:
-        for process in running.values():
-            process.kill()
-            process.wait()
+    plain, metered = compared(start, tmp_path, ["plain", "metered"], FILES)
 
     assert "failed" not in plain.values()
     assert plain == metered
@@ -64,7 +58,7 @@ def test_urllib3_passes_its_own_tests_with_every_request_metered(tmp_path: Path)
     assert {} == json.loads((tmp_path / "metered" / "failures.json").read_text())
 
 
-def start(how: str, home: Path) -> subprocess.Popen[str]:
+def start(how: str, home: Path, chosen: Sequence[str]) -> subprocess.Popen[str]:
     """Start the suite in a process of its own, in a new folder; `urllib3_suite_plugin` knows how."""
     if not ARCHIVE.exists():
         unavailable("urllib3's source distribution is not there", f"make {ARCHIVE.relative_to(CHECKOUT)}")
@@ -78,7 +72,7 @@ def start(how: str, home: Path) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "pytest", "-p", "urllib3_suite_plugin", *OPTIONS]
     with open(home / "output", "w") as output:
         return subprocess.Popen(
-            [*command, f"--basetemp={home / 'temporary'}", *FILES],
+            [*command, f"--basetemp={home / 'temporary'}", *chosen],
             cwd=home / "suite",
             env=environment,
             stdout=output,
