@@ -68,6 +68,12 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Calls wait for a lease of a budget however slow the ledger is to answer, as on a busy machine."""
+    monkeypatch.setattr("pixelmeter.budgets.admission.WAIT_SECONDS", 60)
+
+
+@pytest.fixture
 def sqlite_url(tmp_path: Path) -> str:
     """The URL of a SQLite ledger that does not exist yet."""
     return f"sqlite:///{tmp_path}/ledger.db"

@@ -41,6 +41,8 @@ from tests.ledger.reading import recomputed, recomputed_totals, rollup, stored, 
 from tests.sinks.exposition import Scrape
 from tests.sinks.otel.conftest import Telemetry, telemetry
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 __all__ = ["telemetry"]
 
 CALL = {"gateway": "aigateway", "operation": "generate", "model": "openai/gpt-image-2"}

@@ -9,6 +9,7 @@ import httpx
 import pytest
 
 import pixelmeter
+from pixelmeter.budgets import admission
 from pixelmeter.core.budgets.lease import LeaseKey
 from pixelmeter.errors import LedgerError
 from pixelmeter.ledger.budgets import BudgetTransactions
@@ -18,6 +19,8 @@ from pixelmeter.testing import Gateway
 from pixelmeter.upkeep import adopt
 from tests.budgets.programs import PATIENCE
 from tests.faults.support import GATEWAYS, PROCESSES
+
+pytestmark = pytest.mark.usefixtures("patient")
 
 GiveBack = Callable[[BudgetTransactions, str, Mapping[LeaseKey, int]], None]
 
@@ -62,6 +65,7 @@ def test_a_ledger_that_says_no_at_first_gets_back_what_is_left_of_a_lease(
 
 
 def _end_in_vain(ledger: str, spool: str, gateway: str) -> None:
+    setattr(admission, "WAIT_SECONDS", 60)  # noqa: B010
     meter = metered_call(ledger, spool, gateway)
     setattr(BudgetTransactions, "give_back", refusing(1_000_000))  # noqa: B010
     assert not meter.close(0.2)

@@ -39,10 +39,9 @@ def attempts() -> Iterator[list[Attempt]]:
 
 
 @pytest.fixture
-def limited(sqlite_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[MakeLimited]:
+def limited(sqlite_url: str, request: pytest.FixtureRequest) -> Iterator[MakeLimited]:
     """Makes a meter with a budget for so many calls; of what was reserved nothing may be left, nor any failure."""
-    # A ledger that is slow to answer, as on a busy machine, is waited for.
-    monkeypatch.setattr("pixelmeter.budgets.admission.WAIT_SECONDS", 60)
+    request.getfixturevalue("patient")
     made: list[Limited] = []
 
     def make(calls: int, **budget: Any) -> Limited:

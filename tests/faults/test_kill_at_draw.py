@@ -8,6 +8,7 @@ import signal
 import httpx
 
 import pixelmeter
+from pixelmeter.budgets import admission
 from pixelmeter.ledger.reader import reading_ledger
 from pixelmeter.settings import Settings
 from pixelmeter.spool import Spool
@@ -19,6 +20,7 @@ from tests.faults.support import GATEWAYS, PROCESSES
 def _die(ledger: str, spool: str, gateway: str) -> None:
     """Make a call, and be killed when its intent is to be kept."""
     setattr(Spool, "intent", lambda *_: os.kill(os.getpid(), signal.SIGKILL))  # noqa: B010
+    setattr(admission, "WAIT_SECONDS", 60)  # noqa: B010
     budget = pixelmeter.Budget(1, name="b", action="block", on_unavailable="block", thresholds=())
     meter = pixelmeter.Meter(ledger, gateways=GATEWAYS, spool_dir=spool, budgets=[budget])
     with pixelmeter.instrument(httpx.Client(), meter) as client:

@@ -28,6 +28,8 @@ from tests.drain.ledger import outcomes
 from tests.faults.books import Books
 from tests.faults.support import GATEWAYS, PROCESSES, Place, call
 
+pytestmark = pytest.mark.usefixtures("patient")
+
 FILES = SystemFiles()
 LIMIT = 1 << 20
 BUDGET = pixelmeter.Budget("0.03", name="b", action="block", on_unavailable="block", thresholds=())

@@ -164,6 +164,7 @@ def test_each_retry_of_botocore_is_an_attempt(
 
 
 @WAYS
+@pytest.mark.usefixtures("patient")
 def test_a_refused_call_is_an_error_of_the_client_and_is_not_tried_again(
     way: str, sqlite_url: str, bedrock: Any
 ) -> None:
@@ -227,6 +228,7 @@ def test_a_client_that_sends_with_aiohttp_is_metered_there(meter: Meter, bedrock
     assert ("bedrock", NOVA, "success", TWO) == (attempt.gateway, attempt.model, attempt.outcome, attempt.cost)
 
 
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("way", ["in place", "patched"])
 def test_a_refused_call_of_aiobotocore_is_answered_for_it_would_try_an_error_again(
     way: str, sqlite_url: str, bedrock: Any

@@ -132,6 +132,7 @@ def test_so_it_does_in_a_process_that_is_metered_without_a_line(
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("patient")
 @pytest.mark.parametrize("program", IN_PLACE, ids=str)
 def test_a_call_that_a_budget_does_not_let_go_is_not_sent_and_not_tried_again(
     program: Program, gateway: Gateway, sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
