@@ -44,7 +44,7 @@ _NO_FORK_WARNING = ("ignore", _FORK_WARNING, DeprecationWarning, None, 0)
 
 
 class Torn(LedgerError):
-    """This process cannot write to the ledger: it was forked at a bad moment, or robbed of its files."""
+    """This process cannot write to the ledger: it was forked at a bad moment, or has closed what the ledger needs."""
 
     def __init__(self, what: str) -> None:
         super().__init__(

@@ -231,7 +231,7 @@ def test_the_names_of_headers_are_written_in_any_case(tmp_path: Path) -> None:
     )
     profiles = load_profiles({}, str(file))
     mine = profiles.of_host("mine.example")
-    assert Reported(nano=40_000_000) == reported_by(mine.cost, {b"x-mine-cost": b"0.04"}, {})
+    assert Reported(nano=40_000_000) == reported_by(mine.cost, {b"x-mine-cost": b"0.04"}, {}, None)
     assert "req_1" == first({b"x-request-id": b"req_1"}, mine.identity.request_id)
     assert mine is profiles.of_response(profiles.of_host("other.example"), {b"x-mine-id": b"1"})
 

@@ -143,16 +143,21 @@ class _HandingOn:
         return getattr(self.loader, name)
 
 
-def test_a_module_is_told_of_whose_loader_stands_around_another_one(told: list[ModuleType]) -> None:
-    class Around:
-        def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-            spec = PathFinder.find_spec(name)
-            if spec is not None:
-                loader: Any = _HandingOn(spec.loader)
-                spec.loader = loader
-            return spec
+class _Around:
+    """A finder whose loaders are made of Python's own."""
 
-    around: Any = Around()
+    def __init__(self, of: Any) -> None:
+        self.of = of
+
+    def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
+        spec = PathFinder.find_spec(name)
+        if spec is not None:
+            spec.loader = self.of(spec.loader)
+        return spec
+
+
+def test_a_module_is_told_of_whose_loader_stands_around_another_one(told: list[ModuleType]) -> None:
+    around: Any = _Around(_HandingOn)
     sys.meta_path.insert(1, around)
     try:
         fox: Any = importlib.import_module("zc_fox")
@@ -198,15 +203,7 @@ def of_class(loader: Any) -> Any:
 
 @pytest.mark.parametrize("of", [_Slotted, of_class])
 def test_a_module_is_told_of_whose_loader_cannot_be_copied(told: list[ModuleType], of: Any) -> None:
-    class Around:
-        def find_spec(self, name: str, path: object = None, target: object = None) -> ModuleSpec | None:
-            spec = PathFinder.find_spec(name)
-            if spec is not None:
-                loader: Any = of(spec.loader)
-                spec.loader = loader
-            return spec
-
-    around: Any = Around()
+    around: Any = _Around(of)
     sys.meta_path.insert(1, around)
     try:
         spec: Any = importlib.util.find_spec("zc_fox")

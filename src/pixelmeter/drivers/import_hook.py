@@ -93,11 +93,7 @@ class _Standing:
         self.exec_module = execution
 
     def __getattr__(self, name: str) -> Any:
-        try:
-            loader = self.__dict__["_loader"]
-        except KeyError:
-            raise AttributeError(name) from None
-        return getattr(loader, name)
+        return getattr(self._loader, name)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _itself, (self._loader,)

@@ -258,7 +258,7 @@ class PostgresWriter(BudgetTransactions):
             raise without_secrets(error, self._address) from None
 
     def _try(self, work: Callable[[Session], _T]) -> _T:
-        if self._session is not None and self._session.is_robbed:
+        if self._session is not None and self._session.is_lost:
             self.close()
         session = self._session
         try:

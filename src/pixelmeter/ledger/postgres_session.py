@@ -62,13 +62,13 @@ class Session:
 
     def close(self) -> None:
         """Leave the server. May be repeated, and is to be where it was broken off."""
-        if self.is_robbed:
+        if self.is_lost:
             lifecycle.abandon(self._connection)
         elif self._connection is not None:
             self._connection.close()
 
     @property
-    def is_robbed(self) -> bool:
+    def is_lost(self) -> bool:
         """Whether somebody has closed its socket, whose number may be that of another one by now."""
         return self._witness is not None and not self._witness.is_there()
 

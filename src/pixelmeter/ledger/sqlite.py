@@ -238,7 +238,7 @@ class SqliteWriter(BudgetTransactions):
     def _opened(self) -> Generator[sqlite3.Connection]:
         """Give the connection with the file lock held; whatever fails is a LedgerError, and is rolled back."""
         path = self._address.path
-        sqlite_connections.refuse_robbed()
+        sqlite_connections.refuse_lost()
         if self._connection is None or self._identity != _identity(path):
             self.close()
             sqlite_connections.close_inherited(path, self._patience)

@@ -13,7 +13,7 @@ from pixelmeter import lifecycle
 from pixelmeter.ledger.files import witness, write_lock
 from pixelmeter.system import Witness
 
-__all__ = ["busy", "close", "close_inherited", "keep", "refuse_robbed"]
+__all__ = ["busy", "close", "close_inherited", "keep", "refuse_lost"]
 
 
 class _Opening(NamedTuple):
@@ -46,17 +46,17 @@ def keep(connection: sqlite3.Connection, path: str) -> None:
 
 def close(connection: sqlite3.Connection) -> None:
     """Close a connection, unless its files are closed already: it would close, or write to, those of the program."""
-    if not _is_robbed(connection):
+    if not _is_lost(connection):
         connection.close()
         _let_go(connection)
 
 
-def refuse_robbed() -> None:
+def refuse_lost() -> None:
     """Raise Torn where somebody has closed the files of a connection, and may have opened others in their place.
 
     SQLite would write to those. It has one state for all connections to a file, so a new one would do so as well.
     """
-    if any(map(_is_robbed, list(_OPEN))):
+    if any(map(_is_lost, list(_OPEN))):
         raise lifecycle.Torn("has closed files that SQLite had open")
 
 
@@ -78,7 +78,7 @@ def close_inherited(path: str, patience: float) -> None:
                 connection.close()
 
 
-def _is_robbed(connection: sqlite3.Connection) -> bool:
+def _is_lost(connection: sqlite3.Connection) -> bool:
     opening = _OPEN.get(connection)
     return opening is not None and not opening.witness.is_there()
 
@@ -91,6 +91,6 @@ def _let_go(connection: sqlite3.Connection) -> bool:
 
 
 @atexit.register
-def _abandon_robbed() -> None:
-    for connection in filter(_is_robbed, list(_OPEN)):
+def _abandon_lost() -> None:
+    for connection in filter(_is_lost, list(_OPEN)):
         lifecycle.abandon(connection)

@@ -115,12 +115,12 @@ def test_what_a_request_asked_for_that_nobody_has_read_is_no_default(
 
 
 def test_a_zero_that_proves_nothing_is_unknown() -> None:
-    reported = reported_by(_PROFILE.cost, {b"x-cost-cents": b"0"}, {})
+    reported = reported_by(_PROFILE.cost, {b"x-cost-cents": b"0"}, {}, None)
     assert Settlement("unknown", None, "none", "reported_zero_unverified") == _settle(reported=reported)
 
 
 def test_a_zero_that_is_real_is_free() -> None:
-    reported = reported_by(_PROFILE.cost, {}, {"usage": {"cost_in_usd_ticks": 0}})
+    reported = reported_by(_PROFILE.cost, {}, {"usage": {"cost_in_usd_ticks": 0}}, None)
     assert Settlement("billed", 0, "reported", "reported_zero") == _settle(reported=reported)
 
 
@@ -169,7 +169,7 @@ def test_with_the_callers_own_key_the_reported_amount_is_a_fee() -> None:
     ],
 )
 def test_readers_are_asked_in_order(headers: dict[bytes, bytes], body: dict[str, Any], expected: Reported) -> None:
-    assert expected == reported_by(_PROFILE.cost, headers, body)
+    assert expected == reported_by(_PROFILE.cost, headers, body, None)
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_units_are_told_once_or_not_at_all(
         }
     )
     assert expected == units_told(profile.cost, headers, body)
-    assert Reported() == reported_by(profile.cost, headers, body)
+    assert Reported() == reported_by(profile.cost, headers, body, None)
 
 
 @given(st.integers(min_value=0, max_value=10**15), st.integers(min_value=0, max_value=10**6))

@@ -108,9 +108,9 @@ _NOTHING = Reported()
 
 
 def reported_by(
-    readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any], images: int | None = None
+    readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any], images: int | None
 ) -> Reported:
-    """Return the first amount that the readers find in a response with so many images, where that is known."""
+    """Return the first amount that the readers find in a response with so many images; None where that is not known."""
     text: str | None = None
     for reader in readers:
         if reader.unit.of_usd is None:
