@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import itertools
+import os
 import sqlite3
 import sys
 from collections.abc import Mapping, Sequence
@@ -81,6 +82,22 @@ def call(spool: Spool) -> Attempt:
 
 def begun(attempt: Attempt) -> Attempt:
     return make_attempt(id=attempt.id, outcome="interrupted", billing="unknown", cost=None, at_risk=attempt.cost)
+
+
+@pytest.mark.parametrize("was_read", [True, False])
+def test_a_file_that_somebody_closed_is_read_to_its_end(
+    was_read: bool, spool: Spool, drain: Drain, sqlite_url: str, tmp_path: Path
+) -> None:
+    before = [call(spool)] if was_read else []
+    assert drain.step() == len(before)
+    attempts = [call(spool) for _ in range(3)]
+    number = spool.segments()[0].descriptor
+    os.close(number)
+    theirs = os.open(tmp_path / "theirs", os.O_RDWR | os.O_CREAT)
+    assert theirs == number
+    assert drain.step() == 3
+    assert outcomes(sqlite_url) == {attempt.id: "success" for attempt in [*before, *attempts]}
+    os.close(theirs)
 
 
 def test_a_step_commits_what_has_ended_and_the_next_has_nothing_left(

@@ -43,9 +43,7 @@ if process:
 os.closerange(3, 256)
 def opened(number):
     return os.open(f"{folder}/{{number}}", os.O_RDWR | os.O_CREAT) if number % 2 else socket.socket().detach()
-mine = [opened(number) for number in range(40)]
-for number in range(1, 40, 2):
-    os.write(mine[number], b"mine")
+{mine}
 before = [os.fstat(each) for each in mine]
 with httpx.Client() as own:
     call("after", pixelmeter.instrument(own, meter))
@@ -53,6 +51,22 @@ print(meter.flush(1))
 after = [os.fstat(each) for each in mine]
 assert [(each.st_ino, each.st_size) for each in before] == [(each.st_ino, each.st_size) for each in after]
 meter.close(1)
+"""
+FILES = """
+mine = [opened(number) for number in range(40)]
+for number in range(1, 40, 2):
+    os.write(mine[number], b"mine" * 250_000)
+"""
+# Whoever has the other ends reads what comes until this program has ended. They have high numbers: ours were low.
+CONNECTIONS = """
+import fcntl, subprocess
+def connected():
+    end, other = socket.socketpair()
+    with other:
+        return end.detach(), fcntl.fcntl(other, fcntl.F_DUPFD, 300)
+mine, others = zip(*[connected() for _ in range(20)])
+READER = "import socket, sys\\nfor each in sys.argv[1:]: print(socket.socket(fileno=int(each)).recv(99), flush=True)"
+reader = subprocess.Popen([sys.executable, "-c", READER, *map(str, others)], pass_fds=others)
 """
 FORKS = {"no fork": "0", "with hooks": "os.fork()", "without hooks": "ctypes.PyDLL(None).fork()"}
 
@@ -65,13 +79,13 @@ def test_files_that_are_opened_in_the_place_of_ours_are_left_alone(
     monkeypatch.setenv("PIXELMETER_SPOOL_DIR", str(tmp_path / "spool"))
     folder = tmp_path / "files"
     folder.mkdir()
-    done = run_python(PROGRAM.format(url=new_url, gateway=gateway.url, folder=folder, fork=FORKS[fork]))
+    done = run_python(PROGRAM.format(url=new_url, gateway=gateway.url, folder=folder, fork=FORKS[fork], mine=FILES))
 
     is_sqlite = new_url.startswith("sqlite")
     assert (0, str(not is_sqlite)) == (done.returncode, done.stdout.strip()), done.stderr
     assert is_sqlite is ("has closed files that SQLite had open" in done.stderr)
     assert is_sqlite or not done.stderr
-    assert {b"mine"} == {path.read_bytes() for path in folder.iterdir()}
+    assert {b"mine" * 250_000} == {path.read_bytes() for path in folder.iterdir()}
     adopt(new_url)
     with reading_ledger(new_url) as ledger:
         rows = ledger.rows("SELECT tags, outcome FROM pixelmeter_attempts")
@@ -79,3 +93,13 @@ def test_files_that_are_opened_in_the_place_of_ours_are_left_alone(
     expected = Counter({"before": 1, "after": 1} | ({} if fork == "no fork" else {"parent": 1}))
     assert expected == Counter(tag["aig_tag"] for tag in tags)
     assert expected.total() == len(gateway.billing())
+
+
+@pytest.mark.parametrize("fork", FORKS)
+def test_nothing_is_sent_by_a_connection_that_has_the_number_of_the_one_to_the_database(
+    fork: str, postgres_url: str, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIXELMETER_SPOOL_DIR", str(tmp_path / "spool"))
+    program = PROGRAM.format(url=postgres_url, gateway=gateway.url, folder=tmp_path, fork=FORKS[fork], mine=CONNECTIONS)
+    done = run_python(program)
+    assert (0, ["True"] + ["b''"] * 20) == (done.returncode, done.stdout.splitlines()), done.stderr

@@ -121,7 +121,6 @@ def json_of(document: bytes | None) -> Any:
 # Each of them stands in a document that is no JSON to the letter, and that writers and readers of it let pass: numbers
 # that are none, and half of a surrogate pair, where a text was cut in the middle of an emoji.
 _LOOSE = (b"NaN", b"Infinity", rb"\ud", rb"\uD")
-_DIGITS = 40
 
 
 def loose_json_of(text: bytes, fraction: Callable[[str], Any], kind: Any = Any) -> Any:
@@ -129,14 +128,10 @@ def loose_json_of(text: bytes, fraction: Callable[[str], Any], kind: Any = Any) 
     if not any(sign in text for sign in _LOOSE):
         return None
     try:
-        found = json.loads(text, parse_float=fraction, parse_int=_integer, parse_constant=NumberText)
+        found = json.loads(text, parse_float=fraction, parse_constant=NumberText)
         return msgspec.convert(found, kind)
     except (msgspec.MsgspecError, ValueError, RecursionError):
         return None
-
-
-def _integer(text: str) -> Any:
-    return int(text) if len(text) <= _DIGITS else NumberText(text)
 
 
 def object_of(document: bytes | None) -> dict[str, Any] | None:
