@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from tests.hazards.process import environment
 from tests.proxy.upstream import GENEROUS
 
-__all__ = ["Answer", "Sidecar", "accepts", "ask", "connect", "proxying", "read_answer"]
+__all__ = ["PATIENT", "Answer", "Sidecar", "accepts", "ask", "connect", "proxying", "read_answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,12 +38,23 @@ class Sidecar:
         return self.process.returncode, errors
 
 
+PATIENT = (
+    "-c",
+    "from pixelmeter.budgets import admission; admission.WAIT_SECONDS = 60; from pixelmeter.cli import main; main()",
+)
+"""The command, whose calls wait for a lease of a budget however slow the ledger is, as on a busy machine."""
+
+
 @contextmanager
 def proxying(
-    *upstreams: str, url: str, options: Sequence[str] = (), settings: Mapping[str, str] | None = None
+    *upstreams: str,
+    url: str,
+    options: Sequence[str] = (),
+    settings: Mapping[str, str] | None = None,
+    program: Sequence[str] = ("-m", "pixelmeter"),
 ) -> Iterator[Sidecar]:
     """Run the proxy on free ports of this machine."""
-    command = [sys.executable, "-m", "pixelmeter", "proxy", "--database-url", url]
+    command = [sys.executable, *program, "proxy", "--database-url", url]
     for each in upstreams:
         command += ["--upstream", each]
     if "--listen" not in options:

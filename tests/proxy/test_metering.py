@@ -19,7 +19,7 @@ from pixelmeter.proxy.calls import CallLimits
 from pixelmeter.testing import Gateway
 from tests.ledger.reading import stored
 from tests.proxy.conftest import Pair
-from tests.proxy.sidecar import ask, connect, proxying
+from tests.proxy.sidecar import PATIENT, ask, connect, proxying
 from tests.proxy.upstream import GENEROUS, Arrived, say
 from tests.sinks.web.running import until
 
@@ -365,9 +365,8 @@ def test_a_call_that_a_budget_does_not_let_go_is_a_402_and_goes_nowhere(
         '[[budget]]\nname = "growth"\nusd = "0.03"\nper = "day"\neach = "tag:team"\naction = "block"\n'
         'on_unavailable = "block"\n'
     )
-    with proxying(
-        gateway.root, url=sqlite_url, settings={"PIXELMETER_BUDGETS": str(tmp_path / "budgets.toml")}
-    ) as sidecar:
+    settings = {"PIXELMETER_BUDGETS": str(tmp_path / "budgets.toml")}
+    with proxying(gateway.root, url=sqlite_url, settings=settings, program=PATIENT) as sidecar:
         headers = {"x-pixelmeter-tags": "team=growth"}
         with httpx.Client(base_url=sidecar.root, headers=headers, timeout=GENEROUS) as client:
             answers = [client.post(PATH, json=BODY) for _ in range(2)]
