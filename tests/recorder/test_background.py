@@ -344,6 +344,24 @@ def test_whoever_waits_for_a_run_in_which_the_thread_dies_gets_the_next_one_whil
 
 
 @pytest.mark.usefixtures("unhandled")
+def test_a_thread_that_dies_while_somebody_flushes_and_closes_leaves_none_behind() -> None:
+    work, tickets, answered = Deadly(Cancelled()), list[Ticket](), list[bool]()
+
+    def died(_: BaseException) -> None:
+        tickets.extend((background.run(60), background.stop(60)))
+        # What answers before this returns is another thread, which this one would not know of.
+        answered.append(tickets[1].wait(0.1))
+
+    background = Background(work.run, work.meanwhile, work.leave, "dying", interval=0.001, died=died)
+    assert background.run(60).wait(60)
+    for thread in threading.enumerate():
+        if thread.name == "dying":
+            thread.join(60)
+    assert [True, True, False] == [*(ticket.wait(60) for ticket in tickets), *answered]
+    assert not background.is_running
+
+
+@pytest.mark.usefixtures("unhandled")
 def test_a_run_that_succeeded_is_told_as_such_though_the_thread_died_after_it() -> None:
     work = Deadly(Cancelled())
     work.dies_in = "afterwards"

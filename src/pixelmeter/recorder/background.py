@@ -173,11 +173,14 @@ class Background:
         except BaseException as error:
             self.deaths += 1
             self._failed = True
-            self._thread = None
             try:
                 self._died(error)
             finally:
-                if not self._end_what_is_over():
+                # Not before: of two threads one would be left when somebody closes.
+                if self._thread is not threading.current_thread() or self._end_what_is_over():
+                    self._go_on_for_late_ones()
+                else:
+                    self._thread = None
                     self._start()
             raise
 
@@ -194,6 +197,9 @@ class Background:
             last = self._end_what_is_over()
             if self._failed:
                 again = self._until_next_try()
+        self._go_on_for_late_ones()
+
+    def _go_on_for_late_ones(self) -> None:
         # Whoever came too late for the last run saw a thread, and started none.
         if self._woken or self._serving or self._tickets:
             if not self._woken:
@@ -232,12 +238,14 @@ class Background:
         """Tell those who need not wait any longer; return whether one of them wants the thread to end."""
         now = time.monotonic()
         over = [ticket for ticket in self._serving if ticket.succeeded or ticket.deadline <= now]
-        self._serving = [ticket for ticket in self._serving if ticket not in over]
         last = any(ticket.last for ticket in over)
-        if last:
-            self._thread = None
-        for ticket in over:
-            ticket.end()
+        try:
+            self._serving = [ticket for ticket in self._serving if ticket not in over]
+            if last:
+                self._thread = None
+        finally:
+            for ticket in over:
+                ticket.end()
         return last
 
     def _wait(self, again: float | None, rest: float) -> None:
