@@ -190,6 +190,7 @@ class View:
         return None
 
 
+@pytest.mark.slow
 def test_views_come_and_go_while_blocks_are_entered() -> None:
     over = threading.Event()
 

@@ -31,6 +31,7 @@ HOSTS = 250
 SECONDS = 30 * 86_400
 
 
+@pytest.mark.slow
 def test_the_questions_to_duckdb_have_every_attempt_and_the_known_cost(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -172,6 +172,7 @@ def line(process: subprocess.Popen[str]) -> str:
     return process.stdout.readline()
 
 
+@pytest.mark.slow
 def test_follow_prints_new_attempts_as_they_are_committed_until_interrupted(ledger_url: str) -> None:
     before = [make_attempt(started_at=now(timedelta(minutes=1, seconds=-index))) for index in range(3)]
     fill(ledger_url, *before)
@@ -198,6 +199,7 @@ def test_follow_keeps_to_its_filters(sqlite_url: str) -> None:
         assert '"last"' in line(process)
 
 
+@pytest.mark.slow
 def test_follow_ends_when_its_reader_does(sqlite_url: str) -> None:
     fill(sqlite_url, make_attempt(model="first"))
     with following(sqlite_url) as process:

@@ -245,6 +245,7 @@ def test_a_check_that_is_interrupted_is_no_finding(sqlite_url: str, monkeypatch:
     assert (2, "unknown") == (status, found["state"])
 
 
+@pytest.mark.slow
 def test_output_that_nobody_takes_is_no_finding(sqlite_url: str) -> None:
     fill(sqlite_url, make_attempt(started_at=ago(5)))
     program = [sys.executable, "-m", "pixelmeter", "check", "--database-url", sqlite_url, "--max-spend"]

@@ -35,6 +35,7 @@ def test_upgrade_makes_a_ledger_and_status_says_that_it_is_current(new_url: str)
     assert ("current", migrate.head()) == (after[0]["state"], after[0]["revision"])
 
 
+@pytest.mark.slow
 def test_downgrade_to_base_asks_first(sqlite_url: str) -> None:
     run("upgrade", "--database-url", sqlite_url)
 
@@ -84,6 +85,7 @@ def test_a_downgrade_that_nobody_can_answer_for_changes_nothing_and_names_the_op
     assert "nothing was changed; --yes goes on without asking" in result.stderr.splitlines()[-1]
 
 
+@pytest.mark.slow
 def test_a_downgrade_offers_a_copy_and_that_command_makes_one(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/my ledger%25.db"
     with closing(open_writer(url)) as writer:
@@ -100,6 +102,7 @@ def test_a_downgrade_offers_a_copy_and_that_command_makes_one(tmp_path: Path) ->
     assert ("sqlite3", ".backup", [(1,)]) == (program, word, rows)
 
 
+@pytest.mark.slow
 def test_the_copy_of_a_server_is_offered_without_its_password(postgres_url: str) -> None:
     run("upgrade", "--database-url", postgres_url)
 

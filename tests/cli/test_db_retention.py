@@ -119,6 +119,7 @@ def _spool_dir() -> str:
     return str(from_environment().spool_dir)
 
 
+@pytest.mark.slow
 def test_what_an_old_spool_brings_is_kept_aside_and_can_be_had_in_a_ledger_of_its_own(
     filled: str, tmp_path: Path
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_new_file_of_sqlite_gives_back_what_is_pruned(sqlite_url: str) -> None
     assert size_of(sqlite_url) < before / 3
 
 
+@pytest.mark.slow
 def test_a_file_of_before_is_as_large_as_it_was_until_it_is_rewritten(sqlite_url: str) -> None:
     migrate.upgrade(sqlite_url)
     with closing(sqlite3.connect(read_address(sqlite_url).path)) as connection:

@@ -293,6 +293,7 @@ def role_on(url: str) -> Iterator[tuple[str, str, psycopg.Connection]]:
             admin.execute(f"DROP ROLE {role}")
 
 
+@pytest.mark.slow
 def test_a_role_that_may_not_make_the_ledger_is_told_what_to_run_and_that_helps(
     postgres_url: str, tmp_path: Path
 ) -> None:
@@ -417,6 +418,7 @@ main(arguments)
 """
 
 
+@pytest.mark.slow
 def test_a_read_only_ledger_and_spool_are_problems(sqlite_url: str, tmp_path: Path) -> None:
     migrate.upgrade(sqlite_url)
     spool = tmp_path / "ledger.db.spool"

@@ -79,6 +79,7 @@ def test_the_help_of_a_command_imports_no_database(name: str) -> None:
     assert set() == imported(name, "--help") & (LIBRARIES | METERING | {"wcwidth"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "arguments",
     [

@@ -50,6 +50,7 @@ def run(command: str, folder: Path, redirections: str) -> subprocess.CompletedPr
     )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize("command", EVERY_COMMAND)
 def test_a_full_disk_is_told_in_one_line(folder: Path, command: str) -> None:
@@ -58,6 +59,7 @@ def test_a_full_disk_is_told_in_one_line(folder: Path, command: str) -> None:
     assert (1, "Error: cannot write to standard output: No space left on device\n") == (ended.returncode, ended.stderr)
 
 
+@pytest.mark.slow
 @EACH_COMMAND
 def test_a_closed_standard_output_is_told_in_one_line(folder: Path, command: str) -> None:
     ended = run(command, folder, ">&-")
@@ -85,6 +87,7 @@ def test_a_reader_that_has_left_is_not_worth_a_word(folder: Path, command: str) 
     assert (1, "") == (ended.returncode, ended.stderr)
 
 
+@pytest.mark.slow
 def test_a_closed_standard_input_and_error_do_not_matter(folder: Path) -> None:
     ended = run("calls --format csv", folder, "<&- 2>&-")
 
@@ -110,6 +113,7 @@ def test_what_cannot_be_read_or_written_is_named(folder: Path) -> None:
     assert "Not a directory" in ended.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no /dev/full")
 @pytest.mark.parametrize("redirection", [">&-", ">/dev/full"])
 def test_an_exporter_whose_address_nobody_reads_serves_all_the_same(folder: Path, redirection: str) -> None:

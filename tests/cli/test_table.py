@@ -161,6 +161,7 @@ def test_prices_fit_the_terminal(arguments: list[str], width: int) -> None:
     assert "usd" in screen
 
 
+@pytest.mark.slow
 def test_chosen_columns_are_all_there_on_a_narrow_terminal(ledger: str) -> None:
     chosen = ["--columns", "cost_per_image,retry_cost,failure_cost,share,p50,p95"]
     screen = command_on_a_terminal("report", "--since", "2026", *chosen, "--database-url", ledger, columns=80)

@@ -122,6 +122,7 @@ def test_a_file_that_appears_while_the_others_are_looked_at_is_not_left_out(
     assert {attempt.id: "success"} == outcomes(sqlite_url)
 
 
+@pytest.mark.slow
 def test_a_process_that_left_more_files_than_can_be_open_at_once_is_taken_over(
     folder: str, writer: Writer, sqlite_url: str
 ) -> None:
@@ -165,6 +166,7 @@ def test_a_copy_of_an_intent_behind_its_outcome_does_not_undo_it(spool: Spool, h
     assert {attempt.id: "success"} == outcomes(sqlite_url)
 
 
+@pytest.mark.slow
 def test_much_that_a_dead_process_left_is_committed_in_groups(folder: str, heir: Drain, sqlite_url: str) -> None:
     expected = leave(Spool(folder, FILES, SystemIds()), ended=GROUP + 20, cut_off=GROUP + 10)
 
@@ -416,6 +418,7 @@ def test_the_first_part_of_an_adoption_takes_something_in_already(folder: str, w
     assert 100 == len(outcomes(sqlite_url))
 
 
+@pytest.mark.slow
 def test_a_child_forked_in_the_middle_of_an_adoption_does_not_keep_its_locks(
     folder: str, writer: Writer, sqlite_url: str
 ) -> None:

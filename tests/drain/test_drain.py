@@ -111,6 +111,7 @@ def test_a_step_commits_what_has_ended_and_the_next_has_nothing_left(
     assert 20 == rolled_up(sqlite_url) == drain.status()["committed"]
 
 
+@pytest.mark.slow
 def test_a_step_that_is_killed_at_any_line_counts_each_attempt_once(
     spool: Spool, drain: Drain, sqlite_url: str
 ) -> None:
@@ -138,6 +139,7 @@ def test_a_step_without_anything_to_do_does_not_touch_the_ledger(drain: Drain, s
     assert not Path(sqlite_url.removeprefix("sqlite:///")).exists()
 
 
+@pytest.mark.slow
 def test_groups_are_bounded(folder: str, writer: Writer) -> None:
     spool = Spool(folder, SystemFiles(), SystemIds())
     counting = CountingWriter(writer)
@@ -149,6 +151,7 @@ def test_groups_are_bounded(folder: str, writer: Writer) -> None:
     assert [GROUP, 10] == counting.sizes
 
 
+@pytest.mark.slow
 def test_a_file_stays_until_the_last_group_of_it_is_committed(folder: str, writer: Writer, sqlite_url: str) -> None:
     spool = Spool(folder, SystemFiles(), SystemIds())
     drain = Drain(spool, SystemFiles(), folder, writer)

@@ -93,6 +93,7 @@ def test_a_refused_attempt_is_set_aside_and_those_around_it_arrive(
     assert len(bad) == 3
 
 
+@pytest.mark.slow
 def test_what_is_refused_is_looked_for_by_halving(folder: str, picky: Picky, sqlite_url: str) -> None:
     spool = Spool(folder, FILES, SystemIds())
     drain = Drain(spool, FILES, folder, picky)

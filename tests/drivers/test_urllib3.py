@@ -508,6 +508,7 @@ print(meter.status()["failures"], meter.close())
 """
 
 
+@pytest.mark.slow
 def test_greenlets_have_calls_of_their_own_and_one_that_is_killed_is_cancelled(
     gateway: Gateway, tmp_path: Path
 ) -> None:

@@ -38,6 +38,7 @@ def part(unit: str, quantity: int, atto: int, **more: object) -> str:
     return json.dumps([fields | {"price_id": "p@1"} | more])
 
 
+@pytest.mark.slow
 def test_the_rows_of_each_attempt_add_up_to_its_cost(ledger_url: str) -> None:
     now = [one for one in filled(ledger_url).values() if one.cost is not None]
     write(ledger_url, several := [priced(), priced(cost=5, cost_source="manual"), priced(byok=True)], {})

@@ -60,6 +60,7 @@ def test_exporting_again_replaces_and_never_doubles(ledger_url: str, tmp_path: P
     assert before == contents(tmp_path)
 
 
+@pytest.mark.slow
 def test_a_day_of_many_rows_is_split_and_what_is_left_of_a_longer_split_goes(ledger_url: str, tmp_path: Path) -> None:
     now = in_order(filled(ledger_url).values())
 
@@ -105,6 +106,7 @@ def test_resume_skips_the_days_that_are_over_and_as_they_were(ledger_url: str, t
     assert 5 == len([*found_in(tmp_path)])
 
 
+@pytest.mark.slow
 def test_what_is_killed_in_the_middle_goes_on_and_leaves_the_same_files(sqlite_url: str, tmp_path: Path) -> None:
     write(sqlite_url, [one for n in range(300) for one in of_days(10)][:3000], {})
     export(sqlite_url, "--format", "parquet", f"{tmp_path}/whole/")
@@ -135,6 +137,7 @@ def test_what_is_killed_in_the_middle_goes_on_and_leaves_the_same_files(sqlite_u
     assert whole == contents(broken)
 
 
+@pytest.mark.slow
 def test_ctrl_c_leaves_whole_files_and_nothing_else(sqlite_url: str, tmp_path: Path) -> None:
     write(sqlite_url, of_days(6), {})
     program = (

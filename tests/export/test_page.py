@@ -23,6 +23,7 @@ def test_the_page_has_every_column_of_focus_and_what_it_holds() -> None:
     assert rows == re.findall(r"^\| `([A-Za-z_]+)` \| (.*) \|$", PAGE.split("## FOCUS")[1], re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_the_question_to_duckdb_gives_the_known_cost(
     sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

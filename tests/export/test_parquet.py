@@ -25,6 +25,7 @@ def asked(question: str) -> list[tuple[Any, ...]]:
         return connection.execute(question).fetchall()
 
 
+@pytest.mark.slow
 def test_totals_by_month_and_model_are_the_ledgers_to_the_nano_dollar(ledger_url: str, tmp_path: Path) -> None:
     now = filled(ledger_url)
     export(ledger_url, "--format", "parquet", f"{tmp_path}/lake/")

@@ -28,6 +28,7 @@ def shown(url: str, options: Sequence[str], target: str) -> str:
     return screen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["x.csv", "folder/"])
 def test_a_terminal_shows_how_far_an_export_is(sqlite_url: str, tmp_path: Path, target: str) -> None:
     filled(sqlite_url)
@@ -37,6 +38,7 @@ def test_a_terminal_shows_how_far_an_export_is(sqlite_url: str, tmp_path: Path, 
     assert "300 attempts to" in screen
 
 
+@pytest.mark.slow
 def test_nobody_need_see_it(sqlite_url: str, tmp_path: Path) -> None:
     filled(sqlite_url)
     screen = shown(sqlite_url, ["--no-progress"], f"{tmp_path}/x.csv")

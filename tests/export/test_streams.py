@@ -132,6 +132,7 @@ def test_a_file_is_replaced_when_the_new_one_is_whole(ledger_url: str, tmp_path:
     assert (tmp_path / "link.csv").is_symlink()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format", "target"), [("csv", "x"), ("parquet", "x"), ("jsonl", "folder/"), ("parquet", "folder/")]
 )
@@ -171,6 +172,7 @@ def test_a_folder_that_is_not_there_is_told(sqlite_url: str, tmp_path: Path) -> 
     assert "make its folder first" in result.output
 
 
+@pytest.mark.slow
 def test_a_reader_that_leaves_ends_the_export_without_a_word(sqlite_url: str) -> None:
     filled(sqlite_url)
     command = f"{sys.executable} -m pixelmeter export --format jsonl --database-url {sqlite_url} - | head -n 1"

@@ -86,6 +86,7 @@ async def call_async(place: Place, meter: Meter, tag: str) -> int:
             return (await client.post(f"{place.gateway}/images/generations", json=body)).status_code
 
 
+@pytest.mark.slow
 def test_callers_notice_nothing_and_recording_goes_on_when_there_is_room(
     limited: Place, gateway: Gateway, caplog: pytest.LogCaptureFixture
 ) -> None:

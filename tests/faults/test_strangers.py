@@ -44,6 +44,7 @@ def test_calls_go_to_the_ledger_by_way_of_memory_and_the_reason_is_told(
     assert 2 == len(outcomes(sqlite_url))
 
 
+@pytest.mark.slow
 def test_a_folder_that_is_opened_to_strangers_meanwhile_gets_no_further_file(
     gateway: Gateway, sqlite_url: str, tmp_path: Path
 ) -> None:

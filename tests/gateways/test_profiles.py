@@ -261,6 +261,7 @@ def test_a_path_that_is_not_there_is_named(tmp_path: Path) -> None:
         load_profiles({}, str(tmp_path / "nowhere"))
 
 
+@pytest.mark.slow
 def test_many_hosts_do_not_grow_the_memory_of_a_process() -> None:
     profiles = load_profiles({})
     for number in range(5000):

@@ -118,6 +118,7 @@ async def test_hazard_22_usage_behind_twenty_megabytes_of_image_is_found(
     assert max(parsed) < 10_000
 
 
+@pytest.mark.slow
 async def test_hazard_17_and_23_memory_stays_flat_over_many_large_bodies(pair: Pair) -> None:
     client = pair.metered()
 

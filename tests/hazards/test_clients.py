@@ -311,6 +311,7 @@ async def test_hazard_42_the_inner_transport_is_entered_and_closed_as_often_as_b
     assert (["close"] if by == "close" else ["enter", "exit"]) == views[1]
 
 
+@pytest.mark.slow
 async def test_hazard_44_one_client_for_many_threads_or_tasks_counts_every_call_once(pair: Pair) -> None:
     client = pair.metered()
     answers = 0

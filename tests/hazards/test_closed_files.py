@@ -71,6 +71,7 @@ reader = subprocess.Popen([sys.executable, "-c", READER, *map(str, others)], pas
 FORKS = {"no fork": "0", "with hooks": "os.fork()", "without hooks": "ctypes.PyDLL(None).fork()"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", FORKS)
 def test_files_that_are_opened_in_the_place_of_ours_are_left_alone(
     fork: str, new_url: str, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -95,6 +96,7 @@ def test_files_that_are_opened_in_the_place_of_ours_are_left_alone(
     assert expected.total() == len(gateway.billing())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fork", FORKS)
 def test_nothing_is_sent_by_a_connection_that_has_the_number_of_the_one_to_the_database(
     fork: str, postgres_url: str, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

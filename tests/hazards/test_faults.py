@@ -231,7 +231,7 @@ def name_of(code: CodeType) -> str:
     return f"{Path(code.co_filename).stem}.{code.co_qualname}"
 
 
-# By day each scene runs with each library and each colour, and one of them with all kits.
+# By day each scene runs with each library and each colour, and one of them with all kits, and a fault comes once.
 @pytest.mark.parametrize(
     ("kit", "name"),
     [
@@ -246,7 +246,7 @@ def name_of(code: CodeType) -> str:
         if name != "forgotten" or "forgets" in kit.has
     ],
 )
-@pytest.mark.parametrize("once", [True, False], ids=["once", "always"])
+@pytest.mark.parametrize("once", [True, pytest.param(False, marks=pytest.mark.slow)], ids=["once", "always"])
 async def test_hazard_07_a_fault_in_any_function_of_ours_is_counted_and_not_seen(
     kit: Kit, name: str, once: bool, tmp_path: Path
 ) -> None:

@@ -263,6 +263,7 @@ async def test_hazard_19_a_read_response_pickles_and_counts_the_same(pair: Pair)
     assert downloaded == pair.attempt.response_bytes
 
 
+@pytest.mark.slow
 async def test_hazard_17_the_response_dies_when_its_caller_lets_go(pair: Pair) -> None:
     async def scene(client: Client) -> object:
         response = await client.post(pair.url, **asked())

@@ -90,6 +90,7 @@ async def test_a_meter_under_the_cache_sees_what_left_and_nothing_else(
     assert gateway.billed_nano() == sum(attempt.cost or 0 for attempt in attempts) == 55 * 10_000_000
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("posts_are_cached")
 async def test_a_meter_over_the_cache_bills_no_hit(
     kit: Kit, gateway: Gateway, metered: Metered, tmp_path: Path

@@ -44,6 +44,7 @@ async def drive(name: str, gateway: Gateway, meter: pixelmeter.Meter, wanted: li
         return await PROGRAMS[name].drive(gateway, meter, wanted)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_a_job_leaves_the_attempt_that_submitted_it(
     name: str, gateway: Gateway, sqlite_url: str, tmp_path: Path
@@ -82,6 +83,7 @@ def test_a_job_leaves_the_attempt_that_submitted_it(
         )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_bill_charges_each_job_once(name: str, gateway: Gateway, sqlite_url: str, tmp_path: Path) -> None:
     *_, jobs = run(name, gateway, sqlite_url, tmp_path)

@@ -74,6 +74,7 @@ def numbers(document: dict[str, Any]) -> dict[str, int]:
     return {kind: number for kind, number in found.items() if number}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("team", ["litellm"], indirect=True)
 def test_the_log_of_litellm_settles_what_a_proxy_did_not_say(team: Team) -> None:
     team.gateway.tell(gateway="litellm")
@@ -91,6 +92,7 @@ def test_the_log_of_litellm_settles_what_a_proxy_did_not_say(team: Team) -> None
     assert 2 == len(adjustments(team.url))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("team", ["openrouter"], indirect=True)
 def test_openrouter_is_asked_for_the_generations_that_nobody_knows(team: Team) -> None:
     with httpx.Client() as client:

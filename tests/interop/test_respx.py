@@ -53,6 +53,7 @@ def answers() -> Iterator[Any]:
 KITS = [Kit(httpx, "sync"), Kit(httpx, "asyncio")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kit", KITS, ids=str)
 async def test_a_hundred_mocked_requests_come_out_the_same_and_are_recorded(kit: Kit, metered: Metered) -> None:
     without = await hundred(kit.client().raw)

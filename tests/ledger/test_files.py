@@ -69,6 +69,7 @@ def test_a_lock_that_an_older_version_left_open_to_all_is_closed_by_the_next_wri
     assert 0o600 == modes(tmp_path)["ledger.db.lock"]
 
 
+@pytest.mark.slow
 @needs_root
 def test_a_stranger_cannot_hold_the_lock(sqlite_url: str, tmp_path: Path) -> None:
     os.chown(tmp_path, NOBODY, NOBODY)

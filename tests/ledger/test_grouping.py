@@ -101,6 +101,7 @@ def any_split_adds_up(reader: LedgerReader, data: st.DataObject) -> None:
     assert sums(whole.total) == added(whole.rows)
 
 
+@pytest.mark.slow
 def test_any_split_of_a_range_adds_up_to_the_whole(reader: LedgerReader) -> None:
     any_split_adds_up(reader)
 

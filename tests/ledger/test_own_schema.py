@@ -145,6 +145,7 @@ def test_every_command_and_the_meter_take_the_schema_from_the_environment(
     assert 1 == len(stored(url))
 
 
+@pytest.mark.slow
 def test_the_exporter_reads_the_ledger_of_the_schema(postgres_url: str, url: str) -> None:
     for each, count in ((postgres_url, 1), (url, 3)):
         with closing(open_writer(each)) as writer:
@@ -182,6 +183,7 @@ os.kill(os.getpid(), 9)
     assert (0, 1) == (len(stored(postgres_url)), len(stored(url)))
 
 
+@pytest.mark.slow
 def test_a_ledger_that_is_there_can_be_moved_as_the_page_says(postgres_url: str, url: str, schema: str) -> None:
     attempts = [make_attempt() for _ in range(3)]
     with closing(open_writer(postgres_url)) as writer:
@@ -214,6 +216,7 @@ def role_on(url: str) -> Iterator[tuple[str, str, psycopg.Connection]]:
             admin.execute(f"DROP ROLE {role}".encode())
 
 
+@pytest.mark.slow
 def test_a_role_with_the_documented_rights_can_write_and_doctor_agrees(url: str, schema: str) -> None:
     migrate.upgrade(url)
     with role_on(url) as (role, limited, admin):
@@ -230,6 +233,7 @@ def test_a_role_with_the_documented_rights_can_write_and_doctor_agrees(url: str,
     assert '"write access","ok","to all tables"' in doctor.output
 
 
+@pytest.mark.slow
 def test_a_role_that_may_not_make_the_schema_is_told_what_to_do_and_that_helps(url: str) -> None:
     with role_on(url) as (role, limited, admin):
         with pytest.raises(LedgerError, match="permission denied .*pixelmeter db upgrade"):

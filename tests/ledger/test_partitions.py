@@ -211,6 +211,7 @@ ABOUT = "SELECT pg_get_userbyid(relowner), reloptions FROM pg_class WHERE relnam
 INDEXES = "SELECT replace(indexdef, ' ONLY ', ' ') FROM pg_indexes WHERE tablename = 'pixelmeter_attempts' ORDER BY 1"
 
 
+@pytest.mark.slow
 def test_a_table_that_is_there_becomes_the_first_partition_with_all_that_belongs_to_it(postgres_url: str) -> None:
     kept = [made_in(month(number)) for number in (-30, -1, 0)]
     ahead = [made_in(month(2)), made_in(month(60))]
@@ -247,6 +248,7 @@ def test_a_table_that_is_there_becomes_the_first_partition_with_all_that_belongs
         assert ([(6, 6)], {**rows, new.id: new}, after) == (counted, after, stored(postgres_url))
 
 
+@pytest.mark.slow
 def test_what_cannot_be_carried_over_is_named_and_nothing_is_changed(postgres_url: str) -> None:
     write(postgres_url, made_in(month(0)))
     migrate.downgrade(postgres_url, BEFORE)
@@ -263,6 +265,7 @@ def test_what_cannot_be_carried_over_is_named_and_nothing_is_changed(postgres_ur
     assert 1 == len(stored(postgres_url))
 
 
+@pytest.mark.slow
 def test_an_upgrade_by_another_role_leaves_the_table_to_its_owner(postgres_url: str) -> None:
     ensure_schema(read_address(postgres_url))
     migrate.downgrade(postgres_url, BEFORE)

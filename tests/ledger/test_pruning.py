@@ -283,6 +283,7 @@ def days(url: str) -> list[Any]:
 MAY = datetime(2026, 5, 10, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_months_that_are_over_are_dropped_whole_with_their_adjustments_and_the_rest_row_by_row(
     monthly_url: str,
 ) -> None:
@@ -302,6 +303,7 @@ def test_months_that_are_over_are_dropped_whole_with_their_adjustments_and_the_r
     assert 1 == write(monthly_url, msgspec.structs.replace(at(BOUND - DAY), started_at=in_may))
 
 
+@pytest.mark.slow
 def test_a_month_with_an_attempt_that_was_sent_later_than_its_id_says_stays(monthly_url: str) -> None:
     odd = msgspec.structs.replace(at(BOUND - DAY), started_at=NOW)
     write(monthly_url, odd, at(BOUND - DAY))
@@ -311,6 +313,7 @@ def test_a_month_with_an_attempt_that_was_sent_later_than_its_id_says_stays(mont
     assert "2026_04" in months_in(monthly_url)
 
 
+@pytest.mark.slow
 def test_an_attempt_that_comes_into_a_month_just_before_it_is_dropped_stays(
     monthly_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

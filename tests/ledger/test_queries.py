@@ -219,6 +219,7 @@ def a_report_is_what_python_adds_up(rows: list[Attempt], reader: LedgerReader, d
     assert expected == report(grouped(reader, by, since, until, zone, columns=columns))
 
 
+@pytest.mark.slow
 def test_any_report_is_what_python_adds_up_from_the_rows(fill: Fill) -> None:
     rows = varied(400, "2026-03-25T00:00:00+00:00", 7)
     a_report_is_what_python_adds_up(rows, fill(rows))

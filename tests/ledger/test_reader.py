@@ -82,6 +82,7 @@ def test_what_a_database_says_of_a_question_is_an_error_without_its_values(new_u
     assert PASSWORD not in str(raised.value)
 
 
+@pytest.mark.slow
 def test_a_ledger_in_a_schema_of_its_own_is_read_there_and_nowhere_else(postgres_url: str) -> None:
     for url, number in ((postgres_url, 1), (f"{postgres_url}?schema=image_spend", 2)):
         with closing(open_writer(url)) as writer:
@@ -123,6 +124,7 @@ def test_a_reader_leaves_an_empty_log_that_the_next_writer_removes(sqlite_url: s
     )
 
 
+@pytest.mark.slow
 def test_a_ledger_in_a_folder_that_is_read_only_can_be_read(sqlite_url: str, tmp_path: Path) -> None:
     with closing(open_writer(sqlite_url)) as writer:
         writer.write([make_attempt()], {}, [])

@@ -159,6 +159,7 @@ def test_it_changes_nothing(limited: Limited, command: str) -> None:
     assert before == _all_rows(limited.url)
 
 
+@pytest.mark.slow
 def test_a_check_with_a_webhook_needs_one_more_right(postgres_url: str, limited: Limited) -> None:
     [grant] = documented_grants("checker_name")
     with psycopg.connect(postgres_url, autocommit=True) as admin:

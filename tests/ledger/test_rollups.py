@@ -196,6 +196,7 @@ def test_tags_that_are_no_object_are_no_tags(ledger_url: str, tags: str) -> None
     assert ({}, 1) == (tag_days(ledger_url), len(stored(ledger_url)))
 
 
+@pytest.mark.slow
 def test_a_value_with_a_character_that_jsonb_lacks_has_the_sums_of_what_is_kept(postgres_url: str) -> None:
     with closing(open_writer(postgres_url)) as writer:
         writer.write([make_attempt(tags='{"team":"a\\u0000b"}')], {}, [])
@@ -205,6 +206,7 @@ def test_a_value_with_a_character_that_jsonb_lacks_has_the_sums_of_what_is_kept(
     agree(postgres_url)
 
 
+@pytest.mark.slow
 def test_what_a_writer_adds_to_a_tag_that_has_just_become_wide_is_not_seen(postgres_url: str) -> None:
     with closing(open_writer(postgres_url)) as late, closing(open_writer(postgres_url)) as writer:
         late.write([make_attempt(tags=tagged(user="first"))], {}, [])
@@ -222,6 +224,7 @@ def test_what_a_writer_adds_to_a_tag_that_has_just_become_wide_is_not_seen(postg
     agree(postgres_url)
 
 
+@pytest.mark.slow
 def test_a_merge_leaves_what_somebody_else_is_merging(postgres_url: str) -> None:
     with closing(open_writer(postgres_url)) as writer:
         writer.write([make_attempt()], {}, [])
@@ -237,6 +240,7 @@ def test_a_merge_leaves_what_somebody_else_is_merging(postgres_url: str) -> None
     agree(postgres_url)
 
 
+@pytest.mark.slow
 def test_a_delta_whose_sum_would_outgrow_its_column_stays_apart_and_is_read(postgres_url: str) -> None:
     minutes: list[int] = []
     with closing(PostgresWriter(read_address(postgres_url))) as writer:
@@ -284,6 +288,7 @@ def test_a_ledger_of_before_has_all_sums_after_an_upgrade(ledger_url: str) -> No
     assert recomputed(ledger_url) == rollup(ledger_url)
 
 
+@pytest.mark.slow
 def test_who_may_read_the_sums_may_still_do_so_after_an_upgrade(postgres_url: str) -> None:
     migrate.upgrade(postgres_url, "0006")
     with psycopg.connect(postgres_url, autocommit=True) as admin:

@@ -58,6 +58,7 @@ def test_nothing_else_is_among_them() -> None:
     assert set(FILES) == found
 
 
+@pytest.mark.slow
 def test_the_places_of_thresholds_are_those_that_the_scripts_find() -> None:
     assert to_json(places()) == PLACES.read_text(), AGAIN
 

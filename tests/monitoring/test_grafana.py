@@ -86,6 +86,7 @@ def test_the_linter_finds_what_is_broken(rule: str, right: str, wrong: str) -> N
     assert [] != list(RULES[rule](json.loads(text.replace(right, wrong))))
 
 
+@pytest.mark.slow
 def test_every_rule_that_is_excluded_exists_and_is_broken() -> None:
     for name in EXCLUDED:
         assert all(list(RULES[name](dashboard)) for dashboard in dashboards(Thresholds())), name
@@ -158,6 +159,7 @@ def test_columns_that_a_table_renames_are_columns_that_it_gets(dashboard: dict[s
         assert shown <= set(renamed.values()), panel["title"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("thresholds", [Thresholds(), OTHERS], ids=["default", "other"])
 def test_every_metric_and_label_that_is_asked_for_is_in_the_catalogue(thresholds: Thresholds) -> None:
     for dashboard in dashboards(thresholds):

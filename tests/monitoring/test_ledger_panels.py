@@ -163,6 +163,7 @@ def test_what_is_corrected_is_spend_at_the_time_of_its_attempt(
     assert 2 == value
 
 
+@pytest.mark.slow
 def test_a_job_that_ended_is_no_longer_at_risk(ask: Ask, now: datetime, postgres_url: str) -> None:
     started_at = (now - EPOCH) // timedelta(microseconds=1)
     job = make_attempt(

@@ -282,6 +282,7 @@ def test_an_error_names_the_first_line_that_is_wrong_and_how_many_follow(tmp_pat
     ) == str(caught.value)
 
 
+@pytest.mark.slow
 def test_whoever_has_a_model_mentions_it() -> None:
     found = [(name, entry) for name in bundled_names() for entry in bundled().entries(name)]
     names = {(name, model) for name, entry in found for model in (entry.model, *entry.aliases)}

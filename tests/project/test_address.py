@@ -67,6 +67,7 @@ def test_the_wheel_has_the_readme_and_the_links_that_the_address_gives(wheel: Pa
     assert ["text/markdown"] == said["Description-Content-Type"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not (CHECKOUT / ".git").exists(), reason="needs git clone: this is no clone")
 def test_no_other_file_holds_an_address_of_the_project() -> None:
     home = r"https?://[a-z0-9.-]+/[a-z0-9./-]*pixelmeter/(pixelmeter|blob|issues|tree|raw)|pixelmeter\.readthedocs|/project[/]pixelmeter"

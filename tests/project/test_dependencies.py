@@ -25,6 +25,7 @@ def rows(name: str) -> list[Sequence[str]]:
     return [[cell.strip() for cell in line.strip("|").split("|")] for line in table]
 
 
+@pytest.mark.slow
 def test_the_base_is_what_the_wheel_needs(wheel: Path) -> None:
     told = {package for package, *_ in rows("base")}
 

@@ -64,6 +64,7 @@ def test_curl_with_an_upload(pair: Pair, calls: Calls, gateway: Gateway, tmp_pat
     assert ("edit", gateway.billed_nano()) == (calls.row().operation, calls.row().cost)
 
 
+@pytest.mark.slow
 def test_fetch_of_node(pair: Pair, calls: Calls, gateway: Gateway) -> None:
     printed = run(
         program("node", "nodejs"),

@@ -52,6 +52,7 @@ def image() -> dict[str, str]:
     return dict(line.split(" ", 1) for line in lines if line and not line.startswith("#"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", ["1.29", "1.37"])
 def test_the_manifest_is_one_that_kubernetes_takes(version: str) -> None:
     # Late: it takes longer to import than all else of a folder of tests, and each worker would.

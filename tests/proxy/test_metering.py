@@ -138,6 +138,7 @@ def test_the_fields_of_an_upload_are_known_wherever_they_stand(calls: Calls, gat
     assert gateway.billed_nano() == row.cost
 
 
+@pytest.mark.slow
 def test_a_body_beyond_what_is_held_goes_through_and_its_first_fields_are_known(pair: Pair, calls: Calls) -> None:
     boundary, picture = b"b7", b"y" * 20_000_000
     fields = b'--b7\r\nContent-Disposition: form-data; name="model"\r\n\r\nbria/fibo-edit/edit\r\n'
@@ -152,6 +153,7 @@ def test_a_body_beyond_what_is_held_goes_through_and_its_first_fields_are_known(
     assert ("bria/fibo-edit/edit", 40_000_000, len(body)) == (row.requested_model, row.cost, row.request_bytes)
 
 
+@pytest.mark.slow
 def test_what_fields_beyond_what_is_held_may_name_is_no_default_of_the_gateway(pair: Pair, calls: Calls) -> None:
     body = b'--b7\r\nContent-Disposition: form-data; name="prompt"\r\n\r\na fox\r\n'
     body += b'--b7\r\nContent-Disposition: form-data; name="image"; filename="f"\r\n\r\n' + b"y" * 20_000_000

@@ -386,6 +386,7 @@ def test_it_says_where_older_attempts_may_have_been_deleted(ledger_url: str) -> 
     assert said.startswith("1 row of theirs from before the oldest attempt of the ledger, 2026-05-28T20:36:40")
 
 
+@pytest.mark.slow
 def test_a_role_with_the_documented_rights_can_reconcile_in_a_schema_of_its_own(postgres_url: str) -> None:
     url = in_schema(postgres_url, "meter")
     fill(url, unknown(0, request_id="req_0"))

@@ -349,6 +349,7 @@ def waiting(totals: Sequence[Total]) -> list[OpenJobs]:
     return [OpenJobs(total.gateway, 2, STARTED_AT) for total in totals]
 
 
+@pytest.mark.slow
 def test_hostile_names_stay_within_the_budget_and_everything_is_counted_once() -> None:
     totals, adjusted = hostile(3000)
     counts = Counts()
@@ -381,6 +382,7 @@ def test_no_series_falls_when_sums_come_in_any_order_and_the_exporter_restarts(l
                 assert [] == [labels for labels, value in values.items() if more[name].get(labels, -1) < value], name
 
 
+@pytest.mark.slow
 def test_the_process_stays_within_its_budget_whatever_ends() -> None:
     registry = CollectorRegistry()
     sink = PrometheusSink(registry)

@@ -127,6 +127,7 @@ def test_hostile_names_stay_within_the_budget_and_every_attempt_is_counted_once(
     assert sum(total.duration for total in totals) == sum(histogram.duration for histogram in histograms.values())
 
 
+@pytest.mark.slow
 def test_no_series_falls_when_the_ledger_grows_and_the_exporter_restarts() -> None:
     totals = hostile(3000)
     running = Counts()
@@ -139,6 +140,7 @@ def test_no_series_falls_when_the_ledger_grows_and_the_exporter_restarts() -> No
             assert [] == [labels for labels, one in histograms.items() if longer[labels].duration < one.duration]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [DEFAULT_LIMIT + number for number in (-12, -5, -1, 0, 1, 7, 20)])
 def test_no_series_falls_when_what_was_zero_grows_and_the_exporter_restarts(limit: int) -> None:
     grown = hostile(3000)

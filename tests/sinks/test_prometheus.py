@@ -197,6 +197,7 @@ def test_a_name_that_is_taken_is_told_and_nothing_is_registered(
     assert 1 == Scrape(registry).total("pixelmeter_requests_total")
 
 
+@pytest.mark.slow
 def test_a_folder_of_workers_that_is_not_there_is_told(tmp_path: Path) -> None:
     code = (
         "import pixelmeter, prometheus_client\n"
@@ -308,6 +309,7 @@ def test_a_trace_that_only_the_request_tells_of_is_named(registry: CollectorRegi
     assert 2 == len(marked(registry, "4bf92f3577b34da6a3ce929d0e0e4736"))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
 def test_a_forked_child_takes_none_of_the_parents_attempts_for_its_own() -> None:
     done = run_python(

@@ -470,6 +470,7 @@ def test_one():
 LIGHT = ["capturing", "testing", "testing.image_calls", "testing.image_run", "testing.pytest_plugin"]
 
 
+@pytest.mark.slow
 def test_a_project_without_image_calls_sees_and_imports_next_to_nothing(tmp_path: Path) -> None:
     others = [
         "httpx",

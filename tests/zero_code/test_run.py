@@ -67,6 +67,7 @@ def test_a_program_that_is_not_of_python_is_told_of_signals_as_ever(tmp_path: Pa
     assert ended(show, bare(), tmp_path) == ended(running(*show), bare(), tmp_path)
 
 
+@pytest.mark.slow
 def test_nothing_of_ours_is_in_the_place_of_a_stream_that_is_closed(gateway: Gateway, tmp_path: Path) -> None:
     program = f"""
 import errno, httpx, os, pathlib, sys

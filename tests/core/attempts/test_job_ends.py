@@ -206,6 +206,7 @@ https://files.example/1.png 0.04 image
 _DOCUMENTS = documents(_NAMES.split(), _WORDS.split())
 
 
+@pytest.mark.slow
 @settings(max_examples=examples(400))
 @given(
     st.sampled_from(range(len(_ROUTES))),

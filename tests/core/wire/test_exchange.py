@@ -294,6 +294,7 @@ def _swollen(body: bytes) -> bytes:
     return gzip.compress(body + bytes(80_000_000))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("encoding", "body"),
     [(b"br", b"nobody here reads it"), (b"gzip", b'{"data":[{"url":"u"}]}')],
@@ -315,6 +316,7 @@ def test_an_answer_that_is_not_decoded_is_a_success_of_unknown_cost_at_risk(
     )
 
 
+@pytest.mark.slow
 def test_what_a_stream_had_told_before_it_turned_out_a_bomb_is_not_taken_for_all_of_it() -> None:
     wire = _Wire("api.openai.com", model="gpt-image-2", n=2, stream=True)
     wire.exchange.respond(200, [*_SSE, (b"content-encoding", b"gzip")])
@@ -328,12 +330,14 @@ def test_what_a_stream_had_told_before_it_turned_out_a_bomb_is_not_taken_for_all
     )
 
 
+@pytest.mark.slow
 def test_the_gateways_word_counts_also_where_the_body_is_not_decoded() -> None:
     headers = [(b"content-encoding", b"gzip"), (b"x-cost-cents", b"4")]
     attempt = _Wire().answer(_swollen(b""), headers=headers)
     assert ("billed", 40_000_000, "reported") == (attempt.billing, attempt.cost, attempt.cost_source)
 
 
+@pytest.mark.slow
 def test_a_failure_that_is_not_decoded_keeps_its_status() -> None:
     attempt = _Wire().answer(_swollen(b""), status=502, headers=[(b"content-encoding", b"gzip")])
     assert ("error", "http_502", "outcome_unknown") == (attempt.outcome, attempt.error_type, attempt.cost_reason)

@@ -38,6 +38,7 @@ def test_a_document_of_short_strings_comes_through_whatever_the_chunks(
     assert document == _skim(document, cuts)
 
 
+@pytest.mark.slow
 @given(st.text(alphabet="abcXYZ019+/=", min_size=2049, max_size=9000), st.lists(st.integers(min_value=0), max_size=8))
 def test_a_long_string_keeps_its_first_64_characters(image: str, cuts: list[int]) -> None:
     document = json.dumps({"data": [{"b64_json": image}], "usage": {"n": 1}}).encode()
@@ -46,6 +47,7 @@ def test_a_long_string_keeps_its_first_64_characters(image: str, cuts: list[int]
     assert {"data": [{"b64_json": image[:64]}], "usage": {"n": 1}} == json.loads(skimmed)
 
 
+@pytest.mark.slow
 @given(st.text(alphabet='\\"\n\u20ac😀a', min_size=2100, max_size=4000), st.lists(st.integers(min_value=0), max_size=8))
 def test_a_long_string_of_escapes_never_breaks_the_document(text: str, cuts: list[int]) -> None:
     document = json.dumps({"before": text, "after": 7}).encode()

@@ -132,6 +132,7 @@ def test_on_a_phone_what_a_model_cost_is_seen_at_once(browser: Browser, server: 
         assert box["x"] + box["width"] <= 390
 
 
+@pytest.mark.slow
 def test_the_table_of_budgets_is_not_cut_off(visit: Visit, sqlite_url: str) -> None:
     write(sqlite_url, attempt(1, cost=326_641_200_000), attempt(0.5, cost=None, at_risk=11_030_000_000))
     with closing(open_writer(sqlite_url)) as writer:
@@ -240,6 +241,7 @@ def test_a_wrong_token_is_refused_and_the_right_one_lets_the_updates_in_too(
             assert [] == visit.errors
 
 
+@pytest.mark.slow
 def test_without_a_script_everything_can_be_read_filtered_and_followed(browser: Browser, server: Server) -> None:
     with visiting(browser, java_script_enabled=False) as visit:
         page = visit.page

@@ -92,6 +92,7 @@ def held(url: str) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 def test_a_database_that_hangs_is_told_in_time_and_takes_a_few_places_only(postgres_url: str, clock: FakeClock) -> None:
     fill(postgres_url, [make_attempt()])
     desk = Desk(postgres_url, places=2, seconds=1.0)

@@ -252,6 +252,7 @@ def test_a_month_is_compared_with_no_more_than_the_shorter_one_before(ledger_url
     assert "against the period before until the same time" in shown.words
 
 
+@pytest.mark.slow
 def test_what_is_unknown_links_to_the_attempts_that_make_it_so(ledger_url: str, clock: FakeClock) -> None:
     with closing(open_writer(ledger_url)) as writer:
         writer.register([Budget(1, name="b").rule], STARTED_AT)

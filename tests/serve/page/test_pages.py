@@ -310,6 +310,7 @@ def test_what_a_page_repeats_of_a_url_is_text(sqlite_url: str, clock: FakeClock)
     assert not any(tag == "img" for page in shown for tag, _ in page.tags)
 
 
+@pytest.mark.slow
 def test_every_runbook_is_a_page_whose_links_lead_somewhere(sqlite_url: str, clock: FakeClock) -> None:
     with browsing(sqlite_url, clock) as browser:
         for path in ["", *(name.removeprefix("runbooks/") for name in alert_pages() if name != "alerts.md")]:
