@@ -32,6 +32,8 @@ from tests.ledger.test_writer_postgres import documented_grants
 from tests.monitoring.asking import panels, statement
 from tests.postgres import PASSWORD
 
+pytestmark = pytest.mark.slow
+
 CENT = 10_000_000
 
 
@@ -159,7 +161,6 @@ def test_it_changes_nothing(limited: Limited, command: str) -> None:
     assert before == _all_rows(limited.url)
 
 
-@pytest.mark.slow
 def test_a_check_with_a_webhook_needs_one_more_right(postgres_url: str, limited: Limited) -> None:
     [grant] = documented_grants("checker_name")
     with psycopg.connect(postgres_url, autocommit=True) as admin:

@@ -19,6 +19,8 @@ from pixelmeter.ledger.writer import open_writer
 from tests.factories import make_attempt
 from tests.monitoring.asking import Row, ledger, panels, rows, statement
 
+pytestmark = pytest.mark.slow
+
 Ask = Callable[..., Row]
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -163,7 +165,6 @@ def test_what_is_corrected_is_spend_at_the_time_of_its_attempt(
     assert 2 == value
 
 
-@pytest.mark.slow
 def test_a_job_that_ended_is_no_longer_at_risk(ask: Ask, now: datetime, postgres_url: str) -> None:
     started_at = (now - EPOCH) // timedelta(microseconds=1)
     job = make_attempt(

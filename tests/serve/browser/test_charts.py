@@ -9,6 +9,8 @@ from tests.prometheus import eventually
 from tests.serve.browser.chromium import Visit, audit, visiting
 from tests.serve.browser.sample import Sample, table
 
+pytestmark = pytest.mark.slow
+
 # The heights of the bars that have the colour of a name, from left to right, in pixels.
 _HEIGHTS = """
 ([chart, name]) => {

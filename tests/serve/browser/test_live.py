@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
 from playwright.sync_api import expect
 
 from tests.serve.browser.chromium import Visit
 from tests.serve.browser.sample import Sample, table
+
+pytestmark = pytest.mark.slow
 
 MINUTE = 60_000
 HIDE = """

@@ -17,6 +17,8 @@ from tests.serve.browser.chromium import Visit, audit, visiting
 from tests.serve.browser.serving import HOSTILE, attempt, write
 from tests.serve.server import Server, serving
 
+pytestmark = pytest.mark.slow
+
 FLUX, GPT = "black-forest-labs/flux-2-pro", "openai/gpt-image-2"
 CALL = "0194b3f2-0000-7000-8000-000000000001"
 PATHS = (
@@ -132,7 +134,6 @@ def test_on_a_phone_what_a_model_cost_is_seen_at_once(browser: Browser, server: 
         assert box["x"] + box["width"] <= 390
 
 
-@pytest.mark.slow
 def test_the_table_of_budgets_is_not_cut_off(visit: Visit, sqlite_url: str) -> None:
     write(sqlite_url, attempt(1, cost=326_641_200_000), attempt(0.5, cost=None, at_risk=11_030_000_000))
     with closing(open_writer(sqlite_url)) as writer:
@@ -145,7 +146,6 @@ def test_the_table_of_budgets_is_not_cut_off(visit: Visit, sqlite_url: str) -> N
         assert table.evaluate("(region) => region.scrollWidth - region.clientWidth") <= 0
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/", "/calls"])
 def test_new_attempts_appear_by_themselves(visit: Visit, ledger_url: str, path: str) -> None:
     write(ledger_url, attempt(1, model=FLUX, cost=1_000_000_000))
@@ -191,7 +191,6 @@ def test_a_keyboard_is_enough(visit: Visit, server: Server) -> None:
     expect(region).to_be_focused()
 
 
-@pytest.mark.slow
 def test_names_from_outside_are_text_on_every_page(visit: Visit, sqlite_url: str) -> None:
     tags = '{"team":"<script>alert(3)</script>","x\\"onload=alert(4)":"</td>"}'
     hostile = attempt(
@@ -220,7 +219,6 @@ def test_names_from_outside_are_text_on_every_page(visit: Visit, sqlite_url: str
     assert [] == dialogs
 
 
-@pytest.mark.slow
 def test_a_wrong_token_is_refused_and_the_right_one_lets_the_updates_in_too(
     browser: Browser, sqlite_url: str, tmp_path: Path
 ) -> None:
@@ -241,7 +239,6 @@ def test_a_wrong_token_is_refused_and_the_right_one_lets_the_updates_in_too(
             assert [] == visit.errors
 
 
-@pytest.mark.slow
 def test_without_a_script_everything_can_be_read_filtered_and_followed(browser: Browser, server: Server) -> None:
     with visiting(browser, java_script_enabled=False) as visit:
         page = visit.page
@@ -258,7 +255,6 @@ def test_without_a_script_everything_can_be_read_filtered_and_followed(browser: 
         expect(page.get_by_text("$0.2500").first).to_be_visible()
 
 
-@pytest.mark.slow
 def test_on_paper_tables_are_whole_and_what_is_clicked_is_left_out(visit: Visit, server: Server) -> None:
     visit.see(server.root)
     visit.page.emulate_media(media="print")
