@@ -73,6 +73,7 @@ def test_a_value_may_have_an_equals_sign() -> None:
     assert {"query": "a=b"} == from_environment({"PIXELMETER_TAGS": "query=a=b"}).tags
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -113,6 +113,7 @@ def test_profiles_are_counted_and_those_of_ones_own_are_named(sqlite_url: str, t
     assert told == findings["gateways"]["found"]
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_files_of_ones_own_that_are_no_toml_are_problems(sqlite_url: str, tmp_path: Path, kind: str) -> None:
     text, told = UNUSABLE[kind]

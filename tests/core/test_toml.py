@@ -79,11 +79,13 @@ def test_the_second_of_two_tables_is_not_taken_for_the_first() -> None:
     assert [7, 12] == [line_at(_TEXT, f"$.route[{at}]") for at in range(2)]
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("text", ["", "\n\n", "= no key\n[", "[" * 10_000, "a." * 10_000 + "b = 1"])
 def test_of_what_is_no_document_it_is_the_first_line(text: str) -> None:
     assert 1 == line_at(text, "$.route[0].path")
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     ("text", "line"), [("a = 1\nb = ", 2), ("a = 1\n\nc = " + "9" * 5000, 3), ("a = 1\nb = " + "[" * 5000, 2)]
 )

@@ -174,6 +174,7 @@ def test_a_users_file_wins_over_the_bundled_profile_of_its_name(tmp_path: Path) 
         assert "generic_openai" == profiles.of_host("api.openai.com").id
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     ("text", "problem"),
     [

@@ -321,6 +321,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hazard_35_hostile_json_is_handed_on_and_never_a_wrong_cost(pair: Pair, name: str) -> None:
     body = HOSTILE[name]

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import gc
 import itertools
 import logging
 import sys
 import zlib
-from collections.abc import Awaitable, Callable, Generator, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FrameType
@@ -90,17 +89,12 @@ EVENTS = b'data: {"type":"image_generation.completed","b64_json":"AAAA","usage":
 Scene = Callable[[Kit, Client], Awaitable[Any]]
 
 
+# A collection in the middle would call functions of ours.
+pytestmark = pytest.mark.usefixtures("uncollected")
+
+
 class Planted(Exception):
     """A bug of ours."""
-
-
-@pytest.fixture(autouse=True)
-def quiet_collector() -> Iterator[None]:
-    """Nothing of another test is collected, and calls functions of ours, in the middle of this one."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
 
 
 @contextmanager

@@ -18,6 +18,7 @@ from tests.textfiles import UNREADABLE, UNUSABLE
 ENTRY = '[[price]]\nmodel = "m"\nusd_per_image = "0.5"\n'
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("kind", UNUSABLE)
 def test_what_is_no_toml_is_refused_with_the_line(tmp_path: Path, kind: str) -> None:
     text, told = UNUSABLE[kind]

@@ -110,6 +110,7 @@ def test_what_proves_nothing_is_refused_with_what_to_do(
     assert [] == heard
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("body", [b"", b"[]", b"7", b"{", b"\xff", b"[" * 100_000, b'{"id": ' + b"9" * 5000 + b"}"])
 def test_what_is_signed_and_no_json_object_is_refused(meter: pixelmeter.Meter, body: bytes) -> None:
     with pytest.raises(WebhookError, match=r"^not JSON: the body is no JSON object"):

@@ -164,6 +164,7 @@ _INPUTS: dict[str, tuple[Callable[[bytes], None], Callable[[int], bytes]]] = {
 }
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize("name", _INPUTS)
 def test_the_work_grows_with_the_input(name: str) -> None:
     step, made = _INPUTS[name]

@@ -82,6 +82,7 @@ class TestEveryReader:
         assert is_bounded(answers.raw(content))
         assert is_bounded(answers.fed([b"data: ", content, b"\n\n"])[0])
 
+    @pytest.mark.usefixtures("uncollected")
     @pytest.mark.parametrize("at", range(len(HOSTILE)))
     def test_what_is_no_answer_has_no_image_and_no_token(self, name: str, at: int) -> None:
         answers = Answers(_READERS[name])

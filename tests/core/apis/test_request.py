@@ -55,6 +55,7 @@ def test_a_count_that_is_none_means_one(n: object) -> None:
     assert 1 == _json(model="m", n=n).images
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"\xff\xfe", b'"x"', b'{"n":' + b"9" * 5000 + b"}", b"[" * 100_000]
 )

@@ -213,6 +213,7 @@ def test_a_block_without_a_count_is_none(body: dict[str, Any]) -> None:
     assert ((), None) == blocks_of(body)
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.slow
 def test_a_usage_of_a_hundred_thousand_fields_or_levels_is_doubted_like_any_other() -> None:
     deep: Any = 0

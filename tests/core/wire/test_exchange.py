@@ -216,6 +216,7 @@ def test_failures_keep_their_kind(status: int, kind: str | None, outcome: str, b
     assert (0 if billing == "not_billed" else None) == attempt.cost
 
 
+@pytest.mark.usefixtures("uncollected")
 @pytest.mark.parametrize(
     ("body", "kind"),
     [
