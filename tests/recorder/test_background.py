@@ -300,6 +300,13 @@ class Deadly(Work):
         )
 
 
+def join(name: str) -> None:
+    """Wait until no thread has this name, or for ten seconds."""
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(10)
+
+
 class Cancelled(BaseException):
     """As gevent's GreenletExit, or what a watchdog throws into threads."""
 
@@ -354,10 +361,47 @@ def test_a_thread_that_dies_while_somebody_flushes_and_closes_leaves_none_behind
 
     background = Background(work.run, work.meanwhile, work.leave, "dying", interval=0.001, died=died)
     assert background.run(60).wait(60)
-    for thread in threading.enumerate():
-        if thread.name == "dying":
-            thread.join(60)
+    join("dying")
     assert [True, True, False] == [*(ticket.wait(60) for ticket in tickets), *answered]
+    assert not background.is_running
+
+
+@pytest.mark.usefixtures("unhandled")
+@pytest.mark.parametrize("last", [False, True])
+def test_a_thread_that_dies_while_it_tells_one_leaves_the_others_to_the_next(last: bool) -> None:
+    def dies() -> None:
+        thrown.append(None)
+        raise Cancelled
+
+    work = Work()
+    background = Background(work.run, work.meanwhile, work.leave, "telling", interval=0.001)
+    first, second = Ticket(60), Ticket(60, last=last)
+    first.then = dies
+    background._tickets.extend((first, second))
+    background.wake()
+    assert first.over.wait(60)
+    assert second.over.wait(60)
+    if not last:
+        assert background.run().wait(60)
+        assert background.stop().wait(60)
+    join("telling")
+    assert not background.is_running
+
+
+@pytest.mark.usefixtures("unhandled")
+def test_a_thread_that_is_killed_at_its_very_end_starts_no_other() -> None:
+    class Ending(Background):
+        def _go_on_for_late_ones(self) -> None:
+            if not self.deaths:
+                thrown.append(None)
+                raise Cancelled
+            super()._go_on_for_late_ones()
+
+    work = Work()
+    background = Ending(work.run, work.meanwhile, work.leave, "ending", interval=0.001)
+    assert background.run().wait(60)
+    assert background.stop().wait(60)
+    join("ending")
     assert not background.is_running
 
 

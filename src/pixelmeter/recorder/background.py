@@ -216,7 +216,7 @@ class Background:
                 self._close()
         except Exception:
             failed = True
-        for ticket in self._serving:
+        for ticket in tuple(self._serving):
             ticket.succeeded = not failed
         self._afterwards()
         self._failed = failed
@@ -239,13 +239,13 @@ class Background:
         now = time.monotonic()
         over = [ticket for ticket in self._serving if ticket.succeeded or ticket.deadline <= now]
         last = any(ticket.last for ticket in over)
-        try:
-            self._serving = [ticket for ticket in self._serving if ticket not in over]
-            if last:
-                self._thread = None
-        finally:
-            for ticket in over:
-                ticket.end()
+        if last:
+            self._thread = None
+        for ticket in over:
+            ticket.end()
+            # Only now: a thread that dies in between leaves the others to the next one, which may be here already.
+            with suppress(ValueError):
+                self._serving.remove(ticket)
         return last
 
     def _wait(self, again: float | None, rest: float) -> None:

@@ -110,7 +110,7 @@ _NOTHING = Reported()
 def reported_by(
     readers: Sequence[CostReader], headers: Headers, body: Mapping[str, Any], images: int | None
 ) -> Reported:
-    """Return the first amount that the readers find in a response with so many images; None where that is not known."""
+    """Return the first amount that the readers find in a response with so many images, None if nobody counted them."""
     text: str | None = None
     for reader in readers:
         if reader.unit.of_usd is None:
