@@ -71,13 +71,18 @@ reader = subprocess.Popen([sys.executable, "-c", READER, *map(str, others)], pas
 FORKS = {"no fork": "0", "with hooks": "os.fork()", "without hooks": "ctypes.PyDLL(None).fork()"}
 
 
+@pytest.fixture(autouse=True)
+def spool_dir(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The program, and whoever takes over what it leaves, have the spool in the folder of the test."""
+    monkeypatch.setenv("PIXELMETER_SPOOL_DIR", str(tmp_path / "spool"))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("fork", FORKS)
 def test_files_that_are_opened_in_the_place_of_ours_are_left_alone(
-    fork: str, new_url: str, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fork: str, new_url: str, gateway: Gateway, tmp_path: Path
 ) -> None:
     """SQLite cannot write any more then, and the next process does that; a new connection to PostgreSQL can."""
-    monkeypatch.setenv("PIXELMETER_SPOOL_DIR", str(tmp_path / "spool"))
     folder = tmp_path / "files"
     folder.mkdir()
     done = run_python(PROGRAM.format(url=new_url, gateway=gateway.url, folder=folder, fork=FORKS[fork], mine=FILES))
@@ -99,9 +104,8 @@ def test_files_that_are_opened_in_the_place_of_ours_are_left_alone(
 @pytest.mark.slow
 @pytest.mark.parametrize("fork", FORKS)
 def test_nothing_is_sent_by_a_connection_that_has_the_number_of_the_one_to_the_database(
-    fork: str, postgres_url: str, gateway: Gateway, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fork: str, postgres_url: str, gateway: Gateway, tmp_path: Path
 ) -> None:
-    monkeypatch.setenv("PIXELMETER_SPOOL_DIR", str(tmp_path / "spool"))
     program = PROGRAM.format(url=postgres_url, gateway=gateway.url, folder=tmp_path, fork=FORKS[fork], mine=CONNECTIONS)
     done = run_python(program)
     assert (0, ["True"] + ["b''"] * 20) == (done.returncode, done.stdout.splitlines()), done.stderr
