@@ -78,7 +78,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def uncollected() -> Iterator[None]:
-    """No garbage of other tests is collected in this one: a finalizer fails where a deep document leaves no stack."""
+    """No garbage is collected unless the test says so: a finalizer fails where a deep document leaves no stack."""
     gc.disable()
     yield
     gc.enable()

@@ -64,15 +64,6 @@ def writers() -> set[threading.Thread]:
     return {thread for thread in threading.enumerate() if thread.name == "pixelmeter-writer"}
 
 
-@pytest.fixture
-def no_garbage() -> Iterator[None]:
-    """What is thrown into a thread while it collects garbage is ignored, with a warning."""
-    gc.collect()
-    gc.disable()
-    yield
-    gc.enable()
-
-
 def succeeds(ticket: Ticket) -> bool:
     """Wait; SQLite's lock may be held by what a thread was making when it was killed, until that is collected."""
     for _ in range(120):
@@ -154,7 +145,7 @@ def test_a_sink_that_always_ends_the_writer_keeps_no_attempt_from_the_ledger(sql
 
 
 @pytest.mark.slow
-@pytest.mark.usefixtures("no_garbage")
+@pytest.mark.usefixtures("uncollected")  # What is thrown into a thread that collects is ignored, with a warning.
 @pytest.mark.parametrize("number", [5, pytest.param(30, marks=pytest.mark.slow)])
 def test_a_writer_that_is_killed_anywhere_loses_nothing_and_doubles_nothing(
     new_url: str, tmp_path: Path, number: int
